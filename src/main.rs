@@ -1,0 +1,2 @@
+//! The `httplb` program.
+fn main() {}
