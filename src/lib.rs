@@ -1,9 +1,9 @@
 //! httplb: an HTTP/1.1 load balancer.
-pub mod worker;
-pub mod proxy;
-pub mod net;
-pub mod sys;
-pub mod policy;
-pub mod http;
 pub mod config;
+pub mod http;
 pub mod mem;
+pub mod net;
+pub mod policy;
+pub mod proxy;
+pub mod sys;
+pub mod worker;

@@ -1,1 +1,2 @@
 //! The simulated kernel.
+pub use super::linux::*;
