@@ -1,14 +1,21 @@
 //! What the operator wrote: `servers.conf` and the options that override it, as a [`Config`] that
 //! is valid by construction.
 //!
-//! The way of a file: [`file`] reads JSON into a tree that remembers order and duplicates,
-//! [`check`] turns the tree into a [`Config`] and collects every mistake with its place, and
-//! [`version`] refuses what only a later version can do. [`dump`] writes a configuration back.
+//! The way of a file: [`file`] reads JSON into a tree that keeps order and duplicates, [`check`]
+//! makes a [`Config`] of it and collects every mistake with its place, and [`version`] refuses
+//! what only a later version can do. [`dump`] writes a configuration back.
 
 pub mod address;
 pub mod check;
+pub mod dump;
 pub mod file;
+mod pool;
+mod process;
+mod read;
+mod route;
 pub mod units;
+pub mod version;
+pub mod words;
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -16,6 +23,7 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 pub use address::Cidr;
+pub use process::{overlap, overlapping};
 
 /// Everything that is configured, every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,6 +255,27 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// A mistake whose place its finder does not know: what is wrong, and how it would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// What is wrong, the value quoted.
+    pub fault: String,
+    /// How it would be right.
+    pub remedy: String,
+}
+
+impl Wrong {
+    fn new(fault: impl Into<String>, remedy: impl Into<String>) -> Wrong {
+        Wrong { fault: fault.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.fault, self.remedy)
+    }
+}
+
 /// What the command line says in the file's place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
@@ -263,6 +292,11 @@ impl Config {
     /// rewritten head fits as well, and at most 64 KiB.
     pub fn head_limit(&self) -> usize {
         (self.buffer_size - 1024).min(64 * 1024)
+    }
+
+    /// The configuration as JSON, every default filled in: again a valid file.
+    pub fn dump(&self) -> String {
+        dump::config(self).to_string()
     }
 
     /// The defaults with these backends, for tests and examples.
@@ -292,6 +326,20 @@ impl Default for Config {
             pools: vec![Pool::named("default")],
             routes: Vec::new(),
             pool_header: None,
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> HealthCheck {
+        HealthCheck {
+            path: Some(String::from("/")),
+            interval: Millis::from_secs(5),
+            timeout: Millis::from_secs(2),
+            rise: 2,
+            fall: 3,
+            status: 200,
+            host: None,
         }
     }
 }
@@ -348,6 +396,10 @@ impl Backend {
 ///
 /// Fails with every mistake of the file at once, in the file's order; a syntax error comes alone.
 pub fn load(text: &str, overrides: &Overrides) -> Result<Config, Vec<ConfigError>> {
-    let _ = (text, overrides);
-    Ok(Config::default())
+    let tree = file::parse(text).map_err(|error| vec![error])?;
+    let mut mistakes = read::Mistakes::default();
+    let config = check::config(&tree, overrides, &mut mistakes);
+    version::refuse(&config, &mut mistakes);
+    let errors = mistakes.in_order(&tree);
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
 }

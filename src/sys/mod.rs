@@ -4,6 +4,8 @@
 //! names, whose whole behaviour (what comes when, what fails, how the time passes) follows from
 //! a seed.
 
+#[cfg(test)]
+mod conformance;
 mod error;
 #[cfg_attr(test, allow(dead_code))]
 pub mod linux;
