@@ -53,6 +53,8 @@ pub struct BackendConn {
     pub scan: crate::http::scan::HeadScan,
     /// A response byte came since the front exchange became front.
     pub heard: bool,
+    /// How long it had lain idle before it was taken.
+    pub idled: Micros,
     /// When the front exchange could begin to wait for its answer.
     pub front_since: Micros,
 }
@@ -69,6 +71,7 @@ impl BackendConn {
             responses: 0,
             scan: crate::http::scan::HeadScan::of_response(),
             heard: false,
+            idled: Micros(0),
             front_since: Micros(0),
         }
     }

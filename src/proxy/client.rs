@@ -22,6 +22,8 @@ pub enum Phase {
     Open,
     /// No more are; the queue and the output ring empty themselves.
     Closing,
+    /// The same, but the end is a reset: an answer was cut that only the end delimits.
+    Breaking,
     /// Our side is closed; what the client still sends is thrown away, so that its system does not
     /// take the last answer back with a reset.
     Lingering,
@@ -56,6 +58,8 @@ pub struct Client {
     pub is_ready: bool,
     /// How far the input was searched for a head.
     pub scan: HeadScan,
+    /// Bytes that belong to no request may still come: the connection closes with patience.
+    pub may_be_sending: bool,
     /// Number of the batch of requests that is being taken in.
     pub batch: u32,
     /// Requests taken in over its life.
@@ -75,6 +79,7 @@ impl Client {
             watch: Watch::Not,
             is_ready: false,
             scan: HeadScan::of_request(),
+            may_be_sending: false,
             batch: 0,
             requests: 0,
         }
@@ -236,6 +241,7 @@ impl Proxy {
         exchange.enter(State::Answered);
         client.conn.discard_input(&mut self.tools.rings);
         client.phase = Phase::Closing;
+        client.may_be_sending = true;
         self.enqueue(id, exchange);
     }
 

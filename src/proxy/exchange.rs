@@ -223,6 +223,8 @@ pub struct Exchange {
     pub pool: usize,
     /// The backend that was picked, an index into the pool, counted as active there.
     pub choice: Option<usize>,
+    /// The one that was picked last, for the log.
+    pub last_backend: Option<u16>,
     /// The connection to it.
     pub conn: Option<BackendConnId>,
     /// The rewritten head, kept until Done: to send, to repeat, to log.
@@ -257,6 +259,12 @@ pub struct Exchange {
     pub broken: Option<&'static str>,
     /// Closes the client's connection when it is done.
     pub closes: bool,
+    /// Only the end of the connection tells the client where the answer ends.
+    pub ends_by_close: bool,
+    /// In a tunnel: the client heard that its peer has ended.
+    pub client_told: bool,
+    /// In a tunnel: the backend heard that its peer has ended.
+    pub backend_told: bool,
     /// The status sent, 0 before commit.
     pub status: u16,
     /// Bytes received from the client.
@@ -277,6 +285,7 @@ impl Exchange {
             state: State::Waiting,
             pool,
             choice: None,
+            last_backend: None,
             conn: None,
             head,
             request,
@@ -294,6 +303,9 @@ impl Exchange {
             progress: true,
             broken: None,
             closes: false,
+            ends_by_close: false,
+            client_told: false,
+            backend_told: false,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,

@@ -110,7 +110,9 @@ pub enum Frame {
 
 /// One direction of an exchange.
 pub struct Relay {
-    /// How the source frames it, and what is left of it.
+    /// How the source frames it, as it was at first.
+    whole: Body,
+    /// The same, less what was moved.
     body: Body,
     /// How the sink is told.
     frame: Frame,
@@ -135,6 +137,7 @@ impl Relay {
     /// A body framed as `body` at its source and by `frame` for its sink.
     pub fn new(body: Body, frame: Frame) -> Relay {
         Relay {
+            whole: body,
             body,
             frame,
             payload: 0,
@@ -176,10 +179,35 @@ impl Relay {
         self.kept
     }
 
-    /// Begins again, `body` being as it was at first: all that was moved is still there.
-    pub fn restart(&mut self, body: Body) {
+    /// Begins again: all that was moved is still there.
+    pub fn restart(&mut self) {
         assert!(self.is_replayable());
-        *self = Relay::keeping(body, self.frame);
+        *self = Relay::keeping(self.whole, self.frame);
+    }
+
+    /// How long the body is, if that was known beforehand.
+    pub fn length(&self) -> Option<u64> {
+        match self.whole {
+            Body::Empty => Some(0),
+            Body::Length(length) => Some(length),
+            Body::Chunked(_) | Body::UntilClose => None,
+        }
+    }
+
+    /// How the sink is told.
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+
+    /// Throws the body away where all of it is in the source's ring already.
+    pub fn skip(&mut self, source: &mut Conn) {
+        self.let_go(source);
+        if let Body::Length(left) = self.body
+            && left <= source.input.len() as u64
+        {
+            source.input.consume(left as usize);
+            self.body = Body::Empty;
+        }
     }
 
     /// Stops keeping, for nothing will be sent again, and frees what was kept.
