@@ -138,6 +138,11 @@ impl Chunks {
         self.total
     }
 
+    /// Whether the next bytes are trailer lines, which are read whole.
+    pub const fn in_trailers(&self) -> bool {
+        matches!(self.state, State::Trailers)
+    }
+
     /// Whether the message is complete.
     pub const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

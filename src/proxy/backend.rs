@@ -69,7 +69,7 @@ impl BackendConn {
             front: None,
             back: None,
             responses: 0,
-            scan: crate::http::scan::HeadScan::of_response(),
+            scan: crate::http::scan::HeadScan::response(),
             heard: false,
             idled: Micros(0),
             front_since: Micros(0),

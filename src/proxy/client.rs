@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
-use crate::http::body::Body;
+use crate::http::body::{self, Body};
+use crate::http::method::Method;
 use crate::http::request::{self, Framing, Refusal, RequestHead};
 use crate::http::rewrite::{self, Forward, RequestSpans};
 use crate::http::scan::{HeadScan, Scan};
-use crate::mem::buffer::Buffer;
+use crate::mem::Append;
+use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
 use crate::net::{Conn, End};
 use crate::policy::order;
@@ -78,7 +80,7 @@ impl Client {
             phase: Phase::Open,
             watch: Watch::Not,
             is_ready: false,
-            scan: HeadScan::of_request(),
+            scan: HeadScan::request(),
             may_be_sending: false,
             batch: 0,
             requests: 0,
@@ -93,7 +95,13 @@ impl Proxy {
         self.clients[id].batch = self.clients[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
             let client = &mut self.clients[id];
-            if client.conn.input.is_empty() || !Self::has_head(client) {
+            let input = &mut client.conn.input;
+            let scan = if input.is_empty() {
+                Scan::Partial
+            } else {
+                client.scan.advance(input.flatten())
+            };
+            if scan == Scan::Partial && input.len() < self.settings.head_limit {
                 // A failed read shows as an end; what is in work may still be answered.
                 match client.conn.fill(&mut self.tools.rings) {
                     Ok(0) | Err(_) => break,
@@ -101,18 +109,10 @@ impl Proxy {
                 }
                 continue;
             }
-            self.take_in(id);
+            self.take_in(id, scan);
             moved = Moved::Some;
         }
         moved
-    }
-
-    /// Whether the client's ring begins with something that can be decided: a head or its fault.
-    fn has_head(client: &mut Client) -> bool {
-        match client.scan.advance(client.conn.input.flatten()) {
-            Scan::Partial => client.conn.input.is_full(),
-            Scan::Whole(_) | Scan::Malformed(_) => true,
-        }
     }
 
     /// Nothing is taken in behind a request that is not pipelinable, for what follows may be its
@@ -130,24 +130,24 @@ impl Proxy {
             && spare_taken < self.settings.spare_exchanges
     }
 
-    /// Takes in the head, or the fault, at the front of the client's ring.
-    fn take_in(&mut self, id: ClientId) {
-        let client = &mut self.clients[id];
+    /// Takes in the head, or the fault, that `scan` found at the front of the client's ring.
+    fn take_in(&mut self, id: ClientId, scan: Scan) {
         let limit = self.settings.head_limit;
-        let bytes = client.conn.input.flatten();
-        let outcome = match client.scan.advance(bytes) {
-            Scan::Whole(end) | Scan::Malformed(end) if end <= limit => Ok(end),
+        let taken = match scan {
+            Scan::Whole(end) | Scan::Malformed(end) if end <= limit => {
+                self.enqueue_request(id, end)
+            }
             Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
-                let in_first_line = client.scan.is_in_first_line(bytes, limit);
-                Err(if in_first_line { Refusal::TargetTooLong } else { Refusal::HeadTooLarge })
+                let bytes = self.clients[id].conn.input.flatten();
+                // The line end of an empty line before the request does not count.
+                let has_line = bytes.iter().take(limit).skip(2).any(|byte| *byte == b'\n');
+                Err(if has_line { Refusal::HeadTooLong } else { Refusal::TargetTooLong })
             }
         };
-        let taken = match outcome {
-            Ok(end) => self.enqueue_request(id, end),
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = taken {
-            self.refuse(id, refusal);
+        match taken {
+            Ok(()) => (),
+            Err(Refusal::Expectation(Framing::None | Framing::Length(0))) => self.decline(id, scan),
+            Err(refusal) => self.refuse(id, refusal),
         }
     }
 
@@ -161,10 +161,11 @@ impl Proxy {
             let forward = Forward {
                 client: client.peer.ip(),
                 id: head.request_id.unwrap_or(&own_id),
+                trusted: false,
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
-            let spans = spans.ok_or(Refusal::HeadTooLarge)?;
-            Ok((Self::facts_of(&head, spans, client.batch), Body::of_request(&head)))
+            let spans = spans.ok_or(Refusal::HeadTooLong)?;
+            Ok((Self::facts_of(&head, spans, client.batch), body::of_request(&head)))
         });
         let (request, body) = match outcome {
             Ok(found) => found,
@@ -174,7 +175,7 @@ impl Proxy {
             }
         };
         client.conn.input.consume(end);
-        client.scan = HeadScan::of_request();
+        client.scan = HeadScan::request();
         client.requests += 1;
         let max_body = self.pools[0].max_body;
         let too_large = matches!(body, Body::Length(length) if max_body > 0 && length > max_body);
@@ -214,35 +215,54 @@ impl Proxy {
         }
     }
 
-    /// Puts an answer of our own into the queue. Unless the message is sure to end with its head,
-    /// nothing that follows can be trusted, and the connection closes.
+    /// Puts an answer of our own into the queue. Nothing that follows can be trusted: the
+    /// connection closes.
     fn refuse(&mut self, id: ClientId, refusal: Refusal) {
-        let mut head = self.lend_head();
-        let own_id = self.ids.next();
-        let spans = RequestSpans::of_unknown(&own_id, &mut head);
+        let mut exchange = self.own_exchange(id, refusal);
         let client = &mut self.clients[id];
-        let request = Request {
-            spans,
-            method: crate::http::method::Method::Other,
-            version: request::Version::Http11,
-            framing: Framing::None,
-            keep_alive: false,
-            expects_continue: false,
-            websocket: false,
-            idempotent: false,
-            pipelinable: false,
-            batch: client.batch,
-        };
-        let mut exchange = Exchange::new(id, 0, head, request);
-        exchange.times.taken_in = self.now;
         exchange.bytes_in = client.conn.input.len() as u64;
-        exchange.answer = Answer::Own(own_answer(refusal));
         exchange.closes = true;
-        exchange.enter(State::Answered);
         client.conn.discard_input(&mut self.tools.rings);
         client.phase = Phase::Closing;
         client.may_be_sending = true;
         self.enqueue(id, exchange);
+    }
+
+    /// The same for a request that ends with its head, as is known in spite of all: the connection
+    /// goes on.
+    fn decline(&mut self, id: ClientId, scan: Scan) {
+        let mut exchange = self.own_exchange(id, Refusal::Expectation(Framing::None));
+        let client = &mut self.clients[id];
+        if let Scan::Whole(end) = scan {
+            client.conn.input.consume(end);
+            exchange.bytes_in = end as u64;
+        }
+        client.scan = HeadScan::request();
+        client.requests += 1;
+        self.enqueue(id, exchange);
+    }
+
+    fn own_exchange(&mut self, id: ClientId, refusal: Refusal) -> Exchange {
+        let mut head = self.lend_head();
+        head.append(&self.ids.next());
+        let spans = RequestSpans { id: Span::new(0, head.len()), ..RequestSpans::default() };
+        let request = Request {
+            spans,
+            method: Method::Other,
+            version: request::Version::Http11,
+            framing: Framing::None,
+            keep_alive: !refusal.closes(),
+            expects_continue: false,
+            websocket: false,
+            idempotent: false,
+            pipelinable: false,
+            batch: self.clients[id].batch,
+        };
+        let mut exchange = Exchange::new(id, 0, head, request);
+        exchange.times.taken_in = self.now;
+        exchange.answer = Answer::Own(own_answer(refusal));
+        exchange.enter(State::Answered);
+        exchange
     }
 
     fn enqueue(&mut self, id: ClientId, exchange: Exchange) {
@@ -264,7 +284,7 @@ impl Proxy {
         if self.clients[id].conn.input.is_empty() {
             self.clients[id].phase = Phase::Closing;
         } else {
-            self.refuse(id, Refusal::HeadTimeout);
+            self.refuse(id, Refusal::TimedOut);
         }
         self.wake(id);
     }
@@ -290,7 +310,7 @@ fn own_answer(refusal: Refusal) -> OwnAnswer {
         status: refusal.status(),
         error: refusal.error(),
         reason: refusal.reason(),
-        close: true,
+        close: refusal.closes(),
     }
 }
 

@@ -43,11 +43,11 @@ impl Proxy {
             replayable: exchange.upload.is_replayable(),
             tries_left: pool.retries.saturating_sub(exchange.tries),
             reused_and_silent: stale,
-            budget_left: pool.budget.has_left(self.now.millis()),
+            budget_left: pool.budget.allows(self.now.millis()),
         };
         let verdict = retry::verdict(failure, facts);
         if verdict == (Verdict::Retry { counts: true }) {
-            pool.budget.repeat(self.now.millis());
+            pool.budget.try_repeat(self.now.millis());
         }
         verdict
     }
@@ -154,7 +154,7 @@ impl Proxy {
     /// Tells `policy/health` of an event and acts on the change it makes.
     pub(super) fn observe(&mut self, backend: BackendRef, event: health::Event) {
         let pool = &mut self.pools[backend.pool];
-        let is_last = pool.members[backend.member].up && pool.up_is_one();
+        let is_last = pool.members[backend.member].up && pool.up() == 1;
         let member = &mut pool.backends[backend.member];
         let now = self.now.millis();
         let change = health::observe(&mut member.passive, event, now, &pool.rules, is_last);

@@ -1,6 +1,6 @@
 //! Done: connections kept or closed, slots freed, the queue moves up.
 
-use crate::mem::time::{Micros, Millis};
+use crate::mem::time::Micros;
 use crate::net::End;
 
 use super::Proxy;
@@ -10,6 +10,8 @@ use super::client::{Client, Phase};
 use super::exchange::{Answer, BackendConnId, ClientId, ExchangeId, Manner, State};
 use super::relay::Moved;
 
+/// Sweeps between two looks for memory that has cooled down.
+const COOLING: u64 = 3;
 /// How much a lingering client may send in one turn before others have theirs.
 const LINGER_READS: usize = 4;
 
@@ -181,16 +183,23 @@ impl Proxy {
     }
 
     /// Closes idle backend connections that are past their backend's limit, and gives back the
-    /// pages of memory that was not used of late. Called about twice a second.
-    pub fn sweep(&mut self) {
+    /// pages of memory that was not used of late. Called about twice a second; `count` counts the
+    /// calls. Whether there is anything left that another call could find.
+    pub fn sweep(&mut self, count: u64) -> bool {
         for pool in 0..self.pools.len() {
             for member in 0..self.pools[pool].backends.len() {
                 self.sweep_backend(pool, member);
             }
         }
+        if count % COOLING != 0 {
+            return true;
+        }
+        let mut any = !self.clients.is_empty() || !self.conns.is_empty();
         for piece in self.tools.rings.cold().chain(self.heads.cold()) {
             crate::sys::memory::give_back(piece);
+            any = true;
         }
+        any
     }
 
     fn sweep_backend(&mut self, pool: usize, member: usize) {
@@ -298,11 +307,6 @@ impl Proxy {
     /// Whether nothing is left to do.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
-    }
-
-    /// Whether a sweep would find something: idle connections or memory that cooled down.
-    pub fn sweep_interval() -> Millis {
-        Millis(500)
     }
 }
 

@@ -30,10 +30,11 @@ use crate::mem::stock::Stock;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
 use crate::net::{Conn, End};
+use crate::policy::health;
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
 use access_log::AccessLog;
-use backend::{BackendConn, Owner};
+use backend::{BackendConn, BackendRef, Owner};
 use client::{Client, Phase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pools::Pool;
@@ -182,6 +183,26 @@ impl Proxy {
     /// Sets the time of this turn.
     pub fn set_now(&mut self, now: Micros) {
         self.now = now;
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// Whether a backend may be asked.
+    pub fn is_up(&self, backend: BackendRef) -> bool {
+        self.pools[backend.pool].members[backend.member].up
+    }
+
+    /// Where a backend listens.
+    pub fn address(&self, backend: BackendRef) -> SocketAddr {
+        self.pools[backend.pool].backends[backend.member].address
+    }
+
+    /// Notes how a probe of a backend went.
+    pub fn probed(&mut self, backend: BackendRef, outcome: health::Event) {
+        self.observe(backend, outcome);
     }
 
     /// Whether clients are ready to be driven.

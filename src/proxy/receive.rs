@@ -89,7 +89,7 @@ impl Proxy {
             }
             exchange.progress = true;
             backend.conn.input.consume(end);
-            backend.scan = HeadScan::of_response();
+            backend.scan = HeadScan::response();
             return Ok(Head::Interim);
         }
         if head.status == 101 && !(exchange.request.websocket && head.upgrade_websocket) {
@@ -109,7 +109,7 @@ impl Proxy {
         let body = if head.status == 101 {
             Body::UntilClose
         } else {
-            body::of_response(exchange.request.method, &head).map_err(|_| Failure::Protocol)?
+            body::of_response(exchange.request.method, &head)
         };
         let frame = match (&body, exchange.request.version) {
             (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status != 101 => {

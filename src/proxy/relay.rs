@@ -510,9 +510,9 @@ impl ChunkCopy<'_> {
         let bytes = view(input, *self.kept);
         let count = match self.frame {
             Frame::Chunked => {
-                let before = self.chunks.data_passed();
+                let before = data_passed(self.chunks);
                 let count = self.chunks.pass(bytes, room);
-                *self.payload += self.chunks.data_passed() - before;
+                *self.payload += data_passed(self.chunks) - before;
                 count
             }
             Frame::Raw => {
@@ -584,6 +584,10 @@ impl ChunkCopy<'_> {
             input.consume(count);
         }
     }
+}
+
+fn data_passed(chunks: &Chunks) -> u64 {
+    chunks.data_total() - chunks.data_left()
 }
 
 /// The flat run of `ring`'s content that begins at `offset`.

@@ -1,5 +1,6 @@
 //! Answered and Responding: the commit, and the body behind it.
 
+use crate::http::date;
 use crate::http::reply::{self, Reply};
 use crate::http::request::Version;
 use crate::http::response;
@@ -7,6 +8,7 @@ use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::http::method::Method;
 use crate::net::End;
 use crate::policy::retry::Failure;
+use crate::sys::clock;
 
 use super::Proxy;
 use super::Service;
@@ -66,6 +68,7 @@ impl Proxy {
         let client = &mut self.clients[exchange.client];
         let output = client.conn.prepare_output(&mut self.tools.rings);
         let before = output.len();
+        let date = date::imf_fixdate(clock::wall().0 / 1_000_000);
         let reply = Reply {
             status: answer.status,
             error: answer.error,
@@ -74,6 +77,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             id: &exchange.head[exchange.request.spans.id],
             head_only: exchange.request.method == Method::Head,
+            date: &date,
         };
         reply::write(&reply, output);
         exchange.bytes_out = (output.len() - before) as u64;

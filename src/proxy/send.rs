@@ -173,7 +173,7 @@ impl Proxy {
 impl super::backend::BackendConn {
     /// From now on the front exchange waits for its answer.
     pub(super) fn expect_response(&mut self, now: Micros) {
-        self.scan = crate::http::scan::HeadScan::of_response();
+        self.scan = crate::http::scan::HeadScan::response();
         self.heard = !self.conn.input.is_empty();
         self.front_since = now;
     }
