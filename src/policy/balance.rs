@@ -127,8 +127,8 @@ pub fn pick(balance: Balance, members: &mut [Member], tried: &Tried) -> Pick {
         Balance::LeastConnections => {
             let all = members.iter().enumerate();
             let able = all.filter(|(place, member)| eligible(*place, member));
-            let least = able.map(|(_, member)| *member).min_by(Member::cmp_load);
-            let least = least.expect("one is eligible");
+            let least = able.map(|(_, member)| member).min_by(|one, other| one.cmp_load(other));
+            let least = *least.expect("one is eligible");
             let idlest = |member: &Member| member.cmp_load(&least) == Ordering::Equal;
             rotate(members, in_turn, |place, member| idlest(member) && eligible(place, member))
         }
