@@ -6,9 +6,10 @@ use crate::net::End;
 use super::Proxy;
 use super::Service;
 use super::backend::Owner;
-use super::client::{Client, Phase};
+use super::client::{Client, Phase, Watch};
 use super::exchange::{Answer, BackendConnId, ClientId, ExchangeId, Manner, State};
 use super::relay::Moved;
+use super::timing::{client_owner, exchange_owner};
 
 /// Sweeps between two looks for memory that has cooled down.
 const COOLING: u64 = 3;
@@ -67,7 +68,7 @@ impl Proxy {
     /// Takes the first exchange of a client out of everything, and logs it if it has a status.
     fn remove_exchange(&mut self, id: ExchangeId) {
         self.release_choice(id);
-        self.timers.stop(self.timer_owner(id));
+        self.timers.stop(exchange_owner(id));
         self.write_log(id);
         let exchange = self.exchanges.remove(id);
         let client = &mut self.clients[exchange.client];
@@ -252,10 +253,11 @@ impl Proxy {
         if client.conn.is_ended() {
             return self.close(id);
         }
-        if client.conn.readable {
+        let (readable, watch) = (client.conn.readable, client.watch);
+        if readable {
             self.wake(id);
         }
-        if client.watch == super::client::Watch::Not {
+        if watch == Watch::Not {
             self.watch_now(id);
         }
         self.arm(id);
@@ -275,7 +277,7 @@ impl Proxy {
     }
 
     fn take_client(&mut self, id: ClientId) -> Client {
-        self.timers.stop(id.index() as u32);
+        self.timers.stop(client_owner(id));
         let mut client = self.clients.remove(id);
         client.conn.release(&mut self.tools.rings);
         self.wake_line();

@@ -127,7 +127,7 @@ impl Proxy {
             spliced: 0,
         };
         let head_size = settings.head_size();
-        let timers = Timers::new(&settings.durations(), settings.clients + exchanges);
+        let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let pools = config.pools.iter();
         Ok(Proxy {
             pools: pools

@@ -31,12 +31,12 @@ impl Proxy {
     /// Acts on all timers that have ended.
     pub fn expire(&mut self) {
         while let Some((owner, timer)) = self.timers.expire(self.now.millis()) {
-            let index = owner as usize;
-            if index < self.settings.clients {
+            let index = owner as usize / 2;
+            if owner % 2 == 0 {
                 if let Some(id) = self.clients.id_at(index) {
                     self.client_timeout(id, timer);
                 }
-            } else if let Some(id) = self.exchanges.id_at(index - self.settings.clients) {
+            } else if let Some(id) = self.exchanges.id_at(index) {
                 self.exchange_timeout(id, timer);
             }
         }
@@ -93,7 +93,7 @@ impl Proxy {
             _ if !client.conn.input.is_empty() || client.requests == 0 => Some(HEADER),
             _ => Some(IDLE),
         };
-        let owner = id.index() as u32;
+        let owner = client_owner(id);
         match wanted {
             Some(timer) if self.timers.running(owner) != Some(timer) => {
                 self.start_client_timer(id, timer);
@@ -105,12 +105,12 @@ impl Proxy {
 
     /// Starts, or starts anew, a client's timer.
     pub(super) fn start_client_timer(&mut self, id: ClientId, timer: usize) {
-        self.timers.start(id.index() as u32, timer, self.now.millis());
+        self.timers.start(client_owner(id), timer, self.now.millis());
     }
 
     fn arm_exchange(&mut self, id: ExchangeId) {
         let wanted = self.waits_for(id);
-        let owner = self.timer_owner(id);
+        let owner = exchange_owner(id);
         let progress = std::mem::take(&mut self.exchanges[id].progress);
         match wanted {
             Some(timer) if progress || self.timers.running(owner) != Some(timer) => {
@@ -151,8 +151,14 @@ impl Proxy {
             || !self.clients[exchange.client].conn.output.is_empty()
     }
 
-    /// The number under which an exchange has its timer.
-    pub(super) fn timer_owner(&self, id: ExchangeId) -> u32 {
-        (self.settings.clients + id.index()) as u32
-    }
+}
+
+/// The number under which a client has its timer: the even ones, so that both kinds lie densely.
+pub(super) fn client_owner(id: ClientId) -> u32 {
+    2 * id.index() as u32
+}
+
+/// The number under which an exchange has its timer: the odd ones.
+pub(super) fn exchange_owner(id: ExchangeId) -> u32 {
+    2 * id.index() as u32 + 1
 }

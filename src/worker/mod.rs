@@ -150,7 +150,7 @@ impl Worker {
         self.proxy.turn();
         self.door.reopen_if_possible(&mut self.proxy);
         if count > 0 && self.next_tick.is_none() {
-            self.next_tick = Some(self.now() + TICK);
+            self.next_tick = Some(self.now() + Micros::from(TICK));
         }
         if self.next_tick.is_some_and(|tick| tick <= self.now()) {
             self.tick();
@@ -201,8 +201,8 @@ impl Worker {
         self.door.close(&mut self.proxy);
         self.proxy.drain();
         self.life = Life::Draining {
-            idle_until: Some(self.now() + IDLE_AT_STOP),
-            until: self.now() + self.drain,
+            idle_until: Some(self.now() + Micros::from(IDLE_AT_STOP)),
+            until: self.now() + Micros::from(self.drain),
         };
     }
 
@@ -234,7 +234,7 @@ impl Worker {
         let probing = self.probes.tick(&mut self.proxy);
         let closed = self.door.retry(&mut self.proxy);
         let again = swept || probing || closed;
-        self.next_tick = again.then(|| self.now() + TICK);
+        self.next_tick = again.then(|| self.now() + Micros::from(TICK));
     }
 
     fn now(&self) -> Micros {
