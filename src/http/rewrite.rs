@@ -3,13 +3,17 @@
 //! A head is written anew line by line. What concerns one connection only ends here, what says where
 //! the message ends is written by us and once, and all other lines are copied as they came.
 
-use super::fields::{Field, is_hop_by_hop, nominated};
+use super::fields::{Field, is_hop_by_hop, list_members, nominated};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+
+/// The most names in a request's `Connection`. Each is compared with each field, so that thousands of
+/// them would be work out of proportion to what it costs to send them.
+const MAX_OPTIONS: usize = 64;
 
 /// What a response's head may grow by: a longer status line, framing, the id, the connection.
 const RESPONSE_GROWTH: usize = 256;
@@ -42,9 +46,13 @@ pub struct RequestSpans {
 
 /// Writes the head of a request as it goes to a backend, to `out`, which must be empty.
 ///
-/// `None` when it does not fit; `out` is empty then.
+/// `None` when it does not fit, or when `Connection` has more than 64 names; `out` is empty then.
 pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Option<RequestSpans> {
     assert!(out.is_empty());
+    let options = head.fields.values("connection").flat_map(list_members);
+    if options.take(MAX_OPTIONS + 1).count() > MAX_OPTIONS {
+        return None;
+    }
     let written = write_request(head, forward, &mut Fitting { out, fits: true });
     if written.is_none() {
         out.clear();
