@@ -222,7 +222,7 @@ pub const fn response_len_bound(head_len: usize) -> usize {
 /// one. `out` must have room for [`response_len_bound`] bytes.
 pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Append) {
     let switches = head.status == 101;
-    let has_body = !switches && head.status != 204;
+    let has_body = !is_never_framed(head.status);
     put_response_lines(head, if has_body { answering.framing } else { ResponseFraming::AsIs }, out);
     match answering.framing {
         ResponseFraming::Length(length) if has_body => put_length(length, out),
@@ -255,13 +255,18 @@ pub fn interim(head: &ResponseHead, out: &mut impl Append) {
     out.append(b"\r\n");
 }
 
+/// Whether a status forbids `Content-Length` and `Transfer-Encoding`: RFC 9110 §8.6, RFC 9112 §6.1.
+const fn is_never_framed(status: u16) -> bool {
+    matches!(status, 100..=199 | 204)
+}
+
 fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut impl Append) {
     out.append(b"HTTP/1.1 ");
     out.append(&status_digits(head.status));
     out.append(b" ");
     out.append(head.reason);
     out.append(b"\r\n");
-    let shows_length = framing == ResponseFraming::AsIs && !matches!(head.status, 100..=199 | 204);
+    let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
     for field in head.fields.iter() {
         let name = field.name;
@@ -340,3 +345,7 @@ impl std::fmt::Write for Fitting<'_> {
 #[cfg(test)]
 #[path = "rewrite_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rewrite_mutation_tests.rs"]
+mod mutation_tests;

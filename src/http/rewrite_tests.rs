@@ -1,7 +1,7 @@
 use super::*;
 use crate::http::{request, response};
 
-const FORWARD: Forward = Forward {
+pub(super) const FORWARD: Forward = Forward {
     client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
     id: b"an-id",
     trusted: false,
@@ -11,11 +11,11 @@ const FORWARD: Forward = Forward {
 const ADDED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
                      X-Request-ID: an-id\r\n\r\n";
 
-fn buffer(size: usize) -> Buffer {
+pub(super) fn buffer(size: usize) -> Buffer {
     Buffer::new(vec![0; size].leak())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -264,7 +264,7 @@ fn a_head_that_does_not_fit_is_refused_whatever_is_the_first_to_lack_room() {
     assert_eq!(exact.as_slice(), out.as_slice());
 }
 
-const ANSWERING: Answering = Answering {
+pub(super) const ANSWERING: Answering = Answering {
     id: b"an-id",
     close: false,
     keep_alive_10: false,
