@@ -386,8 +386,7 @@ fn canonical_line(bytes: &[u8]) -> Option<(usize, u64)> {
     for (index, &byte) in bytes.iter().enumerate().take(CANONICAL_DIGITS + 1) {
         match hex_value(byte) {
             Some(0) if index == 0 => return None,
-            Some(digit) if index < CANONICAL_DIGITS => size = size << 4 | digit,
-            Some(_) => return None,
+            Some(digit) => size = size << 4 | digit,
             None if index > 0 && bytes[index..].starts_with(b"\r\n") => {
                 return Some((index + 2, size));
             }
