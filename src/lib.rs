@@ -1,4 +1,6 @@
 //! httplb: an HTTP/1.1 load balancer.
+pub mod cli;
+
 pub mod worker;
 pub mod proxy;
 pub mod net;
