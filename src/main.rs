@@ -2,17 +2,16 @@
 
 use std::process::ExitCode;
 
-use httplb::config::{self, Overrides};
+use httplb::proxy::settings::memory_bound_line;
+use httplb::sys::message::{self, Level};
+use httplb::{cli, worker};
 
 fn main() -> ExitCode {
-    let path = std::env::args().nth(2).unwrap_or_default();
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let config = config::load(&text, &Overrides::default()).map_err(|errors| eprintln!("{errors:?}"));
-    match config.map(|config| httplb::worker::run(&config)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        other => {
-            eprintln!("{other:?}");
+    cli::run(memory_bound_line, |config| match worker::run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            message::log(Level::Error, format_args!("{error}"));
             ExitCode::FAILURE
         }
-    }
+    })
 }

@@ -26,9 +26,9 @@ pub fn config(config: &Config) -> Value {
         entry("max_connections", number(config.max_connections)),
         entry("buffer_size", size(config.buffer_size as u64)),
         entry("pipeline", number(config.pipeline)),
-        entry("trusted_proxies", list(&config.trusted_proxies, |cidr| text(cidr))),
+        entry("trusted_proxies", list(&config.trusted_proxies, text)),
         entry("request_id", text(request_id(config.request_id))),
-        entry("via", optional(&config.via, |via| text(via))),
+        entry("via", optional(&config.via, text)),
         entry("access_log", access_log(&config.access_log)),
         entry("status_listen", optional(&config.status_listen, address)),
         entry(
@@ -45,7 +45,7 @@ pub fn config(config: &Config) -> Value {
     entries.extend(default);
     entries.push(entry("pools", Value::Object(further.collect())));
     entries.push(entry("routes", list(&config.routes, |each| route(each, &config.pools))));
-    entries.push(entry("pool_header", optional(&config.pool_header, |name| text(name))));
+    entries.push(entry("pool_header", optional(&config.pool_header, text)));
     Value::Object(entries)
 }
 
@@ -180,13 +180,13 @@ fn sticky(sticky: &Sticky) -> Value {
 
 fn health_check(check: &HealthCheck) -> Value {
     Value::Object(vec![
-        entry("path", optional(&check.path, |path| text(path))),
+        entry("path", optional(&check.path, text)),
         entry("interval", duration(check.interval)),
         entry("timeout", duration(check.timeout)),
         entry("rise", Value::Natural(u64::from(check.rise))),
         entry("fall", Value::Natural(u64::from(check.fall))),
         entry("status", Value::Natural(u64::from(check.status))),
-        entry("host", optional(&check.host, |host| text(host))),
+        entry("host", optional(&check.host, text)),
     ])
 }
 

@@ -122,7 +122,7 @@ fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
                 let whole_seconds = node.or_null(|node| {
                     let year = Millis::from_secs(365 * 24 * 3600);
                     let age = node.duration(Millis::from_secs(1), year)?;
-                    if age.0.is_multiple_of(1000) {
+                    if age.0 % 1000 == 0 {
                         Ok(age)
                     } else {
                         Err(node.wrong("is not in whole seconds", "write \"1s\" or more"))

@@ -184,6 +184,7 @@ pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
 fn admin(node: &Node, mistakes: &mut Mistakes) -> Admin {
     let mut admin = Admin::default();
     let mut listen_node = None;
+    let token_place = format!("{}.token_file", node.place());
     for (key, node) in node.entries(mistakes) {
         match key {
             "socket" => {
@@ -199,12 +200,13 @@ fn admin(node: &Node, mistakes: &mut Mistakes) -> Admin {
             _ => mistakes.add_unknown(&node, key, &["socket", "listen", "token_file"]),
         }
     }
-    let place = format!("{}.token_file", node.place());
-    if let (Some(_), None, Some(listen)) = (admin.listen, &admin.token_file, listen_node)
-        && !mistakes.lie_within(&place)
-    {
-        let remedy = "add \"token_file\": \"/etc/httplb/token\"";
-        mistakes.add(&listen, listen.wrong("needs a token", remedy));
+    let token = admin.token_file.is_some() || mistakes.lie_within(&token_place);
+    match listen_node {
+        Some(listen) if admin.listen.is_some() && !token => {
+            let remedy = "add \"token_file\": \"/etc/httplb/token\"";
+            mistakes.add(&listen, listen.wrong("needs a token", remedy));
+        }
+        Some(_) | None => (),
     }
     admin
 }

@@ -91,7 +91,7 @@ fn units(table: &[(&str, u64)]) -> String {
 
 fn write(value: u64, table: &[(&str, u64)], unit_of_zero: &str) -> String {
     for (name, factor) in table {
-        if value > 0 && value.is_multiple_of(*factor) {
+        if value > 0 && value % factor == 0 {
             return format!("{}{name}", value / factor);
         }
     }

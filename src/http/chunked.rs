@@ -11,12 +11,16 @@
 //! LineFeed → Trailers → Done                                 after the size 0
 //! ```
 
+use super::fields::Field;
+use super::request::MAX_FIELDS;
+use super::scan;
+
 /// What of one message's framing may go beyond the digits it needs: further zeros, blanks after
 /// the size, and extensions. In bytes.
 pub const MAX_PADDING: u16 = 4096;
 
 /// The most trailer lines of one message: as many as a head may have.
-pub const MAX_TRAILERS: u8 = 100;
+pub const MAX_TRAILERS: u8 = MAX_FIELDS as u8;
 
 /// The most bytes of trailer lines of one message: as many as a head may have.
 pub const MAX_TRAILER_BYTES: u32 = 65_536;
@@ -283,8 +287,7 @@ impl Chunks {
     fn read_trailer(&mut self, bytes: &[u8]) -> Result<(usize, Chunk), BadChunk> {
         let searched = (self.searched as usize).min(bytes.len());
         let rest = &bytes[searched..];
-        let good = rest.iter().position(|&byte| !is_field_text(byte)).unwrap_or(rest.len());
-        let line_end = searched + good;
+        let line_end = searched + scan::value_len(rest);
         if line_end as u64 + u64::from(self.trailer_bytes) > u64::from(MAX_TRAILER_BYTES) {
             return Err(BadChunk::TrailersTooLong);
         }
@@ -302,9 +305,7 @@ impl Chunks {
             self.state = State::Done;
             return Ok((end, Chunk::End));
         }
-        if !starts_as_field(&bytes[..line_end]) {
-            return Err(BadChunk::Trailer);
-        }
+        Field::read(&bytes[..end]).ok_or(BadChunk::Trailer)?;
         if self.trailers == MAX_TRAILERS {
             return Err(BadChunk::TrailersTooLong);
         }
@@ -390,8 +391,7 @@ fn canonical_line(bytes: &[u8]) -> Option<(usize, u64)> {
     for (index, &byte) in bytes.iter().enumerate().take(CANONICAL_DIGITS + 1) {
         match hex_value(byte) {
             Some(0) if index == 0 => return None,
-            Some(digit) if index < CANONICAL_DIGITS => size = size << 4 | digit,
-            Some(_) => return None,
+            Some(digit) => size = size << 4 | digit,
             None if index > 0 && bytes[index..].starts_with(b"\r\n") => {
                 return Some((index + 2, size));
             }
@@ -401,22 +401,9 @@ fn canonical_line(bytes: &[u8]) -> Option<(usize, u64)> {
     None
 }
 
-/// Whether a line without its end is `name: value`, with a token for a name and nothing between it
-/// and the colon. The bytes of the value were looked at before.
-fn starts_as_field(line: &[u8]) -> bool {
-    let name = line.iter().take_while(|&&byte| is_token_byte(byte)).count();
-    name > 0 && line.get(name) == Some(&b':')
-}
-
-/// RFC 9110 §5.5: what may stand in a field's value.
+/// RFC 9110 §5.5: what may stand in a field's value, and in an extension.
 const fn is_field_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
-/// RFC 9110 §5.6.2.
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 fn hex_value(byte: u8) -> Option<u64> {

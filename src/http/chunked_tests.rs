@@ -231,6 +231,11 @@ fn the_largest_size_is_one_below_two_to_the_63() {
         let (relayed, chunks) = relay(b"fffffffffffffff\r\n", &[], limit).unwrap();
         assert_eq!(chunks.data_left(), (1 << 60) - 1);
         assert_eq!(relayed.sent, b"fffffffffffffff\r\n");
+        let mut chunks = Chunks::new();
+        for digits in ["1000000000000000\r\n", "10000000000000000\r\n", "ffffffffffffffffffff\r\n"]
+        {
+            assert_eq!(chunks.pass(digits.as_bytes(), 100), 0, "left to read: {digits}");
+        }
     }
 }
 

@@ -51,6 +51,11 @@ impl<'a> Fields<'a> {
         Fields { lines, nominates: connection.others }
     }
 
+    /// Whether `Connection` names fields, so that [`nominated`] is worth asking.
+    pub fn nominates(&self) -> bool {
+        self.nominates
+    }
+
     /// The fields in the order of their lines.
     pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let mut rest = self.lines;

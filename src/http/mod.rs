@@ -14,6 +14,8 @@ pub mod request;
 pub mod response;
 pub mod rewrite;
 pub mod scan;
+#[cfg(test)]
+mod testing;
 
 pub use body::Body;
 pub use fields::{Field, Fields};

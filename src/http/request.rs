@@ -354,7 +354,7 @@ impl<'a> Single<'a> {
         };
     }
 
-    fn only(self) -> Option<&'a [u8]> {
+    pub fn only(self) -> Option<&'a [u8]> {
         match self {
             Single::Once(value) => Some(value),
             Single::Absent | Single::Several => None,
@@ -444,7 +444,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Whether the value of an `Upgrade` field offers the WebSocket protocol (RFC 6455 §4.1).
-pub(super) fn offers_websocket(value: &[u8]) -> bool {
+fn offers_websocket(value: &[u8]) -> bool {
     list_members(value).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
 }
 

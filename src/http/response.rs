@@ -2,7 +2,7 @@
 
 use super::body::{BadFraming, FramingFields, decimal};
 use super::fields::{ConnectionOptions, Field, Fields, list_members};
-use super::request::{Framing, Single, Version, offers_websocket};
+use super::request::{Framing, Single, Version};
 use super::scan;
 
 /// A valid response head. Everything in it borrows from the bytes it was parsed from.
@@ -73,7 +73,13 @@ pub fn parse(head: &[u8]) -> Result<ResponseHead<'_>, BadResponse> {
             Single::Once(id) => Some(id),
             Single::Several => Some(b""),
         },
-        upgrade_websocket: line.status == 101 && options.upgrade && facts.upgrade_websocket,
+        upgrade_websocket: line.status == 101
+            && line.version == Version::Http11
+            && options.upgrade
+            && facts
+                .upgrade
+                .only()
+                .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")),
     })
 }
 
@@ -111,7 +117,7 @@ struct Facts<'a> {
     framing: FramingFields,
     connection: ConnectionOptions,
     keep_alive_timeout_secs: Option<u32>,
-    upgrade_websocket: bool,
+    upgrade: Single<'a>,
     request_id: Single<'a>,
 }
 
@@ -133,9 +139,7 @@ impl<'a> Facts<'a> {
     fn add(&mut self, field: &Field<'a>) {
         let value = field.value;
         match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
-            (7, Some(b'u')) if field.is("upgrade") => {
-                self.upgrade_websocket |= offers_websocket(value);
-            }
+            (7, Some(b'u')) if field.is("upgrade") => self.upgrade.add(value),
             (10, Some(b'k')) if field.is("keep-alive") => {
                 self.keep_alive_timeout_secs = keep_alive_timeout(value);
             }

@@ -3,13 +3,17 @@
 //! A head is written anew line by line. What concerns one connection only ends here, what says where
 //! the message ends is written by us and once, and all other lines are copied as they came.
 
-use super::fields::{Field, is_hop_by_hop, nominated};
+use super::fields::{Field, is_hop_by_hop, list_members, nominated};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+
+/// The most names in a request's `Connection`. Each is compared with each field, so that thousands of
+/// them would be work out of proportion to what it costs to send them.
+const MAX_OPTIONS: usize = 64;
 
 /// What a response's head may grow by: a longer status line, framing, the id, the connection.
 const RESPONSE_GROWTH: usize = 256;
@@ -42,9 +46,13 @@ pub struct RequestSpans {
 
 /// Writes the head of a request as it goes to a backend, to `out`, which must be empty.
 ///
-/// `None` when it does not fit; `out` is empty then.
+/// `None` when it does not fit, or when `Connection` has more than 64 names; `out` is empty then.
 pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Option<RequestSpans> {
     assert!(out.is_empty());
+    let options = head.fields.values("connection").flat_map(list_members);
+    if options.take(MAX_OPTIONS + 1).count() > MAX_OPTIONS {
+        return None;
+    }
     let written = write_request(head, forward, &mut Fitting { out, fits: true });
     if written.is_none() {
         out.clear();
@@ -214,7 +222,7 @@ pub const fn response_len_bound(head_len: usize) -> usize {
 /// one. `out` must have room for [`response_len_bound`] bytes.
 pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Append) {
     let switches = head.status == 101;
-    let has_body = !switches && head.status != 204;
+    let has_body = !is_never_framed(head.status);
     put_response_lines(head, if has_body { answering.framing } else { ResponseFraming::AsIs }, out);
     match answering.framing {
         ResponseFraming::Length(length) if has_body => put_length(length, out),
@@ -247,13 +255,18 @@ pub fn interim(head: &ResponseHead, out: &mut impl Append) {
     out.append(b"\r\n");
 }
 
+/// Whether a status forbids `Content-Length` and `Transfer-Encoding`: RFC 9110 §8.6, RFC 9112 §6.1.
+const fn is_never_framed(status: u16) -> bool {
+    matches!(status, 100..=199 | 204)
+}
+
 fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut impl Append) {
     out.append(b"HTTP/1.1 ");
     out.append(&status_digits(head.status));
     out.append(b" ");
     out.append(head.reason);
     out.append(b"\r\n");
-    let shows_length = framing == ResponseFraming::AsIs && !matches!(head.status, 100..=199 | 204);
+    let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
     for field in head.fields.iter() {
         let name = field.name;
@@ -332,3 +345,7 @@ impl std::fmt::Write for Fitting<'_> {
 #[cfg(test)]
 #[path = "rewrite_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rewrite_mutation_tests.rs"]
+mod mutation_tests;

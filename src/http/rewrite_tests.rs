@@ -1,7 +1,7 @@
 use super::*;
 use crate::http::{request, response};
 
-const FORWARD: Forward = Forward {
+pub(super) const FORWARD: Forward = Forward {
     client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
     id: b"an-id",
     trusted: false,
@@ -11,11 +11,11 @@ const FORWARD: Forward = Forward {
 const ADDED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
                      X-Request-ID: an-id\r\n\r\n";
 
-fn buffer(size: usize) -> Buffer {
+pub(super) fn buffer(size: usize) -> Buffer {
     Buffer::new(vec![0; size].leak())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -130,6 +130,17 @@ fn a_nomination_takes_away_nothing_of_ours() {
             written,
             format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{wanted}")
         );
+    }
+}
+
+#[test]
+fn connection_has_64_names_at_most() {
+    for (count, fits) in [(64, true), (65, false)] {
+        let (few, many) = ("x, ".repeat(10), "y,,".repeat(count - 10));
+        let head =
+            format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {few}\r\nconnection:{many}\r\n\r\n");
+        let head = request::parse(head.as_bytes()).unwrap();
+        assert_eq!(super::request(&head, &FORWARD, &mut buffer(4096)).is_some(), fits);
     }
 }
 
@@ -253,7 +264,7 @@ fn a_head_that_does_not_fit_is_refused_whatever_is_the_first_to_lack_room() {
     assert_eq!(exact.as_slice(), out.as_slice());
 }
 
-const ANSWERING: Answering = Answering {
+pub(super) const ANSWERING: Answering = Answering {
     id: b"an-id",
     close: false,
     keep_alive_10: false,

@@ -174,6 +174,15 @@ fn a_second_is_forgotten_when_ten_have_passed() {
 }
 
 #[test]
+fn after_a_long_silence_all_is_forgotten() {
+    for silence in [10_000, 11_000, 30_000, u64::MAX - 5000] {
+        let mut budget = Budget::new();
+        assert_eq!(repeats_allowed(&mut budget, 5000), 100);
+        assert_eq!(repeats_allowed(&mut budget, 5000 + silence), 100, "{silence} ms");
+    }
+}
+
+#[test]
 fn a_clock_that_steps_back_frees_nothing() {
     let mut budget = Budget::new();
     assert_eq!(repeats_allowed(&mut budget, 50_000), 100);

@@ -47,6 +47,12 @@ impl WorkerError {
     }
 }
 
+impl std::fmt::Display for WorkerError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}: {}", self.what, self.error)
+    }
+}
+
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
