@@ -73,7 +73,8 @@ impl AccessLog {
                     self.buffer.drain(..count);
                 }
                 Err(_) => {
-                    self.dropped += self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.dropped +=
+                        self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
                     self.buffer.clear();
                 }
             }
@@ -129,13 +130,7 @@ impl Proxy {
     }
 }
 
-fn write_line(
-    line: &mut Vec<u8>,
-    exchange: &Exchange,
-    client: &Client,
-    pool: &Pool,
-    now: Micros,
-) {
+fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &Pool, now: Micros) {
     let spans = &exchange.request.spans;
     let times = &exchange.times;
     let took = since(times.taken_in, now);

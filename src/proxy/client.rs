@@ -96,11 +96,8 @@ impl Proxy {
         while self.may_take_in(id) {
             let client = &mut self.clients[id];
             let input = &mut client.conn.input;
-            let scan = if input.is_empty() {
-                Scan::Partial
-            } else {
-                client.scan.advance(input.flatten())
-            };
+            let scan =
+                if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };
             if scan == Scan::Partial && input.len() < self.settings.head_limit {
                 // A failed read shows as an end; what is in work may still be answered.
                 match client.conn.fill(&mut self.tools.rings) {

@@ -92,11 +92,7 @@ impl Proxy {
     }
 
     /// The connection that the exchanges ahead of `id` share, and the last of them on it.
-    fn conn_to_share(
-        &self,
-        id: ExchangeId,
-        member: usize,
-    ) -> Option<(BackendConnId, ExchangeId)> {
+    fn conn_to_share(&self, id: ExchangeId, member: usize) -> Option<(BackendConnId, ExchangeId)> {
         let exchange = &self.exchanges[id];
         let mut found = None;
         let mut next = self.clients[exchange.client].first;
@@ -128,8 +124,7 @@ impl Proxy {
         let Owner::Idle { since, .. } = self.conns[conn_id].owner else { return false };
         let idle_for = Micros(self.now.0.saturating_sub(since.0));
         let limit = backend.idle_limit.limit();
-        let fresh =
-            reuse::may_reuse(idle_for.millis(), limit, exchange.request.idempotent);
+        let fresh = reuse::may_reuse(idle_for.millis(), limit, exchange.request.idempotent);
         if exchange.wants_new || !fresh {
             return false;
         }
@@ -162,8 +157,7 @@ impl Proxy {
             Err(_) => return Err(Failure::Refused),
         };
         let backend = BackendRef { pool: exchange.pool, member };
-        let conn =
-            BackendConn::new(Conn::new(socket, false, false), backend, exchange.client);
+        let conn = BackendConn::new(Conn::new(socket, false, false), backend, exchange.client);
         let conn_id = self.conns.insert(conn).expect("room was made for it");
         let conn = &mut self.conns[conn_id];
         conn.front = Some(id);

@@ -54,7 +54,9 @@ pub enum State {
 impl State {
     /// The arrows of the diagram at the top of this file.
     fn may_become(self, next: State) -> bool {
-        use State::{Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Waiting};
+        use State::{
+            Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Waiting,
+        };
         match self {
             Waiting => matches!(next, Connecting | Sending | Answered | Done),
             Connecting => matches!(next, Sending | Waiting | Answered | Done),

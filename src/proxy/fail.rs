@@ -16,8 +16,7 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
         let stale = exchange.reused && !heard && failure == Failure::Terminated;
-        let backend =
-            exchange.choice.map(|member| BackendRef { pool: exchange.pool, member });
+        let backend = exchange.choice.map(|member| BackendRef { pool: exchange.pool, member });
         if stale && let Some(conn) = exchange.conn {
             self.learn_idle_limit(conn);
         }

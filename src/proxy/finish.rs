@@ -36,8 +36,7 @@ impl Proxy {
         let client = &mut self.clients[client_id];
         exchange.upload.let_go(&mut client.conn);
         if exchange.broken.is_some() {
-            client.phase =
-                if exchange.ends_by_close { Phase::Breaking } else { Phase::Closing };
+            client.phase = if exchange.ends_by_close { Phase::Breaking } else { Phase::Closing };
         } else if exchange.closes {
             client.phase = Phase::Closing;
         }
@@ -229,9 +228,8 @@ impl Proxy {
         if client.phase == Phase::Breaking {
             return self.reset(id);
         }
-        let pending = client.may_be_sending
-            || !client.conn.input.is_empty()
-            || client.conn.readable;
+        let pending =
+            client.may_be_sending || !client.conn.input.is_empty() || client.conn.readable;
         if !pending || client.conn.is_ended() || client.conn.socket.shutdown_write().is_err() {
             return self.close(id);
         }

@@ -388,6 +388,3 @@ fn either(one: Moved, other: Moved) -> Moved {
         (Moved::Some, _) | (_, Moved::Some) => Moved::Some,
     }
 }
-
-#[cfg(test)]
-mod tests;

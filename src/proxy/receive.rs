@@ -41,8 +41,11 @@ impl Proxy {
         loop {
             let backend = &mut self.conns[conn];
             let input = &mut backend.conn.input;
-            let scan =
-                if input.is_empty() { Scan::Partial } else { backend.scan.advance(input.flatten()) };
+            let scan = if input.is_empty() {
+                Scan::Partial
+            } else {
+                backend.scan.advance(input.flatten())
+            };
             match scan {
                 Scan::Whole(end) if end <= self.settings.head_limit => {
                     match self.head_came(id, end)? {

@@ -307,12 +307,7 @@ impl Relay {
     }
 
     /// The source has nothing more: the proper end of a body that lasts until then, else a cut.
-    fn end(
-        &mut self,
-        source: &mut Conn,
-        sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<Moved, Cut> {
+    fn end(&mut self, source: &mut Conn, sink: &mut Conn, tools: &mut Tools) -> Result<Moved, Cut> {
         if source.input.len() > self.kept && !sink.output.is_empty() {
             return Ok(Moved::Nothing); // The sink has no room for the rest yet.
         }
@@ -534,12 +529,7 @@ impl ChunkCopy<'_> {
     }
 
     /// A piece of framing. Returns the source bytes used, 0 where more are needed, or room.
-    fn read(
-        &mut self,
-        input: &mut Ring,
-        sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<usize, Cut> {
+    fn read(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
         let room = sink.output_room(tools.ring_size);
         // A trailer line may be as long as what was received.
         if self.chunks.data_left() > 0 || room < FRAMING_MAX.max(self.trailer_bound(input)) {

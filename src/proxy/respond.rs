@@ -1,11 +1,11 @@
 //! Answered and Responding: the commit, and the body behind it.
 
 use crate::http::date;
+use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
 use crate::http::request::Version;
 use crate::http::response;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
-use crate::http::method::Method;
 use crate::net::End;
 use crate::policy::retry::Failure;
 use crate::sys::clock;
@@ -148,8 +148,7 @@ impl Proxy {
         let Some(conn) = exchange.conn else { return Ok(uploaded) };
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
-        let outcome =
-            exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.tools);
+        let outcome = exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.tools);
         match outcome {
             Ok(moved) => {
                 if exchange.download.is_done() {

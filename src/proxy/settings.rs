@@ -97,7 +97,8 @@ impl Settings {
     pub fn bytes_per_client(&self) -> usize {
         let rings = self.connections() * 2 * self.ring_size;
         let heads = self.exchanges() * (self.head_size() + size_of::<Exchange>());
-        let slots = self.clients * size_of::<Client>() + self.backend_conns * size_of::<BackendConn>();
+        let slots =
+            self.clients * size_of::<Client>() + self.backend_conns * size_of::<BackendConn>();
         (rings + heads + slots).div_ceil(self.clients)
     }
 }

@@ -56,7 +56,9 @@ impl Proxy {
         match timer {
             QUEUE => self.fail(id, Failure::QueueTimeout),
             CONNECT => self.fail(id, Failure::ConnectTimeout),
-            RESPONSE if self.exchanges[id].is_committed() => self.truncate(id, "http_response_incomplete"),
+            RESPONSE if self.exchanges[id].is_committed() => {
+                self.truncate(id, "http_response_incomplete")
+            }
             RESPONSE => self.fail(id, Failure::ResponseTimeout),
             TUNNEL => self.finish_tunnel(id),
             _ if self.exchanges[id].is_committed() => self.truncate(id, "client_timeout"),
@@ -150,7 +152,6 @@ impl Proxy {
         exchange.download.is_stuck_in_pipe()
             || !self.clients[exchange.client].conn.output.is_empty()
     }
-
 }
 
 /// The number under which a client has its timer: the even ones, so that both kinds lie densely.

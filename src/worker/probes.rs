@@ -33,9 +33,8 @@ impl Probes {
         let backends = pools.flat_map(|(pool, facts)| {
             (0..facts.members.len()).map(move |member| BackendRef { pool, member })
         });
-        let list = backends
-            .map(|backend| Probe { backend, socket: None, begun: Micros(0) })
-            .collect();
+        let list =
+            backends.map(|backend| Probe { backend, socket: None, begun: Micros(0) }).collect();
         Probes { list }
     }
 
@@ -74,11 +73,8 @@ impl Probes {
             return;
         }
         probe.socket = None;
-        let outcome = if event.failed {
-            health::Event::ProbeFailed
-        } else {
-            health::Event::ProbeSucceeded
-        };
+        let outcome =
+            if event.failed { health::Event::ProbeFailed } else { health::Event::ProbeSucceeded };
         proxy.probed(probe.backend, outcome);
     }
 }
