@@ -114,7 +114,17 @@ fn the_defaults_are_those_of_the_manual() {
   "status_listen": null,
   "admin": {"socket": null, "listen": null, "token_file": null},
   "cache": null,
-  "timeouts": {"header": "10s", "client": "30s", "idle": "1m", "connect": "2s", "response": "1m", "backend_idle": "4s", "tunnel": "1h", "queue": "1s", "drain": "30s"},
+  "timeouts": {
+    "header": "10s",
+    "client": "30s",
+    "idle": "1m",
+    "connect": "2s",
+    "response": "1m",
+    "backend_idle": "4s",
+    "tunnel": "1h",
+    "queue": "1s",
+    "drain": "30s"
+  },
   "backend_servers": [
     {"ip": "127.0.0.1", "port": 8001, "weight": 1, "max_connections": 0, "backup": false}
   ],
