@@ -131,7 +131,7 @@ impl Ring {
     /// If all goes into an empty ring of the same size, the rings just change their memory.
     pub fn pour_into(&mut self, sink: &mut Ring, limit: usize) -> usize {
         let n = self.len().min(limit).min(sink.room());
-        if sink.is_empty() && n == self.len() && sink.capacity() == self.capacity() {
+        if n > 0 && n == self.len() && sink.is_empty() && sink.capacity() == self.capacity() {
             mem::swap(self, sink);
         } else {
             self.copy_into(0, sink, n);

@@ -28,6 +28,12 @@ impl Micros {
     }
 }
 
+impl From<Millis> for Micros {
+    fn from(time: Millis) -> Micros {
+        Micros(time.0.saturating_mul(1_000))
+    }
+}
+
 impl Add for Millis {
     type Output = Millis;
     fn add(self, other: Millis) -> Millis {
