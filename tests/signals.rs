@@ -80,18 +80,27 @@ fn a_running_upload_and_a_running_download_are_finished_before_it_stops() {
 }
 
 #[test]
-fn pipelined_requests_that_came_are_answered_before_it_stops() {
-    let (gate, backend, mut program) = scene(json!({}));
+fn pipelined_requests_that_run_are_answered_before_it_stops() {
+    let gate = Gate::new();
+    let backends: [Backend; 2] = std::array::from_fn(|_| {
+        let gate = gate.clone();
+        Backend::answering(move |request| {
+            gate.wait();
+            Answer::text(&request.target)
+        })
+    });
+    let mut program = Program::over(&[&backends[0], &backends[1]]);
     let mut client = program.client();
-    client.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
-    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
-    backend.wait_for_requests(2);
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    for backend in &backends {
+        backend.wait_for_requests(1);
+    }
     program.signal(Signal::TERM);
     wait_until_it_drains(&program);
     gate.open();
-    assert_eq!(client.response().text(), "done");
+    assert_eq!(client.response().text(), "/1");
     let last = client.response();
-    assert_eq!((last.text().as_str(), last.closes()), ("done", true));
+    assert_eq!((last.text().as_str(), last.closes()), ("/2", true));
     client.expect_end();
     assert_stopped(&mut program);
 }
