@@ -1,1 +1,224 @@
-//! fields.
+//! Field lines: reading them, walking them, and what their names say to an intermediary.
+
+use super::scan;
+
+/// One field line (RFC 9112 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// As it came, in whatever case.
+    pub name: &'a [u8],
+    /// Without the blanks around it.
+    pub value: &'a [u8],
+    /// The whole line as it came, with its CRLF.
+    pub line: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    /// Reads and validates the line at the front of `bytes`.
+    ///
+    /// `None` where it is anything but `name: value CRLF` with a token for a name and a value
+    /// without control bytes: a line that is folded, ended by LF alone, without a colon, with a
+    /// blank before it.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Field<'a>> {
+        let (name, rest) = bytes.split_at_checked(scan::token_len(bytes))?;
+        if name.is_empty() {
+            return None;
+        }
+        let rest = rest.strip_prefix(b":")?;
+        let (value, rest) = rest.split_at_checked(scan::value_len(rest))?;
+        let rest = rest.strip_prefix(b"\r\n")?;
+        let line = bytes.get(..bytes.len() - rest.len())?;
+        Some(Field { name, value: trim_blanks(value), line })
+    }
+
+    /// Whether this is the field called `name`, which names it in any case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// The field lines of a head that was validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    lines: &'a [u8],
+    /// Whether a `Connection` field names anything but close, keep-alive and upgrade.
+    nominates: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// `lines` were read by [`Field::read`] one by one, without the empty line at their end.
+    pub(super) fn new(lines: &'a [u8], connection: ConnectionOptions) -> Fields<'a> {
+        Fields { lines, nominates: connection.others }
+    }
+
+    /// Whether `Connection` names fields, so that [`nominated`] is worth asking.
+    pub fn nominates(&self) -> bool {
+        self.nominates
+    }
+
+    /// The fields in the order of their lines.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        let mut rest = self.lines;
+        std::iter::from_fn(move || {
+            let colon = memchr::memchr(b':', rest)?;
+            let (name, behind) = rest.split_at_checked(colon)?;
+            let end = colon + memchr::memchr(b'\n', behind)? + 1;
+            let (line, following) = rest.split_at_checked(end)?;
+            rest = following;
+            let value = trim_blanks(line.get(colon + 1..)?.strip_suffix(b"\r\n")?);
+            Some(Field { name, value, line })
+        })
+    }
+
+    /// The values of all fields called `name`, in any case.
+    pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.iter().filter(move |field| field.is(name)).map(|field| field.value)
+    }
+}
+
+/// Whether a `Connection` field names the field `name`, which ends with this connection then
+/// (RFC 9110 §7.6.1). Costs nothing where `Connection` says only close, keep-alive or upgrade.
+///
+/// Whoever writes a message anew must not let this take away its framing or its Host.
+pub fn nominated(fields: &Fields, name: &[u8]) -> bool {
+    fields.nominates
+        && fields
+            .values("connection")
+            .flat_map(list_members)
+            .any(|member| member.eq_ignore_ascii_case(name))
+}
+
+/// The members of a comma-separated list without the blanks around them. Empty ones are skipped
+/// (RFC 9110 §5.6.1.2). For lists of tokens: quoted strings are not known.
+pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(trim_blanks).filter(|member| !member.is_empty())
+}
+
+/// `value` without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
+fn trim_blanks(value: &[u8]) -> &[u8] {
+    let mut trimmed = value;
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = trimmed {
+        trimmed = rest;
+    }
+    trimmed
+}
+
+/// What all the `Connection` fields of a head say together (RFC 9110 §7.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// The sender closes after this message, or wants it closed. Wins over `keep_alive`.
+    pub close: bool,
+    /// The sender, of HTTP/1.0, would go on.
+    pub keep_alive: bool,
+    /// The `Upgrade` field is meant for the next hop.
+    pub upgrade: bool,
+    /// Further names are there: fields to be removed.
+    pub others: bool,
+}
+
+impl ConnectionOptions {
+    /// Takes in the value of one `Connection` field.
+    pub(super) fn add(&mut self, value: &[u8]) {
+        for option in list_members(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else {
+                self.others = true;
+            }
+        }
+    }
+}
+
+/// Whether `name` is one of `names`, which are in lower case. The length and the first byte rule
+/// nearly all of them out.
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    let first = name.first().map(u8::to_ascii_lowercase);
+    names.iter().any(|candidate| {
+        candidate.len() == name.len()
+            && candidate.as_bytes().first().copied() == first
+            && name.eq_ignore_ascii_case(candidate.as_bytes())
+    })
+}
+
+/// Whether the field concerns one connection only and never goes further (RFC 9110 §7.6.1).
+/// `Trailer` is none of these, and `Proxy-Authorization` is for whoever asked for it.
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    is_one_of(
+        name,
+        &["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"],
+    )
+}
+
+/// Whether `name` would be that of a framing field, were its underscores hyphens. Servers that
+/// hand fields on as CGI variables cannot tell the two, so such a field never goes on.
+pub fn is_shadow_of_framing(name: &[u8]) -> bool {
+    let resembles = |framing: &[u8]| {
+        let alike = |(&given, &wanted): (&u8, &u8)| match given {
+            b'_' => wanted == b'-',
+            _ => given.eq_ignore_ascii_case(&wanted),
+        };
+        name.len() == framing.len() && name.iter().zip(framing).all(alike)
+    };
+    matches!(name.len(), 14 | 17)
+        && name.contains(&b'_')
+        && (resembles(b"content-length") || resembles(b"transfer-encoding"))
+}
+
+/// Field names that mean nothing good in a trailer section, by what they would change there.
+const NOT_IN_TRAILERS: [&[&str]; 6] = [
+    // Framing and the connection. `content-…` is ruled out as a whole.
+    &["trailer"],
+    // Routing, and what the next server believes about the client.
+    &["host", "forwarded", "max-forwards", "via", "x-request-id", "x-real-ip"],
+    // Modifiers and conditions of a request.
+    &["expect", "range", "idempotency-key", "prefer", "priority"],
+    // Credentials.
+    &[
+        "authorization",
+        "authentication-info",
+        "cookie",
+        "cookie2",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "set-cookie",
+        "set-cookie2",
+        "www-authenticate",
+    ],
+    // Caching.
+    &[
+        "age",
+        "cache-control",
+        "cdn-cache-control",
+        "expires",
+        "pragma",
+        "surrogate-control",
+        "vary",
+        "warning",
+    ],
+    // Control of a response.
+    &["date", "location", "refresh", "retry-after", "status"],
+];
+
+/// Beginnings of names that mean nothing good in a trailer section.
+const NO_PREFIX_IN_TRAILERS: [&[u8]; 3] = [b"content-", b"if-", b"x-forwarded-"];
+
+/// Whether a trailer field of that name may be passed on (RFC 9110 §6.5.1): one that nobody needs
+/// to know before the body, and that is harmless where a recipient merges trailers into the head.
+pub fn may_trail(name: &[u8]) -> bool {
+    let begins_badly = |prefix: &&[u8]| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    !is_hop_by_hop(name)
+        && !is_shadow_of_framing(name)
+        && !NO_PREFIX_IN_TRAILERS.iter().any(begins_badly)
+        && !NOT_IN_TRAILERS.iter().any(|names| is_one_of(name, names))
+}
+
+#[cfg(test)]
+#[path = "fields_tests.rs"]
+mod tests;

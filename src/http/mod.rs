@@ -1,4 +1,9 @@
-//! Messages: bytes to meaning and back.
+//! Messages: bytes to meaning and back. Pure: no descriptors, no clock, no randomness.
+//!
+//! A head is found by [`HeadScan`], read by [`request::parse`] or [`response::parse`] in one pass
+//! that validates all of it, and written anew by [`rewrite`]; [`Body`] knows where the message
+//! that it begins will end. What is not readable in one way only does not get past `parse`.
+
 pub mod body;
 pub mod chunked;
 pub mod date;
@@ -9,3 +14,12 @@ pub mod request;
 pub mod response;
 pub mod rewrite;
 pub mod scan;
+#[cfg(test)]
+mod testing;
+
+pub use body::Body;
+pub use fields::{Field, Fields};
+pub use method::Method;
+pub use request::{Framing, Refusal, RequestHead, Version};
+pub use response::{BadResponse, ResponseHead};
+pub use scan::{HeadScan, Scan};

@@ -1,1 +1,453 @@
-//! request.
+//! Request heads: RFC 9112 §3 and §5, read in one pass that validates every byte.
+
+use std::net::Ipv6Addr;
+
+use super::body::{BadFraming, FramingFields, decimal};
+use super::fields::{ConnectionOptions, Field, Fields, list_members};
+use super::method::Method;
+use super::scan;
+
+/// More field lines than that are refused.
+pub const MAX_FIELDS: usize = 100;
+
+/// A version of the protocol. HTTP/1.2 to 1.9 are read as 1.1 (RFC 9110 §2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the versions")]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// What a head says of the body's length. It is never doubtful here: `parse` fails then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Neither `Content-Length` nor `Transfer-Encoding`.
+    None,
+    /// So many bytes, below 2⁶³. A length of 0 is told apart from none, for it is passed on.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// A valid request head. Everything in it borrows from the bytes it was parsed from.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// What the method means.
+    pub method: Method,
+    /// The method as it came.
+    pub method_name: &'a [u8],
+    /// Begins with `/`, or is `*` (only with OPTIONS). Of an absolute-form target only path and
+    /// query are left.
+    pub target: &'a [u8],
+    /// The host that is meant, with its port if that was given: of an absolute-form target, else
+    /// of `Host`. Empty if `Host` was, and where HTTP/1.0 came without.
+    pub authority: &'a [u8],
+    /// As the client speaks it.
+    pub version: Version,
+    /// All field lines.
+    pub fields: Fields<'a>,
+    /// How long the body is.
+    pub framing: Framing,
+    /// Whether the client goes on after this request (RFC 9112 §9.3).
+    pub keep_alive: bool,
+    /// Whether the client waits for a 100 before it sends the body. Never in HTTP/1.0
+    /// (RFC 9110 §10.1.1).
+    pub expect_continue: bool,
+    /// Whether the connection may become a WebSocket (RFC 6455 §4.1): GET in HTTP/1.1 without a
+    /// body, with an `Upgrade` to websocket that `Connection` names.
+    pub websocket: bool,
+    /// The client's `X-Request-ID`, if there is one only, of 1 to 128 allowed characters.
+    pub request_id: Option<&'a [u8]>,
+    /// Whether an `Idempotency-Key` allows to send the request again.
+    pub idempotency_key: bool,
+    /// For the log; empty without.
+    pub user_agent: &'a [u8],
+}
+
+/// Why a request is answered by the proxy itself. Each variant is treated or reported differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head does not follow the grammar.
+    Malformed,
+    /// `Host` is missing in HTTP/1.1, there more than once, or no host; or the target's is none.
+    Host,
+    /// It is doubtful where the body ends.
+    Framing,
+    /// A transfer coding that exists, but is not served.
+    Coding,
+    /// CONNECT is not served.
+    Connect,
+    /// The request is of HTTP/2 or above.
+    Version,
+    /// The head has more than [`MAX_FIELDS`] fields.
+    TooManyFields,
+    /// An expectation that nobody here can meet. The request was valid otherwise, so the
+    /// connection may go on once the body, framed like this, has been read and dropped.
+    Expectation(Framing),
+    /// The request line alone is longer than a head may be. Found by whoever reads the head.
+    TargetTooLong,
+    /// The head is longer than allowed. Found by whoever reads the head.
+    HeadTooLong,
+    /// The body is larger than the pool allows. Found by whoever chose the pool.
+    BodyTooLarge,
+    /// The client took too long to send its head or body. Found by whoever waited.
+    TimedOut,
+}
+
+impl Refusal {
+    /// The status code of the answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Refusal::Malformed | Refusal::Host | Refusal::Framing => 400,
+            Refusal::TimedOut => 408,
+            Refusal::BodyTooLarge => 413,
+            Refusal::TargetTooLong => 414,
+            Refusal::Expectation(_) => 417,
+            Refusal::TooManyFields | Refusal::HeadTooLong => 431,
+            Refusal::Coding | Refusal::Connect => 501,
+            Refusal::Version => 505,
+        }
+    }
+
+    /// The `error=` of `Proxy-Status` (RFC 9209 §2.3).
+    pub fn error(self) -> &'static str {
+        match self {
+            Refusal::BodyTooLarge => "http_request_denied",
+            Refusal::Malformed
+            | Refusal::Host
+            | Refusal::Framing
+            | Refusal::Coding
+            | Refusal::Connect
+            | Refusal::Version
+            | Refusal::TooManyFields
+            | Refusal::Expectation(_)
+            | Refusal::TargetTooLong
+            | Refusal::HeadTooLong
+            | Refusal::TimedOut => "http_request_error",
+        }
+    }
+
+    /// The `reason` in the log and the metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::TimedOut => "client_timeout",
+            Refusal::BodyTooLarge => "body_too_large",
+            Refusal::TargetTooLong => "target_too_long",
+            Refusal::TooManyFields | Refusal::HeadTooLong => "header_too_large",
+            Refusal::Malformed
+            | Refusal::Host
+            | Refusal::Framing
+            | Refusal::Coding
+            | Refusal::Connect
+            | Refusal::Version
+            | Refusal::Expectation(_) => "http_request_error",
+        }
+    }
+
+    /// Whether nothing more may be read from the connection as HTTP.
+    pub fn closes(self) -> bool {
+        !matches!(self, Refusal::Expectation(_))
+    }
+}
+
+impl From<BadFraming> for Refusal {
+    fn from(bad: BadFraming) -> Refusal {
+        match bad {
+            BadFraming::UnknownCoding => Refusal::Coding,
+            BadFraming::Length
+            | BadFraming::Coding
+            | BadFraming::Both
+            | BadFraming::CodingInHttp10 => Refusal::Framing,
+        }
+    }
+}
+
+/// Reads a request head that [`HeadScan`](scan::HeadScan) found whole: `head` ends with its empty
+/// line. Any other bytes are refused, none do harm.
+pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let (line, lines) = RequestLine::read(head)?;
+    if line.method == Method::Connect {
+        return Err(Refusal::Connect);
+    }
+    let target = Target::of(line.method, line.target)?;
+    let (facts, lines) = Facts::collect(lines)?;
+    let authority = facts.authority(line.version, &target)?;
+    let framing = facts.framing.judge(line.version)?;
+    let is_http11 = line.version == Version::Http11;
+    let expect_continue = match facts.expect {
+        Expect::Other if is_http11 => return Err(Refusal::Expectation(framing)),
+        Expect::Continue => is_http11,
+        Expect::Nothing | Expect::Other => false,
+    };
+    let options = facts.connection;
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+    Ok(RequestHead {
+        method: line.method,
+        method_name: line.method_name,
+        target: target.path_and_query,
+        authority,
+        version: line.version,
+        fields: Fields::new(lines, options),
+        framing,
+        keep_alive: !options.close && (is_http11 || options.keep_alive),
+        expect_continue,
+        websocket: facts.upgrade_websocket
+            && options.upgrade
+            && line.method == Method::Get
+            && is_http11
+            && !has_body,
+        request_id: facts.request_id.only().filter(|id| is_request_id(id)),
+        idempotency_key: facts.idempotency_key,
+        user_agent: facts.user_agent,
+    })
+}
+
+/// `method SP target SP version CRLF`, with exactly one space each (RFC 9112 §3).
+struct RequestLine<'a> {
+    method: Method,
+    method_name: &'a [u8],
+    target: &'a [u8],
+    version: Version,
+}
+
+impl<'a> RequestLine<'a> {
+    /// Reads the line, and returns what follows it.
+    fn read(head: &'a [u8]) -> Result<(RequestLine<'a>, &'a [u8]), Refusal> {
+        let (method_name, rest) = split_word(head, scan::token_len(head))?;
+        let (target, rest) = split_word(rest, scan::target_len(rest))?;
+        let (version, lines) = read_version(rest)?;
+        Ok((RequestLine { method: Method::of(method_name), method_name, target, version }, lines))
+    }
+}
+
+/// The first `len` bytes and what stands behind the space that follows them.
+fn split_word(bytes: &[u8], len: usize) -> Result<(&[u8], &[u8]), Refusal> {
+    let (word, rest) = bytes.split_at_checked(len).ok_or(Refusal::Malformed)?;
+    let rest = rest.strip_prefix(b" ").ok_or(Refusal::Malformed)?;
+    if word.is_empty() { Err(Refusal::Malformed) } else { Ok((word, rest)) }
+}
+
+/// The version at the end of a request line, and what follows its CRLF (RFC 9112 §2.3). HTTP/0.9
+/// had no such line, so whoever writes one means nothing good.
+fn read_version(bytes: &[u8]) -> Result<(Version, &[u8]), Refusal> {
+    match bytes {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r', b'\n', rest @ ..] => {
+            match (major, minor) {
+                (b'1', b'0') => Ok((Version::Http10, rest)),
+                (b'1', b'1'..=b'9') => Ok((Version::Http11, rest)),
+                (b'2'..=b'9', b'0'..=b'9') => Err(Refusal::Version),
+                _ => Err(Refusal::Malformed),
+            }
+        }
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+/// A request target, taken apart (RFC 9112 §3.2).
+struct Target<'a> {
+    /// Of the absolute form only.
+    authority: Option<&'a [u8]>,
+    path_and_query: &'a [u8],
+}
+
+impl<'a> Target<'a> {
+    fn of(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
+        match target {
+            [b'/', ..] => Ok(Target { authority: None, path_and_query: target }),
+            b"*" if method == Method::Options => {
+                Ok(Target { authority: None, path_and_query: target })
+            }
+            _ => Target::absolute(method, target),
+        }
+    }
+
+    /// `http://authority/path?query`. Without a path `/` is meant, or for OPTIONS the server as a
+    /// whole (RFC 9112 §3.2.4). A query without a path is refused: its origin form has a slash
+    /// that does not stand in the head.
+    fn absolute(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
+        let rest = strip_scheme(target, b"http://")
+            .or_else(|| strip_scheme(target, b"https://"))
+            .ok_or(Refusal::Malformed)?;
+        let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+        let (authority, path_and_query) = rest.split_at_checked(end).ok_or(Refusal::Malformed)?;
+        if !is_authority(authority) {
+            return Err(Refusal::Host);
+        }
+        let path_and_query = match path_and_query {
+            [] if method == Method::Options => b"*",
+            [] => b"/",
+            [b'/', ..] => path_and_query,
+            _ => return Err(Refusal::Malformed),
+        };
+        Ok(Target { authority: Some(authority), path_and_query })
+    }
+}
+
+fn strip_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = target.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// Whether `authority` is a host and perhaps a port: RFC 3986 §3.2 without user information, the
+/// host not empty, the port at most five digits and at most 65535. An empty port is none.
+fn is_authority(authority: &[u8]) -> bool {
+    let host_end = match authority.strip_prefix(b"[") {
+        Some(literal) => match memchr::memchr(b']', literal) {
+            Some(end) if is_ipv6(&literal[..end]) => end + 2,
+            Some(_) | None => return false,
+        },
+        None => reg_name_len(authority),
+    };
+    let port_is_right = match authority.get(host_end..) {
+        Some([]) | Some([b':']) => true,
+        Some([b':', port @ ..]) => {
+            port.len() <= 5 && decimal(port).is_some_and(|port| port <= 65535)
+        }
+        Some(_) | None => false,
+    };
+    host_end > 0 && port_is_right
+}
+
+fn is_ipv6(literal: &[u8]) -> bool {
+    std::str::from_utf8(literal).is_ok_and(|literal| literal.parse::<Ipv6Addr>().is_ok())
+}
+
+/// How many bytes at the front are a registered name or an IPv4 address (RFC 3986 §3.2.2).
+fn reg_name_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    loop {
+        match bytes.get(len..) {
+            Some([b'%', high, low, ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                len += 3;
+            }
+            Some([byte, ..]) if is_reg_name_byte(*byte) => len += 1,
+            Some(_) | None => return len,
+        }
+    }
+}
+
+fn is_reg_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+/// Whether `id` may be kept as the request's identity: 1 to 128 of `A-Za-z0-9._:/+=-`.
+fn is_request_id(id: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(byte);
+    (1..=128).contains(&id.len()) && id.iter().all(is_allowed)
+}
+
+/// A field of which one line at most makes sense.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Single<'a> {
+    #[default]
+    Absent,
+    Once(&'a [u8]),
+    Several,
+}
+
+impl<'a> Single<'a> {
+    pub fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Single::Absent => Single::Once(value),
+            Single::Once(_) | Single::Several => Single::Several,
+        };
+    }
+
+    pub fn only(self) -> Option<&'a [u8]> {
+        match self {
+            Single::Once(value) => Some(value),
+            Single::Absent | Single::Several => None,
+        }
+    }
+}
+
+/// What the `Expect` fields ask for.
+#[derive(Clone, Copy, Debug, Default)]
+enum Expect {
+    #[default]
+    Nothing,
+    Continue,
+    Other,
+}
+
+/// What the fields of a request say, as far as it matters here.
+#[derive(Default)]
+struct Facts<'a> {
+    host: Single<'a>,
+    framing: FramingFields,
+    connection: ConnectionOptions,
+    expect: Expect,
+    upgrade_websocket: bool,
+    request_id: Single<'a>,
+    idempotency_key: bool,
+    user_agent: &'a [u8],
+}
+
+impl<'a> Facts<'a> {
+    /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
+    /// they say, and the lines without the empty one.
+    fn collect(bytes: &'a [u8]) -> Result<(Facts<'a>, &'a [u8]), Refusal> {
+        let mut facts = Facts::default();
+        let mut rest = bytes;
+        for _ in 0..=MAX_FIELDS {
+            if rest == b"\r\n" {
+                return Ok((facts, bytes.strip_suffix(b"\r\n").unwrap_or_default()));
+            }
+            let field = Field::read(rest).ok_or(Refusal::Malformed)?;
+            rest = rest.get(field.line.len()..).unwrap_or_default();
+            facts.add(&field);
+        }
+        Err(Refusal::TooManyFields)
+    }
+
+    /// Takes in one field. By its length alone an ordinary one is told apart from nearly all of
+    /// these, so that it costs next to nothing.
+    fn add(&mut self, field: &Field<'a>) {
+        let value = field.value;
+        match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
+            (4, Some(b'h')) if field.is("host") => self.host.add(value),
+            (6, Some(b'e')) if field.is("expect") => self.add_expect(value),
+            (7, Some(b'u')) if field.is("upgrade") => {
+                self.upgrade_websocket |= offers_websocket(value);
+            }
+            (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
+            (10, Some(b'u')) if field.is("user-agent") => self.user_agent = value,
+            (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
+            (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
+            (15, Some(b'i')) if field.is("idempotency-key") => self.idempotency_key = true,
+            (17, Some(b't')) if field.is("transfer-encoding") => self.framing.add_coding(value),
+            _ => (),
+        }
+    }
+
+    fn add_expect(&mut self, value: &[u8]) {
+        let known = value.eq_ignore_ascii_case(b"100-continue");
+        self.expect = match self.expect {
+            Expect::Nothing | Expect::Continue if known => Expect::Continue,
+            Expect::Nothing | Expect::Continue | Expect::Other => Expect::Other,
+        };
+    }
+
+    /// The host that the request is for: RFC 9112 §3.2 and §3.3. An empty `Host` says that there
+    /// is none, which an absolute target contradicts.
+    fn authority(&self, version: Version, target: &Target<'a>) -> Result<&'a [u8], Refusal> {
+        match (self.host, version, target.authority) {
+            (Single::Once(b""), _, None) => Ok(b""),
+            (Single::Once(host), _, authority) if is_authority(host) => {
+                Ok(authority.unwrap_or(host))
+            }
+            (Single::Absent, Version::Http10, authority) => Ok(authority.unwrap_or_default()),
+            (Single::Absent | Single::Once(_) | Single::Several, _, _) => Err(Refusal::Host),
+        }
+    }
+}
+
+/// Whether the value of an `Upgrade` field offers the WebSocket protocol (RFC 6455 §4.1).
+fn offers_websocket(value: &[u8]) -> bool {
+    list_members(value).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

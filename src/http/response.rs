@@ -1,1 +1,166 @@
-//! response.
+//! Response heads: RFC 9112 §4 and §5, read in one pass that validates every byte.
+
+use super::body::{BadFraming, FramingFields, decimal};
+use super::fields::{ConnectionOptions, Field, Fields, list_members};
+use super::request::{Framing, Single, Version};
+use super::scan;
+
+/// A valid response head. Everything in it borrows from the bytes it was parsed from.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// 100 to 599.
+    pub status: u16,
+    /// As the backend speaks it.
+    pub version: Version,
+    /// The reason phrase, perhaps empty.
+    pub reason: &'a [u8],
+    /// All field lines.
+    pub fields: Fields<'a>,
+    /// How long the body is, if the request and the status allow one:
+    /// [`of_response`](super::body::of_response).
+    pub framing: Framing,
+    /// Whether the backend goes on after this response (RFC 9112 §9.3), as far as it says.
+    pub keep_alive: bool,
+    /// How long the backend keeps an unused connection: `Keep-Alive: timeout=SECONDS`.
+    pub keep_alive_timeout_secs: Option<u32>,
+    /// The value of `X-Request-ID`. Several lines count as an empty one, which is nobody's.
+    pub request_id: Option<&'a [u8]>,
+    /// A 101 that switches to WebSocket and nothing else (RFC 6455 §4.2.2).
+    pub upgrade_websocket: bool,
+}
+
+/// Why what a backend sent is no response. All are the same to the client (502) and to the
+/// connection (dropped); they are told apart for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadResponse {
+    /// No status line of HTTP/1, or a status below 100 or above 599.
+    StatusLine,
+    /// A line that is no valid field.
+    Field,
+    /// It is doubtful where the response ends.
+    Framing,
+}
+
+impl From<BadFraming> for BadResponse {
+    fn from(bad: BadFraming) -> BadResponse {
+        match bad {
+            BadFraming::Length
+            | BadFraming::UnknownCoding
+            | BadFraming::Coding
+            | BadFraming::Both
+            | BadFraming::CodingInHttp10 => BadResponse::Framing,
+        }
+    }
+}
+
+/// Reads a response head that [`HeadScan`](scan::HeadScan) found whole: `head` ends with its empty
+/// line. Any other bytes are refused, none do harm.
+pub fn parse(head: &[u8]) -> Result<ResponseHead<'_>, BadResponse> {
+    let (line, lines) = StatusLine::read(head).ok_or(BadResponse::StatusLine)?;
+    let (facts, lines) = Facts::collect(lines).ok_or(BadResponse::Field)?;
+    let framing = facts.framing.judge(line.version)?;
+    let options = facts.connection;
+    Ok(ResponseHead {
+        status: line.status,
+        version: line.version,
+        reason: line.reason,
+        fields: Fields::new(lines, options),
+        framing,
+        keep_alive: !options.close && (line.version == Version::Http11 || options.keep_alive),
+        keep_alive_timeout_secs: facts.keep_alive_timeout_secs,
+        request_id: match facts.request_id {
+            Single::Absent => None,
+            Single::Once(id) => Some(id),
+            Single::Several => Some(b""),
+        },
+        upgrade_websocket: line.status == 101
+            && line.version == Version::Http11
+            && options.upgrade
+            && facts
+                .upgrade
+                .only()
+                .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")),
+    })
+}
+
+/// `HTTP/1.x SP status [SP reason] CRLF`: RFC 9112 §4, whose space before an empty reason is
+/// often forgotten.
+struct StatusLine<'a> {
+    version: Version,
+    status: u16,
+    reason: &'a [u8],
+}
+
+impl<'a> StatusLine<'a> {
+    /// Reads the line, and returns what follows it.
+    fn read(head: &'a [u8]) -> Option<(StatusLine<'a>, &'a [u8])> {
+        let (minor, rest) = head.strip_prefix(b"HTTP/1.")?.split_first()?;
+        let version = match minor {
+            b'0' => Version::Http10,
+            b'1'..=b'9' => Version::Http11,
+            _ => return None,
+        };
+        let (digits, rest) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
+        let status = u16::try_from(decimal(digits)?).ok()?;
+        let (reason, rest) = match rest.strip_prefix(b" ") {
+            Some(rest) => rest.split_at_checked(scan::value_len(rest))?,
+            None => (&[][..], rest),
+        };
+        let lines = rest.strip_prefix(b"\r\n")?;
+        (100..=599).contains(&status).then_some((StatusLine { version, status, reason }, lines))
+    }
+}
+
+/// What the fields of a response say, as far as it matters here.
+#[derive(Default)]
+struct Facts<'a> {
+    framing: FramingFields,
+    connection: ConnectionOptions,
+    keep_alive_timeout_secs: Option<u32>,
+    upgrade: Single<'a>,
+    request_id: Single<'a>,
+}
+
+impl<'a> Facts<'a> {
+    /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
+    /// they say, and the lines without the empty one.
+    fn collect(bytes: &'a [u8]) -> Option<(Facts<'a>, &'a [u8])> {
+        let mut facts = Facts::default();
+        let mut rest = bytes;
+        while rest != b"\r\n" {
+            let field = Field::read(rest)?;
+            rest = rest.get(field.line.len()..)?;
+            facts.add(&field);
+        }
+        Some((facts, bytes.strip_suffix(b"\r\n")?))
+    }
+
+    /// Takes in one field, an ordinary one at next to no cost.
+    fn add(&mut self, field: &Field<'a>) {
+        let value = field.value;
+        match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
+            (7, Some(b'u')) if field.is("upgrade") => self.upgrade.add(value),
+            (10, Some(b'k')) if field.is("keep-alive") => {
+                self.keep_alive_timeout_secs = keep_alive_timeout(value);
+            }
+            (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
+            (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
+            (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
+            (17, Some(b't')) if field.is("transfer-encoding") => self.framing.add_coding(value),
+            _ => (),
+        }
+    }
+}
+
+/// The seconds in `timeout=5, max=100` (RFC 2068 §19.7.1.1).
+fn keep_alive_timeout(value: &[u8]) -> Option<u32> {
+    let seconds = list_members(value).find_map(|parameter| {
+        let (name, seconds) = parameter.split_at_checked("timeout=".len())?;
+        name.eq_ignore_ascii_case(b"timeout=").then_some(seconds)
+    })?;
+    u32::try_from(decimal(seconds)?).ok()
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

@@ -1,1 +1,244 @@
-//! scan.
+//! Where a head ends, and where the tokens within it end.
+//!
+//! [`HeadScan`] looks only at line ends and at how a head begins, so that it may be asked again
+//! each time some bytes arrive without looking at any of them twice. Whether the head means
+//! anything is for [`request::parse`](super::request::parse) and
+//! [`response::parse`](super::response::parse) to say, which use the byte classes below.
+
+/// What the bytes at the front of a connection are so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// The head has not ended yet.
+    Partial,
+    /// The head is that many bytes long, counted from the first byte given (so with an empty
+    /// line before it) to one past the CRLF CRLF that ends it.
+    Whole(usize),
+    /// The byte at this offset cannot stand there: no bytes that may follow would make a head
+    /// that `parse` accepts. Reported at once, so that nobody waits for a timeout to learn it.
+    Malformed(usize),
+}
+
+/// What kind of head is expected. They differ in how they may begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Request,
+    Response,
+}
+
+/// How far the lines of the head have been seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reached {
+    /// Nothing has been seen that decides how the head begins.
+    #[default]
+    Start,
+    FirstLine,
+    Fields,
+}
+
+/// Searches for the end of a head while it arrives, each byte once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadScan {
+    /// No line feed that has not been dealt with lies before this offset.
+    searched: u32,
+    kind: Kind,
+    reached: Reached,
+}
+
+/// How a status line begins (RFC 9112 §4).
+const RESPONSE_START: &[u8] = b"HTTP/1.";
+
+impl HeadScan {
+    /// A scan for a request, before which one empty line is allowed (RFC 9112 §2.2).
+    pub const fn request() -> HeadScan {
+        HeadScan { searched: 0, kind: Kind::Request, reached: Reached::Start }
+    }
+
+    /// A scan for a response, which begins with its first byte.
+    pub const fn response() -> HeadScan {
+        HeadScan { searched: 0, kind: Kind::Response, reached: Reached::Start }
+    }
+
+    /// Whether the end of the first line is still missing: a head that is too long already has
+    /// a too long target then (414), else too many fields (431). An empty line before the
+    /// request is no first line.
+    pub fn in_first_line(&self) -> bool {
+        self.reached != Reached::Fields
+    }
+
+    /// Goes on with the search. `bytes` is everything from the first byte of the head on, so it
+    /// begins with what was given before.
+    ///
+    /// The answer does not depend on how the bytes were cut. After `Whole` or `Malformed` the
+    /// scan is used up; the next head wants a new one.
+    pub fn advance(&mut self, bytes: &[u8]) -> Scan {
+        if self.reached == Reached::Start {
+            match self.begin(bytes) {
+                Begin::Unknown => return Scan::Partial,
+                Begin::Well => (),
+                Begin::Badly(at) => return Scan::Malformed(at),
+            }
+        }
+        let mut from = self.searched as usize;
+        while let Some(feed) = find_line_feed(bytes, from) {
+            let line = bytes.get(..feed).and_then(|before| before.strip_suffix(b"\r"));
+            let Some(line) = line else { return Scan::Malformed(feed) };
+            if line.last() == Some(&b'\n') {
+                return Scan::Whole(feed + 1);
+            }
+            if self.reached == Reached::FirstLine {
+                if self.kind == Kind::Request && !ends_in_version(line) {
+                    return Scan::Malformed(feed);
+                }
+                self.reached = Reached::Fields;
+            }
+            from = feed + 1;
+        }
+        self.searched = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Scan::Partial
+    }
+
+    /// Judges the first bytes, and steps over an empty line before a request.
+    fn begin(&mut self, bytes: &[u8]) -> Begin {
+        let begin = match self.kind {
+            Kind::Request => self.begin_request(bytes),
+            Kind::Response => begin_response(bytes),
+        };
+        if begin == Begin::Well {
+            self.reached = Reached::FirstLine;
+        }
+        begin
+    }
+
+    fn begin_request(&mut self, bytes: &[u8]) -> Begin {
+        let start = match bytes {
+            [] | [b'\r'] | [b'\r', b'\n'] => return Begin::Unknown,
+            [b'\r', b'\n', ..] => 2,
+            [b'\r', ..] => return Begin::Badly(1),
+            [_, ..] => 0,
+        };
+        if !bytes.get(start).is_some_and(|&first| is_token_byte(first)) {
+            return Begin::Badly(start);
+        }
+        self.searched = start as u32;
+        Begin::Well
+    }
+}
+
+/// What the first bytes of a head say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// More of them are needed.
+    Unknown,
+    Well,
+    /// The byte at this offset is wrong.
+    Badly(usize),
+}
+
+fn begin_response(bytes: &[u8]) -> Begin {
+    match bytes.iter().zip(RESPONSE_START).position(|(given, wanted)| given != wanted) {
+        Some(wrong) => Begin::Badly(wrong),
+        None if bytes.len() < RESPONSE_START.len() => Begin::Unknown,
+        None => Begin::Well,
+    }
+}
+
+fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    Some(from + memchr::memchr(b'\n', bytes.get(from..)?)?)
+}
+
+/// Whether a request line ends in something like `HTTP/1.1`. Others (HTTP/0.9, foreign protocols)
+/// are known by their first line, and those who speak them wait for an answer to it.
+fn ends_in_version(line: &[u8]) -> bool {
+    line.len().checked_sub(8).and_then(|at| line.get(at..at + 5)) == Some(b"HTTP/")
+}
+
+/// The bytes of a token: RFC 9110 §5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < marks.len() {
+        table[marks[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+/// Whether `byte` may stand in a method or a field name (RFC 9110 §5.6.2).
+pub fn is_token_byte(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
+}
+
+/// How many token bytes stand at the front.
+pub(super) fn token_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len())
+}
+
+/// How many bytes at the front may stand in a field value (RFC 9110 §5.5): all but the controls,
+/// of which HTAB is allowed. Bytes from 0x80 on (obs-text) are.
+pub(super) fn value_len(bytes: &[u8]) -> usize {
+    let mut from = 0;
+    loop {
+        from += run_len(bytes.get(from..).unwrap_or_default(), controls, |byte| {
+            byte.is_ascii_control()
+        });
+        if bytes.get(from) != Some(&b'\t') {
+            return from;
+        }
+        from += 1;
+    }
+}
+
+/// How many bytes at the front may stand in a request target: the visible ones of ASCII without
+/// `#`, which begins a fragment and is never sent (RFC 9112 §3.2).
+pub(super) fn target_len(bytes: &[u8]) -> usize {
+    run_len(bytes, not_in_target, |byte| !byte.is_ascii_graphic() || byte == b'#')
+}
+
+/// How many bytes stand before the first that is marked: eight at a time by `mark_eight`, the
+/// last few by `is_marked`. Both must say the same.
+fn run_len(bytes: &[u8], mark_eight: impl Fn(u64) -> u64, is_marked: impl Fn(u8) -> bool) -> usize {
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+        let marks = mark_eight(u64::from_le_bytes(*eight));
+        if marks != 0 {
+            return bytes.len() - rest.len() + (marks.trailing_zeros() / 8) as usize;
+        }
+        rest = behind;
+    }
+    let run = rest.iter().position(|&byte| is_marked(byte)).unwrap_or(rest.len());
+    bytes.len() - rest.len() + run
+}
+
+// Eight bytes at once. In the results the high bit of a byte is its mark. A subtraction may carry
+// into the bytes above one that is marked, so only the lowest mark is sure, and it alone is used.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the bytes below `limit`, which is at most 0x80.
+const fn below(eight: u64, limit: u8) -> u64 {
+    eight.wrapping_sub(ONES * limit as u64) & !eight & HIGH_BITS
+}
+
+const fn equal(eight: u64, byte: u8) -> u64 {
+    below(eight ^ (ONES * byte as u64), 1)
+}
+
+fn controls(eight: u64) -> u64 {
+    below(eight, b' ') | equal(eight, 0x7f)
+}
+
+fn not_in_target(eight: u64) -> u64 {
+    below(eight, b'!') | equal(eight, b'#') | equal(eight, 0x7f) | (eight & HIGH_BITS)
+}
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;
