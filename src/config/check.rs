@@ -1,1 +1,110 @@
-//! check.
+//! From the tree to a [`Config`]: the keys of the top level, and what concerns several of them.
+
+use super::file::Value;
+use super::read::{Mistakes, Node};
+use super::{Backend, Config, Overrides, Pool, Wrong, pool, process, route};
+
+/// The keys of the top level that are not pool keys.
+pub const PROCESS_KEYS: [&str; 16] = [
+    "listen",
+    "workers",
+    "max_connections",
+    "buffer_size",
+    "pipeline",
+    "trusted_proxies",
+    "request_id",
+    "via",
+    "access_log",
+    "status_listen",
+    "admin",
+    "cache",
+    "pools",
+    "routes",
+    "pool_header",
+    "timeouts",
+];
+
+/// Reads the whole tree, with `overrides` in place of what it says. Where there are mistakes
+/// the defaults stand in the result.
+pub fn config(root: &Value, overrides: &Overrides, mistakes: &mut Mistakes) -> Config {
+    let root = Node::root(root);
+    root.find_duplicates(mistakes);
+    let mut config = Config::default();
+    let (mut pools, mut routes) = (None, None);
+    for (key, node) in root.entries(mistakes) {
+        match key {
+            "pools" => pools = Some(node),
+            "routes" => routes = Some(node),
+            "timeouts" => process::timeouts(&mut config.timeouts, &node, mistakes),
+            _ if process::set(&mut config, key, &node, mistakes) => (),
+            _ if pool::set(&mut config.pools[0], key, &node, mistakes) => (),
+            _ => add_unknown(key, &node, mistakes),
+        }
+    }
+    apply(overrides, &mut config);
+    // Pools inherit from the finished default, and routes name pools: hence the order.
+    if let Some(node) = pools {
+        further_pools(&mut config, &node, mistakes);
+    }
+    if let Some(node) = routes {
+        let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+        config.routes = route::routes(&node, &names, mistakes);
+    }
+    config
+}
+
+fn apply(overrides: &Overrides, config: &mut Config) {
+    if !overrides.listen.is_empty() {
+        config.listen = overrides.listen.clone();
+    }
+    if !overrides.backends.is_empty() {
+        config.pools[0].backends = overrides.backends.iter().copied().map(Backend::at).collect();
+    }
+    if let Some(workers) = overrides.workers {
+        config.workers = workers;
+    }
+}
+
+fn add_unknown(key: &str, node: &Node, mistakes: &mut Mistakes) {
+    if process::TIMEOUT_KEYS.contains(&key) {
+        let wrong = Wrong::new("unknown key", format!("did you mean \"timeouts.{key}\"?"));
+        return mistakes.add(node, wrong);
+    }
+    let mut known = PROCESS_KEYS.to_vec();
+    known.extend(pool::KEYS);
+    mistakes.add_unknown(node, key, &known);
+}
+
+fn further_pools(config: &mut Config, node: &Node, mistakes: &mut Mistakes) {
+    for (name, node) in node.entries(mistakes) {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name == "default" {
+            let remedy = "its keys stand at the top level";
+            mistakes.add(&node, Wrong::new("the name \"default\" is taken", remedy));
+        } else if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+            let remedy = "write 1 to 64 letters, digits, \".\", \"_\" or \"-\"";
+            mistakes.add(&node, Wrong::new("not a name for a pool", remedy));
+        }
+        let mut pool = Pool { name: name.to_owned(), ..config.pools[0].clone() };
+        for (key, node) in node.entries(mistakes) {
+            if pool::set(&mut pool, key, &node, mistakes) {
+                continue;
+            }
+            if PROCESS_KEYS.contains(&key) {
+                let wrong = Wrong::new("not a key of a pool", "move it to the top level");
+                mistakes.add(&node, wrong);
+            } else {
+                mistakes.add_unknown(&node, key, &pool::KEYS);
+            }
+        }
+        config.pools.push(pool);
+    }
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "mistakes_tests.rs"]
+mod mistakes_tests;

@@ -1,1 +1,183 @@
-//! reply.
+//! Responses of our own: where no backend gave one, or none was asked.
+
+use super::rewrite::{append_decimal, status_digits};
+use crate::mem::Append;
+
+/// No reply is longer than this, in bytes, with an id of up to 128.
+pub const MAX_LEN: usize = 640;
+
+/// What of a response of our own differs from one to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// 400 or above.
+    pub status: u16,
+    /// What went wrong, as `Proxy-Status` calls it: RFC 9209 §2.3. Empty: nothing did.
+    pub error: &'static str,
+    /// Whether the client may come again in a second.
+    pub retry_after: bool,
+    /// Whether the connection closes after it.
+    pub close: bool,
+    /// Whether it stays open for a client of HTTP/1.0, which must be told.
+    pub keep_alive_10: bool,
+    /// The request's `X-Request-ID`, at most 128 bytes; empty: none.
+    pub id: &'a [u8],
+    /// To HEAD: all but the body.
+    pub head_only: bool,
+    /// Now.
+    pub date: &'a [u8; 29],
+}
+
+/// Writes a whole response. `out` must have room for [`MAX_LEN`] bytes.
+pub fn write(reply: &Reply, out: &mut impl Append) {
+    let digits = status_digits(reply.status);
+    let status = &digits[..];
+    let reason = reason_phrase(reply.status).as_bytes();
+    let body: [&[u8]; 5] = [b"<html><body><h1>", status, b" ", reason, b"</h1></body></html>"];
+    let length: usize = body.iter().map(|part| part.len()).sum();
+
+    append_all(out, &[b"HTTP/1.1 ", status, b" ", reason]);
+    append_all(out, &[b"\r\nDate: ", reply.date]);
+    append_all(out, &[b"\r\nContent-Type: text/html; charset=UTF-8"]);
+    out.append(b"\r\nContent-Length: ");
+    append_decimal(length as u64, out);
+    if !reply.id.is_empty() {
+        append_all(out, &[b"\r\nX-Request-ID: ", reply.id]);
+    }
+    if !reply.error.is_empty() {
+        append_all(out, &[b"\r\nProxy-Status: httplb; error=", reply.error.as_bytes()]);
+    }
+    if reply.retry_after {
+        out.append(b"\r\nRetry-After: 1");
+    }
+    if reply.close {
+        out.append(b"\r\nConnection: close");
+    } else if reply.keep_alive_10 {
+        out.append(b"\r\nConnection: keep-alive");
+    }
+    out.append(b"\r\n\r\n");
+    if !reply.head_only {
+        append_all(out, &body);
+    }
+}
+
+fn append_all(out: &mut impl Append, parts: &[&[u8]]) {
+    for part in parts {
+        out.append(part);
+    }
+}
+
+/// What a status that we give is called: RFC 9110 §15, RFC 6585.
+pub const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    const PLAIN: Reply = Reply {
+        status: 502,
+        error: "connection_refused",
+        retry_after: false,
+        close: false,
+        keep_alive_10: false,
+        id: b"1-2",
+        head_only: false,
+        date: DATE,
+    };
+
+    fn written(reply: &Reply) -> String {
+        let mut out = Vec::new();
+        write(reply, &mut out);
+        assert!(out.len() <= MAX_LEN);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_reply_says_what_section_4_wants() {
+        assert_eq!(
+            written(&PLAIN),
+            "HTTP/1.1 502 Bad Gateway\r\n\
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Type: text/html; charset=UTF-8\r\n\
+             Content-Length: 50\r\n\
+             X-Request-ID: 1-2\r\n\
+             Proxy-Status: httplb; error=connection_refused\r\n\r\n\
+             <html><body><h1>502 Bad Gateway</h1></body></html>"
+        );
+    }
+
+    #[test]
+    fn the_connection_is_spoken_of_where_the_client_must_know() {
+        let close = written(&Reply { close: true, keep_alive_10: true, ..PLAIN });
+        assert!(close.contains("\r\nConnection: close\r\n"));
+        assert!(!close.contains("keep-alive"));
+        let keep = written(&Reply { keep_alive_10: true, ..PLAIN });
+        assert!(keep.contains("\r\nConnection: keep-alive\r\n"));
+        assert!(!written(&PLAIN).contains("Connection:"));
+    }
+
+    #[test]
+    fn a_503_says_when_to_come_again() {
+        let reply = written(&Reply { status: 503, retry_after: true, ..PLAIN });
+        assert!(reply.contains("\r\nRetry-After: 1\r\n"));
+        assert!(!written(&PLAIN).contains("Retry-After"));
+    }
+
+    #[test]
+    fn to_head_all_but_the_body_is_said() {
+        let whole = written(&PLAIN);
+        let head = written(&Reply { head_only: true, ..PLAIN });
+        assert!(head.ends_with("\r\n\r\n"));
+        assert!(whole.starts_with(&head) && whole.len() > head.len());
+    }
+
+    #[test]
+    fn what_there_is_not_is_not_said() {
+        let reply = written(&Reply { id: b"", error: "", ..PLAIN });
+        assert!(!reply.contains("X-Request-ID") && !reply.contains("Proxy-Status"));
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_body_for_every_status() {
+        for status in 100..=599 {
+            let reply = written(&Reply {
+                status,
+                error: "http_response_header_section_size",
+                retry_after: true,
+                keep_alive_10: true,
+                id: &[b'x'; 128],
+                ..PLAIN
+            });
+            let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+            let length =
+                head.split_once("Content-Length: ").unwrap().1.split("\r\n").next().unwrap();
+            assert_eq!(length.parse(), Ok(body.len()), "{status}");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")));
+        }
+    }
+}

@@ -1,1 +1,351 @@
-//! rewrite.
+//! Heads as they go on: RFC 9110 §7.6, RFC 9112 §3, §6.
+//!
+//! A head is written anew line by line. What concerns one connection only ends here, what says where
+//! the message ends is written by us and once, and all other lines are copied as they came.
+
+use super::fields::{Field, is_hop_by_hop, list_members, nominated};
+use super::request::{Framing, RequestHead, Version};
+use super::response::ResponseHead;
+use crate::mem::Append;
+use crate::mem::buffer::{Buffer, Span};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// The most names in a request's `Connection`. Each is compared with each field, so that thousands of
+/// them would be work out of proportion to what it costs to send them.
+const MAX_OPTIONS: usize = 64;
+
+/// What a response's head may grow by: a longer status line, framing, the id, the connection.
+const RESPONSE_GROWTH: usize = 256;
+
+/// What a request's head is given on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request's `X-Request-ID`.
+    pub id: &'a [u8],
+    /// Whether the client is a trusted proxy: its `X-Forwarded-*` are kept, and `-For` extended.
+    pub trusted: bool,
+}
+
+/// Where parts of a request's head lie in the buffer that it was written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestSpans {
+    /// The method's name.
+    pub method: Span,
+    /// The target.
+    pub target: Span,
+    /// The value of `Host`.
+    pub host: Span,
+    /// The value of `X-Request-ID`.
+    pub id: Span,
+    /// The value of `User-Agent`; empty without one.
+    pub user_agent: Span,
+}
+
+/// Writes the head of a request as it goes to a backend, to `out`, which must be empty.
+///
+/// `None` when it does not fit, or when `Connection` has more than 64 names; `out` is empty then.
+pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Option<RequestSpans> {
+    assert!(out.is_empty());
+    let options = head.fields.values("connection").flat_map(list_members);
+    if options.take(MAX_OPTIONS + 1).count() > MAX_OPTIONS {
+        return None;
+    }
+    let written = write_request(head, forward, &mut Fitting { out, fits: true });
+    if written.is_none() {
+        out.clear();
+    }
+    written
+}
+
+fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Option<RequestSpans> {
+    let mut spans = RequestSpans { method: out.put(head.method_name), ..RequestSpans::default() };
+    out.put(b" ");
+    spans.target = out.put(head.target);
+    out.put(b" HTTP/1.1\r\nHost: ");
+    spans.host = out.put(head.authority);
+    out.put(b"\r\n");
+
+    let mut kept = Kept::default();
+    for field in head.fields.iter() {
+        if goes_on(head, &field, forward.trusted, &mut kept) {
+            let line = out.put(field.line);
+            if spans.user_agent.is_empty() && field.is("user-agent") {
+                spans.user_agent = value_within(line, &field);
+            }
+        }
+    }
+
+    match head.framing {
+        Framing::None => (),
+        Framing::Length(length) => put_length(length, out),
+        Framing::Chunked => out.append(CHUNKED),
+    }
+    put_forwarded(head, forward, kept, out);
+    out.put(b"X-Request-ID: ");
+    spans.id = out.put(forward.id);
+    out.put(if head.websocket { UPGRADED } else { b"\r\n\r\n" });
+    out.fits.then_some(spans)
+}
+
+const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
+
+/// The end of the line before, and of the head, of a message that switches protocols.
+const UPGRADED: &[u8] = b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// Which fields of a trusted proxy, that we would write otherwise, were kept.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    proto: bool,
+    host: bool,
+}
+
+/// Whether a request's field is copied.
+///
+/// A nomination takes away nothing that we write ourselves; nor `Expect`, for a client that waits
+/// for its 100 must get it.
+fn goes_on(head: &RequestHead, field: &Field, trusted: bool, kept: &mut Kept) -> bool {
+    let name = field.name;
+    match name.len() {
+        4 if field.is("host") => false,
+        6 if field.is("expect") => match head.version {
+            Version::Http10 => false, // RFC 9110 §10.1.1: ignored, and here it would become valid
+            Version::Http11 => true,
+        },
+        7 if field.is("trailer") && head.framing != Framing::Chunked => false,
+        9 if field.is("forwarded") => false,
+        12 if is_read_as(name, b"x-request-id") => false,
+        14 if is_read_as(name, b"content-length") => false,
+        17 if is_read_as(name, b"transfer-encoding") => false,
+        12.. if name.get(..12).is_some_and(|start| is_read_as(start, b"x-forwarded-")) => {
+            trusted && !name.contains(&b'_') && {
+                kept.proto |= field.is("x-forwarded-proto");
+                kept.host |= field.is("x-forwarded-host");
+                !field.is("x-forwarded-for")
+            }
+        }
+        _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
+    }
+}
+
+/// Whether some server reads the name as `wanted`: in any case, and with underscores for hyphens,
+/// which are one where fields become CGI variables.
+fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
+    let alike = |(&given, &wanted): (&u8, &u8)| {
+        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
+    };
+    name.len() == wanted.len() && name.iter().zip(wanted).all(alike)
+}
+
+fn put_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
+    out.put(b"X-Forwarded-For: ");
+    if forward.trusted {
+        for value in head.fields.values("x-forwarded-for").filter(|value| !value.is_empty()) {
+            out.put(value);
+            out.put(b", ");
+        }
+    }
+    put_address(forward.client, out);
+    out.put(b"\r\n");
+    if !kept.proto {
+        out.put(b"X-Forwarded-Proto: http\r\n");
+    }
+    if !kept.host {
+        out.put(b"X-Forwarded-Host: ");
+        out.put(head.authority);
+        out.put(b"\r\n");
+    }
+}
+
+/// An address of IPv4 is written as one even where it came in by IPv6.
+fn put_address(address: IpAddr, out: &mut Fitting) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.put(b".");
+                }
+                append_decimal(u64::from(octet), out);
+            }
+        }
+        IpAddr::V6(address) => {
+            let _ = write!(out, "{address}"); // never fails: what does not fit is noted
+        }
+    }
+}
+
+/// Where the value of `field` lies when its line lies at `line`.
+fn value_within(line: Span, field: &Field) -> Span {
+    let behind_name = field.line.iter().skip(field.name.len() + 1);
+    let blanks = behind_name.take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
+    let start = line.start as usize + field.name.len() + 1 + blanks;
+    if line.is_empty() || field.value.is_empty() {
+        return Span::default();
+    }
+    Span::new(start, start + field.value.len())
+}
+
+/// How the body goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFraming {
+    /// There is none, because of the method or the status: the length is shown as it came.
+    AsIs,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// It ends with the connection.
+    Close,
+}
+
+/// What a response's head is given on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering<'a> {
+    /// The request's `X-Request-ID`, at most 128 bytes; empty: none is added.
+    pub id: &'a [u8],
+    /// Whether the connection closes after it.
+    pub close: bool,
+    /// Whether it stays open for a client of HTTP/1.0, which must be told.
+    pub keep_alive_10: bool,
+    /// How the body goes on.
+    pub framing: ResponseFraming,
+}
+
+/// How much room [`response`] and [`interim`] need at most for a head of `head_len` bytes.
+pub const fn response_len_bound(head_len: usize) -> usize {
+    head_len + RESPONSE_GROWTH
+}
+
+/// Writes the head of a final response as it goes to the client; that of a 101 with what makes it
+/// one. `out` must have room for [`response_len_bound`] bytes.
+pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Append) {
+    let switches = head.status == 101;
+    let has_body = !is_never_framed(head.status);
+    put_response_lines(head, if has_body { answering.framing } else { ResponseFraming::AsIs }, out);
+    match answering.framing {
+        ResponseFraming::Length(length) if has_body => put_length(length, out),
+        ResponseFraming::Chunked if has_body => out.append(CHUNKED),
+        ResponseFraming::AsIs
+        | ResponseFraming::Length(_)
+        | ResponseFraming::Chunked
+        | ResponseFraming::Close => (),
+    }
+    if head.request_id.is_none() && !answering.id.is_empty() {
+        out.append(b"X-Request-ID: ");
+        out.append(answering.id);
+        out.append(b"\r\n");
+    }
+    if switches {
+        out.append(&UPGRADED[2..]);
+        return;
+    }
+    if answering.close || answering.framing == ResponseFraming::Close {
+        out.append(b"Connection: close\r\n");
+    } else if answering.keep_alive_10 {
+        out.append(b"Connection: keep-alive\r\n");
+    }
+    out.append(b"\r\n");
+}
+
+/// Writes the head of an interim response, any of 1xx but 101. Room as for [`response`].
+pub fn interim(head: &ResponseHead, out: &mut impl Append) {
+    put_response_lines(head, ResponseFraming::AsIs, out);
+    out.append(b"\r\n");
+}
+
+/// Whether a status forbids `Content-Length` and `Transfer-Encoding`: RFC 9110 §8.6, RFC 9112 §6.1.
+const fn is_never_framed(status: u16) -> bool {
+    matches!(status, 100..=199 | 204)
+}
+
+fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut impl Append) {
+    out.append(b"HTTP/1.1 ");
+    out.append(&status_digits(head.status));
+    out.append(b" ");
+    out.append(head.reason);
+    out.append(b"\r\n");
+    let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
+    let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
+    for field in head.fields.iter() {
+        let name = field.name;
+        let copied = match name.len() {
+            7 if field.is("trailer") && !may_trail => false,
+            12 if field.is("x-request-id") => true,
+            14 if field.is("content-length") => shows_length,
+            14 if is_read_as(name, b"content-length") => false,
+            17 if is_read_as(name, b"transfer-encoding") => false,
+            _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
+        };
+        if copied {
+            out.append(field.line);
+        }
+    }
+}
+
+/// The three digits of a status.
+pub(super) fn status_digits(status: u16) -> [u8; 3] {
+    [status / 100, status / 10, status].map(|digit| b'0' + (digit % 10) as u8)
+}
+
+fn put_length(length: u64, out: &mut impl Append) {
+    out.append(b"Content-Length: ");
+    append_decimal(length, out);
+    out.append(b"\r\n");
+}
+
+/// Appends `number` in decimal digits.
+pub(super) fn append_decimal(number: u64, out: &mut impl Append) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return out.append(&digits[start..]);
+        }
+    }
+}
+
+/// Writes to a buffer as long as all fits.
+struct Fitting<'a> {
+    out: &'a mut Buffer,
+    fits: bool,
+}
+
+impl Fitting<'_> {
+    /// Appends `bytes` and says where they lie; that is nowhere once something did not fit.
+    fn put(&mut self, bytes: &[u8]) -> Span {
+        self.fits &= bytes.len() <= self.out.room();
+        if !self.fits {
+            return Span::default();
+        }
+        let start = self.out.len();
+        self.out.append(bytes);
+        Span::new(start, self.out.len())
+    }
+}
+
+impl Append for Fitting<'_> {
+    fn append(&mut self, bytes: &[u8]) {
+        self.put(bytes);
+    }
+}
+
+impl std::fmt::Write for Fitting<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "rewrite_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "rewrite_mutation_tests.rs"]
+mod mutation_tests;

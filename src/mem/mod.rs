@@ -1,4 +1,5 @@
-//! Preallocated containers.
+//! Preallocated containers: nothing here allocates after it was made, and memory that was never
+//! used is never touched.
 pub mod buffer;
 pub mod queue;
 pub mod ring;
@@ -6,3 +7,18 @@ pub mod slab;
 pub mod stock;
 pub mod time;
 pub mod timers;
+
+#[cfg(test)]
+pub(crate) mod xorshift;
+
+/// Something that bytes are written to, at its end.
+pub trait Append {
+    /// Adds `bytes`. Panics when the room lacks: the caller has asked before.
+    fn append(&mut self, bytes: &[u8]);
+}
+
+impl Append for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}

@@ -1,1 +1,5 @@
-//! Connections.
+//! Connections: a socket with its two rings and what is known of its readiness.
+
+pub mod conn;
+
+pub use conn::{Conn, End};

@@ -1,4 +1,4 @@
-//! Decisions, which touch nothing.
+//! Decisions, which touch nothing: what they are made from comes in, and a word comes out.
 pub mod balance;
 pub mod health;
 pub mod identity;

@@ -1,1 +1,390 @@
-//! The data plane.
+//! The data plane: moves requests to backends and responses back.
+//!
+//! The unit of work is the client. Whatever happens (bytes, room, a backend, a timeout) ends in
+//! `wake(client)`; `drive(client)` then makes all the progress that is possible, and may be called
+//! at any time without harm. The steps of an exchange are methods of [`Proxy`], a file a step.
+
+pub mod access_log;
+pub mod backend;
+pub mod client;
+pub mod dispatch;
+pub mod exchange;
+pub mod fail;
+pub mod finish;
+pub mod pools;
+pub mod receive;
+pub mod relay;
+pub mod request_ids;
+pub mod respond;
+pub mod send;
+pub mod settings;
+pub mod timing;
+pub mod tunnel;
+
+use std::net::SocketAddr;
+
+use crate::config::Config;
+use crate::mem::queue::Queue;
+use crate::mem::slab::{Id, Slab};
+use crate::mem::stock::Stock;
+use crate::mem::time::Micros;
+use crate::mem::timers::Timers;
+use crate::net::{Conn, End};
+use crate::policy::health;
+use crate::sys::{Event, IoError, Poller, Socket, memory};
+
+use access_log::AccessLog;
+use backend::{BackendConn, BackendRef, Owner};
+use client::{Client, Phase, Watch};
+use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
+use pools::Pool;
+use relay::{Moved, Pipes, Tools};
+use request_ids::RequestIds;
+use settings::Settings;
+
+/// A client is left to the others after this many rounds without a pause.
+const ROUNDS: usize = 16;
+/// Pipes for splicing: 256 KiB each, of the 64 MiB that an unprivileged user has.
+const PIPES: usize = 64;
+
+/// What an epoll event is about: the two highest bits of its data say what kind of thing, the
+/// others are the thing's id. An id whose slot has a new owner finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A client.
+    Client(ClientId),
+    /// A connection to a backend.
+    Backend(BackendConnId),
+    /// Something of the worker's own: a listener, the signals, a probe.
+    Worker(u64),
+}
+
+impl Token {
+    /// As epoll keeps it.
+    pub fn pack(self) -> u64 {
+        match self {
+            Token::Client(id) => id.pack(),
+            Token::Backend(id) => 1 << 62 | id.pack(),
+            Token::Worker(number) => 2 << 62 | number,
+        }
+    }
+
+    /// As it was packed.
+    pub fn unpack(packed: u64) -> Token {
+        let rest = packed & !(3 << 62);
+        match packed >> 62 {
+            0 => Token::Client(Id::unpack(rest)),
+            1 => Token::Backend(Id::unpack(rest)),
+            _ => Token::Worker(rest),
+        }
+    }
+}
+
+/// Whether new work is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// As ever.
+    Running,
+    /// What is there is finished, each next answer closes its connection.
+    Draining,
+}
+
+/// All that one process proxies.
+pub struct Proxy {
+    settings: Settings,
+    pools: Vec<Pool>,
+    clients: Slab<Client>,
+    exchanges: Slab<Exchange>,
+    conns: Slab<BackendConn>,
+    /// Clients with an exchange in work.
+    busy_clients: usize,
+    tools: Tools,
+    heads: Stock,
+    timers: Timers,
+    /// Clients to be driven.
+    ready: Queue<ClientId>,
+    /// Exchanges that wait for a connection to be free.
+    line: Queue<ExchangeId>,
+    poller: Poller,
+    /// The time, read once a turn.
+    now: Micros,
+    ids: RequestIds,
+    log: AccessLog,
+    service: Service,
+}
+
+impl Proxy {
+    /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
+    pub fn new(config: &Config, log: AccessLog) -> Result<Proxy, IoError> {
+        let settings = Settings::new(config);
+        let exchanges = settings.exchanges();
+        let rings = settings.connections() * 2;
+        let tools = Tools {
+            rings: Stock::new(memory::reserve(rings * settings.ring_size)?, settings.ring_size),
+            ring_size: settings.ring_size,
+            pipes: Pipes::new(PIPES),
+            splice_min: settings.splice_min,
+            spliced: 0,
+        };
+        let head_size = settings.head_size();
+        let timers = Timers::new(&settings.durations(), 2 * exchanges);
+        let pools = config.pools.iter();
+        Ok(Proxy {
+            pools: pools
+                .map(|pool| Pool::new(pool, config.timeouts.backend_idle, exchanges))
+                .collect(),
+            clients: Slab::with_capacity(settings.clients),
+            exchanges: Slab::with_capacity(exchanges),
+            conns: Slab::with_capacity(settings.backend_conns),
+            busy_clients: 0,
+            tools,
+            heads: Stock::new(memory::reserve(exchanges * head_size)?, head_size),
+            timers,
+            ready: Queue::with_capacity(settings.clients),
+            line: Queue::with_capacity(exchanges),
+            poller: Poller::new()?,
+            now: crate::sys::clock::now(),
+            ids: RequestIds::new(),
+            log,
+            service: Service::Running,
+            settings,
+        })
+    }
+
+    /// Takes a client that was just accepted. There must be a free slot (`has_room`).
+    pub fn admit(&mut self, socket: Socket, peer: SocketAddr) {
+        // Deferred accept: a request is most probably there, and a first answer finds room.
+        let client = Client::new(Conn::new(socket, true, true), peer);
+        let id = self.clients.insert(client).expect("the caller saw a free slot");
+        self.start_client_timer(id, timing::HEADER);
+        self.wake(id);
+    }
+
+    /// Whether another client can be taken.
+    pub fn has_room(&self) -> bool {
+        !self.clients.is_full()
+    }
+
+    /// Clients that are connected.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The poller, for the worker's own descriptors.
+    pub fn poller(&mut self) -> &mut Poller {
+        &mut self.poller
+    }
+
+    /// The pools.
+    pub fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    /// Sets the time of this turn.
+    pub fn set_now(&mut self, now: Micros) {
+        self.now = now;
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// Whether a backend may be asked.
+    pub fn is_up(&self, backend: BackendRef) -> bool {
+        self.pools[backend.pool].members[backend.member].up
+    }
+
+    /// Where a backend listens.
+    pub fn address(&self, backend: BackendRef) -> SocketAddr {
+        self.pools[backend.pool].backends[backend.member].address
+    }
+
+    /// Notes how a probe of a backend went.
+    pub fn probed(&mut self, backend: BackendRef, outcome: health::Event) {
+        self.observe(backend, outcome);
+    }
+
+    /// Whether clients are ready to be driven.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Notes an event on a client's connection.
+    pub fn client_event(&mut self, id: ClientId, event: Event) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.conn.mark(event);
+        if event.failed && client.phase != Phase::Lingering {
+            client.conn.end = End::Broken;
+        }
+        self.wake(id);
+    }
+
+    /// Notes an event on a backend connection: wakes the client that has it, or closes one that
+    /// nobody has and that has something to say.
+    pub fn backend_event(&mut self, id: BackendConnId, event: Event) {
+        let Some(backend) = self.conns.get_mut(id) else { return };
+        backend.conn.mark(event);
+        match backend.owner {
+            Owner::Client(client) => self.wake(client),
+            Owner::Idle { .. } if backend.conn.readable => self.idle_conn_spoke(id, event),
+            Owner::Idle { .. } => (),
+        }
+    }
+
+    /// Puts a client into the ready queue.
+    pub(in crate::proxy) fn wake(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if !client.is_ready {
+            client.is_ready = true;
+            self.ready.push_back(id).expect("each client stands in the queue once");
+        }
+    }
+
+    /// Drives each client that is ready now once.
+    pub fn turn(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else { return };
+            if let Some(client) = self.clients.get_mut(id) {
+                client.is_ready = false;
+                self.drive(id);
+            }
+        }
+    }
+
+    /// Makes all the progress that is possible for a client.
+    fn drive(&mut self, id: ClientId) {
+        if self.clients[id].conn.end == End::Broken {
+            return self.abandon(id);
+        }
+        for _ in 0..ROUNDS {
+            let mut moved = self.intake(id);
+            moved = either(moved, self.step_all(id));
+            moved = either(moved, self.flush_all(id));
+            moved = either(moved, self.finish_first(id));
+            if self.clients[id].conn.end == End::Broken {
+                return self.abandon(id);
+            }
+            if moved == Moved::Nothing {
+                return self.settle(id);
+            }
+        }
+        self.wake(id);
+        self.settle(id);
+    }
+
+    /// Steps each exchange of a client, in their order.
+    fn step_all(&mut self, id: ClientId) -> Moved {
+        let mut moved = Moved::Nothing;
+        let mut next = self.clients[id].first;
+        while let Some(exchange) = next {
+            next = self.exchanges[exchange].behind;
+            moved = either(moved, self.step(exchange));
+        }
+        moved
+    }
+
+    /// One step of one exchange, whatever its state.
+    fn step(&mut self, id: ExchangeId) -> Moved {
+        let outcome = match self.exchanges[id].state() {
+            State::Waiting => self.dispatch(id),
+            State::Connecting => self.connecting(id),
+            State::Sending => self.sending(id),
+            State::Awaiting => self.awaiting(id),
+            State::Answered => self.answered(id),
+            State::Responding => self.responding(id),
+            State::Tunneling => self.tunneling(id),
+            State::Done => Ok(Moved::Nothing),
+        };
+        match outcome {
+            Ok(Moved::Some) => {
+                if let Some(exchange) = self.exchanges.get_mut(id) {
+                    exchange.progress = true;
+                }
+                Moved::Some
+            }
+            Ok(Moved::Nothing) => Moved::Nothing,
+            Err(failure) => {
+                self.fail(id, failure);
+                Moved::Some
+            }
+        }
+    }
+
+    /// Sends what the step has put into the output rings, the backends' and the client's.
+    fn flush_all(&mut self, id: ClientId) -> Moved {
+        let mut moved = Moved::Nothing;
+        let mut next = self.clients[id].first;
+        while let Some(exchange) = next {
+            next = self.exchanges[exchange].behind;
+            moved = either(moved, self.flush_backend(exchange));
+        }
+        let client = &mut self.clients[id];
+        match client.conn.flush(&mut self.tools.rings) {
+            Ok(0) => moved,
+            Ok(_) => {
+                if let Some(first) = client.first {
+                    self.exchanges[first].progress = true;
+                }
+                Moved::Some
+            }
+            Err(_) => {
+                client.conn.end = End::Broken;
+                Moved::Some
+            }
+        }
+    }
+
+    /// Whether the exchange is the one whose turn it is.
+    fn is_first(&self, id: ExchangeId) -> bool {
+        self.clients[self.exchanges[id].client].first == Some(id)
+    }
+
+    /// What a client that can go no further now leaves behind: rings returned, a timer set, events
+    /// asked for, or the connection closed.
+    fn settle(&mut self, id: ClientId) {
+        let client = &mut self.clients[id];
+        client.conn.rest(&mut self.tools.rings);
+        if client.first.is_none() && client.conn.output.is_empty() {
+            let over = Proxy::has_said_all(client);
+            match client.phase {
+                Phase::Open if !over => (),
+                Phase::Open | Phase::Closing | Phase::Breaking => return self.close_gently(id),
+                Phase::Lingering => return self.linger(id),
+            }
+        }
+        self.arm(id);
+        self.watch(id);
+    }
+
+    /// Asks for events, unless the connection will be closed as soon as its answer is there.
+    fn watch(&mut self, id: ClientId) {
+        let client = &self.clients[id];
+        let answer_closes = client.first.is_some_and(|first| {
+            let exchange = &self.exchanges[first];
+            exchange.closes && exchange.upload.is_done() && exchange.behind.is_none()
+        });
+        if client.watch == Watch::Watched || answer_closes && client.conn.output.is_empty() {
+            return;
+        }
+        self.watch_now(id);
+    }
+
+    /// Asks for a client's events. Without them it cannot be served.
+    fn watch_now(&mut self, id: ClientId) {
+        let client = &mut self.clients[id];
+        client.watch = Watch::Watched;
+        if self.poller.watch_socket(&client.conn.socket, Token::Client(id).pack()).is_err() {
+            client.conn.end = End::Broken;
+            self.wake(id);
+        }
+    }
+}
+
+/// Whether one of two moved.
+fn either(one: Moved, other: Moved) -> Moved {
+    match (one, other) {
+        (Moved::Nothing, Moved::Nothing) => Moved::Nothing,
+        (Moved::Some, _) | (_, Moved::Some) => Moved::Some,
+    }
+}

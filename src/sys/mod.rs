@@ -1,1 +1,19 @@
-//! The kernel.
+//! The kernel: the only layer that makes system calls, and the only one with `unsafe` code.
+//!
+//! The layers above see the real kernel, or, in unit tests, a simulated one under the same
+//! names, whose whole behaviour (what comes when, what fails, how the time passes) follows from
+//! a seed.
+
+#[cfg(test)]
+mod conformance;
+mod error;
+#[cfg_attr(test, allow(dead_code))]
+pub mod linux;
+#[cfg(test)]
+pub mod sim;
+
+pub use error::IoError;
+#[cfg(not(test))]
+pub use linux::*;
+#[cfg(test)]
+pub use sim::*;

@@ -1,1 +1,43 @@
-//! The real kernel.
+//! The real kernel: a thin wrapper around each system call that httplb makes.
+//!
+//! A wrapper says who owns the descriptor, which errors its caller must tell apart, and where
+//! the trap is. It decides nothing.
+#![allow(unsafe_code)]
+
+pub mod clock;
+mod file;
+pub mod memory;
+pub mod message;
+mod pipe;
+mod poller;
+pub mod process;
+pub mod random;
+mod signals;
+mod socket;
+
+pub use file::LogFile;
+pub use pipe::Pipe;
+pub use poller::{Event, Poller};
+pub use signals::{Signal, Signals};
+pub use socket::{Listener, Socket};
+
+use super::IoError;
+use rustix::io::Errno;
+
+impl From<Errno> for IoError {
+    fn from(error: Errno) -> IoError {
+        match error {
+            Errno::AGAIN => IoError::WouldBlock,
+            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED | Errno::NETRESET => IoError::Reset,
+            // A socket that was connected once is not any more.
+            Errno::NOTCONN | Errno::SHUTDOWN => IoError::Reset,
+            Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH => IoError::Refused,
+            Errno::HOSTDOWN | Errno::NETDOWN | Errno::NONET => IoError::Refused,
+            Errno::TIMEDOUT => IoError::TimedOut,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => IoError::Exhausted,
+            Errno::ADDRINUSE => IoError::InUse,
+            Errno::ACCESS | Errno::PERM => IoError::Denied,
+            other => IoError::Other(other.raw_os_error()),
+        }
+    }
+}

@@ -1,1 +1,31 @@
-//! The simulated kernel.
+//! A simulated kernel, for the unit tests of the layers above: sockets, pipes, time and faults,
+//! all from one seed, so that a test sees the same on every run.
+//!
+//! It has the names of `linux`, for the program under test, and `world`, for the test, which
+//! plays everybody else: clients, servers, the operator, the clock. Each thread, and so each
+//! test, has a world of its own. `../conformance.rs` holds it against the real kernel.
+
+pub mod clock;
+mod descriptor;
+mod dice;
+mod file;
+mod kernel;
+pub mod memory;
+pub mod message;
+mod pipe;
+mod poller;
+pub mod process;
+pub mod random;
+mod signals;
+mod socket;
+mod stream;
+#[cfg(test)]
+mod tests;
+pub mod world;
+
+pub use super::linux::{Event, Signal};
+pub use file::LogFile;
+pub use pipe::Pipe;
+pub use poller::Poller;
+pub use signals::Signals;
+pub use socket::{Listener, Socket};

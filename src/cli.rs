@@ -1,0 +1,418 @@
+//! The command line: options to a [`Command`], and what needs no network: showing help, testing
+//! and dumping the configuration, saying what is wrong.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+
+use crate::config::words::{meant, quote};
+use crate::config::{
+    self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
+};
+
+/// The version, with the commit when built from a checkout.
+pub const VERSION: &str = env!("HTTPLB_VERSION");
+
+/// Exit status: could not start or go on.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit status: wrong command line.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit status: configuration not valid; `EX_CONFIG` of sysexits(3).
+pub const EXIT_CONFIG: u8 = 78;
+
+const DEFAULT_FILE: &str = "/etc/httplb/servers.conf";
+
+/// Bytes of the largest file that is read. Who names a device by mistake must not fill the memory.
+const LARGEST_FILE: u64 = 16 << 20;
+
+const HELP: &str = "\
+Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [FILE]
+       httplb -t | -T [-c FILE] ...
+
+An HTTP/1.1 load balancer.
+
+  -c, --config FILE        configuration, default /etc/httplb/servers.conf; - is standard input
+  -l, --listen ADDR:PORT   replaces listen; repeatable; :80 is all addresses
+  -b, --backend ADDR:PORT  replaces backend_servers; repeatable; with it no file is needed
+  -w, --workers N          replaces workers
+  -t, --test               check everything, print every error and the memory bound, exit
+  -T, --dump               -t, then the effective configuration as JSON on standard output
+  -V, --version            print the version
+  -h, --help               print this
+
+Stops gracefully on TERM and QUIT, at once on INT. See httplb(8) and servers.conf(5).
+";
+
+/// The long options, for guessing what was meant.
+const LONG_OPTIONS: [&str; 8] =
+    ["config", "listen", "backend", "workers", "test", "dump", "version", "help"];
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Carry traffic.
+    Serve(Source),
+    /// Check the configuration.
+    Test(Source),
+    /// Check the configuration and show it with every default.
+    Dump(Source),
+    /// Show the version.
+    ShowVersion,
+    /// Show the options.
+    ShowHelp,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, PartialEq)]
+pub struct Source {
+    /// The text.
+    pub input: Input,
+    /// What goes before the text.
+    pub overrides: Overrides,
+}
+
+/// Where the text of the configuration comes from.
+#[derive(Debug, PartialEq)]
+pub enum Input {
+    /// From a file.
+    File(PathBuf),
+    /// From standard input.
+    Standard,
+    /// From nowhere: the backends stand on the command line, and that is enough.
+    Nothing,
+}
+
+/// Does what the command line of this process asks for; `serve` carries the traffic, and
+/// `memory_bound` says how much memory that may take, such as `memory bound 1056 MiB = ...`.
+///
+/// The result is the status to exit with: 0, 1, 2 or 78, or what `serve` returns.
+pub fn run(
+    memory_bound: fn(&Config) -> String,
+    serve: impl FnOnce(Config) -> ExitCode,
+) -> ExitCode {
+    let command = match parse(lexopt::Parser::from_env()) {
+        Ok(command) => command,
+        Err(message) => return fail(EXIT_USAGE, &message),
+    };
+    let (source, dump) = match command {
+        Command::ShowHelp => return print(HELP),
+        Command::ShowVersion => return print(&format!("httplb {VERSION}\n")),
+        Command::Serve(source) => {
+            return match load(&source) {
+                Ok(config) => serve(config),
+                Err(message) => fail(EXIT_CONFIG, &message),
+            };
+        }
+        Command::Test(source) => (source, false),
+        Command::Dump(source) => (source, true),
+    };
+    match load(&source) {
+        Ok(config) => {
+            say(&format!("{} is valid", source.input.name()));
+            say(&memory_bound(&config));
+            if dump { print(&format!("{}\n", config.dump())) } else { ExitCode::SUCCESS }
+        }
+        Err(message) => fail(EXIT_CONFIG, &message),
+    }
+}
+
+/// Reads the options. The first mistake ends it, and is the message.
+fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
+    let (mut test, mut dump) = (false, false);
+    let mut file: Option<OsString> = None;
+    let mut overrides = Overrides::default();
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::ShowHelp),
+            Short('V') | Long("version") => return Ok(Command::ShowVersion),
+            Short('t') | Long("test") => test = true,
+            Short('T') | Long("dump") => dump = true,
+            Short('c') | Long("config") => set_file(&mut file, parser.value().map_err(usage)?)?,
+            Value(operand) => set_file(&mut file, operand)?,
+            Short('l') | Long("listen") => {
+                let text = text(&mut parser)?;
+                add_listen(&mut overrides, &text).map_err(|wrong| format!("--listen: {wrong}"))?;
+            }
+            Short('b') | Long("backend") => {
+                let text = text(&mut parser)?;
+                add_backend(&mut overrides, &text)
+                    .map_err(|wrong| format!("--backend: {wrong}"))?;
+            }
+            Short('w') | Long("workers") => {
+                overrides.workers = Some(workers(&text(&mut parser)?)?);
+            }
+            Short('H') => return Err(later("-H")),
+            Long(name @ ("explain" | "health-path" | "health-interval")) => {
+                return Err(later(&format!("--{name}")));
+            }
+            Short(letter) => return Err(unknown_letter(letter)),
+            Long(name) => return Err(unknown_name(name)),
+        }
+    }
+    let input = match file {
+        Some(path) if path == "-" => Input::Standard,
+        Some(path) => Input::File(PathBuf::from(path)),
+        None if overrides.backends.is_empty() => Input::File(PathBuf::from(DEFAULT_FILE)),
+        None => Input::Nothing,
+    };
+    let source = Source { input, overrides };
+    Ok(match (dump, test) {
+        (true, _) => Command::Dump(source),
+        (false, true) => Command::Test(source),
+        (false, false) => Command::Serve(source),
+    })
+}
+
+fn usage(error: lexopt::Error) -> String {
+    format!("{error} (see \"httplb --help\")")
+}
+
+fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
+    parser.value().and_then(|value| value.string()).map_err(usage)
+}
+
+fn set_file(file: &mut Option<OsString>, path: OsString) -> Result<(), String> {
+    match file.replace(path) {
+        None => Ok(()),
+        Some(_) => Err(String::from("more than one configuration file (name it once)")),
+    }
+}
+
+fn add_listen(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
+    let added = Listen::on(address::listen(text)?);
+    if let Some(earlier) = overrides.listen.iter().find(|earlier| overlap(earlier, &added)) {
+        return Err(overlapping(earlier, &added));
+    }
+    overrides.listen.push(added);
+    Ok(())
+}
+
+fn add_backend(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
+    let added = address::backend(text)?;
+    let server = |address: &std::net::SocketAddr| (address.ip().to_canonical(), address.port());
+    if overrides.backends.iter().any(|earlier| server(earlier) == server(&added)) {
+        let fault = format!("{} is named twice", quote(text));
+        return Err(Wrong { fault, remedy: String::from("remove one") });
+    }
+    overrides.backends.push(added);
+    Ok(())
+}
+
+fn workers(text: &str) -> Result<Workers, String> {
+    match text.parse::<u16>() {
+        _ if text == "auto" => Ok(Workers::Auto),
+        Ok(count @ 1..=256) => Ok(Workers::Count(count)),
+        Ok(_) => Err(format!("--workers: {} is out of range (write 1 to 256)", quote(text))),
+        Err(_) => {
+            let remedy = "write 1 to 256 or \"auto\"";
+            Err(format!("--workers: {} is not a number of workers ({remedy})", quote(text)))
+        }
+    }
+}
+
+fn later(option: &str) -> String {
+    format!("{option}: {} (remove it)", config::version::LATER)
+}
+
+fn unknown_letter(letter: char) -> String {
+    let other_case = if letter.is_lowercase() {
+        letter.to_ascii_uppercase()
+    } else {
+        letter.to_ascii_lowercase()
+    };
+    let option = quote(&format!("-{letter}"));
+    if "clbwtTVh".contains(other_case) {
+        format!("unknown option {option} (did you mean \"-{other_case}\"?)")
+    } else {
+        format!("unknown option {option} (\"-h\" lists all)")
+    }
+}
+
+fn unknown_name(name: &str) -> String {
+    let option = quote(&format!("--{name}"));
+    match meant(name, &LONG_OPTIONS) {
+        Some(meant) => format!("unknown option {option} (did you mean \"--{meant}\"?)"),
+        None => format!("unknown option {option} (\"--help\" lists all)"),
+    }
+}
+
+impl Input {
+    /// As a message calls it.
+    fn name(&self) -> String {
+        match self {
+            Input::File(path) => path.display().to_string(),
+            Input::Standard => String::from("standard input"),
+            Input::Nothing => String::from("the command line"),
+        }
+    }
+
+    /// The whole text as bytes.
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self {
+            Input::File(path) => {
+                File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+            }
+            Input::Standard => {
+                io::stdin().lock().take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+            }
+            Input::Nothing => bytes.extend_from_slice(b"{}"),
+        }
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Reads and checks the configuration. The message of a failure has every error.
+fn load(source: &Source) -> Result<Config, String> {
+    let name = source.input.name();
+    let bytes = source.input.read().map_err(|error| unreadable(&name, &error))?;
+    let loaded = match std::str::from_utf8(&bytes) {
+        Ok(text) => config::load(text, &source.overrides),
+        Err(error) => Err(vec![config::file::not_utf8(&bytes[..error.valid_up_to()])]),
+    };
+    loaded.map_err(|errors| summary(&name, &errors))
+}
+
+fn unreadable(name: &str, error: &io::Error) -> String {
+    let text = error.to_string();
+    let cause = text.split(" (os error").next().unwrap_or_default();
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => " (name a file with -c, or each backend with -b)",
+        _ => "",
+    };
+    format!("cannot read {name}: {cause}{remedy}; nothing was changed")
+}
+
+fn summary(name: &str, errors: &[ConfigError]) -> String {
+    let plural = if errors.len() == 1 { "" } else { "s" };
+    let mut text = format!("{name} has {} error{plural}; nothing was changed", errors.len());
+    for error in errors {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {error}");
+    }
+    text
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_FAILED, &format!("cannot write to standard output: {error}")),
+    }
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    say(message);
+    ExitCode::from(status)
+}
+
+/// Writes to standard error. Where even that fails, the exit status has to tell.
+fn say(message: &str) {
+    let _ = io::stderr().write_all(format!("httplb: {message}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &str) -> Result<Command, String> {
+        parse(lexopt::Parser::from_args(arguments.split_whitespace()))
+    }
+
+    fn source(input: Input) -> Source {
+        Source { input, overrides: Overrides::default() }
+    }
+
+    fn file(path: &str) -> Input {
+        Input::File(PathBuf::from(path))
+    }
+
+    #[test]
+    fn without_options_it_serves_what_the_default_file_says() {
+        assert_eq!(parsed(""), Ok(Command::Serve(source(file(DEFAULT_FILE)))));
+    }
+
+    #[test]
+    fn a_file_is_named_by_option_or_as_operand() {
+        for arguments in ["-c a.conf", "-ca.conf", "--config a.conf", "--config=a.conf", "a.conf"] {
+            assert_eq!(parsed(arguments), Ok(Command::Serve(source(file("a.conf")))));
+        }
+        for arguments in ["-c -", "-", "-t -", "-Tc-"] {
+            let (Command::Serve(found) | Command::Test(found) | Command::Dump(found)) =
+                parsed(arguments).unwrap()
+            else {
+                panic!("{arguments}")
+            };
+            assert_eq!(found, source(Input::Standard));
+        }
+        assert_eq!(parsed("-- -x"), Ok(Command::Serve(source(file("-x")))));
+    }
+
+    #[test]
+    fn with_backends_no_file_is_needed() {
+        let Ok(Command::Serve(found)) = parsed("-b 127.0.0.1:1 -b [::1]:1 -l :80 -w 2") else {
+            panic!()
+        };
+        assert_eq!(found.input, Input::Nothing);
+        assert_eq!(found.overrides.backends.len(), 2);
+        assert_eq!(found.overrides.listen[0].address.to_string(), "[::]:80");
+        assert_eq!(found.overrides.workers, Some(Workers::Count(2)));
+        let Ok(Command::Test(found)) = parsed("-t -b 127.0.0.1:1 -c a") else { panic!() };
+        assert_eq!(found.input, file("a"));
+    }
+
+    #[test]
+    fn dumping_includes_testing() {
+        assert_eq!(parsed("-t -T a"), Ok(Command::Dump(source(file("a")))));
+        assert_eq!(parsed("-T -t a"), Ok(Command::Dump(source(file("a")))));
+        assert_eq!(parsed("-t a"), Ok(Command::Test(source(file("a")))));
+    }
+
+    #[test]
+    fn wrong_options_say_how_they_would_be_right() {
+        let cases = [
+            ("--lisen :80", r#"unknown option "--lisen" (did you mean "--listen"?)"#),
+            ("--backends x", r#"unknown option "--backends" (did you mean "--backend"?)"#),
+            ("--frobnicate", r#"unknown option "--frobnicate" ("--help" lists all)"#),
+            ("-C a", r#"unknown option "-C" (did you mean "-c"?)"#),
+            ("-x", r#"unknown option "-x" ("-h" lists all)"#),
+            ("-c", r#"missing argument for option '-c' (see "httplb --help")"#),
+            ("-c a b", "more than one configuration file (name it once)"),
+            ("-c a -c b", "more than one configuration file (name it once)"),
+            ("a b", "more than one configuration file (name it once)"),
+            ("-l 80", r#"--listen: "80" has no address (write ":80")"#),
+            ("-l :80 -l :80", r#"--listen: "[::]:80" stands twice in the list (remove one)"#),
+            ("-b 10.0.0.7", r#"--backend: "10.0.0.7" has no port (write "10.0.0.7:80")"#),
+            (
+                "-b 10.0.0.7:1 -b 10.0.0.7:1",
+                r#"--backend: "10.0.0.7:1" is named twice (remove one)"#,
+            ),
+            ("-w 0", r#"--workers: "0" is out of range (write 1 to 256)"#),
+            ("-w 257", r#"--workers: "257" is out of range (write 1 to 256)"#),
+            ("-w x", r#"--workers: "x" is not a number of workers (write 1 to 256 or "auto")"#),
+            ("--explain x", "--explain: not in this version (remove it)"),
+            ("-H a:b", "-H: not in this version (remove it)"),
+            ("--health-path /", "--health-path: not in this version (remove it)"),
+            ("--health-interval=1s", "--health-interval: not in this version (remove it)"),
+        ];
+        for (arguments, message) in cases {
+            assert_eq!(parsed(arguments), Err(String::from(message)), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_option() {
+        for name in LONG_OPTIONS {
+            assert!(HELP.contains(&format!("--{name}")), "{name}");
+        }
+        assert!(HELP.lines().all(|line| line.len() <= 100));
+    }
+}

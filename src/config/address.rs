@@ -1,0 +1,298 @@
+//! Addresses: of sockets, of networks. Names are not looked up.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::Wrong;
+use super::words::quote;
+
+/// Reads an address to listen on: `10.0.0.7:80`, `[fd00::7]:80`, or `:80` for all addresses of
+/// IPv6 and IPv4. Port 0 lets the kernel choose.
+pub fn listen(text: &str) -> Result<SocketAddr, Wrong> {
+    if let Some(port) = text.strip_prefix(':').and_then(port) {
+        return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) => Ok(address),
+        Err(_) => Err(diagnose(text, Role::Listen)),
+    }
+}
+
+/// Reads the address of a backend: `10.0.0.7:80` or `[fd00::7]:80`.
+pub fn backend(text: &str) -> Result<SocketAddr, Wrong> {
+    let wrong = |fault, remedy| Err(Wrong::new(format!("{} {fault}", quote(text)), remedy));
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => {
+            wrong("has port 0", String::from("write a port of 1 to 65535"))
+        }
+        Ok(SocketAddr::V6(address)) if address.scope_id() != 0 => {
+            wrong("has a zone", format!("write \"[{}]:{}\"", address.ip(), address.port()))
+        }
+        Ok(address) => Ok(address),
+        Err(_) => Err(diagnose(text, Role::Backend)),
+    }
+}
+
+/// Reads an IPv4 or IPv6 address without a port.
+pub fn ip(text: &str) -> Result<IpAddr, Wrong> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address);
+    }
+    let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(inner) = unbracketed.filter(|inner| inner.parse::<Ipv6Addr>().is_ok()) {
+        let remedy = format!("write {} without brackets", quote(inner));
+        return Err(Wrong::new(format!("{} is not an IP address", quote(text)), remedy));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let remedy = format!("write \"ip\": \"{}\", \"port\": {}", address.ip(), address.port());
+        return Err(Wrong::new(format!("{} has a port", quote(text)), remedy));
+    }
+    if looks_like_a_name(text) {
+        return Err(name(text, "127.0.0.1", "10.0.0.7"));
+    }
+    let remedy = "write \"10.0.0.7\" or \"fd00::7\"";
+    Err(Wrong::new(format!("{} is not an IP address", quote(text)), remedy))
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Listen,
+    Backend,
+}
+
+/// Why `text` is no socket address.
+fn diagnose(text: &str, role: Role) -> Wrong {
+    let shown = quote(text);
+    let no_port = |remedy: String| Wrong::new(format!("{shown} has no port"), remedy);
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return no_port(format!("write \"{}\"", SocketAddr::from((address, 80))));
+    }
+    match (role, port(text)) {
+        (Role::Listen, Some(port)) => {
+            return Wrong::new(format!("{shown} has no address"), format!("write \":{port}\""));
+        }
+        (Role::Listen, None) | (Role::Backend, _) => (),
+    }
+    let Some((host, port_text)) = text.rsplit_once(':') else {
+        if looks_like_a_name(text) {
+            return name(text, "127.0.0.1:80", "10.0.0.7:80");
+        }
+        return no_port(String::from("write \"10.0.0.7:80\" or \"[fd00::7]:80\""));
+    };
+    let Some(port) = port(port_text) else {
+        return Wrong::new(format!("{shown} has no valid port"), "write a port of 1 to 65535");
+    };
+    match (role, host) {
+        (Role::Listen, "*") => {
+            Wrong::new(format!("{shown} is not an address"), format!("write \":{port}\""))
+        }
+        (Role::Backend, "" | "*") => Wrong::new(
+            format!("{shown} names no server"),
+            format!("write \"127.0.0.1:{port}\" for this host"),
+        ),
+        _ if looks_like_a_name(host) => {
+            name(text, &format!("127.0.0.1:{port}"), &format!("10.0.0.7:{port}"))
+        }
+        _ => Wrong::new(
+            format!("{shown} is not an address"),
+            "write \"10.0.0.7:80\" or \"[fd00::7]:80\"",
+        ),
+    }
+}
+
+fn name(text: &str, local: &str, other: &str) -> Wrong {
+    let example = if text.starts_with("localhost") { local } else { other };
+    let remedy = format!("names are not looked up: write an address such as \"{example}\"");
+    Wrong::new(format!("{} is not an IP address", quote(text)), remedy)
+}
+
+fn looks_like_a_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    text.bytes().all(allowed) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+fn port(text: &str) -> Option<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// A network, such as `10.0.0.0/8` or `fd00::/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// Reads `10.0.0.0/8`, `fd00::/8`, or a single address. Bits behind the prefix must be zero:
+    /// who writes `10.0.0.7/8` may mean either the one host or the whole network.
+    pub fn parse(text: &str) -> Result<Cidr, Wrong> {
+        let wrong =
+            |fault: &str, remedy: &str| Wrong::new(format!("{} {fault}", quote(text)), remedy);
+        let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let Ok(address) = address.parse::<IpAddr>() else {
+            let remedy = "write \"10.0.0.0/8\" or \"fd00::/8\"";
+            return Err(wrong("is not a network", remedy));
+        };
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match (prefix.parse::<u8>(), text.contains('/')) {
+            (_, false) => bits,
+            (Ok(prefix), true) if prefix <= bits => prefix,
+            (Ok(_) | Err(_), true) => {
+                let remedy = format!("write /0 to /{bits} behind the address");
+                return Err(wrong("has no valid prefix length", &remedy));
+            }
+        };
+        let network = Cidr { address: masked(address, prefix), prefix };
+        if network.address != address {
+            return Err(wrong("has bits behind its prefix", &format!("write \"{network}\"")));
+        }
+        Ok(network)
+    }
+
+    /// Whether `address` lies in this network. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == self.address
+    }
+}
+
+/// `address` with all bits behind the first `prefix` cleared.
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::from((address.to_bits() & mask).to_be_bytes())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::from((address.to_bits() & mask).to_be_bytes())
+        }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_on_are_read() {
+        let cases = [
+            (":80", "[::]:80"),
+            (":0", "[::]:0"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[::1]:80", "[::1]:80"),
+            ("0.0.0.0:65535", "0.0.0.0:65535"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(listen(text).map(|address| address.to_string()), Ok(expected.into()));
+        }
+    }
+
+    #[test]
+    fn wrong_addresses_to_listen_on_say_how_they_would_be_right() {
+        let cases = [
+            ("80", r#""80" has no address (write ":80")"#),
+            ("*:80", r#""*:80" is not an address (write ":80")"#),
+            ("10.0.0.7", r#""10.0.0.7" has no port (write "10.0.0.7:80")"#),
+            ("::1", r#""::1" has no port (write "[::1]:80")"#),
+            ("[::1]", r#""[::1]" has no port (write "[::1]:80")"#),
+            (":65536", r#"":65536" has no valid port (write a port of 1 to 65535)"#),
+            (":+80", r#"":+80" has no valid port (write a port of 1 to 65535)"#),
+            ("10.0.0.7:", r#""10.0.0.7:" has no valid port (write a port of 1 to 65535)"#),
+            ("", r#""" has no port (write "10.0.0.7:80" or "[fd00::7]:80")"#),
+            (
+                "10.0.0.256:80",
+                r#""10.0.0.256:80" is not an address (write "10.0.0.7:80" or "[fd00::7]:80")"#,
+            ),
+            (
+                "localhost:80",
+                r#""localhost:80" is not an IP address (names are not looked up: write an address such as "127.0.0.1:80")"#,
+            ),
+            (
+                "web",
+                r#""web" is not an IP address (names are not looked up: write an address such as "10.0.0.7:80")"#,
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(listen(text).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn wrong_backends_say_how_they_would_be_right() {
+        let cases = [
+            (":80", r#"":80" names no server (write "127.0.0.1:80" for this host)"#),
+            ("80", r#""80" has no port (write "10.0.0.7:80" or "[fd00::7]:80")"#),
+            ("10.0.0.7:0", r#""10.0.0.7:0" has port 0 (write a port of 1 to 65535)"#),
+            ("[fe80::1%2]:80", r#""[fe80::1%2]:80" has a zone (write "[fe80::1]:80")"#),
+            (
+                "app-1.example:80",
+                r#""app-1.example:80" is not an IP address (names are not looked up: write an address such as "10.0.0.7:80")"#,
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(backend(text).unwrap_err().to_string(), message);
+        }
+        assert_eq!(backend("[::1]:8001"), Ok(SocketAddr::from((Ipv6Addr::LOCALHOST, 8001))));
+    }
+
+    #[test]
+    fn wrong_ip_addresses_say_how_they_would_be_right() {
+        let cases = [
+            ("127.0.0.1:80", r#""127.0.0.1:80" has a port (write "ip": "127.0.0.1", "port": 80)"#),
+            ("[::1]", r#""[::1]" is not an IP address (write "::1" without brackets)"#),
+            ("127.0.1", r#""127.0.1" is not an IP address (write "10.0.0.7" or "fd00::7")"#),
+            (
+                "localhost",
+                r#""localhost" is not an IP address (names are not looked up: write an address such as "127.0.0.1")"#,
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(ip(text).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses_and_no_others() {
+        let cases = [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
+            ("10.0.0.0/8", "::1", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "fd00::1", true),
+            ("fd00::/8", "fdff::1", true),
+            ("fd00::/8", "fe00::1", false),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+        ];
+        for (network, address, expected) in cases {
+            let parsed = Cidr::parse(network).unwrap();
+            assert_eq!(parsed.contains(address.parse().unwrap()), expected, "{network} {address}");
+        }
+    }
+
+    #[test]
+    fn wrong_networks_say_how_they_would_be_right() {
+        let cases = [
+            ("10.0.0.7/8", r#""10.0.0.7/8" has bits behind its prefix (write "10.0.0.0/8")"#),
+            (
+                "10.0.0.0/33",
+                r#""10.0.0.0/33" has no valid prefix length (write /0 to /32 behind the address)"#,
+            ),
+            ("::/", r#""::/" has no valid prefix length (write /0 to /128 behind the address)"#),
+            ("lan", r#""lan" is not a network (write "10.0.0.0/8" or "fd00::/8")"#),
+        ];
+        for (text, message) in cases {
+            assert_eq!(Cidr::parse(text).unwrap_err().to_string(), message);
+        }
+    }
+}

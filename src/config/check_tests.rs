@@ -1,0 +1,306 @@
+//! Whole files: what is read from them, and what is refused.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::file::{self, Value};
+use crate::config::read::Mistakes;
+use crate::config::{
+    AccessLog, Backend, Balance, Cidr, Config, ConfigError, Listen, Overrides, RequestId, Workers,
+    check, load, pool, process,
+};
+use crate::mem::time::Millis;
+
+pub(super) fn messages(text: &str) -> Vec<String> {
+    match load(text, &Overrides::default()) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ConfigError::to_string).collect(),
+    }
+}
+
+/// Reads a file for any version: nothing is refused because it is not built yet.
+pub(super) fn read_for_any_version(text: &str) -> Result<Config, Vec<ConfigError>> {
+    let tree = file::parse(text).map_err(|error| vec![error])?;
+    let mut mistakes = Mistakes::default();
+    let config = check::config(&tree, &Overrides::default(), &mut mistakes);
+    let errors = mistakes.in_order(&tree);
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Every key of this version, none with its default.
+pub(super) const EVERYTHING: &str = r##"{
+    "# a comment": {"#": 1, "#": 2},
+    "listen": [":8080", {"addr": "127.0.0.1:8081", "proxy_protocol": false, "#": ""}, "[::1]:0"],
+    "workers": 4,
+    "max_connections": 1000000,
+    "buffer_size": 5000,
+    "pipeline": 32,
+    "trusted_proxies": [],
+    "request_id": "require",
+    "via": null,
+    "access_log": "/var/log/httplb/access.log",
+    "status_listen": null,
+    "admin": {"socket": null, "listen": null, "token_file": null},
+    "cache": null,
+    "pools": {},
+    "routes": [],
+    "pool_header": null,
+    "timeouts": {"header": "1ms", "client": "2s", "idle": "3m", "connect": "4h", "response": "168h",
+        "backend_idle": "6s", "tunnel": "7s", "queue": "8s", "drain": "9s", "# note": "10"},
+    "backend_servers": [
+        {"ip": "127.0.0.1", "port": 65535, "weight": 256, "max_connections": 9, "backup": true},
+        {"#": "a note", "ip": "fd00::7", "port": 1}
+    ],
+    "balance": "least_connections",
+    "sticky": false,
+    "health_check": false,
+    "max_fails": 100,
+    "fail_timeout": "1h",
+    "retries": 0,
+    "max_body": "8MiB",
+    "slow_start": "0s"
+}"##;
+
+/// What only later versions can do.
+pub(super) const LATER: &str = r##"{
+    "listen": [{"addr": ":80", "proxy_protocol": true}],
+    "trusted_proxies": ["10.0.0.0/8", "192.0.2.1"],
+    "via": "lb-1",
+    "access_log": "stdout",
+    "status_listen": ":9001",
+    "admin": {"socket": "/run/httplb/admin.sock", "listen": "127.0.0.1:9002", "token_file": "/t"},
+    "cache": {"dir": "/var/cache/httplb", "max_size": "1GiB", "max_object": 1000, "default_ttl": "1m"},
+    "sticky": true,
+    "health_check": {},
+    "slow_start": "30s",
+    "backend_servers": [{"ip": "127.0.0.1", "port": 8001}],
+    "pools": {
+        "api": {"backend_servers": [], "sticky": {"cookie": "c", "max_age": "1h"},
+            "health_check": {"path": null, "interval": "1s", "timeout": "1s", "rise": 1, "fall": 1,
+                "status": 204, "host": "shop.example:80"}},
+        "v1.0": {"retries": 5, "sticky": false, "health_check": false, "slow_start": "1m"}
+    },
+    "routes": [
+        {"host": "*.Example", "path": "/api", "header": {"X-Policy": "2"}, "pool": "api"},
+        {"pool": "default"}
+    ],
+    "pool_header": "X-Pool"
+}"##;
+
+#[test]
+fn the_smallest_file_works_as_it_stands() {
+    let text = r#"{ "backend_servers": [ { "ip": "127.0.0.1", "port": 8001 }, { "ip": "127.0.0.1", "port": 8002 } ] }"#;
+    let backends = [address("127.0.0.1:8001"), address("127.0.0.1:8002")];
+    assert_eq!(load(text, &Overrides::default()), Ok(Config::for_backends(&backends)));
+    assert_eq!(load("{}", &Overrides::default()), Ok(Config::for_backends(&[])));
+}
+
+#[test]
+fn the_defaults_are_those_of_the_manual() {
+    let expected = r#"{
+  "listen": ["[::]:9000"],
+  "workers": "auto",
+  "max_connections": 8192,
+  "buffer_size": "32KiB",
+  "pipeline": 8,
+  "trusted_proxies": [],
+  "request_id": "auto",
+  "via": null,
+  "access_log": "off",
+  "status_listen": null,
+  "admin": {"socket": null, "listen": null, "token_file": null},
+  "cache": null,
+  "timeouts": {
+    "header": "10s",
+    "client": "30s",
+    "idle": "1m",
+    "connect": "2s",
+    "response": "1m",
+    "backend_idle": "4s",
+    "tunnel": "1h",
+    "queue": "1s",
+    "drain": "30s"
+  },
+  "backend_servers": [
+    {"ip": "127.0.0.1", "port": 8001, "weight": 1, "max_connections": 0, "backup": false}
+  ],
+  "balance": "round_robin",
+  "sticky": false,
+  "health_check": false,
+  "max_fails": 3,
+  "fail_timeout": "10s",
+  "retries": 2,
+  "max_body": 0,
+  "slow_start": "0s",
+  "pools": {},
+  "routes": [],
+  "pool_header": null
+}"#;
+    assert_eq!(Config::for_backends(&[address("127.0.0.1:8001")]).dump(), expected);
+}
+
+#[test]
+fn every_key_has_its_effect() {
+    let config = load(EVERYTHING, &Overrides::default()).unwrap();
+    let listen = ["[::]:8080", "127.0.0.1:8081", "[::1]:0"];
+    assert_eq!(config.listen, listen.map(|text| Listen::on(address(text))));
+    assert_eq!(config.workers, Workers::Count(4));
+    assert_eq!(config.max_connections, 1_000_000);
+    assert_eq!(config.buffer_size, 8192);
+    assert_eq!(config.pipeline, 32);
+    assert_eq!(config.request_id, RequestId::Require);
+    assert_eq!(config.access_log, AccessLog::Path(PathBuf::from("/var/log/httplb/access.log")));
+    let timeouts = config.timeouts;
+    assert_eq!(timeouts.header, Millis(1));
+    assert_eq!(timeouts.client, Millis::from_secs(2));
+    assert_eq!(timeouts.idle, Millis::from_secs(180));
+    assert_eq!(timeouts.connect, Millis::from_secs(4 * 3600));
+    assert_eq!(timeouts.response, Millis::from_secs(168 * 3600));
+    assert_eq!(timeouts.backend_idle, Millis::from_secs(6));
+    assert_eq!(timeouts.tunnel, Millis::from_secs(7));
+    assert_eq!(timeouts.queue, Millis::from_secs(8));
+    assert_eq!(timeouts.drain, Millis::from_secs(9));
+    let [pool] = &config.pools[..] else { panic!("{:?}", config.pools) };
+    let first = Backend {
+        address: address("127.0.0.1:65535"),
+        weight: 256,
+        max_connections: 9,
+        backup: true,
+    };
+    assert_eq!(pool.backends, [first, Backend::at(address("[fd00::7]:1"))]);
+    assert_eq!(pool.name, "default");
+    assert_eq!(pool.balance, Balance::LeastConnections);
+    assert_eq!((pool.max_fails, pool.retries, pool.max_body), (100, 0, 8 << 20));
+    assert_eq!(pool.fail_timeout, Millis::from_secs(3600));
+}
+
+#[test]
+fn the_keys_of_later_versions_are_read() {
+    let config = read_for_any_version(LATER).unwrap();
+    let networks = ["10.0.0.0/8", "192.0.2.1/32"].map(|text| Cidr::parse(text).unwrap());
+    assert_eq!(config.trusted_proxies, networks);
+    let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+    assert_eq!(names, ["default", "api", "v1.0"]);
+    let (api, v1) = (&config.pools[1], &config.pools[2]);
+    assert!(api.backends.is_empty());
+    assert_eq!(api.sticky.as_ref().unwrap().cookie, "c");
+    assert_eq!(api.slow_start, Millis::from_secs(30));
+    assert_eq!(v1.backends, [Backend::at(address("127.0.0.1:8001"))]);
+    assert_eq!((v1.retries, &v1.sticky, &v1.health_check), (5, &None, &None));
+    assert_eq!(config.routes[0].host.as_deref(), Some("*.example"));
+    assert_eq!((config.routes[0].pool, config.routes[1].pool), (1, 0));
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_and_never_ignored() {
+    let expected = [
+        "listen[0].proxy_protocol: not in this version (write false)",
+        "trusted_proxies: not in this version (write [])",
+        "via: not in this version (write null)",
+        "status_listen: not in this version (write null)",
+        "admin.socket: not in this version (write null)",
+        "admin.listen: not in this version (write null)",
+        "admin.token_file: not in this version (write null)",
+        "cache: not in this version (remove it)",
+        "sticky: not in this version (write false)",
+        "health_check: not in this version (write false)",
+        "slow_start: not in this version (write \"0s\")",
+        "pools: not in this version (remove it)",
+        "pools.api.sticky: not in this version (write false)",
+        "pools.api.health_check: not in this version (write false)",
+        "pools.\"v1.0\".slow_start: not in this version (write \"0s\")",
+        "routes: not in this version (remove it)",
+        "pool_header: not in this version (write null)",
+    ];
+    assert_eq!(messages(LATER), expected);
+}
+
+#[test]
+fn the_dump_is_read_as_the_same_configuration() {
+    for text in ["{}", EVERYTHING, LATER] {
+        let config = read_for_any_version(text).unwrap();
+        let dump = config.dump();
+        assert_eq!(read_for_any_version(&dump), Ok(config), "{dump}");
+    }
+    let config = load(EVERYTHING, &Overrides::default()).unwrap();
+    assert_eq!(load(&config.dump(), &Overrides::default()), Ok(config));
+}
+
+#[test]
+fn the_dump_has_every_key_and_every_key_is_known() {
+    let Ok(Value::Object(entries)) = file::parse(&Config::default().dump()) else { panic!() };
+    let mut dumped: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+    let mut known = [&check::PROCESS_KEYS[..], &pool::KEYS].concat();
+    dumped.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(dumped, known);
+    for key in known {
+        let found = messages(&format!("{{\"{key}\": -1}}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(!found[0].contains("unknown key"), "{found:?}");
+    }
+    for key in process::TIMEOUT_KEYS {
+        let found = messages(&format!("{{\"timeouts\": {{\"{key}\": \"5\"}}}}"));
+        assert_eq!(
+            found,
+            [format!("timeouts.{key}: \"5\" has no unit (write \"5s\" or \"250ms\")")]
+        );
+    }
+}
+
+#[test]
+fn the_command_line_goes_before_the_file() {
+    let overrides = Overrides {
+        listen: vec![Listen::on(address("127.0.0.1:1"))],
+        backends: vec![address("127.0.0.1:2"), address("127.0.0.1:3")],
+        workers: Some(Workers::Auto),
+    };
+    let text = r#"{"listen": [{"addr": ":80", "proxy_protocol": true}], "workers": 3, "retries": 7,
+        "backend_servers": [{"ip": "127.0.0.1", "port": 8001, "weight": 5}]}"#;
+    let config = load(text, &overrides).unwrap();
+    assert_eq!(config.listen, overrides.listen);
+    assert_eq!(config.workers, Workers::Auto);
+    assert_eq!(
+        config.pools[0].backends,
+        overrides.backends.iter().map(|at| Backend::at(*at)).collect::<Vec<_>>()
+    );
+    assert_eq!(config.pools[0].retries, 7);
+}
+
+#[test]
+fn the_kernel_may_choose_several_ports() {
+    let text = r#"{"listen": ["127.0.0.1:0", "127.0.0.1:0"]}"#;
+    assert_eq!(load(text, &Overrides::default()).unwrap().listen.len(), 2);
+}
+
+#[test]
+fn a_head_may_have_a_ring_less_a_kibibyte_and_at_most_64() {
+    let cases = [(4, 3 << 10), (32, 31 << 10), (64, 63 << 10), (128, 64 << 10), (1024, 64 << 10)];
+    for (kibibytes, limit) in cases {
+        let text = format!("{{\"buffer_size\": \"{kibibytes}KiB\"}}");
+        assert_eq!(load(&text, &Overrides::default()).unwrap().head_limit(), limit);
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
+    let text = r#"{
+        "backend_servers": [{"ip": "127.0.0.1", "port": 0}],
+        "pools": {"api": {"helth_check": {}}},
+        "timeouts": {"connect": "5"},
+        "workers": "many",
+        "via": "lb"
+    }"#;
+    let expected = [
+        "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
+        "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
+        "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
+        "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
+        "via: not in this version (write null)",
+    ];
+    assert_eq!(messages(text), expected);
+}

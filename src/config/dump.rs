@@ -1,0 +1,203 @@
+//! A configuration written back as JSON: every default filled in, and again a valid file.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::file::Value;
+use super::units::{write_duration, write_size};
+use super::{
+    AccessLog, Backend, Balance, Cache, Config, HealthCheck, Listen, Pool, RequestId, Route,
+    Sticky, Timeouts, Workers,
+};
+use crate::mem::time::Millis;
+
+/// The whole configuration, its keys in the order of `servers.conf(5)`.
+pub fn config(config: &Config) -> Value {
+    let (default, further) = match config.pools.split_first() {
+        Some((default, further)) => (pool(default), further),
+        None => (Vec::new(), &[][..]),
+    };
+    let further = further.iter().map(|each| (each.name.clone(), Value::Object(pool(each))));
+    let admin = &config.admin;
+    let mut entries = vec![
+        entry("listen", list(&config.listen, listen)),
+        entry("workers", workers(config.workers)),
+        entry("max_connections", number(config.max_connections)),
+        entry("buffer_size", size(config.buffer_size as u64)),
+        entry("pipeline", number(config.pipeline)),
+        entry("trusted_proxies", list(&config.trusted_proxies, text)),
+        entry("request_id", text(request_id(config.request_id))),
+        entry("via", optional(&config.via, text)),
+        entry("access_log", access_log(&config.access_log)),
+        entry("status_listen", optional(&config.status_listen, address)),
+        entry(
+            "admin",
+            Value::Object(vec![
+                entry("socket", optional(&admin.socket, |socket| path(socket))),
+                entry("listen", optional(&admin.listen, address)),
+                entry("token_file", optional(&admin.token_file, |file| path(file))),
+            ]),
+        ),
+        entry("cache", optional(&config.cache, cache)),
+        entry("timeouts", timeouts(&config.timeouts)),
+    ];
+    entries.extend(default);
+    entries.push(entry("pools", Value::Object(further.collect())));
+    entries.push(entry("routes", list(&config.routes, |each| route(each, &config.pools))));
+    entries.push(entry("pool_header", optional(&config.pool_header, text)));
+    Value::Object(entries)
+}
+
+fn entry(key: &str, value: Value) -> (String, Value) {
+    (key.to_owned(), value)
+}
+
+fn text(value: &(impl Display + ?Sized)) -> Value {
+    Value::Text(value.to_string())
+}
+
+fn number(value: usize) -> Value {
+    Value::Natural(value as u64)
+}
+
+fn list<T>(items: &[T], write: impl Fn(&T) -> Value) -> Value {
+    Value::List(items.iter().map(write).collect())
+}
+
+fn optional<T>(value: &Option<T>, write: impl Fn(&T) -> Value) -> Value {
+    value.as_ref().map_or(Value::Null, write)
+}
+
+fn size(bytes: u64) -> Value {
+    if bytes == 0 { Value::Natural(0) } else { Value::Text(write_size(bytes)) }
+}
+
+fn duration(duration: Millis) -> Value {
+    Value::Text(write_duration(duration))
+}
+
+/// Paths came from JSON, so they are text.
+fn path(path: &Path) -> Value {
+    text(&path.display())
+}
+
+fn address(address: &SocketAddr) -> Value {
+    text(address)
+}
+
+fn listen(listen: &Listen) -> Value {
+    if !listen.proxy_protocol {
+        return address(&listen.address);
+    }
+    let proxy_protocol = entry("proxy_protocol", Value::Bool(true));
+    Value::Object(vec![entry("addr", address(&listen.address)), proxy_protocol])
+}
+
+fn workers(workers: Workers) -> Value {
+    match workers {
+        Workers::Auto => text("auto"),
+        Workers::Count(count) => Value::Natural(u64::from(count)),
+    }
+}
+
+fn request_id(mode: RequestId) -> &'static str {
+    match mode {
+        RequestId::Auto => "auto",
+        RequestId::Require => "require",
+        RequestId::Off => "off",
+    }
+}
+
+fn access_log(log: &AccessLog) -> Value {
+    match log {
+        AccessLog::Off => text("off"),
+        AccessLog::Stdout => text("stdout"),
+        AccessLog::Path(file) => path(file),
+    }
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    let Timeouts { header, client, idle, connect, response, backend_idle, tunnel, queue, drain } =
+        *timeouts;
+    Value::Object(vec![
+        entry("header", duration(header)),
+        entry("client", duration(client)),
+        entry("idle", duration(idle)),
+        entry("connect", duration(connect)),
+        entry("response", duration(response)),
+        entry("backend_idle", duration(backend_idle)),
+        entry("tunnel", duration(tunnel)),
+        entry("queue", duration(queue)),
+        entry("drain", duration(drain)),
+    ])
+}
+
+fn cache(cache: &Cache) -> Value {
+    Value::Object(vec![
+        entry("dir", path(&cache.dir)),
+        entry("max_size", size(cache.max_size)),
+        entry("max_object", size(cache.max_object)),
+        entry("default_ttl", duration(cache.default_ttl)),
+    ])
+}
+
+fn pool(pool: &Pool) -> Vec<(String, Value)> {
+    let balance = match pool.balance {
+        Balance::RoundRobin => "round_robin",
+        Balance::LeastConnections => "least_connections",
+    };
+    let off = || Value::Bool(false);
+    vec![
+        entry("backend_servers", list(&pool.backends, backend)),
+        entry("balance", text(balance)),
+        entry("sticky", pool.sticky.as_ref().map_or_else(off, sticky)),
+        entry("health_check", pool.health_check.as_ref().map_or_else(off, health_check)),
+        entry("max_fails", Value::Natural(u64::from(pool.max_fails))),
+        entry("fail_timeout", duration(pool.fail_timeout)),
+        entry("retries", Value::Natural(u64::from(pool.retries))),
+        entry("max_body", size(pool.max_body)),
+        entry("slow_start", duration(pool.slow_start)),
+    ]
+}
+
+fn backend(backend: &Backend) -> Value {
+    Value::Object(vec![
+        entry("ip", text(&backend.address.ip())),
+        entry("port", Value::Natural(u64::from(backend.address.port()))),
+        entry("weight", Value::Natural(u64::from(backend.weight))),
+        entry("max_connections", Value::Natural(u64::from(backend.max_connections))),
+        entry("backup", Value::Bool(backend.backup)),
+    ])
+}
+
+fn sticky(sticky: &Sticky) -> Value {
+    Value::Object(vec![
+        entry("cookie", text(&sticky.cookie)),
+        entry("max_age", optional(&sticky.max_age, |age| duration(*age))),
+    ])
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    Value::Object(vec![
+        entry("path", optional(&check.path, text)),
+        entry("interval", duration(check.interval)),
+        entry("timeout", duration(check.timeout)),
+        entry("rise", Value::Natural(u64::from(check.rise))),
+        entry("fall", Value::Natural(u64::from(check.fall))),
+        entry("status", Value::Natural(u64::from(check.status))),
+        entry("host", optional(&check.host, text)),
+    ])
+}
+
+fn route(route: &Route, pools: &[Pool]) -> Value {
+    let headers = route.headers.iter().map(|(name, value)| (name.clone(), text(value)));
+    let mut entries = Vec::new();
+    entries.extend(route.host.as_ref().map(|host| entry("host", text(host))));
+    entries.extend(route.path.as_ref().map(|path| entry("path", text(path))));
+    if !route.headers.is_empty() {
+        entries.push(entry("header", Value::Object(headers.collect())));
+    }
+    entries.push(entry("pool", text(&pools[route.pool].name)));
+    Value::Object(entries)
+}

@@ -1,0 +1,385 @@
+//! Bad files, with the exact messages; and mutations of good ones.
+
+use super::tests::{EVERYTHING, LATER, messages, read_for_any_version};
+use crate::mem::xorshift::Xorshift;
+
+/// A file of one mistake, and what is said of it.
+const ONE_MISTAKE: &[(&str, &str)] = &[
+    ("[]", "the file: a list is not an object (write {...})"),
+    ("7", "the file: 7 is not an object (write {...})"),
+    // Keys.
+    (r#"{"retries": 1, "retries": 1}"#, "retries: duplicate key (set it only once)"),
+    (r#"{"retries": 1, "retries": 1, "retries": 1}"#, "retries: duplicate key (set it only once)"),
+    (
+        r#"{"timeouts": {"idle": "1s", "idle": "2s"}}"#,
+        "timeouts.idle: duplicate key (set it only once)",
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 1, "port": 2}]}"#,
+        "backend_servers[0].port: duplicate key (set it only once)",
+    ),
+    (r#"{"listne": []}"#, r#"listne: unknown key (did you mean "listen"?)"#),
+    (r#"{"backends": []}"#, r#"backends: unknown key (did you mean "backend_servers"?)"#),
+    (r#"{"connect": "5s"}"#, r#"connect: unknown key (did you mean "timeouts.connect"?)"#),
+    (
+        r#"{"tls": {}}"#,
+        r##"tls: unknown key (see servers.conf(5); a key that starts with "#" is a comment)"##,
+    ),
+    (
+        r#"{"a b.c\u001b": 1}"#,
+        r##""a b.c\u001b": unknown key (see servers.conf(5); a key that starts with "#" is a comment)"##,
+    ),
+    (
+        r#"{"": 1}"#,
+        r##""": unknown key (see servers.conf(5); a key that starts with "#" is a comment)"##,
+    ),
+    (
+        r#"{"timeouts": {"xyz": "1s"}}"#,
+        r#"timeouts.xyz: unknown key (there are "header", "client", "idle", "connect", "response", "backend_idle", "tunnel", "queue" and "drain")"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 1, "wieght": 2}]}"#,
+        r#"backend_servers[0].wieght: unknown key (did you mean "weight"?)"#,
+    ),
+    // The process.
+    (r#"{"listen": []}"#, "listen: the list is empty (write 1 to 64 of them)"),
+    (r#"{"listen": ":80"}"#, r#"listen: ":80" is not a list (write [...])"#),
+    (r#"{"listen": [80]}"#, r#"listen[0]: 80 is not an address (write ":80" or "10.0.0.7:80")"#),
+    (
+        r#"{"listen": [":80", ":80"]}"#,
+        r#"listen[1]: "[::]:80" stands twice in the list (remove one)"#,
+    ),
+    (
+        r#"{"listen": [":80", "0.0.0.0:80"]}"#,
+        r#"listen[1]: "0.0.0.0:80" overlaps "[::]:80" (remove one: "[::]" takes IPv4 as well)"#,
+    ),
+    (
+        r#"{"listen": [{"proxy_protocol": false}]}"#,
+        r#"listen[0]: there is no "addr" (add "addr": ":80")"#,
+    ),
+    (
+        r#"{"listen": [{"addr": "10.0.0.7", "proxy_protocol": true}]}"#,
+        r#"listen[0].addr: "10.0.0.7" has no port (write "10.0.0.7:80")"#,
+    ),
+    (
+        r#"{"listen": [{"addr": ":80", "proxy_protocol": "yes"}]}"#,
+        r#"listen[0].proxy_protocol: "yes" is not true or false (write true or false)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": ":80", "port": 80}]}"#,
+        r#"listen[0].port: unknown key (there are "addr" and "proxy_protocol")"#,
+    ),
+    (r#"{"workers": 0}"#, r#"workers: 0 is out of range (write 1 to 256 or "auto")"#),
+    (r#"{"workers": 257}"#, r#"workers: 257 is out of range (write 1 to 256 or "auto")"#),
+    (
+        r#"{"workers": "4"}"#,
+        r#"workers: "4" is not a number of workers (write 1 to 256 or "auto")"#,
+    ),
+    (r#"{"workers": null}"#, r#"workers: null is not a whole number (write 1 to 256 or "auto")"#),
+    (r#"{"max_connections": 0}"#, "max_connections: 0 is out of range (write 1 to 1000000)"),
+    (
+        r#"{"max_connections": 1000001}"#,
+        "max_connections: 1000001 is out of range (write 1 to 1000000)",
+    ),
+    (
+        r#"{"max_connections": 18446744073709551616}"#,
+        "max_connections: 1.8446744073709552e19 is not a whole number (write 1 to 1000000)",
+    ),
+    (
+        r#"{"max_connections": "8"}"#,
+        r#"max_connections: "8" is not a whole number (write 1 to 1000000)"#,
+    ),
+    (r#"{"buffer_size": 4095}"#, r#"buffer_size: 4095 is out of range (write "4KiB" to "1MiB")"#),
+    (
+        r#"{"buffer_size": "1025KiB"}"#,
+        r#"buffer_size: "1025KiB" is out of range (write "4KiB" to "1MiB")"#,
+    ),
+    (
+        r#"{"buffer_size": true}"#,
+        r#"buffer_size: true is not a size (write "64KiB", "8MiB" or a number of bytes)"#,
+    ),
+    (r#"{"pipeline": 33}"#, "pipeline: 33 is out of range (write 1 to 32)"),
+    (r#"{"pipeline": -1}"#, "pipeline: -1 is not a whole number (write 1 to 32)"),
+    (r#"{"pipeline": 1.5}"#, "pipeline: 1.5 is not a whole number (write 1 to 32)"),
+    (
+        r#"{"trusted_proxies": ["10.0.0.7/8"]}"#,
+        r#"trusted_proxies[0]: "10.0.0.7/8" has bits behind its prefix (write "10.0.0.0/8")"#,
+    ),
+    (
+        r#"{"request_id": "on"}"#,
+        r#"request_id: "on" is not one of the words (write "auto", "require" or "off")"#,
+    ),
+    (
+        r#"{"request_id": "requier"}"#,
+        r#"request_id: "requier" is not one of the words (did you mean "require"?)"#,
+    ),
+    (
+        r#"{"request_id": false}"#,
+        r#"request_id: false is not one of the words (write "auto", "require" or "off")"#,
+    ),
+    (r#"{"via": "a b"}"#, r#"via: "a b" is not a token or null (write "httplb")"#),
+    (r#"{"access_log": "stdut"}"#, r#"access_log: "stdut" is not a path (did you mean "stdout"?)"#),
+    (
+        r#"{"access_log": "syslog"}"#,
+        r#"access_log: "syslog" is not a path (write "off", "stdout" or a path such as "/var/log/httplb/access.log")"#,
+    ),
+    (
+        r#"{"access_log": "/a\u0000b"}"#,
+        r#"access_log: "/a\u0000b" is not a path (write "off", "stdout" or a path such as "/var/log/httplb/access.log")"#,
+    ),
+    (r#"{"timeouts": {"idle": 5}}"#, r#"timeouts.idle: 5 has no unit (write "5s" or "250ms")"#),
+    (
+        r#"{"timeouts": {"idle": null}}"#,
+        r#"timeouts.idle: null is not a duration (write "5s" or "250ms")"#,
+    ),
+    (
+        r#"{"timeouts": {"idle": "0s"}}"#,
+        r#"timeouts.idle: "0s" is out of range (write "1ms" to "168h")"#,
+    ),
+    (
+        r#"{"timeouts": {"idle": "169h"}}"#,
+        r#"timeouts.idle: "169h" is out of range (write "1ms" to "168h")"#,
+    ),
+    (r#"{"timeouts": "5s"}"#, r#"timeouts: "5s" is not an object (write {...})"#),
+    (
+        r#"{"status_listen": 9001}"#,
+        r#"status_listen: 9001 is not an address (write "127.0.0.1:9001")"#,
+    ),
+    (
+        r#"{"admin": {"socket": "admin.sock"}}"#,
+        r#"admin.socket: "admin.sock" is not an absolute path (write a path that starts with "/")"#,
+    ),
+    (
+        r#"{"admin": {"listen": ":9002"}}"#,
+        r#"admin.listen: ":9002" needs a token (add "token_file": "/etc/httplb/token")"#,
+    ),
+    (r#"{"admin": null}"#, "admin: null is not an object (write {...})"),
+    (r#"{"cache": {}}"#, r#"cache: there is no "dir" (add "dir": "/var/cache/httplb")"#),
+    (
+        r#"{"cache": {"dir": "/c", "max_size": "1MiB"}}"#,
+        r#"cache: "max_object" is larger than "max_size" (make it at most as large)"#,
+    ),
+    (
+        r#"{"cache": {"dir": "/c", "ttl": "1s"}}"#,
+        r#"cache.ttl: unknown key (there are "dir", "max_size", "max_object" and "default_ttl")"#,
+    ),
+    (r#"{"pool_header": ""}"#, r#"pool_header: "" is not a header name or null (write "X-Pool")"#),
+    // Pools.
+    (r#"{"backend_servers": {}}"#, "backend_servers: an object is not a list (write [...])"),
+    (
+        r#"{"backend_servers": ["127.0.0.1:8001"]}"#,
+        r#"backend_servers[0]: "127.0.0.1:8001" is not an object (write {...})"#,
+    ),
+    (
+        r#"{"backend_servers": [{"port": 1}]}"#,
+        r#"backend_servers[0]: there is no "ip" (add "ip": "127.0.0.1")"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1"}]}"#,
+        r#"backend_servers[0]: there is no "port" (add "port": 8001)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": "80"}]}"#,
+        r#"backend_servers[0].port: "80" is not a whole number (write 1 to 65535)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 65536}]}"#,
+        "backend_servers[0].port: 65536 is out of range (write 1 to 65535)",
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "a.example", "port": 1}]}"#,
+        r#"backend_servers[0].ip: "a.example" is not an IP address (names are not looked up: write an address such as "10.0.0.7")"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 1, "weight": 0}]}"#,
+        "backend_servers[0].weight: 0 is out of range (write 1 to 256)",
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 1, "weight": 257}]}"#,
+        "backend_servers[0].weight: 257 is out of range (write 1 to 256)",
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 1, "max_connections": 1000001}]}"#,
+        "backend_servers[0].max_connections: 1000001 is out of range (write 0 to 1000000)",
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "::1", "port": 1, "backup": 1}]}"#,
+        "backend_servers[0].backup: 1 is not true or false (write true or false)",
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "127.0.0.1", "port": 1}, {"ip": "::1", "port": 1}, {"ip": "::ffff:127.0.0.1", "port": 1}]}"#,
+        r#"backend_servers[2]: "[::ffff:127.0.0.1]:1" is backend_servers[0] again (remove one, and give the other a weight)"#,
+    ),
+    (
+        r#"{"balance": "roundrobin"}"#,
+        r#"balance: "roundrobin" is not one of the words (did you mean "round_robin"?)"#,
+    ),
+    (
+        r#"{"balance": "ip_hash"}"#,
+        r#"balance: "ip_hash" is not one of the words (write "round_robin" or "least_connections")"#,
+    ),
+    (
+        r#"{"sticky": "yes"}"#,
+        r#"sticky: "yes" is not true or false (write true, false or {"cookie": NAME, "max_age": "1h"})"#,
+    ),
+    (
+        r#"{"sticky": {"cookie": "a;b"}}"#,
+        r#"sticky.cookie: "a;b" is not a cookie name (write "sticky")"#,
+    ),
+    (
+        r#"{"sticky": {"max_age": "1500ms"}}"#,
+        r#"sticky.max_age: "1500ms" is not in whole seconds (write "1s" or more)"#,
+    ),
+    (
+        r#"{"health_check": true}"#,
+        "health_check: true is not a health check (write false, or {} for a check with every default)",
+    ),
+    (
+        r#"{"health_check": {"status": 99}}"#,
+        "health_check.status: 99 is out of range (write 200 to 599)",
+    ),
+    (
+        r#"{"health_check": {"path": "health"}}"#,
+        r#"health_check.path: "health" is not a path (write "/health", or null for a TCP connect)"#,
+    ),
+    (
+        r#"{"health_check": {"host": "a/b"}}"#,
+        r#"health_check.host: "a/b" is not a host (write "shop.example", or null for the backend's address)"#,
+    ),
+    (
+        r#"{"health_check": {"interval": "500"}}"#,
+        r#"health_check.interval: "500" has no unit (write "5s" or "250ms")"#,
+    ),
+    (r#"{"max_fails": 0}"#, "max_fails: 0 is out of range (write 1 to 100)"),
+    (
+        r#"{"fail_timeout": "0ms"}"#,
+        r#"fail_timeout: "0ms" is out of range (write "1ms" to "168h")"#,
+    ),
+    (r#"{"retries": 11}"#, "retries: 11 is out of range (write 0 to 10)"),
+    (
+        r#"{"max_body": "8MB"}"#,
+        r#"max_body: "8MB" has an unknown unit (write "64KiB", "8MiB" or a number of bytes: units are B, KiB, MiB, GiB and TiB)"#,
+    ),
+    (
+        r#"{"max_body": "16777216TiB"}"#,
+        r#"max_body: "16777216TiB" is too large (write "64KiB", "8MiB" or a number of bytes)"#,
+    ),
+    (r#"{"slow_start": "11m"}"#, r#"slow_start: "11m" is out of range (write "0s" to "10m")"#),
+    (
+        r#"{"pools": {"default": {}}}"#,
+        r#"pools.default: the name "default" is taken (its keys stand at the top level)"#,
+    ),
+    (
+        r#"{"pools": {"a b": {}}}"#,
+        r#"pools."a b": not a name for a pool (write 1 to 64 letters, digits, ".", "_" or "-")"#,
+    ),
+    (
+        r#"{"pools": {"api": {"listen": []}}}"#,
+        "pools.api.listen: not a key of a pool (move it to the top level)",
+    ),
+    (
+        r#"{"pools": {"api": {"retries": 11}}}"#,
+        "pools.api.retries: 11 is out of range (write 0 to 10)",
+    ),
+    (r#"{"pools": {"api": []}}"#, "pools.api: a list is not an object (write {...})"),
+    // Routes.
+    (
+        r#"{"routes": [{"pool": "apl"}]}"#,
+        r#"routes[0].pool: there is no pool "apl" (there is "default")"#,
+    ),
+    (r#"{"routes": [{"path": "/a"}]}"#, r#"routes[0]: there is no "pool" (add "pool": NAME)"#),
+    (
+        r#"{"routes": [{"pool": "default", "host": "a:80"}]}"#,
+        r#"routes[0].host: "a:80" is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "path": "a"}]}"#,
+        r#"routes[0].path: "a" is not a path (write "/api")"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "header": {"a b": "1"}}]}"#,
+        r#"routes[0].header."a b": not a header name (write "X-Policy")"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "header": {"A": 2}}]}"#,
+        "routes[0].header.A: 2 is not a header value (write text in double quotes)",
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "header": {"A": "1", "a": "1"}}]}"#,
+        "routes[0].header.a: the same header in another case (set it only once)",
+    ),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_place_and_its_remedy() {
+    for (text, message) in ONE_MISTAKE {
+        assert_eq!(messages(text), [*message], "{text}");
+    }
+}
+
+#[test]
+fn more_than_1024_backends_are_too_many() {
+    let backends = |count: usize| {
+        let each = (1..=count).map(|port| format!("{{\"ip\": \"127.0.0.1\", \"port\": {port}}}"));
+        format!("{{\"backend_servers\": [{}]}}", each.collect::<Vec<_>>().join(","))
+    };
+    assert!(messages(&backends(1024)).is_empty());
+    let expected = "backend_servers: the list has 1025 entries (write 0 to 1024 of them)";
+    assert_eq!(messages(&backends(1025)), [expected]);
+}
+
+#[test]
+fn duplicate_keys_are_found_where_nothing_else_looks() {
+    let text = r#"{"tls": {"a": [{"b": 1, "b": 2}]}, "workers": {"c": 1, "c": 2}}"#;
+    let found = messages(text).join("\n");
+    assert!(found.contains("tls.a[0].b: duplicate key"), "{found}");
+    assert!(found.contains("workers.c: duplicate key"), "{found}");
+}
+
+/// Ends, doubles, swaps and breaks pieces of a good file. Whatever comes of it is read or
+/// refused with a message, and what is read survives its own dump.
+#[test]
+fn no_file_makes_it_panic() {
+    let pieces: Vec<&str> = "\" { } [ ] , : 0 -1 1e9 null true \"\" \"5\" # \\u0000 \\ \n é \u{0}"
+        .split(' ')
+        .chain(["\"retries\": 1,", "18446744073709551616", "\"h\": {", "\"9h\"", ":::"])
+        .collect();
+    let mut valid = 0;
+    for seed in 1..=20_000 {
+        let mut random = Xorshift::new(seed);
+        let source = if seed % 2 == 0 { EVERYTHING } else { LATER };
+        let mut characters: Vec<char> = source.chars().collect();
+        for _ in 0..=random.below(3) {
+            let at = random.below(characters.len());
+            let end = at + random.below((characters.len() - at).min(12));
+            let piece = pieces[random.below(pieces.len())].chars();
+            match random.below(5) {
+                0 => drop(characters.drain(at..end)),
+                1 => drop(characters.splice(at..end, piece)),
+                2 => drop(characters.splice(at..at, piece)),
+                3 => {
+                    let copy = characters[at..end].to_vec();
+                    let to = random.below(characters.len());
+                    drop(characters.splice(to..to, copy));
+                }
+                _ => characters.truncate(at.max(1)),
+            }
+        }
+        let text: String = characters.into_iter().collect();
+        match read_for_any_version(&text) {
+            Ok(config) => {
+                valid += 1;
+                assert_eq!(read_for_any_version(&config.dump()), Ok(config), "seed {seed}: {text}");
+            }
+            Err(errors) => {
+                assert!(!errors.is_empty(), "seed {seed}");
+                for error in errors {
+                    let line = error.to_string();
+                    assert!(!line.chars().any(char::is_control), "seed {seed}: {line}");
+                    assert!(!error.fault.is_empty() && !error.remedy.is_empty(), "seed {seed}");
+                }
+            }
+        }
+    }
+    assert!(valid > 300, "only {valid} mutations were valid");
+}

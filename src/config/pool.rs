@@ -1,0 +1,188 @@
+//! The keys of a pool.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::read::{INSTANT, Mistakes, Node, WEEK};
+use super::{Backend, Balance, HealthCheck, Pool, Sticky, Wrong, address};
+use crate::mem::time::Millis;
+
+/// The keys of a pool.
+pub const KEYS: [&str; 9] = [
+    "backend_servers",
+    "balance",
+    "sticky",
+    "health_check",
+    "max_fails",
+    "fail_timeout",
+    "retries",
+    "max_body",
+    "slow_start",
+];
+
+const BACKEND_KEYS: [&str; 5] = ["ip", "port", "weight", "max_connections", "backup"];
+const CHECK_KEYS: [&str; 7] = ["path", "interval", "timeout", "rise", "fall", "status", "host"];
+
+/// Reads one key of a pool. False if it is none.
+pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> bool {
+    match key {
+        "backend_servers" => pool.backends = backends(node, mistakes),
+        "balance" => mistakes.set(
+            &mut pool.balance,
+            node,
+            node.word(&[
+                ("round_robin", Balance::RoundRobin),
+                ("least_connections", Balance::LeastConnections),
+            ]),
+        ),
+        "sticky" => pool.sticky = sticky(node, mistakes),
+        "health_check" => pool.health_check = health_check(node, mistakes),
+        "max_fails" => mistakes.set(&mut pool.max_fails, node, node.whole(1, 100)),
+        "fail_timeout" => {
+            mistakes.set(&mut pool.fail_timeout, node, node.duration(INSTANT, WEEK));
+        }
+        "retries" => mistakes.set(&mut pool.retries, node, node.whole(0, 10)),
+        "max_body" => mistakes.set(&mut pool.max_body, node, node.size(0, u64::MAX)),
+        "slow_start" => {
+            let most = Millis::from_secs(600);
+            mistakes.set(&mut pool.slow_start, node, node.duration(Millis(0), most));
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {
+    let mut backends = Vec::new();
+    let mut places: HashMap<(IpAddr, u16), String> = HashMap::new();
+    for node in node.items(0..=1024, mistakes) {
+        let Some(backend) = backend(&node, mistakes) else { continue };
+        // An IPv4 address mapped into IPv6 leads to the same server.
+        let server = (backend.address.ip().to_canonical(), backend.address.port());
+        match places.get(&server) {
+            Some(place) => {
+                let fault = format!("\"{}\" is {place} again", backend.address);
+                mistakes.add(&node, Wrong::new(fault, "remove one, and give the other a weight"));
+            }
+            None => {
+                places.insert(server, node.place().to_owned());
+                backends.push(backend);
+            }
+        }
+    }
+    backends
+}
+
+fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
+    let (mut ip, mut port) = (None, None);
+    let mut missing = vec!["ip", "port"];
+    let mut backend = Backend::at(SocketAddr::from(([0, 0, 0, 0], 0)));
+    for (key, node) in node.entries(mistakes) {
+        missing.retain(|missing| *missing != key);
+        match key {
+            "ip" => {
+                let text = node.text("an IP address", "write \"10.0.0.7\" or \"fd00::7\"");
+                ip = mistakes.keep(&node, text.and_then(address::ip));
+            }
+            "port" => port = mistakes.keep(&node, node.whole(1, 65535)),
+            "weight" => mistakes.set(&mut backend.weight, &node, node.whole(1, 256)),
+            "max_connections" => {
+                let cap = node.whole(0, 1_000_000);
+                mistakes.set(&mut backend.max_connections, &node, cap);
+            }
+            "backup" => mistakes.set(&mut backend.backup, &node, node.boolean()),
+            _ => mistakes.add_unknown(&node, key, &BACKEND_KEYS),
+        }
+    }
+    if node.is_object() {
+        for key in missing {
+            let example = if key == "ip" { "\"127.0.0.1\"" } else { "8001" };
+            let remedy = format!("add \"{key}\": {example}");
+            mistakes.add(node, Wrong::new(format!("there is no \"{key}\""), remedy));
+        }
+    }
+    backend.address = SocketAddr::new(ip?, port?);
+    Some(backend)
+}
+
+fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
+    let mut sticky = Sticky { cookie: String::from("sticky_backend"), max_age: None };
+    if !node.is_object() {
+        let wanted = node.boolean().map_err(|wrong| {
+            Wrong::new(wrong.fault, "write true, false or {\"cookie\": NAME, \"max_age\": \"1h\"}")
+        });
+        return mistakes.keep(node, wanted)?.then_some(sticky);
+    }
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "cookie" => {
+                mistakes.set(&mut sticky.cookie, &node, node.token("a cookie name", "sticky"));
+            }
+            "max_age" => {
+                let whole_seconds = node.or_null(|node| {
+                    let year = Millis::from_secs(365 * 24 * 3600);
+                    let age = node.duration(Millis::from_secs(1), year)?;
+                    if age.0 % 1000 == 0 {
+                        Ok(age)
+                    } else {
+                        Err(node.wrong("is not in whole seconds", "write \"1s\" or more"))
+                    }
+                });
+                mistakes.set(&mut sticky.max_age, &node, whole_seconds);
+            }
+            _ => mistakes.add_unknown(&node, key, &["cookie", "max_age"]),
+        }
+    }
+    Some(sticky)
+}
+
+fn health_check(node: &Node, mistakes: &mut Mistakes) -> Option<HealthCheck> {
+    let mut check = HealthCheck::default();
+    if !node.is_object() {
+        let remedy = "write false, or {} for a check with every default";
+        if node.boolean() != Ok(false) {
+            mistakes.add(node, node.wrong("is not a health check", remedy));
+        }
+        return None;
+    }
+    let hour = Millis::from_secs(3600);
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "path" => mistakes.set(&mut check.path, &node, node.or_null(target)),
+            "interval" => {
+                mistakes.set(&mut check.interval, &node, node.duration(Millis(100), hour));
+            }
+            "timeout" => mistakes.set(&mut check.timeout, &node, node.duration(INSTANT, hour)),
+            "rise" => mistakes.set(&mut check.rise, &node, node.whole(1, 100)),
+            "fall" => mistakes.set(&mut check.fall, &node, node.whole(1, 100)),
+            "status" => mistakes.set(&mut check.status, &node, node.whole(200, 599)),
+            "host" => mistakes.set(&mut check.host, &node, node.or_null(host)),
+            _ => mistakes.add_unknown(&node, key, &CHECK_KEYS),
+        }
+    }
+    Some(check)
+}
+
+/// The target of a check: a path, perhaps with a query.
+fn target(node: &Node) -> Result<String, Wrong> {
+    let remedy = "write \"/health\", or null for a TCP connect";
+    let text = node.text("a path", remedy)?;
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if text.starts_with('/') && text.bytes().all(visible) {
+        Ok(text.to_owned())
+    } else {
+        Err(node.wrong("is not a path", remedy))
+    }
+}
+
+/// The value of a `Host` field: a name or an address, perhaps with a port.
+fn host(node: &Node) -> Result<String, Wrong> {
+    let remedy = "write \"shop.example\", or null for the backend's address";
+    let text = node.text("a host", remedy)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    if !text.is_empty() && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(node.wrong("is not a host", remedy))
+    }
+}

@@ -1,0 +1,251 @@
+//! The keys of the process: section by section, as `servers.conf(5)` lists them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::read::{INSTANT, Mistakes, Node, WEEK};
+use super::words::{self, quote};
+use super::{
+    AccessLog, Admin, Cache, Cidr, Config, Listen, RequestId, Timeouts, Workers, Wrong, address,
+};
+use crate::mem::time::Millis;
+
+/// The keys of `timeouts`.
+pub const TIMEOUT_KEYS: [&str; 9] =
+    ["header", "client", "idle", "connect", "response", "backend_idle", "tunnel", "queue", "drain"];
+
+/// Reads one key of the top level. False if it is none of those here.
+pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes) -> bool {
+    match key {
+        "listen" => {
+            if let Some(addresses) = listen(node, mistakes) {
+                config.listen = addresses;
+            }
+        }
+        "workers" => mistakes.set(&mut config.workers, node, workers(node)),
+        "max_connections" => {
+            mistakes.set(&mut config.max_connections, node, node.whole(1, 1_000_000));
+        }
+        "buffer_size" => mistakes.set(&mut config.buffer_size, node, buffer_size(node)),
+        "pipeline" => mistakes.set(&mut config.pipeline, node, node.whole(1, 32)),
+        "trusted_proxies" => config.trusted_proxies = trusted_proxies(node, mistakes),
+        "request_id" => mistakes.set(
+            &mut config.request_id,
+            node,
+            node.word(&[
+                ("auto", RequestId::Auto),
+                ("require", RequestId::Require),
+                ("off", RequestId::Off),
+            ]),
+        ),
+        "via" => {
+            let via = node.or_null(|node| node.token("a token or null", "httplb"));
+            mistakes.set(&mut config.via, node, via);
+        }
+        "access_log" => mistakes.set(&mut config.access_log, node, access_log(node)),
+        "status_listen" => {
+            mistakes.set(&mut config.status_listen, node, node.or_null(socket_address));
+        }
+        "admin" => config.admin = admin(node, mistakes),
+        "cache" => config.cache = cache(node, mistakes),
+        "pool_header" => {
+            let name = node.or_null(|node| node.token("a header name or null", "X-Pool"));
+            mistakes.set(&mut config.pool_header, node, name);
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn socket_address(node: &Node) -> Result<SocketAddr, Wrong> {
+    address::listen(node.text("an address", "write \"127.0.0.1:9001\"")?)
+}
+
+fn listen(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<Listen>> {
+    let mut addresses: Vec<Listen> = Vec::new();
+    for node in node.items(1..=64, mistakes) {
+        let Some(entry) = listen_entry(&node, mistakes) else { continue };
+        let earlier = addresses.iter().find(|earlier| overlap(earlier, &entry));
+        if let Some(earlier) = earlier {
+            mistakes.add(&node, overlapping(earlier, &entry));
+        }
+        addresses.push(entry);
+    }
+    if addresses.is_empty() { None } else { Some(addresses) }
+}
+
+fn listen_entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
+    if !node.is_object() {
+        let text = node.text("an address", "write \":80\" or \"10.0.0.7:80\"");
+        let address = text.and_then(address::listen);
+        return mistakes.keep(node, address).map(Listen::on);
+    }
+    let (mut address, mut proxy_protocol, mut found) = (None, false, false);
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "addr" => {
+                found = true;
+                address = mistakes.keep(&node, socket_address(&node));
+            }
+            "proxy_protocol" => mistakes.set(&mut proxy_protocol, &node, node.boolean()),
+            _ => mistakes.add_unknown(&node, key, &["addr", "proxy_protocol"]),
+        }
+    }
+    if !found {
+        mistakes.add(node, Wrong::new("there is no \"addr\"", "add \"addr\": \":80\""));
+    }
+    Some(Listen { address: address?, proxy_protocol })
+}
+
+/// Whether two addresses cannot both be listened on: they are equal, or one is `[::]`, which
+/// takes IPv4 as well, and the other `0.0.0.0`. Of port 0 each is another.
+pub fn overlap(one: &Listen, other: &Listen) -> bool {
+    let (one, other) = (one.address, other.address);
+    let both_take_all = one.ip().is_unspecified() && other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (one == other || both_take_all)
+}
+
+/// What is wrong with a pair that overlaps.
+pub fn overlapping(earlier: &Listen, later: &Listen) -> Wrong {
+    let later_text = quote(&later.address.to_string());
+    if earlier.address == later.address {
+        return Wrong::new(format!("{later_text} stands twice in the list"), "remove one");
+    }
+    let fault = format!("{later_text} overlaps \"{}\"", earlier.address);
+    Wrong::new(fault, "remove one: \"[::]\" takes IPv4 as well")
+}
+
+fn workers(node: &Node) -> Result<Workers, Wrong> {
+    let remedy = "write 1 to 256 or \"auto\"";
+    match node.text("a number", remedy) {
+        Ok("auto") => Ok(Workers::Auto),
+        Ok(_) => Err(node.wrong("is not a number of workers", remedy)),
+        Err(_) => match node.whole(1, 256) {
+            Ok(count) => Ok(Workers::Count(count)),
+            Err(wrong) => Err(Wrong::new(wrong.fault, remedy)),
+        },
+    }
+}
+
+/// Rounded up to a power of two, as a ring must be.
+fn buffer_size(node: &Node) -> Result<usize, Wrong> {
+    let bytes = node.size(4 << 10, 1 << 20)?;
+    let bytes = usize::try_from(bytes).map_err(|_| node.wrong("is out of range", "write less"))?;
+    Ok(bytes.next_power_of_two())
+}
+
+fn trusted_proxies(node: &Node, mistakes: &mut Mistakes) -> Vec<Cidr> {
+    let mut networks = Vec::new();
+    for node in node.items(0..=1024, mistakes) {
+        let text = node.text("a network", "write \"10.0.0.0/8\"");
+        networks.extend(mistakes.keep(&node, text.and_then(Cidr::parse)));
+    }
+    networks
+}
+
+/// A name without a slash or a dot is taken for a misspelt word rather than for a file.
+fn access_log(node: &Node) -> Result<AccessLog, Wrong> {
+    let remedy = "write \"off\", \"stdout\" or a path such as \"/var/log/httplb/access.log\"";
+    match node.text("a path", remedy)? {
+        "off" => Ok(AccessLog::Off),
+        "stdout" => Ok(AccessLog::Stdout),
+        text if text.contains(['/', '.']) && !text.contains('\0') => {
+            Ok(AccessLog::Path(PathBuf::from(text)))
+        }
+        text => Err(match words::meant(text, &["off", "stdout"]) {
+            Some(meant) => node.wrong("is not a path", format!("did you mean \"{meant}\"?")),
+            None => node.wrong("is not a path", remedy),
+        }),
+    }
+}
+
+/// Reads the object `timeouts`.
+pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
+    for (key, node) in node.entries(mistakes) {
+        let timeout = match key {
+            "header" => &mut timeouts.header,
+            "client" => &mut timeouts.client,
+            "idle" => &mut timeouts.idle,
+            "connect" => &mut timeouts.connect,
+            "response" => &mut timeouts.response,
+            "backend_idle" => &mut timeouts.backend_idle,
+            "tunnel" => &mut timeouts.tunnel,
+            "queue" => &mut timeouts.queue,
+            "drain" => &mut timeouts.drain,
+            _ => {
+                mistakes.add_unknown(&node, key, &TIMEOUT_KEYS);
+                continue;
+            }
+        };
+        mistakes.set(timeout, &node, node.duration(INSTANT, WEEK));
+    }
+}
+
+fn admin(node: &Node, mistakes: &mut Mistakes) -> Admin {
+    let mut admin = Admin::default();
+    let mut listen_node = None;
+    let token_place = format!("{}.token_file", node.place());
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "socket" => {
+                mistakes.set(&mut admin.socket, &node, node.or_null(Node::absolute_path));
+            }
+            "listen" => {
+                mistakes.set(&mut admin.listen, &node, node.or_null(socket_address));
+                listen_node = Some(node);
+            }
+            "token_file" => {
+                mistakes.set(&mut admin.token_file, &node, node.or_null(Node::absolute_path));
+            }
+            _ => mistakes.add_unknown(&node, key, &["socket", "listen", "token_file"]),
+        }
+    }
+    let token = admin.token_file.is_some() || mistakes.lie_within(&token_place);
+    match listen_node {
+        Some(listen) if admin.listen.is_some() && !token => {
+            let remedy = "add \"token_file\": \"/etc/httplb/token\"";
+            mistakes.add(&listen, listen.wrong("needs a token", remedy));
+        }
+        Some(_) | None => (),
+    }
+    admin
+}
+
+fn cache(node: &Node, mistakes: &mut Mistakes) -> Option<Cache> {
+    if let Ok(None) = node.or_null(|_| Ok(())) {
+        return None;
+    }
+    let mut cache = Cache {
+        dir: PathBuf::new(),
+        max_size: 256 << 20,
+        max_object: 16 << 20,
+        default_ttl: Millis(0),
+    };
+    let mut found = false;
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "dir" => {
+                found = true;
+                mistakes.set(&mut cache.dir, &node, node.absolute_path());
+            }
+            "max_size" => mistakes.set(&mut cache.max_size, &node, node.size(1, u64::MAX)),
+            "max_object" => mistakes.set(&mut cache.max_object, &node, node.size(1, u64::MAX)),
+            "default_ttl" => {
+                mistakes.set(&mut cache.default_ttl, &node, node.duration(Millis(0), WEEK));
+            }
+            _ => {
+                let known = ["dir", "max_size", "max_object", "default_ttl"];
+                mistakes.add_unknown(&node, key, &known);
+            }
+        }
+    }
+    if !found && node.is_object() {
+        let remedy = "add \"dir\": \"/var/cache/httplb\"";
+        mistakes.add(node, Wrong::new("there is no \"dir\"", remedy));
+    }
+    if cache.max_object > cache.max_size {
+        let fault = "\"max_object\" is larger than \"max_size\"";
+        mistakes.add(node, Wrong::new(fault, "make it at most as large"));
+    }
+    Some(cache)
+}

@@ -1,0 +1,98 @@
+//! Routes: which request goes to which pool.
+
+use super::read::{Mistakes, Node, is_token};
+use super::words;
+use super::{Route, Wrong};
+
+/// Routes in a file; more are refused.
+const MOST_ROUTES: usize = 1024;
+/// Pools named in a message.
+const SHOWN_POOLS: usize = 8;
+
+/// Reads the list of routes to the pools of these names.
+pub fn routes(node: &Node, pools: &[&str], mistakes: &mut Mistakes) -> Vec<Route> {
+    let items = node.items(0..=MOST_ROUTES, mistakes);
+    items.iter().map(|node| route(node, pools, mistakes)).collect()
+}
+
+fn route(node: &Node, pools: &[&str], mistakes: &mut Mistakes) -> Route {
+    let mut route = Route { host: None, path: None, headers: Vec::new(), pool: 0 };
+    let mut found = false;
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "host" => mistakes.set(&mut route.host, &node, host(&node).map(Some)),
+            "path" => mistakes.set(&mut route.path, &node, prefix(&node).map(Some)),
+            "header" => route.headers = headers(&node, mistakes),
+            "pool" => {
+                found = true;
+                mistakes.set(&mut route.pool, &node, pool(&node, pools));
+            }
+            _ => mistakes.add_unknown(&node, key, &["host", "path", "header", "pool"]),
+        }
+    }
+    if !found && node.is_object() {
+        mistakes.add(node, Wrong::new("there is no \"pool\"", "add \"pool\": NAME"));
+    }
+    route
+}
+
+fn pool(node: &Node, pools: &[&str]) -> Result<usize, Wrong> {
+    let name = node.text("the name of a pool", "write a name in double quotes")?;
+    if let Some(index) = pools.iter().position(|pool| *pool == name) {
+        return Ok(index);
+    }
+    let shown = words::list(&pools[..pools.len().min(SHOWN_POOLS)], ", ");
+    let more = if pools.len() > SHOWN_POOLS { ", ..." } else { "" };
+    let verb = if pools.len() == 1 { "is" } else { "are" };
+    let fault = format!("there is no pool {}", words::quote(name));
+    Err(Wrong::new(fault, format!("there {verb} {shown}{more}")))
+}
+
+/// A name in lower case, an address, or `*.` and a name.
+fn host(node: &Node) -> Result<String, Wrong> {
+    let remedy = "write \"shop.example\" or \"*.example\", without a port";
+    let text = node.text("a host", remedy)?.to_ascii_lowercase();
+    let name = text.strip_prefix("*.").unwrap_or(&text);
+    let label = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = address.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
+    if address || !name.is_empty() && name.bytes().all(label) {
+        Ok(text)
+    } else {
+        Err(node.wrong("is not a host", remedy))
+    }
+}
+
+fn prefix(node: &Node) -> Result<String, Wrong> {
+    let remedy = "write \"/api\"";
+    let text = node.text("a path", remedy)?;
+    let visible = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(visible) {
+        Ok(text.to_owned())
+    } else {
+        Err(node.wrong("is not a path", remedy))
+    }
+}
+
+fn headers(node: &Node, mistakes: &mut Mistakes) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (name, node) in node.entries(mistakes) {
+        if !is_token(name) {
+            mistakes.add(&node, Wrong::new("not a header name", "write \"X-Policy\""));
+        } else if headers.iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
+            let fault = "the same header in another case";
+            mistakes.add(&node, Wrong::new(fault, "set it only once"));
+        }
+        let value = node.text("a header value", "write text in double quotes").and_then(|value| {
+            let trimmed = value.trim_matches([' ', '\t']) == value;
+            if trimmed && !value.chars().any(char::is_control) {
+                Ok(value.to_owned())
+            } else {
+                let remedy = "write it without control characters and outer spaces";
+                Err(node.wrong("is not a header value", remedy))
+            }
+        });
+        headers.extend(mistakes.keep(&node, value).map(|value| (name.to_owned(), value)));
+    }
+    headers
+}

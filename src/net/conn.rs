@@ -1,0 +1,182 @@
+//! A connection: socket, rings, readiness.
+//!
+//! Sockets are watched edge-triggered, once and both ways. `readable` and `writable` remember what
+//! the kernel said last: events set them, `WouldBlock` clears them, and so does a short read or
+//! write, which saves the call that would only say `WouldBlock`.
+
+use crate::mem::ring::Ring;
+use crate::mem::stock::Stock;
+use crate::sys::{Event, IoError, Socket};
+
+/// How far the peer's side of a connection has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer may send more.
+    Open,
+    /// An event said that the peer has ended its side; bytes may be left to read before it.
+    Announced,
+    /// Everything was read.
+    Reached,
+    /// The connection was reset or broke: nothing more can be read or written.
+    Broken,
+}
+
+/// A connection with its rings. A ring is lent while it holds bytes, and goes back to the stock
+/// when it is empty: an idle connection holds no buffer at all, and those in use are few and hot.
+pub struct Conn {
+    /// The socket itself, for splicing; reading and writing go through `fill` and `flush`.
+    pub socket: Socket,
+    /// Bytes received and not yet used.
+    pub input: Ring,
+    /// Bytes to be sent.
+    pub output: Ring,
+    /// The kernel may have bytes, or the end, to read.
+    pub readable: bool,
+    /// The kernel may have room to write.
+    pub writable: bool,
+    /// Whether the peer has ended its side.
+    pub end: End,
+}
+
+impl Conn {
+    /// A connection on `socket` that may be readable or writable at once, as the caller knows.
+    pub fn new(socket: Socket, readable: bool, writable: bool) -> Conn {
+        Conn {
+            socket,
+            input: Ring::unlent(),
+            output: Ring::unlent(),
+            readable,
+            writable,
+            end: End::Open,
+        }
+    }
+
+    /// Notes what an event says. A peer that closed is read until its end is found.
+    pub fn mark(&mut self, event: Event) {
+        self.writable |= event.writable || event.failed;
+        self.readable |= event.readable || event.closed || event.failed;
+        if (event.closed || event.failed) && self.end == End::Open {
+            self.end = End::Announced;
+        }
+    }
+
+    /// Receives once into the input ring, if there may be something and there is room.
+    ///
+    /// Returns the number of bytes; 0 means nothing now, no room, or the end (see `end`).
+    /// A reset is an error and also marks the connection `Broken`.
+    pub fn fill(&mut self, rings: &mut Stock) -> Result<usize, IoError> {
+        if !self.readable || self.end == End::Broken || self.input.is_lent() && self.input.is_full()
+        {
+            return Ok(0);
+        }
+        borrow(&mut self.input, rings);
+        let room = self.input.room();
+        let received = match self.socket.receive(self.input.free()) {
+            Ok(0) => {
+                self.readable = false;
+                self.end = End::Reached;
+                0
+            }
+            Ok(count) => {
+                self.input.filled(count);
+                // A short read has drained the socket, unless its end is still to be read.
+                self.readable = count == room || self.end != End::Open;
+                count
+            }
+            Err(IoError::WouldBlock) => {
+                self.readable = false;
+                0
+            }
+            Err(error) => {
+                self.readable = false;
+                self.end = End::Broken;
+                give_back_if_empty(&mut self.input, rings);
+                return Err(error);
+            }
+        };
+        give_back_if_empty(&mut self.input, rings);
+        Ok(received)
+    }
+
+    /// Sends what the output ring holds, as much as the kernel takes. Returns the bytes sent.
+    /// After an error the output is thrown away; what was received can still be read.
+    pub fn flush(&mut self, rings: &mut Stock) -> Result<usize, IoError> {
+        if !self.writable || self.output.is_empty() {
+            return Ok(0);
+        }
+        let waiting = self.output.len();
+        let sent = match self.socket.send(self.output.slices()) {
+            Ok(count) => {
+                self.output.consume(count);
+                self.writable = count == waiting;
+                count
+            }
+            Err(IoError::WouldBlock) => {
+                self.writable = false;
+                0
+            }
+            Err(error) => {
+                self.discard_output(rings);
+                self.writable = false;
+                return Err(error);
+            }
+        };
+        give_back_if_empty(&mut self.output, rings);
+        Ok(sent)
+    }
+
+    /// Makes sure that the output ring has memory.
+    pub fn prepare_output(&mut self, rings: &mut Stock) -> &mut Ring {
+        borrow(&mut self.output, rings);
+        &mut self.output
+    }
+
+    /// Room in the output ring, which is lent only when it is used.
+    pub fn output_room(&self, ring_size: usize) -> usize {
+        if self.output.is_lent() { self.output.room() } else { ring_size }
+    }
+
+    /// Throws away what was to be sent.
+    pub fn discard_output(&mut self, rings: &mut Stock) {
+        let waiting = self.output.len();
+        self.output.consume(waiting);
+        give_back_if_empty(&mut self.output, rings);
+    }
+
+    /// Throws away what was received.
+    pub fn discard_input(&mut self, rings: &mut Stock) {
+        let waiting = self.input.len();
+        self.input.consume(waiting);
+        give_back_if_empty(&mut self.input, rings);
+    }
+
+    /// Returns the rings that are empty to the stock.
+    pub fn rest(&mut self, rings: &mut Stock) {
+        give_back_if_empty(&mut self.input, rings);
+        give_back_if_empty(&mut self.output, rings);
+    }
+
+    /// Gives both rings back, whatever they hold, before the connection is closed.
+    pub fn release(&mut self, rings: &mut Stock) {
+        self.discard_input(rings);
+        self.discard_output(rings);
+    }
+
+    /// Whether everything that the peer will ever send has been received.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.end, End::Reached | End::Broken)
+    }
+}
+
+/// The stock holds two rings for each connection that there can be, so it cannot run dry.
+fn borrow(ring: &mut Ring, rings: &mut Stock) {
+    if !ring.is_lent() {
+        *ring = Ring::new(rings.lend().expect("two rings are stocked for each connection"));
+    }
+}
+
+fn give_back_if_empty(ring: &mut Ring, rings: &mut Stock) {
+    if ring.is_lent() && ring.is_empty() {
+        rings.give_back(ring.take_bytes());
+    }
+}

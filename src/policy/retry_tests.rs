@@ -1,0 +1,191 @@
+use super::*;
+
+/// All facts there can be, with none, one and two tries left.
+fn all_facts() -> impl Iterator<Item = Facts> {
+    (0..1 << 6).flat_map(|bits: u32| {
+        (0..3).map(move |tries_left| Facts {
+            committed: bits & 1 != 0,
+            sent: bits & 2 != 0,
+            idempotent: bits & 4 != 0,
+            replayable: bits & 8 != 0,
+            reused_and_silent: bits & 16 != 0,
+            budget_left: bits & 32 != 0,
+            tries_left,
+        })
+    })
+}
+
+fn all() -> impl Iterator<Item = (Failure, Facts, Verdict)> {
+    Failure::ALL
+        .into_iter()
+        .flat_map(|failure| all_facts().map(move |facts| (failure, facts, verdict(failure, facts))))
+}
+
+fn repeated(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Retry { .. })
+}
+
+#[test]
+fn nothing_is_repeated_or_answered_once_the_client_has_seen_a_byte() {
+    for (failure, facts, verdict) in all() {
+        let place = format!("{failure:?} {facts:?}");
+        assert_eq!(verdict == Verdict::Truncate, facts.committed, "{place}");
+    }
+}
+
+#[test]
+fn what_is_not_repeated_is_answered_with_its_own_failure() {
+    for (failure, facts, verdict) in all() {
+        if !facts.committed && !repeated(verdict) {
+            assert_eq!(verdict, Verdict::Answer(failure), "{facts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_may_have_been_acted_on_is_repeated_only_if_that_does_no_harm() {
+    for (failure, facts, verdict) in all() {
+        let connected = !matches!(failure, Failure::Refused | Failure::ConnectTimeout);
+        if connected && facts.sent && !facts.idempotent {
+            assert!(!repeated(verdict), "{failure:?} {facts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_longer_held_is_not_repeated() {
+    for (failure, facts, verdict) in all() {
+        assert!(facts.replayable || !repeated(verdict), "{failure:?} {facts:?}");
+    }
+}
+
+#[test]
+fn only_failed_connects_connections_that_ended_and_mismatches_are_repeated() {
+    for (failure, facts, verdict) in all() {
+        let repeatable = match failure {
+            Failure::Refused
+            | Failure::ConnectTimeout
+            | Failure::Terminated
+            | Failure::IdentityMismatch => true,
+            Failure::NoBackend
+            | Failure::QueueTimeout
+            | Failure::Protocol
+            | Failure::HeadTooLarge
+            | Failure::ResponseTimeout
+            | Failure::Incomplete => false,
+        };
+        assert!(repeatable || !repeated(verdict), "{failure:?} {facts:?}");
+    }
+}
+
+#[test]
+fn a_failure_on_a_reused_connection_before_any_response_byte_does_not_count() {
+    for (failure, facts, verdict) in all() {
+        let stale = failure == Failure::Terminated && facts.reused_and_silent;
+        if let Verdict::Retry { counts } = verdict {
+            assert_eq!(counts, !stale, "{failure:?} {facts:?}");
+        }
+        let may_be_sent = facts.replayable && (facts.idempotent || !facts.sent);
+        if stale && may_be_sent && !facts.committed {
+            assert_eq!(verdict, Verdict::Retry { counts: false }, "whatever is left: {facts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_repeat_that_counts_needs_a_try_and_the_budget() {
+    for (failure, facts, verdict) in all() {
+        if verdict == (Verdict::Retry { counts: true }) {
+            assert!(facts.tries_left > 0 && facts.budget_left, "{failure:?} {facts:?}");
+        }
+    }
+}
+
+#[test]
+fn all_that_3_4_allows_is_repeated() {
+    for (failure, facts, verdict) in all() {
+        let at_connect = matches!(failure, Failure::Refused | Failure::ConnectTimeout);
+        let ended = matches!(failure, Failure::Terminated | Failure::IdentityMismatch);
+        let not_acted_on = at_connect || (ended && !facts.sent);
+        let allowed = not_acted_on || (facts.idempotent && ended);
+        let possible = facts.replayable && facts.tries_left > 0 && facts.budget_left;
+        if !facts.committed && allowed && possible {
+            assert!(repeated(verdict), "{failure:?} {facts:?}");
+        }
+    }
+}
+
+#[test]
+fn each_failure_is_reported_as_section_4_says() {
+    for (failure, status, error, reason) in [
+        (Failure::Refused, 502, "connection_refused", "connection_refused"),
+        (Failure::Terminated, 502, "connection_terminated", "connection_terminated"),
+        (Failure::Protocol, 502, "http_protocol_error", "http_protocol_error"),
+        (
+            Failure::HeadTooLarge,
+            502,
+            "http_response_header_section_size",
+            "http_response_header_section_size",
+        ),
+        (Failure::IdentityMismatch, 502, "http_protocol_error", "identity_mismatch"),
+        (Failure::NoBackend, 503, "destination_unavailable", "destination_unavailable"),
+        (Failure::QueueTimeout, 503, "connection_limit_reached", "connection_limit_reached"),
+        (Failure::ConnectTimeout, 504, "connection_timeout", "connection_timeout"),
+        (Failure::ResponseTimeout, 504, "http_response_timeout", "http_response_timeout"),
+        (Failure::Incomplete, 502, "http_response_incomplete", "http_response_incomplete"),
+    ] {
+        assert_eq!((failure.status(), failure.error()), (status, error));
+        assert_eq!(failure.reason(), reason);
+        assert_eq!(failure.retry_after(), status == 503);
+    }
+}
+
+fn repeats_allowed(budget: &mut Budget, now: u64) -> u32 {
+    (0..).find(|_| !budget.try_repeat(Millis(now))).unwrap()
+}
+
+#[test]
+fn without_requests_a_hundred_repeats_in_ten_seconds_are_free() {
+    let mut budget = Budget::new();
+    assert_eq!(repeats_allowed(&mut budget, 0), 100);
+    assert!(!budget.allows(Millis(9999)));
+    assert_eq!(repeats_allowed(&mut budget, 10_000), 100);
+}
+
+#[test]
+fn a_fifth_of_the_requests_may_be_repeated_beyond_that() {
+    let mut budget = Budget::new();
+    for _ in 0..1004 {
+        budget.request(Millis(5000));
+    }
+    assert_eq!(repeats_allowed(&mut budget, 14_999), 300);
+    assert!(!budget.allows(Millis(15_000)), "the requests are too old now, the repeats are not");
+    assert_eq!(repeats_allowed(&mut budget, 24_000), 100);
+}
+
+#[test]
+fn a_second_is_forgotten_when_ten_have_passed() {
+    let mut budget = Budget::new();
+    for second in 0..30 {
+        let allowed = repeats_allowed(&mut budget, second * 1000);
+        assert_eq!(allowed, if second % 10 == 0 { 100 } else { 0 }, "second {second}");
+    }
+    assert_eq!(repeats_allowed(&mut budget, u64::MAX), 100);
+}
+
+#[test]
+fn after_a_long_silence_all_is_forgotten() {
+    for silence in [10_000, 11_000, 30_000, u64::MAX - 5000] {
+        let mut budget = Budget::new();
+        assert_eq!(repeats_allowed(&mut budget, 5000), 100);
+        assert_eq!(repeats_allowed(&mut budget, 5000 + silence), 100, "{silence} ms");
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_frees_nothing() {
+    let mut budget = Budget::new();
+    assert_eq!(repeats_allowed(&mut budget, 50_000), 100);
+    assert_eq!(repeats_allowed(&mut budget, 0), 0);
+    assert_eq!(repeats_allowed(&mut budget, 59_999), 0);
+}

@@ -1,0 +1,247 @@
+//! The access log: one JSON object a line, buffered, never blocking.
+//!
+//! Lines gather in a buffer that is written when it is full, and by the worker once a second. What
+//! the file or pipe does not take then waits; lines that find no room are dropped and counted.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::config;
+use crate::http::date;
+use crate::http::request::Version;
+use crate::mem::time::Micros;
+use crate::sys::message::{self, Level};
+use crate::sys::{IoError, LogFile, clock};
+
+use super::Proxy;
+use super::client::{Client, since};
+use super::exchange::{Answer, Exchange, ExchangeId};
+use super::pools::Pool;
+
+/// Bytes that are gathered before they are written.
+const FULL: usize = 64 * 1024;
+/// What a line has at most, beyond the parts of the request's head: two of the largest heads, for
+/// a byte that is escaped takes six, and heads in use are far smaller.
+const ROOM: usize = 2 * FULL;
+
+/// Where the lines go.
+pub struct AccessLog {
+    path: Option<PathBuf>,
+    file: Option<LogFile>,
+    buffer: Vec<u8>,
+    dropped: u64,
+}
+
+impl AccessLog {
+    /// Opens what is configured. Fails where the file cannot be opened for appending.
+    pub fn open(config: &config::AccessLog) -> Result<AccessLog, IoError> {
+        let (path, file) = match config {
+            config::AccessLog::Off => (None, None),
+            config::AccessLog::Stdout => (None, Some(LogFile::stdout()?)),
+            config::AccessLog::Path(path) => (Some(path.clone()), Some(LogFile::open(path)?)),
+        };
+        let capacity = if file.is_some() { FULL + ROOM } else { 0 };
+        Ok(AccessLog { path, file, buffer: Vec::with_capacity(capacity), dropped: 0 })
+    }
+
+    /// Opens the file again under its path, after somebody has moved it away. If that fails, the
+    /// old one goes on.
+    pub fn reopen(&mut self) {
+        self.flush();
+        let Some(path) = &self.path else { return };
+        match LogFile::open(path) {
+            Ok(file) => self.file = Some(file),
+            Err(error) => message::log(
+                Level::Error,
+                format_args!("access log {}: {error}; the old file goes on", path.display()),
+            ),
+        }
+    }
+
+    /// Whether lines are wanted.
+    fn is_on(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Writes what has gathered, as much as is taken without waiting.
+    pub fn flush(&mut self) {
+        let Some(file) = &self.file else { return };
+        while !self.buffer.is_empty() {
+            match file.write(&self.buffer) {
+                Ok(0) | Err(IoError::WouldBlock) => break,
+                Ok(count) => {
+                    self.buffer.drain(..count);
+                }
+                Err(_) => {
+                    self.dropped +=
+                        self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.buffer.clear();
+                }
+            }
+        }
+        if self.dropped > 0 && self.buffer.is_empty() {
+            message::log(
+                Level::Warning,
+                format_args!(
+                    "access log: {} lines were dropped, for it could not be written fast enough",
+                    self.dropped
+                ),
+            );
+            self.dropped = 0;
+        }
+    }
+
+    /// Adds a line, if there is room for `bound` bytes.
+    fn add(&mut self, bound: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.buffer.len() >= FULL {
+            self.flush();
+        }
+        if self.buffer.capacity() - self.buffer.len() < bound {
+            self.dropped += 1;
+            return;
+        }
+        write(&mut self.buffer);
+    }
+}
+
+impl Proxy {
+    /// Opens the log file anew.
+    pub fn reopen_log(&mut self) {
+        self.log.reopen();
+    }
+
+    /// Writes the lines that have gathered.
+    pub fn flush_log(&mut self) {
+        self.log.flush();
+    }
+
+    /// Logs an exchange that has a status.
+    pub(super) fn write_log(&mut self, id: ExchangeId) {
+        let exchange = &self.exchanges[id];
+        if !self.log.is_on() || exchange.status == 0 {
+            return;
+        }
+        let client = &self.clients[exchange.client];
+        let pool = &self.pools[exchange.pool];
+        // Each byte of the head may be escaped to six, and no part of it is written twice.
+        let bound = 2048 + 6 * exchange.head.len();
+        let now = self.now;
+        self.log.add(bound, |line| write_line(line, exchange, client, pool, now));
+    }
+}
+
+fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &Pool, now: Micros) {
+    let spans = &exchange.request.spans;
+    let times = &exchange.times;
+    let took = since(times.taken_in, now);
+    let start = Micros(clock::wall().0.saturating_sub(took.0));
+    line.extend_from_slice(b"{\"ts\":\"");
+    line.extend_from_slice(&date::rfc3339_millis(start.0));
+    line.push(b'"');
+    text(line, "id", exchange.id());
+    // Writing to a Vec cannot fail.
+    let _ = write!(line, ",\"client\":\"{}\"", client.peer);
+    text(line, "method", &exchange.head[spans.method]);
+    text(line, "host", &exchange.head[spans.host]);
+    text(line, "target", &exchange.head[spans.target]);
+    if !spans.method.is_empty() {
+        let version = match exchange.request.version {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        };
+        let _ = write!(line, ",\"version\":\"{version}\"");
+    }
+    let _ = write!(
+        line,
+        ",\"status\":{},\"bytes_in\":{},\"bytes_out\":{}",
+        exchange.status,
+        exchange.bytes_in + exchange.upload.payload(),
+        exchange.bytes_out
+    );
+    millis(line, "ms", took);
+    if let Some(backend) = exchange.last_backend {
+        let last = pool.backends.get(usize::from(backend));
+        millis(line, "queue_ms", since(times.taken_in, times.chosen));
+        if !exchange.reused && times.connected > times.chosen {
+            millis(line, "connect_ms", since(times.chosen, times.connected));
+        }
+        if matches!(exchange.answer, Answer::Backend(_)) {
+            millis(line, "first_byte_ms", since(times.taken_in, times.answered));
+        }
+        text(line, "pool", pool.name.as_bytes());
+        text(line, "backend", last.map_or("", |backend| &backend.name).as_bytes());
+        let _ = write!(line, ",\"reused\":{}", exchange.reused);
+    }
+    tries(line, exchange, pool);
+    let reason = match (exchange.broken, exchange.answer) {
+        (Some(reason), _) => reason,
+        (None, Answer::Own(answer)) => answer.reason,
+        (None, Answer::Pending | Answer::Backend(_)) => "",
+    };
+    text(line, "reason", reason.as_bytes());
+    text(line, "ua", &exchange.head[spans.user_agent]);
+    line.extend_from_slice(b"}\n");
+}
+
+fn tries(line: &mut Vec<u8>, exchange: &Exchange, pool: &Pool) {
+    let mut separator = ",\"tries\":[";
+    for attempt in exchange.attempts.iter() {
+        let backend = pool.backends.get(usize::from(attempt.backend));
+        let _ = write!(
+            line,
+            "{separator}{{\"backend\":\"{}\",\"reason\":\"{}\",\"ms\":{}.{}}}",
+            backend.map_or("", |backend| &backend.name),
+            attempt.failure.reason(),
+            attempt.took.0 / 1000,
+            attempt.took.0 / 100 % 10
+        );
+        separator = ",";
+    }
+    if separator == "," {
+        line.push(b']');
+    }
+}
+
+/// A duration in milliseconds with one decimal.
+fn millis(line: &mut Vec<u8>, key: &str, time: Micros) {
+    let _ = write!(line, ",\"{key}\":{}.{}", time.0 / 1000, time.0 / 100 % 10);
+}
+
+/// A string, left out if it is empty. Nothing in it can end the string or the line: what JSON does
+/// not allow is escaped, and bytes that are no UTF-8 are written as the characters of Latin-1.
+fn text(line: &mut Vec<u8>, key: &str, value: &[u8]) {
+    if value.is_empty() {
+        return;
+    }
+    let _ = write!(line, ",\"{key}\":\"");
+    let is_utf8 = std::str::from_utf8(value).is_ok();
+    for byte in value {
+        match byte {
+            b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
+            0x20..=0x7e => line.push(*byte),
+            0x80.. if is_utf8 => line.push(*byte),
+            _ => {
+                let _ = write!(line, "\\u{byte:04x}");
+            }
+        }
+    }
+    line.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_client_sends_ends_a_line_or_a_string() {
+        let all: Vec<u8> = (0..=255).collect();
+        for value in [&all[..], b"\"},{\"a\":\"", b"\\", "\u{fc}\u{2028}".as_bytes(), b"\xff\"\n"] {
+            let mut line = b"{\"x\":1".to_vec();
+            text(&mut line, "ua", value);
+            line.push(b'}');
+            assert!(!line.contains(&b'\n'));
+            let json: serde_json::Value = serde_json::from_slice(&line).expect("valid JSON");
+            assert_eq!(json.as_object().map(|object| object.len()), Some(2));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Connections to backends: opened, used by one client at a time, kept, closed.
+//!
+//! An idle connection belongs to its backend's stack, last used first out. One in use carries the
+//! exchanges of one client, in the order of that client's queue: the front one reads, the next
+//! follows it.
+
+use crate::mem::slab::Slab;
+use crate::mem::time::Micros;
+use crate::net::Conn;
+
+use super::exchange::{BackendConnId, ClientId, ExchangeId};
+
+/// Names a backend: its pool, and its place in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendRef {
+    /// Index of the pool.
+    pub pool: usize,
+    /// Index within the pool.
+    pub member: usize,
+}
+
+/// Who has a backend connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody: it lies in its backend's stack, between these two.
+    Idle {
+        /// Used before it.
+        older: Option<BackendConnId>,
+        /// Used after it.
+        newer: Option<BackendConnId>,
+        /// Since when.
+        since: Micros,
+    },
+    /// This client.
+    Client(ClientId),
+}
+
+/// A connection to a backend.
+pub struct BackendConn {
+    /// Socket and rings.
+    pub conn: Conn,
+    /// Whose server it leads to.
+    pub backend: BackendRef,
+    /// Who has it.
+    pub owner: Owner,
+    /// The exchange that reads now.
+    pub front: Option<ExchangeId>,
+    /// The last one whose request was put on it.
+    pub back: Option<ExchangeId>,
+    /// Responses that came over it.
+    pub responses: u32,
+    /// The bytes at the front of its input that were searched for the end of a head.
+    pub scan: crate::http::scan::HeadScan,
+    /// A response byte came since the front exchange became front.
+    pub heard: bool,
+    /// How long it had lain idle before it was taken.
+    pub idled: Micros,
+    /// When the front exchange could begin to wait for its answer.
+    pub front_since: Micros,
+}
+
+impl BackendConn {
+    /// A connection that is being opened for `client`.
+    pub fn new(conn: Conn, backend: BackendRef, client: ClientId) -> BackendConn {
+        BackendConn {
+            conn,
+            backend,
+            owner: Owner::Client(client),
+            front: None,
+            back: None,
+            responses: 0,
+            scan: crate::http::scan::HeadScan::response(),
+            heard: false,
+            idled: Micros(0),
+            front_since: Micros(0),
+        }
+    }
+}
+
+/// The unused connections of one backend: a stack, linked through the slab.
+#[derive(Default)]
+pub struct IdleStack {
+    oldest: Option<BackendConnId>,
+    newest: Option<BackendConnId>,
+    len: usize,
+}
+
+impl IdleStack {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The one used last.
+    pub fn newest(&self) -> Option<BackendConnId> {
+        self.newest
+    }
+
+    /// The one that has been idle for longest.
+    pub fn oldest(&self) -> Option<BackendConnId> {
+        self.oldest
+    }
+
+    /// Adds a connection that just became idle.
+    pub fn push(&mut self, conns: &mut Slab<BackendConn>, id: BackendConnId, since: Micros) {
+        conns[id].owner = Owner::Idle { older: self.newest, newer: None, since };
+        match self.newest {
+            Some(below) => set_newer(conns, below, Some(id)),
+            None => self.oldest = Some(id),
+        }
+        self.newest = Some(id);
+        self.len += 1;
+    }
+
+    /// Takes a connection out, wherever it lies.
+    pub fn remove(&mut self, conns: &mut Slab<BackendConn>, id: BackendConnId) {
+        let Owner::Idle { older, newer, .. } = conns[id].owner else {
+            panic!("only idle connections lie in the stack");
+        };
+        match older {
+            Some(below) => set_newer(conns, below, newer),
+            None => self.oldest = newer,
+        }
+        match newer {
+            Some(above) => set_older(conns, above, older),
+            None => self.newest = older,
+        }
+        self.len -= 1;
+    }
+}
+
+fn set_newer(conns: &mut Slab<BackendConn>, id: BackendConnId, value: Option<BackendConnId>) {
+    if let Owner::Idle { newer, .. } = &mut conns[id].owner {
+        *newer = value;
+    }
+}
+
+fn set_older(conns: &mut Slab<BackendConn>, id: BackendConnId, value: Option<BackendConnId>) {
+    if let Owner::Idle { older, .. } = &mut conns[id].owner {
+        *older = value;
+    }
+}

@@ -1,0 +1,317 @@
+//! A client: its connection, its queue of exchanges, and how heads are taken in.
+
+use std::net::SocketAddr;
+
+use crate::http::body::{self, Body};
+use crate::http::method::Method;
+use crate::http::request::{self, Framing, Refusal, RequestHead};
+use crate::http::rewrite::{self, Forward, RequestSpans};
+use crate::http::scan::{HeadScan, Scan};
+use crate::mem::Append;
+use crate::mem::buffer::{Buffer, Span};
+use crate::mem::time::Micros;
+use crate::net::{Conn, End};
+use crate::policy::order;
+
+use super::Proxy;
+use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
+use super::relay::{Frame, Moved, Relay};
+
+/// How far a client's connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Requests are taken in.
+    Open,
+    /// No more are; the queue and the output ring empty themselves.
+    Closing,
+    /// The same, but the end is a reset: an answer was cut that only the end delimits.
+    Breaking,
+    /// Our side is closed; what the client still sends is thrown away, so that its system does not
+    /// take the last answer back with a reset.
+    Lingering,
+}
+
+/// What epoll knows of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing yet: a connection that is answered and closed at once never needs it.
+    Not,
+    /// Events come.
+    Watched,
+}
+
+/// A client connection.
+pub struct Client {
+    /// Socket and rings.
+    pub conn: Conn,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// The first exchange of the queue: the one that may commit.
+    pub first: Option<ExchangeId>,
+    /// The last one.
+    pub last: Option<ExchangeId>,
+    /// How many there are.
+    pub in_work: u32,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Whether events come.
+    pub watch: Watch,
+    /// Whether it stands in the ready queue.
+    pub is_ready: bool,
+    /// How far the input was searched for a head.
+    pub scan: HeadScan,
+    /// Bytes that belong to no request may still come: the connection closes with patience.
+    pub may_be_sending: bool,
+    /// Number of the batch of requests that is being taken in.
+    pub batch: u32,
+    /// Requests taken in over its life.
+    pub requests: u64,
+}
+
+impl Client {
+    /// A client that was just accepted, most probably with its request.
+    pub fn new(conn: Conn, peer: SocketAddr) -> Client {
+        Client {
+            conn,
+            peer,
+            first: None,
+            last: None,
+            in_work: 0,
+            phase: Phase::Open,
+            watch: Watch::Not,
+            is_ready: false,
+            scan: HeadScan::request(),
+            may_be_sending: false,
+            batch: 0,
+            requests: 0,
+        }
+    }
+}
+
+impl Proxy {
+    /// Takes in the heads that the client has sent, as many as may be in work at once.
+    pub(super) fn intake(&mut self, id: ClientId) -> Moved {
+        let mut moved = Moved::Nothing;
+        self.clients[id].batch = self.clients[id].batch.wrapping_add(1);
+        while self.may_take_in(id) {
+            let client = &mut self.clients[id];
+            let input = &mut client.conn.input;
+            let scan =
+                if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };
+            if scan == Scan::Partial && input.len() < self.settings.head_limit {
+                // A failed read shows as an end; what is in work may still be answered.
+                match client.conn.fill(&mut self.tools.rings) {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => moved = Moved::Some,
+                }
+                continue;
+            }
+            self.take_in(id, scan);
+            moved = Moved::Some;
+        }
+        moved
+    }
+
+    /// Nothing is taken in behind a request that is not pipelinable, for what follows may be its
+    /// body, or no HTTP at all.
+    fn may_take_in(&self, id: ClientId) -> bool {
+        let client = &self.clients[id];
+        if client.phase != Phase::Open {
+            return false;
+        }
+        let Some(last) = client.last else { return true };
+        let spare_taken = self.exchanges.len() - self.busy_clients;
+        self.exchanges[last].request.pipelinable
+            && !self.exchanges[last].closes
+            && (client.in_work as usize) < self.settings.pipeline
+            && spare_taken < self.settings.spare_exchanges
+    }
+
+    /// Takes in the head, or the fault, that `scan` found at the front of the client's ring.
+    fn take_in(&mut self, id: ClientId, scan: Scan) {
+        let limit = self.settings.head_limit;
+        let taken = match scan {
+            Scan::Whole(end) | Scan::Malformed(end) if end <= limit => {
+                self.enqueue_request(id, end)
+            }
+            Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
+                let bytes = self.clients[id].conn.input.flatten();
+                // The line end of an empty line before the request does not count.
+                let has_line = bytes.iter().take(limit).skip(2).any(|byte| *byte == b'\n');
+                Err(if has_line { Refusal::HeadTooLong } else { Refusal::TargetTooLong })
+            }
+        };
+        match taken {
+            Ok(()) => (),
+            Err(Refusal::Expectation(Framing::None | Framing::Length(0))) => self.decline(id, scan),
+            Err(refusal) => self.refuse(id, refusal),
+        }
+    }
+
+    /// Rewrites the head of `end` bytes into a new exchange.
+    fn enqueue_request(&mut self, id: ClientId, end: usize) -> Result<(), Refusal> {
+        let mut buffer = self.lend_head();
+        let client = &mut self.clients[id];
+        let parsed = request::parse(&client.conn.input.flatten()[..end]);
+        let outcome = parsed.and_then(|head| {
+            let own_id = if head.request_id.is_none() { self.ids.next() } else { [0; 36] };
+            let forward = Forward {
+                client: client.peer.ip(),
+                id: head.request_id.unwrap_or(&own_id),
+                trusted: false,
+            };
+            let spans = rewrite::request(&head, &forward, &mut buffer);
+            let spans = spans.ok_or(Refusal::HeadTooLong)?;
+            Ok((Self::facts_of(&head, spans, client.batch), body::of_request(&head)))
+        });
+        let (request, body) = match outcome {
+            Ok(found) => found,
+            Err(refusal) => {
+                self.return_head(buffer);
+                return Err(refusal);
+            }
+        };
+        client.conn.input.consume(end);
+        client.scan = HeadScan::request();
+        client.requests += 1;
+        let max_body = self.pools[0].max_body;
+        let too_large = matches!(body, Body::Length(length) if max_body > 0 && length > max_body);
+        let mut exchange = Exchange::new(id, 0, buffer, request);
+        exchange.times.taken_in = self.now;
+        exchange.bytes_in = end as u64;
+        exchange.closes = !request.keep_alive;
+        if too_large {
+            let refusal = Refusal::BodyTooLarge;
+            exchange.answer = Answer::Own(own_answer(refusal));
+            exchange.closes = true;
+            exchange.enter(State::Answered);
+        } else {
+            let frame = match request.framing {
+                Framing::None | Framing::Length(_) => Frame::Raw,
+                Framing::Chunked => Frame::Chunked,
+            };
+            exchange.upload = Relay::keeping(body, frame);
+            self.pools[0].budget.request(self.now.millis());
+        }
+        self.enqueue(id, exchange);
+        Ok(())
+    }
+
+    fn facts_of(head: &RequestHead<'_>, spans: RequestSpans, batch: u32) -> Request {
+        Request {
+            spans,
+            method: head.method,
+            version: head.version,
+            framing: head.framing,
+            keep_alive: head.keep_alive,
+            expects_continue: head.expect_continue,
+            websocket: head.websocket,
+            idempotent: head.method.is_idempotent() || head.idempotency_key,
+            pipelinable: order::pipelinable(head.method, head.framing) && !head.websocket,
+            batch,
+        }
+    }
+
+    /// Puts an answer of our own into the queue. Nothing that follows can be trusted: the
+    /// connection closes.
+    fn refuse(&mut self, id: ClientId, refusal: Refusal) {
+        let mut exchange = self.own_exchange(id, refusal);
+        let client = &mut self.clients[id];
+        exchange.bytes_in = client.conn.input.len() as u64;
+        exchange.closes = true;
+        client.conn.discard_input(&mut self.tools.rings);
+        client.phase = Phase::Closing;
+        client.may_be_sending = true;
+        self.enqueue(id, exchange);
+    }
+
+    /// The same for a request that ends with its head, as is known in spite of all: the connection
+    /// goes on.
+    fn decline(&mut self, id: ClientId, scan: Scan) {
+        let mut exchange = self.own_exchange(id, Refusal::Expectation(Framing::None));
+        let client = &mut self.clients[id];
+        if let Scan::Whole(end) = scan {
+            client.conn.input.consume(end);
+            exchange.bytes_in = end as u64;
+        }
+        client.scan = HeadScan::request();
+        client.requests += 1;
+        self.enqueue(id, exchange);
+    }
+
+    fn own_exchange(&mut self, id: ClientId, refusal: Refusal) -> Exchange {
+        let mut head = self.lend_head();
+        head.append(&self.ids.next());
+        let spans = RequestSpans { id: Span::new(0, head.len()), ..RequestSpans::default() };
+        let request = Request {
+            spans,
+            method: Method::Other,
+            version: request::Version::Http11,
+            framing: Framing::None,
+            keep_alive: !refusal.closes(),
+            expects_continue: false,
+            websocket: false,
+            idempotent: false,
+            pipelinable: false,
+            batch: self.clients[id].batch,
+        };
+        let mut exchange = Exchange::new(id, 0, head, request);
+        exchange.times.taken_in = self.now;
+        exchange.answer = Answer::Own(own_answer(refusal));
+        exchange.enter(State::Answered);
+        exchange
+    }
+
+    fn enqueue(&mut self, id: ClientId, exchange: Exchange) {
+        let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
+        let client = &mut self.clients[id];
+        match client.last {
+            Some(last) => self.exchanges[last].behind = Some(new),
+            None => {
+                client.first = Some(new);
+                self.busy_clients += 1;
+            }
+        }
+        client.last = Some(new);
+        client.in_work += 1;
+    }
+
+    /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.
+    pub(super) fn head_timeout(&mut self, id: ClientId) {
+        if self.clients[id].conn.input.is_empty() {
+            self.clients[id].phase = Phase::Closing;
+        } else {
+            self.refuse(id, Refusal::TimedOut);
+        }
+        self.wake(id);
+    }
+
+    /// Whether the client can never send another request.
+    pub(super) fn has_said_all(client: &Client) -> bool {
+        client.conn.end != End::Open && !client.conn.readable
+    }
+
+    /// An empty buffer for a head.
+    fn lend_head(&mut self) -> Buffer {
+        Buffer::new(self.heads.lend().expect("a head is stocked for each exchange"))
+    }
+
+    /// Takes a head's buffer back.
+    pub(super) fn return_head(&mut self, mut head: Buffer) {
+        self.heads.give_back(head.take_bytes());
+    }
+}
+
+fn own_answer(refusal: Refusal) -> OwnAnswer {
+    OwnAnswer {
+        status: refusal.status(),
+        error: refusal.error(),
+        reason: refusal.reason(),
+        close: refusal.closes(),
+    }
+}
+
+/// The time since `start`, nothing if it never was.
+pub(super) fn since(start: Micros, now: Micros) -> Micros {
+    if start == Micros(0) { Micros(0) } else { Micros(now.0.saturating_sub(start.0)) }
+}

@@ -1,0 +1,295 @@
+//! Waiting: its turn, a backend, a connection.
+
+use crate::mem::time::Micros;
+use crate::net::Conn;
+use crate::policy::balance::{self, Pick};
+use crate::policy::order;
+use crate::policy::retry::Failure;
+use crate::policy::reuse;
+use crate::sys::{IoError, Socket};
+
+use super::Proxy;
+use super::Token;
+use super::backend::{BackendConn, BackendRef, Owner};
+use super::exchange::{BackendConnId, ExchangeId, Line, Manner, State};
+use super::relay::Moved;
+
+impl Proxy {
+    /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
+    pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let exchange = &self.exchanges[id];
+        let patient = exchange.manner == Manner::Patient;
+        if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
+            return Ok(Moved::Nothing);
+        }
+        if self.exchanges[id].choice.is_none() && !self.choose(id)? {
+            return Ok(Moved::Nothing);
+        }
+        if self.share(id) || self.reuse(id) {
+            self.leave_line(id);
+            return Ok(Moved::Some);
+        }
+        self.open(id)
+    }
+
+    /// Picks a backend. `false`: all are at their cap, and the exchange stands in the pool's line.
+    fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
+        let exchange = &self.exchanges[id];
+        let pool = &mut self.pools[exchange.pool];
+        let is_next = pool.line.front().is_none_or(|front| *front == id);
+        if !is_next && exchange.line == Line::Pool {
+            return Ok(false);
+        }
+        let pick = if is_next {
+            balance::pick(pool.balance, &mut pool.members, &exchange.tried)
+        } else {
+            Pick::Full
+        };
+        match pick {
+            Pick::Backend(member) => {
+                pool.members[member].active += 1;
+                self.leave_line(id);
+                let exchange = &mut self.exchanges[id];
+                exchange.choice = Some(member);
+                exchange.last_backend = u16::try_from(member).ok();
+                exchange.times.chosen = self.now;
+                Ok(true)
+            }
+            Pick::NoneUp => Err(Failure::NoBackend),
+            Pick::Full => {
+                if self.is_first(id) {
+                    self.revoke_choice(self.exchanges[id].pool);
+                }
+                self.stand_in_line(id, Line::Pool);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Joins the connection of an exchange ahead of it that was taken in with it and goes to the
+    /// same backend, if that answers fast: one send carries their heads.
+    fn share(&mut self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let (Some(member), Manner::Eager) = (exchange.choice, exchange.manner) else {
+            return false;
+        };
+        let pool = &self.pools[exchange.pool];
+        if !exchange.request.pipelinable || !pool.backends[member].pace.allows_sharing() {
+            return false;
+        }
+        let Some((conn_id, before)) = self.conn_to_share(id, member) else { return false };
+        let backend = &mut self.conns[conn_id];
+        if backend.conn.output_room(self.tools.ring_size) < exchange.head.len() {
+            return false;
+        }
+        self.exchanges[before].next_on_conn = Some(id);
+        backend.back = Some(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.conn = Some(conn_id);
+        exchange.reused = true;
+        self.begin_sending(id);
+        true
+    }
+
+    /// The connection that the exchanges ahead of `id` share, and the last of them on it.
+    fn conn_to_share(&self, id: ExchangeId, member: usize) -> Option<(BackendConnId, ExchangeId)> {
+        let exchange = &self.exchanges[id];
+        let mut found = None;
+        let mut next = self.clients[exchange.client].first;
+        while let Some(ahead_id) = next {
+            if ahead_id == id {
+                break;
+            }
+            let ahead = &self.exchanges[ahead_id];
+            next = ahead.behind;
+            let fits = ahead.request.batch == exchange.request.batch
+                && ahead.choice == Some(member)
+                && ahead.state() == State::Sending
+                && ahead.manner == Manner::Eager;
+            if let (true, Some(conn)) = (fits, ahead.conn)
+                && self.conns[conn].back == Some(ahead_id)
+            {
+                found = Some((conn, ahead_id));
+            }
+        }
+        found
+    }
+
+    /// Takes the backend's connection that was used last, if it is fresh enough.
+    fn reuse(&mut self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let Some(member) = exchange.choice else { return false };
+        let backend = &mut self.pools[exchange.pool].backends[member];
+        let Some(conn_id) = backend.idle.newest() else { return false };
+        let Owner::Idle { since, .. } = self.conns[conn_id].owner else { return false };
+        let idle_for = Micros(self.now.0.saturating_sub(since.0));
+        let limit = backend.idle_limit.limit();
+        let fresh = reuse::may_reuse(idle_for.millis(), limit, exchange.request.idempotent);
+        if exchange.wants_new || !fresh {
+            return false;
+        }
+        backend.idle.remove(&mut self.conns, conn_id);
+        let conn = &mut self.conns[conn_id];
+        conn.owner = Owner::Client(exchange.client);
+        conn.idled = idle_for;
+        conn.front = Some(id);
+        conn.back = Some(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.conn = Some(conn_id);
+        exchange.reused = true;
+        self.begin_sending(id);
+        true
+    }
+
+    /// Opens a connection, or waits in line until there may be one more.
+    fn open(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let is_next = self.line.front().is_none_or(|front| *front == id);
+        if !is_next || !self.make_room_for_conn(id) {
+            self.stand_in_line(id, Line::Connection);
+            return Ok(Moved::Nothing);
+        }
+        let exchange = &self.exchanges[id];
+        let member = exchange.choice.ok_or(Failure::NoBackend)?;
+        let address = self.pools[exchange.pool].backends[member].address;
+        let socket = match Socket::connect(address) {
+            Ok(socket) => socket,
+            Err(IoError::Exhausted) => return Ok(self.without_descriptor(id)),
+            Err(_) => return Err(Failure::Refused),
+        };
+        let backend = BackendRef { pool: exchange.pool, member };
+        let conn = BackendConn::new(Conn::new(socket, false, false), backend, exchange.client);
+        let conn_id = self.conns.insert(conn).expect("room was made for it");
+        let conn = &mut self.conns[conn_id];
+        conn.front = Some(id);
+        conn.back = Some(id);
+        let token = Token::Backend(conn_id).pack();
+        let watched = self.poller.watch_socket(&conn.conn.socket, token);
+        self.leave_line(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.conn = Some(conn_id);
+        exchange.reused = false;
+        exchange.enter(State::Connecting);
+        match watched {
+            Ok(()) => Ok(Moved::Some),
+            Err(_) => Err(Failure::Refused),
+        }
+    }
+
+    /// Makes sure that a connection may be opened: if all are taken, closes the one that has been
+    /// idle for longest; for a first exchange, takes that of a speculative one.
+    fn make_room_for_conn(&mut self, id: ExchangeId) -> bool {
+        if !self.conns.is_full() || self.close_an_idle_conn() {
+            return true;
+        }
+        self.is_first(id) && self.revoke_conn()
+    }
+
+    /// The process has no descriptor left: an idle connection gives its own up for the next try.
+    fn without_descriptor(&mut self, id: ExchangeId) -> Moved {
+        self.stand_in_line(id, Line::Connection);
+        let freed = self.close_an_idle_conn() || self.is_first(id) && self.revoke_conn();
+        if freed { Moved::Some } else { Moved::Nothing }
+    }
+
+    /// Closes some backend's oldest idle connection.
+    fn close_an_idle_conn(&mut self) -> bool {
+        let backends = self.pools.iter().flat_map(|pool| &pool.backends);
+        let oldest = backends.filter_map(|backend| backend.idle.oldest()).next();
+        if let Some(conn) = oldest {
+            self.close_idle_conn(conn);
+        }
+        oldest.is_some()
+    }
+
+    /// Takes a connection from an exchange that was dispatched before its turn, so that nobody
+    /// waits for connections parked behind each other. Its exchanges then wait to be first.
+    fn revoke_conn(&mut self) -> bool {
+        if self.exchanges.len() == self.busy_clients {
+            return false; // Each client has one exchange, so all are first.
+        }
+        let victim = self.conns.ids().find(|conn| {
+            let front = self.conns[*conn].front;
+            front.is_some_and(|front| !self.is_first(front))
+        });
+        if let Some(conn) = victim {
+            self.close_used_conn(conn, Manner::Patient);
+        }
+        victim.is_some()
+    }
+
+    /// The same for a place below a backend's cap.
+    fn revoke_choice(&mut self, pool: usize) {
+        if self.exchanges.len() == self.busy_clients {
+            return;
+        }
+        let victim = self.exchanges.ids().find(|id| {
+            let exchange = &self.exchanges[*id];
+            exchange.choice.is_some() && exchange.pool == pool && !self.is_first(*id)
+        });
+        let Some(id) = victim else { return };
+        match self.exchanges[id].conn {
+            Some(conn) => self.close_used_conn(conn, Manner::Patient),
+            None => self.exchanges[id].manner = Manner::Patient,
+        }
+        self.release_choice(id);
+    }
+
+    /// Puts an exchange at the end of a line, where it stands until `leave_line`.
+    fn stand_in_line(&mut self, id: ExchangeId, line: Line) {
+        if self.exchanges[id].line == line {
+            return;
+        }
+        self.leave_line(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.line = line;
+        exchange.progress = true;
+        let queue = match line {
+            Line::Pool => &mut self.pools[exchange.pool].line,
+            Line::Connection => &mut self.line,
+            Line::Nowhere => return,
+        };
+        queue.push_back(id).expect("a line has room for all exchanges");
+    }
+
+    /// Takes an exchange out of its line; the one that is now first in it has another try.
+    pub(super) fn leave_line(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        let line = std::mem::replace(&mut exchange.line, Line::Nowhere);
+        let pool = exchange.pool;
+        match line {
+            Line::Nowhere => (),
+            Line::Pool => {
+                self.pools[pool].line.remove(&id);
+                self.wake_pool_line(pool);
+            }
+            Line::Connection => {
+                self.line.remove(&id);
+                self.wake_line();
+            }
+        }
+    }
+
+    /// A backend may be below its cap again.
+    pub(super) fn wake_pool_line(&mut self, pool: usize) {
+        if let Some(next) = self.pools[pool].line.front() {
+            self.wake(self.exchanges[*next].client);
+        }
+    }
+
+    /// A connection may be opened again.
+    pub(super) fn wake_line(&mut self) {
+        if let Some(next) = self.line.front() {
+            self.wake(self.exchanges[*next].client);
+        }
+    }
+
+    /// Gives back the place that an exchange has at its backend.
+    pub(super) fn release_choice(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        if let Some(member) = exchange.choice.take() {
+            let pool = exchange.pool;
+            self.pools[pool].members[member].active -= 1;
+            self.wake_pool_line(pool);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! An exchange: one request with its response.
+//!
+//! ```text
+//!  Waiting ──► Connecting ──► Sending ──► Awaiting ──► Answered ──► Responding ──► Done
+//!     ▲  └───────(reused)───────▲ │           │          ▲  │ └─────► Tunneling ─────▲
+//!     └──────── retry, revoked ───┴───────────┴──────────┼──┘
+//!     └────────────────────── refused, nobody up ────────┘
+//! ```
+//!
+//! Until it is *committed* (Responding, Tunneling) everything can be repeated; from then on nothing
+//! can. Only the first exchange in a client's queue commits.
+
+use crate::http::method::Method;
+use crate::http::request::{Framing, Version};
+use crate::http::rewrite::RequestSpans;
+use crate::mem::buffer::Buffer;
+use crate::mem::slab::Id;
+use crate::mem::time::Micros;
+use crate::policy::balance::Tried;
+use crate::policy::retry::Failure;
+
+use super::backend::BackendConn;
+use super::client::Client;
+use super::relay::Relay;
+
+/// Names a client.
+pub type ClientId = Id<Client>;
+/// Names an exchange.
+pub type ExchangeId = Id<Exchange>;
+/// Names a connection to a backend.
+pub type BackendConnId = Id<BackendConn>;
+
+/// Where an exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// For its turn, a backend or a connection.
+    Waiting,
+    /// For the handshake of a new connection.
+    Connecting,
+    /// The request is on its way.
+    Sending,
+    /// The request was sent whole; the head of the response has not come.
+    Awaiting,
+    /// There is an answer, which waits to be first and for room.
+    Answered,
+    /// Committed: the body is being relayed.
+    Responding,
+    /// Committed: the protocol was switched, bytes flow both ways.
+    Tunneling,
+    /// Over, one way or another.
+    Done,
+}
+
+impl State {
+    /// The arrows of the diagram at the top of this file.
+    fn may_become(self, next: State) -> bool {
+        use State::{
+            Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Waiting,
+        };
+        match self {
+            Waiting => matches!(next, Connecting | Sending | Answered | Done),
+            Connecting => matches!(next, Sending | Waiting | Answered | Done),
+            Sending => matches!(next, Awaiting | Waiting | Answered | Done),
+            Awaiting => matches!(next, Waiting | Answered | Done),
+            Answered => matches!(next, Responding | Tunneling | Waiting | Answered | Done),
+            Responding | Tunneling => matches!(next, Done),
+            Done => false,
+        }
+    }
+}
+
+/// What is known of the request once its head was rewritten.
+#[derive(Clone, Copy)]
+pub struct Request {
+    /// Where the parts that the log and the answer want lie in the rewritten head.
+    pub spans: RequestSpans,
+    /// Its method.
+    pub method: Method,
+    /// The client's version.
+    pub version: Version,
+    /// How its body is framed.
+    pub framing: Framing,
+    /// Whether the client lets the connection live on.
+    pub keep_alive: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub expects_continue: bool,
+    /// Whether it asks to switch to WebSocket.
+    pub websocket: bool,
+    /// By its method, or because it carries `Idempotency-Key`.
+    pub idempotent: bool,
+    /// May be in work together with others of its client.
+    pub pipelinable: bool,
+    /// Requests of one number were taken in together.
+    pub batch: u32,
+}
+
+/// The answer, as far as there is one.
+#[derive(Clone, Copy)]
+pub enum Answer {
+    /// Not yet.
+    Pending,
+    /// A backend's; its head lies at the front of the connection's input ring.
+    Backend(ResponseFacts),
+    /// Made here.
+    Own(OwnAnswer),
+}
+
+/// What is needed of a backend's response head after it was validated.
+#[derive(Clone, Copy)]
+pub struct ResponseFacts {
+    /// Bytes of the head in the ring.
+    pub head_len: usize,
+    /// The status.
+    pub status: u16,
+    /// Whether the backend lets its connection live on.
+    pub keep_alive: bool,
+}
+
+/// An answer that httplb makes, by section 4 of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnAnswer {
+    /// Its status.
+    pub status: u16,
+    /// For `Proxy-Status`.
+    pub error: &'static str,
+    /// For the log.
+    pub reason: &'static str,
+    /// Whether the client's connection closes behind it.
+    pub close: bool,
+}
+
+impl OwnAnswer {
+    /// What becomes of a failure that is not repeated.
+    pub fn of(failure: Failure) -> OwnAnswer {
+        OwnAnswer {
+            status: failure.status(),
+            error: failure.error(),
+            reason: failure.reason(),
+            close: false,
+        }
+    }
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Clone, Copy)]
+pub struct Attempt {
+    /// The backend that was asked, an index into its pool.
+    pub backend: u16,
+    /// What went wrong.
+    pub failure: Failure,
+    /// How long it took.
+    pub took: Micros,
+}
+
+/// The attempts before the present one; as many as `retries` allows and one for a stale connection.
+#[derive(Clone, Copy, Default)]
+pub struct Attempts {
+    list: [Option<Attempt>; 11],
+    len: u8,
+}
+
+impl Attempts {
+    /// Notes one more. Those beyond the eleventh are not kept: they are only for the log.
+    pub fn add(&mut self, attempt: Attempt) {
+        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
+            *place = Some(attempt);
+            self.len += 1;
+        }
+    }
+
+    /// In their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.list.iter().flatten()
+    }
+}
+
+/// When things happened; zero where they did not.
+#[derive(Clone, Copy, Default)]
+pub struct Times {
+    /// The whole head was there.
+    pub taken_in: Micros,
+    /// The present attempt chose its backend.
+    pub chosen: Micros,
+    /// A new connection was open.
+    pub connected: Micros,
+    /// The head was put on its way.
+    pub sent: Micros,
+    /// The head of the response was there.
+    pub answered: Micros,
+}
+
+/// Which line an exchange waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// None.
+    Nowhere,
+    /// For a backend of its pool that is below its cap.
+    Pool,
+    /// For a connection, as many being open as may be.
+    Connection,
+}
+
+/// How far an exchange may go beyond its turn, after what has befallen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// May start before it is first, and share a connection.
+    Eager,
+    /// Lost a shared connection: takes one of its own.
+    Alone,
+    /// Had its connection taken: waits to be first.
+    Patient,
+}
+
+/// One request with its response.
+pub struct Exchange {
+    /// Whose request it is.
+    pub client: ClientId,
+    /// The next in the client's queue.
+    pub behind: Option<ExchangeId>,
+    /// The next on the shared backend connection.
+    pub next_on_conn: Option<ExchangeId>,
+    /// Where it stands; changed by `enter` alone.
+    state: State,
+    /// Its pool.
+    pub pool: usize,
+    /// The backend that was picked, an index into the pool, counted as active there.
+    pub choice: Option<usize>,
+    /// The one that was picked last, for the log.
+    pub last_backend: Option<u16>,
+    /// The connection to it.
+    pub conn: Option<BackendConnId>,
+    /// The rewritten head, kept until Done: to send, to repeat, to log.
+    pub head: Buffer,
+    /// What is known of it.
+    pub request: Request,
+    /// The request's body.
+    pub upload: Relay,
+    /// The response's body.
+    pub download: Relay,
+    /// The answer so far.
+    pub answer: Answer,
+    /// The backends that failed.
+    pub tried: Tried,
+    /// How they failed, for the log.
+    pub attempts: Attempts,
+    /// Tries that counted.
+    pub tries: u32,
+    /// How it may be dispatched.
+    pub manner: Manner,
+    /// Takes a new connection, for a reused one was stale.
+    pub wants_new: bool,
+    /// Where it waits.
+    pub line: Line,
+    /// Whether a byte of it may have left for the backend in this attempt.
+    pub sent: bool,
+    /// Whether this attempt went over a connection that had been used before.
+    pub reused: bool,
+    /// Something moved since its timer was set.
+    pub progress: bool,
+    /// Cut short after commit: the reason for the log, and the client is closed hard.
+    pub broken: Option<&'static str>,
+    /// Closes the client's connection when it is done.
+    pub closes: bool,
+    /// Only the end of the connection tells the client where the answer ends.
+    pub ends_by_close: bool,
+    /// In a tunnel: the client heard that its peer has ended.
+    pub client_told: bool,
+    /// In a tunnel: the backend heard that its peer has ended.
+    pub backend_told: bool,
+    /// The status sent, 0 before commit.
+    pub status: u16,
+    /// Bytes received from the client.
+    pub bytes_in: u64,
+    /// Bytes sent to the client.
+    pub bytes_out: u64,
+    /// When it all happened.
+    pub times: Times,
+}
+
+impl Exchange {
+    /// A request that was just taken in.
+    pub fn new(client: ClientId, pool: usize, head: Buffer, request: Request) -> Exchange {
+        Exchange {
+            client,
+            behind: None,
+            next_on_conn: None,
+            state: State::Waiting,
+            pool,
+            choice: None,
+            last_backend: None,
+            conn: None,
+            head,
+            request,
+            upload: Relay::nothing(),
+            download: Relay::nothing(),
+            answer: Answer::Pending,
+            tried: Tried::default(),
+            attempts: Attempts::default(),
+            tries: 0,
+            manner: Manner::Eager,
+            wants_new: false,
+            line: Line::Nowhere,
+            sent: false,
+            reused: false,
+            progress: true,
+            broken: None,
+            closes: false,
+            ends_by_close: false,
+            client_told: false,
+            backend_told: false,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            times: Times::default(),
+        }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The only place where a state changes.
+    pub fn enter(&mut self, next: State) {
+        assert!(self.state.may_become(next), "{:?} may not become {next:?}", self.state);
+        self.state = next;
+        self.progress = true;
+    }
+
+    /// Whether the client may have seen a byte of the response.
+    pub fn is_committed(&self) -> bool {
+        match self.state {
+            State::Responding | State::Tunneling | State::Done => true,
+            State::Waiting
+            | State::Connecting
+            | State::Sending
+            | State::Awaiting
+            | State::Answered => false,
+        }
+    }
+
+    /// The request identifier that goes both ways.
+    pub fn id(&self) -> &[u8] {
+        &self.head[self.request.spans.id]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State::*;
+
+    #[test]
+    fn nothing_leaves_done_and_nothing_returns_from_commit() {
+        for next in [Waiting, Connecting, Sending, Awaiting, Answered, Responding, Tunneling, Done]
+        {
+            assert!(!Done.may_become(next));
+            assert_eq!(Responding.may_become(next), next == Done);
+            assert_eq!(Tunneling.may_become(next), next == Done);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
+
+use crate::policy::health::{self, Change};
+use crate::policy::retry::{self, Facts, Failure, Verdict};
+use crate::sys::message::{self, Level};
+
+use super::Proxy;
+use super::backend::BackendRef;
+use super::client::since;
+use super::exchange::{Answer, Attempt, ExchangeId, Manner, OwnAnswer, State};
+
+impl Proxy {
+    /// The attempt failed: another, an answer of our own, or a cut.
+    pub(super) fn fail(&mut self, id: ExchangeId, failure: Failure) {
+        self.leave_line(id);
+        let exchange = &self.exchanges[id];
+        let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
+        let stale = exchange.reused && !heard && failure == Failure::Terminated;
+        let backend = exchange.choice.map(|member| BackendRef { pool: exchange.pool, member });
+        if stale && let Some(conn) = exchange.conn {
+            self.learn_idle_limit(conn);
+        }
+        self.detach(id);
+        if let Some(backend) = backend {
+            self.count_failure(backend, failure);
+        }
+        self.release_choice(id);
+        match self.verdict(id, failure, stale) {
+            Verdict::Retry { counts } => self.retry(id, backend, failure, counts),
+            Verdict::Answer(failure) => self.answer_instead(id, OwnAnswer::of(failure)),
+            Verdict::Truncate => self.truncate(id, "http_response_incomplete"),
+        }
+    }
+
+    fn verdict(&mut self, id: ExchangeId, failure: Failure, stale: bool) -> Verdict {
+        let exchange = &self.exchanges[id];
+        let pool = &mut self.pools[exchange.pool];
+        let facts = Facts {
+            committed: exchange.is_committed(),
+            sent: exchange.sent,
+            idempotent: exchange.request.idempotent,
+            replayable: exchange.upload.is_replayable(),
+            tries_left: pool.retries.saturating_sub(exchange.tries),
+            reused_and_silent: stale,
+            budget_left: pool.budget.allows(self.now.millis()),
+        };
+        let verdict = retry::verdict(failure, facts);
+        if verdict == (Verdict::Retry { counts: true }) {
+            pool.budget.try_repeat(self.now.millis());
+        }
+        verdict
+    }
+
+    /// Back to Waiting, for another backend if there is one.
+    fn retry(
+        &mut self,
+        id: ExchangeId,
+        backend: Option<BackendRef>,
+        failure: Failure,
+        counts: bool,
+    ) {
+        let exchange = &mut self.exchanges[id];
+        if let Some(BackendRef { member, .. }) = backend
+            && counts
+        {
+            exchange.tried.add(member);
+            exchange.tries += 1;
+            exchange.attempts.add(Attempt {
+                backend: member as u16,
+                failure,
+                took: since(exchange.times.chosen, self.now),
+            });
+        }
+        exchange.wants_new |= !counts;
+        exchange.manner = match exchange.manner {
+            Manner::Eager | Manner::Alone => Manner::Alone,
+            Manner::Patient => Manner::Patient,
+        };
+        exchange.answer = Answer::Pending;
+        exchange.sent = false;
+        exchange.upload.restart();
+        exchange.enter(State::Waiting);
+    }
+
+    /// The exchange gets an answer of our own instead of a backend's.
+    pub(super) fn answer_instead(&mut self, id: ExchangeId, answer: OwnAnswer) {
+        if self.exchanges[id].is_committed() {
+            return self.truncate(id, answer.reason);
+        }
+        self.leave_line(id);
+        self.detach(id);
+        self.release_choice(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.closes |= answer.close;
+        exchange.answer = Answer::Own(answer);
+        exchange.enter(State::Answered);
+    }
+
+    /// The client has seen a part of the answer and will not see the rest: its connection closes
+    /// short, so that what it has cannot look whole.
+    pub(super) fn truncate(&mut self, id: ExchangeId, reason: &'static str) {
+        if self.exchanges[id].state() == State::Done {
+            return;
+        }
+        self.detach(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.broken = Some(reason);
+        exchange.closes = true;
+        exchange.bytes_out += exchange.download.payload();
+        exchange.enter(State::Done);
+    }
+
+    /// Takes the exchange off its backend connection, which closes: what it still carries is
+    /// nobody's. Others that share it start anew.
+    pub(super) fn detach(&mut self, id: ExchangeId) {
+        self.exchanges[id].upload.release(&mut self.tools);
+        self.exchanges[id].download.release(&mut self.tools);
+        let Some(conn) = self.exchanges[id].conn.take() else { return };
+        let next = self.exchanges[id].next_on_conn.take();
+        let backend = &mut self.conns[conn];
+        if backend.front == Some(id) {
+            backend.front = next;
+        } else {
+            self.unlink(conn, id, next);
+        }
+        self.close_used_conn(conn, Manner::Alone);
+    }
+
+    /// Notes a failure of a backend, where it says something of the backend's health.
+    fn count_failure(&mut self, backend: BackendRef, failure: Failure) {
+        match failure {
+            Failure::Refused | Failure::ConnectTimeout => {
+                self.observe(backend, health::Event::ConnectFailed);
+            }
+            Failure::ResponseTimeout => self.observe(backend, health::Event::ResponseTimedOut),
+            Failure::IdentityMismatch => message::log(
+                Level::Warning,
+                format_args!(
+                    "backend {} answered another request than the one it was asked \
+                     (X-Request-ID differs); the answer was thrown away",
+                    self.pools[backend.pool].backends[backend.member].name
+                ),
+            ),
+            Failure::NoBackend
+            | Failure::QueueTimeout
+            | Failure::Terminated
+            | Failure::Protocol
+            | Failure::HeadTooLarge
+            | Failure::Incomplete => (),
+        }
+    }
+
+    /// Tells `policy/health` of an event and acts on the change it makes.
+    pub(super) fn observe(&mut self, backend: BackendRef, event: health::Event) {
+        let pool = &mut self.pools[backend.pool];
+        let is_last = pool.members[backend.member].up && pool.up() == 1;
+        let member = &mut pool.backends[backend.member];
+        let now = self.now.millis();
+        let change = health::observe(&mut member.passive, event, now, &pool.rules, is_last);
+        match change {
+            None => (),
+            Some(Change::Down) => {
+                pool.members[backend.member].up = false;
+                self.log_change(backend, "down", event);
+                while let Some(idle) =
+                    self.pools[backend.pool].backends[backend.member].idle.newest()
+                {
+                    self.close_idle_conn(idle);
+                }
+            }
+            Some(Change::Up) => {
+                pool.members[backend.member].up = true;
+                pool.backends[backend.member].idle_limit.forget();
+                self.log_change(backend, "up", event);
+                self.wake_pool_line(backend.pool);
+            }
+        }
+    }
+
+    fn log_change(&self, backend: BackendRef, change: &str, event: health::Event) {
+        let pool = &self.pools[backend.pool];
+        let reason = match event {
+            health::Event::ConnectFailed => "connections are refused or time out",
+            health::Event::ResponseTimedOut => "it does not answer in time",
+            health::Event::ProbeFailed => "it cannot be connected to",
+            health::Event::Answered => "it answers",
+            health::Event::ProbeSucceeded => "it takes connections",
+        };
+        message::log(
+            if change == "down" { Level::Warning } else { Level::Notice },
+            format_args!(
+                "pool {}: backend {} is {change}: {reason}; {}/{} backends up",
+                pool.name,
+                pool.backends[backend.member].name,
+                pool.up(),
+                pool.members.len()
+            ),
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! Done: connections kept or closed, slots freed, the queue moves up.
+
+use crate::mem::time::Micros;
+use crate::net::End;
+
+use super::Proxy;
+use super::Service;
+use super::backend::Owner;
+use super::client::{Client, Phase, Watch};
+use super::exchange::{Answer, BackendConnId, ClientId, ExchangeId, Manner, State};
+use super::relay::Moved;
+use super::timing::{client_owner, exchange_owner};
+
+/// Sweeps between two looks for memory that has cooled down.
+const COOLING: u64 = 3;
+/// How much a lingering client may send in one turn before others have theirs.
+const LINGER_READS: usize = 4;
+
+impl Proxy {
+    /// Finishes the exchanges at the front of a client's queue that are done.
+    pub(super) fn finish_first(&mut self, id: ClientId) -> Moved {
+        let mut moved = Moved::Nothing;
+        while let Some(first) = self.clients[id].first {
+            if self.exchanges[first].state() != State::Done {
+                break;
+            }
+            self.finish(id, first);
+            moved = Moved::Some;
+        }
+        moved
+    }
+
+    fn finish(&mut self, client_id: ClientId, id: ExchangeId) {
+        self.release_conn(id);
+        let exchange = &mut self.exchanges[id];
+        let client = &mut self.clients[client_id];
+        exchange.upload.let_go(&mut client.conn);
+        if exchange.broken.is_some() {
+            client.phase = if exchange.ends_by_close { Phase::Breaking } else { Phase::Closing };
+        } else if exchange.closes {
+            client.phase = Phase::Closing;
+        }
+        let closes = exchange.closes || exchange.broken.is_some();
+        self.remove_exchange(id);
+        if closes {
+            self.drop_queue(client_id, Reported::No);
+        }
+    }
+
+    /// Gives up all exchanges of a client, which will not get their answers.
+    fn drop_queue(&mut self, id: ClientId, reported: Reported) {
+        while let Some(first) = self.clients[id].first {
+            self.leave_line(first);
+            self.detach(first);
+            let exchange = &mut self.exchanges[first];
+            if reported == Reported::Yes {
+                exchange.bytes_out += exchange.download.payload();
+                exchange.broken.get_or_insert("client_abort");
+                if exchange.status == 0 {
+                    exchange.status = 499;
+                }
+            }
+            self.remove_exchange(first);
+        }
+    }
+
+    /// Takes the first exchange of a client out of everything, and logs it if it has a status.
+    fn remove_exchange(&mut self, id: ExchangeId) {
+        self.release_choice(id);
+        self.timers.stop(exchange_owner(id));
+        self.write_log(id);
+        let exchange = self.exchanges.remove(id);
+        let client = &mut self.clients[exchange.client];
+        client.first = exchange.behind;
+        client.in_work -= 1;
+        if client.first.is_none() {
+            client.last = None;
+            self.busy_clients -= 1;
+        }
+        self.return_head(exchange.head);
+    }
+
+    /// Passes the backend connection on: to the exchange behind, to the idle ones, or away.
+    fn release_conn(&mut self, id: ExchangeId) {
+        self.exchanges[id].upload.release(&mut self.tools);
+        self.exchanges[id].download.release(&mut self.tools);
+        let exchange = &mut self.exchanges[id];
+        let Some(conn) = exchange.conn.take() else { return };
+        let kept = match exchange.answer {
+            Answer::Backend(facts) => facts.keep_alive && exchange.upload.is_done(),
+            Answer::Pending | Answer::Own(_) => false,
+        };
+        let backend = &mut self.conns[conn];
+        backend.front = exchange.next_on_conn.take();
+        if !kept || exchange.broken.is_some() {
+            return self.close_used_conn(conn, Manner::Alone);
+        }
+        if backend.front.is_some() {
+            return backend.expect_response(self.now);
+        }
+        // Anything more from a backend that was asked nothing more cannot be an answer.
+        let silent = backend.conn.input.is_empty()
+            && matches!(backend.conn.fill(&mut self.tools.rings), Ok(0))
+            && backend.conn.end == End::Open
+            && backend.conn.output.is_empty();
+        if !silent {
+            return self.close_used_conn(conn, Manner::Alone);
+        }
+        backend.back = None;
+        backend.conn.rest(&mut self.tools.rings);
+        let place = backend.backend;
+        let idle = &mut self.pools[place.pool].backends[place.member].idle;
+        idle.push(&mut self.conns, conn, self.now);
+    }
+
+    /// Takes `id` out of the middle of a shared connection's queue.
+    pub(super) fn unlink(
+        &mut self,
+        conn: BackendConnId,
+        id: ExchangeId,
+        behind: Option<ExchangeId>,
+    ) {
+        let mut next = self.conns[conn].front;
+        while let Some(before) = next {
+            next = self.exchanges[before].next_on_conn;
+            if next == Some(id) {
+                self.exchanges[before].next_on_conn = behind;
+                return;
+            }
+        }
+    }
+
+    /// Closes a connection that is in use. The exchanges on it go back to Waiting.
+    pub(super) fn close_used_conn(&mut self, id: BackendConnId, manner: Manner) {
+        let mut next = self.conns[id].front;
+        while let Some(exchange_id) = next {
+            let exchange = &mut self.exchanges[exchange_id];
+            next = exchange.next_on_conn.take();
+            exchange.conn = None;
+            exchange.sent = false;
+            exchange.manner = manner;
+            exchange.answer = Answer::Pending;
+            exchange.upload.release(&mut self.tools);
+            exchange.upload.restart();
+            exchange.enter(State::Waiting);
+        }
+        self.remove_conn(id);
+    }
+
+    /// Closes an idle connection.
+    pub(super) fn close_idle_conn(&mut self, id: BackendConnId) {
+        let backend = self.conns[id].backend;
+        let idle = &mut self.pools[backend.pool].backends[backend.member].idle;
+        idle.remove(&mut self.conns, id);
+        self.remove_conn(id);
+    }
+
+    fn remove_conn(&mut self, id: BackendConnId) {
+        let mut backend = self.conns.remove(id);
+        backend.conn.release(&mut self.tools.rings);
+        self.wake_line();
+    }
+
+    /// An idle connection closes, or says something that nobody asked for.
+    pub(super) fn idle_conn_spoke(&mut self, id: BackendConnId, event: crate::sys::Event) {
+        if event.closed || event.failed {
+            let backend = self.conns[id].backend;
+            if let Owner::Idle { since, .. } = self.conns[id].owner {
+                let age = Micros(self.now.0.saturating_sub(since.0)).millis();
+                let member = &mut self.pools[backend.pool].backends[backend.member];
+                member.idle_limit.seen_closing(age);
+            }
+        }
+        self.close_idle_conn(id);
+    }
+
+    /// A reused connection turned out to be closed: its backend keeps them for less than it lay.
+    pub(super) fn learn_idle_limit(&mut self, conn: BackendConnId) {
+        let backend = &self.conns[conn];
+        let place = backend.backend;
+        let idled = backend.idled.millis();
+        self.pools[place.pool].backends[place.member].idle_limit.seen_closing(idled);
+    }
+
+    /// Closes idle backend connections that are past their backend's limit, and gives back the
+    /// pages of memory that was not used of late. Called about twice a second; `count` counts the
+    /// calls. Whether there is anything left that another call could find.
+    pub fn sweep(&mut self, count: u64) -> bool {
+        for pool in 0..self.pools.len() {
+            for member in 0..self.pools[pool].backends.len() {
+                self.sweep_backend(pool, member);
+            }
+        }
+        if count % COOLING != 0 {
+            return true;
+        }
+        let mut any = !self.clients.is_empty() || !self.conns.is_empty();
+        for piece in self.tools.rings.cold().chain(self.heads.cold()) {
+            crate::sys::memory::give_back(piece);
+            any = true;
+        }
+        any
+    }
+
+    fn sweep_backend(&mut self, pool: usize, member: usize) {
+        loop {
+            let backend = &self.pools[pool].backends[member];
+            let Some(oldest) = backend.idle.oldest() else { return };
+            let Owner::Idle { since, .. } = self.conns[oldest].owner else { return };
+            let idle_for = Micros(self.now.0.saturating_sub(since.0)).millis();
+            if idle_for < backend.idle_limit.limit() && self.service == Service::Running {
+                return;
+            }
+            self.close_idle_conn(oldest);
+        }
+    }
+
+    /// The client is gone: its exchanges end without an answer.
+    pub(super) fn abandon(&mut self, id: ClientId) {
+        self.drop_queue(id, Reported::Yes);
+        self.close(id);
+    }
+
+    /// Closes a client whose last answer is on its way. One that may still be sending is read for a
+    /// while, or its system would take a reset for a reason to throw the answer away.
+    pub(super) fn close_gently(&mut self, id: ClientId) {
+        let client = &mut self.clients[id];
+        if client.phase == Phase::Breaking {
+            return self.reset(id);
+        }
+        let pending =
+            client.may_be_sending || !client.conn.input.is_empty() || client.conn.readable;
+        if !pending || client.conn.is_ended() || client.conn.socket.shutdown_write().is_err() {
+            return self.close(id);
+        }
+        client.phase = Phase::Lingering;
+        client.conn.discard_input(&mut self.tools.rings);
+        self.linger(id);
+    }
+
+    /// Throws away what a client sends after our end, until its own.
+    pub(super) fn linger(&mut self, id: ClientId) {
+        let client = &mut self.clients[id];
+        for _ in 0..LINGER_READS {
+            match client.conn.fill(&mut self.tools.rings) {
+                Ok(0) => break,
+                Ok(_) => client.conn.discard_input(&mut self.tools.rings),
+                Err(_) => return self.close(id),
+            }
+        }
+        if client.conn.is_ended() {
+            return self.close(id);
+        }
+        let (readable, watch) = (client.conn.readable, client.watch);
+        if readable {
+            self.wake(id);
+        }
+        if watch == Watch::Not {
+            self.watch_now(id);
+        }
+        self.arm(id);
+    }
+
+    /// Closes a client at once. What its queue holds is dropped.
+    pub(super) fn close(&mut self, id: ClientId) {
+        self.drop_queue(id, Reported::Yes);
+        let client = self.take_client(id);
+        drop(client);
+    }
+
+    /// Closes a client so that it sees a reset: an answer that only the end delimits was cut.
+    fn reset(&mut self, id: ClientId) {
+        let client = self.take_client(id);
+        client.conn.socket.reset();
+    }
+
+    fn take_client(&mut self, id: ClientId) -> Client {
+        self.timers.stop(client_owner(id));
+        let mut client = self.clients.remove(id);
+        client.conn.release(&mut self.tools.rings);
+        self.wake_line();
+        client
+    }
+
+    /// Begins to drain: each next answer closes its connection.
+    pub fn drain(&mut self) {
+        self.service = Service::Draining;
+        for pool in 0..self.pools.len() {
+            for member in 0..self.pools[pool].backends.len() {
+                self.sweep_backend(pool, member);
+            }
+        }
+    }
+
+    /// Closes the clients that have nothing in work.
+    pub fn close_idle_clients(&mut self) {
+        for index in 0..self.settings.clients {
+            if let Some(id) = self.clients.id_at(index)
+                && self.clients[id].first.is_none()
+                && self.clients[id].conn.output.is_empty()
+            {
+                self.close(id);
+            }
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+}
+
+/// Whether exchanges that end without an answer are logged as the client's abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reported {
+    Yes,
+    No,
+}

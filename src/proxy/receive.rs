@@ -1,0 +1,146 @@
+//! Sending and Awaiting: the head of the response.
+
+use crate::http::body::{self, Body};
+use crate::http::request::Version;
+use crate::http::response::{self, ResponseHead};
+use crate::http::rewrite;
+use crate::http::scan::{HeadScan, Scan};
+use crate::mem::time::Micros;
+use crate::policy::health;
+use crate::policy::identity::{self, Identity, Observed, Seen};
+use crate::policy::retry::Failure;
+
+use super::Proxy;
+use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
+use super::relay::{Frame, Moved, Relay};
+
+/// What a response head turned out to be.
+enum Head {
+    /// A 1xx that was passed on, or dropped for a client that does not know it.
+    Interim,
+    /// A 1xx that must wait, for its turn or for room.
+    InterimBlocked,
+    /// The final one.
+    Final,
+}
+
+impl Proxy {
+    /// Awaits the head; only the front exchange of a shared connection reads.
+    pub(super) fn awaiting(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        if self.conns[self.conn_of(id)].front == Some(id) {
+            self.receive(id)
+        } else {
+            Ok(Moved::Nothing)
+        }
+    }
+
+    /// Reads until there is a final head.
+    pub(super) fn receive(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let conn = self.conn_of(id);
+        let mut moved = Moved::Nothing;
+        loop {
+            let backend = &mut self.conns[conn];
+            let input = &mut backend.conn.input;
+            let scan = if input.is_empty() {
+                Scan::Partial
+            } else {
+                backend.scan.advance(input.flatten())
+            };
+            match scan {
+                Scan::Whole(end) if end <= self.settings.head_limit => {
+                    match self.head_came(id, end)? {
+                        Head::Final => return Ok(Moved::Some),
+                        Head::Interim => moved = Moved::Some,
+                        Head::InterimBlocked => return Ok(moved),
+                    }
+                }
+                Scan::Whole(_) => return Err(Failure::HeadTooLarge),
+                Scan::Malformed(_) => return Err(Failure::Protocol),
+                Scan::Partial if input.len() >= self.settings.head_limit => {
+                    return Err(Failure::HeadTooLarge);
+                }
+                Scan::Partial => match backend.conn.fill(&mut self.tools.rings) {
+                    Ok(0) if backend.conn.is_ended() => return Err(Failure::Terminated),
+                    Ok(0) => return Ok(moved),
+                    Ok(_) => {
+                        backend.heard = true;
+                        moved = Moved::Some;
+                    }
+                    Err(_) => return Err(Failure::Terminated),
+                },
+            }
+        }
+    }
+
+    /// Judges a whole head of `end` bytes at the front of the connection's ring.
+    fn head_came(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
+        let conn = self.conn_of(id);
+        let first = self.is_first(id);
+        let exchange = &mut self.exchanges[id];
+        let backend = &mut self.conns[conn];
+        let bytes = backend.conn.input.flatten();
+        let head = response::parse(&bytes[..end]).map_err(|_| Failure::Protocol)?;
+        if head.status < 200 && head.status != 101 {
+            let client = &mut self.clients[exchange.client];
+            let passes = exchange.request.version == Version::Http11;
+            let room = client.conn.output_room(self.tools.ring_size);
+            if passes && (!first || room < rewrite::response_len_bound(end)) {
+                return Ok(Head::InterimBlocked);
+            }
+            if passes {
+                rewrite::interim(&head, client.conn.prepare_output(&mut self.tools.rings));
+            }
+            exchange.progress = true;
+            backend.conn.input.consume(end);
+            backend.scan = HeadScan::response();
+            return Ok(Head::Interim);
+        }
+        if head.status == 101 && !(exchange.request.websocket && head.upgrade_websocket) {
+            return Err(Failure::Protocol);
+        }
+        let member = &mut self.pools[backend.backend.pool].backends[backend.backend.member];
+        let observed = Observed {
+            fresh: backend.responses == 0,
+            id: seen(&head, exchange.id()),
+            status: head.status,
+        };
+        backend.responses += 1;
+        match identity::judge(self.settings.request_id, &mut member.echo, observed) {
+            Identity::Match => (),
+            Identity::Mismatch => return Err(Failure::IdentityMismatch),
+        }
+        let body = if head.status == 101 {
+            Body::UntilClose
+        } else {
+            body::of_response(exchange.request.method, &head)
+        };
+        let frame = match (&body, exchange.request.version) {
+            (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status != 101 => {
+                Frame::Chunked
+            }
+            _ => Frame::Raw,
+        };
+        let keep_alive = head.keep_alive && !matches!(body, Body::UntilClose);
+        if let Some(seconds) = head.keep_alive_timeout_secs {
+            member.idle_limit.keep_alive(seconds);
+        }
+        let took = Micros(self.now.0.saturating_sub(backend.front_since.0));
+        member.pace.observe(took, keep_alive);
+        exchange.answer =
+            Answer::Backend(ResponseFacts { head_len: end, status: head.status, keep_alive });
+        exchange.download = Relay::new(body, frame);
+        exchange.times.answered = self.now;
+        exchange.enter(State::Answered);
+        let backend = backend.backend;
+        self.observe(backend, health::Event::Answered);
+        Ok(Head::Final)
+    }
+}
+
+fn seen(head: &ResponseHead<'_>, sent: &[u8]) -> Seen {
+    match head.request_id {
+        None => Seen::Absent,
+        Some(value) if value == sent => Seen::Same,
+        Some(_) => Seen::Other,
+    }
+}

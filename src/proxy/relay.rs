@@ -1,0 +1,587 @@
+//! A body from one connection to another, in either direction.
+//!
+//! Bytes go from the source's input ring to the sink's output ring: framing is read, checked and
+//! written anew. Where a whole ring may pass as it is, the two rings change places instead. Long
+//! stretches without framing bypass both rings by `splice(2)` through a pipe.
+
+use std::mem::swap;
+
+use crate::http::body::Body;
+use crate::http::chunked::{Chunk, Chunks};
+use crate::http::fields::may_trail;
+use crate::mem::Append;
+use crate::mem::ring::Ring;
+use crate::mem::stock::Stock;
+use crate::net::{Conn, End};
+use crate::sys::{IoError, Pipe};
+
+/// The longest line of framing that is written at once, with the line end before it.
+const FRAMING_MAX: usize = 32;
+/// Bytes a pipe is asked to hold: more brings nothing, less costs calls.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// What a relay needs of its process.
+pub struct Tools {
+    /// Rings for connections.
+    pub rings: Stock,
+    /// Bytes in a ring.
+    pub ring_size: usize,
+    /// Pipes for splicing.
+    pub pipes: Pipes,
+    /// Splicing pays from this many bytes on.
+    pub splice_min: u64,
+    /// Bytes that went by splice.
+    pub spliced: u64,
+}
+
+/// A small stock of pipes: an unprivileged user has 64 MiB of them in all.
+pub struct Pipes {
+    spare: Vec<Pipe>,
+    open: usize,
+    limit: usize,
+}
+
+impl Pipes {
+    /// At most `limit` pipes, each opened when it is first needed.
+    pub fn new(limit: usize) -> Pipes {
+        Pipes { spare: Vec::with_capacity(limit), open: 0, limit }
+    }
+
+    /// An empty pipe, if there is one to be had: without one, rings do the work.
+    fn lend(&mut self) -> Option<Pipe> {
+        if let Some(pipe) = self.spare.pop() {
+            return Some(pipe);
+        }
+        if self.open >= self.limit {
+            return None;
+        }
+        match Pipe::open(PIPE_BYTES) {
+            Ok(pipe) => {
+                self.open += 1;
+                Some(pipe)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Takes a pipe back; one that still holds bytes is closed.
+    fn give_back(&mut self, pipe: Pipe) {
+        if pipe.is_empty() {
+            self.spare.push(pipe);
+        } else {
+            self.open -= 1;
+        }
+    }
+
+    /// Pipes that are lent now.
+    pub fn lent(&self) -> usize {
+        self.open - self.spare.len()
+    }
+}
+
+/// What a step of an exchange came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// Something moved: it is worth another look.
+    Some,
+    /// Nothing can be done until an event.
+    Nothing,
+}
+
+/// Why a body does not arrive whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The source ended or broke before the body did.
+    Ended,
+    /// Chunk framing that is not to be trusted.
+    Malformed,
+    /// The sink does not take it any more.
+    SinkBroken,
+}
+
+/// How the sink is told where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// By its length, or by the end of the connection.
+    Raw,
+    /// By chunks.
+    Chunked,
+}
+
+/// One direction of an exchange.
+pub struct Relay {
+    /// How the source frames it, as it was at first.
+    whole: Body,
+    /// The same, less what was moved.
+    body: Body,
+    /// How the sink is told.
+    frame: Frame,
+    /// Bytes of the body proper that were moved.
+    payload: u64,
+    /// Bytes at the front of the source's ring that went on already and are kept for a repeat.
+    kept: usize,
+    /// Whether bytes are kept.
+    keeping: bool,
+    /// The pipe of a splice that is under way.
+    pipe: Option<Pipe>,
+    /// The data of a chunk went out by splice: its line end is due.
+    line_end_due: bool,
+}
+
+impl Relay {
+    /// No body.
+    pub fn nothing() -> Relay {
+        Relay::new(Body::Empty, Frame::Raw)
+    }
+
+    /// A body framed as `body` at its source and by `frame` for its sink.
+    pub fn new(body: Body, frame: Frame) -> Relay {
+        Relay {
+            whole: body,
+            body,
+            frame,
+            payload: 0,
+            kept: 0,
+            keeping: false,
+            pipe: None,
+            line_end_due: false,
+        }
+    }
+
+    /// The same, but what was moved stays at the front of the source's ring, as long as that
+    /// has room, so that `restart` can send it again.
+    pub fn keeping(body: Body, frame: Frame) -> Relay {
+        Relay { keeping: !body.is_done(), ..Relay::new(body, frame) }
+    }
+
+    /// Whether the body went whole to the sink's ring or socket.
+    pub fn is_done(&self) -> bool {
+        self.body.is_done() && self.pipe.is_none() && !self.line_end_due
+    }
+
+    /// Whether nothing has been moved, or all that was is still there.
+    pub fn is_replayable(&self) -> bool {
+        self.keeping || self.payload == 0 && self.kept == 0
+    }
+
+    /// Whether a pipe holds bytes that the sink has not taken.
+    pub fn is_stuck_in_pipe(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
+    }
+
+    /// Bytes of the body proper that were moved so far.
+    pub fn payload(&self) -> u64 {
+        self.payload
+    }
+
+    /// Bytes at the front of the source's ring that belong to this relay's past.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Begins again: all that was moved is still there.
+    pub fn restart(&mut self) {
+        assert!(self.is_replayable());
+        *self = Relay::keeping(self.whole, self.frame);
+    }
+
+    /// How long the body is, if that was known beforehand.
+    pub fn length(&self) -> Option<u64> {
+        match self.whole {
+            Body::Empty => Some(0),
+            Body::Length(length) => Some(length),
+            Body::Chunked(_) | Body::UntilClose => None,
+        }
+    }
+
+    /// How the sink is told.
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+
+    /// Throws the body away where all of it is in the source's ring already.
+    pub fn skip(&mut self, source: &mut Conn) {
+        self.let_go(source);
+        if let Body::Length(left) = self.body
+            && left <= source.input.len() as u64
+        {
+            source.input.consume(left as usize);
+            self.body = Body::Empty;
+        }
+    }
+
+    /// Stops keeping, for nothing will be sent again, and frees what was kept.
+    pub fn let_go(&mut self, source: &mut Conn) {
+        source.input.consume(self.kept);
+        self.kept = 0;
+        self.keeping = false;
+    }
+
+    /// Gives the pipe back, at the end or when the exchange is given up.
+    pub fn release(&mut self, tools: &mut Tools) {
+        if let Some(pipe) = self.pipe.take() {
+            tools.pipes.give_back(pipe);
+        }
+    }
+
+    /// Moves what can be moved now. The caller flushes the sink.
+    pub fn step(
+        &mut self,
+        source: &mut Conn,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<Moved, Cut> {
+        if self.is_done() {
+            return Ok(Moved::Nothing);
+        }
+        if self.pipe.is_some() || self.may_splice(source, sink, tools) {
+            return self.splice(source, sink, tools);
+        }
+        let mut moved = 0;
+        let mut received = 0;
+        if source.input.len() > self.kept {
+            moved = self.copy(source, sink, tools)?;
+        }
+        if moved == 0 {
+            self.make_room(source);
+            // A broken source is found by `is_ended`; what it sent before comes first.
+            received = source.fill(&mut tools.rings).unwrap_or(0);
+            if received > 0 {
+                moved = self.copy(source, sink, tools)?;
+            }
+        }
+        if moved == 0 && !self.body.is_done() && source.is_ended() {
+            return self.end(source, sink, tools);
+        }
+        Ok(if moved > 0 || received > 0 { Moved::Some } else { Moved::Nothing })
+    }
+
+    /// A full ring whose bytes all went on is emptied: the repeat is given up for the room.
+    fn make_room(&mut self, source: &mut Conn) {
+        if self.kept > 0 && source.input.is_full() {
+            self.let_go(source);
+        }
+    }
+
+    /// Copies from ring to ring. Returns how many bytes of the source were used.
+    fn copy(
+        &mut self,
+        source: &mut Conn,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<usize, Cut> {
+        let Relay { body, frame, keeping, kept, payload, .. } = self;
+        match (body, *frame) {
+            (Body::Empty, _) => Ok(0),
+            (Body::Length(left), _) => {
+                let limit = usize::try_from(*left).unwrap_or(usize::MAX);
+                let moved = copy_raw(source, sink, tools, limit, *keeping, kept);
+                *left -= moved as u64;
+                *payload += moved as u64;
+                Ok(moved)
+            }
+            (Body::UntilClose, Frame::Raw) => {
+                let moved = copy_raw(source, sink, tools, usize::MAX, *keeping, kept);
+                *payload += moved as u64;
+                Ok(moved)
+            }
+            (Body::UntilClose, Frame::Chunked) => {
+                let room = sink.output_room(tools.ring_size).saturating_sub(FRAMING_MAX);
+                let size = source.input.len().min(room);
+                if size == 0 {
+                    return Ok(0);
+                }
+                let output = sink.prepare_output(&mut tools.rings);
+                output.append(Chunks::size_line(size as u64, &mut [0; 20]));
+                source.input.pour_into(output, size);
+                output.append(b"\r\n");
+                *payload += size as u64;
+                Ok(size)
+            }
+            (Body::Chunked(chunks), _) => {
+                let mut copy =
+                    ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload };
+                copy.run(&mut source.input, sink, tools)
+            }
+        }
+    }
+
+    /// The source has nothing more: the proper end of a body that lasts until then, else a cut.
+    fn end(&mut self, source: &mut Conn, sink: &mut Conn, tools: &mut Tools) -> Result<Moved, Cut> {
+        if source.input.len() > self.kept && !sink.output.is_empty() {
+            return Ok(Moved::Nothing); // The sink has no room for the rest yet.
+        }
+        if !matches!(self.body, Body::UntilClose) || source.end == End::Broken {
+            return Err(Cut::Ended);
+        }
+        if self.frame == Frame::Chunked {
+            if sink.output_room(tools.ring_size) < FRAMING_MAX {
+                return Ok(Moved::Nothing);
+            }
+            sink.prepare_output(&mut tools.rings).append(b"0\r\n\r\n");
+        }
+        self.body = Body::Empty;
+        Ok(Moved::Some)
+    }
+
+    /// Bytes that are sure to follow without framing.
+    fn raw_left(&self) -> u64 {
+        match &self.body {
+            Body::Empty => 0,
+            Body::Length(left) => *left,
+            Body::Chunked(chunks) => chunks.data_left(),
+            Body::UntilClose => u64::MAX,
+        }
+    }
+
+    fn may_splice(&self, source: &Conn, sink: &Conn, tools: &Tools) -> bool {
+        source.input.is_empty()
+            && source.readable
+            && sink.output.is_empty()
+            && !self.keeping
+            && self.raw_left() >= tools.splice_min
+    }
+
+    /// Moves bytes through the pipe: into it while it is empty, out of it while it is not.
+    fn splice(
+        &mut self,
+        source: &mut Conn,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<Moved, Cut> {
+        let Some(mut pipe) = self.pipe.take().or_else(|| tools.pipes.lend()) else {
+            return self.step_without_pipe(source, sink, tools);
+        };
+        let outcome = self.splice_through(&mut pipe, source, sink, tools);
+        let more = outcome.is_ok() && (!pipe.is_empty() || self.raw_left() > 0);
+        // A source that is silent, or ended, needs no pipe: `step` finds the end.
+        if more && (!pipe.is_empty() || source.readable && !source.is_ended()) {
+            self.pipe = Some(pipe);
+        } else {
+            tools.pipes.give_back(pipe);
+        }
+        outcome
+    }
+
+    /// One filling or one emptying of the pipe, or both.
+    fn splice_through(
+        &mut self,
+        pipe: &mut Pipe,
+        source: &mut Conn,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<Moved, Cut> {
+        let mut moved = Moved::Nothing;
+        if pipe.is_empty() && source.readable && sink.output.is_empty() {
+            let filled = self.fill_pipe(pipe, source)?;
+            if filled > 0 {
+                moved = Moved::Some;
+                self.payload += filled as u64;
+                tools.spliced += filled as u64;
+                self.announce(filled, sink, tools);
+            }
+        }
+        if !pipe.is_empty() && sink.writable && sink.output.is_empty() {
+            match pipe.drain(&sink.socket) {
+                Ok(_) => moved = Moved::Some,
+                Err(IoError::WouldBlock) => sink.writable = false,
+                Err(_) => return Err(Cut::SinkBroken),
+            }
+        }
+        if pipe.is_empty() && self.line_end_due && sink.output.is_empty() {
+            sink.prepare_output(&mut tools.rings).append(b"\r\n");
+            self.line_end_due = false;
+            moved = Moved::Some;
+        }
+        Ok(moved)
+    }
+
+    fn fill_pipe(&mut self, pipe: &mut Pipe, source: &mut Conn) -> Result<usize, Cut> {
+        let left = usize::try_from(self.raw_left()).unwrap_or(usize::MAX);
+        match pipe.fill(&source.socket, left.min(pipe.capacity())) {
+            Ok(0) => {
+                source.readable = false;
+                source.end = End::Reached;
+                Ok(0)
+            }
+            Ok(count) => {
+                match &mut self.body {
+                    Body::Length(left) => *left -= count as u64,
+                    Body::Chunked(chunks) => chunks.advance(count as u64),
+                    Body::Empty | Body::UntilClose => (),
+                }
+                Ok(count)
+            }
+            Err(IoError::WouldBlock) => {
+                source.readable = false;
+                Ok(0)
+            }
+            Err(_) => {
+                source.readable = false;
+                source.end = End::Broken;
+                Err(Cut::Ended)
+            }
+        }
+    }
+
+    /// A body without a length is cut into chunks of what the pipe holds.
+    fn announce(&mut self, filled: usize, sink: &mut Conn, tools: &mut Tools) {
+        if matches!(self.body, Body::UntilClose) && self.frame == Frame::Chunked {
+            let line = &mut [0; 20];
+            let output = sink.prepare_output(&mut tools.rings);
+            output.append(Chunks::size_line(filled as u64, line));
+            self.line_end_due = true;
+        }
+    }
+
+    /// No pipe is to be had: the rings do it.
+    fn step_without_pipe(
+        &mut self,
+        source: &mut Conn,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<Moved, Cut> {
+        let received = source.fill(&mut tools.rings).unwrap_or(0);
+        if received > 0 {
+            self.copy(source, sink, tools)?;
+            return Ok(Moved::Some);
+        }
+        if source.is_ended() { self.end(source, sink, tools) } else { Ok(Moved::Nothing) }
+    }
+}
+
+/// Moves up to `limit` bytes as they are. Returns how many.
+fn copy_raw(
+    source: &mut Conn,
+    sink: &mut Conn,
+    tools: &mut Tools,
+    limit: usize,
+    keeping: bool,
+    kept: &mut usize,
+) -> usize {
+    if keeping {
+        let output = sink.prepare_output(&mut tools.rings);
+        let moved = source.input.copy_into(*kept, output, limit);
+        *kept += moved;
+        return moved;
+    }
+    let waiting = source.input.len();
+    if sink.output.is_empty() && waiting <= limit {
+        swap(&mut source.input, &mut sink.output);
+        return waiting;
+    }
+    source.input.pour_into(sink.prepare_output(&mut tools.rings), limit)
+}
+
+/// Chunks read from one ring and written to another.
+struct ChunkCopy<'a> {
+    chunks: &'a mut Chunks,
+    frame: Frame,
+    keeping: bool,
+    kept: &'a mut usize,
+    payload: &'a mut u64,
+}
+
+impl ChunkCopy<'_> {
+    /// Goes on until the source has nothing or the sink no room. Returns the source bytes used.
+    fn run(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
+        let mut used = 0;
+        while !self.chunks.is_done() && input.len() > *self.kept {
+            let count = match self.pass(input, sink, tools) {
+                0 => self.read(input, sink, tools)?,
+                count => count,
+            };
+            if count == 0 {
+                break;
+            }
+            used += count;
+        }
+        Ok(used)
+    }
+
+    /// Bytes that may go as they are: data, and for a chunked sink canonical framing too.
+    fn pass(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> usize {
+        let room = sink.output_room(tools.ring_size);
+        let bytes = view(input, *self.kept);
+        let count = match self.frame {
+            Frame::Chunked => {
+                let before = data_passed(self.chunks);
+                let count = self.chunks.pass(bytes, room);
+                *self.payload += data_passed(self.chunks) - before;
+                count
+            }
+            Frame::Raw => {
+                let left = usize::try_from(self.chunks.data_left()).unwrap_or(usize::MAX);
+                let count = bytes.len().min(room).min(left);
+                self.chunks.advance(count as u64);
+                *self.payload += count as u64;
+                count
+            }
+        };
+        if count > 0 && count == input.len() && !self.keeping && sink.output.is_empty() {
+            swap(input, &mut sink.output);
+        } else if count > 0 {
+            let output = sink.prepare_output(&mut tools.rings);
+            output.append(&view(input, *self.kept)[..count]);
+            self.used(input, count);
+        }
+        count
+    }
+
+    /// A piece of framing. Returns the source bytes used, 0 where more are needed, or room.
+    fn read(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
+        let room = sink.output_room(tools.ring_size);
+        // A trailer line may be as long as what was received.
+        if self.chunks.data_left() > 0 || room < FRAMING_MAX.max(self.trailer_bound(input)) {
+            return Ok(0);
+        }
+        if view(input, *self.kept).len() < input.len() - *self.kept {
+            input.flatten();
+        }
+        let bytes = view(input, *self.kept);
+        let (count, chunk) = self.chunks.read(bytes).map_err(|_| Cut::Malformed)?;
+        if self.frame == Frame::Chunked {
+            let output = sink.prepare_output(&mut tools.rings);
+            match chunk {
+                Chunk::More => (),
+                Chunk::Size(size) => output.append(Chunks::size_line(size, &mut [0; 20])),
+                Chunk::DataEnd | Chunk::End => output.append(b"\r\n"),
+                Chunk::Last => output.append(b"0\r\n"),
+                Chunk::Trailer { start, end } => {
+                    let line = &bytes[start..end];
+                    let name = line.split(|byte| *byte == b':').next().unwrap_or(line);
+                    if may_trail(name) {
+                        output.append(line);
+                    }
+                }
+            }
+        }
+        if count == 0 && input.is_full() && *self.kept == 0 {
+            return Err(Cut::Malformed); // A trailer line longer than a ring.
+        }
+        self.used(input, count);
+        Ok(count)
+    }
+
+    fn trailer_bound(&self, input: &Ring) -> usize {
+        if self.chunks.in_trailers() { input.len() - *self.kept } else { 0 }
+    }
+
+    fn used(&mut self, input: &mut Ring, count: usize) {
+        if self.keeping {
+            *self.kept += count;
+        } else {
+            input.consume(count);
+        }
+    }
+}
+
+fn data_passed(chunks: &Chunks) -> u64 {
+    chunks.data_total() - chunks.data_left()
+}
+
+/// The flat run of `ring`'s content that begins at `offset`.
+fn view(ring: &Ring, offset: usize) -> &[u8] {
+    let [first, second] = ring.slices();
+    if offset < first.len() { &first[offset..] } else { &second[offset - first.len()..] }
+}

@@ -1,0 +1,171 @@
+//! Answered and Responding: the commit, and the body behind it.
+
+use crate::http::date;
+use crate::http::method::Method;
+use crate::http::reply::{self, Reply};
+use crate::http::request::Version;
+use crate::http::response;
+use crate::http::rewrite::{self, Answering, ResponseFraming};
+use crate::net::End;
+use crate::policy::retry::Failure;
+use crate::sys::clock;
+
+use super::Proxy;
+use super::Service;
+use super::client::Phase;
+use super::exchange::{Answer, ExchangeId, OwnAnswer, ResponseFacts, State};
+use super::relay::{Cut, Frame, Moved};
+
+impl Proxy {
+    /// Commits the answer when it is first and the client's ring has room for its head.
+    pub(super) fn answered(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let uploaded = match self.exchanges[id].answer {
+            Answer::Backend(_) => self.upload(id),
+            Answer::Pending | Answer::Own(_) => Moved::Nothing,
+        };
+        if self.exchanges[id].state() != State::Answered || !self.is_first(id) {
+            return Ok(uploaded);
+        }
+        let client = &self.clients[self.exchanges[id].client];
+        let room = client.conn.output_room(self.tools.ring_size);
+        match self.exchanges[id].answer {
+            Answer::Own(_) if room < reply::MAX_LEN => Ok(uploaded),
+            Answer::Own(answer) => {
+                self.commit_own(id, answer);
+                Ok(Moved::Some)
+            }
+            Answer::Backend(facts) if room < rewrite::response_len_bound(facts.head_len) => {
+                Ok(uploaded)
+            }
+            Answer::Backend(facts) => self.commit(id, facts),
+            Answer::Pending => Ok(Moved::Nothing),
+        }
+    }
+
+    /// Whether the client's connection must close behind this answer.
+    fn decide_close(&mut self, id: ExchangeId) -> bool {
+        let exchange = &mut self.exchanges[id];
+        let client = &mut self.clients[exchange.client];
+        let last_of_drain = self.service == Service::Draining && exchange.behind.is_none();
+        if !exchange.upload.is_done() {
+            client.may_be_sending = true;
+        }
+        exchange.closes |= last_of_drain || !exchange.upload.is_done();
+        if exchange.closes {
+            client.phase = Phase::Closing;
+        }
+        exchange.closes
+    }
+
+    /// Writes an answer of our own, whole.
+    fn commit_own(&mut self, id: ExchangeId, answer: OwnAnswer) {
+        let exchange = &mut self.exchanges[id];
+        let client = &mut self.clients[exchange.client];
+        exchange.upload.skip(&mut client.conn);
+        exchange.closes |= answer.close;
+        let close = self.decide_close(id);
+        let exchange = &mut self.exchanges[id];
+        let client = &mut self.clients[exchange.client];
+        let output = client.conn.prepare_output(&mut self.tools.rings);
+        let before = output.len();
+        let date = date::imf_fixdate(clock::wall().0 / 1_000_000);
+        let reply = Reply {
+            status: answer.status,
+            error: answer.error,
+            retry_after: answer.status == 503,
+            close,
+            keep_alive_10: exchange.request.version == Version::Http10 && !close,
+            id: &exchange.head[exchange.request.spans.id],
+            head_only: exchange.request.method == Method::Head,
+            date: &date,
+        };
+        reply::write(&reply, output);
+        exchange.bytes_out = (output.len() - before) as u64;
+        exchange.status = answer.status;
+        exchange.enter(State::Responding);
+        exchange.enter(State::Done);
+    }
+
+    /// Passes the backend's head on: from here on nothing is repeated.
+    fn commit(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<Moved, Failure> {
+        let framing = self.framing_for_client(id, facts.status);
+        let closes_to_end = framing == ResponseFraming::Close;
+        self.exchanges[id].closes |= closes_to_end;
+        let close = facts.status != 101 && self.decide_close(id);
+        let conn = self.conn_of(id);
+        let exchange = &mut self.exchanges[id];
+        let client = &mut self.clients[exchange.client];
+        let backend = &mut self.conns[conn];
+        let bytes = backend.conn.input.flatten();
+        // It was valid when it came and has not changed since.
+        let head = response::parse(&bytes[..facts.head_len]).map_err(|_| Failure::Protocol)?;
+        let output = client.conn.prepare_output(&mut self.tools.rings);
+        let before = output.len();
+        let answering = Answering {
+            id: &exchange.head[exchange.request.spans.id],
+            close,
+            keep_alive_10: exchange.request.version == Version::Http10 && !close,
+            framing,
+        };
+        rewrite::response(&head, &answering, output);
+        exchange.bytes_out = (output.len() - before) as u64;
+        exchange.status = facts.status;
+        exchange.ends_by_close = closes_to_end;
+        backend.conn.input.consume(facts.head_len);
+        exchange.enter(State::Answered);
+        exchange.upload.let_go(&mut client.conn);
+        if facts.status == 101 {
+            self.begin_tunnel(id);
+            return Ok(Moved::Some);
+        }
+        exchange.enter(State::Responding);
+        match self.responding(id) {
+            Ok(_) => Ok(Moved::Some),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn framing_for_client(&self, id: ExchangeId, status: u16) -> ResponseFraming {
+        let exchange = &self.exchanges[id];
+        let download = &exchange.download;
+        if status == 101 {
+            return ResponseFraming::AsIs;
+        }
+        match (download.length(), download.frame()) {
+            (Some(_), _) => ResponseFraming::AsIs,
+            (None, Frame::Chunked) => ResponseFraming::Chunked,
+            (None, Frame::Raw) => ResponseFraming::Close,
+        }
+    }
+
+    /// Relays the body, and what is left of the request's.
+    pub(super) fn responding(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let uploaded = self.upload(id);
+        let exchange = &mut self.exchanges[id];
+        if exchange.state() != State::Responding {
+            return Ok(uploaded);
+        }
+        let Some(conn) = exchange.conn else { return Ok(uploaded) };
+        let client = &mut self.clients[exchange.client];
+        let backend = &mut self.conns[conn];
+        let outcome = exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.tools);
+        match outcome {
+            Ok(moved) => {
+                if exchange.download.is_done() {
+                    exchange.bytes_out += exchange.download.payload();
+                    exchange.enter(State::Done);
+                    return Ok(Moved::Some);
+                }
+                Ok(super::either(moved, uploaded))
+            }
+            Err(Cut::SinkBroken) => {
+                client.conn.end = End::Broken;
+                Ok(Moved::Some)
+            }
+            Err(Cut::Ended | Cut::Malformed) => {
+                self.truncate(id, "http_response_incomplete");
+                Ok(Moved::Some)
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Connecting and Sending: the request on its way to the backend.
+
+use crate::mem::Append;
+use crate::mem::time::Micros;
+use crate::net::End;
+use crate::policy::retry::Failure;
+use crate::sys::IoError;
+
+use super::Proxy;
+use super::exchange::{ExchangeId, OwnAnswer, State};
+use super::relay::{Cut, Moved};
+
+impl Proxy {
+    /// The handshake is over, one way or the other, when the socket is writable: sending tells.
+    pub(super) fn connecting(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let conn = self.conn_of(id);
+        if !self.conns[conn].conn.writable {
+            return Ok(Moved::Nothing);
+        }
+        self.exchanges[id].times.connected = self.now;
+        self.begin_sending(id);
+        Ok(Moved::Some)
+    }
+
+    /// Puts the head on its way. Its connection has room for it.
+    pub(super) fn begin_sending(&mut self, id: ExchangeId) {
+        let conn = self.conn_of(id);
+        let exchange = &mut self.exchanges[id];
+        let backend = &mut self.conns[conn];
+        backend.conn.prepare_output(&mut self.tools.rings).append(exchange.head.as_slice());
+        exchange.times.sent = self.now;
+        exchange.sent = false;
+        exchange.enter(State::Sending);
+        if backend.front == Some(id) {
+            backend.expect_response(self.now);
+        }
+    }
+
+    /// Sends what there is of the body, and listens for an answer that comes early.
+    pub(super) fn sending(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let moved = self.upload(id);
+        let exchange = &self.exchanges[id];
+        let backend = &self.conns[self.conn_of(id)];
+        let may_hear = exchange.sent || backend.conn.end != End::Open;
+        if exchange.state() != State::Sending || !may_hear || backend.front != Some(id) {
+            return Ok(moved);
+        }
+        match self.receive(id)? {
+            Moved::Some => Ok(Moved::Some),
+            Moved::Nothing => Ok(moved),
+        }
+    }
+
+    /// Moves the request's body towards the backend, whatever the state of the response.
+    pub(super) fn upload(&mut self, id: ExchangeId) -> Moved {
+        let exchange = &mut self.exchanges[id];
+        let Some(conn) = exchange.conn else { return Moved::Nothing };
+        if exchange.upload.is_done() {
+            return Moved::Nothing;
+        }
+        let client = &mut self.clients[exchange.client];
+        let backend = &mut self.conns[conn];
+        let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.tools);
+        let limit = self.pools[exchange.pool].max_body;
+        match outcome {
+            Ok(_) if limit > 0 && exchange.upload.payload() > limit => {
+                self.refuse_body(id, 413, "http_request_denied", "body_too_large");
+                Moved::Some
+            }
+            Ok(moved) => moved,
+            Err(Cut::SinkBroken) => {
+                // The backend may have answered before it closed.
+                backend.conn.readable = true;
+                backend.conn.end = End::Announced;
+                self.give_up_upload(id);
+                Moved::Some
+            }
+            Err(Cut::Ended | Cut::Malformed) => {
+                self.refuse_body(id, 400, "http_request_error", "http_request_error");
+                Moved::Some
+            }
+        }
+    }
+
+    /// The body is not to be had, or not to be sent on. The backend must not take what it has for
+    /// a whole request, so its connection closes.
+    fn refuse_body(
+        &mut self,
+        id: ExchangeId,
+        status: u16,
+        error: &'static str,
+        reason: &'static str,
+    ) {
+        if self.exchanges[id].is_committed() {
+            self.truncate(id, reason);
+        } else {
+            self.answer_instead(id, OwnAnswer { status, error, reason, close: true });
+        }
+    }
+
+    /// Nothing more of the body goes to the backend; what comes of it is thrown away at the end.
+    pub(super) fn give_up_upload(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        exchange.closes = true;
+        self.clients[exchange.client].may_be_sending = true;
+    }
+
+    /// Flushes what an exchange has for its backend.
+    pub(super) fn flush_backend(&mut self, id: ExchangeId) -> Moved {
+        let exchange = &self.exchanges[id];
+        let Some(conn) = exchange.conn else { return Moved::Nothing };
+        if exchange.state() == State::Connecting {
+            return Moved::Nothing;
+        }
+        let outcome = self.conns[conn].conn.flush(&mut self.tools.rings);
+        let exchange = &mut self.exchanges[id];
+        let flushed = match outcome {
+            Ok(count) => count,
+            Err(error) => return self.flush_failed(id, error),
+        };
+        if exchange.state() == State::Sending {
+            let all = self.conns[conn].conn.output.is_empty();
+            exchange.sent |= flushed > 0 || all;
+            if all && exchange.upload.is_done() {
+                exchange.enter(State::Awaiting);
+                return Moved::Some;
+            }
+        }
+        if flushed > 0 {
+            exchange.progress = true;
+            Moved::Some
+        } else {
+            Moved::Nothing
+        }
+    }
+
+    /// A handshake that failed is known by its first send. A connection that breaks later may have
+    /// an answer in its ring or in the kernel, which is worth a look before the verdict.
+    fn flush_failed(&mut self, id: ExchangeId, error: IoError) -> Moved {
+        let exchange = &self.exchanges[id];
+        let conn = self.conn_of(id);
+        let backend = &mut self.conns[conn];
+        let was_handshake = !exchange.reused && !exchange.sent;
+        match error {
+            IoError::TimedOut if was_handshake => self.fail(id, Failure::ConnectTimeout),
+            IoError::Refused if was_handshake => self.fail(id, Failure::Refused),
+            _ if exchange.state() == State::Sending => {
+                backend.conn.readable = true;
+                backend.conn.end = End::Announced;
+                // `sent` stays as it is: what was refused here was never sent.
+                if !exchange.sent && backend.front == Some(id) {
+                    self.fail(id, Failure::Terminated);
+                }
+            }
+            _ => {
+                backend.conn.readable = true;
+                backend.conn.end = End::Announced;
+                if !exchange.upload.is_done() {
+                    self.give_up_upload(id);
+                }
+            }
+        }
+        Moved::Some
+    }
+
+    /// The connection of an exchange that has one.
+    pub(super) fn conn_of(&self, id: ExchangeId) -> super::exchange::BackendConnId {
+        self.exchanges[id].conn.expect("this state has a connection")
+    }
+}
+
+impl super::backend::BackendConn {
+    /// From now on the front exchange waits for its answer.
+    pub(super) fn expect_response(&mut self, now: Micros) {
+        self.scan = crate::http::scan::HeadScan::response();
+        self.heard = !self.conn.input.is_empty();
+        self.front_since = now;
+    }
+}

@@ -1,0 +1,119 @@
+//! The limits of one process, as the configuration gives them, and the memory they come to.
+
+use crate::config::{Config, RequestId};
+use crate::mem::time::Millis;
+
+use super::backend::BackendConn;
+use super::client::Client;
+use super::exchange::Exchange;
+
+/// Splicing pays from this many bytes on; below, two copies cost less than two more calls.
+const SPLICE_MIN: u64 = 32 * 1024;
+/// Bytes that rewriting may add to a head.
+pub const REWRITE_ROOM: usize = 1024;
+/// How long a closed connection waits for the client's end, so that the last answer arrives.
+const LINGER: Millis = Millis(2_000);
+/// A client that is not watched, because its answer will close it, is watched after this time.
+const UNWATCHED: Millis = Millis(100);
+
+/// The limits of one process.
+pub struct Settings {
+    /// Client connections.
+    pub clients: usize,
+    /// Connections to backends.
+    pub backend_conns: usize,
+    /// Exchanges beyond the one that each client is sure of.
+    pub spare_exchanges: usize,
+    /// Requests of one client in work at once.
+    pub pipeline: usize,
+    /// Bytes in a ring.
+    pub ring_size: usize,
+    /// Bytes in a head.
+    pub head_limit: usize,
+    /// Bodies, or stretches of them, of so many bytes are spliced.
+    pub splice_min: u64,
+    /// How far response identity goes.
+    pub request_id: RequestId,
+    timeouts: crate::config::Timeouts,
+}
+
+impl Settings {
+    /// The limits that `config` gives.
+    pub fn new(config: &Config) -> Settings {
+        let clients = config.max_connections;
+        Settings {
+            clients,
+            backend_conns: clients,
+            spare_exchanges: if config.pipeline > 1 { (clients / 4).max(64) } else { 0 },
+            pipeline: config.pipeline,
+            ring_size: config.buffer_size,
+            head_limit: config.head_limit(),
+            splice_min: SPLICE_MIN,
+            request_id: config.request_id,
+            timeouts: config.timeouts,
+        }
+    }
+
+    /// Exchanges that there can be.
+    pub fn exchanges(&self) -> usize {
+        self.clients + self.spare_exchanges
+    }
+
+    /// Connections that there can be, of both kinds.
+    pub fn connections(&self) -> usize {
+        self.clients + self.backend_conns
+    }
+
+    /// Bytes of the buffer for a rewritten head.
+    pub fn head_size(&self) -> usize {
+        self.head_limit + REWRITE_ROOM
+    }
+
+    /// The durations of the timers, in the order of `timing`'s numbers.
+    pub fn durations(&self) -> [Millis; 10] {
+        let timeouts = &self.timeouts;
+        [
+            timeouts.header,
+            timeouts.idle,
+            timeouts.client,
+            LINGER,
+            UNWATCHED,
+            timeouts.queue,
+            timeouts.connect,
+            timeouts.response,
+            timeouts.tunnel,
+            timeouts.client,
+        ]
+    }
+
+    /// Bytes of memory that are never exceeded: connections, their buffers and what is kept of
+    /// them, each at its limit.
+    pub fn memory_bound(&self) -> usize {
+        self.clients * self.bytes_per_client() + BASE
+    }
+
+    /// The share of one client connection: its own two rings and its head, a backend connection
+    /// with two rings, and its part of the heads that pipelining may use.
+    pub fn bytes_per_client(&self) -> usize {
+        let rings = self.connections() * 2 * self.ring_size;
+        let heads = self.exchanges() * (self.head_size() + size_of::<Exchange>());
+        let slots =
+            self.clients * size_of::<Client>() + self.backend_conns * size_of::<BackendConn>();
+        (rings + heads + slots).div_ceil(self.clients)
+    }
+}
+
+/// Code, tables and log buffers: what a process needs without any connection.
+pub const BASE: usize = 8 << 20;
+
+/// The line that start and `-t` print.
+pub fn memory_bound_line(config: &Config) -> String {
+    let settings = Settings::new(config);
+    format!(
+        "memory bound {} MiB = {} connections x {} KiB + {} MiB; idle connections give theirs back",
+        settings.memory_bound().div_ceil(1 << 20),
+        settings.clients,
+        settings.bytes_per_client().div_ceil(1 << 10),
+        BASE >> 20,
+    )
+}

@@ -1,0 +1,165 @@
+//! Timers: one for each client and one for each exchange, and which of them runs when.
+//!
+//! What an exchange waits for decides its timer: nothing runs against a backend while the client
+//! is the slow side, and nothing against a client while the backend is.
+
+use crate::mem::time::Millis;
+use crate::policy::retry::Failure;
+
+use super::Proxy;
+use super::client::{Phase, Watch};
+use super::exchange::{ClientId, ExchangeId, Line, OwnAnswer, State};
+
+/// The timers' numbers: their places in `Settings::durations`.
+pub const HEADER: usize = 0;
+const IDLE: usize = 1;
+const FLUSH: usize = 2;
+const LINGER: usize = 3;
+const UNWATCHED: usize = 4;
+const QUEUE: usize = 5;
+const CONNECT: usize = 6;
+const RESPONSE: usize = 7;
+const TUNNEL: usize = 8;
+const CLIENT: usize = 9;
+
+impl Proxy {
+    /// When the next timer ends, on the monotonic clock.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.timers.next_deadline()
+    }
+
+    /// Acts on all timers that have ended.
+    pub fn expire(&mut self) {
+        while let Some((owner, timer)) = self.timers.expire(self.now.millis()) {
+            let index = owner as usize / 2;
+            if owner % 2 == 0 {
+                if let Some(id) = self.clients.id_at(index) {
+                    self.client_timeout(id, timer);
+                }
+            } else if let Some(id) = self.exchanges.id_at(index) {
+                self.exchange_timeout(id, timer);
+            }
+        }
+    }
+
+    fn client_timeout(&mut self, id: ClientId, timer: usize) {
+        match timer {
+            HEADER => self.head_timeout(id),
+            UNWATCHED => self.watch_now(id),
+            FLUSH | LINGER => self.close(id),
+            _ => self.close_gently(id),
+        }
+    }
+
+    fn exchange_timeout(&mut self, id: ExchangeId, timer: usize) {
+        let client = self.exchanges[id].client;
+        match timer {
+            QUEUE => self.fail(id, Failure::QueueTimeout),
+            CONNECT => self.fail(id, Failure::ConnectTimeout),
+            RESPONSE if self.exchanges[id].is_committed() => {
+                self.truncate(id, "http_response_incomplete")
+            }
+            RESPONSE => self.fail(id, Failure::ResponseTimeout),
+            TUNNEL => self.finish_tunnel(id),
+            _ if self.exchanges[id].is_committed() => self.truncate(id, "client_timeout"),
+            _ => self.client_too_slow(id),
+        }
+        self.wake(client);
+    }
+
+    /// A client that stopped in the middle of its body gets 408.
+    fn client_too_slow(&mut self, id: ExchangeId) {
+        self.answer_instead(
+            id,
+            OwnAnswer {
+                status: 408,
+                error: "http_request_error",
+                reason: "client_timeout",
+                close: true,
+            },
+        );
+    }
+
+    /// Sets the timers of a client and of its exchanges by what they wait for now.
+    pub(super) fn arm(&mut self, id: ClientId) {
+        let mut next = self.clients[id].first;
+        while let Some(exchange) = next {
+            next = self.exchanges[exchange].behind;
+            self.arm_exchange(exchange);
+        }
+        let client = &self.clients[id];
+        let wanted = match client.phase {
+            Phase::Lingering => Some(LINGER),
+            _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
+            _ if !client.conn.output.is_empty() => Some(FLUSH),
+            _ if !client.conn.input.is_empty() || client.requests == 0 => Some(HEADER),
+            _ => Some(IDLE),
+        };
+        let owner = client_owner(id);
+        match wanted {
+            Some(timer) if self.timers.running(owner) != Some(timer) => {
+                self.start_client_timer(id, timer);
+            }
+            Some(_) => (),
+            None => self.timers.stop(owner),
+        }
+    }
+
+    /// Starts, or starts anew, a client's timer.
+    pub(super) fn start_client_timer(&mut self, id: ClientId, timer: usize) {
+        self.timers.start(client_owner(id), timer, self.now.millis());
+    }
+
+    fn arm_exchange(&mut self, id: ExchangeId) {
+        let wanted = self.waits_for(id);
+        let owner = exchange_owner(id);
+        let progress = std::mem::take(&mut self.exchanges[id].progress);
+        match wanted {
+            Some(timer) if progress || self.timers.running(owner) != Some(timer) => {
+                self.timers.start(owner, timer, self.now.millis());
+            }
+            Some(_) => (),
+            None => self.timers.stop(owner),
+        }
+    }
+
+    /// The timer of what the exchange waits for.
+    fn waits_for(&self, id: ExchangeId) -> Option<usize> {
+        let exchange = &self.exchanges[id];
+        match exchange.state() {
+            State::Waiting => (exchange.line != Line::Nowhere).then_some(QUEUE),
+            State::Connecting => Some(CONNECT),
+            State::Sending if self.waits_for_upload(id) => Some(CLIENT),
+            State::Sending | State::Awaiting => Some(RESPONSE),
+            State::Responding if self.client_is_slow(id) => Some(CLIENT),
+            State::Responding => Some(RESPONSE),
+            State::Tunneling => Some(TUNNEL),
+            State::Answered | State::Done => None,
+        }
+    }
+
+    /// Whether it is the client's body that is missing, and not the backend's leave to send it.
+    fn waits_for_upload(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let silent = exchange.request.expects_continue && exchange.upload.payload() == 0;
+        let backend_is_slow = exchange.upload.is_stuck_in_pipe()
+            || exchange.conn.is_some_and(|conn| !self.conns[conn].conn.output.is_empty());
+        !exchange.upload.is_done() && !backend_is_slow && !silent
+    }
+
+    fn client_is_slow(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        exchange.download.is_stuck_in_pipe()
+            || !self.clients[exchange.client].conn.output.is_empty()
+    }
+}
+
+/// The number under which a client has its timer: the even ones, so that both kinds lie densely.
+pub(super) fn client_owner(id: ClientId) -> u32 {
+    2 * id.index() as u32
+}
+
+/// The number under which an exchange has its timer: the odd ones.
+pub(super) fn exchange_owner(id: ExchangeId) -> u32 {
+    2 * id.index() as u32 + 1
+}

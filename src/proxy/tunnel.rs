@@ -1,0 +1,65 @@
+//! Tunneling: after a 101 bytes flow both ways until both sides have ended.
+
+use crate::http::body::Body;
+use crate::net::End;
+use crate::policy::retry::Failure;
+
+use super::Proxy;
+use super::exchange::{ExchangeId, State};
+use super::relay::{Cut, Frame, Moved, Relay};
+
+impl Proxy {
+    /// Switches from HTTP to bytes. What either side sent behind its head is the first of them.
+    pub(super) fn begin_tunnel(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        exchange.upload = Relay::new(Body::UntilClose, Frame::Raw);
+        exchange.download = Relay::new(Body::UntilClose, Frame::Raw);
+        exchange.closes = true;
+        exchange.enter(State::Tunneling);
+    }
+
+    /// Moves bytes both ways; passes on the end of each side by itself.
+    pub(super) fn tunneling(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+        let conn = self.conn_of(id);
+        let exchange = &mut self.exchanges[id];
+        let client = &mut self.clients[exchange.client].conn;
+        let backend = &mut self.conns[conn].conn;
+        let up = exchange.upload.step(client, backend, &mut self.tools);
+        let down = exchange.download.step(backend, client, &mut self.tools);
+        let moved = match (up, down) {
+            (Ok(up), Ok(down)) => super::either(up, down),
+            (_, Err(Cut::SinkBroken)) => {
+                client.end = End::Broken;
+                return Ok(Moved::Some);
+            }
+            (Err(_), _) | (_, Err(_)) => {
+                self.truncate(id, "http_response_incomplete");
+                return Ok(Moved::Some);
+            }
+        };
+        let mut told = Moved::Nothing;
+        if exchange.upload.is_done() && backend.output.is_empty() && !exchange.backend_told {
+            exchange.backend_told = true;
+            // One that is gone already shows at the next read.
+            let _ = backend.socket.shutdown_write();
+            told = Moved::Some;
+        }
+        if exchange.download.is_done() && client.output.is_empty() && !exchange.client_told {
+            exchange.client_told = true;
+            let _ = client.socket.shutdown_write();
+            told = Moved::Some;
+        }
+        if exchange.backend_told && exchange.client_told {
+            self.finish_tunnel(id);
+            return Ok(Moved::Some);
+        }
+        Ok(super::either(moved, told))
+    }
+
+    /// Both sides have ended, or nothing was said for too long.
+    pub(super) fn finish_tunnel(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        exchange.bytes_out += exchange.download.payload();
+        exchange.enter(State::Done);
+    }
+}

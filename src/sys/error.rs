@@ -1,0 +1,71 @@
+//! Why a system call failed: only what callers tell apart.
+use std::fmt;
+
+/// Why a system call failed. The end of a stream is no failure: a read of 0 bytes says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoError {
+    /// Nothing to read, or no room to write, at this moment. An event will tell when there is.
+    WouldBlock,
+    /// The peer broke the connection, or no longer takes what is sent.
+    Reset,
+    /// The connection was refused, or the address cannot be reached.
+    Refused,
+    /// The peer's kernel did not answer for minutes.
+    TimedOut,
+    /// No descriptor, port, pipe or kernel memory is left.
+    Exhausted,
+    /// The address is taken by another socket.
+    InUse,
+    /// The process may not do this.
+    Denied,
+    /// Anything else, by its number. See errno(3).
+    Other(i32),
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            IoError::WouldBlock => "not possible at this moment (try again later)",
+            IoError::Reset => "the peer broke the connection",
+            IoError::Refused => {
+                "the connection was refused, or the address cannot be reached \
+                 (is the server running, and the address right?)"
+            }
+            IoError::TimedOut => "the peer does not answer (is a firewall in the way?)",
+            IoError::Exhausted => {
+                "no descriptor, port, pipe or kernel memory is left \
+                 (raise LimitNOFILE, or lower max_connections)"
+            }
+            IoError::InUse => "the address is in use (stop the other program, or choose another)",
+            IoError::Denied => {
+                "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE, \
+                 and files must be writable)"
+            }
+            IoError::Other(number) => {
+                return write!(out, "{}", std::io::Error::from_raw_os_error(*number));
+            }
+        };
+        out.write_str(text)
+    }
+}
+
+impl std::error::Error for IoError {}
+
+#[cfg(test)]
+mod tests {
+    use super::IoError;
+
+    #[test]
+    fn an_unforeseen_error_is_named_by_the_system() {
+        assert_eq!(IoError::Other(2).to_string(), "No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn what_ran_out_comes_with_what_to_do() {
+        assert!(
+            IoError::Exhausted
+                .to_string()
+                .ends_with("(raise LimitNOFILE, or lower max_connections)")
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! Log files.
+use crate::sys::IoError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::net::SendFlags;
+use std::path::Path;
+
+/// A wait of no time at all.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// When poll(2) says that a pipe has room, then there is at least so much: pipe(7).
+const SURE_ROOM: usize = 4096;
+
+/// Where lines go. Writing there never blocks, whoever reads at the other end.
+pub struct LogFile {
+    descriptor: OwnedFd,
+    manner: Manner,
+}
+
+/// How it is written without ever blocking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// The descriptor says so itself; or it is a file, where it makes no difference.
+    Plain,
+    /// A socket: each call says so.
+    Socket,
+    /// A pipe or terminal that was opened by others, whose waiting we must not change.
+    AskFirst,
+}
+
+impl LogFile {
+    /// Opens the file at `path`, created if need be (readable for its group), to append to it.
+    pub fn open(path: &Path) -> Result<LogFile, IoError> {
+        let flags = OFlags::CREATE | writing();
+        let descriptor = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?;
+        Ok(LogFile { descriptor, manner: Manner::Plain })
+    }
+
+    /// Standard output, whatever that is.
+    pub fn stdout() -> Result<LogFile, IoError> {
+        LogFile::of(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?)
+    }
+
+    fn of(inherited: OwnedFd) -> Result<LogFile, IoError> {
+        use std::os::fd::AsRawFd;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&inherited)?.st_mode);
+        if kind == FileType::Socket {
+            return Ok(LogFile { descriptor: inherited, manner: Manner::Socket });
+        }
+        // Whether calls block is a matter of the open file, which the other processes that have
+        // it share. So open it once more, for us alone.
+        let again = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+        match rustix::fs::open(again, writing(), Mode::empty()) {
+            Ok(descriptor) => Ok(LogFile { descriptor, manner: Manner::Plain }),
+            // It may belong to someone else: the output of a container often does.
+            Err(_) if kind == FileType::RegularFile => {
+                Ok(LogFile { descriptor: inherited, manner: Manner::Plain })
+            }
+            Err(_) => Ok(LogFile { descriptor: inherited, manner: Manner::AskFirst }),
+        }
+    }
+
+    /// Writes `bytes`, or as many as can be taken now: the count says how many. `WouldBlock` if
+    /// the reader does not keep up, `Reset` if there is none any more.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, IoError> {
+        match self.manner {
+            Manner::Plain => Ok(rustix::io::write(&self.descriptor, bytes)?),
+            Manner::Socket => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                Ok(rustix::net::send(&self.descriptor, bytes, flags)?)
+            }
+            Manner::AskFirst => {
+                let mut asked = [PollFd::new(&self.descriptor, PollFlags::OUT)];
+                if poll(&mut asked, Some(&AT_ONCE))? == 0 {
+                    return Err(IoError::WouldBlock);
+                }
+                let some = &bytes[..bytes.len().min(SURE_ROOM)];
+                Ok(rustix::io::write(&self.descriptor, some)?)
+            }
+        }
+    }
+}
+
+fn writing() -> OFlags {
+    OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogFile, Manner};
+    use crate::sys::IoError;
+    use rustix::pipe::PipeFlags;
+
+    fn write_until_full(log: &LogFile) -> usize {
+        let mut written = 0;
+        loop {
+            match log.write(&[b'a'; 3000]) {
+                Ok(count) => written += count,
+                Err(error) => {
+                    assert_eq!(error, IoError::WouldBlock);
+                    return written;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_appended_to_a_file() {
+        let path = std::env::temp_dir().join(format!("httplb-log-{}", std::process::id()));
+        std::fs::write(&path, "one\n").unwrap();
+        let log = LogFile::open(&path).unwrap();
+        assert_eq!(log.write(b"two\n"), Ok(4));
+        assert_eq!(LogFile::open(&path).unwrap().write(b"three\n"), Ok(6));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_is_an_error() {
+        assert!(LogFile::open("/nonexistent/log".as_ref()).is_err());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_does_not_block() {
+        let (_read_end, write_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let log = LogFile::of(write_end).unwrap();
+        assert_eq!(log.manner, Manner::Plain);
+        assert!(write_until_full(&log) >= 4096);
+    }
+
+    #[test]
+    fn a_pipe_of_someone_else_does_not_block_either() {
+        let (_read_end, write_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let log = LogFile { descriptor: write_end, manner: Manner::AskFirst };
+        assert!(write_until_full(&log) >= 4096);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_reads_does_not_block() {
+        let (_other, ours) = std::os::unix::net::UnixStream::pair().unwrap();
+        let log = LogFile::of(ours.into()).unwrap();
+        assert_eq!(log.manner, Manner::Socket);
+        assert!(write_until_full(&log) >= 4096);
+    }
+}

@@ -1,0 +1,195 @@
+//! What the simulated kernel knows, and how time and the network move on in it.
+use super::dice::Dice;
+use super::poller::Watches;
+use super::stream::{Endpoint, Phase};
+use super::world::{Calls, Faults};
+use super::{Signal, message::Level};
+use crate::mem::time::Micros;
+use crate::sys::IoError;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The name of anything in the kernel. None is used twice, not even in another world of the
+/// thread: what outlives its world finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id(u64);
+
+/// Who has something: the program under test, or the test that plays the rest of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Program,
+    Test,
+}
+
+/// How an address answers those who connect to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    Accepting,
+    Refusing,
+    /// It does not answer at all.
+    Silent,
+}
+
+/// An address where connections are taken: a listener of the program, or a server of the test.
+pub struct Door {
+    pub address: SocketAddr,
+    pub owner: Owner,
+    pub manners: Manners,
+    /// The ends here of connections that were not accepted yet.
+    pub queue: VecDeque<Id>,
+}
+
+/// Everything. One per thread.
+pub struct Kernel {
+    pub epoch: u64,
+    pub now: Micros,
+    pub dice: Dice,
+    pub faults: Faults,
+    pub calls: Calls,
+    pub descriptors: usize,
+    pub pipes: usize,
+    pub endpoints: BTreeMap<Id, Endpoint>,
+    pub doors: BTreeMap<Id, Door>,
+    pub pollers: BTreeMap<Id, Watches>,
+    pub signals: Vec<Signal>,
+    pub messages: Vec<(Level, String)>,
+    pub logs: BTreeMap<PathBuf, Vec<u8>>,
+    named: u64,
+}
+
+thread_local! {
+    static KERNEL: RefCell<Kernel> = RefCell::new(Kernel::new(1, 0, 0, Faults::default()));
+}
+
+/// Makes a system call in the kernel of this thread.
+pub fn with<T>(call: impl FnOnce(&mut Kernel) -> T) -> T {
+    KERNEL.with(|kernel| call(&mut kernel.borrow_mut()))
+}
+
+/// The same from a destructor: one may run when the thread ends, or while a failed test unwinds
+/// out of a call, and then does nothing.
+pub fn on_drop(call: impl FnOnce(&mut Kernel)) {
+    let _ = KERNEL.try_with(|kernel| match kernel.try_borrow_mut() {
+        Ok(mut kernel) => call(&mut kernel),
+        Err(_) => assert!(std::thread::panicking(), "a system call within a system call"),
+    });
+}
+
+/// Begins a new world, whose course follows from `seed`.
+pub fn reset(seed: u64, faults: Faults) {
+    with(|kernel| *kernel = Kernel::new(seed, kernel.epoch + 1, kernel.named, faults));
+}
+
+impl Kernel {
+    fn new(seed: u64, epoch: u64, named: u64, faults: Faults) -> Kernel {
+        Kernel {
+            epoch,
+            // A real clock does not start at 0 either.
+            now: Micros(1_000_000_000),
+            dice: Dice::new(seed),
+            faults,
+            calls: Calls::default(),
+            descriptors: 0,
+            pipes: 0,
+            endpoints: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            pollers: BTreeMap::new(),
+            signals: Vec::new(),
+            messages: Vec::new(),
+            logs: BTreeMap::new(),
+            named,
+        }
+    }
+
+    /// A new name.
+    pub fn name(&mut self) -> Id {
+        self.named += 1;
+        Id(self.named)
+    }
+
+    /// A port that nobody has, as they are given to those who connect.
+    pub fn port(&mut self) -> u16 {
+        self.named += 1;
+        20_000 + (self.named % 40_000) as u16
+    }
+
+    /// Opens a door. `InUse` if there is one at the address.
+    pub fn open_door(&mut self, address: SocketAddr, owner: Owner) -> Result<Id, IoError> {
+        if self.door_at(address).is_some() {
+            return Err(IoError::InUse);
+        }
+        let id = self.name();
+        let (manners, queue) = (Manners::Accepting, VecDeque::new());
+        self.doors.insert(id, Door { address, owner, manners, queue });
+        Ok(id)
+    }
+
+    /// Closes a door. Those who wait there are reset.
+    pub fn close_door(&mut self, id: Id) {
+        let held_back = |end: &Endpoint| end.deferred.is_some_and(|(door, _)| door == id);
+        let held_back: Vec<Id> =
+            self.endpoints.iter().filter(|(_, end)| held_back(end)).map(|(id, _)| *id).collect();
+        if let Some(door) = self.doors.remove(&id) {
+            self.forget(id);
+            for waiting in door.queue.into_iter().chain(held_back) {
+                self.close(waiting, true);
+            }
+        }
+    }
+
+    /// The door that whoever connects to `address` comes to.
+    pub fn door_at(&self, address: SocketAddr) -> Option<Id> {
+        let meant = |door: &Door| {
+            door.address == address
+                || door.address.ip().is_unspecified() && door.address.port() == address.port()
+        };
+        self.doors.iter().find(|(_, door)| meant(door)).map(|(id, _)| *id)
+    }
+
+    /// Lets what is under way come further: connections, bytes, room. Each does so by chance if
+    /// there are such faults, and surely if `hurried`. Says whether anything moved.
+    pub fn progress(&mut self, hurried: bool) -> bool {
+        let ids: Vec<Id> = self.endpoints.keys().copied().collect();
+        let mut moved = false;
+        for id in ids {
+            // Moving one may have removed another.
+            let Some(end) = self.endpoints.get(&id) else { continue };
+            let (phase, on_the_way, squeezed) =
+                (end.phase, end.is_something_coming(), end.squeezed);
+            let lucky = hurried || !self.faults.slow_connects || self.dice.one_in(2);
+            if matches!(phase, Phase::Connecting { .. }) && lucky {
+                moved |= self.try_connecting(id);
+            }
+            if on_the_way {
+                self.arrive(id);
+                moved = true;
+            }
+            if squeezed && (hurried || self.dice.one_in(2)) {
+                self.end(id).squeezed = false;
+                self.tell_of_room(id);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Lets time pass, up to `until`, or to the moment when something happens by itself. Says
+    /// whether anything did.
+    pub fn pass_time(&mut self, until: Micros) -> bool {
+        let next = self.endpoints.iter().filter_map(|(id, end)| Some((end.due()?, *id))).min();
+        match next {
+            Some((moment, id)) if moment <= until => {
+                self.now = self.now.max(moment);
+                self.present(id);
+                self.try_connecting(id);
+                true
+            }
+            Some(_) | None => {
+                self.now = until;
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the operator would read: `world::messages`.
+use super::kernel;
+use std::fmt;
+
+pub use crate::sys::linux::message::Level;
+
+/// See `linux::message`.
+pub fn log(level: Level, text: fmt::Arguments<'_>) {
+    kernel::with(|kernel| kernel.messages.push((level, text.to_string())));
+}

@@ -1,0 +1,125 @@
+//! TCP sockets and listeners. See `linux::Socket` and `linux::Listener`.
+use super::descriptor::Descriptor;
+use super::kernel::{self, Id, Owner};
+use crate::sys::IoError;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// A TCP connection of the program, or the attempt at one.
+pub struct Socket {
+    id: Id,
+    _descriptor: Descriptor,
+}
+
+#[expect(missing_docs, reason = "as in linux::Socket")]
+impl Socket {
+    pub fn connect(address: SocketAddr) -> Result<Socket, IoError> {
+        kernel::with(|kernel| kernel.calls.connect += 1);
+        let descriptor = Descriptor::take()?;
+        let id = kernel::with(|kernel| {
+            let local = SocketAddr::from((Ipv4Addr::LOCALHOST, kernel.port()));
+            kernel.begin(Owner::Program, local, address)
+        });
+        Ok(Socket { id, _descriptor: descriptor })
+    }
+
+    pub fn receive(&self, room: [&mut [u8]; 2]) -> Result<usize, IoError> {
+        let [first, second] = room;
+        assert!(first.len() + second.len() > 0, "no room would look like the end");
+        let bytes = kernel::with(|kernel| {
+            kernel.calls.receive += 1;
+            kernel.read(self.id, first.len() + second.len())
+        })?;
+        let (head, tail) = bytes.split_at(bytes.len().min(first.len()));
+        first[..head.len()].copy_from_slice(head);
+        second[..tail.len()].copy_from_slice(tail);
+        Ok(bytes.len())
+    }
+
+    pub fn send(&self, bytes: [&[u8]; 2]) -> Result<usize, IoError> {
+        kernel::with(|kernel| {
+            kernel.calls.send += 1;
+            kernel.write(self.id, &bytes.concat())
+        })
+    }
+
+    pub fn shutdown_write(&self) -> Result<(), IoError> {
+        kernel::with(|kernel| {
+            kernel.calls.shutdown += 1;
+            kernel.shut(self.id)
+        })
+    }
+
+    pub fn reset(self) {
+        kernel::with(|kernel| kernel.close(self.id, true));
+    }
+
+    pub fn local_address(&self) -> Result<SocketAddr, IoError> {
+        Ok(kernel::with(|kernel| kernel.end(self.id).local))
+    }
+
+    pub fn peer_address(&self) -> Result<SocketAddr, IoError> {
+        Ok(kernel::with(|kernel| kernel.end(self.id).remote))
+    }
+
+    pub(super) fn id(&self) -> Id {
+        self.id
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        kernel::on_drop(|kernel| {
+            kernel.calls.close += 1;
+            kernel.close(self.id, false);
+        });
+    }
+}
+
+/// A socket of the program that connections come to. How many may wait is not simulated.
+pub struct Listener {
+    id: Id,
+    address: SocketAddr,
+    _descriptor: Descriptor,
+}
+
+#[expect(missing_docs, reason = "as in linux::Listener")]
+impl Listener {
+    pub fn bind(address: SocketAddr, _backlog: i32) -> Result<Listener, IoError> {
+        let descriptor = Descriptor::take()?;
+        let mut address = address;
+        let id = kernel::with(|kernel| {
+            if address.port() == 0 {
+                address.set_port(kernel.port());
+            }
+            kernel.open_door(address, Owner::Program)
+        })?;
+        Ok(Listener { id, address, _descriptor: descriptor })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn accept(&self) -> Result<(Socket, SocketAddr), IoError> {
+        kernel::with(|kernel| kernel.calls.accept += 1);
+        // Linux looks for a descriptor first, and the connection stays in the queue.
+        let descriptor = Descriptor::take()?;
+        kernel::with(|kernel| {
+            let door = kernel.doors.get_mut(&self.id).expect("no listener of this world");
+            let id = door.queue.pop_front().ok_or(IoError::WouldBlock)?;
+            let remote = kernel.end(id).remote;
+            Ok((id, remote))
+        })
+        .map(|(id, remote)| (Socket { id, _descriptor: descriptor }, remote))
+    }
+
+    pub(super) fn id(&self) -> Id {
+        self.id
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        kernel::on_drop(|kernel| kernel.close_door(self.id));
+    }
+}

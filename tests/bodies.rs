@@ -1,0 +1,316 @@
+//! Bodies of every size, in every framing and in both directions; what a slow side does to the
+//! other one, and that no memory is needed for it.
+
+mod common;
+
+use common::{
+    Answer, Backend, Client, Connection, Program, Request, assert_same_bytes, json, noise, servers,
+    until,
+};
+use std::{
+    io::{Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Around the borders of heads, rings, splicing and pipes.
+const SIZES: [usize; 24] = [
+    0, 1, 2, 1000, 4095, 4096, 4097, 16_383, 16_385, 31_743, 31_745, 32_767, 32_768, 32_769,
+    65_535, 65_536, 65_537, 131_071, 131_073, 262_143, 262_144, 262_145, 1_000_003, 3_000_000,
+];
+
+/// Answers `/LENGTH/FRAMING`.
+fn any_body() -> Backend {
+    Backend::answering(|request| {
+        let parts: Vec<&str> = request.target.split('/').collect();
+        let len: usize = parts[1].parse().unwrap();
+        let body = noise(len, len as u64);
+        match parts[2] {
+            "length" => Answer::text(body),
+            "chunked" => Answer::chunked(&body, parts[3].parse().unwrap()),
+            _ => Answer::raw([b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat()).then_close(),
+        }
+    })
+}
+
+#[test]
+fn downloads_of_every_size_and_framing_come_whole() {
+    let backend = any_body();
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    for framing in ["length", "chunked/1000", "chunked/40000", "chunked/10000000", "close"] {
+        for len in SIZES {
+            let target = format!("/{len}/{framing}");
+            let response = client.get(&target);
+            assert_same_bytes(&response.body, &noise(len, len as u64), &target);
+            if response.closes() {
+                client = program.client();
+            }
+        }
+    }
+}
+
+fn upload(client: &mut Client, body: &[u8], chunk: Option<usize>) {
+    let Some(size) = chunk else {
+        client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+        return client.send(body);
+    };
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut bytes = Vec::new();
+    for chunk in body.chunks(size) {
+        write!(bytes, "{:X}\r\n", chunk.len()).unwrap();
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    client.send(bytes);
+}
+
+#[test]
+fn uploads_of_every_size_and_framing_come_whole_and_return_whole() {
+    let backend = Backend::answering(|request| Answer::text(&request.body));
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    for chunk in [None, Some(999), Some(50_000), Some(10_000_000)] {
+        for len in SIZES {
+            let body = noise(len, len as u64 + 1);
+            upload(&mut client, &body, chunk);
+            let response = client.response();
+            assert_same_bytes(&response.body, &body, &format!("{len} in chunks of {chunk:?}"));
+        }
+    }
+    let is_same = |request: &Request| {
+        request.body == noise(request.body.len(), request.body.len() as u64 + 1)
+    };
+    assert!(backend.requests().iter().all(is_same));
+}
+
+#[test]
+fn bodies_that_come_in_pieces_of_any_size_come_whole() {
+    let sent = Arc::new(noise(2_000_000, 9));
+    let body = sent.clone();
+    let backend = Backend::talking(move |connection| {
+        while connection.request().is_some() {
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()));
+            let mut rest = &body[..];
+            let mut step = 1;
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(step.min(rest.len()));
+                connection.send(piece);
+                (rest, step) = (more, step * 7 % 70_001 + 1);
+            }
+        }
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    for _ in 0..3 {
+        assert_same_bytes(&client.get("/").body, &sent, "the body");
+    }
+}
+
+#[test]
+fn many_large_downloads_at_once_come_whole() {
+    let backends = [any_body(), any_body()];
+    let program = Program::over(&[&backends[0], &backends[1]]);
+    thread::scope(|scope| {
+        for number in 0..12 {
+            let program = &program;
+            scope.spawn(move || {
+                let len = 5_000_000 + number;
+                let framing = ["length", "chunked/100000", "close"][number % 3];
+                let response = program.client().get(&format!("/{len}/{framing}"));
+                assert_same_bytes(&response.body, &noise(len, len as u64), framing);
+            });
+        }
+    });
+}
+
+const BLOCK: usize = 1 << 20;
+
+/// Sends `blocks` times the same block of noise, and counts what it could send.
+fn stream(connection: &mut Connection, blocks: u64, sent: &AtomicU64) {
+    let block = noise(BLOCK, 11);
+    connection
+        .send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", blocks * BLOCK as u64));
+    for _ in 0..blocks {
+        for piece in block.chunks(BLOCK / 16) {
+            if !connection.send(piece) {
+                return;
+            }
+            sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+fn streaming(blocks: u64) -> (Backend, Arc<AtomicU64>) {
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = sent.clone();
+    let backend = Backend::talking(move |connection| {
+        while connection.request().is_some() {
+            stream(connection, blocks, &count);
+        }
+    });
+    (backend, sent)
+}
+
+/// Reads the head, and leaves the body on the wire.
+fn ask_for_stream(client: &mut Client) {
+    client.ask("/");
+    let head = common::message::read_head(&mut client.wire).expect("a head");
+    assert!(head.first_line.contains("200"), "{}", head.first_line);
+}
+
+/// Reads the blocks, each of which must be right, and calls `after` with the number of each.
+fn read_blocks(client: &mut Client, blocks: u64, mut after: impl FnMut(u64)) {
+    let wanted = noise(BLOCK, 11);
+    let mut got = vec![0; BLOCK];
+    for number in 0..blocks {
+        let held = client.wire.take(client.wire.buffer.len().min(BLOCK));
+        got[..held.len()].copy_from_slice(&held);
+        client.wire.stream.read_exact(&mut got[held.len()..]).expect("the rest of a block");
+        assert_same_bytes(&got, &wanted, &format!("block {number}"));
+        after(number);
+    }
+}
+
+#[test]
+fn a_gibibyte_through_a_slow_reader_needs_no_memory() {
+    let (backend, _) = streaming(1024);
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    let before = program.memory();
+    ask_for_stream(&mut client);
+    let mut most = 0;
+    read_blocks(&mut client, 1024, |number| {
+        if number % 64 == 0 {
+            thread::sleep(Duration::from_millis(50)); // the backend runs into a full proxy
+        }
+        most = program.memory().max(most);
+    });
+    assert!(most < before + (4 << 20), "{} KiB more", (most - before) >> 10);
+}
+
+/// Waits until the number no longer grows, and tells it.
+fn settled(count: &AtomicU64) -> u64 {
+    let mut last = u64::MAX;
+    until("it stands still", || {
+        thread::sleep(Duration::from_millis(400));
+        let now = count.load(Ordering::Relaxed);
+        std::mem::replace(&mut last, now) == now
+    });
+    last
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_its_backend_and_no_timer_ends_it() {
+    let (backend, sent) = streaming(300);
+    let config =
+        json!({ "backend_servers": servers(&[&backend]), "timeouts": { "response": "500ms" } });
+    let program = Program::with(config);
+    let before = program.memory();
+    let mut client = program.client();
+    ask_for_stream(&mut client);
+    let held = settled(&sent);
+    assert!(held < 100 * BLOCK as u64, "{held} bytes were taken from the backend");
+    assert!(program.memory() < before + (4 << 20));
+    thread::sleep(Duration::from_millis(1500)); // longer than the backend may be silent
+    read_blocks(&mut client, 300, |_| ());
+    assert_eq!(backend.request_count(), 1);
+}
+
+#[test]
+fn a_backend_that_does_not_read_holds_its_client() {
+    let gate = common::Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::talking(move |connection| {
+        while let Some(mut request) = connection.head() {
+            waiting.wait();
+            connection.read_body(&mut request);
+            connection.give(&Answer::text(request.body.len().to_string()), &request);
+        }
+    });
+    let program = Program::over(&[&backend]);
+    let before = program.memory();
+    let mut client = program.client();
+    let blocks = 100_u64;
+    client.send(format!(
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        blocks * BLOCK as u64
+    ));
+    let sent = Arc::new(AtomicU64::new(0));
+    let (mut stream, count) = (client.wire.stream.try_clone().unwrap(), sent.clone());
+    let sending = thread::spawn(move || {
+        for _ in 0..blocks {
+            for piece in noise(BLOCK, 11).chunks(BLOCK / 16) {
+                stream.write_all(piece).unwrap();
+                count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            }
+        }
+    });
+    let held = settled(&sent);
+    assert!(held < blocks * BLOCK as u64, "the proxy took it all");
+    assert!(program.memory() < before + (4 << 20));
+    gate.open();
+    assert_eq!(client.response().text(), (blocks * BLOCK as u64).to_string());
+    sending.join().unwrap();
+}
+
+#[test]
+fn a_large_answer_cut_short_never_looks_whole() {
+    for ending in [Answer::then_close as fn(Answer) -> Answer, Answer::then_reset] {
+        let body = noise(3_000_000, 12);
+        let chunk = format!("{:x}\r\n", body.len() + 1);
+        for head in [
+            "Content-Length: 3000001\r\n\r\n",
+            &format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"),
+        ] {
+            let bytes = [b"HTTP/1.1 200 OK\r\n", head.as_bytes(), &body].concat();
+            let backend = Backend::always(ending(Answer::raw(bytes)));
+            let program = Program::over(&[&backend]);
+            let mut client = program.client();
+            client.ask("/");
+            assert!(client.receive("GET").is_err(), "{head}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_amid_a_large_answer_harms_nobody() {
+    let (backend, _) = streaming(200);
+    let program = Program::over(&[&backend]);
+    let descriptors = program.descriptor_count();
+    for round in 0..6 {
+        let mut client = program.client();
+        ask_for_stream(&mut client);
+        read_blocks(&mut client, 3, |_| ());
+        if round % 2 == 0 { client.reset() } else { drop(client) }
+    }
+    until("the backend's connections end", || backend.open_connection_count() == 0);
+    let mut client = program.client();
+    ask_for_stream(&mut client);
+    read_blocks(&mut client, 200, |_| ());
+    drop(client);
+    until("no descriptor is left over", || program.descriptor_count() <= descriptors + 8);
+}
+
+#[test]
+fn a_large_upload_cut_short_never_looks_whole() {
+    let backend = Backend::named("a");
+    let mut program = Program::over(&[&backend]);
+    for framing in
+        ["Content-Length: 5000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n4c4b40\r\n"]
+    {
+        let mut client = program.client();
+        client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}"));
+        client.send(noise(4_000_000, 13));
+        client.reset();
+    }
+    assert_eq!(program.get("/").text(), "a");
+    program.kill();
+    backend.received_in_all();
+    assert_eq!(backend.request_count(), 1);
+}

@@ -1,0 +1,1 @@
+//! Real programs as peers, from Debian's packages.

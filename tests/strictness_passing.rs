@@ -1,0 +1,332 @@
+//! What passes, and in which form: the fields that go, come or stay, and what is written anew.
+
+mod common;
+
+use common::{Answer, Backend, Client, Program, Request, json, servers, until};
+
+fn echo() -> (Backend, Program) {
+    let backend = Backend::named("a");
+    let program = Program::over(&[&backend]);
+    (backend, program)
+}
+
+/// What the backend got of a request that the client sent.
+fn forwarded(head: &str) -> Request {
+    let (backend, program) = echo();
+    let mut client = program.client();
+    client.send(head);
+    assert_eq!(client.response().status, 200, "{head}");
+    backend.last_request()
+}
+
+#[test]
+fn an_empty_line_before_the_request_is_ignored() {
+    assert_eq!(forwarded("\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n").line(), "GET /x HTTP/1.1");
+}
+
+#[test]
+fn the_authority_of_an_absolute_target_becomes_the_host() {
+    let request = forwarded("GET http://b.test/x?y HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(request.line(), "GET /x?y HTTP/1.1");
+    assert_eq!(request.field("Host"), Some("b.test"));
+    assert_eq!(request.field("X-Forwarded-Host"), Some("b.test"));
+    let request = forwarded("GET http://b.test:81 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(request.line(), "GET / HTTP/1.1");
+    assert_eq!(request.field("Host"), Some("b.test:81"));
+    let request = forwarded("GET http://b.test?q HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(request.line(), "GET /?q HTTP/1.1");
+    let request = forwarded("OPTIONS http://b.test HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(request.line(), "OPTIONS * HTTP/1.1");
+}
+
+#[test]
+fn targets_go_as_they_came() {
+    for target in ["/a%0d%0ab", "/a/../b//c", "/?a=b&c={d}|\"'<>", "/a;b=c", "/%", "/a?b?c", "*"] {
+        let method = if target == "*" { "OPTIONS" } else { "GET" };
+        let request = forwarded(&format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(request.target, target);
+    }
+}
+
+#[test]
+fn later_minor_versions_are_served_as_1_1() {
+    for version in ["1.2", "1.9"] {
+        let request = forwarded(&format!("GET /x HTTP/{version}\r\nHost: a\r\n\r\n"));
+        assert_eq!(request.version, "HTTP/1.1");
+    }
+}
+
+#[test]
+fn any_token_is_a_method() {
+    for method in ["PATCH", "get", "M-SEARCH", "!#$%&'*+-.^_`|~09", "TRACE"] {
+        assert_eq!(forwarded(&format!("{method} /x HTTP/1.1\r\nHost: a\r\n\r\n")).method, method);
+    }
+}
+
+#[test]
+fn a_request_line_of_8000_octets_works() {
+    let target = format!("/{}", "x".repeat(8000));
+    assert_eq!(forwarded(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).target, target);
+}
+
+#[test]
+fn valid_hosts_of_every_form_pass() {
+    for host in
+        ["a", "a.test:8080", "[::1]", "[::1]:80", "127.0.0.1:9", "a_b-c.test", "a%20b", "a:"]
+    {
+        assert_eq!(
+            forwarded(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).field("Host"),
+            Some(host)
+        );
+    }
+}
+
+#[test]
+fn fields_keep_their_order_and_values_both_ways() {
+    let backend = Backend::always(
+        Answer::text("a")
+            .with("Set-Cookie", "a=1; Path=/")
+            .with("X-Other", "\u{e9}?")
+            .with("Set-Cookie", "b=2")
+            .with("X-Empty", "")
+            .with("Set-Cookie", "c=3"),
+    );
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nCookie: a=b\r\nx-a:  2\t\r\nX_Y: z\r\nX-Empty:\r\nX-A: 3, 4\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.head.all("Set-Cookie"), ["a=1; Path=/", "b=2", "c=3"]);
+    assert_eq!(response.head.all("X-Empty"), [""]);
+    let request = backend.last_request();
+    assert_eq!(request.head.all("X-A"), ["1", "2", "3, 4"]);
+    assert_eq!(request.field("Cookie"), Some("a=b"));
+    assert_eq!(request.field("X_Y"), Some("z"));
+    assert_eq!(request.field("X-Empty"), Some(""));
+}
+
+#[test]
+fn framing_names_with_underscores_are_dropped() {
+    let request = forwarded(
+        "GET / HTTP/1.1\r\nHost: a\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n\r\n",
+    );
+    assert!(!request.head.has("Content_Length") && !request.head.has("Transfer_Encoding"));
+}
+
+#[test]
+fn blanks_around_a_length_and_a_coding_are_accepted() {
+    let request = forwarded("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \t 5 \t\r\n\r\nhello");
+    assert_eq!((request.field("Content-Length"), &request.body[..]), (Some("5"), &b"hello"[..]));
+    let request = forwarded(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \tChunkeD \r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    assert_eq!(
+        (request.field("Transfer-Encoding"), &request.body[..]),
+        (Some("chunked"), &b"hello"[..])
+    );
+}
+
+#[test]
+fn a_body_on_any_method_is_a_body() {
+    for method in ["GET", "DELETE", "OPTIONS", "PUT", "PATCH"] {
+        let (backend, program) = echo();
+        let mut client = program.client();
+        let body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.send(format!(
+            "{method} /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(client.response().status, 200);
+        assert_eq!(client.get("/next").status, 200);
+        let requests = backend.requests();
+        assert_eq!(requests.len(), 2, "{method}");
+        assert_eq!(requests[0].body, body.as_bytes());
+        assert_eq!(requests[1].target, "/next");
+    }
+}
+
+#[test]
+fn hop_by_hop_fields_and_those_that_connection_names_go() {
+    let request = forwarded(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Secret\r\nConnection: x-other\r\nX-Secret: 1\r\n\
+         X-Other: 2\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Stays: 3\r\n\r\n",
+    );
+    for name in ["X-Secret", "X-Other", "Keep-Alive", "Proxy-Connection", "TE", "Upgrade"] {
+        assert!(!request.head.has(name), "{name}");
+    }
+    assert_eq!(request.field("X-Stays"), Some("3"));
+}
+
+#[test]
+fn hop_by_hop_fields_of_an_answer_go() {
+    let backend = Backend::always(
+        Answer::text("a")
+            .with("Connection", "X-Secret")
+            .with("X-Secret", "1")
+            .with("Keep-Alive", "timeout=5")
+            .with("Proxy-Connection", "keep-alive")
+            .with("Upgrade", "h2c")
+            .with("X-Stays", "2"),
+    );
+    let program = Program::over(&[&backend]);
+    let response = program.client().get("/");
+    for name in ["X-Secret", "Keep-Alive", "Proxy-Connection", "Upgrade"] {
+        assert!(!response.head.has(name), "{name}");
+    }
+    assert_eq!(response.field("X-Stays"), Some("2"));
+}
+
+#[test]
+fn connection_cannot_name_the_framing_or_the_host_away() {
+    for name in ["Content-Length", "Host", "content-length, host"] {
+        let request = forwarded(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: {name}\r\nContent-Length: 5\r\n\r\nhello"
+        ));
+        assert_eq!(
+            (request.field("Host"), &request.body[..]),
+            (Some("a"), &b"hello"[..]),
+            "{name}"
+        );
+    }
+    let request = forwarded(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    assert_eq!(request.body, b"hello");
+    let backend = Backend::always(Answer::text("hello").with("Connection", "Content-Length"));
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    assert_eq!(client.get("/").text(), "hello");
+    assert_eq!(client.get("/").text(), "hello");
+}
+
+#[test]
+fn forwarding_fields_of_an_untrusted_client_are_replaced() {
+    let request = forwarded(
+        "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n\
+         X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nForwarded: for=1.2.3.4\r\n\r\n",
+    );
+    assert_eq!(request.field("X-Forwarded-For"), Some("127.0.0.1"));
+    assert_eq!(request.field("X-Forwarded-Proto"), Some("http"));
+    assert_eq!(request.field("X-Forwarded-Host"), Some("a.test"));
+    assert!(!request.head.has("Forwarded"));
+}
+
+#[test]
+fn forwarding_fields_of_a_trusted_client_are_kept_and_extended() {
+    let backend = Backend::named("a");
+    let program = Program::with(
+        json!({ "backend_servers": servers(&[&backend]), "trusted_proxies": ["127.0.0.0/8"] }),
+    );
+    let mut client = program.client();
+    client.send(
+        "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: shop\r\n\r\n",
+    );
+    assert_eq!(client.response().status, 200);
+    let request = backend.last_request();
+    let elements = request.head.all("X-Forwarded-For").join(", ");
+    assert_eq!(elements.replace(' ', ""), "1.2.3.4,127.0.0.1");
+    assert_eq!(request.field("X-Forwarded-Proto"), Some("https"));
+    assert_eq!(request.field("X-Forwarded-Host"), Some("shop"));
+}
+
+fn is_uuid_version_4(id: &str) -> bool {
+    let groups: Vec<&str> = id.split('-').collect();
+    let lens: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    lens == [8, 4, 4, 4, 12]
+        && id.replace('-', "").chars().all(is_hex)
+        && groups[2].starts_with('4')
+        && groups[3].starts_with(['8', '9', 'a', 'b'])
+}
+
+#[test]
+fn each_request_gets_a_uuid_that_both_sides_see() {
+    let (backend, program) = echo();
+    let mut client = program.client();
+    let first = client.get("/1").field("X-Request-ID").unwrap().to_string();
+    let second = client.get("/2").field("X-Request-ID").unwrap().to_string();
+    assert!(is_uuid_version_4(&first) && is_uuid_version_4(&second), "{first} {second}");
+    assert_ne!(first, second);
+    let requests = backend.requests();
+    assert_eq!([requests[0].id(), requests[1].id()], [first.as_str(), &second]);
+}
+
+#[test]
+fn an_id_of_the_clients_is_kept_if_it_is_valid_and_replaced_if_not() {
+    let (backend, program) = echo();
+    let mut client = program.client();
+    let id_for = |client: &mut Client, fields: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
+        let id = client.response().field("X-Request-ID").unwrap().to_string();
+        assert_eq!(backend.last_request().id(), id);
+        id
+    };
+    let longest = "x".repeat(128);
+    for id in ["a", "A-z.0_:/+=", &longest] {
+        assert_eq!(id_for(&mut client, &format!("X-Request-ID: {id}")), id);
+    }
+    for value in ["", "a b", "a,b", "a\"", "\u{e9}", &format!("{longest}x")] {
+        assert!(
+            is_uuid_version_4(&id_for(&mut client, &format!("X-Request-ID: {value}"))),
+            "{value}"
+        );
+    }
+    assert!(is_uuid_version_4(&id_for(&mut client, "X-Request-ID: a\r\nX-Request-ID: b")));
+}
+
+#[test]
+fn an_expectation_that_is_unknown_gets_417_and_the_connection_goes_on() {
+    let (backend, program) = echo();
+    let mut client = program.client();
+    client.send("GET /x HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.status, response.closes()), (417, false));
+    assert_eq!(client.get("/next").status, 200);
+    assert_eq!(backend.requests().len(), 1);
+}
+
+#[test]
+fn chunk_extensions_and_odd_sizes_are_written_anew() {
+    // the backend reads canonical chunks only
+    let request = forwarded(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0005;a=b;c=\"d;e\"\r\nhello\r\n\
+         A \t\r\n0123456789\r\n1;x\r\n!\r\n000;last\r\n\r\n",
+    );
+    assert_eq!(request.body, b"hello0123456789!");
+}
+
+#[test]
+fn trailers_pass_but_for_those_that_frame_route_or_authorize() {
+    let trailers = "X-Sum: 1\r\nContent-Length: 5\r\nHost: evil\r\nTransfer-Encoding: chunked\r\nAuthorization: Basic x\r\n\
+        Cookie: a=b\r\nSet-Cookie: a=b\r\nX-More: 2\r\n";
+    let chunks = format!("5\r\nhello\r\n0\r\n{trailers}\r\n");
+    let passed = [("X-Sum", "1"), ("X-More", "2")]
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let backend = Backend::always(Answer::raw(answer));
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+    ));
+    let response = client.response();
+    assert_eq!((response.text().as_str(), &response.trailers[..]), ("hello", &passed[..]));
+    let request = backend.last_request();
+    assert_eq!((&request.body[..], &request.trailers[..]), (&b"hello"[..], &passed[..]));
+    until("both connections live", || backend.open_connection_count() == 1);
+}
+
+#[test]
+fn a_client_that_closes_its_side_after_its_requests_gets_every_answer() {
+    let (_backend, program) = echo();
+    let mut client = program.client();
+    for target in ["/1", "/2", "/3"] {
+        client.ask(target);
+    }
+    client.finish_sending();
+    for _ in 0..3 {
+        assert_eq!(client.response().text(), "a");
+    }
+    client.expect_end();
+}

@@ -1,0 +1,252 @@
+//! WebSocket: after 101, bytes flow both ways until both sides ended. Without it, all is HTTP.
+
+mod common;
+
+use common::{
+    Answer, Backend, Client, Connection, End, Program, Value, assert_same_bytes, json, noise,
+    servers, until,
+};
+use std::{io::Write, thread};
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Switches protocols at each request, then does `then`.
+fn switching(then: impl Fn(&mut Connection) + Send + Sync + 'static) -> Backend {
+    Backend::talking(move |connection| {
+        if connection.request().is_some() {
+            connection.send(SWITCH);
+            then(connection);
+        }
+    })
+}
+
+/// Returns all bytes until the client's side ends.
+fn echo(connection: &mut Connection) {
+    loop {
+        let bytes = std::mem::take(&mut connection.wire().buffer);
+        if !connection.send(bytes) || connection.wire().more().is_err() {
+            return;
+        }
+    }
+}
+
+fn upgraded(program: &Program) -> Client {
+    let mut client = program.client();
+    client.send(UPGRADE);
+    assert_eq!(client.response().status, 101);
+    client
+}
+
+#[test]
+fn an_upgrade_is_passed_on_and_bytes_flow_both_ways() {
+    let backend = switching(echo);
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send(UPGRADE);
+    let response = client.response();
+    assert_eq!(response.status, 101);
+    assert_eq!(response.field("Upgrade"), Some("websocket"));
+    assert_eq!(
+        response.field("Connection").map(str::to_ascii_lowercase).as_deref(),
+        Some("upgrade")
+    );
+    assert_eq!(response.field("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let request = backend.last_request();
+    assert_eq!(request.field("Upgrade"), Some("websocket"));
+    assert_eq!(
+        request.field("Connection").map(str::to_ascii_lowercase).as_deref(),
+        Some("upgrade")
+    );
+    assert_eq!(request.field("Sec-WebSocket-Key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    for message in ["hello", "\0\x01\x02", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        client.send(message);
+        assert_eq!(client.read_exactly(message.len()), message.as_bytes());
+    }
+}
+
+#[test]
+fn bytes_right_behind_the_request_and_the_answer_arrive() {
+    let backend = Backend::talking(|connection| {
+        connection.request();
+        connection.send([SWITCH.as_bytes(), b"first"].concat());
+        echo(connection);
+    });
+    let program = Program::over(&[&backend]);
+    for behind in ["x", "early bytes", "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut client = program.client();
+        client.send([UPGRADE.as_bytes(), behind.as_bytes()].concat());
+        assert_eq!(client.response().status, 101);
+        let wanted = format!("first{behind}");
+        assert_eq!(client.read_exactly(wanted.len()), wanted.as_bytes());
+    }
+}
+
+#[test]
+fn the_client_may_close_its_side_first() {
+    let backend = switching(|connection| {
+        let end = connection.wait_for_end();
+        let got = std::mem::take(&mut connection.wire().buffer);
+        connection.send(format!("{end:?} after {}", String::from_utf8_lossy(&got)));
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = upgraded(&program);
+    client.send("bye");
+    client.finish_sending();
+    assert_eq!(client.wire.read_to_end(), End::Fin);
+    assert_eq!(client.wire.buffer, b"Fin after bye");
+}
+
+#[test]
+fn the_backend_may_close_its_side_first() {
+    let backend = switching(|connection| {
+        connection.send("bye");
+        connection.wire().finish_sending();
+        connection.wait_for_end();
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = upgraded(&program);
+    assert_eq!(client.wire.read_to_end(), End::Fin);
+    assert_eq!(client.wire.buffer, b"bye");
+    client.send("more");
+    until("the client's bytes arrive after it", || backend.received().concat().ends_with(b"more"));
+    client.finish_sending();
+    until("the tunnel is closed", || backend.open_connection_count() == 0);
+}
+
+#[test]
+fn a_reset_on_one_side_ends_the_other() {
+    let backend = switching(|connection| {
+        connection.wait_for_end();
+    });
+    let program = Program::over(&[&backend]);
+    upgraded(&program).reset();
+    until("the backend's side ends", || backend.open_connection_count() == 0);
+
+    let backend = switching(Connection::reset);
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send(UPGRADE);
+    let _ = client.receive("GET"); // a reset may overtake the 101
+    client.expect_end();
+}
+
+#[test]
+fn much_flows_both_ways_at_once() {
+    let backend = switching(echo);
+    let program = Program::over(&[&backend]);
+    let mut client = upgraded(&program);
+    let data = noise(20_000_000, 7);
+    let (mut sender, sent) = (client.wire.stream.try_clone().unwrap(), data.clone());
+    let sending = thread::spawn(move || sender.write_all(&sent).unwrap());
+    let got = client.read_exactly(data.len());
+    sending.join().unwrap();
+    assert_same_bytes(&got, &data, "what was echoed");
+    client.send("and on");
+    assert_eq!(client.read_exactly(6), b"and on");
+}
+
+#[test]
+fn without_101_what_follows_is_read_as_http() {
+    let backend = Backend::answering(|request| {
+        if request.target == "/chat" {
+            Answer::status("426 Upgrade Required", "no")
+        } else {
+            Answer::text("next")
+        }
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send(UPGRADE.to_string() + "GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().text(), "no");
+    assert_eq!(client.response().text(), "next");
+    assert_eq!(backend.last_request().target, "/next");
+    client.send(UPGRADE.to_string() + "GET /bad HTTP/1.1\nHost: a\r\n\r\n");
+    assert_eq!(client.response().text(), "no");
+    assert_eq!(client.response().status, 400);
+    client.expect_end();
+}
+
+#[test]
+fn what_follows_an_upgrade_is_not_sent_as_a_request_before_its_answer() {
+    let backend = Backend::talking(|connection| {
+        connection.request();
+        common::backend::pause();
+        connection.send(SWITCH);
+        echo(connection);
+    });
+    let other = Backend::named("other");
+    let program = Program::over(&[&backend, &other]);
+    let mut client = program.client();
+    client.send(UPGRADE.to_string() + "GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 101);
+    assert_eq!(client.read_exactly(4), b"GET ");
+    assert_eq!(other.request_count(), 0);
+}
+
+#[test]
+fn an_upgrade_waits_for_the_answers_before_it() {
+    let backend = Backend::talking(|connection| {
+        while let Some(request) = connection.request() {
+            if request.target == "/chat" {
+                connection.send(SWITCH);
+                echo(connection);
+                return;
+            }
+            connection.give(&Answer::text("first"), &request);
+        }
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_string() + UPGRADE + "hello");
+    assert_eq!(client.response().text(), "first");
+    assert_eq!(client.response().status, 101);
+    assert_eq!(client.read_exactly(5), b"hello");
+}
+
+#[test]
+fn an_upgrade_that_is_no_websocket_is_no_upgrade() {
+    let backend = Backend::named("plain");
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: TLS/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi",
+        "GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade, keep-alive\r\nUpgrade: websocket\r\n\r\n",
+    ] {
+        client.send(request);
+        assert_eq!(client.response().text(), "plain", "{request}");
+        assert!(!backend.last_request().head.has("Upgrade"), "{request}");
+    }
+}
+
+#[test]
+fn a_silent_tunnel_is_closed_in_the_end() {
+    let backend = switching(|connection| {
+        connection.wait_for_end();
+    });
+    let config: Value =
+        json!({ "backend_servers": servers(&[&backend]), "timeouts": { "tunnel": "500ms" } });
+    let program = Program::with(config);
+    let mut client = upgraded(&program);
+    client.expect_end();
+    until("the backend's side ends", || backend.open_connection_count() == 0);
+}
+
+#[test]
+fn a_tunnel_outlives_the_timeouts_of_requests() {
+    let backend = switching(echo);
+    let timeouts = json!({ "client": "200ms", "response": "200ms", "idle": "200ms", "header": "200ms", "backend_idle": "200ms" });
+    let program =
+        Program::with(json!({ "backend_servers": servers(&[&backend]), "timeouts": timeouts }));
+    let mut client = upgraded(&program);
+    for _ in 0..3 {
+        thread::sleep(std::time::Duration::from_millis(700));
+        client.send("still here");
+        assert_eq!(client.read_exactly(10), b"still here");
+    }
+}
