@@ -132,12 +132,15 @@ fn attempts_before_the_last_are_listed() {
     assert_keys_in_order(&log);
     let lines = program.log_lines(2);
     let tried: Vec<&Value> = lines.iter().filter(|line| line.get("tries").is_some()).collect();
-    assert_eq!(tried.len(), 1, "{log}");
-    assert_eq!(tried[0]["tries"][0]["backend"], absent.address.to_string());
-    assert_eq!(tried[0]["tries"][0]["reason"], "connection_refused");
-    assert!(tried[0]["tries"][0]["ms"].as_f64().is_some(), "{log}");
-    assert_eq!(tried[0]["backend"], good.address.to_string());
-    assert!(tried[0].get("reason").is_none(), "{log}");
+    assert!(!tried.is_empty(), "{log}");
+    for line in tried {
+        assert_eq!(line["tries"].as_array().unwrap().len(), 1);
+        assert_eq!(line["tries"][0]["backend"], absent.address.to_string());
+        assert_eq!(line["tries"][0]["reason"], "connection_refused");
+        assert!(line["tries"][0]["ms"].as_f64().is_some(), "{log}");
+        assert_eq!(line["backend"], good.address.to_string());
+        assert!(line.get("reason").is_none(), "{log}");
+    }
 }
 
 /// What the log says of one request that goes wrong: the status and the reason.
