@@ -167,7 +167,7 @@ impl Proxy {
             let forward = Forward {
                 client: client.peer.ip(),
                 id: head.request_id.unwrap_or(&own_id),
-                trusted: false,
+                trusted: self.settings.is_trusted(client.peer.ip()),
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;

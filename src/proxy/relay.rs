@@ -379,6 +379,8 @@ impl Relay {
                 self.payload += filled as u64;
                 tools.spliced += filled as u64;
                 self.announce(filled, sink, tools);
+            } else if source.is_ended() {
+                moved = Moved::Some;
             }
         }
         if !pipe.is_empty() && sink.writable && sink.output.is_empty() {

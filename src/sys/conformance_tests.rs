@@ -6,6 +6,9 @@ use crate::mem::time::Millis;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Any free port of this machine.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 mod scripts;
 
 /// The calls that the scripts make, of one kernel.

@@ -1,6 +1,6 @@
 //! The scripts: each plays a scene, and returns the notes of it.
 use super::Side::{Far, Near};
-use super::{Scene, System};
+use super::{LOOPBACK, Scene, System};
 
 pub(super) fn connecting<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
@@ -22,7 +22,7 @@ pub(super) fn connecting<S: System>() -> Vec<String> {
 
 pub(super) fn a_refused_connection_fails_at_the_first_call<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
-    let address = S::address(&S::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+    let address = S::address(&S::bind(LOOPBACK).expect("a free port"));
     scene.connect(address);
     scene.look();
     scene.receive(Near, 10);
@@ -35,7 +35,7 @@ pub(super) fn a_refused_connection_fails_at_the_first_call<S: System>() -> Vec<S
 
 pub(super) fn a_refused_connection_fails_at_the_first_write<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
-    let address = S::address(&S::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+    let address = S::address(&S::bind(LOOPBACK).expect("a free port"));
     scene.connect(address);
     scene.look();
     scene.send(Near, "hello");
