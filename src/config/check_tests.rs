@@ -272,6 +272,12 @@ fn the_command_line_goes_before_the_file() {
 }
 
 #[test]
+fn the_kernel_may_choose_several_ports() {
+    let text = r#"{"listen": ["127.0.0.1:0", "127.0.0.1:0"]}"#;
+    assert_eq!(load(text, &Overrides::default()).unwrap().listen.len(), 2);
+}
+
+#[test]
 fn a_head_may_have_a_ring_less_a_kibibyte_and_at_most_64() {
     let cases = [(4, 3 << 10), (32, 31 << 10), (64, 63 << 10), (128, 64 << 10), (1024, 64 << 10)];
     for (kibibytes, limit) in cases {

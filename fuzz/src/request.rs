@@ -1,0 +1,263 @@
+//! Requests: accepted or refused as STRICTNESS.md says, and sent on as a head of the same meaning
+//! that can be read in one way only.
+
+use crate::naive::{self, Fields, values};
+use crate::scan;
+use httplb::http::rewrite::{self, Forward};
+use httplb::http::{HeadScan, Method, RequestHead, Scan, Version, request};
+use httplb::mem::buffer::{Buffer, Span};
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const ID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
+/// More than any head here can become.
+const ROOM: usize = 1 << 20;
+
+thread_local! {
+    static OUT: RefCell<Buffer> = RefCell::new(Buffer::new(vec![0; ROOM].leak()));
+}
+
+pub fn check(bytes: &[u8]) {
+    let found = scan::check(HeadScan::request(), bytes, true, |head| request::parse(head).is_ok());
+    check_head(bytes);
+    match found {
+        Scan::Whole(len) => check_head(&bytes[..len]),
+        Scan::Partial => check_head(&[bytes, b"\r\n\r\n"].concat()),
+        Scan::Malformed(_) => (),
+    }
+}
+
+fn check_head(head: &[u8]) {
+    let place = head.escape_ascii().to_string();
+    let (parsed, naive) = (request::parse(head), Naive::read(head));
+    let (parsed, naive) = match (parsed, naive) {
+        (Ok(parsed), Some(naive)) => (parsed, naive),
+        (Err(_), None) => return,
+        (parsed, naive) => panic!("{parsed:?}, but naively {}: {place}", naive.is_some()),
+    };
+    assert_eq!(Naive::of(&parsed), naive.facts, "{place}");
+    OUT.with_borrow_mut(|out| {
+        for (trusted, client) in [
+            (false, IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))),
+            (true, IpAddr::from(Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0001))),
+        ] {
+            let forward = Forward { client, id: ID.as_bytes(), trusted };
+            check_rewritten(&parsed, &naive, &forward, out, &place);
+        }
+    });
+}
+
+/// All that is said of a request, in words.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    method: String,
+    target: String,
+    authority: String,
+    is_http10: bool,
+    framing: String,
+    keep_alive: bool,
+    expect_continue: bool,
+    websocket: bool,
+    request_id: Option<String>,
+    idempotency_key: bool,
+}
+
+struct Naive {
+    facts: Facts,
+    fields: Fields,
+}
+
+impl Naive {
+    fn of(head: &RequestHead) -> Facts {
+        Facts {
+            method: naive::latin1(head.method_name),
+            target: naive::latin1(head.target),
+            authority: naive::latin1(head.authority),
+            is_http10: head.version == Version::Http10,
+            framing: format!("{:?}", head.framing),
+            keep_alive: head.keep_alive,
+            expect_continue: head.expect_continue,
+            websocket: head.websocket,
+            request_id: head.request_id.map(naive::latin1),
+            idempotency_key: head.idempotency_key,
+        }
+    }
+
+    fn read(head: &[u8]) -> Option<Naive> {
+        let message = naive::message(head.strip_prefix(b"\r\n").unwrap_or(head))?;
+        let fields = message.fields;
+        let words: Vec<&str> = message.first.split(' ').collect();
+        let [method, target, version] = words[..] else { return None };
+        let minor = version.strip_prefix("HTTP/1.")?;
+        let version_is_right = minor.len() == 1 && minor.chars().all(|c| c.is_ascii_digit());
+        let is_http10 = minor == "0";
+        let may_stand = |c: char| c.is_ascii_graphic() && c != '#';
+        let target_is_right = !target.is_empty() && target.chars().all(may_stand);
+        let method_is_right = naive::is_token(method) && method != "CONNECT";
+        if !(version_is_right && target_is_right && method_is_right) || fields.len() > 100 {
+            return None;
+        }
+
+        let (target, named) = naive_target(method, target)?;
+        let authority = match (&values(&fields, "host")[..], named) {
+            ([""], None) => String::new(),
+            ([host], named) if naive::is_authority(host) => named.unwrap_or(host.to_string()),
+            ([], named) if is_http10 => named.unwrap_or_default(),
+            _ => return None,
+        };
+        let framing = naive::framing(&fields, is_http10)?;
+        let expectations = values(&fields, "expect");
+        let all_known = expectations.iter().all(|one| one.eq_ignore_ascii_case("100-continue"));
+        if !all_known && !is_http10 {
+            return None;
+        }
+        let says = |name, wanted| naive::members(&fields, name).iter().any(|one| one == wanted);
+        let facts = Facts {
+            websocket: method == "GET"
+                && !is_http10
+                && ["None", "Length(0)"].contains(&&framing[..])
+                && says("connection", "upgrade")
+                && says("upgrade", "websocket"),
+            method: method.to_owned(),
+            target,
+            authority,
+            is_http10,
+            framing,
+            keep_alive: naive::keep_alive(&fields, is_http10),
+            expect_continue: !expectations.is_empty() && !is_http10,
+            request_id: match &values(&fields, "x-request-id")[..] {
+                [id] if is_request_id(id) => Some(id.to_string()),
+                _ => None,
+            },
+            idempotency_key: !values(&fields, "idempotency-key").is_empty(),
+        };
+        Some(Naive { facts, fields })
+    }
+
+    /// The fields that a backend must see, in their order.
+    fn sent_on(&self, forward: &Forward) -> Fields {
+        let facts = &self.facts;
+        let nominated = naive::members(&self.fields, "connection");
+        let goes_on = |(name, _): &&(String, String)| {
+            if name.replace('_', "-").starts_with("x-forwarded-") {
+                return forward.trusted && !name.contains('_') && name != "x-forwarded-for";
+            }
+            let is_ours = naive::is_framing(name) || naive::is_read_as(name, "x-request-id");
+            match &name[..] {
+                "host" | "forwarded" => false,
+                "expect" => !facts.is_http10,
+                "trailer" if facts.framing != "Chunked" => false,
+                _ => !is_ours && !naive::is_hop_by_hop(name) && !nominated.contains(name),
+            }
+        };
+        let mut fields = vec![("host".to_owned(), facts.authority.clone())];
+        fields.extend(self.fields.iter().filter(goes_on).cloned());
+        let kept = |name: &str| !values(&fields, name).is_empty();
+        let (proto_is_kept, host_is_kept) = (kept("x-forwarded-proto"), kept("x-forwarded-host"));
+        let mut add = |name: &str, value: &str| fields.push((name.to_owned(), value.to_owned()));
+        if let Some(length) = facts.framing.strip_prefix("Length(") {
+            add("content-length", length.trim_end_matches(')'));
+        } else if facts.framing == "Chunked" {
+            add("transfer-encoding", "chunked");
+        }
+        let mut passed = Vec::new();
+        if forward.trusted {
+            passed = values(&self.fields, "x-forwarded-for");
+            passed.retain(|value| !value.is_empty());
+        }
+        let client = forward.client.to_string();
+        passed.push(&client);
+        add("x-forwarded-for", &passed.join(", "));
+        if !proto_is_kept {
+            add("x-forwarded-proto", "http");
+        }
+        if !host_is_kept {
+            add("x-forwarded-host", &facts.authority);
+        }
+        add("x-request-id", ID);
+        if facts.websocket {
+            add("connection", "upgrade");
+            add("upgrade", "websocket");
+        }
+        fields
+    }
+}
+
+/// The target as it goes on, and the authority that it names.
+fn naive_target(method: &str, target: &str) -> Option<(String, Option<String>)> {
+    if target.starts_with('/') || target == "*" && method == "OPTIONS" {
+        return Some((target.to_owned(), None));
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let path = match path {
+        "" if method == "OPTIONS" => "*",
+        "" => "/",
+        path => path,
+    };
+    let is_right = ["http", "https"].contains(&&scheme[..])
+        && naive::is_authority(authority)
+        && !path.starts_with('?');
+    is_right.then(|| (path.to_owned(), Some(authority.to_owned())))
+}
+
+fn is_request_id(id: &str) -> bool {
+    let may_stand = |c: char| c.is_ascii_alphanumeric() || "._:/+=-".contains(c);
+    (1..=128).contains(&id.len()) && id.chars().all(may_stand)
+}
+
+fn check_rewritten(
+    head: &RequestHead,
+    naive: &Naive,
+    forward: &Forward,
+    out: &mut Buffer,
+    place: &str,
+) {
+    out.clear();
+    let Some(spans) = rewrite::request(head, forward, out) else {
+        assert!(naive::members(&naive.fields, "connection").len() > 64, "not written: {place}");
+        return;
+    };
+    let written = out.as_slice().to_vec();
+    let facts = &naive.facts;
+    let message = naive::assert_clean(&written, facts.websocket, place);
+    let wanted = format!("{} {} HTTP/1.1", facts.method, facts.target);
+    assert_eq!(message.first, wanted, "{place}");
+    assert_eq!(message.fields, naive.sent_on(forward), "{place}");
+
+    let at = |span: Span| naive::latin1(&written[span.range()]);
+    assert_eq!(at(spans.method), facts.method, "{place}");
+    assert_eq!(at(spans.target), facts.target, "{place}");
+    assert_eq!(at(spans.host), facts.authority, "{place}");
+    assert_eq!(at(spans.id), ID, "{place}");
+    let agents = values(&message.fields, "user-agent");
+    let agent = agents.into_iter().find(|agent| !agent.is_empty()).unwrap_or_default();
+    assert_eq!(at(spans.user_agent), agent, "{place}");
+
+    if message.fields.len() > request::MAX_FIELDS {
+        return;
+    }
+    let again = request::parse(&written).unwrap_or_else(|error| panic!("{error:?}: {place}"));
+    assert_eq!(Method::of(head.method_name), again.method);
+    let wanted = Facts {
+        method: facts.method.clone(),
+        target: facts.target.clone(),
+        authority: facts.authority.clone(),
+        is_http10: false,
+        framing: facts.framing.clone(),
+        keep_alive: true,
+        expect_continue: facts.expect_continue,
+        websocket: facts.websocket,
+        request_id: Some(ID.to_owned()),
+        idempotency_key: !values(&message.fields, "idempotency-key").is_empty(),
+    };
+    assert_eq!(Naive::of(&again), wanted, "{place}");
+    if !forward.trusted {
+        out.clear();
+        let spans_again = rewrite::request(&again, forward, out);
+        assert!(out.as_slice() == written, "another head when sent on again: {place}");
+        assert_eq!(spans_again, Some(spans), "{place}");
+    }
+}
