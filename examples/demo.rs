@@ -23,7 +23,7 @@ use std::{
 
 const PORTS: [u16; 3] = [8001, 8002, 8003];
 
-const WHAT_TO_TRY: &str = "
+const WHAT_TO_TRY: &str = r#"
 Try in another terminal:
 
   three requests, each answered by the next backend:
@@ -31,15 +31,15 @@ Try in another terminal:
 
   three slow requests sent at once over one connection: 0.5 s for all of them, not 1.5 s,
   and the answers in order:
-      slow='GET /slow HTTP/1.1\\r\\nHost: demo\\r\\n'
-      time printf "$slow\\r\\n$slow\\r\\n${slow}Connection: close\\r\\n\\r\\n" | curl -s telnet://localhost:9000
+      slow='GET /slow HTTP/1.1\r\nHost: demo\r\n'
+      time printf "$slow\r\n$slow\r\n${slow}Connection: close\r\n\r\n" | curl -s telnet://localhost:9000
 
   kill whichever backend answers; no client sees an error, and httplb says here what it found:
       curl localhost:9000/quit
       for i in 1 2 3 4 5 6; do curl localhost:9000; done
 
 Or here: a number and Enter kills that backend, or starts it again. Ctrl-C ends the demo.
-";
+"#;
 
 /// A backend that can be killed and started again.
 struct Backend {
@@ -173,7 +173,7 @@ fn start_program() -> Child {
     let mut command = Command::new(build_program());
     let mut child = match command.args(["-c", configuration]).spawn() {
         Ok(child) => child,
-        Err(error) => give_up(&format!("{}: {error}", command.get_program().display())),
+        Err(error) => give_up(&format!("{:?}: {error}", command.get_program())),
     };
     while TcpStream::connect((Ipv4Addr::LOCALHOST, 9000)).is_err() {
         if let Ok(Some(status)) = child.try_wait() {
