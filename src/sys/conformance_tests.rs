@@ -3,7 +3,7 @@
 use super::sim::world::{self, Faults};
 use super::{IoError, linux, sim};
 use crate::mem::time::Millis;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Any free port of this machine.
