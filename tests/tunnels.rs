@@ -118,7 +118,9 @@ fn the_backend_may_close_its_side_first() {
 
 #[test]
 fn a_reset_on_one_side_ends_the_other() {
-    let backend = switching(|connection| drop(connection.wait_for_end()));
+    let backend = switching(|connection| {
+        connection.wait_for_end();
+    });
     let program = Program::over(&[&backend]);
     upgraded(&program).reset();
     until("the backend's side ends", || backend.open_connection_count() == 0);
@@ -224,7 +226,9 @@ fn an_upgrade_that_is_no_websocket_is_no_upgrade() {
 
 #[test]
 fn a_silent_tunnel_is_closed_in_the_end() {
-    let backend = switching(|connection| drop(connection.wait_for_end()));
+    let backend = switching(|connection| {
+        connection.wait_for_end();
+    });
     let config: Value =
         json!({ "backend_servers": servers(&[&backend]), "timeouts": { "tunnel": "500ms" } });
     let program = Program::with(config);

@@ -114,7 +114,17 @@ fn the_defaults_are_those_of_the_manual() {
   "status_listen": null,
   "admin": {"socket": null, "listen": null, "token_file": null},
   "cache": null,
-  "timeouts": {"header": "10s", "client": "30s", "idle": "1m", "connect": "2s", "response": "1m", "backend_idle": "4s", "tunnel": "1h", "queue": "1s", "drain": "30s"},
+  "timeouts": {
+    "header": "10s",
+    "client": "30s",
+    "idle": "1m",
+    "connect": "2s",
+    "response": "1m",
+    "backend_idle": "4s",
+    "tunnel": "1h",
+    "queue": "1s",
+    "drain": "30s"
+  },
   "backend_servers": [
     {"ip": "127.0.0.1", "port": 8001, "weight": 1, "max_connections": 0, "backup": false}
   ],
@@ -189,7 +199,6 @@ fn the_keys_of_later_versions_are_read() {
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let expected = [
         "listen[0].proxy_protocol: not in this version (write false)",
-        "trusted_proxies: not in this version (write [])",
         "via: not in this version (write null)",
         "status_listen: not in this version (write null)",
         "admin.socket: not in this version (write null)",
@@ -259,6 +268,12 @@ fn the_command_line_goes_before_the_file() {
         overrides.backends.iter().map(|at| Backend::at(*at)).collect::<Vec<_>>()
     );
     assert_eq!(config.pools[0].retries, 7);
+}
+
+#[test]
+fn the_kernel_may_choose_several_ports() {
+    let text = r#"{"listen": ["127.0.0.1:0", "127.0.0.1:0"]}"#;
+    assert_eq!(load(text, &Overrides::default()).unwrap().listen.len(), 2);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use super::ConfigError;
 use super::words::quote;
 
+/// Characters of a list or an object that is written on one line.
+const LINE: usize = 100;
+
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -55,26 +58,37 @@ impl Value {
         }
     }
 
+    /// A value without members, as JSON.
+    fn on_one_line(&self) -> String {
+        match self {
+            Value::Text(text) => json_string(text),
+            Value::List(_) => String::from("[]"),
+            Value::Object(_) => String::from("{}"),
+            Value::Null | Value::Bool(_) | Value::Natural(_) | Value::Number(_) => self.shown(),
+        }
+    }
+
     /// Appends the value as JSON, indented by two spaces a level; a list or an object that holds
-    /// nothing but scalars stands on one line.
+    /// nothing but scalars stands on one line if it fits.
     fn write(&self, indent: usize, text: &mut String) {
         match self {
-            Value::Text(value) => text.push_str(&json_string(value)),
-            Value::List(items) => {
-                let items: Vec<(String, &Value)> =
-                    items.iter().map(|item| (String::new(), item)).collect();
+            Value::List(items) if !items.is_empty() => {
+                let items: Vec<_> = items.iter().map(|item| (String::new(), item)).collect();
                 write_members("[", &items, "]", indent, text);
             }
-            Value::Object(entries) => {
-                let entries: Vec<(String, &Value)> = entries
-                    .iter()
-                    .map(|(key, value)| (format!("{}: ", json_string(key)), value))
-                    .collect();
+            Value::Object(entries) if !entries.is_empty() => {
+                let key = |key| format!("{}: ", json_string(key));
+                let entries: Vec<_> =
+                    entries.iter().map(|(name, value)| (key(name), value)).collect();
                 write_members("{", &entries, "}", indent, text);
             }
-            Value::Null | Value::Bool(_) | Value::Natural(_) | Value::Number(_) => {
-                text.push_str(&self.shown());
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Natural(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::List(_)
+            | Value::Object(_) => text.push_str(&self.on_one_line()),
         }
     }
 }
@@ -86,23 +100,21 @@ fn write_members(
     indent: usize,
     text: &mut String,
 ) {
-    let flat = indent > 0 && members.iter().all(|(_, value)| value.is_scalar());
+    if indent > 0 && members.iter().all(|(_, value)| value.is_scalar()) {
+        let members: Vec<String> =
+            members.iter().map(|(key, value)| format!("{key}{}", value.on_one_line())).collect();
+        let line = format!("{open}{}{close}", members.join(", "));
+        if line.len() <= LINE {
+            return text.push_str(&line);
+        }
+    }
     text.push_str(open);
     for (index, (key, value)) in members.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        match (flat, index) {
-            (true, 0) => (),
-            (true, _) => text.push(' '),
-            (false, _) => text.push_str(&format!("\n{:1$}", "", 2 * (indent + 1))),
-        }
-        text.push_str(key);
+        let comma = if index > 0 { "," } else { "" };
+        text.push_str(&format!("{comma}\n{:1$}{key}", "", 2 * (indent + 1)));
         value.write(indent + 1, text);
     }
-    if !flat {
-        text.push_str(&format!("\n{:1$}", "", 2 * indent));
-    }
+    text.push_str(&format!("\n{:1$}", "", 2 * indent));
     text.push_str(close);
 }
 

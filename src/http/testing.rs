@@ -154,7 +154,7 @@ pub fn framing_naively(fields: &[(String, String)], is_http10: bool) -> String {
         return format!("Length({number})");
     }
     if let [coding] = &codings[..] {
-        assert!(coding.to_ascii_lowercase() == "chunked" && !is_http10, "{coding:?}");
+        assert!(coding.eq_ignore_ascii_case("chunked") && !is_http10, "{coding:?}");
         return "Chunked".to_owned();
     }
     "None".to_owned()

@@ -62,6 +62,8 @@ pub struct Client {
     pub scan: HeadScan,
     /// Bytes that belong to no request may still come: the connection closes with patience.
     pub may_be_sending: bool,
+    /// The queue came to its limit with the last request.
+    pub queue_was_full: bool,
     /// Number of the batch of requests that is being taken in.
     pub batch: u32,
     /// Requests taken in over its life.
@@ -82,6 +84,7 @@ impl Client {
             is_ready: false,
             scan: HeadScan::request(),
             may_be_sending: false,
+            queue_was_full: false,
             batch: 0,
             requests: 0,
         }
@@ -120,6 +123,12 @@ impl Proxy {
             return false;
         }
         let Some(last) = client.last else { return true };
+        // Requests to fast backends share connections and sends if they are taken in together:
+        // there, batches are worth more than a queue that is always full.
+        let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
+        if client.queue_was_full && !half_empty && self.pools[0].is_fast() {
+            return false;
+        }
         let spare_taken = self.exchanges.len() - self.busy_clients;
         self.exchanges[last].request.pipelinable
             && !self.exchanges[last].closes
@@ -154,11 +163,11 @@ impl Proxy {
         let client = &mut self.clients[id];
         let parsed = request::parse(&client.conn.input.flatten()[..end]);
         let outcome = parsed.and_then(|head| {
-            let own_id = if head.request_id.is_none() { self.ids.next() } else { [0; 36] };
+            let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };
             let forward = Forward {
                 client: client.peer.ip(),
                 id: head.request_id.unwrap_or(&own_id),
-                trusted: false,
+                trusted: self.settings.is_trusted(client.peer.ip()),
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;
@@ -241,7 +250,7 @@ impl Proxy {
 
     fn own_exchange(&mut self, id: ClientId, refusal: Refusal) -> Exchange {
         let mut head = self.lend_head();
-        head.append(&self.ids.next());
+        head.append(&self.ids.make());
         let spans = RequestSpans { id: Span::new(0, head.len()), ..RequestSpans::default() };
         let request = Request {
             spans,
@@ -263,6 +272,7 @@ impl Proxy {
     }
 
     fn enqueue(&mut self, id: ClientId, exchange: Exchange) {
+        let pipeline = self.settings.pipeline;
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         let client = &mut self.clients[id];
         match client.last {
@@ -274,6 +284,7 @@ impl Proxy {
         }
         client.last = Some(new);
         client.in_work += 1;
+        client.queue_was_full = client.in_work as usize == pipeline;
     }
 
     /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.

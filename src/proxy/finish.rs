@@ -8,7 +8,6 @@ use super::Service;
 use super::backend::Owner;
 use super::client::{Client, Phase, Watch};
 use super::exchange::{Answer, BackendConnId, ClientId, ExchangeId, Manner, State};
-use super::relay::Moved;
 use super::timing::{client_owner, exchange_owner};
 
 /// Sweeps between two looks for memory that has cooled down.
@@ -17,20 +16,8 @@ const COOLING: u64 = 3;
 const LINGER_READS: usize = 4;
 
 impl Proxy {
-    /// Finishes the exchanges at the front of a client's queue that are done.
-    pub(super) fn finish_first(&mut self, id: ClientId) -> Moved {
-        let mut moved = Moved::Nothing;
-        while let Some(first) = self.clients[id].first {
-            if self.exchanges[first].state() != State::Done {
-                break;
-            }
-            self.finish(id, first);
-            moved = Moved::Some;
-        }
-        moved
-    }
-
-    fn finish(&mut self, client_id: ClientId, id: ExchangeId) {
+    /// Takes a first exchange that is done out of its client's queue.
+    pub(super) fn finish(&mut self, client_id: ClientId, id: ExchangeId) {
         self.release_conn(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[client_id];

@@ -44,6 +44,8 @@ use settings::Settings;
 
 /// A client is left to the others after this many rounds without a pause.
 const ROUNDS: usize = 16;
+/// An exchange takes so many steps in a round, from the head of its response to its end.
+const STEPS: usize = 3;
 /// Pipes for splicing: 256 KiB each, of the 64 MiB that an unprivileged user has.
 const PIPES: usize = 64;
 
@@ -108,6 +110,8 @@ pub struct Proxy {
     poller: Poller,
     /// The time, read once a turn.
     now: Micros,
+    /// How late this process may be in noticing what happened: the length of its last turns.
+    lag: Micros,
     ids: RequestIds,
     log: AccessLog,
     service: Service,
@@ -144,6 +148,7 @@ impl Proxy {
             line: Queue::with_capacity(exchanges),
             poller: Poller::new()?,
             now: crate::sys::clock::now(),
+            lag: Micros(0),
             ids: RequestIds::new(),
             log,
             service: Service::Running,
@@ -183,6 +188,12 @@ impl Proxy {
     /// Sets the time of this turn.
     pub fn set_now(&mut self, now: Micros) {
         self.now = now;
+    }
+
+    /// Notes the time at which a turn ended: events that came during it were late by its length.
+    pub fn end_turn(&mut self, now: Micros) {
+        let length = now - self.now;
+        self.lag = length + Micros(self.lag.0 / 2);
     }
 
     /// The time of this turn.
@@ -261,7 +272,6 @@ impl Proxy {
             let mut moved = self.intake(id);
             moved = either(moved, self.step_all(id));
             moved = either(moved, self.flush_all(id));
-            moved = either(moved, self.finish_first(id));
             if self.clients[id].conn.end == End::Broken {
                 return self.abandon(id);
             }
@@ -273,13 +283,25 @@ impl Proxy {
         self.settle(id);
     }
 
-    /// Steps each exchange of a client, in their order.
+    /// Steps each exchange of a client, in their order. One that is done leaves at once, so that
+    /// the next may commit: answers that came together are sent together.
     fn step_all(&mut self, id: ClientId) -> Moved {
         let mut moved = Moved::Nothing;
         let mut next = self.clients[id].first;
         while let Some(exchange) = next {
+            for _ in 0..STEPS {
+                if self.step(exchange) == Moved::Nothing {
+                    break;
+                }
+                moved = Moved::Some;
+            }
             next = self.exchanges[exchange].behind;
-            moved = either(moved, self.step(exchange));
+            if self.exchanges[exchange].state() == State::Done && self.is_first(exchange) {
+                self.finish(id, exchange);
+                if self.clients[id].first.is_none() {
+                    break; // Also where an answer that closes has taken the others along.
+                }
+            }
         }
         moved
     }

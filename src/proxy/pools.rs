@@ -92,6 +92,12 @@ impl Pool {
         }
     }
 
+    /// Whether all backends that are up answer fast, so that requests are best taken in together.
+    pub fn is_fast(&self) -> bool {
+        let pairs = self.members.iter().zip(&self.backends);
+        pairs.filter(|(member, _)| member.up).all(|(_, backend)| backend.pace.allows_sharing())
+    }
+
     /// How many backends are up.
     pub fn up(&self) -> usize {
         self.members.iter().filter(|member| member.up).count()

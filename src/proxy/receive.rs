@@ -5,7 +5,6 @@ use crate::http::request::Version;
 use crate::http::response::{self, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
-use crate::mem::time::Micros;
 use crate::policy::health;
 use crate::policy::identity::{self, Identity, Observed, Seen};
 use crate::policy::retry::Failure;
@@ -124,7 +123,8 @@ impl Proxy {
         if let Some(seconds) = head.keep_alive_timeout_secs {
             member.idle_limit.keep_alive(seconds);
         }
-        let took = Micros(self.now.0.saturating_sub(backend.front_since.0));
+        // What this process is late itself is not the backend's time.
+        let took = self.now - backend.front_since - self.lag;
         member.pace.observe(took, keep_alive);
         exchange.answer =
             Answer::Backend(ResponseFacts { head_len: end, status: head.status, keep_alive });

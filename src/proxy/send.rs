@@ -40,9 +40,14 @@ impl Proxy {
     pub(super) fn sending(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let moved = self.upload(id);
         let exchange = &self.exchanges[id];
+        if exchange.state() != State::Sending {
+            return Ok(moved);
+        }
         let backend = &self.conns[self.conn_of(id)];
-        let may_hear = exchange.sent || backend.conn.end != End::Open;
-        if exchange.state() != State::Sending || !may_hear || backend.front != Some(id) {
+        // Before the request was sent nothing can be its answer; sending also tells best why a
+        // connection did not come about.
+        let was_tried = backend.conn.end != End::Open && backend.conn.output.is_empty();
+        if !exchange.sent && !was_tried || backend.front != Some(id) {
             return Ok(moved);
         }
         match self.receive(id)? {

@@ -247,12 +247,13 @@ impl Worker {
         self.proxy.now()
     }
 
-    /// How long to wait for events.
-    fn timeout(&self) -> Option<Millis> {
+    /// Ends a turn: how long to wait for events.
+    fn timeout(&mut self) -> Option<Millis> {
+        let now = clock::now();
+        self.proxy.end_turn(now);
         if self.proxy.is_ready() {
             return Some(Millis(0));
         }
-        let now = clock::now();
         let mut next = self.next_tick.map(Micros::millis);
         let mut consider = |time: Option<Millis>| {
             next = match (next, time) {

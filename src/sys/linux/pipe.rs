@@ -72,3 +72,59 @@ impl Pipe {
         if self.is_empty() { self.capacity } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Pipe;
+    use crate::sys::linux::{Listener, Socket};
+
+    fn connection() -> (Socket, Socket) {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let near = Socket::connect(listener.address()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        near.send([b"!", &[]]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let far = listener.accept().unwrap().0;
+        assert_eq!(far.receive([&mut [0; 2], &mut []]), Ok(1));
+        (near, far)
+    }
+
+    #[test]
+    fn a_pipe_says_how_large_it_really_is() {
+        let pipe = Pipe::open(256 * 1024).unwrap();
+        assert!(pipe.capacity() > 0 && pipe.capacity() <= 256 * 1024);
+        assert_eq!((pipe.len(), pipe.room()), (0, pipe.capacity()));
+        // More than may be had.
+        assert!(Pipe::open(1 << 31).unwrap().capacity() < 1 << 31);
+    }
+
+    #[test]
+    fn a_pipe_may_be_full_of_less_than_its_capacity() {
+        let (near, far) = connection();
+        let (other, _other_end) = connection();
+        let mut pipe = Pipe::open(4096).unwrap();
+        for _ in 0..10 {
+            // What goes elsewhere in between keeps the segments apart in memory.
+            near.send([b"a small segment", &[]]).unwrap();
+            other.send([b"a small segment", &[]]).unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let mut filled = Vec::new();
+        while let Ok(count) = pipe.fill(&far, 4096) {
+            filled.push(count);
+            pipe.drain(&far).unwrap();
+        }
+        assert!(filled.len() > 1 && filled.iter().sum::<usize>() == 150, "{filled:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn a_pipe_is_not_filled_twice() {
+        let (near, far) = connection();
+        let mut pipe = Pipe::open(4096).unwrap();
+        near.send([b"one", &[]]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        pipe.fill(&far, 100).unwrap();
+        let _ = pipe.fill(&far, 100);
+    }
+}

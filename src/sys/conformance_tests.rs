@@ -1,9 +1,13 @@
 //! The simulated kernel held against the real one: the same script, played on both, must give
 //! the same notes. What the tests of the layers above rest on is true as far as this goes.
+use super::sim::world::{self, Faults};
 use super::{IoError, linux, sim};
 use crate::mem::time::Millis;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+/// Any free port of this machine.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 mod scripts;
 
@@ -252,4 +256,45 @@ impl<S: System> Scene<S> {
     fn reset(&mut self, side: Side) {
         S::reset(self.take(side));
     }
+}
+
+/// Plays a script in both kernels, and demands the same notes.
+macro_rules! same {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let faults = Faults { defers_accept: true, ..Faults::default() };
+            world::reset(1, faults);
+            let real = scripts::$name::<Real>();
+            let simulated = scripts::$name::<Simulated>();
+            assert!(!real.is_empty());
+            assert_eq!(simulated, real, "left: the simulated kernel; right: the real one");
+        }
+    )*};
+}
+
+same! {
+    connecting
+    a_refused_connection_fails_at_the_first_call
+    a_refused_connection_fails_at_the_first_write
+    addresses_in_use
+    edges_come_with_news_only
+    short_reads
+    an_end_after_bytes
+    half_closed
+    both_ended
+    ended_and_written_on
+    closed_and_written_to
+    closed_with_bytes_unread
+    reset
+    reset_after_bytes
+    reset_after_the_end
+    reset_before_it_was_accepted
+    room_after_a_full_buffer
+    a_listener_is_level_triggered
+    splicing
+    splicing_the_end
+    splicing_a_reset
+    splicing_into_a_broken_connection
+    splicing_into_a_full_connection
 }

@@ -1,0 +1,322 @@
+//! The scripts: each plays a scene, and returns the notes of it.
+use super::Side::{Far, Near};
+use super::{LOOPBACK, Scene, System};
+
+pub(super) fn connecting<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    scene.accept();
+    scene.connect(S::address(&scene.listener));
+    scene.look();
+    scene.receive(Near, 10);
+    scene.look();
+    scene.send(Near, "hello");
+    scene.look();
+    scene.accept();
+    scene.look();
+    scene.look();
+    scene.receive(Far, 10);
+    scene.receive(Far, 10);
+    scene.accept();
+    scene.notes
+}
+
+pub(super) fn a_refused_connection_fails_at_the_first_call<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    let address = S::address(&S::bind(LOOPBACK).expect("a free port"));
+    scene.connect(address);
+    scene.look();
+    scene.receive(Near, 10);
+    scene.receive(Near, 10);
+    scene.send(Near, "hello");
+    scene.shutdown_write(Near);
+    scene.look();
+    scene.notes
+}
+
+pub(super) fn a_refused_connection_fails_at_the_first_write<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    let address = S::address(&S::bind(LOOPBACK).expect("a free port"));
+    scene.connect(address);
+    scene.look();
+    scene.send(Near, "hello");
+    scene.receive(Near, 10);
+    scene.look();
+    scene.notes
+}
+
+pub(super) fn addresses_in_use<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    let second = S::bind(S::address(&scene.listener)).err();
+    scene.note("bind", second);
+    scene.notes
+}
+
+pub(super) fn edges_come_with_news_only<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.look();
+    scene.send(Near, "one");
+    scene.look();
+    scene.look();
+    scene.send(Near, "two");
+    scene.look();
+    scene.receive(Far, 2);
+    scene.look();
+    scene.receive(Far, 10);
+    scene.receive(Far, 10);
+    scene.look();
+    scene.notes
+}
+
+pub(super) fn short_reads<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.send(Near, "hello world");
+    scene.look();
+    scene.receive(Far, 4);
+    scene.receive(Far, 7);
+    scene.receive(Far, 1);
+    scene.send(Near, "bye");
+    scene.look();
+    scene.receive(Far, 10);
+    scene.look();
+    scene.notes
+}
+
+pub(super) fn an_end_after_bytes<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.send(Far, "last words");
+    scene.close(Far);
+    scene.look();
+    scene.receive(Near, 20);
+    scene.look();
+    scene.receive(Near, 20);
+    scene.receive(Near, 20);
+    scene.notes
+}
+
+pub(super) fn half_closed<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.shutdown_write(Far);
+    scene.look();
+    scene.receive(Near, 10);
+    scene.look();
+    scene.send(Near, "answer");
+    scene.look();
+    scene.receive(Far, 10);
+    scene.receive(Far, 10);
+    scene.send(Far, "no");
+    scene.close(Near);
+    scene.look();
+    scene.receive(Far, 10);
+    scene.notes
+}
+
+pub(super) fn both_ended<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.shutdown_write(Near);
+    scene.look();
+    scene.shutdown_write(Far);
+    scene.look();
+    scene.receive(Near, 10);
+    scene.receive(Far, 10);
+    scene.send(Near, "no");
+    scene.send(Far, "no");
+    scene.shutdown_write(Near);
+    scene.shutdown_write(Far);
+    scene.notes
+}
+
+pub(super) fn ended_and_written_on<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.shutdown_write(Near);
+    scene.send(Near, "no");
+    scene.shutdown_write(Near);
+    scene.look();
+    scene.send(Far, "yes");
+    scene.receive(Near, 10);
+    scene.notes
+}
+
+pub(super) fn closed_and_written_to<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.close(Far);
+    scene.look();
+    scene.send(Near, "anyone?");
+    scene.look();
+    scene.receive(Near, 10);
+    scene.send(Near, "anyone?");
+    scene.look();
+    scene.send(Near, "anyone?");
+    scene.shutdown_write(Near);
+    scene.notes
+}
+
+pub(super) fn closed_with_bytes_unread<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.send(Far, "answer");
+    scene.send(Near, "unread");
+    scene.look();
+    scene.close(Far);
+    scene.look();
+    scene.receive(Near, 10);
+    scene.receive(Near, 10);
+    scene.receive(Near, 10);
+    scene.notes
+}
+
+pub(super) fn reset<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.reset(Far);
+    scene.look();
+    scene.receive(Near, 10);
+    scene.receive(Near, 10);
+    scene.send(Near, "no");
+    scene.shutdown_write(Near);
+    scene.look();
+    scene.notes
+}
+
+pub(super) fn reset_after_bytes<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.send(Far, "some");
+    scene.look();
+    scene.reset(Far);
+    scene.look();
+    scene.receive(Near, 2);
+    scene.receive(Near, 10);
+    scene.receive(Near, 10);
+    scene.receive(Near, 10);
+    scene.notes
+}
+
+pub(super) fn reset_after_the_end<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.shutdown_write(Far);
+    scene.look();
+    scene.reset(Far);
+    scene.look();
+    scene.receive(Near, 10);
+    scene.send(Near, "no");
+    scene.send(Near, "no");
+    scene.notes
+}
+
+pub(super) fn reset_before_it_was_accepted<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    scene.connect(S::address(&scene.listener));
+    scene.look();
+    scene.send(Near, "hello");
+    scene.look();
+    scene.reset(Near);
+    scene.look();
+    let far = S::accept(&scene.listener).expect("it waits there").0;
+    scene.far = Some(far);
+    scene.receive(Far, 10);
+    scene.receive(Far, 10);
+    scene.receive(Far, 10);
+    scene.notes
+}
+
+pub(super) fn room_after_a_full_buffer<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    let right = scene.send_much(Near, Far);
+    scene.note("all came", right);
+    S::settle();
+    let events = S::wait(&mut scene.poller);
+    let writable = events.iter().any(|event| event.token == 1 && event.writable);
+    scene.note("there is room again", writable);
+    scene.send(Near, "more");
+    scene.notes
+}
+
+pub(super) fn a_listener_is_level_triggered<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    scene.connect(S::address(&scene.listener));
+    scene.look();
+    scene.send(Near, "hello");
+    scene.look();
+    scene.look();
+    S::unwatch_listener(&scene.poller, &scene.listener);
+    scene.look();
+    S::watch_listener(&scene.poller, &scene.listener, 0);
+    scene.look();
+    scene.accept();
+    scene.look();
+    scene.notes
+}
+
+pub(super) fn splicing<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    let mut pipe = S::pipe();
+    let mut fill = |scene: &mut Scene<S>| {
+        let filled = S::fill(&mut pipe, scene.socket(Far));
+        scene.note("fill", filled);
+        if filled.is_ok() {
+            let drained = S::drain(&mut pipe, scene.socket(Far));
+            scene.note("drain", drained);
+        }
+    };
+    fill(&mut scene);
+    scene.send(Near, "there and back");
+    scene.look();
+    fill(&mut scene);
+    scene.look();
+    scene.receive(Near, 20);
+    fill(&mut scene);
+    scene.notes
+}
+
+pub(super) fn splicing_the_end<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    let mut pipe = S::pipe();
+    scene.send(Near, "last");
+    scene.shutdown_write(Near);
+    scene.look();
+    let filled = S::fill(&mut pipe, scene.socket(Far));
+    scene.note("fill", filled);
+    let drained = S::drain(&mut pipe, scene.socket(Far));
+    scene.note("drain", drained);
+    let filled = S::fill(&mut pipe, scene.socket(Far));
+    scene.note("fill", filled);
+    scene.notes
+}
+
+pub(super) fn splicing_a_reset<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    let mut pipe = S::pipe();
+    scene.reset(Near);
+    scene.look();
+    let filled = [(); 2].map(|()| S::fill(&mut pipe, scene.socket(Far)));
+    scene.note("fill", filled);
+    scene.notes
+}
+
+pub(super) fn splicing_into_a_broken_connection<S: System>() -> Vec<String> {
+    let (mut scene, mut other) = (Scene::<S>::connected(), Scene::<S>::connected());
+    let mut pipe = S::pipe();
+    scene.send(Near, "for nobody");
+    scene.look();
+    let filled = S::fill(&mut pipe, scene.socket(Far));
+    scene.note("fill", filled);
+    other.reset(Far);
+    S::settle();
+    let drained = [(); 2].map(|()| S::drain(&mut pipe, other.socket(Near)));
+    scene.note("drain", drained);
+    scene.notes
+}
+
+pub(super) fn splicing_into_a_full_connection<S: System>() -> Vec<String> {
+    let (mut scene, other) = (Scene::<S>::connected(), Scene::<S>::connected());
+    let mut pipe = S::pipe();
+    // What the receiver's kernel takes in late makes room once more.
+    while S::send(other.socket(Near), [&[0; 5000], &[]]).is_ok() {
+        while S::send(other.socket(Near), [&[0; 5000], &[]]).is_ok() {}
+        S::settle();
+    }
+    scene.send(Near, "no room");
+    scene.look();
+    let filled = S::fill(&mut pipe, scene.socket(Far));
+    scene.note("fill", filled);
+    let drained = S::drain(&mut pipe, other.socket(Near));
+    scene.note("drain", drained);
+    scene.notes
+}

@@ -1,0 +1,214 @@
+//! Stopping gracefully and at once, and reopening the log.
+
+mod common;
+
+use common::{Answer, Backend, Client, Gate, Program, Value, json, servers, until};
+use rustix::process::Signal;
+use std::{fs, net::TcpStream, thread, time::Duration};
+
+/// A backend that holds requests for `/hold` until the gate opens, and a program over it.
+fn scene(mut config: Value) -> (Gate, Backend, Program) {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::answering(move |request| {
+        if request.target == "/hold" {
+            waiting.wait();
+        }
+        Answer::text("done")
+    });
+    config["backend_servers"] = servers(&[&backend]);
+    let program = Program::with(config);
+    (gate, backend, program)
+}
+
+fn holding(program: &Program, backend: &Backend) -> Client {
+    let mut client = program.client();
+    client.ask("/hold");
+    backend.wait_for_requests(1);
+    client
+}
+
+fn wait_until_it_drains(program: &Program) {
+    until("it listens no longer", || TcpStream::connect(program.address).is_err());
+}
+
+fn assert_stopped(program: &mut Program) {
+    let status = program.wait_for_exit();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn without_clients_it_stops_when_asked() {
+    for signal in [Signal::TERM, Signal::QUIT, Signal::INT] {
+        let (_gate, _backend, mut program) = scene(json!({}));
+        program.signal(signal);
+        assert_stopped(&mut program);
+    }
+}
+
+#[test]
+fn a_running_request_is_finished_before_it_stops() {
+    for signal in [Signal::TERM, Signal::QUIT] {
+        let (gate, backend, mut program) = scene(json!({}));
+        let mut client = holding(&program, &backend);
+        program.signal(signal);
+        wait_until_it_drains(&program);
+        assert!(program.is_running());
+        gate.open();
+        let response = client.response();
+        assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+        client.expect_end();
+        assert_stopped(&mut program);
+    }
+}
+
+#[test]
+fn a_running_upload_and_a_running_download_are_finished_before_it_stops() {
+    let (gate, backend, mut program) = scene(json!({}));
+    let mut client = program.client();
+    client.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    let mut other = holding(&program, &backend);
+    program.signal(Signal::TERM);
+    wait_until_it_drains(&program);
+    client.send("hello");
+    let response = client.response();
+    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    assert_eq!(backend.last_request().body, b"hellohello");
+    gate.open();
+    assert_eq!(other.response().text(), "done");
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn pipelined_requests_that_run_are_answered_before_it_stops() {
+    let gate = Gate::new();
+    let backends: [Backend; 2] = std::array::from_fn(|_| {
+        let gate = gate.clone();
+        Backend::answering(move |request| {
+            gate.wait();
+            Answer::text(&request.target)
+        })
+    });
+    let mut program = Program::over(&[&backends[0], &backends[1]]);
+    let mut client = program.client();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    for backend in &backends {
+        backend.wait_for_requests(1);
+    }
+    program.signal(Signal::TERM);
+    wait_until_it_drains(&program);
+    gate.open();
+    assert_eq!(client.response().text(), "/1");
+    let last = client.response();
+    assert_eq!((last.text().as_str(), last.closes()), ("/2", true));
+    client.expect_end();
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn an_idle_client_is_closed_and_it_stops() {
+    let (_gate, _backend, mut program) = scene(json!({}));
+    let mut client = program.client();
+    assert_eq!(client.get("/").text(), "done");
+    program.signal(Signal::TERM);
+    client.expect_end();
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn an_idle_client_may_still_ask_once() {
+    let (gate, backend, mut program) = scene(json!({}));
+    let mut client = program.client();
+    assert_eq!(client.get("/").text(), "done");
+    let mut other = program.client();
+    other.ask("/hold");
+    backend.wait_for_requests(2);
+    program.signal(Signal::TERM);
+    client.ask("/last");
+    let response = client.response();
+    assert_eq!(response.text(), "done");
+    if !response.closes() {
+        let response = client.get("/last"); // the first one came before the signal
+        assert!(response.closes());
+    }
+    client.expect_end();
+    gate.open();
+    assert_eq!(other.response().text(), "done");
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn a_second_term_stops_at_once() {
+    let (_gate, backend, mut program) = scene(json!({}));
+    let mut client = holding(&program, &backend);
+    program.signal(Signal::TERM);
+    wait_until_it_drains(&program);
+    program.signal(Signal::TERM);
+    assert_stopped(&mut program);
+    assert!(client.receive("GET").is_err());
+}
+
+#[test]
+fn int_stops_at_once() {
+    let (_gate, backend, mut program) = scene(json!({}));
+    let mut client = holding(&program, &backend);
+    program.signal(Signal::INT);
+    assert_stopped(&mut program);
+    assert!(client.receive("GET").is_err());
+}
+
+#[test]
+fn what_runs_longer_than_the_drain_timeout_is_broken_off() {
+    let (_gate, backend, mut program) = scene(json!({ "timeouts": { "drain": "500ms" } }));
+    let mut client = holding(&program, &backend);
+    program.signal(Signal::TERM);
+    assert_stopped(&mut program);
+    assert!(client.receive("GET").is_err());
+}
+
+#[test]
+fn usr1_reopens_the_log() {
+    let backend = Backend::named("a");
+    let program = Program::logging(json!({ "backend_servers": servers(&[&backend]) }));
+    assert_eq!(program.get("/before").text(), "a");
+    program.raw_log(1);
+    let old = program.folder.join("old.log");
+    fs::rename(program.log_path(), &old).unwrap();
+    assert_eq!(program.get("/between").text(), "a");
+    until("the second line", || fs::read_to_string(&old).unwrap().lines().count() == 2);
+    program.signal(Signal::USR1);
+    until("the new log", || program.log_path().exists());
+    assert_eq!(program.get("/after").text(), "a");
+    assert_eq!(program.log_lines(1)[0]["target"], "/after");
+    assert_eq!(fs::read_to_string(&old).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn no_line_of_the_log_is_lost_when_it_stops() {
+    let backend = Backend::named("a");
+    let mut program = Program::logging(json!({ "backend_servers": servers(&[&backend]) }));
+    let mut client = program.client();
+    for _ in 0..50 {
+        assert_eq!(client.get("/").text(), "a");
+    }
+    drop(client);
+    program.signal(Signal::TERM);
+    assert_stopped(&mut program);
+    program.log_lines(50);
+}
+
+#[test]
+fn signals_amid_traffic_harm_no_request() {
+    let (_gate, _backend, program) = scene(json!({}));
+    thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            let mut client = program.client();
+            (0..2000).all(|_| client.get("/").text() == "done")
+        });
+        while !traffic.is_finished() {
+            program.signal(Signal::USR1);
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(traffic.join().unwrap());
+    });
+}
