@@ -360,7 +360,11 @@ impl Relay {
         } else {
             tools.pipes.give_back(pipe);
         }
-        outcome
+        match outcome {
+            // The end was found just now, and no event will tell of it again.
+            Ok(Moved::Nothing) if self.pipe.is_none() && source.is_ended() => Ok(Moved::Some),
+            outcome => outcome,
+        }
     }
 
     /// One filling or one emptying of the pipe, or both.
