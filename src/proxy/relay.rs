@@ -17,6 +17,8 @@ use crate::sys::{IoError, Pipe};
 
 /// The longest line of framing that is written at once, with the line end before it.
 const FRAMING_MAX: usize = 32;
+/// A splice that moves less than this would have been cheaper by the rings.
+const SMALL: usize = 16 * 1024;
 /// Bytes a pipe is asked to hold: more brings nothing, less costs calls.
 const PIPE_BYTES: usize = 256 * 1024;
 
@@ -62,6 +64,11 @@ impl Pipes {
             }
             Err(_) => None,
         }
+    }
+
+    /// Whether a pipe may be had.
+    fn has_spare(&self) -> bool {
+        !self.spare.is_empty() || self.open < self.limit
     }
 
     /// Takes a pipe back; one that still holds bytes is closed.
@@ -124,6 +131,8 @@ pub struct Relay {
     keeping: bool,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
+    /// Of a body without a length: the last read brought so much that splicing pays.
+    flows: bool,
     /// The data of a chunk went out by splice: its line end is due.
     line_end_due: bool,
 }
@@ -144,6 +153,7 @@ impl Relay {
             kept: 0,
             keeping: false,
             pipe: None,
+            flows: false,
             line_end_due: false,
         }
     }
@@ -234,7 +244,10 @@ impl Relay {
         if self.is_done() {
             return Ok(Moved::Nothing);
         }
-        if self.pipe.is_some() || self.may_splice(source, sink, tools) {
+        if self.pipe.is_some() || self.may_splice(source, tools) {
+            if self.pipe.is_none() && !sink.output.is_empty() {
+                return Ok(Moved::Nothing); // What is in the ring goes first, and then the pipe.
+            }
             return self.splice(source, sink, tools);
         }
         let mut moved = 0;
@@ -246,6 +259,7 @@ impl Relay {
             self.make_room(source);
             // A broken source is found by `is_ended`; what it sent before comes first.
             received = source.fill(&mut tools.rings).unwrap_or(0);
+            self.flows = received == tools.ring_size;
             if received > 0 {
                 moved = self.copy(source, sink, tools)?;
             }
@@ -334,12 +348,13 @@ impl Relay {
         }
     }
 
-    fn may_splice(&self, source: &Conn, sink: &Conn, tools: &Tools) -> bool {
+    fn may_splice(&self, source: &Conn, tools: &Tools) -> bool {
         source.input.is_empty()
             && source.readable
-            && sink.output.is_empty()
             && !self.keeping
             && self.raw_left() >= tools.splice_min
+            && (self.flows || !matches!(self.body, Body::UntilClose))
+            && tools.pipes.has_spare()
     }
 
     /// Moves bytes through the pipe: into it while it is empty, out of it while it is not.
@@ -360,7 +375,11 @@ impl Relay {
         } else {
             tools.pipes.give_back(pipe);
         }
-        outcome
+        match outcome {
+            // The end was found just now, and no event will tell of it again.
+            Ok(Moved::Nothing) if self.pipe.is_none() && source.is_ended() => Ok(Moved::Some),
+            outcome => outcome,
+        }
     }
 
     /// One filling or one emptying of the pipe, or both.
@@ -407,6 +426,7 @@ impl Relay {
                 Ok(0)
             }
             Ok(count) => {
+                self.flows = count >= SMALL;
                 match &mut self.body {
                     Body::Length(left) => *left -= count as u64,
                     Body::Chunked(chunks) => chunks.advance(count as u64),
