@@ -229,7 +229,10 @@ impl Proxy {
         let Some(id) = victim else { return };
         match self.exchanges[id].conn {
             Some(conn) => self.close_used_conn(conn, Manner::Patient),
-            None => self.exchanges[id].manner = Manner::Patient,
+            None => {
+                self.leave_line(id);
+                self.exchanges[id].manner = Manner::Patient;
+            }
         }
         self.release_choice(id);
     }

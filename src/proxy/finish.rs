@@ -264,6 +264,9 @@ impl Proxy {
     fn take_client(&mut self, id: ClientId) -> Client {
         self.timers.stop(client_owner(id));
         let mut client = self.clients.remove(id);
+        if client.is_ready {
+            self.ready.remove(&id); // It has room for the clients that there can be, and no more.
+        }
         client.conn.release(&mut self.tools.rings);
         self.wake_line();
         client
