@@ -379,8 +379,9 @@ impl Proxy {
                 Phase::Lingering => return self.linger(id),
             }
         }
-        self.arm(id);
+        // In this order: one that is watched now needs no timer that would have it watched.
         self.watch(id);
+        self.arm(id);
     }
 
     /// Asks for events, unless the connection will be closed as soon as its answer is there.
