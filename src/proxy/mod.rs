@@ -125,15 +125,16 @@ impl Proxy {
     pub fn new(config: &Config, log: AccessLog) -> Result<Proxy, IoError> {
         let settings = Settings::new(config);
         let exchanges = settings.exchanges();
-        let rings = settings.connections() * 2;
+        let rings = settings.connections() * 2 * settings.ring_size;
+        let arena = memory::reserve(rings + exchanges * settings.head_size())?;
+        let (rings, heads) = arena.split_at_mut(rings);
         let tools = Tools {
-            rings: Stock::new(memory::reserve(rings * settings.ring_size)?, settings.ring_size),
+            rings: Stock::new(rings, settings.ring_size),
             ring_size: settings.ring_size,
             pipes: Pipes::new(PIPES),
             splice_min: settings.splice_min,
             spliced: 0,
         };
-        let head_size = settings.head_size();
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let pools = config.pools.iter();
         Ok(Proxy {
@@ -145,7 +146,7 @@ impl Proxy {
             conns: Slab::with_capacity(settings.backend_conns),
             busy_clients: 0,
             tools,
-            heads: Stock::new(memory::reserve(exchanges * head_size)?, head_size),
+            heads: Stock::new(heads, settings.head_size()),
             timers,
             ready: Queue::with_capacity(settings.clients),
             line: Queue::with_capacity(exchanges),

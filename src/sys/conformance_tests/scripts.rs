@@ -307,16 +307,19 @@ pub(super) fn splicing_into_a_broken_connection<S: System>() -> Vec<String> {
 pub(super) fn splicing_into_a_full_connection<S: System>() -> Vec<String> {
     let (mut scene, other) = (Scene::<S>::connected(), Scene::<S>::connected());
     let mut pipe = S::pipe();
-    // What the receiver's kernel takes in late makes room once more.
-    while S::send(other.socket(Near), [&[0; 5000], &[]]).is_ok() {
+    // What the receiver's kernel takes in late makes room once more, perhaps more than once.
+    loop {
         while S::send(other.socket(Near), [&[0; 5000], &[]]).is_ok() {}
         S::settle();
+        scene.notes.clear();
+        scene.send(Near, "no room");
+        scene.look();
+        let filled = S::fill(&mut pipe, scene.socket(Far));
+        scene.note("fill", filled);
+        let drained = S::drain(&mut pipe, other.socket(Near));
+        scene.note("drain", drained);
+        if drained.is_err() {
+            return scene.notes;
+        }
     }
-    scene.send(Near, "no room");
-    scene.look();
-    let filled = S::fill(&mut pipe, scene.socket(Far));
-    scene.note("fill", filled);
-    let drained = S::drain(&mut pipe, other.socket(Near));
-    scene.note("drain", drained);
-    scene.notes
 }
