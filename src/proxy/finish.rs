@@ -256,7 +256,7 @@ impl Proxy {
     }
 
     /// Closes a client so that it sees a reset: an answer that only the end delimits was cut.
-    fn reset(&mut self, id: ClientId) {
+    pub(super) fn reset(&mut self, id: ClientId) {
         let client = self.take_client(id);
         client.conn.socket.reset();
     }

@@ -46,7 +46,9 @@ impl Proxy {
         match timer {
             HEADER => self.head_timeout(id),
             UNWATCHED => self.watch_now(id),
-            FLUSH | LINGER => self.close(id),
+            // A part of the answer was not taken: the end alone would make it look whole.
+            FLUSH => self.reset(id),
+            LINGER => self.close(id),
             _ => self.close_gently(id),
         }
     }
