@@ -130,6 +130,8 @@ impl Proxy {
             exchange.upload.release(&mut self.tools);
             exchange.upload.restart();
             exchange.enter(State::Waiting);
+            // What it ran for is over. It may be due in this very turn.
+            self.timers.stop(exchange_owner(exchange_id));
         }
         self.remove_conn(id);
     }
