@@ -19,6 +19,8 @@ impl Proxy {
     /// Takes a first exchange that is done out of its client's queue.
     pub(super) fn finish(&mut self, client_id: ClientId, id: ExchangeId) {
         self.release_conn(id);
+        // The connection is idle now, or with one whose turn has not come: both may be closed.
+        self.wake_line();
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[client_id];
         exchange.upload.let_go(&mut client.conn);
