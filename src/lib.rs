@@ -4,11 +4,19 @@
 //! `tests/tidy.rs` checks it.
 
 pub mod cli;
-pub mod config;
-pub mod http;
-pub mod mem;
-pub mod net;
-pub mod policy;
-pub mod proxy;
-pub mod sys;
+
 pub mod worker;
+
+pub mod proxy;
+
+pub mod net;
+
+pub mod sys;
+
+pub mod policy;
+
+pub mod http;
+
+pub mod config;
+
+pub mod mem;

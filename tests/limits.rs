@@ -104,6 +104,24 @@ fn an_answer_that_stops_coming_is_cut_short() {
 }
 
 #[test]
+fn a_slow_answer_over_a_kept_backend_connection_reaches_a_new_client() {
+    let backend = Backend::answering(|request| {
+        if request.target == "/slow" {
+            thread::sleep(Duration::from_millis(700));
+        }
+        Answer::text("a")
+    });
+    let program = over(&backend, json!({}));
+    for close in ["", "Connection: close\r\n"] {
+        assert_eq!(program.get("/").text(), "a");
+        let mut client = program.client();
+        client.send(format!("GET /slow HTTP/1.1\r\nHost: a\r\n{close}\r\n"));
+        assert_eq!(client.response().text(), "a");
+    }
+    assert_eq!(backend.connection_count(), 1);
+}
+
+#[test]
 fn an_unused_backend_connection_is_closed_in_the_end() {
     let backend = Backend::named("a");
     let program = over(&backend, timeouts(json!({ "backend_idle": "500ms" })));

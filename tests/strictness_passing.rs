@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Answer, Backend, Client, Program, Request, json, servers, until};
+use common::{Answer, Backend, Client, Program, Request, until};
 
 fn echo() -> (Backend, Program) {
     let backend = Backend::named("a");
@@ -208,25 +208,6 @@ fn forwarding_fields_of_an_untrusted_client_are_replaced() {
     assert_eq!(request.field("X-Forwarded-Proto"), Some("http"));
     assert_eq!(request.field("X-Forwarded-Host"), Some("a.test"));
     assert!(!request.head.has("Forwarded"));
-}
-
-#[test]
-fn forwarding_fields_of_a_trusted_client_are_kept_and_extended() {
-    let backend = Backend::named("a");
-    let program = Program::with(
-        json!({ "backend_servers": servers(&[&backend]), "trusted_proxies": ["127.0.0.0/8"] }),
-    );
-    let mut client = program.client();
-    client.send(
-        "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
-         X-Forwarded-Host: shop\r\n\r\n",
-    );
-    assert_eq!(client.response().status, 200);
-    let request = backend.last_request();
-    let elements = request.head.all("X-Forwarded-For").join(", ");
-    assert_eq!(elements.replace(' ', ""), "1.2.3.4,127.0.0.1");
-    assert_eq!(request.field("X-Forwarded-Proto"), Some("https"));
-    assert_eq!(request.field("X-Forwarded-Host"), Some("shop"));
 }
 
 fn is_uuid_version_4(id: &str) -> bool {

@@ -41,7 +41,7 @@ fn demand_none(faults: Vec<String>) {
 }
 
 fn faults_of(place: &str, text: &str) -> Vec<String> {
-    check_source(&Source::new(place.into(), text.into()))
+    check_source(&Source::new(place.into(), text.into()), &[])
 }
 
 fn assert_fault(place: &str, text: &str, part: &str) {
@@ -57,7 +57,7 @@ fn assert_clean(place: &str, text: &str) {
 fn every_source_file_keeps_the_rules() {
     let sources = tree(&["src", "tests", "examples", "benches", "fuzz"]);
     assert!(sources.iter().any(|source| source.place == "src/lib.rs"), "the tree was not found");
-    demand_none(sources.iter().flat_map(check_source).collect());
+    demand_none(sources.iter().flat_map(|source| check_source(source, &sources)).collect());
 }
 
 #[test]
@@ -156,6 +156,20 @@ fn comments_strings_and_test_modules_are_not_code() {
         "#[cfg(test)]\nmod tests {\n    fn f() { g(\"}\").unwrap(); }\n}\n",
     );
     assert_clean("src/mem/ring.rs", "#[cfg(test)]\nuse crate::proxy;\n");
+}
+
+#[test]
+fn a_file_that_is_declared_as_a_test_is_one() {
+    let file = |place: &str, text: &str| Source::new(place.into(), text.into());
+    let faults = |parent: &str, module: &str| {
+        let tree = [file("src/sys/mod.rs", parent), file(module, "fn f() { g().unwrap(); }\n")];
+        check_source(&tree[1], &tree).len()
+    };
+    assert_eq!(faults("#[cfg(test)]\nmod worlds;\n", "src/sys/worlds.rs"), 0);
+    assert_eq!(faults("#[cfg(test)]\npub(crate) mod worlds;\n", "src/sys/worlds/one.rs"), 0);
+    assert_eq!(faults("mod worlds;\n", "src/sys/worlds.rs"), 1);
+    assert_eq!(faults("#[cfg(test)]\nuse a;\nmod worlds;\n", "src/sys/worlds.rs"), 1);
+    assert_eq!(faults("#[cfg(test)]\nmod worlds;\n", "src/sys/worlds_of.rs"), 1);
 }
 
 #[test]

@@ -71,7 +71,11 @@ impl Naive {
     fn of(head: &RequestHead) -> Facts {
         Facts {
             method: naive::latin1(head.method_name),
-            target: naive::latin1(head.target),
+            // Of an absolute form without a path, only the query stands in the head.
+            target: match head.target {
+                [b'?', ..] => format!("/{}", naive::latin1(head.target)),
+                target => naive::latin1(target),
+            },
             authority: naive::latin1(head.authority),
             is_http10: head.version == Version::Http10,
             framing: format!("{:?}", head.framing),
@@ -193,14 +197,13 @@ fn naive_target(method: &str, target: &str) -> Option<(String, Option<String>)> 
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let path = match path {
-        "" if method == "OPTIONS" => "*",
-        "" => "/",
-        path => path,
+        "" if method == "OPTIONS" => "*".to_owned(),
+        "" => "/".to_owned(),
+        query if query.starts_with('?') => format!("/{query}"),
+        path => path.to_owned(),
     };
-    let is_right = ["http", "https"].contains(&&scheme[..])
-        && naive::is_authority(authority)
-        && !path.starts_with('?');
-    is_right.then(|| (path.to_owned(), Some(authority.to_owned())))
+    let is_right = ["http", "https"].contains(&&scheme[..]) && naive::is_authority(authority);
+    is_right.then(|| (path, Some(authority.to_owned())))
 }
 
 fn is_request_id(id: &str) -> bool {

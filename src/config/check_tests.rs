@@ -199,7 +199,6 @@ fn the_keys_of_later_versions_are_read() {
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let expected = [
         "listen[0].proxy_protocol: not in this version (write false)",
-        "trusted_proxies: not in this version (write [])",
         "via: not in this version (write null)",
         "status_listen: not in this version (write null)",
         "admin.socket: not in this version (write null)",

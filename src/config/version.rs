@@ -20,7 +20,6 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
     for (index, listen) in config.listen.iter().enumerate() {
         refuse(listen.proxy_protocol, format!("listen[{index}].proxy_protocol"), "write false");
     }
-    refuse(!config.trusted_proxies.is_empty(), "trusted_proxies".into(), "write []");
     refuse(config.via.is_some(), "via".into(), "write null");
     refuse(config.status_listen.is_some(), "status_listen".into(), "write null");
     refuse(config.admin.socket.is_some(), "admin.socket".into(), "write null");

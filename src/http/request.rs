@@ -36,7 +36,8 @@ pub struct RequestHead<'a> {
     pub method: Method,
     /// The method as it came.
     pub method_name: &'a [u8],
-    /// Begins with `/`, or is `*` (only with OPTIONS). Of an absolute-form target only path and
+    /// Begins with `/`, or is `*` (only with OPTIONS), or begins with `?` where an absolute-form
+    /// target had no path, so that a `/` belongs before it. Of an absolute-form target only path and
     /// query are left.
     pub target: &'a [u8],
     /// The host that is meant, with its port if that was given: of an absolute-form target, else
@@ -263,8 +264,8 @@ impl<'a> Target<'a> {
     }
 
     /// `http://authority/path?query`. Without a path `/` is meant, or for OPTIONS the server as a
-    /// whole (RFC 9112 §3.2.4). A query without a path is refused: its origin form has a slash
-    /// that does not stand in the head.
+    /// whole (RFC 9112 §3.2.4). Of a query without a path the slash does not stand in the head:
+    /// whoever writes it anew puts it before.
     fn absolute(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
         let rest = strip_scheme(target, b"http://")
             .or_else(|| strip_scheme(target, b"https://"))
@@ -277,8 +278,7 @@ impl<'a> Target<'a> {
         let path_and_query = match path_and_query {
             [] if method == Method::Options => b"*",
             [] => b"/",
-            [b'/', ..] => path_and_query,
-            _ => return Err(Refusal::Malformed),
+            _ => path_and_query,
         };
         Ok(Target { authority: Some(authority), path_and_query })
     }

@@ -63,7 +63,11 @@ pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Optio
 fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Option<RequestSpans> {
     let mut spans = RequestSpans { method: out.put(head.method_name), ..RequestSpans::default() };
     out.put(b" ");
+    let slash = if head.target.starts_with(b"?") { out.put(b"/") } else { Span::default() };
     spans.target = out.put(head.target);
+    if !slash.is_empty() {
+        spans.target.start = slash.start;
+    }
     out.put(b" HTTP/1.1\r\nHost: ");
     spans.host = out.put(head.authority);
     out.put(b"\r\n");

@@ -100,8 +100,8 @@ pub enum Pick {
     NoneUp,
 }
 
-/// Picks a backend that is up and below its cap: a backup only if no primary is up, one that was
-/// tried only if no other is left.
+/// Picks a backend that is up and below its cap: a backup only if no primary is up, or none that
+/// was not tried; one that was tried only if no other is left.
 ///
 /// Round robin is exact. Of equal weights the one that was picked longest ago comes next, so that as
 /// many picks in a row as there are members name each once, whatever happened before. Otherwise each
@@ -109,7 +109,7 @@ pub enum Pick {
 /// when a member comes or goes. Least connections follows the same rotation among those that are
 /// least loaded. Who misses picks in either (full, tried, down) does not get them later.
 pub fn pick(balance: Balance, members: &mut [Member], tried: &Tried) -> Pick {
-    let backups = !members.iter().any(|member| member.up && !member.backup);
+    let backups = is_time_for_backups(members, tried);
     let in_turn = |member: &Member| member.up && member.backup == backups;
     if !members.iter().any(in_turn) {
         return Pick::NoneUp;
@@ -134,6 +134,16 @@ pub fn pick(balance: Balance, members: &mut [Member], tried: &Tried) -> Pick {
         }
     };
     Pick::Backend(chosen)
+}
+
+/// Whether the primaries are out: down, or tried without success while a backup was not.
+fn is_time_for_backups(members: &[Member], tried: &Tried) -> bool {
+    let up = || members.iter().enumerate().filter(|(_, member)| member.up);
+    let hope = |(place, _): &(usize, &Member)| !tried.contains(*place);
+    let no_primary = !up().any(|(_, member)| !member.backup);
+    no_primary
+        || up().filter(hope).any(|(_, member)| member.backup)
+            && !up().filter(hope).any(|(_, member)| !member.backup)
 }
 
 /// The next of the `eligible` members, of which there is one at least.

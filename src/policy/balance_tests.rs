@@ -233,16 +233,18 @@ fn least_connections_fills_members_by_weight() {
 }
 
 #[test]
-fn a_backup_is_asked_only_while_no_primary_is_up() {
+fn a_backup_is_asked_only_while_no_primary_is_up_that_was_not_tried() {
     for balance in [ROUND_ROBIN, LEAST] {
         let mut members = pool(&[1, 1]);
         members.push(Member::new(1, true, 0));
         members[0].active = 9;
         members[1].active = 9;
         assert_ne!(next(balance, &mut members, &Tried::default()), 2);
-        assert_ne!(next(balance, &mut members, &tried(&[0, 1])), 2);
+        assert_eq!(next(balance, &mut members, &tried(&[0])), 1);
+        assert_eq!(next(balance, &mut members, &tried(&[0, 1])), 2);
+        assert_ne!(next(balance, &mut members, &tried(&[0, 1, 2])), 2);
         members[0].up = false;
-        assert_eq!(next(balance, &mut members, &tried(&[1])), 1);
+        assert_eq!(next(balance, &mut members, &tried(&[1])), 2);
         members[1].up = false;
         assert_eq!(next(balance, &mut members, &Tried::default()), 2);
         members[0].up = true;

@@ -8,6 +8,9 @@ use crate::mem::time::Millis;
 /// A request that cannot be repeated only takes a connection that was idle for less than this.
 const FRESH_ENOUGH: Millis = Millis(1000);
 
+/// Closing after less than this says nothing of how long a backend waits.
+const TELLING: Millis = Millis(100);
+
 /// What is known of how long one backend keeps an unused connection.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleLimit {
@@ -28,12 +31,16 @@ impl IdleLimit {
         self.announced = Some(Millis::from_secs(seconds.saturating_sub(1) as u64));
     }
 
-    /// The backend closed a connection that was unused for `idle`.
+    /// The backend closed a connection that was unused for `idle`. One that was used just before
+    /// says nothing: its backend stops, or counts requests.
     pub fn seen_closing(&mut self, idle: Millis) {
+        if idle < TELLING {
+            return;
+        }
         self.closed_after = Some(self.closed_after.map_or(idle, |shortest| shortest.min(idle)));
     }
 
-    /// All that was learned is void: another process answers at that address now.
+    /// All that was learned is void: another process may answer at that address by now.
     pub const fn forget(&mut self) {
         *self = IdleLimit::new(self.configured);
     }
@@ -90,11 +97,18 @@ mod tests {
 
     #[test]
     fn eight_tenths_are_rounded_down() {
-        for seen in 0..100 {
+        for seen in TELLING.0..TELLING.0 + 100 {
             let mut known = IdleLimit::new(Millis(4000));
             known.seen_closing(Millis(seen));
             assert_eq!(known.limit(), Millis(seen * 8 / 10));
         }
+    }
+
+    #[test]
+    fn a_connection_closed_right_after_use_teaches_nothing() {
+        let mut known = IdleLimit::new(Millis(4000));
+        known.seen_closing(Millis(TELLING.0 - 1));
+        assert_eq!(known.limit(), Millis(4000));
     }
 
     #[test]

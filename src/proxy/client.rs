@@ -163,11 +163,11 @@ impl Proxy {
         let client = &mut self.clients[id];
         let parsed = request::parse(&client.conn.input.flatten()[..end]);
         let outcome = parsed.and_then(|head| {
-            let own_id = if head.request_id.is_none() { self.ids.next() } else { [0; 36] };
+            let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };
             let forward = Forward {
                 client: client.peer.ip(),
                 id: head.request_id.unwrap_or(&own_id),
-                trusted: false,
+                trusted: self.settings.is_trusted(client.peer.ip()),
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;
@@ -250,7 +250,7 @@ impl Proxy {
 
     fn own_exchange(&mut self, id: ClientId, refusal: Refusal) -> Exchange {
         let mut head = self.lend_head();
-        head.append(&self.ids.next());
+        head.append(&self.ids.make());
         let spans = RequestSpans { id: Span::new(0, head.len()), ..RequestSpans::default() };
         let request = Request {
             spans,

@@ -153,7 +153,9 @@ impl Proxy {
     /// Tells `policy/health` of an event and acts on the change it makes.
     pub(super) fn observe(&mut self, backend: BackendRef, event: health::Event) {
         let pool = &mut self.pools[backend.pool];
-        let is_last = pool.members[backend.member].up && pool.up() == 1;
+        let is_failure =
+            matches!(event, health::Event::ConnectFailed | health::Event::ResponseTimedOut);
+        let is_last = is_failure && pool.members[backend.member].up && pool.up() == 1;
         let member = &mut pool.backends[backend.member];
         let now = self.now.millis();
         let change = health::observe(&mut member.passive, event, now, &pool.rules, is_last);

@@ -12,6 +12,9 @@ use super::timing::{client_owner, exchange_owner};
 
 /// Sweeps between two looks for memory that has cooled down.
 const COOLING: u64 = 3;
+/// Sweeps after which idle limits are learned anew: a restart of a backend may have taught a
+/// short one.
+const FORGETTING: u64 = 120;
 /// How much a lingering client may send in one turn before others have theirs.
 const LINGER_READS: usize = 4;
 
@@ -180,6 +183,11 @@ impl Proxy {
         for pool in 0..self.pools.len() {
             for member in 0..self.pools[pool].backends.len() {
                 self.sweep_backend(pool, member);
+            }
+        }
+        if count % FORGETTING == 0 {
+            for backend in self.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
+                backend.idle_limit.forget();
             }
         }
         if count % COOLING != 0 {

@@ -11,8 +11,10 @@ pub mod dispatch;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
+pub mod pipes;
 pub mod pools;
 pub mod receive;
+mod rechunk;
 pub mod relay;
 pub mod request_ids;
 pub mod respond;
@@ -40,8 +42,9 @@ use access_log::AccessLog;
 use backend::{BackendConn, BackendRef, Owner};
 use client::{Client, Phase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
+use pipes::{Pipes, Tools};
 use pools::Pool;
-use relay::{Moved, Pipes, Tools};
+use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
 
@@ -133,15 +136,16 @@ impl Proxy {
         log: AccessLog,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
-        let rings = settings.connections() * 2;
+        let rings = settings.connections() * 2 * settings.ring_size;
+        let arena = memory::reserve(rings + exchanges * settings.head_size())?;
+        let (rings, heads) = arena.split_at_mut(rings);
         let tools = Tools {
-            rings: Stock::new(memory::reserve(rings * settings.ring_size)?, settings.ring_size),
+            rings: Stock::new(rings, settings.ring_size),
             ring_size: settings.ring_size,
             pipes: Pipes::new(PIPES),
             splice_min: settings.splice_min,
             spliced: 0,
         };
-        let head_size = settings.head_size();
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let pools = config.pools.iter();
         Ok(Proxy {
@@ -153,7 +157,7 @@ impl Proxy {
             conns: Slab::with_capacity(settings.backend_conns),
             busy_clients: 0,
             tools,
-            heads: Stock::new(memory::reserve(exchanges * head_size)?, head_size),
+            heads: Stock::new(heads, settings.head_size()),
             timers,
             ready: Queue::with_capacity(settings.clients),
             line: Queue::with_capacity(exchanges),
@@ -386,8 +390,9 @@ impl Proxy {
                 Phase::Lingering => return self.linger(id),
             }
         }
-        self.arm(id);
+        // In this order: one that is watched now needs no timer that would have it watched.
         self.watch(id);
+        self.arm(id);
     }
 
     /// Asks for events, unless the connection will be closed as soon as its answer is there.

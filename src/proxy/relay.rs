@@ -7,77 +7,16 @@
 use std::mem::swap;
 
 use crate::http::body::Body;
-use crate::http::chunked::{Chunk, Chunks};
-use crate::http::fields::may_trail;
+use crate::http::chunked::Chunks;
 use crate::mem::Append;
-use crate::mem::ring::Ring;
-use crate::mem::stock::Stock;
 use crate::net::{Conn, End};
 use crate::sys::{IoError, Pipe};
 
-/// The longest line of framing that is written at once, with the line end before it.
-const FRAMING_MAX: usize = 32;
-/// Bytes a pipe is asked to hold: more brings nothing, less costs calls.
-const PIPE_BYTES: usize = 256 * 1024;
+use super::pipes::Tools;
+use super::rechunk::{ChunkCopy, FRAMING_MAX};
 
-/// What a relay needs of its process.
-pub struct Tools {
-    /// Rings for connections.
-    pub rings: Stock,
-    /// Bytes in a ring.
-    pub ring_size: usize,
-    /// Pipes for splicing.
-    pub pipes: Pipes,
-    /// Splicing pays from this many bytes on.
-    pub splice_min: u64,
-    /// Bytes that went by splice.
-    pub spliced: u64,
-}
-
-/// A small stock of pipes: an unprivileged user has 64 MiB of them in all.
-pub struct Pipes {
-    spare: Vec<Pipe>,
-    open: usize,
-    limit: usize,
-}
-
-impl Pipes {
-    /// At most `limit` pipes, each opened when it is first needed.
-    pub fn new(limit: usize) -> Pipes {
-        Pipes { spare: Vec::with_capacity(limit), open: 0, limit }
-    }
-
-    /// An empty pipe, if there is one to be had: without one, rings do the work.
-    fn lend(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.spare.pop() {
-            return Some(pipe);
-        }
-        if self.open >= self.limit {
-            return None;
-        }
-        match Pipe::open(PIPE_BYTES) {
-            Ok(pipe) => {
-                self.open += 1;
-                Some(pipe)
-            }
-            Err(_) => None,
-        }
-    }
-
-    /// Takes a pipe back; one that still holds bytes is closed.
-    fn give_back(&mut self, pipe: Pipe) {
-        if pipe.is_empty() {
-            self.spare.push(pipe);
-        } else {
-            self.open -= 1;
-        }
-    }
-
-    /// Pipes that are lent now.
-    pub fn lent(&self) -> usize {
-        self.open - self.spare.len()
-    }
-}
+/// A splice that moves less than this would have been cheaper by the rings.
+const SMALL: usize = 16 * 1024;
 
 /// What a step of an exchange came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +63,8 @@ pub struct Relay {
     keeping: bool,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
+    /// Of a body without a length: the last read brought so much that splicing pays.
+    flows: bool,
     /// The data of a chunk went out by splice: its line end is due.
     line_end_due: bool,
 }
@@ -144,6 +85,7 @@ impl Relay {
             kept: 0,
             keeping: false,
             pipe: None,
+            flows: false,
             line_end_due: false,
         }
     }
@@ -234,7 +176,10 @@ impl Relay {
         if self.is_done() {
             return Ok(Moved::Nothing);
         }
-        if self.pipe.is_some() || self.may_splice(source, sink, tools) {
+        if self.pipe.is_some() || self.may_splice(source, tools) {
+            if self.pipe.is_none() && !sink.output.is_empty() {
+                return Ok(Moved::Nothing); // What is in the ring goes first, and then the pipe.
+            }
             return self.splice(source, sink, tools);
         }
         let mut moved = 0;
@@ -246,6 +191,7 @@ impl Relay {
             self.make_room(source);
             // A broken source is found by `is_ended`; what it sent before comes first.
             received = source.fill(&mut tools.rings).unwrap_or(0);
+            self.flows = received == tools.ring_size;
             if received > 0 {
                 moved = self.copy(source, sink, tools)?;
             }
@@ -334,12 +280,13 @@ impl Relay {
         }
     }
 
-    fn may_splice(&self, source: &Conn, sink: &Conn, tools: &Tools) -> bool {
+    fn may_splice(&self, source: &Conn, tools: &Tools) -> bool {
         source.input.is_empty()
             && source.readable
-            && sink.output.is_empty()
             && !self.keeping
             && self.raw_left() >= tools.splice_min
+            && (self.flows || !matches!(self.body, Body::UntilClose))
+            && tools.pipes.has_spare()
     }
 
     /// Moves bytes through the pipe: into it while it is empty, out of it while it is not.
@@ -383,6 +330,8 @@ impl Relay {
                 self.payload += filled as u64;
                 tools.spliced += filled as u64;
                 self.announce(filled, sink, tools);
+            } else if source.is_ended() {
+                moved = Moved::Some;
             }
         }
         if !pipe.is_empty() && sink.writable && sink.output.is_empty() {
@@ -409,6 +358,7 @@ impl Relay {
                 Ok(0)
             }
             Ok(count) => {
+                self.flows = count >= SMALL;
                 match &mut self.body {
                     Body::Length(left) => *left -= count as u64,
                     Body::Chunked(chunks) => chunks.advance(count as u64),
@@ -475,117 +425,4 @@ fn copy_raw(
         return waiting;
     }
     source.input.pour_into(sink.prepare_output(&mut tools.rings), limit)
-}
-
-/// Chunks read from one ring and written to another.
-struct ChunkCopy<'a> {
-    chunks: &'a mut Chunks,
-    frame: Frame,
-    keeping: bool,
-    kept: &'a mut usize,
-    payload: &'a mut u64,
-}
-
-impl ChunkCopy<'_> {
-    /// Goes on until the source has nothing or the sink no room. Returns the source bytes used.
-    fn run(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
-        let mut used = 0;
-        while !self.chunks.is_done() && input.len() > *self.kept {
-            let count = match self.pass(input, sink, tools) {
-                0 => self.read(input, sink, tools)?,
-                count => count,
-            };
-            if count == 0 {
-                break;
-            }
-            used += count;
-        }
-        Ok(used)
-    }
-
-    /// Bytes that may go as they are: data, and for a chunked sink canonical framing too.
-    fn pass(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> usize {
-        let room = sink.output_room(tools.ring_size);
-        let bytes = view(input, *self.kept);
-        let count = match self.frame {
-            Frame::Chunked => {
-                let before = data_passed(self.chunks);
-                let count = self.chunks.pass(bytes, room);
-                *self.payload += data_passed(self.chunks) - before;
-                count
-            }
-            Frame::Raw => {
-                let left = usize::try_from(self.chunks.data_left()).unwrap_or(usize::MAX);
-                let count = bytes.len().min(room).min(left);
-                self.chunks.advance(count as u64);
-                *self.payload += count as u64;
-                count
-            }
-        };
-        if count > 0 && count == input.len() && !self.keeping && sink.output.is_empty() {
-            swap(input, &mut sink.output);
-        } else if count > 0 {
-            let output = sink.prepare_output(&mut tools.rings);
-            output.append(&view(input, *self.kept)[..count]);
-            self.used(input, count);
-        }
-        count
-    }
-
-    /// A piece of framing. Returns the source bytes used, 0 where more are needed, or room.
-    fn read(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
-        let room = sink.output_room(tools.ring_size);
-        // A trailer line may be as long as what was received.
-        if self.chunks.data_left() > 0 || room < FRAMING_MAX.max(self.trailer_bound(input)) {
-            return Ok(0);
-        }
-        if view(input, *self.kept).len() < input.len() - *self.kept {
-            input.flatten();
-        }
-        let bytes = view(input, *self.kept);
-        let (count, chunk) = self.chunks.read(bytes).map_err(|_| Cut::Malformed)?;
-        if self.frame == Frame::Chunked {
-            let output = sink.prepare_output(&mut tools.rings);
-            match chunk {
-                Chunk::More => (),
-                Chunk::Size(size) => output.append(Chunks::size_line(size, &mut [0; 20])),
-                Chunk::DataEnd | Chunk::End => output.append(b"\r\n"),
-                Chunk::Last => output.append(b"0\r\n"),
-                Chunk::Trailer { start, end } => {
-                    let line = &bytes[start..end];
-                    let name = line.split(|byte| *byte == b':').next().unwrap_or(line);
-                    if may_trail(name) {
-                        output.append(line);
-                    }
-                }
-            }
-        }
-        if count == 0 && input.is_full() && *self.kept == 0 {
-            return Err(Cut::Malformed); // A trailer line longer than a ring.
-        }
-        self.used(input, count);
-        Ok(count)
-    }
-
-    fn trailer_bound(&self, input: &Ring) -> usize {
-        if self.chunks.in_trailers() { input.len() - *self.kept } else { 0 }
-    }
-
-    fn used(&mut self, input: &mut Ring, count: usize) {
-        if self.keeping {
-            *self.kept += count;
-        } else {
-            input.consume(count);
-        }
-    }
-}
-
-fn data_passed(chunks: &Chunks) -> u64 {
-    chunks.data_total() - chunks.data_left()
-}
-
-/// The flat run of `ring`'s content that begins at `offset`.
-fn view(ring: &Ring, offset: usize) -> &[u8] {
-    let [first, second] = ring.slices();
-    if offset < first.len() { &first[offset..] } else { &second[offset - first.len()..] }
 }

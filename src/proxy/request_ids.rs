@@ -19,7 +19,7 @@ impl RequestIds {
     }
 
     /// The next identifier, in the usual 36 characters.
-    pub fn next(&mut self) -> [u8; 36] {
+    pub fn make(&mut self) -> [u8; 36] {
         if self.used == BULK {
             random::fill(&mut self.random);
             self.used = 0;
@@ -63,7 +63,7 @@ mod tests {
         let mut ids = RequestIds::new();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..1000 {
-            let id = ids.next();
+            let id = ids.make();
             assert_eq!([8, 13, 18, 23].map(|place| id[place]), *b"----");
             assert_eq!(id[14], b'4');
             assert!(b"89ab".contains(&id[19]));

@@ -40,14 +40,14 @@ impl Proxy {
     pub(super) fn sending(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let moved = self.upload(id);
         let exchange = &self.exchanges[id];
-        let (State::Sending, Some(conn)) = (exchange.state(), exchange.conn) else {
-            return Ok(moved); // The body was refused.
-        };
-        let backend = &self.conns[conn];
-        // A handshake that failed looks like an end as well: the first send tells them apart.
-        let was_closed = exchange.reused && backend.conn.end != End::Open;
-        let may_hear = exchange.sent || was_closed;
-        if !may_hear || backend.front != Some(id) {
+        if exchange.state() != State::Sending {
+            return Ok(moved);
+        }
+        let backend = &self.conns[self.conn_of(id)];
+        // Before the request was sent nothing can be its answer; sending also tells best why a
+        // connection did not come about.
+        let was_tried = backend.conn.end != End::Open && backend.conn.output.is_empty();
+        if !exchange.sent && !was_tried || backend.front != Some(id) {
             return Ok(moved);
         }
         match self.receive(id)? {

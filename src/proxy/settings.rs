@@ -1,6 +1,8 @@
 //! The limits of one process, as the configuration gives them, and the memory they come to.
 
-use crate::config::{Config, RequestId};
+use std::net::IpAddr;
+
+use crate::config::{Cidr, Config, RequestId};
 use crate::mem::time::Millis;
 
 use super::backend::BackendConn;
@@ -35,6 +37,7 @@ pub struct Settings {
     /// How far response identity goes.
     pub request_id: RequestId,
     timeouts: crate::config::Timeouts,
+    trusted_proxies: Vec<Cidr>,
 }
 
 impl Settings {
@@ -51,7 +54,13 @@ impl Settings {
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             timeouts: config.timeouts,
+            trusted_proxies: config.trusted_proxies.clone(),
         }
+    }
+
+    /// Whether what a client says of those before it is believed.
+    pub fn is_trusted(&self, client: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|proxies| proxies.contains(client))
     }
 
     /// Exchanges that there can be.

@@ -5,7 +5,7 @@
 //! a seed.
 
 #[cfg(test)]
-mod conformance;
+mod conformance_tests;
 mod error;
 #[cfg_attr(test, allow(dead_code))]
 pub mod linux;

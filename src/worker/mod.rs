@@ -42,8 +42,8 @@ pub struct WorkerError {
 
 impl WorkerError {
     fn new(what: impl Into<String>) -> impl FnOnce(IoError) -> WorkerError {
-        let what = what.into();
-        move |error| WorkerError { what, error }
+        // Not before it is wanted: this stands in the event loop too.
+        move |error| WorkerError { what: what.into(), error }
     }
 }
 

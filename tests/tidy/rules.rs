@@ -1,6 +1,6 @@
 //! The rules, as functions from source text to faults.
 
-use crate::scrub::{is_word, without_comments_and_texts, without_tests, word_at};
+use crate::scrub::{is_word, test_modules, without_comments_and_texts, without_tests, word_at};
 
 /// From the top down; neighbours on one line do not import each other.
 const LAYERS: [&[&str]; 10] = [
@@ -27,12 +27,18 @@ pub struct Source {
     text: String,
     /// The text without comments, the contents of literals and tests.
     code: String,
+    /// Files and folders of its modules that are tests, as `src/sys/conformance`.
+    test_modules: Vec<String>,
 }
 
 impl Source {
     pub fn new(place: String, text: String) -> Source {
-        let code = without_tests(&without_comments_and_texts(&text));
-        Source { place, text, code }
+        let all = without_comments_and_texts(&text);
+        let code = without_tests(&all);
+        let stem = place.trim_end_matches(".rs");
+        let folder = stem.strip_suffix("/mod").or(stem.strip_suffix("/lib")).unwrap_or(stem);
+        let test_modules = test_modules(&all).map(|name| format!("{folder}/{name}")).collect();
+        Source { place, text, code, test_modules }
     }
 
     /// The module path, as `["http", "body"]`; nothing outside of src.
@@ -45,9 +51,17 @@ impl Source {
         Some(module)
     }
 
-    fn is_test(&self) -> bool {
+    /// Whether it is a test by its name, or by its declaration in another one of `tree`.
+    fn is_test(&self, tree: &[Source]) -> bool {
         let stem = self.place.trim_end_matches(".rs");
-        self.place.contains("/tests/") || stem.ends_with("/tests") || stem.ends_with("_tests")
+        let is_of = |name: &String| {
+            stem.strip_prefix(name.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        tree.iter().flat_map(|source| &source.test_modules).any(is_of)
+            || self.place.contains("/tests/")
+            || stem.ends_with("/tests")
+            || stem.ends_with("_tests")
     }
 
     fn line_of(&self, at: usize) -> usize {
@@ -66,10 +80,11 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|names| names.contains(&module))
 }
 
-pub fn check_source(source: &Source) -> Vec<String> {
+/// Checks one file of a tree.
+pub fn check_source(source: &Source, tree: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     check_lengths(source, &mut faults);
-    if let Some(module) = source.module().filter(|_| !source.is_test()) {
+    if let Some(module) = source.module().filter(|_| !source.is_test(tree)) {
         check_imports(source, &module, &mut faults);
         check_words(source, &mut faults);
     }

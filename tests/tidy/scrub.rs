@@ -112,6 +112,17 @@ pub fn without_tests(code: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// The names of modules in files of their own that are tests. The source must be without
+/// comments and texts.
+pub fn test_modules(code: &str) -> impl Iterator<Item = &str> {
+    code.split("#[cfg(test)]").skip(1).filter_map(|rest| {
+        let item = rest.split([';', '{']).next()?;
+        let is_file = rest[item.len()..].starts_with(';');
+        let mut words = item.split_whitespace().skip_while(|word| *word != "mod");
+        words.next().and(words.next()).filter(|_| is_file)
+    })
+}
+
 /// The end of the item that follows: its `;` or the brace that closes its first one.
 fn item_end(code: &[u8], from: usize) -> usize {
     let (mut depth, mut at, mut is_import) = (0, from, false);

@@ -3,8 +3,11 @@
 use super::sim::world::{self, Faults};
 use super::{IoError, linux, sim};
 use crate::mem::time::Millis;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+/// Any free port of this machine.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 mod scripts;
 

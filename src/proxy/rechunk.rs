@@ -1,0 +1,133 @@
+//! A chunked body from ring to ring: framing is checked, and written anew in one form or taken off.
+
+use std::mem::swap;
+
+use crate::http::chunked::{Chunk, Chunks};
+use crate::http::fields::may_trail;
+use crate::mem::Append;
+use crate::mem::ring::Ring;
+use crate::net::Conn;
+
+use super::pipes::Tools;
+use super::relay::{Cut, Frame};
+
+/// The longest line of framing that is written at once, with the line end before it.
+pub(super) const FRAMING_MAX: usize = 32;
+
+/// Chunks read from one ring and written to another.
+pub(super) struct ChunkCopy<'a> {
+    pub chunks: &'a mut Chunks,
+    pub frame: Frame,
+    pub keeping: bool,
+    pub kept: &'a mut usize,
+    pub payload: &'a mut u64,
+}
+
+impl ChunkCopy<'_> {
+    /// Goes on until the source has nothing or the sink no room. Returns the source bytes used.
+    pub fn run(
+        &mut self,
+        input: &mut Ring,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<usize, Cut> {
+        let mut used = 0;
+        while !self.chunks.is_done() && input.len() > *self.kept {
+            let count = match self.pass(input, sink, tools) {
+                0 => self.read(input, sink, tools)?,
+                count => count,
+            };
+            if count == 0 {
+                break;
+            }
+            used += count;
+        }
+        Ok(used)
+    }
+
+    /// Bytes that may go as they are: data, and for a chunked sink canonical framing too.
+    fn pass(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> usize {
+        let room = sink.output_room(tools.ring_size);
+        let bytes = view(input, *self.kept);
+        let count = match self.frame {
+            Frame::Chunked => {
+                let before = data_passed(self.chunks);
+                let count = self.chunks.pass(bytes, room);
+                *self.payload += data_passed(self.chunks) - before;
+                count
+            }
+            Frame::Raw => {
+                let left = usize::try_from(self.chunks.data_left()).unwrap_or(usize::MAX);
+                let count = bytes.len().min(room).min(left);
+                self.chunks.advance(count as u64);
+                *self.payload += count as u64;
+                count
+            }
+        };
+        if count > 0 && count == input.len() && !self.keeping && sink.output.is_empty() {
+            swap(input, &mut sink.output);
+        } else if count > 0 {
+            let output = sink.prepare_output(&mut tools.rings);
+            output.append(&view(input, *self.kept)[..count]);
+            self.used(input, count);
+        }
+        count
+    }
+
+    /// A piece of framing. Returns the source bytes used, 0 where more are needed, or room.
+    fn read(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
+        let room = sink.output_room(tools.ring_size);
+        // A trailer line may be as long as what was received.
+        if self.chunks.data_left() > 0 || room < FRAMING_MAX.max(self.trailer_bound(input)) {
+            return Ok(0);
+        }
+        if view(input, *self.kept).len() < input.len() - *self.kept {
+            input.flatten();
+        }
+        let bytes = view(input, *self.kept);
+        let (count, chunk) = self.chunks.read(bytes).map_err(|_| Cut::Malformed)?;
+        if self.frame == Frame::Chunked {
+            let output = sink.prepare_output(&mut tools.rings);
+            match chunk {
+                Chunk::More => (),
+                Chunk::Size(size) => output.append(Chunks::size_line(size, &mut [0; 20])),
+                Chunk::DataEnd | Chunk::End => output.append(b"\r\n"),
+                Chunk::Last => output.append(b"0\r\n"),
+                Chunk::Trailer { start, end } => {
+                    let line = &bytes[start..end];
+                    let name = line.split(|byte| *byte == b':').next().unwrap_or(line);
+                    if may_trail(name) {
+                        output.append(line);
+                    }
+                }
+            }
+        }
+        if count == 0 && input.is_full() && *self.kept == 0 {
+            return Err(Cut::Malformed); // A trailer line longer than a ring.
+        }
+        self.used(input, count);
+        Ok(count)
+    }
+
+    fn trailer_bound(&self, input: &Ring) -> usize {
+        if self.chunks.in_trailers() { input.len() - *self.kept } else { 0 }
+    }
+
+    fn used(&mut self, input: &mut Ring, count: usize) {
+        if self.keeping {
+            *self.kept += count;
+        } else {
+            input.consume(count);
+        }
+    }
+}
+
+fn data_passed(chunks: &Chunks) -> u64 {
+    chunks.data_total() - chunks.data_left()
+}
+
+/// The flat run of `ring`'s content that begins at `offset`.
+fn view(ring: &Ring, offset: usize) -> &[u8] {
+    let [first, second] = ring.slices();
+    if offset < first.len() { &first[offset..] } else { &second[offset - first.len()..] }
+}

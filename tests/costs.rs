@@ -1,0 +1,264 @@
+//! What the program costs, in things that can be counted: allocations, system calls, memory.
+//! Nothing here is timed.
+#![allow(unsafe_code)] // an allocator is unsafe by its nature: costs/counter.rs
+
+mod common;
+#[path = "costs/counter.rs"]
+mod counter;
+#[path = "costs/watched.rs"]
+mod watched;
+
+use common::{Answer, Backend, Client, Program, json, noise, until};
+use httplb::config::{AccessLog, Config, Listen};
+use httplb::worker;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{env, fs, process, thread};
+use watched::{Tool, Watched};
+
+/// What the data plane, on a thread of its own until the process ends, has allocated.
+struct Worker {
+    address: SocketAddr,
+    allocations: &'static AtomicU64,
+}
+
+impl Worker {
+    fn over(backends: &[&Backend]) -> Worker {
+        Worker::with(backends, |_| ())
+    }
+
+    fn with(backends: &[&Backend], change: impl FnOnce(&mut Config)) -> Worker {
+        let addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.address).collect();
+        let mut config = Config::for_backends(&addresses);
+        let address = Backend::absent().address;
+        config.listen = vec![Listen::on(address)];
+        change(&mut config);
+        let allocations: &AtomicU64 = Box::leak(Box::default());
+        thread::spawn(move || {
+            counter::count_in(allocations);
+            worker::run(&config).unwrap_or_else(|error| panic!("{error}"));
+        });
+        until("the worker listens", || TcpStream::connect(address).is_ok());
+        // It listens before its start is over. An answer of its own shows that it is.
+        let mut client = Client::connect(address);
+        client.send("?\r\n\r\n");
+        assert_eq!(client.response().status, 400);
+        Worker { address, allocations }
+    }
+
+    fn allocations(&self) -> u64 {
+        self.allocations.load(Ordering::SeqCst)
+    }
+
+    /// Does the work so many times, then once more as often: nothing may be allocated for it.
+    fn assert_allocates_nothing(&self, times: usize, mut work: impl FnMut(usize)) {
+        let at_start = self.allocations();
+        assert!(at_start > 0, "the worker's start was not counted, so nothing is");
+        let counts = [1, 2].map(|_| {
+            (0..times).for_each(&mut work);
+            self.allocations() - at_start
+        });
+        println!(
+            "{at_start} allocations at the start; after {times} rounds, and twice: {counts:?}"
+        );
+        assert_eq!(counts, [0, 0], "allocations after {times} rounds, and after twice as many");
+    }
+
+    fn clients<const COUNT: usize>(&self) -> [Client; COUNT] {
+        [(); COUNT].map(|()| Client::connect(self.address))
+    }
+}
+
+#[test]
+fn a_kept_alive_request_allocates_nothing() {
+    let backends = [Backend::named("one"), Backend::named("two")];
+    let worker = Worker::over(&backends.each_ref());
+    let mut clients = worker.clients::<4>();
+    worker.assert_allocates_nothing(1000, |round| {
+        assert_eq!(clients[round % 4].get("/").status, 200);
+    });
+}
+
+#[test]
+fn a_logged_request_allocates_nothing() {
+    let backend = Backend::named("one");
+    let path = env::temp_dir().join(format!("httplb-costs-{}.log", process::id()));
+    let worker = Worker::with(&[&backend], |config| {
+        config.access_log = AccessLog::Path(path.clone());
+    });
+    let lines = || fs::read_to_string(&path).unwrap_or_default().matches("/a?b=c").count();
+    let at_start = worker.allocations();
+    let mut clients = worker.clients::<4>();
+    worker.assert_allocates_nothing(1000, |round| {
+        assert_eq!(clients[round % 4].get("/a?b=c").status, 200);
+    });
+    until("all lines are in the log", || lines() == 2000);
+    assert_eq!(worker.allocations(), at_start);
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn pipelined_requests_allocate_nothing() {
+    let backends = [Backend::named("one"), Backend::named("two")];
+    let worker = Worker::over(&backends.each_ref());
+    let batch = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(20);
+    let mut clients = worker.clients::<2>();
+    worker.assert_allocates_nothing(50, |round| {
+        let client = &mut clients[round % 2];
+        client.send(&batch);
+        for _ in 0..20 {
+            assert_eq!(client.response().status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_body_of_64_kib_allocates_nothing_whichever_way_it_goes() {
+    let body = noise(64 << 10, 1);
+    let down = Answer::text(&body);
+    let backend = Backend::answering(move |request| match &request.target[..] {
+        "/down" => down.clone(),
+        _ => Answer::text(request.body.len().to_string()),
+    });
+    let worker = Worker::over(&[&backend]);
+    let mut upload = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 65536\r\n\r\n".to_vec();
+    upload.extend_from_slice(&body);
+    let mut clients = worker.clients::<2>();
+    worker.assert_allocates_nothing(200, |round| {
+        let client = &mut clients[round % 2];
+        assert_eq!(client.get("/down").body, body);
+        client.send(&upload);
+        assert_eq!(client.response_to("POST").text(), "65536");
+    });
+}
+
+#[test]
+fn a_chunked_body_allocates_nothing_whichever_way_it_goes() {
+    let body = noise(64 << 10, 2);
+    let sizes = [100, 5000, 40_000];
+    let answers = sizes.map(|size| Answer::chunked(&body, size));
+    let backend = Backend::answering(move |request| match &request.target[..] {
+        "/" => Answer::text(request.body.len().to_string()),
+        size => answers[size[1..].parse::<usize>().expect("a number")].clone(),
+    });
+    let worker = Worker::over(&[&backend]);
+    let mut upload =
+        b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for piece in body.chunks(1000) {
+        upload.extend_from_slice(format!("0{:X};a=b\r\n", piece.len()).as_bytes());
+        upload.extend_from_slice(piece);
+        upload.extend_from_slice(b"\r\n");
+    }
+    upload.extend_from_slice(b"0\r\nX-Sum: 1\r\n\r\n");
+    let mut clients = worker.clients::<2>();
+    worker.assert_allocates_nothing(50, |round| {
+        let client = &mut clients[round % 2];
+        for target in ["/0", "/1", "/2"] {
+            assert_eq!(client.get(target).body, body);
+        }
+        client.send(&upload);
+        assert_eq!(client.response_to("POST").text(), "65536");
+    });
+}
+
+#[test]
+fn neither_a_new_client_nor_one_that_is_refused_allocates() {
+    let backend = Backend::named("one");
+    let worker = Worker::over(&[&backend]);
+    worker.assert_allocates_nothing(200, |_| {
+        let [mut polite, mut rude] = worker.clients();
+        polite.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        assert_eq!(polite.response().status, 200);
+        polite.expect_end();
+        rude.send("GET / HTTP/1.1\r\nHost: te st\r\n\r\n");
+        assert_eq!(rude.response().status, 400);
+        rude.expect_end();
+    });
+}
+
+#[test]
+fn a_request_that_nobody_can_answer_allocates_nothing() {
+    let backend = Backend::absent();
+    let worker = Worker::over(&[&backend]);
+    let [mut client] = worker.clients();
+    worker.assert_allocates_nothing(200, |_| {
+        assert!([502, 503].contains(&client.get("/").status));
+    });
+}
+
+const STRACE: Tool = Tool {
+    name: "strace",
+    package: "strace",
+    report_option: "--output=",
+    options: &["-D", "-f", "--summary-only", "--summary-columns=calls,name"],
+};
+
+const CLIENTS: usize = 16;
+
+/// The system calls of a whole life of the program, in which each of 16 clients makes so many
+/// requests over one connection.
+fn system_calls(requests_each: usize) -> BTreeMap<String, u64> {
+    let backends = [Backend::named("one"), Backend::named("two")];
+    let mut program = Watched::start(&STRACE, &backends.each_ref(), json!({}));
+    let address = program.address;
+    let clients = (0..CLIENTS).map(|_| {
+        thread::spawn(move || {
+            let mut client = Client::connect(address);
+            for _ in 0..requests_each {
+                assert_eq!(client.get("/").status, 200);
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.join().unwrap();
+    }
+    let report = program.report("total");
+    let counts = report.lines().filter_map(|line| {
+        let [calls, name] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        Some((name.to_string(), calls.parse().ok()?))
+    });
+    counts.filter(|(name, _)| name != "total").collect()
+}
+
+#[test]
+fn a_kept_alive_request_takes_two_receives_two_sends_and_a_share_of_a_wait() {
+    const EACH: usize = 100;
+    let few = system_calls(EACH);
+    let many = system_calls(2 * EACH);
+    let mut of_one_request: BTreeMap<&str, f64> = BTreeMap::new();
+    for (name, calls) in &many {
+        let kind = match &name[..] {
+            "recvfrom" | "recvmsg" | "read" | "readv" => "receive",
+            "sendto" | "sendmsg" | "write" | "writev" => "send",
+            "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => "wait",
+            other => other,
+        };
+        let more = *calls as f64 - few.get(name).copied().unwrap_or(0) as f64;
+        *of_one_request.entry(kind).or_default() += more / (EACH * CLIENTS) as f64;
+    }
+    println!("system calls a request: {of_one_request:.3?}");
+    for (kind, calls) in of_one_request {
+        let (least, most) = match kind {
+            "receive" | "send" => (1.98, 2.02),
+            "wait" => (0.0, 1.02),
+            _ => (-0.02, 0.02),
+        };
+        assert!((least..=most).contains(&calls), "{calls} of {kind}: {few:?} and {many:?}");
+    }
+}
+
+#[test]
+fn before_the_first_client_the_process_takes_less_than_4_mib() {
+    let backend = Backend::named("one");
+    let program = Program::over(&[&backend]);
+    let file = format!("/proc/{}/smaps_rollup", program.pid().as_raw_nonzero());
+    let rollup = fs::read_to_string(file).expect("smaps_rollup");
+    let kib_of = |name: &str| -> u64 {
+        let line = rollup.lines().find(|line| line.starts_with(name)).expect(name);
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    };
+    let (share, resident) = (kib_of("Pss:"), program.memory() / 1024);
+    println!("Pss {share} KiB, VmRSS {resident} KiB");
+    assert!(share < 4096, "Pss is {share} KiB, VmRSS {resident} KiB:\n{rollup}");
+}
