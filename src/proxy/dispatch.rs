@@ -32,36 +32,34 @@ impl Proxy {
         self.open(id)
     }
 
-    /// Picks a backend. `false`: all are at their cap, and the exchange stands in the pool's line.
+    /// Picks a backend. `false`: all are at their cap, and a first exchange stands in the pool's
+    /// line.
     fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
-        let exchange = &self.exchanges[id];
-        let pool = &mut self.pools[exchange.pool];
-        let is_next = pool.line.front().is_none_or(|front| *front == id);
-        if !is_next && exchange.line == Line::Pool {
-            return Ok(false);
-        }
-        let pick = if is_next {
-            balance::pick(pool.balance, &mut pool.members, &exchange.tried)
-        } else {
-            Pick::Full
-        };
-        match pick {
-            Pick::Backend(member) => {
-                pool.members[member].active += 1;
-                self.leave_line(id);
-                let exchange = &mut self.exchanges[id];
-                exchange.choice = Some(member);
-                exchange.last_backend = u16::try_from(member).ok();
-                exchange.times.chosen = self.now;
-                Ok(true)
-            }
-            Pick::NoneUp => Err(Failure::NoBackend),
-            Pick::Full => {
-                if self.is_first(id) {
-                    self.revoke_choice(self.exchanges[id].pool);
+        let pool = self.exchanges[id].pool;
+        let is_next = self.pools[pool].line.front().is_none_or(|front| *front == id);
+        loop {
+            let facts = &mut self.pools[pool];
+            let pick = if is_next {
+                balance::pick(facts.balance, &mut facts.members, &self.exchanges[id].tried)
+            } else {
+                Pick::Full
+            };
+            match pick {
+                Pick::Backend(member) => {
+                    facts.members[member].active += 1;
+                    self.leave_line(id);
+                    let exchange = &mut self.exchanges[id];
+                    exchange.choice = Some(member);
+                    exchange.last_backend = u16::try_from(member).ok();
+                    exchange.times.chosen = self.now;
+                    return Ok(true);
                 }
-                self.stand_in_line(id, Line::Pool);
-                Ok(false)
+                Pick::NoneUp => return Err(Failure::NoBackend),
+                Pick::Full if is_next && self.is_first(id) && self.revoke_choice(pool) => (),
+                Pick::Full => {
+                    self.stand_in_line(id, Line::Pool);
+                    return Ok(false);
+                }
             }
         }
     }
@@ -115,8 +113,10 @@ impl Proxy {
         found
     }
 
-    /// Takes the backend's connection that was used last, if it is fresh enough.
+    /// Takes the backend's connection that was used last, if it is fresh enough. One whose turn has
+    /// not come takes nothing from those who stand in line.
     fn reuse(&mut self, id: ExchangeId) -> bool {
+        let is_polite = self.line.is_empty() || self.is_first(id);
         let exchange = &self.exchanges[id];
         let Some(member) = exchange.choice else { return false };
         let backend = &mut self.pools[exchange.pool].backends[member];
@@ -125,7 +125,7 @@ impl Proxy {
         let idle_for = Micros(self.now.0.saturating_sub(since.0));
         let limit = backend.idle_limit.limit();
         let fresh = reuse::may_reuse(idle_for.millis(), limit, exchange.request.idempotent);
-        if exchange.wants_new || !fresh {
+        if exchange.wants_new || !fresh || !is_polite {
             return false;
         }
         backend.idle.remove(&mut self.conns, conn_id);
@@ -218,28 +218,27 @@ impl Proxy {
     }
 
     /// The same for a place below a backend's cap.
-    fn revoke_choice(&mut self, pool: usize) {
+    fn revoke_choice(&mut self, pool: usize) -> bool {
         if self.exchanges.len() == self.busy_clients {
-            return;
+            return false;
         }
         let victim = self.exchanges.ids().find(|id| {
             let exchange = &self.exchanges[*id];
             exchange.choice.is_some() && exchange.pool == pool && !self.is_first(*id)
         });
-        let Some(id) = victim else { return };
+        let Some(id) = victim else { return false };
         match self.exchanges[id].conn {
             Some(conn) => self.close_used_conn(conn, Manner::Patient),
-            None => {
-                self.leave_line(id);
-                self.exchanges[id].manner = Manner::Patient;
-            }
+            None => self.exchanges[id].manner = Manner::Patient,
         }
         self.release_choice(id);
+        true
     }
 
-    /// Puts an exchange at the end of a line, where it stands until `leave_line`.
+    /// Puts a first exchange at the end of a line, where it stands until `leave_line`. Others try
+    /// again whenever their client is driven: in the line they would hold up those who may revoke.
     fn stand_in_line(&mut self, id: ExchangeId, line: Line) {
-        if self.exchanges[id].line == line {
+        if self.exchanges[id].line == line || !self.is_first(id) {
             return;
         }
         self.leave_line(id);

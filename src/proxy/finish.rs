@@ -22,6 +22,8 @@ impl Proxy {
     /// Takes a first exchange that is done out of its client's queue.
     pub(super) fn finish(&mut self, client_id: ClientId, id: ExchangeId) {
         self.release_conn(id);
+        // The connection is idle now, or with one whose turn has not come: both may be closed.
+        self.wake_line();
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[client_id];
         exchange.upload.let_go(&mut client.conn);
@@ -133,6 +135,8 @@ impl Proxy {
             exchange.upload.release(&mut self.tools);
             exchange.upload.restart();
             exchange.enter(State::Waiting);
+            // What it ran for is over. It may be due in this very turn.
+            self.timers.stop(exchange_owner(exchange_id));
         }
         self.remove_conn(id);
     }
@@ -264,7 +268,7 @@ impl Proxy {
     }
 
     /// Closes a client so that it sees a reset: an answer that only the end delimits was cut.
-    fn reset(&mut self, id: ClientId) {
+    pub(super) fn reset(&mut self, id: ClientId) {
         let client = self.take_client(id);
         client.conn.socket.reset();
     }

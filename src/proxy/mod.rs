@@ -23,6 +23,9 @@ pub mod settings;
 pub mod timing;
 pub mod tunnel;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 
 use crate::config::Config;
@@ -123,7 +126,15 @@ pub struct Proxy {
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     pub fn new(config: &Config, log: AccessLog) -> Result<Proxy, IoError> {
-        let settings = Settings::new(config);
+        Proxy::with_settings(config, Settings::new(config), log)
+    }
+
+    /// The same, within other limits than those that follow from the configuration.
+    fn with_settings(
+        config: &Config,
+        settings: Settings,
+        log: AccessLog,
+    ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
         let rings = settings.connections() * 2 * settings.ring_size;
         let arena = memory::reserve(rings + exchanges * settings.head_size())?;

@@ -46,7 +46,9 @@ impl Proxy {
         match timer {
             HEADER => self.head_timeout(id),
             UNWATCHED => self.watch_now(id),
-            FLUSH | LINGER => self.close(id),
+            // A part of the answer was not taken: the end alone would make it look whole.
+            FLUSH => self.reset(id),
+            LINGER => self.close(id),
             _ => self.close_gently(id),
         }
     }
@@ -130,12 +132,19 @@ impl Proxy {
             State::Waiting => (exchange.line != Line::Nowhere).then_some(QUEUE),
             State::Connecting => Some(CONNECT),
             State::Sending if self.waits_for_upload(id) => Some(CLIENT),
+            State::Sending | State::Awaiting if !self.is_at_front(id) => None,
             State::Sending | State::Awaiting => Some(RESPONSE),
             State::Responding if self.client_is_slow(id) => Some(CLIENT),
             State::Responding => Some(RESPONSE),
             State::Tunneling => Some(TUNNEL),
             State::Answered | State::Done => None,
         }
+    }
+
+    /// Whether the backend could answer it: on a shared connection others may be ahead.
+    fn is_at_front(&self, id: ExchangeId) -> bool {
+        let conn = self.exchanges[id].conn;
+        conn.is_some_and(|conn| self.conns[conn].front == Some(id))
     }
 
     /// Whether it is the client's body that is missing, and not the backend's leave to send it.

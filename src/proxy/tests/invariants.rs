@@ -1,0 +1,153 @@
+//! What holds between two turns, whatever happened, and what holds when all is over.
+
+use crate::net::Conn;
+use crate::proxy::Proxy;
+use crate::proxy::backend::Owner;
+use crate::proxy::exchange::{ExchangeId, Line, State};
+
+/// Checks what holds after each turn.
+pub fn hold(proxy: &Proxy) {
+    assert!(proxy.ready.iter().all(|id| proxy.clients.contains(*id)), "a ghost is ready");
+    queues(proxy);
+    connections(proxy);
+    lines(proxy);
+    for (index, pool) in proxy.pools.iter().enumerate() {
+        for (place, member) in pool.members.iter().enumerate() {
+            let holders = proxy.exchanges.ids().filter(|id| {
+                let exchange = &proxy.exchanges[*id];
+                exchange.pool == index && exchange.choice == Some(place)
+            });
+            assert_eq!(member.active as usize, holders.count(), "requests counted at {place}");
+        }
+    }
+    let clients = proxy.clients.ids().map(|id| &proxy.clients[id].conn);
+    let backends = proxy.conns.ids().map(|id| &proxy.conns[id].conn);
+    let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
+    assert_eq!(rings.filter(|ring| ring.is_lent()).count(), proxy.tools.rings.lent(), "rings");
+    assert_eq!(proxy.heads.lent(), proxy.exchanges.len(), "heads");
+}
+
+/// Each exchange stands in its client's queue, and no committed one behind another.
+fn queues(proxy: &Proxy) {
+    let (mut queued, mut busy) = (0, 0);
+    for client in proxy.clients.ids().map(|id| &proxy.clients[id]) {
+        let (mut next, mut last, mut count) = (client.first, None, 0);
+        while let Some(id) = next {
+            let exchange = &proxy.exchanges[id];
+            assert!(count == 0 || !exchange.is_committed(), "{:?} out of turn", exchange.state());
+            last = Some(id);
+            count += 1;
+            next = exchange.behind;
+        }
+        assert_eq!(last, client.last);
+        assert_eq!(count, client.in_work);
+        queued += count as usize;
+        busy += usize::from(count > 0);
+    }
+    assert_eq!(queued, proxy.exchanges.len(), "an exchange without a client");
+    assert_eq!(busy, proxy.busy_clients);
+}
+
+/// A connection is idle, or carries exchanges of one client.
+fn connections(proxy: &Proxy) {
+    let mut carried = 0;
+    for id in proxy.conns.ids() {
+        let conn = &proxy.conns[id];
+        let mut next = conn.front;
+        match conn.owner {
+            Owner::Idle { .. } => assert_eq!((conn.front, conn.back), (None, None)),
+            Owner::Client(_) => assert!(conn.front.is_some(), "a connection that nobody has"),
+        }
+        while let Some(exchange_id) = next {
+            let exchange = &proxy.exchanges[exchange_id];
+            assert_eq!(conn.owner, Owner::Client(exchange.client));
+            assert_eq!(exchange.conn, Some(id));
+            next = exchange.next_on_conn;
+            assert!(next.is_some() || conn.back == Some(exchange_id));
+            carried += 1;
+        }
+    }
+    let with_conn = proxy.exchanges.ids().filter(|id| proxy.exchanges[*id].conn.is_some());
+    assert_eq!(carried, with_conn.count(), "an exchange on a connection that does not know it");
+    for id in proxy.exchanges.ids() {
+        let exchange = &proxy.exchanges[id];
+        let wanted = match exchange.state() {
+            State::Connecting | State::Sending | State::Awaiting | State::Tunneling => Some(true),
+            State::Waiting => Some(false),
+            State::Answered | State::Responding | State::Done => None,
+        };
+        assert!(wanted.is_none_or(|wanted| wanted == exchange.conn.is_some()));
+    }
+}
+
+/// Who waits in a line stands in it once, and nobody else does.
+fn lines(proxy: &Proxy) {
+    let stands = |id: &ExchangeId, line: Line| {
+        let exchange = proxy.exchanges.get(*id).expect("a line of live exchanges");
+        assert_eq!((exchange.line, exchange.state()), (line, State::Waiting));
+        assert_eq!(
+            proxy.clients[exchange.client].first,
+            Some(*id),
+            "only the first stands in line"
+        );
+    };
+    proxy.line.iter().for_each(|id| stands(id, Line::Connection));
+    let mut waiting = proxy.line.len();
+    for pool in &proxy.pools {
+        pool.line.iter().for_each(|id| stands(id, Line::Pool));
+        waiting += pool.line.len();
+    }
+    let in_line = |id: &ExchangeId| proxy.exchanges[*id].line != Line::Nowhere;
+    assert_eq!(proxy.exchanges.ids().filter(in_line).count(), waiting);
+}
+
+/// Checks what holds when there is no client and no backend connection.
+pub fn is_over(proxy: &Proxy) {
+    hold(proxy);
+    assert!(proxy.clients.is_empty(), "clients are left\n{}", shown(proxy));
+    assert_eq!(proxy.exchanges.len(), 0, "exchanges");
+    assert_eq!(proxy.conns.len(), 0, "backend connections");
+    assert_eq!(proxy.tools.rings.lent(), 0, "rings");
+    assert_eq!(proxy.tools.pipes.lent(), 0, "pipes");
+    assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
+    assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
+}
+
+/// Where everything stands, for whoever reads a trace.
+pub fn shown(proxy: &Proxy) -> String {
+    let mut text = String::new();
+    for id in proxy.clients.ids() {
+        let client = &proxy.clients[id];
+        text += &format!("client {id:?} {:?}: {}", client.phase, conn_shown(&client.conn));
+        let mut next = client.first;
+        while let Some(id) = next {
+            let exchange = &proxy.exchanges[id];
+            let uploaded = (exchange.upload.payload(), exchange.upload.is_done());
+            text += &format!(
+                "\n  {id:?} {:?} {:?} choice {:?} line {:?} upload {uploaded:?} sent {}",
+                exchange.state(),
+                exchange.manner,
+                exchange.choice,
+                exchange.line,
+                exchange.sent,
+            );
+            if let Some(conn) = exchange.conn {
+                text += &format!(" on {conn:?} {}", conn_shown(&proxy.conns[conn].conn));
+            }
+            next = exchange.behind;
+        }
+        text += "\n";
+    }
+    text
+}
+
+fn conn_shown(conn: &Conn) -> String {
+    format!(
+        "in {} out {} readable {} writable {} {:?}",
+        conn.input.len(),
+        conn.output.len(),
+        conn.readable,
+        conn.writable,
+        conn.end
+    )
+}

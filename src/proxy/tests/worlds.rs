@@ -1,0 +1,203 @@
+//! Random worlds: clients, servers and all that can go wrong between them, from a seed.
+//!
+//! Each answer must be the right one to the byte, or an error that the world explains, or a cut
+//! that can be seen; what may have been acted on is never sent twice; nothing stalls; and at the end
+//! nothing is left.
+//!
+//! `HTTPLB_SEED=n cargo test worlds` plays one world and tells what happens in it;
+//! `HTTPLB_WORLDS=n` plays so many.
+
+mod client;
+mod plan;
+mod server;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
+
+use crate::config::{Balance, Config, RequestId};
+use crate::mem::time::{Micros, Millis};
+use crate::sys::{clock, world};
+
+use super::invariants;
+use super::service::Service;
+use client::Client;
+use plan::{Book, Dice, Plan, Trace, Weather};
+use server::Server;
+
+/// So many worlds are played by each test.
+const WORLDS: u64 = 1500;
+/// A world that turns so often runs in a circle.
+const TURNS: usize = 300_000;
+
+#[test]
+fn in_any_world_answers_are_right_or_honest_and_nothing_is_left_1() {
+    play_many(0);
+}
+
+#[test]
+fn in_any_world_answers_are_right_or_honest_and_nothing_is_left_2() {
+    play_many(1);
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Plays every other world: the tests share them.
+fn play_many(first: u64) {
+    if let Some(seed) = number("HTTPLB_SEED") {
+        if seed % 2 == first {
+            play(seed, Trace { is_wanted: true });
+        }
+        return;
+    }
+    let count = number("HTTPLB_WORLDS").unwrap_or(2 * WORLDS);
+    let begun = Instant::now();
+    for seed in (first..count).step_by(2) {
+        let quiet = || play(seed, Trace { is_wanted: false });
+        if panic::catch_unwind(AssertUnwindSafe(quiet)).is_err() {
+            eprintln!("world {seed} failed; the same with a trace (HTTPLB_SEED={seed}):");
+            play(seed, Trace { is_wanted: true });
+            panic!("world {seed} failed once, and not again");
+        }
+    }
+    eprintln!("{} worlds in {:?}", count / 2, begun.elapsed());
+}
+
+/// Plays the world of `seed` to its end.
+fn play(seed: u64, trace: Trace) {
+    let mut dice = Dice::new(seed);
+    let weather = Weather::roll(&mut dice);
+    world::reset(seed, weather.kernel);
+    trace.note(|| format!("{weather:?}"));
+    let mut book = Book { dice, weather, plans: Vec::new(), trace };
+    let (clients, servers) = (book.dice.between(1, 4), book.dice.between(1, 3));
+    let addresses = (0..servers).map(|place| ([10, 0, 1, place as u8], 80).into());
+    let addresses: Vec<_> = addresses.collect();
+    let config = configure(Config::for_backends(&addresses), clients, &mut book);
+    let mut service = start(&config, &mut book);
+    let servers = addresses.iter().enumerate();
+    let mut servers: Vec<Server> =
+        servers.map(|(place, address)| Server::new(place, *address, &mut book)).collect();
+    let mut clients: Vec<Client> =
+        (0..clients).map(|name| new_client(name, &service, &mut book)).collect();
+    for (number, plan) in book.plans.iter().enumerate() {
+        book.trace.note(|| format!("{number}: {plan:?}"));
+    }
+    let limit = Micros::from_secs(if weather.is_rough() { 900 } else { 30 });
+    let end = clock::now() + limit;
+    let mut turns = 0;
+    while !clients.iter().all(Client::is_done) {
+        turns += 1;
+        let shown = || invariants::shown(&service.proxy);
+        assert!(turns < TURNS, "it turns in a circle\n{}", shown());
+        assert!(clock::now() < end, "it stalls\n{}", shown());
+        let wish = act(&mut clients, &mut servers, &mut book);
+        service.turn(until(wish, end));
+    }
+    finish(service, servers, clients, &mut book);
+}
+
+/// Lets everybody act, in any order. When somebody wants to act again.
+fn act(clients: &mut [Client], servers: &mut [Server], book: &mut Book) -> Option<Micros> {
+    let servers_first = book.dice.one_in(2);
+    let mut wishes = Vec::new();
+    if servers_first {
+        wishes.extend(servers.iter_mut().map(|server| server.act(book)));
+    }
+    wishes.extend(clients.iter_mut().map(|client| client.act(book)));
+    if !servers_first {
+        wishes.extend(servers.iter_mut().map(|server| server.act(book)));
+    }
+    wishes.into_iter().flatten().min()
+}
+
+/// From now to `wish`, or else to `end`.
+fn until(wish: Option<Micros>, end: Micros) -> Millis {
+    let time = wish.unwrap_or(end) - clock::now();
+    Millis(time.0.div_ceil(1000))
+}
+
+/// All clients are gone: whatever is left ends, by itself or with the servers.
+fn finish(mut service: Service, mut servers: Vec<Server>, clients: Vec<Client>, book: &mut Book) {
+    drop(clients);
+    let end = clock::now() + Micros::from_secs(60);
+    // Clients may still come out of the backlog.
+    let mut quiet = clock::now() + Micros::from_secs(3);
+    while clock::now() < quiet {
+        let shown = || invariants::shown(&service.proxy);
+        assert!(clock::now() < end, "clients are gone, and not for the proxy\n{}", shown());
+        let wish = act(&mut [], &mut servers, book);
+        service.turn(until(wish, quiet));
+        if !service.proxy.is_empty() {
+            quiet = clock::now() + Micros::from_secs(3);
+        }
+    }
+    if book.dice.one_in(2) {
+        servers.iter_mut().for_each(Server::close);
+        service.settle();
+    }
+    service.advance(Millis(6000));
+    invariants::is_over(&service.proxy);
+}
+
+fn new_client(name: usize, service: &Service, book: &mut Book) -> Client {
+    let first = book.plans.len();
+    let count = book.dice.between(1, 8);
+    let weather = book.weather;
+    for place in 0..count {
+        let mut plan = Plan::roll(&mut book.dice, name, &weather, place + 1 == count);
+        let before = book.plans[first..].last();
+        // What follows nonsense is not read any more.
+        if before.is_some_and(|before| before.is_nonsense || before.closes) {
+            break;
+        }
+        plan.closes |= plan.is_nonsense;
+        book.plans.push(plan);
+    }
+    let row = (first..book.plans.len()).collect();
+    Client::new(name, service.address(), row, book)
+}
+
+fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
+    let weather = &book.weather;
+    let dice = &mut book.dice;
+    config.buffer_size = 4096;
+    config.max_connections = dice.between(1, clients + 1);
+    config.pipeline = dice.between(1, 6);
+    config.request_id = if weather.mix_ups { RequestId::Require } else { RequestId::Auto };
+    let pool = &mut config.pools[0];
+    pool.balance = *dice.choose(&[Balance::RoundRobin, Balance::LeastConnections]);
+    pool.retries = dice.between(0, 3) as u32;
+    for backend in &mut pool.backends {
+        backend.weight = dice.between(1, 3) as u32;
+        backend.max_connections = if dice.one_in(4) { dice.between(1, 3) as u32 } else { 0 };
+        backend.backup = dice.one_in(10);
+    }
+    let timeouts = &mut config.timeouts;
+    if weather.is_rough() {
+        timeouts.client = Millis(3000);
+        timeouts.header = Millis(4000);
+        timeouts.response = Millis(2000);
+        timeouts.connect = Millis(500);
+    } else {
+        timeouts.client = Millis(200_000);
+        timeouts.header = Millis(200_000);
+        timeouts.response = Millis(200_000);
+        timeouts.connect = Millis(200_000);
+        timeouts.queue = Millis(200_000);
+    }
+    config
+}
+
+fn start(config: &Config, book: &mut Book) -> Service {
+    let dice = &mut book.dice;
+    let conns = dice.between(1, config.max_connections + 3);
+    let spare = dice.between(0, 8);
+    let splice_min = *dice.choose(&[1, 500, 5000, 32 * 1024]);
+    Service::start(config, |settings| {
+        settings.backend_conns = conns;
+        settings.spare_exchanges = spare;
+        settings.splice_min = splice_min;
+    })
+}

@@ -1,0 +1,354 @@
+//! A server of a random world: answers what it is asked, or does not.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::plan::{Book, Spoiled, chunked, pattern};
+use crate::mem::time::Micros;
+use crate::proxy::tests::message::{Kind, Message, Reader};
+use crate::sys::clock;
+use crate::sys::world::{self, End, Peer};
+
+/// A server with its connections.
+pub struct Server {
+    place: usize,
+    door: world::Server,
+    conns: Vec<Conn>,
+    /// Whether it returns the request identifier.
+    echoes: bool,
+    /// When it changes how it receives those who connect.
+    next_mood: Option<Micros>,
+}
+
+/// What follows the last byte of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Next,
+    Close,
+    Reset,
+    Silence,
+}
+
+struct Answer {
+    number: usize,
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Not before.
+    at: Micros,
+    after: After,
+    is_whole: bool,
+    /// Only the end of the connection tells where it ends: one that is cut looks whole.
+    lasts_until_close: bool,
+}
+
+struct Conn {
+    name: usize,
+    peer: Option<Peer>,
+    reader: Reader,
+    answers: VecDeque<Answer>,
+    /// The request that is coming in was answered already.
+    answered_early: bool,
+    /// It answers no more.
+    silent: bool,
+    next_cut: Option<Micros>,
+}
+
+impl Server {
+    pub fn new(place: usize, address: SocketAddr, book: &mut Book) -> Server {
+        let moody = book.weather.refuses || book.weather.ignores;
+        Server {
+            place,
+            door: world::listen(address),
+            conns: Vec::new(),
+            echoes: book.weather.mix_ups || book.dice.one_in(2),
+            next_mood: moody.then(clock::now),
+        }
+    }
+
+    /// Does what can be done now. When it wants to do more, if it does by itself.
+    pub fn act(&mut self, book: &mut Book) -> Option<Micros> {
+        self.change_mood(book);
+        while let Some(peer) = self.door.accept() {
+            let name = self.conns.len();
+            let next_cut = (book.weather.idle_cuts && book.dice.one_in(2))
+                .then(|| clock::now() + book.dice.millis(1500));
+            let conn = Conn {
+                name,
+                peer: Some(peer),
+                reader: Reader::default(),
+                answers: VecDeque::new(),
+                answered_early: false,
+                silent: false,
+                next_cut,
+            };
+            book.trace.note(|| format!("server {}: connection {name}", self.place));
+            self.conns.push(conn);
+        }
+        let (place, echoes) = (self.place, self.echoes);
+        let wishes: Vec<Option<Micros>> =
+            self.conns.iter_mut().map(|conn| conn.act(place, echoes, book)).collect();
+        wishes.into_iter().flatten().chain(self.next_mood).min()
+    }
+
+    fn change_mood(&mut self, book: &mut Book) {
+        if self.next_mood.is_none_or(|time| time > clock::now()) {
+            return;
+        }
+        let refuses = book.weather.refuses && book.dice.one_in(2);
+        let ignores = book.weather.ignores && book.dice.one_in(3);
+        if refuses {
+            self.door.refuse(true);
+        } else {
+            self.door.ignore(ignores);
+        }
+        book.trace.note(|| format!("server {}: refuses {refuses}, ignores {ignores}", self.place));
+        self.next_mood = Some(clock::now() + book.dice.millis(2000));
+    }
+
+    /// Closes all connections.
+    pub fn close(&mut self) {
+        self.conns.clear();
+    }
+}
+
+impl Conn {
+    fn act(&mut self, place: usize, echoes: bool, book: &mut Book) -> Option<Micros> {
+        let peer = self.peer.as_ref()?;
+        self.reader.feed(&peer.receive());
+        self.read(place, echoes, book);
+        let wish = self.write(place, book);
+        if self.peer.as_ref().is_some_and(|peer| peer.seen_end() != End::Open) {
+            book.trace.note(|| format!("server {place}: connection {} was ended", self.name));
+            self.peer = None;
+        }
+        self.cut_when_idle(place, book);
+        self.peer.as_ref()?;
+        let cut = self.next_cut.filter(|time| *time > clock::now());
+        wish.into_iter().chain(cut).min()
+    }
+
+    fn cut_when_idle(&mut self, place: usize, book: &mut Book) {
+        let is_due = self.next_cut.is_some_and(|time| time <= clock::now());
+        if !is_due || self.silent || !self.answers.is_empty() || !self.reader.is_between_messages()
+        {
+            return;
+        }
+        self.next_cut = None;
+        book.trace.note(|| format!("server {place}: closes idle connection {}", self.name));
+        if book.weather.mix_ups
+            && book.dice.one_in(2)
+            && let Some(peer) = &self.peer
+        {
+            peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+        }
+        self.leave(book.dice.one_in(4));
+    }
+
+    fn leave(&mut self, by_reset: bool) {
+        self.silent = true;
+        match &self.peer {
+            // As RFC 9112 §9.6 has it: whoever closes reads on, or it would be a reset.
+            Some(peer) if !by_reset => peer.shutdown_write(),
+            Some(_) | None => self.peer.take().into_iter().for_each(Peer::reset),
+        }
+    }
+
+    fn read(&mut self, place: usize, echoes: bool, book: &mut Book) {
+        loop {
+            let is_new = self.reader.current().is_none();
+            let whole = self.reader.next(Kind::Request);
+            let Some(request) = whole.as_ref().or(self.reader.current()) else { return };
+            let number = request.head.word()[1..].parse::<usize>().expect("a number");
+            book.plans[number].check_request(number, request);
+            if is_new {
+                book.trace
+                    .note(|| format!("server {place}: {} on connection {}", number, self.name));
+                note_arrival(number, &self.answers, book);
+            }
+            let early = whole.is_none() && is_new && book.dice.one_in(8);
+            if early || whole.is_some() && !self.answered_early {
+                let request = request.clone();
+                let answer = make_answer(number, &request, echoes, book);
+                self.answers.push_back(answer);
+                book.plans[number].answered_early |= early;
+            }
+            self.answered_early = early || self.answered_early && whole.is_none();
+            if whole.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, place: usize, book: &mut Book) -> Option<Micros> {
+        while let Some(answer) = self.answers.front_mut() {
+            let peer = self.peer.as_ref()?;
+            if self.silent {
+                return None;
+            }
+            if answer.at > clock::now() {
+                return Some(answer.at);
+            }
+            let left = answer.bytes.len() - answer.sent;
+            let part = if book.dice.one_in(2) { left } else { book.dice.below(left + 1).max(1) };
+            let part = part.min(left);
+            let sent = match part {
+                0 => 0,
+                _ => peer.send(&answer.bytes[answer.sent..answer.sent + part]),
+            };
+            answer.sent += sent;
+            if answer.sent < answer.bytes.len() {
+                if sent == 0 {
+                    return None;
+                }
+                answer.at = book.later();
+                continue;
+            }
+            let answer = self.answers.pop_front()?;
+            book.trace
+                .note(|| format!("server {place}: {} answered, {:?}", answer.number, answer.after));
+            book.plans[answer.number].served |= answer.is_whole;
+            match answer.after {
+                After::Next => (),
+                After::Close => self.leave(false),
+                After::Reset => self.leave(true),
+                After::Silence => self.silent = true,
+            }
+        }
+        None
+    }
+}
+
+/// A request came to a server: whether it may.
+fn note_arrival(number: usize, ahead: &VecDeque<Answer>, book: &mut Book) {
+    book.plans[number].seen += 1;
+    let plan = &book.plans[number];
+    assert!(plan.is_idempotent() || plan.seen == 1, "{number} was sent twice");
+    for answer in ahead {
+        let other = &book.plans[answer.number];
+        assert_eq!(plan.client, other.client, "two clients share a connection");
+        assert!(plan.is_pipelinable(), "{number} was sent behind another");
+    }
+    if book.weather.is_fair() {
+        let plans = book.plans.iter().enumerate();
+        let earlier = plans.filter(|(at, other)| *at < number && other.client == plan.client);
+        for (at, other) in earlier {
+            let alone = !plan.is_pipelinable() || !other.is_pipelinable();
+            assert!(!alone || other.served, "{number} came before {at} was answered");
+        }
+    }
+}
+
+/// The answer to request `number`, or what a server in bad weather makes of it.
+fn make_answer(number: usize, request: &Message, echoes: bool, book: &mut Book) -> Answer {
+    let id = request.head.get("x-request-id").unwrap_or_default();
+    let mixed_up = book.weather.mix_ups && book.dice.one_in(4);
+    let told = if mixed_up { number + 1000 } else { number };
+    let echo = match (echoes, mixed_up) {
+        (true, false) => format!("X-Request-ID: {id}\r\n"),
+        (true, true) if book.dice.one_in(2) => "X-Request-ID: another\r\n".to_owned(),
+        (true, true) | (false, _) => String::new(),
+    };
+    let mut bytes = Vec::new();
+    if (request.head.get("expect").is_some() || book.dice.one_in(20)) && book.dice.one_in(2) {
+        bytes.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    if book.dice.one_in(20) {
+        bytes.extend(format!("HTTP/1.1 103 Early Hints\r\nX-Answer: {number}\r\n\r\n").bytes());
+    }
+    let mut after = After::Next;
+    let (head, body) = compose(told, request.head.method(), &echo, &mut after, book);
+    bytes.extend(head.bytes());
+    bytes.extend(body);
+    book.trace.note(|| format!("{number}: {head:?}"));
+    let framed = head.contains("Content-Length") || head.contains("Transfer-Encoding");
+    let mut answer = Answer {
+        number,
+        bytes,
+        sent: 0,
+        at: book.later(),
+        after,
+        is_whole: !mixed_up,
+        lasts_until_close: !framed,
+    };
+    if book.dice.one_in(10) {
+        answer.at = answer.at + book.dice.millis(50);
+    }
+    spoil(&mut answer, book);
+    answer
+}
+
+fn compose(
+    number: usize,
+    method: &str,
+    echo: &str,
+    after: &mut After,
+    book: &mut Book,
+) -> (String, Vec<u8>) {
+    let dice = &mut book.dice;
+    let status = *dice.choose(&["200 OK", "200 OK", "200 OK", "404 No", "500 No", "204 Nothing"]);
+    let len = if status.starts_with("204") { 0 } else { dice.size() };
+    let body = pattern(number, len);
+    let mut head = format!("HTTP/1.1 {status}\r\nX-Answer: {number}\r\nX-Length: {len}\r\n{echo}");
+    if dice.one_in(20) {
+        head += &format!("X-Filler: {}\r\n", "f".repeat(dice.below(2700)));
+    }
+    let closes = dice.one_in(8);
+    let mut wire = Vec::new();
+    match dice.below(4) {
+        _ if status.starts_with("204") => (),
+        0 | 1 => {
+            head += &format!("Content-Length: {len}\r\n");
+            wire = body;
+        }
+        2 => {
+            head += "Transfer-Encoding: chunked\r\n";
+            wire = chunked(&body, dice, Spoiled::No);
+        }
+        _ => {
+            *after = After::Close;
+            wire = body;
+        }
+    }
+    if closes {
+        head += "Connection: close\r\n";
+        *after = After::Close;
+    }
+    if method == "HEAD" {
+        wire.clear();
+    }
+    (head + "\r\n", wire)
+}
+
+/// Cuts or damages an answer, if the weather is such.
+fn spoil(answer: &mut Answer, book: &mut Book) {
+    let weather = book.weather;
+    let dice = &mut book.dice;
+    if weather.garbage && dice.one_in(5) {
+        answer.is_whole = false;
+        let nonsense: [&[u8]; 5] = [
+            b"SSH-2.0-OpenSSH_9\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            &[b'x'; 5000],
+        ];
+        answer.bytes = dice.choose(&nonsense).to_vec();
+        answer.after = *dice.choose(&[After::Next, After::Close]);
+        return;
+    }
+    if weather.cuts && dice.one_in(4) {
+        let cut = dice.below(answer.bytes.len() + 1);
+        answer.is_whole &= cut == answer.bytes.len();
+        answer.bytes.truncate(cut);
+        answer.after = match answer.lasts_until_close {
+            true => After::Reset,
+            false => *dice.choose(&[After::Close, After::Close, After::Reset]),
+        };
+    }
+    if weather.hangs && dice.one_in(5) {
+        let cut = dice.below(answer.bytes.len() + 1);
+        answer.is_whole = false;
+        answer.bytes.truncate(if dice.one_in(2) { 0 } else { cut });
+        answer.after = After::Silence;
+    }
+}
