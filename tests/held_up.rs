@@ -19,8 +19,11 @@ const SLOW_WATCHING: Tool = Tool {
 #[test]
 fn a_client_that_the_worker_was_slow_to_watch_gets_its_answer() {
     let backend = Backend::named("one");
-    let program = Watched::start(&SLOW_WATCHING, &[&backend], json!({}));
+    let mut program = Watched::start(&SLOW_WATCHING, &[&backend], json!({}));
     let mut client = Client::connect(program.address);
     assert_eq!(client.get("/").text(), "one");
     assert_eq!(client.get("/").text(), "one");
+    drop(client);
+    let trace = program.report("+++ exited");
+    assert!(trace.contains("DELAYED"), "it was not held up: {trace}");
 }
