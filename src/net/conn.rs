@@ -15,6 +15,9 @@ pub enum End {
     Open,
     /// An event said that the peer has ended its side; bytes may be left to read before it.
     Announced,
+    /// A send failed; bytes may be left to read. Behind them comes no proper end, though it looks
+    /// like one: the kernel tells of a reset only once.
+    Torn,
     /// Everything was read.
     Reached,
     /// The connection was reset or broke: nothing more can be read or written.
@@ -73,8 +76,7 @@ impl Conn {
         let room = self.input.room();
         let received = match self.socket.receive(self.input.free()) {
             Ok(0) => {
-                self.readable = false;
-                self.end = End::Reached;
+                self.found_end();
                 0
             }
             Ok(count) => {
@@ -96,6 +98,20 @@ impl Conn {
         };
         give_back_if_empty(&mut self.input, rings);
         Ok(received)
+    }
+
+    /// A read has come to the end.
+    pub fn found_end(&mut self) {
+        self.readable = false;
+        self.end = if self.end == End::Torn { End::Broken } else { End::Reached };
+    }
+
+    /// A send has failed. What the peer said before it closed can still be read.
+    pub fn send_failed(&mut self) {
+        self.readable = true;
+        if matches!(self.end, End::Open | End::Announced) {
+            self.end = End::Torn;
+        }
     }
 
     /// Sends what the output ring holds, as much as the kernel takes. Returns the bytes sent.

@@ -12,6 +12,7 @@
 
 use crate::http::method::Method;
 use crate::http::request::{Framing, Version};
+use crate::http::response::Reading;
 use crate::http::rewrite::RequestSpans;
 use crate::mem::buffer::Buffer;
 use crate::mem::slab::Id;
@@ -108,10 +109,8 @@ pub enum Answer {
 /// What is needed of a backend's response head after it was validated.
 #[derive(Clone, Copy)]
 pub struct ResponseFacts {
-    /// Bytes of the head in the ring.
-    pub head_len: usize,
-    /// The status.
-    pub status: u16,
+    /// The head in the ring.
+    pub head: Reading,
     /// Whether the backend lets its connection live on.
     pub keep_alive: bool,
 }

@@ -2,7 +2,7 @@
 
 use crate::http::body::{self, Body};
 use crate::http::request::Version;
-use crate::http::response::{self, ResponseHead};
+use crate::http::response::{self, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
 use crate::policy::health;
@@ -127,7 +127,7 @@ impl Proxy {
         let took = self.now - backend.front_since - self.lag;
         member.pace.observe(took, keep_alive);
         exchange.answer =
-            Answer::Backend(ResponseFacts { head_len: end, status: head.status, keep_alive });
+            Answer::Backend(ResponseFacts { head: Reading::of(&head, end), keep_alive });
         exchange.download = Relay::new(body, frame);
         exchange.times.answered = self.now;
         exchange.enter(State::Answered);

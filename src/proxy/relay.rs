@@ -353,8 +353,7 @@ impl Relay {
         let left = usize::try_from(self.raw_left()).unwrap_or(usize::MAX);
         match pipe.fill(&source.socket, left.min(pipe.capacity())) {
             Ok(0) => {
-                source.readable = false;
-                source.end = End::Reached;
+                source.found_end();
                 Ok(0)
             }
             Ok(count) => {

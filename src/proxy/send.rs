@@ -74,9 +74,7 @@ impl Proxy {
             }
             Ok(moved) => moved,
             Err(Cut::SinkBroken) => {
-                // The backend may have answered before it closed.
-                backend.conn.readable = true;
-                backend.conn.end = End::Announced;
+                backend.conn.send_failed();
                 self.give_up_upload(id);
                 Moved::Some
             }
@@ -150,16 +148,14 @@ impl Proxy {
             IoError::TimedOut if was_handshake => self.fail(id, Failure::ConnectTimeout),
             IoError::Refused if was_handshake => self.fail(id, Failure::Refused),
             _ if exchange.state() == State::Sending => {
-                backend.conn.readable = true;
-                backend.conn.end = End::Announced;
+                backend.conn.send_failed();
                 // `sent` stays as it is: what was refused here was never sent.
                 if !exchange.sent && backend.front == Some(id) {
                     self.fail(id, Failure::Terminated);
                 }
             }
             _ => {
-                backend.conn.readable = true;
-                backend.conn.end = End::Announced;
+                backend.conn.send_failed();
                 if !exchange.upload.is_done() {
                     self.give_up_upload(id);
                 }
