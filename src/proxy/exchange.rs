@@ -262,10 +262,6 @@ pub struct Exchange {
     pub closes: bool,
     /// Only the end of the connection tells the client where the answer ends.
     pub ends_by_close: bool,
-    /// In a tunnel: the client heard that its peer has ended.
-    pub client_told: bool,
-    /// In a tunnel: the backend heard that its peer has ended.
-    pub backend_told: bool,
     /// The status sent, 0 before commit.
     pub status: u16,
     /// Bytes received from the client.
@@ -305,8 +301,6 @@ impl Exchange {
             broken: None,
             closes: false,
             ends_by_close: false,
-            client_told: false,
-            backend_told: false,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,

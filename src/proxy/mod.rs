@@ -240,7 +240,8 @@ impl Proxy {
     pub fn client_event(&mut self, id: ClientId, event: Event) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.conn.mark(event);
-        if event.failed && client.phase != Phase::Lingering {
+        // Once both sides have ended this is no failure, and what is left can be read.
+        if event.failed && !client.conn.has_said_end {
             client.conn.end = End::Broken;
         }
         self.wake(id);
