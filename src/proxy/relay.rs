@@ -61,6 +61,8 @@ pub struct Relay {
     kept: usize,
     /// Whether bytes are kept.
     keeping: bool,
+    /// Some that were kept are gone.
+    gone: bool,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
     /// Of a body without a length: the last read brought so much that splicing pays.
@@ -84,6 +86,7 @@ impl Relay {
             payload: 0,
             kept: 0,
             keeping: false,
+            gone: false,
             pipe: None,
             flows: false,
             line_end_due: false,
@@ -103,7 +106,7 @@ impl Relay {
 
     /// Whether nothing has been moved, or all that was is still there.
     pub fn is_replayable(&self) -> bool {
-        self.keeping || self.payload == 0 && self.kept == 0
+        self.keeping || self.payload == 0 && !self.gone
     }
 
     /// Whether a pipe holds bytes that the sink has not taken.
@@ -155,6 +158,7 @@ impl Relay {
     /// Stops keeping, for nothing will be sent again, and frees what was kept.
     pub fn let_go(&mut self, source: &mut Conn) {
         source.input.consume(self.kept);
+        self.gone |= self.kept > 0;
         self.kept = 0;
         self.keeping = false;
     }
@@ -188,7 +192,7 @@ impl Relay {
             moved = self.copy(source, sink, tools)?;
         }
         if moved == 0 {
-            self.make_room(source);
+            self.make_room(source, sink);
             // A broken source is found by `is_ended`; what it sent before comes first.
             received = source.fill(&mut tools.rings).unwrap_or(0);
             self.flows = received == tools.ring_size;
@@ -202,9 +206,11 @@ impl Relay {
         Ok(if moved > 0 || received > 0 { Moved::Some } else { Moved::Nothing })
     }
 
-    /// A full ring whose bytes all went on is emptied: the repeat is given up for the room.
-    fn make_room(&mut self, source: &mut Conn) {
-        if self.kept > 0 && source.input.is_full() {
+    /// A full ring whose bytes all went on is emptied: the repeat is given up for the room. What is
+    /// left in it may only wait for room at the sink.
+    fn make_room(&mut self, source: &mut Conn, sink: &Conn) {
+        let is_used = self.kept == source.input.len() || sink.output.is_empty();
+        if self.kept > 0 && source.input.is_full() && is_used {
             self.let_go(source);
         }
     }

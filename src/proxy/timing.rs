@@ -133,6 +133,9 @@ impl Proxy {
             State::Connecting => Some(CONNECT),
             State::Sending if self.waits_for_upload(id) => Some(CLIENT),
             State::Sending | State::Awaiting if !self.is_at_front(id) => None,
+            State::Sending | State::Awaiting if self.is_held_up(id) => {
+                self.is_first(id).then_some(CLIENT)
+            }
             State::Sending | State::Awaiting => Some(RESPONSE),
             State::Responding if self.client_is_slow(id) => Some(CLIENT),
             State::Responding => Some(RESPONSE),
@@ -145,6 +148,14 @@ impl Proxy {
     fn is_at_front(&self, id: ExchangeId) -> bool {
         let conn = self.exchanges[id].conn;
         conn.is_some_and(|conn| self.conns[conn].front == Some(id))
+    }
+
+    /// Whether the backend has begun to answer, and there may be a 1xx that waits for its turn, or
+    /// for room at the client.
+    fn is_held_up(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let has_begun = exchange.conn.is_some_and(|conn| !self.conns[conn].conn.input.is_empty());
+        has_begun && (!self.is_first(id) || self.client_is_slow(id))
     }
 
     /// Whether it is the client's body that is missing, and not the backend's leave to send it.
