@@ -313,7 +313,7 @@ fn put_length(length: u64, out: &mut impl Append) {
 }
 
 /// Appends `number` in decimal digits.
-pub(super) fn append_decimal(number: u64, out: &mut impl Append) {
+pub fn append_decimal(number: u64, out: &mut impl Append) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = number;

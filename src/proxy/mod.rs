@@ -174,6 +174,8 @@ impl Proxy {
     /// Takes a client that was just accepted. There must be a free slot (`has_room`).
     pub fn admit(&mut self, socket: Socket, peer: SocketAddr) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
+        // An IPv4 client of a listener for both is named as what it is.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let client = Client::new(Conn::new(socket, true, true), peer);
         let id = self.clients.insert(client).expect("the caller saw a free slot");
         self.start_client_timer(id, timing::HEADER);
