@@ -240,7 +240,10 @@ impl Proxy {
     pub fn client_event(&mut self, id: ClientId, event: Event) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.conn.mark(event);
-        if event.failed && client.phase != Phase::Lingering {
+        // Where our side has ended, the client's end is no failure, though it is told as one.
+        let has_ended = client.phase == Phase::Lingering
+            || client.first.is_some_and(|first| self.exchanges[first].client_told);
+        if event.failed && !has_ended {
             client.conn.end = End::Broken;
         }
         self.wake(id);
