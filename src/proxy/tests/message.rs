@@ -119,11 +119,6 @@ impl Reader {
         &self.bytes
     }
 
-    /// Takes what came after the last message, which is no message.
-    pub fn take_rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
-    }
-
     /// Reads on. The next message once it is whole.
     pub fn next(&mut self, kind: Kind) -> Option<Message> {
         if self.message.is_none() {
