@@ -275,3 +275,36 @@ fn a_client_that_goes_away_while_waiting_frees_its_place() {
     assert_eq!(client.response().text(), "a");
     assert_eq!(holder.response().text(), "a");
 }
+
+#[test]
+fn a_place_behind_an_answer_under_way_is_not_taken() {
+    let gate = Gate::new();
+    let open = gate.clone();
+    let backend = Backend::talking(move |connection| {
+        while let Some(request) = connection.request() {
+            if request.target == "/long" {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlo");
+                open.wait();
+                connection.send("ng");
+            } else {
+                connection.give(&Answer::text("short"), &request);
+            }
+        }
+    });
+    let capped = backend.server_with(json!({ "max_connections": 2 }));
+    let program =
+        Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "300ms" } }));
+    let mut client = program.client();
+    for _ in 0..40 {
+        assert_eq!(client.get("/").text(), "short"); // Fast enough to share connections.
+    }
+    let get = |target| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send(get("/long") + &get("/behind"));
+    backend.wait_for_requests(41);
+    common::backend::pause();
+    let other = program.client().get("/");
+    assert_own_answer(&other, "503 Service Unavailable", "connection_limit_reached");
+    gate.open();
+    assert_eq!(client.response().text(), "long");
+    assert_eq!(client.response().text(), "short");
+}

@@ -213,7 +213,10 @@ fn system_calls(requests_each: usize) -> BTreeMap<String, u64> {
     for client in clients.collect::<Vec<_>>() {
         client.join().unwrap();
     }
-    let report = program.report("total");
+    counts_of(program.report("total"))
+}
+
+fn counts_of(report: String) -> BTreeMap<String, u64> {
     let counts = report.lines().filter_map(|line| {
         let [calls, name] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
         Some((name.to_string(), calls.parse().ok()?))
@@ -245,6 +248,33 @@ fn a_kept_alive_request_takes_two_receives_two_sends_and_a_share_of_a_wait() {
             _ => (-0.02, 0.02),
         };
         assert!((least..=most).contains(&calls), "{calls} of {kind}: {few:?} and {many:?}");
+    }
+}
+
+#[test]
+fn long_bodies_bypass_the_program_in_both_directions() {
+    const LONG: usize = 8 << 20;
+    let body = noise(LONG, 3);
+    let answer = body.clone();
+    let backend = Backend::answering(move |_| Answer::text(&answer));
+    for work in ["download", "upload"] {
+        let mut program = Watched::start(&STRACE, &[&backend], json!({}));
+        let mut client = Client::connect(program.address);
+        if work == "upload" {
+            client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {LONG}\r\n\r\n"));
+            client.send(&body);
+        } else {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        assert_eq!(client.response().body.len(), LONG);
+        drop(client);
+        let counts = counts_of(program.report("total"));
+        let copied = counts.get("sendto").copied().unwrap_or(0);
+        let spliced = counts.get("splice").copied().unwrap_or(0);
+        // By rings of 32 KiB there would be 256 sends and more each way.
+        let ways = if work == "upload" { 2 } else { 1 };
+        assert!(spliced >= 2 * (ways * LONG / (256 << 10)) as u64, "{work}: {counts:?}");
+        assert!(copied <= 32, "{work}: {counts:?}");
     }
 }
 

@@ -190,6 +190,26 @@ fn interim_answers_reach_1_1_clients_and_no_1_0_clients() {
 }
 
 #[test]
+fn interim_answers_without_end_leave_others_their_turn() {
+    let backend = Backend::talking(|connection| {
+        while let Some(request) = connection.request() {
+            if request.target == "/flood" {
+                while connection.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(1000)) {}
+                return;
+            }
+            connection.give(&Answer::text("hello"), &request);
+        }
+    });
+    let program = Program::over(&[&backend]);
+    let mut old = program.client();
+    old.send("GET /flood HTTP/1.0\r\n\r\n");
+    backend.wait_for_requests(1);
+    for _ in 0..10 {
+        assert_eq!(program.get("/").text(), "hello");
+    }
+}
+
+#[test]
 fn an_interim_answer_comes_before_the_final_one_is_there() {
     let gate = Gate::new();
     let waiting = gate.clone();

@@ -256,6 +256,28 @@ fn an_id_of_the_clients_is_kept_if_it_is_valid_and_replaced_if_not() {
 }
 
 #[test]
+fn a_417_is_an_answer_to_its_request() {
+    let backend = Backend::named("a");
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nX-Request-ID: mine\r\n\r\n");
+    client.ask("/behind");
+    let response = client.response_to("HEAD");
+    assert_eq!((response.status, response.field("x-request-id")), (417, Some("mine")));
+    assert_eq!(client.response().text(), "a");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 3\r\n\r\nabc");
+    client.ask("/behind");
+    let response = client.response();
+    assert_eq!((response.status, response.closes()), (417, false));
+    assert_eq!(client.response().text(), "a");
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nConnection: close\r\n\r\n");
+    client.ask("/behind");
+    assert!(client.response().closes());
+    client.expect_end();
+    assert_eq!(backend.request_count(), 2);
+}
+
+#[test]
 fn an_expectation_that_is_unknown_gets_417_and_the_connection_goes_on() {
     let (backend, program) = echo();
     let mut client = program.client();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Answer, Backend, Client, Connection, End, Program, Value, assert_same_bytes, json, noise,
+    Answer, Backend, Client, Connection, End, Gate, Program, Value, assert_same_bytes, json, noise,
     servers, until,
 };
 use std::{io::Write, thread};
@@ -114,6 +114,27 @@ fn the_backend_may_close_its_side_first() {
     until("the client's bytes arrive after it", || backend.received().concat().ends_with(b"more"));
     client.finish_sending();
     until("the tunnel is closed", || backend.open_connection_count() == 0);
+}
+
+#[test]
+fn all_that_a_client_sends_after_the_backend_has_ended_arrives() {
+    // The backend reads slowly at first, so that the client's end comes before its bytes are through.
+    let gate = std::sync::Arc::new(Gate::new());
+    let opened = gate.clone();
+    let backend = switching(move |connection| {
+        connection.wire().finish_sending();
+        opened.wait();
+        connection.wait_for_end();
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = upgraded(&program);
+    assert_eq!(client.wire.read_to_end(), End::Fin);
+    let much = noise(3_000_000, 5);
+    client.send(&much);
+    client.finish_sending();
+    gate.open();
+    until("the client's bytes arrive", || backend.received().concat().len() >= much.len());
+    assert!(backend.received().concat().ends_with(&much));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Instructions, counted by callgrind: what to look at before and after a change. They are the same
-//! on every run and on a busy machine, which times are not.
+//! on every run and on a busy machine, which times are not; but for bodies longer than a buffer,
+//! whose cost depends on how the kernel cuts them.
 //!
 //! `cargo bench [PART OF A NAME]...`. Each row is measured twice, once with double the work; the
 //! difference is what the work takes, without start and end. The lower half is the real program

@@ -1,7 +1,7 @@
 //! What the operator wrote: `servers.conf` and the options that override it, as a [`Config`] that
 //! is valid by construction.
 //!
-//! The way of a file: [`file`] reads JSON into a tree that keeps order and duplicates, [`check`]
+//! The way of a file: [`mod@file`] reads JSON into a tree that keeps order and duplicates, [`check`]
 //! makes a [`Config`] of it and collects every mistake with its place, and [`version`] refuses
 //! what only a later version can do. [`dump`] writes a configuration back.
 

@@ -51,9 +51,19 @@ impl<'a> Fields<'a> {
         Fields { lines, nominates: connection.others }
     }
 
+    /// All lines, as they came.
+    pub fn lines(&self) -> &'a [u8] {
+        self.lines
+    }
+
     /// Whether `Connection` names fields, so that [`nominated`] is worth asking.
     pub fn nominates(&self) -> bool {
         self.nominates
+    }
+
+    /// The lines of a head that was valid when these facts of it were noted.
+    pub(super) fn again(lines: &'a [u8], nominates: bool) -> Fields<'a> {
+        Fields { lines, nominates }
     }
 
     /// The fields in the order of their lines.

@@ -54,6 +54,8 @@ pub struct RequestHead<'a> {
     /// Whether the client waits for a 100 before it sends the body. Never in HTTP/1.0
     /// (RFC 9110 §10.1.1).
     pub expect_continue: bool,
+    /// Whether the client expects anything else, which nobody here can meet. Nor that in HTTP/1.0.
+    pub expect_other: bool,
     /// Whether the connection may become a WebSocket (RFC 6455 §4.1): GET in HTTP/1.1 without a
     /// body, with an `Upgrade` to websocket that `Connection` names.
     pub websocket: bool,
@@ -82,9 +84,9 @@ pub enum Refusal {
     Version,
     /// The head has more than [`MAX_FIELDS`] fields.
     TooManyFields,
-    /// An expectation that nobody here can meet. The request was valid otherwise, so the
-    /// connection may go on once the body, framed like this, has been read and dropped.
-    Expectation(Framing),
+    /// An expectation that nobody here can meet. The request is valid otherwise, so the connection
+    /// may go on behind its body. Found by whoever takes the request in.
+    Expectation,
     /// The request line alone is longer than a head may be. Found by whoever reads the head.
     TargetTooLong,
     /// The head is longer than allowed. Found by whoever reads the head.
@@ -103,7 +105,7 @@ impl Refusal {
             Refusal::TimedOut => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::TargetTooLong => 414,
-            Refusal::Expectation(_) => 417,
+            Refusal::Expectation => 417,
             Refusal::TooManyFields | Refusal::HeadTooLong => 431,
             Refusal::Coding | Refusal::Connect => 501,
             Refusal::Version => 505,
@@ -121,7 +123,7 @@ impl Refusal {
             | Refusal::Connect
             | Refusal::Version
             | Refusal::TooManyFields
-            | Refusal::Expectation(_)
+            | Refusal::Expectation
             | Refusal::TargetTooLong
             | Refusal::HeadTooLong
             | Refusal::TimedOut => "http_request_error",
@@ -141,13 +143,13 @@ impl Refusal {
             | Refusal::Coding
             | Refusal::Connect
             | Refusal::Version
-            | Refusal::Expectation(_) => "http_request_error",
+            | Refusal::Expectation => "http_request_error",
         }
     }
 
     /// Whether nothing more may be read from the connection as HTTP.
     pub fn closes(self) -> bool {
-        !matches!(self, Refusal::Expectation(_))
+        !matches!(self, Refusal::Expectation)
     }
 }
 
@@ -176,11 +178,6 @@ pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
     let authority = facts.authority(line.version, &target)?;
     let framing = facts.framing.judge(line.version)?;
     let is_http11 = line.version == Version::Http11;
-    let expect_continue = match facts.expect {
-        Expect::Other if is_http11 => return Err(Refusal::Expectation(framing)),
-        Expect::Continue => is_http11,
-        Expect::Nothing | Expect::Other => false,
-    };
     let options = facts.connection;
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
     Ok(RequestHead {
@@ -192,7 +189,8 @@ pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
         fields: Fields::new(lines, options),
         framing,
         keep_alive: !options.close && (is_http11 || options.keep_alive),
-        expect_continue,
+        expect_continue: is_http11 && facts.expect == Expect::Continue,
+        expect_other: is_http11 && facts.expect == Expect::Other,
         websocket: facts.upgrade_websocket
             && options.upgrade
             && line.method == Method::Get
@@ -363,7 +361,7 @@ impl<'a> Single<'a> {
 }
 
 /// What the `Expect` fields ask for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Expect {
     #[default]
     Nothing,

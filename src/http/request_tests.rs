@@ -366,19 +366,20 @@ fn connection_options_are_a_list_over_all_lines() {
 }
 
 #[test]
-fn an_unknown_expectation_is_refused_without_closing() {
-    let none = Some(Refusal::Expectation(Framing::None));
+fn an_unknown_expectation_is_told_apart() {
+    let others = |fields: &str| parse(&get(fields)).map(|head| head.expect_other);
     for value in
         ["200-ok", "", "100-continue, 100-continue", "100-continue;a", "100", "\"100-continue\""]
     {
-        assert_eq!(fault(&format!("Expect: {value}\r\n")), none, "{value}");
+        assert_eq!(others(&format!("Expect: {value}\r\n")), Ok(true), "{value}");
     }
-    assert_eq!(fault("Expect: x\r\nExpect: 100-continue\r\n"), none);
-    assert_eq!(fault("Expect: 100-continue\r\nExpect: x\r\n"), none);
-    let with_body = Some(Refusal::Expectation(Framing::Length(5)));
-    assert_eq!(fault("Expect: x\r\nContent-Length: 5\r\n"), with_body);
+    assert_eq!(others("Expect: x\r\nExpect: 100-continue\r\n"), Ok(true));
+    assert_eq!(others("Expect: 100-continue\r\nExpect: x\r\n"), Ok(true));
+    assert_eq!(others("Expect: x\r\nContent-Length: 5\r\n"), Ok(true));
+    assert_eq!(others("Expect: 100-continue\r\n"), Ok(false));
+    assert_eq!(others(""), Ok(false));
     assert_eq!(fault("Expect: x\r\nContent-Length: y\r\n"), Some(Refusal::Framing));
-    assert!(!Refusal::Expectation(Framing::None).closes() && Refusal::Malformed.closes());
+    assert!(!Refusal::Expectation.closes() && Refusal::Malformed.closes());
     let expects = |bytes: &[u8]| parse(bytes).map(|head| head.expect_continue);
     assert_eq!(expects(&get("Expect: 100-CONTINUE\r\n")), Ok(true));
     assert_eq!(expects(&get("")), Ok(false));
@@ -439,7 +440,7 @@ fn refusals_are_answered_and_reported_as_documented() {
         (Refusal::TimedOut, 408, "http_request_error", "client_timeout"),
         (Refusal::BodyTooLarge, 413, "http_request_denied", "body_too_large"),
         (Refusal::TargetTooLong, 414, "http_request_error", "target_too_long"),
-        (Refusal::Expectation(Framing::None), 417, "http_request_error", "http_request_error"),
+        (Refusal::Expectation, 417, "http_request_error", "http_request_error"),
         (Refusal::HeadTooLong, 431, "http_request_error", "header_too_large"),
         (Refusal::TooManyFields, 431, "http_request_error", "header_too_large"),
         (Refusal::Coding, 501, "http_request_error", "http_request_error"),
@@ -528,10 +529,9 @@ fn check_naively(bytes: &[u8], head: &RequestHead) {
     assert_eq!(format!("{:?}", head.framing), framing_naively(&fields, is_http10));
     assert_eq!(head.keep_alive, keep_alive_naively(&fields, is_http10));
     let expectations = values_of(&fields, "expect");
-    assert!(
-        is_http10 || expectations.iter().all(|value| value.eq_ignore_ascii_case("100-continue"))
-    );
-    assert_eq!(head.expect_continue, !is_http10 && !expectations.is_empty());
+    let known = expectations.iter().all(|value| value.eq_ignore_ascii_case("100-continue"));
+    assert_eq!(head.expect_other, !is_http10 && !known);
+    assert_eq!(head.expect_continue, !is_http10 && known && !expectations.is_empty());
     assert_eq!(head.idempotency_key, !values_of(&fields, "idempotency-key").is_empty());
     assert!(fields.len() <= 100 && head.fields.iter().count() == fields.len());
     for (field, (name, value)) in head.fields.iter().zip(&fields) {

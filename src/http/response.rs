@@ -29,6 +29,79 @@ pub struct ResponseHead<'a> {
     pub upgrade_websocket: bool,
 }
 
+/// A response head that was read, as little of it as is needed to have it again later without
+/// validating its bytes once more: they lie unchanged until then.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    len: usize,
+    reason_len: usize,
+    lines_len: usize,
+    status: u16,
+    version: Version,
+    framing: Framing,
+    keep_alive: bool,
+    nominates: bool,
+    has_request_id: bool,
+    upgrade_websocket: bool,
+}
+
+/// Bytes of `HTTP/1.x NNN` and the space behind it.
+const BEFORE_REASON: usize = 13;
+
+impl Reading {
+    /// Notes what is known of `head`, whose bytes are `len` in all.
+    pub fn of(head: &ResponseHead, len: usize) -> Reading {
+        Reading {
+            len,
+            reason_len: head.reason.len(),
+            lines_len: head.fields.lines().len(),
+            status: head.status,
+            version: head.version,
+            framing: head.framing,
+            keep_alive: head.keep_alive,
+            nominates: head.fields.nominates(),
+            has_request_id: head.request_id.is_some(),
+            upgrade_websocket: head.upgrade_websocket,
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Bytes of the head.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing of it, which no head is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The head at the front of `bytes`, which begin as they did when it was read. What is needed
+    /// only then (the value of `X-Request-ID`, `Keep-Alive`) is not there again.
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> ResponseHead<'a> {
+        let end = self.len - b"\r\n".len();
+        let lines = &bytes[end - self.lines_len..end];
+        ResponseHead {
+            status: self.status,
+            version: self.version,
+            reason: match self.reason_len {
+                0 => b"",
+                len => &bytes[BEFORE_REASON..BEFORE_REASON + len],
+            },
+            fields: Fields::again(lines, self.nominates),
+            framing: self.framing,
+            keep_alive: self.keep_alive,
+            keep_alive_timeout_secs: None,
+            request_id: self.has_request_id.then_some(b""),
+            upgrade_websocket: self.upgrade_websocket,
+        }
+    }
+}
+
 /// Why what a backend sent is no response. All are the same to the client (502) and to the
 /// connection (dropped); they are told apart for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -232,3 +232,21 @@ fn whatever_is_accepted_of_forty_thousand_mutants_is_sound() {
     }
     assert!(accepted > 4_000, "only {accepted} were accepted, the mutants are too wild");
 }
+
+#[test]
+fn a_head_that_was_read_can_be_had_again() {
+    for text in [
+        "HTTP/1.1 200 OK\r\nA: b\r\nX-Request-ID: 7\r\n\r\nbody",
+        "HTTP/1.1 404 Not Found\r\nConnection: a, close\r\nA: 1\r\n\r\n",
+        "HTTP/1.0 204\r\n\r\n",
+        "HTTP/1.1 204 \r\nContent-Length: 0\r\n\r\nHTTP/1.1",
+    ] {
+        let end = text.find("\r\n\r\n").expect("a head") + 4;
+        let head = parse(&text.as_bytes()[..end]).expect("valid");
+        let again = Reading::of(&head, end).open(text.as_bytes());
+        assert_eq!(again.request_id.is_some(), head.request_id.is_some());
+        let head = ResponseHead { request_id: None, keep_alive_timeout_secs: None, ..head };
+        let again = ResponseHead { request_id: None, ..again };
+        assert_eq!(format!("{again:?}"), format!("{head:?}"));
+    }
+}

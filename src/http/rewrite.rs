@@ -73,14 +73,21 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     out.put(b"\r\n");
 
     let mut kept = Kept::default();
+    // Neighbouring lines that go on are copied at once.
+    let lines = head.fields.lines();
+    let (mut run, mut at) = (0, 0);
     for field in head.fields.iter() {
-        if goes_on(head, &field, forward.trusted, &mut kept) {
-            let line = out.put(field.line);
-            if spans.user_agent.is_empty() && field.is("user-agent") {
-                spans.user_agent = value_within(line, &field);
-            }
+        let end = at + field.line.len();
+        if !goes_on(head, &field, forward.trusted, &mut kept) {
+            out.put(&lines[run..at]);
+            run = end;
+        } else if spans.user_agent.is_empty() && field.is("user-agent") {
+            let start = out.out.len() + at - run;
+            spans.user_agent = value_within(Span::new(start, start + field.line.len()), &field);
         }
+        at = end;
     }
+    out.put(&lines[run..at]);
 
     match head.framing {
         Framing::None => (),
@@ -272,6 +279,9 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
     out.append(b"\r\n");
     let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
+    // Neighbouring lines that go on are copied at once.
+    let lines = head.fields.lines();
+    let (mut run, mut at) = (0, 0);
     for field in head.fields.iter() {
         let name = field.name;
         let copied = match name.len() {
@@ -282,10 +292,13 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
             17 if is_read_as(name, b"transfer-encoding") => false,
             _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
         };
-        if copied {
-            out.append(field.line);
+        if !copied {
+            out.append(&lines[run..at]);
+            run = at + field.line.len();
         }
+        at += field.line.len();
     }
+    out.append(&lines[run..at]);
 }
 
 /// The three digits of a status.
@@ -300,7 +313,7 @@ fn put_length(length: u64, out: &mut impl Append) {
 }
 
 /// Appends `number` in decimal digits.
-pub(super) fn append_decimal(number: u64, out: &mut impl Append) {
+pub fn append_decimal(number: u64, out: &mut impl Append) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = number;

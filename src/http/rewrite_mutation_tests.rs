@@ -89,13 +89,13 @@ fn whatever_request_is_accepted_goes_on_readable_in_one_way_only() {
         let came = mutate(&head, &lines, &mut random);
         let Ok(head) = request::parse(&came) else { continue };
         accepted += 1;
-        let place = format!("{}", came.escape_ascii());
+        let place = came.escape_ascii().to_string();
         out.clear();
         let spans = super::request(&head, &FORWARD, &mut out).expect(&place);
         let (first, fields) = read_naively(out.as_slice());
-
         let slash: &[u8] = if head.target.starts_with(b"?") { b"/" } else { b"" };
-        let line = [head.method_name, b" ", slash, head.target, b" HTTP/1.1"].concat();
+        let target = [slash, head.target].concat();
+        let line = [head.method_name, b" ", &target, b" HTTP/1.1"].concat();
         assert_eq!(first.as_bytes(), line, "{place}");
         assert_eq!(values(&fields, "host"), [text(head.authority)], "{place}");
         let (lengths, codings): (Vec<String>, &[&str]) = match head.framing {
@@ -124,7 +124,6 @@ fn whatever_request_is_accepted_goes_on_readable_in_one_way_only() {
             assert_eq!(values(&fields, name), wanted, "{place}");
         }
         let again = request::parse(out.as_slice()).expect(&place);
-        let target = [slash, head.target].concat();
         assert_eq!((again.framing, again.target), (head.framing, &target[..]), "{place}");
         assert_eq!(&out[spans.user_agent], again.fields.values("user-agent").next().unwrap_or(b""));
     }

@@ -39,6 +39,8 @@ pub struct Conn {
     pub writable: bool,
     /// Whether the peer has ended its side.
     pub end: End,
+    /// Whether we have ended ours.
+    pub has_said_end: bool,
 }
 
 impl Conn {
@@ -51,6 +53,7 @@ impl Conn {
             readable,
             writable,
             end: End::Open,
+            has_said_end: false,
         }
     }
 
@@ -139,6 +142,13 @@ impl Conn {
         };
         give_back_if_empty(&mut self.output, rings);
         Ok(sent)
+    }
+
+    /// Ends our side: the peer will read an end behind what was sent. Fails where the connection is
+    /// broken, which the next read tells too.
+    pub fn shutdown_write(&mut self) -> Result<(), IoError> {
+        self.has_said_end = true;
+        self.socket.shutdown_write()
     }
 
     /// Makes sure that the output ring has memory.

@@ -16,7 +16,7 @@ pub enum Echo {
     Silent,
     /// It returned the id with the first response of a fresh connection: so it knows the field.
     Echoes {
-        /// How many responses in a row, up to now, had it. Below [`SURE_AFTER`].
+        /// How many responses in a row, up to now, had it. Below `SURE_AFTER`.
         in_a_row: u8,
     },
     /// It returned the id so often in a row that it does so always.

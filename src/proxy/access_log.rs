@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::config;
 use crate::http::date;
 use crate::http::request::Version;
+use crate::http::rewrite::append_decimal;
 use crate::mem::time::Micros;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, LogFile, clock};
@@ -145,19 +146,15 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
     text(line, "host", &exchange.head[spans.host]);
     text(line, "target", &exchange.head[spans.target]);
     if !spans.method.is_empty() {
-        let version = match exchange.request.version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
+        let version: &[u8] = match exchange.request.version {
+            Version::Http10 => b"1.0",
+            Version::Http11 => b"1.1",
         };
-        let _ = write!(line, ",\"version\":\"{version}\"");
+        text(line, "version", version);
     }
-    let _ = write!(
-        line,
-        ",\"status\":{},\"bytes_in\":{},\"bytes_out\":{}",
-        exchange.status,
-        exchange.bytes_in + exchange.upload.payload(),
-        exchange.bytes_out
-    );
+    number(line, "status", u64::from(exchange.status));
+    number(line, "bytes_in", exchange.bytes_in + exchange.upload.payload());
+    number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
     if let Some(backend) = exchange.last_backend {
         let last = pool.backends.get(usize::from(backend));
@@ -170,7 +167,8 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
         }
         text(line, "pool", pool.name.as_bytes());
         text(line, "backend", last.map_or("", |backend| &backend.name).as_bytes());
-        let _ = write!(line, ",\"reused\":{}", exchange.reused);
+        key(line, "reused");
+        line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });
     }
     tries(line, exchange, pool);
     let reason = match (exchange.broken, exchange.answer) {
@@ -202,18 +200,41 @@ fn tries(line: &mut Vec<u8>, exchange: &Exchange, pool: &Pool) {
     }
 }
 
+fn key(line: &mut Vec<u8>, key: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(key.as_bytes());
+    line.extend_from_slice(b"\":");
+}
+
+fn number(line: &mut Vec<u8>, name: &str, value: u64) {
+    key(line, name);
+    append_decimal(value, line);
+}
+
 /// A duration in milliseconds with one decimal.
-fn millis(line: &mut Vec<u8>, key: &str, time: Micros) {
-    let _ = write!(line, ",\"{key}\":{}.{}", time.0 / 1000, time.0 / 100 % 10);
+fn millis(line: &mut Vec<u8>, name: &str, time: Micros) {
+    number(line, name, time.0 / 1000);
+    line.extend_from_slice(&[b'.', b'0' + (time.0 / 100 % 10) as u8]);
 }
 
 /// A string, left out if it is empty. Nothing in it can end the string or the line: what JSON does
 /// not allow is escaped, and bytes that are no UTF-8 are written as the characters of Latin-1.
-fn text(line: &mut Vec<u8>, key: &str, value: &[u8]) {
+fn text(line: &mut Vec<u8>, name: &str, value: &[u8]) {
     if value.is_empty() {
         return;
     }
-    let _ = write!(line, ",\"{key}\":\"");
+    key(line, name);
+    line.push(b'"');
+    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
+    if value.iter().all(is_plain) {
+        line.extend_from_slice(value);
+    } else {
+        escape(line, value);
+    }
+    line.push(b'"');
+}
+
+fn escape(line: &mut Vec<u8>, value: &[u8]) {
     let is_utf8 = std::str::from_utf8(value).is_ok();
     for byte in value {
         match byte {
@@ -225,7 +246,6 @@ fn text(line: &mut Vec<u8>, key: &str, value: &[u8]) {
             }
         }
     }
-    line.push(b'"');
 }
 
 #[cfg(test)]

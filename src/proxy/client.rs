@@ -152,7 +152,6 @@ impl Proxy {
         };
         match taken {
             Ok(()) => (),
-            Err(Refusal::Expectation(Framing::None | Framing::Length(0))) => self.decline(id, scan),
             Err(refusal) => self.refuse(id, refusal),
         }
     }
@@ -171,9 +170,10 @@ impl Proxy {
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;
-            Ok((Self::facts_of(&head, spans, client.batch), body::of_request(&head)))
+            let facts = Self::facts_of(&head, spans, client.batch);
+            Ok((facts, body::of_request(&head), head.expect_other))
         });
-        let (request, body) = match outcome {
+        let (request, body, expect_other) = match outcome {
             Ok(found) => found,
             Err(refusal) => {
                 self.return_head(buffer);
@@ -189,18 +189,22 @@ impl Proxy {
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         exchange.closes = !request.keep_alive;
-        if too_large {
-            let refusal = Refusal::BodyTooLarge;
-            exchange.answer = Answer::Own(own_answer(refusal));
-            exchange.closes = true;
-            exchange.enter(State::Answered);
-        } else {
-            let frame = match request.framing {
-                Framing::None | Framing::Length(_) => Frame::Raw,
-                Framing::Chunked => Frame::Chunked,
-            };
-            exchange.upload = Relay::keeping(body, frame);
-            self.pools[0].budget.request(self.now.millis());
+        let frame = match request.framing {
+            Framing::None | Framing::Length(_) => Frame::Raw,
+            Framing::Chunked => Frame::Chunked,
+        };
+        exchange.upload = Relay::keeping(body, frame);
+        let refusal = match (too_large, expect_other) {
+            (true, _) => Some(Refusal::BodyTooLarge),
+            (false, true) => Some(Refusal::Expectation),
+            (false, false) => None,
+        };
+        match refusal {
+            Some(refusal) => {
+                exchange.answer = Answer::Own(own_answer(refusal));
+                exchange.enter(State::Answered);
+            }
+            None => self.pools[0].budget.request(self.now.millis()),
         }
         self.enqueue(id, exchange);
         Ok(())
@@ -231,20 +235,6 @@ impl Proxy {
         client.conn.discard_input(&mut self.tools.rings);
         client.phase = Phase::Closing;
         client.may_be_sending = true;
-        self.enqueue(id, exchange);
-    }
-
-    /// The same for a request that ends with its head, as is known in spite of all: the connection
-    /// goes on.
-    fn decline(&mut self, id: ClientId, scan: Scan) {
-        let mut exchange = self.own_exchange(id, Refusal::Expectation(Framing::None));
-        let client = &mut self.clients[id];
-        if let Scan::Whole(end) = scan {
-            client.conn.input.consume(end);
-            exchange.bytes_in = end as u64;
-        }
-        client.scan = HeadScan::request();
-        client.requests += 1;
         self.enqueue(id, exchange);
     }
 

@@ -217,14 +217,16 @@ impl Proxy {
         victim.is_some()
     }
 
-    /// The same for a place below a backend's cap.
+    /// The same for a place below a backend's cap. One behind a first exchange on its connection
+    /// keeps it: to take it would break that answer.
     fn revoke_choice(&mut self, pool: usize) -> bool {
         if self.exchanges.len() == self.busy_clients {
             return false;
         }
         let victim = self.exchanges.ids().find(|id| {
             let exchange = &self.exchanges[*id];
-            exchange.choice.is_some() && exchange.pool == pool && !self.is_first(*id)
+            let leader = exchange.conn.and_then(|conn| self.conns[conn].front).unwrap_or(*id);
+            exchange.choice.is_some() && exchange.pool == pool && !self.is_first(leader)
         });
         let Some(id) = victim else { return false };
         match self.exchanges[id].conn {

@@ -12,6 +12,7 @@
 
 use crate::http::method::Method;
 use crate::http::request::{Framing, Version};
+use crate::http::response::Reading;
 use crate::http::rewrite::RequestSpans;
 use crate::mem::buffer::Buffer;
 use crate::mem::slab::Id;
@@ -108,10 +109,8 @@ pub enum Answer {
 /// What is needed of a backend's response head after it was validated.
 #[derive(Clone, Copy)]
 pub struct ResponseFacts {
-    /// Bytes of the head in the ring.
-    pub head_len: usize,
-    /// The status.
-    pub status: u16,
+    /// The head in the ring.
+    pub head: Reading,
     /// Whether the backend lets its connection live on.
     pub keep_alive: bool,
 }
@@ -263,10 +262,6 @@ pub struct Exchange {
     pub closes: bool,
     /// Only the end of the connection tells the client where the answer ends.
     pub ends_by_close: bool,
-    /// In a tunnel: the client heard that its peer has ended.
-    pub client_told: bool,
-    /// In a tunnel: the backend heard that its peer has ended.
-    pub backend_told: bool,
     /// The status sent, 0 before commit.
     pub status: u16,
     /// Bytes received from the client.
@@ -306,8 +301,6 @@ impl Exchange {
             broken: None,
             closes: false,
             ends_by_close: false,
-            client_told: false,
-            backend_told: false,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,

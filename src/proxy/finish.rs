@@ -229,7 +229,7 @@ impl Proxy {
         }
         let pending =
             client.may_be_sending || !client.conn.input.is_empty() || client.conn.readable;
-        if !pending || client.conn.is_ended() || client.conn.socket.shutdown_write().is_err() {
+        if !pending || client.conn.is_ended() || client.conn.shutdown_write().is_err() {
             return self.close(id);
         }
         client.phase = Phase::Lingering;

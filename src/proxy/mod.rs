@@ -174,6 +174,8 @@ impl Proxy {
     /// Takes a client that was just accepted. There must be a free slot (`has_room`).
     pub fn admit(&mut self, socket: Socket, peer: SocketAddr) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
+        // An IPv4 client of a listener for both is named as what it is.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let client = Client::new(Conn::new(socket, true, true), peer);
         let id = self.clients.insert(client).expect("the caller saw a free slot");
         self.start_client_timer(id, timing::HEADER);
@@ -240,10 +242,8 @@ impl Proxy {
     pub fn client_event(&mut self, id: ClientId, event: Event) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.conn.mark(event);
-        // Where our side has ended, the client's end is no failure, though it is told as one.
-        let has_ended = client.phase == Phase::Lingering
-            || client.first.is_some_and(|first| self.exchanges[first].client_told);
-        if event.failed && !has_ended {
+        // Once both sides have ended this is no failure, and what is left can be read.
+        if event.failed && !client.conn.has_said_end {
             client.conn.end = End::Broken;
         }
         self.wake(id);

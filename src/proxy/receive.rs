@@ -2,7 +2,7 @@
 
 use crate::http::body::{self, Body};
 use crate::http::request::Version;
-use crate::http::response::{self, ResponseHead};
+use crate::http::response::{self, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
 use crate::policy::health;
@@ -12,6 +12,9 @@ use crate::policy::retry::Failure;
 use super::Proxy;
 use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
 use super::relay::{Frame, Moved, Relay};
+
+/// Interim responses that are taken in a step: those without end leave others their turn.
+const INTERIMS: usize = 16;
 
 /// What a response head turned out to be.
 enum Head {
@@ -37,7 +40,8 @@ impl Proxy {
     pub(super) fn receive(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let conn = self.conn_of(id);
         let mut moved = Moved::Nothing;
-        loop {
+        let mut interims = 0;
+        while interims < INTERIMS {
             let backend = &mut self.conns[conn];
             let input = &mut backend.conn.input;
             let scan = if input.is_empty() {
@@ -49,7 +53,10 @@ impl Proxy {
                 Scan::Whole(end) if end <= self.settings.head_limit => {
                     match self.head_came(id, end)? {
                         Head::Final => return Ok(Moved::Some),
-                        Head::Interim => moved = Moved::Some,
+                        Head::Interim => {
+                            interims += 1;
+                            moved = Moved::Some;
+                        }
                         Head::InterimBlocked => return Ok(moved),
                     }
                 }
@@ -69,6 +76,7 @@ impl Proxy {
                 },
             }
         }
+        Ok(moved)
     }
 
     /// Judges a whole head of `end` bytes at the front of the connection's ring.
@@ -127,7 +135,7 @@ impl Proxy {
         let took = self.now - backend.front_since - self.lag;
         member.pace.observe(took, keep_alive);
         exchange.answer =
-            Answer::Backend(ResponseFacts { head_len: end, status: head.status, keep_alive });
+            Answer::Backend(ResponseFacts { head: Reading::of(&head, end), keep_alive });
         exchange.download = Relay::new(body, frame);
         exchange.times.answered = self.now;
         exchange.enter(State::Answered);

@@ -4,7 +4,6 @@ use crate::http::date;
 use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
 use crate::http::request::Version;
-use crate::http::response;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::net::End;
 use crate::policy::retry::Failure;
@@ -34,7 +33,7 @@ impl Proxy {
                 self.commit_own(id, answer);
                 Ok(Moved::Some)
             }
-            Answer::Backend(facts) if room < rewrite::response_len_bound(facts.head_len) => {
+            Answer::Backend(facts) if room < rewrite::response_len_bound(facts.head.len()) => {
                 Ok(uploaded)
             }
             Answer::Backend(facts) => self.commit(id, facts),
@@ -88,17 +87,15 @@ impl Proxy {
 
     /// Passes the backend's head on: from here on nothing is repeated.
     fn commit(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<Moved, Failure> {
-        let framing = self.framing_for_client(id, facts.status);
+        let framing = self.framing_for_client(id, facts.head.status());
         let closes_to_end = framing == ResponseFraming::Close;
         self.exchanges[id].closes |= closes_to_end;
-        let close = facts.status != 101 && self.decide_close(id);
+        let close = facts.head.status() != 101 && self.decide_close(id);
         let conn = self.conn_of(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
-        let bytes = backend.conn.input.flatten();
-        // It was valid when it came and has not changed since.
-        let head = response::parse(&bytes[..facts.head_len]).map_err(|_| Failure::Protocol)?;
+        let head = facts.head.open(backend.conn.input.flatten());
         let output = client.conn.prepare_output(&mut self.tools.rings);
         let before = output.len();
         let answering = Answering {
@@ -109,12 +106,12 @@ impl Proxy {
         };
         rewrite::response(&head, &answering, output);
         exchange.bytes_out = (output.len() - before) as u64;
-        exchange.status = facts.status;
+        exchange.status = facts.head.status();
         exchange.ends_by_close = closes_to_end;
-        backend.conn.input.consume(facts.head_len);
+        backend.conn.input.consume(facts.head.len());
         exchange.enter(State::Answered);
         exchange.upload.let_go(&mut client.conn);
-        if facts.status == 101 {
+        if facts.head.status() == 101 {
             self.begin_tunnel(id);
             return Ok(Moved::Some);
         }

@@ -38,18 +38,16 @@ impl Proxy {
             }
         };
         let mut told = Moved::Nothing;
-        if exchange.upload.is_done() && backend.output.is_empty() && !exchange.backend_told {
-            exchange.backend_told = true;
+        if exchange.upload.is_done() && backend.output.is_empty() && !backend.has_said_end {
             // One that is gone already shows at the next read.
-            let _ = backend.socket.shutdown_write();
+            let _ = backend.shutdown_write();
             told = Moved::Some;
         }
-        if exchange.download.is_done() && client.output.is_empty() && !exchange.client_told {
-            exchange.client_told = true;
-            let _ = client.socket.shutdown_write();
+        if exchange.download.is_done() && client.output.is_empty() && !client.has_said_end {
+            let _ = client.shutdown_write();
             told = Moved::Some;
         }
-        if exchange.backend_told && exchange.client_told {
+        if backend.has_said_end && client.has_said_end {
             self.finish_tunnel(id);
             return Ok(Moved::Some);
         }

@@ -204,7 +204,7 @@ impl Client {
         match message.head.get("x-answer") {
             Some(told) => {
                 assert_eq!(told, number.to_string(), "another request's answer");
-                assert_eq!(id.is_some(), true, "{number}: no id");
+                assert!(id.is_some(), "{number}: no id");
                 check_body(number, plan.method, message);
             }
             None => check_error(number, message, book),
