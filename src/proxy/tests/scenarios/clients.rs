@@ -141,6 +141,20 @@ fn a_draining_process_closes_with_its_next_answer() {
 }
 
 #[test]
+fn the_last_answer_of_a_draining_process_is_not_lost_to_a_client_that_asks_on() {
+    let mut scene = Scene::with_backends(1);
+    world::change_faults(|faults| faults.reset_erases = true);
+    let client = scene.client();
+    scene.set_reading(client, false);
+    scene.get(client, &["/0"]);
+    scene.service.proxy.drain();
+    scene.answer("/0", "0");
+    scene.get(client, &["/1"]);
+    scene.set_reading(client, true);
+    assert_eq!((scene.bodies(client), scene.end_of(client)), (vec!["0".into()], End::Fin));
+}
+
+#[test]
 fn a_tunnel_carries_bytes_both_ways_until_both_sides_have_ended() {
     for backend_first in [true, false] {
         let mut scene = Scene::with_backends(1);
