@@ -14,6 +14,7 @@ use crate::config::words::{meant, quote};
 use crate::config::{
     self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
 };
+use crate::sys::message::{self, Level};
 
 /// The version, with the commit when built from a checkout.
 pub const VERSION: &str = env!("HTTPLB_VERSION");
@@ -113,8 +114,8 @@ pub fn run(
     };
     match load(&source) {
         Ok(config) => {
-            say(&format!("{} is valid", source.input.name()));
-            say(&memory_bound(&config));
+            message::log(Level::Info, format_args!("{} is valid", source.input.name()));
+            message::log(Level::Info, format_args!("{}", memory_bound(&config)));
             if dump { print(&format!("{}\n", config.dump())) } else { ExitCode::SUCCESS }
         }
         Err(message) => fail(EXIT_CONFIG, &message),
@@ -310,13 +311,8 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
-    say(message);
+    message::log(Level::Error, format_args!("{message}"));
     ExitCode::from(status)
-}
-
-/// Writes to standard error. Where even that fails, the exit status has to tell.
-fn say(message: &str) {
-    let _ = io::stderr().write_all(format!("httplb: {message}\n").as_bytes());
 }
 
 #[cfg(test)]

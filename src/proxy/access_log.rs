@@ -84,7 +84,8 @@ impl AccessLog {
             message::log(
                 Level::Warning,
                 format_args!(
-                    "access log: {} lines were dropped, for it could not be written fast enough",
+                    "access log: {} lines were dropped, for they could not be written (is the disk \
+                     full, or the reader too slow?)",
                     self.dropped
                 ),
             );

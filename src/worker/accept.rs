@@ -30,6 +30,8 @@ enum Gate {
 pub struct Door {
     listeners: Vec<Listener>,
     gate: Gate,
+    /// Whether the last try to take a client failed, which is told once.
+    is_failing: bool,
 }
 
 impl Door {
@@ -41,7 +43,7 @@ impl Door {
                 .map_err(WorkerError::new(format!("listen {}", listen.address)))?;
             listeners.push(listener);
         }
-        Ok(Door { listeners, gate: Gate::Open })
+        Ok(Door { listeners, gate: Gate::Open, is_failing: false })
     }
 
     /// Where it listens.
@@ -69,13 +71,19 @@ impl Door {
             }
             let Some(listener) = self.listeners.get(listener) else { return };
             match listener.accept() {
-                Ok((socket, peer)) => proxy.admit(socket, peer),
+                Ok((socket, peer)) => {
+                    self.is_failing = false;
+                    proxy.admit(socket, peer);
+                }
                 Err(IoError::WouldBlock) => return,
                 Err(error) => {
-                    message::log(
-                        Level::Warning,
-                        format_args!("accept: {error}; clients wait in the backlog"),
-                    );
+                    if !self.is_failing {
+                        message::log(
+                            Level::Warning,
+                            format_args!("accept: {error}; clients wait in the backlog"),
+                        );
+                    }
+                    self.is_failing = true;
                     return self.shut(proxy, Gate::Exhausted);
                 }
             }

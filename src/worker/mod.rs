@@ -6,9 +6,7 @@
 mod accept;
 mod probes;
 
-use std::io::Write;
-
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::settings::memory_bound_line;
@@ -84,9 +82,17 @@ pub fn run(config: &Config) -> Result<(), WorkerError> {
     let signals = Signals::block_and_open().map_err(WorkerError::new("signals"))?;
     let wanted = 2 * config.max_connections as u64 + OTHER_DESCRIPTORS;
     let allowed = process::raise_descriptor_limit(wanted);
-    let log = AccessLog::open(&config.access_log).map_err(WorkerError::new("access_log"))?;
+    let log = AccessLog::open(&config.access_log).map_err(|error| WorkerError {
+        what: match &config.access_log {
+            config::AccessLog::Path(path) => format!("access_log {}", path.display()),
+            config::AccessLog::Off | config::AccessLog::Stdout => String::from("access_log"),
+        },
+        error,
+    })?;
     let door = Door::open(config)?;
-    let proxy = Proxy::new(config, log).map_err(WorkerError::new("memory"))?;
+    let proxy = Proxy::new(config, log).map_err(WorkerError::new(
+        "the memory of max_connections and buffer_size cannot be reserved (lower them)",
+    ))?;
     let mut worker = Worker {
         probes: Probes::new(&proxy),
         proxy,
@@ -137,8 +143,7 @@ impl Worker {
             let noun = if count == 1 { "backend" } else { "backends" };
             line.push_str(&format!(", pool {}: {count} {noun}", pool.name));
         }
-        // Without standard error there is nobody to tell.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        message::line(Level::Info, format_args!("{line}"));
         message::log(Level::Info, format_args!("{}", memory_bound_line(config)));
     }
 

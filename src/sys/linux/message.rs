@@ -14,24 +14,26 @@ pub enum Level {
     Info = 6,
 }
 
-/// Writes a line, "httplb: " and the text, to standard error, by one system call so that the
-/// lines of several processes do not mix. If it cannot be written it is lost.
+/// Writes a line, "httplb: " and the text, as [`line`] does.
+pub fn log(level: Level, text: fmt::Arguments<'_>) {
+    line(level, format_args!("httplb: {text}"));
+}
+
+/// Writes a line to standard error, by one system call so that the lines of several processes do
+/// not mix. If it cannot be written it is lost.
 ///
 /// If the journal reads standard error, the line starts with the level as sd-daemon(3) has it.
-pub fn log(level: Level, text: fmt::Arguments<'_>) {
+pub fn line(level: Level, text: fmt::Arguments<'_>) {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let line = line(level, text, journal);
+    let line = with_level(level, text, journal);
     // The one place where an error could be reported is the one that fails.
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
 
-fn line(level: Level, text: fmt::Arguments<'_>, journal: bool) -> String {
+fn with_level(level: Level, text: fmt::Arguments<'_>, journal: bool) -> String {
     let mut line = String::new();
-    let written = if journal {
-        write!(line, "<{}>httplb: {text}", level as u8)
-    } else {
-        write!(line, "httplb: {text}")
-    };
+    let written =
+        if journal { write!(line, "<{}>{text}", level as u8) } else { write!(line, "{text}") };
     // A value whose Display fails leaves the line incomplete, which is better than none.
     let _ = written;
     line.push('\n');
@@ -40,15 +42,15 @@ fn line(level: Level, text: fmt::Arguments<'_>, journal: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Level, line};
+    use super::{Level, with_level};
 
     #[test]
-    fn a_line_names_the_program() {
-        assert_eq!(line(Level::Error, format_args!("no {}", 1), false), "httplb: no 1\n");
+    fn without_the_journal_a_line_is_the_text() {
+        assert_eq!(with_level(Level::Error, format_args!("no {}", 1), false), "no 1\n");
     }
 
     #[test]
     fn the_journal_is_told_the_level() {
-        assert_eq!(line(Level::Warning, format_args!("no"), true), "<4>httplb: no\n");
+        assert_eq!(with_level(Level::Warning, format_args!("no"), true), "<4>no\n");
     }
 }
