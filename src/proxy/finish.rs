@@ -74,12 +74,14 @@ impl Proxy {
 
     /// Passes the backend connection on: to the exchange behind, to the idle ones, or away.
     fn release_conn(&mut self, id: ExchangeId) {
-        self.exchanges[id].upload.release(&mut self.tools);
-        self.exchanges[id].download.release(&mut self.tools);
         let exchange = &mut self.exchanges[id];
+        // A pipe may still hold a part of the upload: the request is not whole then.
+        let uploaded = exchange.upload.is_done();
+        exchange.upload.release(&mut self.tools);
+        exchange.download.release(&mut self.tools);
         let Some(conn) = exchange.conn.take() else { return };
         let kept = match exchange.answer {
-            Answer::Backend(facts) => facts.keep_alive && exchange.upload.is_done(),
+            Answer::Backend(facts) => facts.keep_alive && uploaded,
             Answer::Pending | Answer::Own(_) => false,
         };
         let backend = &mut self.conns[conn];

@@ -46,10 +46,10 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let last_of_drain = self.service == Service::Draining && exchange.behind.is_none();
-        if !exchange.upload.is_done() {
-            client.may_be_sending = true;
-        }
         exchange.closes |= last_of_drain || !exchange.upload.is_done();
+        // It may be about to send its next request: only the answer tells it that this is the last.
+        let unaware = exchange.closes && exchange.request.keep_alive;
+        client.may_be_sending |= unaware || !exchange.upload.is_done();
         if exchange.closes {
             client.phase = Phase::Closing;
         }

@@ -1,1 +1,8 @@
-//! Scenarios.
+//! Scenarios: the rules of the contract, each as a sentence about the program.
+
+mod bodies;
+mod clients;
+mod limits;
+mod order;
+mod repeats;
+mod timers;

@@ -25,7 +25,7 @@ use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
 
 /// So many worlds are played by each test.
-const WORLDS: u64 = 1500;
+const WORLDS: u64 = 3000;
 /// A world that turns so often runs in a circle.
 const TURNS: usize = 300_000;
 
@@ -86,13 +86,21 @@ fn play(seed: u64, trace: Trace) {
     }
     let limit = Micros::from_secs(if weather.is_rough() { 900 } else { 30 });
     let end = clock::now() + limit;
+    let drain_at = clock::now() + book.dice.millis(300);
+    let mut drains = weather.drains;
     let mut turns = 0;
     while !clients.iter().all(Client::is_done) {
         turns += 1;
         let shown = || invariants::shown(&service.proxy);
         assert!(turns < TURNS, "it turns in a circle\n{}", shown());
         assert!(clock::now() < end, "it stalls\n{}", shown());
+        if drains && clock::now() >= drain_at {
+            drains = false;
+            book.trace.note(|| "the proxy drains".to_owned());
+            service.proxy.drain();
+        }
         let wish = act(&mut clients, &mut servers, &mut book);
+        let wish = wish.into_iter().chain(drains.then_some(drain_at)).min();
         service.turn(until(wish, end));
     }
     finish(service, servers, clients, &mut book);

@@ -220,6 +220,7 @@ impl Client {
         let closes = message.head.closes() || plan.is_http10;
         let own_fault = matches!(status, 400 | 408) && message.head.get("x-answer").is_none();
         let may_close = plan.closes || plan.is_http10 || plan.answered_early || own_fault;
+        let may_close = may_close || book.weather.drains;
         let unsent = plan.upload != Upload::None && !book.weather.is_fair();
         assert!(!closes || may_close || unsent, "{number}: no reason to close");
         self.was_dismissed = closes;
@@ -251,6 +252,8 @@ impl Client {
         let weather = &book.weather;
         let fault = weather.cuts || weather.garbage || weather.is_rough() || weather.idle_cuts;
         let number = self.row[self.answered];
+        // The answer had begun when its request turned out to be none.
+        let fault = fault || book.plans[number].is_nonsense;
         let erased = weather.kernel.reset_erases && end == End::Reset;
         let cut = self.reader.current().is_some() || erased;
         assert!(

@@ -31,6 +31,8 @@ pub struct Weather {
     pub nonsense: bool,
     /// Few descriptors.
     pub scarcity: bool,
+    /// The process begins to drain at some time.
+    pub drains: bool,
 }
 
 impl Weather {
@@ -62,6 +64,7 @@ impl Weather {
             slow_readers: dice.one_in(4),
             nonsense: !fair && dice.one_in(6),
             scarcity: !fair && dice.one_in(10),
+            drains: dice.one_in(8),
         };
         weather.kernel = Faults {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
@@ -137,7 +140,10 @@ impl Plan {
             is_http10,
             closes: is_last && dice.one_in(3),
             filler: if dice.one_in(10) { dice.below(2600) } else { 0 },
-            is_nonsense: weather.nonsense && dice.one_in(5),
+            // Whether the answer to a HEAD has a body depends on how far the HEAD was understood.
+            is_nonsense: weather.nonsense
+                && dice.one_in(5)
+                && (method != "HEAD" || upload == Upload::None),
             seen: 0,
             served: false,
             answered_early: false,

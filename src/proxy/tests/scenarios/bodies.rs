@@ -1,0 +1,198 @@
+//! Bodies, whole and cut, by copy and by splice.
+
+use crate::proxy::tests::scene::Scene;
+use crate::sys::world::{self, End, Faults};
+
+/// A body whose bytes tell their place.
+fn long_body(len: usize) -> String {
+    (0..len).map(|at| char::from(b'a' + (at * 7 + at / 251) as u8 % 26)).collect()
+}
+
+/// Asks with `version`, answers with `answer`, piece by piece, and gives all that the client
+/// receives, less the date, and how it ends.
+fn relay(splice_min: u64, version: &str, answer: &str, faults: Faults) -> (String, End) {
+    let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = splice_min);
+    let client = scene.client();
+    scene.send(client, format!("GET / {version}\r\nHost: a\r\nX-Request-ID: 1\r\n\r\n"));
+    world::change_faults(|known| *known = faults);
+    let mut sent = 0;
+    while sent < answer.len() {
+        let end = answer.len().min(sent + 3001);
+        sent += scene.respond("/", &answer[sent..end]);
+    }
+    scene.hang_up("/");
+    (scene.received(client), scene.end_of(client))
+}
+
+#[test]
+fn the_same_bytes_arrive_by_copy_and_by_splice() {
+    let body = long_body(30_000);
+    let chunks: String = body
+        .as_bytes()
+        .chunks(7000)
+        .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)))
+        .collect();
+    for head in ["Content-Length: 30000\r\n", "Transfer-Encoding: chunked\r\n", ""] {
+        let sent = if head.starts_with('T') { format!("{chunks}0\r\n\r\n") } else { body.clone() };
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n{sent}");
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            let copied = relay(u64::MAX, version, &answer, Faults::default());
+            let decoded = decode(&copied.0);
+            assert!(decoded == body, "{head:?} for {version}");
+            for faults in [Faults::default(), Faults { pipe_capacity: 700, ..Faults::harmless() }] {
+                let (spliced, _) = relay(1, version, &answer, faults);
+                assert!(decode(&spliced) == body, "{head:?} for {version} by splice");
+            }
+            let without = relay(1, version, &answer, Faults { pipes: 0, ..Faults::default() });
+            assert!(decode(&without.0) == body, "{head:?} for {version} without pipes");
+        }
+    }
+}
+
+/// The body of the one response in `text`, which may last until its end.
+fn decode(text: &str) -> String {
+    use crate::proxy::tests::message::{Kind, Reader};
+    let mut reader = Reader::default();
+    reader.feed(text.as_bytes());
+    let message = reader.next(Kind::Response).or_else(|| reader.end()).expect("a whole response");
+    String::from_utf8_lossy(&message.body).into_owned()
+}
+
+#[test]
+fn a_body_goes_by_splice_once_it_is_worth_it() {
+    let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 10_000);
+    let client = scene.client();
+    for (path, len, spliced) in [("/short", 9000, false), ("/long", 40_000, true)] {
+        let before = world::calls().splice;
+        scene.get(client, &[path]);
+        scene.answer(path, &long_body(len));
+        assert_eq!(world::calls().splice > before, spliced, "{path}");
+    }
+    assert_eq!(scene.service.proxy.tools.pipes.lent(), 0);
+}
+
+#[test]
+fn a_cut_answer_is_seen_to_be_cut() {
+    for (head, part, http10) in [
+        ("Content-Length: 10\r\n", "half", false),
+        ("Transfer-Encoding: chunked\r\n", "4\r\nhalf\r\n", false),
+        ("Transfer-Encoding: chunked\r\n", "4\r\nhalf\r\n", true),
+    ] {
+        let mut scene = Scene::with_backends(1);
+        let client = scene.client();
+        let version = if http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        scene.send(client, format!("GET / {version}\r\nHost: a\r\n\r\n"));
+        scene.respond("/", format!("HTTP/1.1 200 OK\r\n{head}\r\n{part}"));
+        scene.hang_up("/");
+        let message = scene.messages(client).pop().expect("an answer");
+        assert_eq!(message.body, b"half");
+        assert!(!message.is_whole());
+        assert_eq!(scene.end_of(client), if http10 { End::Reset } else { End::Fin }, "{head}");
+    }
+}
+
+#[test]
+fn an_answer_until_the_close_is_whole_by_an_end_and_cut_by_a_reset() {
+    for whole in [true, false] {
+        let mut scene = Scene::with_backends(1);
+        let client = scene.client();
+        scene.get(client, &["/"]);
+        scene.respond("/", "HTTP/1.1 200 OK\r\n\r\nbody");
+        if whole {
+            scene.hang_up("/")
+        } else {
+            scene.reset("/")
+        }
+        let message = scene.messages(client).pop().expect("an answer");
+        assert_eq!((message.body.as_slice(), message.is_whole()), (&b"body"[..], whole));
+        assert_eq!(scene.end_of(client), if whole { End::Open } else { End::Fin });
+    }
+}
+
+#[test]
+fn a_reset_that_an_upload_hears_of_cuts_the_answer_as_well() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n");
+    scene.respond("/", "HTTP/1.1 200 OK\r\n\r\nhalf");
+    // What the client sends meets a closed connection before anybody hears of that.
+    world::change_faults(|faults| faults.spurious_events = false);
+    scene.break_off_unheard("/", client, &[b'x'; 3000]);
+    let message = scene.messages(client).pop().expect("an answer");
+    assert_eq!((message.body.as_slice(), message.is_whole()), (&b"half"[..], false));
+}
+
+#[test]
+fn an_end_that_splice_finds_ends_the_answer() {
+    let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 1);
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.respond("/", "HTTP/1.1 200 OK\r\n\r\n");
+    scene.respond_and_hang_up("/", &long_body(9000));
+    assert_eq!(scene.bodies(client), [long_body(9000)]);
+    assert!(scene.messages(client)[0].is_whole());
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_chunks_undone_and_a_close() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    scene.send(client, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    let chunks = "3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX-Trailer: t\r\n\r\n";
+    scene.respond("/", format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+    assert!(scene.received(client).ends_with("\r\n\r\nabcde"));
+    assert_eq!(scene.end_of(client), End::Fin);
+}
+
+#[test]
+fn trailers_pass_and_extensions_do_not() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    let chunks = "3;x=y\r\nabc\r\n0\r\nX-Trailer: t\r\nContent-Length: 1\r\n\r\n";
+    scene.respond("/", format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+    let message = scene.messages(client).pop().expect("an answer");
+    assert_eq!((message.body, message.trailers), (b"abc".to_vec(), vec!["X-Trailer: t".into()]));
+}
+
+#[test]
+fn a_body_that_does_not_fit_into_a_ring_goes_up_and_down_at_once() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    let body = long_body(50_000);
+    scene.send(client, format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 50_000));
+    scene.send(client, &body[..20_000]);
+    scene.respond("/", "HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n");
+    scene.respond("/", &body[..30_000]);
+    scene.send(client, &body[20_000..]);
+    scene.respond("/", &body[30_000..]);
+    assert_eq!(scene.request("/").body, body.as_bytes());
+    assert_eq!(scene.bodies(client), [body]);
+}
+
+#[test]
+fn chunks_that_are_none_are_refused_with_400_and_the_backend_sees_no_whole_request() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    scene.send(client, "3\r\nabc\r\nzz\r\n");
+    assert_eq!(scene.last_error(client), (400, "http_request_error".to_owned()));
+    assert!(!scene.request("/").is_whole());
+    assert_eq!(scene.backend_conns(), 0);
+}
+
+#[test]
+fn a_connection_whose_upload_is_stuck_in_a_pipe_is_not_used_again() {
+    let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 1);
+    world::change_faults(|faults| faults.buffer = 4096);
+    let client = scene.client();
+    scene.send(client, "PUT /put HTTP/1.1\r\nHost: a\r\nContent-Length: 15000\r\n\r\n");
+    // More than a ring, which is what a repeat would need: the rest goes by splice.
+    scene.send(client, [b'x'; 9000]);
+    scene.stop_backends_reading(true);
+    scene.send(client, [b'x'; 6000]);
+    scene.answer("/put", "enough");
+    assert_eq!(scene.bodies(client), ["enough"]);
+    scene.stop_backends_reading(false);
+    assert_eq!(scene.backend_conns(), 0);
+}

@@ -1,0 +1,156 @@
+//! Timers: section 2.1 of the contract.
+
+use crate::config::Config;
+use crate::proxy::tests::scene::Scene;
+use crate::sys::world::{self, End};
+
+/// Timeouts that differ, so that each is known by its time.
+fn timed(config: &mut Config) {
+    config.timeouts.client.0 = 3000;
+    config.timeouts.response.0 = 5000;
+    config.timeouts.header.0 = 7000;
+    config.timeouts.idle.0 = 9000;
+}
+
+#[test]
+fn a_backend_that_does_not_answer_costs_504_and_is_not_repeated() {
+    let mut scene = Scene::with(2, timed, |_| ());
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.advance(4900);
+    assert_eq!(scene.received(client), "");
+    scene.advance(200);
+    assert_eq!(scene.last_error(client), (504, "http_response_timeout".to_owned()));
+    assert_eq!((scene.times_asked("/"), scene.backend_conns()), (1, 0));
+}
+
+#[test]
+fn a_connection_that_does_not_open_costs_504_after_all_backends() {
+    let mut scene = Scene::with_backends(2);
+    scene.ignore(0);
+    scene.ignore(1);
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.advance(5900);
+    assert_eq!(scene.received(client), "");
+    scene.advance(200);
+    assert_eq!(scene.last_error(client), (504, "connection_timeout".to_owned()));
+}
+
+#[test]
+fn a_backend_that_stops_within_its_answer_cuts_it_after_the_response_timeout() {
+    let mut scene = Scene::with(1, timed, |_| ());
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.respond("/", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nha");
+    scene.advance(4000);
+    scene.respond("/", "lf");
+    scene.advance(4000);
+    assert_eq!(scene.end_of(client), End::Open);
+    scene.advance(1100);
+    assert_eq!((scene.bodies(client), scene.end_of(client)), (vec!["half".into()], End::Fin));
+}
+
+#[test]
+fn a_client_that_stops_within_its_body_gets_408() {
+    let mut scene = Scene::with(1, timed, |_| ());
+    let client = scene.client();
+    scene.send(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nha");
+    scene.advance(2000);
+    scene.send(client, "lf");
+    scene.advance(2900);
+    assert_eq!(scene.received(client), "");
+    scene.advance(200);
+    assert_eq!(scene.last_error(client), (408, "http_request_error".to_owned()));
+    assert_eq!(scene.backend_conns(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_send_its_whole_head_gets_408_and_a_silent_one_nothing() {
+    let mut scene = Scene::with(1, timed, |_| ());
+    let (slow, silent) = (scene.client(), scene.client());
+    scene.send(slow, "GET / HTTP/1.1\r\n");
+    scene.advance(6000);
+    scene.send(slow, "Host: a\r\n");
+    scene.advance(1100);
+    assert_eq!(scene.last_error(slow), (408, "http_request_error".to_owned()));
+    assert_eq!((scene.received(silent).as_str(), scene.end_of(silent)), ("", End::Fin));
+}
+
+#[test]
+fn an_idle_client_is_closed_after_the_idle_timeout() {
+    let mut scene = Scene::with(1, timed, |_| ());
+    let client = scene.client();
+    scene.warm_up(client, "/");
+    scene.advance(8900);
+    assert_eq!(scene.end_of(client), End::Open);
+    scene.advance(200);
+    assert_eq!(scene.end_of(client), End::Fin);
+}
+
+#[test]
+fn nothing_runs_against_a_backend_while_the_client_does_not_read() {
+    let patient = |config: &mut Config| {
+        timed(config);
+        config.timeouts.client.0 = 60_000;
+    };
+    let mut scene = Scene::with(1, patient, |_| ());
+    world::change_faults(|faults| faults.buffer = 4096);
+    let client = scene.client();
+    scene.set_reading(client, false);
+    scene.get(client, &["/"]);
+    let body = "x".repeat(50_000);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut sent = scene.respond("/", &answer);
+    scene.advance(50_000);
+    scene.set_reading(client, true);
+    while sent < answer.len() {
+        sent += scene.respond("/", &answer[sent..]);
+    }
+    assert_eq!(scene.bodies(client), [body]);
+}
+
+#[test]
+fn nothing_runs_against_a_client_while_the_backend_does_not_take_its_body() {
+    let mut scene = Scene::with(1, timed, |_| ());
+    world::change_faults(|faults| faults.buffer = 4096);
+    let client = scene.client();
+    scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n");
+    scene.stop_backends_reading(true);
+    while scene.send(client, [b'x'; 4000]) > 0 {}
+    scene.advance(4500);
+    assert_eq!(scene.received(client), "");
+    scene.advance(600);
+    assert_eq!(scene.last_error(client), (504, "http_response_timeout".to_owned()));
+    scene.stop_backends_reading(false);
+}
+
+#[test]
+fn a_client_that_does_not_read_the_rest_of_its_answer_sees_that_it_was_cut() {
+    let mut scene = Scene::with(1, timed, |_| ());
+    world::change_faults(|faults| faults.buffer = 4096);
+    let client = scene.client();
+    scene.set_reading(client, false);
+    scene.send(client, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    scene.respond("/", format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(6000)));
+    scene.hang_up("/");
+    scene.advance(3500);
+    scene.set_reading(client, true);
+    assert_eq!(scene.end_of(client), End::Reset);
+}
+
+#[test]
+fn a_tunnel_may_be_silent_for_its_own_time() {
+    let mut scene = Scene::with(1, |config| config.timeouts.tunnel.0 = 100_000, |_| ());
+    let client = scene.client();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    scene.send(client, format!("GET / HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n"));
+    scene.respond("/", format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n"));
+    scene.advance(99_000);
+    assert_eq!(scene.end_of(client), End::Open);
+    scene.send(client, "x");
+    scene.advance(99_000);
+    assert_eq!(scene.end_of(client), End::Open);
+    scene.advance(1100);
+    assert_eq!((scene.end_of(client), scene.backend_conns()), (End::Fin, 0));
+}
