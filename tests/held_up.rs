@@ -5,7 +5,9 @@ mod common;
 #[path = "costs/watched.rs"]
 mod watched;
 
-use common::{Backend, Client, json};
+use common::{Backend, Client, Gate, Program, json, servers};
+use rustix::process::Signal;
+use std::{thread, time::Duration};
 use watched::{Tool, Watched};
 
 /// Each client is held up for longer than any of the short timers, as it is first watched.
@@ -26,4 +28,29 @@ fn a_client_that_the_worker_was_slow_to_watch_gets_its_answer() {
     drop(client);
     let trace = program.report("+++ exited");
     assert!(trace.contains("DELAYED"), "it was not held up: {trace}");
+}
+
+#[test]
+fn an_answer_and_a_head_that_came_in_time_are_not_late() {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::answering(move |_| {
+        waiting.wait();
+        common::Answer::text("one")
+    });
+    let timeouts = json!({ "response": "500ms", "header": "500ms" });
+    let program =
+        Program::with(json!({ "backend_servers": servers(&[&backend]), "timeouts": timeouts }));
+    let (mut asking, mut beginning) = (program.client(), program.client());
+    asking.ask("/");
+    backend.wait_for_requests(1);
+    beginning.send("GET / HTTP/1.1\r\n");
+    thread::sleep(Duration::from_millis(100));
+    program.signal(Signal::STOP);
+    gate.open();
+    beginning.send("Host: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(700));
+    program.signal(Signal::CONT);
+    assert_eq!(asking.response().text(), "one");
+    assert_eq!(beginning.response().text(), "one");
 }

@@ -138,6 +138,37 @@ fn an_idle_client_may_still_ask_once() {
 }
 
 #[test]
+fn a_head_that_was_begun_before_the_stop_may_end_after_it() {
+    let (_gate, _backend, mut program) = scene(json!({}));
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\n");
+    program.get("/"); // By now the part has been read.
+    program.signal(Signal::TERM);
+    wait_until_it_drains(&program);
+    thread::sleep(Duration::from_millis(1500));
+    client.send("Host: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn all_who_waited_to_be_accepted_are_served_before_it_stops() {
+    let (_gate, _backend, mut program) = scene(json!({}));
+    program.signal(Signal::STOP);
+    let mut clients: Vec<_> = (0..200).map(|_| program.client()).collect();
+    for client in &mut clients {
+        client.ask("/");
+    }
+    program.signal(Signal::TERM);
+    program.signal(Signal::CONT);
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "done");
+    }
+    assert_stopped(&mut program);
+}
+
+#[test]
 fn a_second_term_stops_at_once() {
     let (_gate, backend, mut program) = scene(json!({}));
     let mut client = holding(&program, &backend);

@@ -296,12 +296,13 @@ impl Proxy {
         }
     }
 
-    /// Closes the clients that have nothing in work.
+    /// Closes the clients that have nothing in work, nor sent a part of a head.
     pub fn close_idle_clients(&mut self) {
         for index in 0..self.settings.clients {
             if let Some(id) = self.clients.id_at(index)
                 && self.clients[id].first.is_none()
                 && self.clients[id].conn.output.is_empty()
+                && self.clients[id].conn.input.is_empty()
             {
                 self.close(id);
             }

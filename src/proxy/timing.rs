@@ -3,7 +3,7 @@
 //! What an exchange waits for decides its timer: nothing runs against a backend while the client
 //! is the slow side, and nothing against a client while the backend is.
 
-use crate::mem::time::Millis;
+use crate::mem::time::{Micros, Millis};
 use crate::policy::retry::Failure;
 
 use super::Proxy;
@@ -28,9 +28,9 @@ impl Proxy {
         self.timers.next_deadline()
     }
 
-    /// Acts on all timers that have ended.
-    pub fn expire(&mut self) {
-        while let Some((owner, timer)) = self.timers.expire(self.now.millis()) {
+    /// Acts on all timers that ended by `until`. All that came before then was seen.
+    pub fn expire(&mut self, until: Micros) {
+        while let Some((owner, timer)) = self.timers.expire(until.millis()) {
             let index = owner as usize / 2;
             if owner % 2 == 0 {
                 if let Some(id) = self.clients.id_at(index) {

@@ -123,7 +123,11 @@ impl Door {
     /// Takes those who wait in the backlog, for closing a listener resets them, and closes.
     pub fn close(&mut self, proxy: &mut Proxy) {
         for index in 0..self.listeners.len() {
-            self.accept(proxy, index);
+            let mut before = usize::MAX;
+            while proxy.clients() != before {
+                before = proxy.clients();
+                self.accept(proxy, index);
+            }
         }
         self.listeners.clear();
         self.gate = Gate::Closed;

@@ -1,7 +1,8 @@
 //! One proxying process: its event loop.
 //!
-//! wait (until the next timer; not at all if clients are ready) → mark, wake → expire timers →
-//! turn → the log and other rare things.
+//! wait (until the next timer; not at all if clients are ready) → mark, wake → turn → expire timers
+//! → the log and other rare things. A timer ends only once a wait that began after its time has
+//! brought nothing: what came in time is seen first, also by a process that was held up.
 
 mod accept;
 mod probes;
@@ -149,7 +150,8 @@ impl Worker {
 
     /// A turn of the event loop.
     fn turn(&mut self) -> Result<(), IoError> {
-        let timeout = self.timeout();
+        let begun = clock::now();
+        let timeout = self.timeout(begun);
         self.proxy.poller().wait(timeout)?;
         self.proxy.set_now(clock::now());
         let count = self.proxy.poller().events().len();
@@ -157,8 +159,8 @@ impl Worker {
             let event = self.proxy.poller().events()[index];
             self.event(event);
         }
-        self.proxy.expire();
         self.proxy.turn();
+        self.proxy.expire(begun);
         self.door.reopen_if_possible(&mut self.proxy);
         if count > 0 && self.next_tick.is_none() {
             self.next_tick = Some(self.now() + Micros::from(TICK));
@@ -253,10 +255,10 @@ impl Worker {
     }
 
     /// Ends a turn: how long to wait for events.
-    fn timeout(&mut self) -> Option<Millis> {
-        let now = clock::now();
+    fn timeout(&mut self, now: Micros) -> Option<Millis> {
         self.proxy.end_turn(now);
-        if self.proxy.is_ready() {
+        let deadline = self.proxy.next_deadline();
+        if self.proxy.is_ready() || deadline.is_some_and(|deadline| deadline <= now.millis()) {
             return Some(Millis(0));
         }
         let mut next = self.next_tick.map(Micros::millis);
@@ -266,7 +268,7 @@ impl Worker {
                 (one, other) => one.or(other),
             };
         };
-        consider(self.proxy.next_deadline());
+        consider(deadline);
         if let Life::Draining { idle_until, until } = self.life {
             consider(idle_until.map(Micros::millis));
             consider(Some(until.millis()));

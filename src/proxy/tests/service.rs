@@ -64,8 +64,8 @@ impl Service {
                 Token::Worker(_) => self.accept(),
             }
         }
-        self.proxy.expire();
         self.proxy.turn();
+        self.proxy.expire(self.proxy.now());
         if self.gate == Gate::Full && self.proxy.has_room() {
             self.reopen();
         }
