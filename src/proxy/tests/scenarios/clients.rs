@@ -137,6 +137,8 @@ fn a_draining_process_closes_with_its_next_answer() {
     scene.warm_up(idle, "/last");
     assert!(scene.messages(idle)[1].head.closes());
     assert_eq!(scene.end_of(idle), End::Fin);
+    scene.leave(busy);
+    scene.leave(idle);
     assert!(scene.service.proxy.is_empty());
 }
 
