@@ -57,6 +57,7 @@ struct Facts {
     framing: String,
     keep_alive: bool,
     expect_continue: bool,
+    expect_other: bool,
     websocket: bool,
     request_id: Option<String>,
     idempotency_key: bool,
@@ -81,6 +82,7 @@ impl Naive {
             framing: format!("{:?}", head.framing),
             keep_alive: head.keep_alive,
             expect_continue: head.expect_continue,
+            expect_other: head.expect_other,
             websocket: head.websocket,
             request_id: head.request_id.map(naive::latin1),
             idempotency_key: head.idempotency_key,
@@ -112,9 +114,6 @@ impl Naive {
         let framing = naive::framing(&fields, is_http10)?;
         let expectations = values(&fields, "expect");
         let all_known = expectations.iter().all(|one| one.eq_ignore_ascii_case("100-continue"));
-        if !all_known && !is_http10 {
-            return None;
-        }
         let says = |name, wanted| naive::members(&fields, name).iter().any(|one| one == wanted);
         let facts = Facts {
             websocket: method == "GET"
@@ -128,7 +127,8 @@ impl Naive {
             is_http10,
             framing,
             keep_alive: naive::keep_alive(&fields, is_http10),
-            expect_continue: !expectations.is_empty() && !is_http10,
+            expect_continue: !expectations.is_empty() && all_known && !is_http10,
+            expect_other: !all_known && !is_http10,
             request_id: match &values(&fields, "x-request-id")[..] {
                 [id] if is_request_id(id) => Some(id.to_string()),
                 _ => None,
@@ -252,6 +252,7 @@ fn check_rewritten(
         framing: facts.framing.clone(),
         keep_alive: true,
         expect_continue: facts.expect_continue,
+        expect_other: facts.expect_other,
         websocket: facts.websocket,
         request_id: Some(ID.to_owned()),
         idempotency_key: !values(&message.fields, "idempotency-key").is_empty(),
