@@ -4,6 +4,7 @@
 //! the trap is. It decides nothing.
 #![allow(unsafe_code)]
 
+mod channel;
 pub mod clock;
 mod doorbell;
 mod file;
@@ -16,6 +17,7 @@ pub mod random;
 mod signals;
 mod socket;
 
+pub use channel::{Channel, Message};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use pipe::Pipe;

@@ -24,7 +24,7 @@ mod stream;
 mod tests;
 pub mod world;
 
-pub use super::linux::{Event, Signal};
+pub use super::linux::{Channel, Event, Message, Signal};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use pipe::Pipe;
