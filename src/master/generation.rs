@@ -1,15 +1,14 @@
 //! A generation: the processes of one configuration, and what they have in common.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-
 use crate::config::{Config, Overrides};
 use crate::mem::time::{Micros, Millis};
 use crate::shared::doorbell::Doorbells;
+use crate::shared::words::Word;
 use crate::shared::{Layout, Segment};
-use crate::sys::process::{Ended, Pid};
+use crate::sys::process::Pid;
 use crate::sys::{Channel, Doorbell, IoError, memory};
 
-use super::handover::{self, Received, Role};
+use super::handover::{self, Kept, Received, Role};
 use super::ledger::Ledger;
 
 /// A process that was asked to end gracefully may take so much longer than `timeouts.drain`.
@@ -134,7 +133,7 @@ impl Generation {
             let channel = received.take(child.channel).map(Channel::adopt);
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
-            let pid = Pid(child.pid);
+            let Some(pid) = Pid::new(child.pid) else { continue };
             children.push(Child { pid, role: child.role, channel, is_ready: true });
         }
         let standing = match told.leaves_until {
@@ -153,32 +152,32 @@ impl Generation {
     }
 
     /// What is handed over of it.
-    pub fn tell(&self) -> handover::Generation {
-        let number = |descriptor: BorrowedFd<'_>| descriptor.as_raw_fd();
-        let bells = self.origin.iter().flat_map(|origin| {
-            origin.bells.bells.iter().chain([&origin.control_bell]).map(|bell| number(bell.as_fd()))
-        });
-        handover::Generation {
+    pub fn tell(&self, kept: &mut Kept) -> Result<handover::Generation, IoError> {
+        let mut told = handover::Generation {
             number: self.number,
             workers: self.workers,
             leaves_until: match self.standing {
                 Standing::Leaving { until } => Some(until.0),
                 Standing::Starting { .. } | Standing::Serving => None,
             },
-            config: self.origin.as_ref().map_or(String::new(), |origin| origin.config.dump()),
-            segment: self.origin.as_ref().map_or(-1, |origin| number(origin.memory.as_fd())),
-            bells: bells.collect(),
-            children: self.children.iter().map(Child::tell).collect(),
+            config: String::new(),
+            segment: -1,
+            bells: Vec::new(),
+            children: Vec::new(),
+        };
+        if let Some(origin) = &self.origin {
+            told.config = origin.config.dump();
+            told.segment = kept.keep(&origin.memory)?;
+            for bell in origin.bells.bells.iter().chain([&origin.control_bell]) {
+                told.bells.push(kept.keep(bell)?);
+            }
         }
-    }
-
-    /// All descriptors that `tell` names.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let origin = self.origin.iter().flat_map(|origin| {
-            let bells = origin.bells.bells.iter().chain([&origin.control_bell]);
-            bells.map(Doorbell::as_fd).chain([origin.memory.as_fd()])
-        });
-        origin.chain(self.children.iter().map(|child| child.channel.as_fd()))
+        for child in &self.children {
+            let channel = kept.keep(&child.channel)?;
+            let (pid, role) = (child.pid.number(), child.role);
+            told.children.push(handover::Child { pid, role, channel });
+        }
+        Ok(told)
     }
 
     /// The processes that it should have and does not, the control process first.
@@ -203,12 +202,14 @@ impl Generation {
         let mut wants_reload = None;
         for child in &mut self.children {
             while let Some(message) = child.channel.receive() {
-                match message.text.as_str() {
-                    crate::worker::READY => child.is_ready = true,
-                    crate::worker::RELOAD if child.role == Role::Control => {
+                match Word::of(&message.text) {
+                    Some((Word::Ready, _)) => child.is_ready = true,
+                    Some((Word::Reload, _)) if child.role == Role::Control => {
                         wants_reload = Some(child.pid);
                     }
-                    _ => (), // Of another version of the program.
+                    // None is of another version of the program.
+                    Some((Word::Reload | Word::Log | Word::Reloaded | Word::Refused, _)) | None => {
+                    }
                 }
             }
         }
@@ -253,24 +254,11 @@ impl Generation {
 }
 
 impl Child {
-    fn tell(&self) -> handover::Child {
-        let channel = self.channel.as_fd().as_raw_fd();
-        handover::Child { pid: self.pid.0, role: self.role, channel }
-    }
-
     /// As the log calls it.
     pub fn name(&self) -> String {
         match self.role {
-            Role::Worker(seat) => format!("worker {seat} (pid {})", self.pid.0),
-            Role::Control => format!("the control process (pid {})", self.pid.0),
+            Role::Worker(seat) => format!("worker {seat} (pid {})", self.pid),
+            Role::Control => format!("the control process (pid {})", self.pid),
         }
-    }
-}
-
-/// How a process ended, as the log has it.
-pub fn manner(ended: Ended) -> String {
-    match ended {
-        Ended::Exited(status) => format!("ended with status {status}"),
-        Ended::Killed(signal) => format!("was killed by signal {signal}"),
     }
 }

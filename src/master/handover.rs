@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(not(test))]
-use crate::sys::Inherited;
-use crate::sys::memory;
+use crate::sys::{IoError, memory};
+use crate::sys::process::{keep_over_exec, take_inherited};
+
+use super::trial;
 
 /// The format that is written, and the newest that is understood.
 pub const FORMAT: u32 = 1;
@@ -155,6 +156,8 @@ pub enum Heritage {
     Nothing,
     /// Sockets that listen, each with its name if it has one.
     Sockets(Vec<(String, OwnedFd)>),
+    /// The question whether it could take over: where to answer, and the addresses that are held.
+    Trial(OwnedFd, Vec<SocketAddr>),
     /// The service, running.
     Service(Box<Received>),
     /// The service, but it is not understood why: the message.
@@ -200,6 +203,23 @@ impl State {
     }
 }
 
+/// Copies of descriptors that the next image has too. As copies, they are gone if there is none.
+#[derive(Debug, Default)]
+pub struct Kept {
+    copies: Vec<OwnedFd>,
+}
+
+impl Kept {
+    /// Lets the next image have a descriptor, and says under which number.
+    pub fn keep(&mut self, descriptor: impl AsFd) -> Result<i32, IoError> {
+        let copy = descriptor.as_fd().try_clone_to_owned().map_err(|_| IoError::Exhausted)?;
+        keep_over_exec(copy.as_fd())?;
+        let number = copy.as_raw_fd();
+        self.copies.push(copy);
+        Ok(number)
+    }
+}
+
 impl Received {
     /// Takes a descriptor, once.
     pub fn take(&mut self, number: i32) -> Result<OwnedFd, String> {
@@ -218,15 +238,13 @@ impl Received {
     }
 }
 
-/// Takes what this process was given. To be called before anything is opened.
-#[cfg(not(test))]
+/// Takes what this process was given.
 pub fn receive() -> Heritage {
-    let mut inherited = Inherited::at_start();
     let variable = |name: &str| std::env::var(name).ok();
     if let Some(number) = variable(HANDOVER) {
-        let file = number.parse().ok().and_then(|number| inherited.take(number));
+        let file = number.parse().ok().and_then(take_inherited);
         let received = match file {
-            Some(file) => Received::read(&file, |number| inherited.take(number)),
+            Some(file) => Received::read(&file, take_inherited),
             None => Err(format!("{HANDOVER} names no descriptor: {number:?}")),
         };
         return match received {
@@ -234,9 +252,12 @@ pub fn receive() -> Heritage {
             Err(error) => Heritage::Broken(error),
         };
     }
+    if let Some((number, held)) = variable(TRIAL).and_then(|text| trial::parse(&text)) {
+        return take_inherited(number).map_or(Heritage::Nothing, |to| Heritage::Trial(to, held));
+    }
     let [pid, count, names] = LISTEN.map(variable);
     let named = passed(std::process::id(), pid, count, names);
-    let taken = named.into_iter().filter_map(|(name, number)| Some((name, inherited.take(number)?)));
+    let taken = named.into_iter().filter_map(|(name, number)| Some((name, take_inherited(number)?)));
     let sockets: Vec<(String, OwnedFd)> = taken.collect();
     if sockets.is_empty() { Heritage::Nothing } else { Heritage::Sockets(sockets) }
 }

@@ -91,11 +91,11 @@ fn is_mine(socket: usize, worker: usize, workers: usize, sockets: usize) -> bool
     sockets < workers || socket % workers == worker
 }
 
-/// Whether binding to `address` should be tried alone first, to find out whether others listen
-/// there: SO_REUSEPORT would share it with them without a word. Not if it is we who may listen
-/// there, with another address of the same port.
-fn is_to_be_probed(address: SocketAddr, held: impl IntoIterator<Item = SocketAddr>) -> bool {
-    held.into_iter().all(|held| held.port() != address.port())
+/// Whether it may be we ourselves who listen where `address` is, for one of those that are `held`
+/// has the same port: `[::]:80` takes what comes to `10.0.0.1:80` too. Else nobody may listen there
+/// already: SO_REUSEPORT would share it with another service without a word.
+fn is_ours(address: SocketAddr, held: impl IntoIterator<Item = SocketAddr>) -> bool {
+    held.into_iter().any(|held| held.port() == address.port())
 }
 
 /// What a socket is called in systemd's descriptor store. A colon must not stand there.
@@ -117,7 +117,7 @@ fn fits(passed: SocketAddr, configured: SocketAddr) -> bool {
 
 #[cfg(not(test))]
 mod kernel {
-    use super::{Listeners, fits, is_to_be_probed, seat_of};
+    use super::{Listeners, fits, is_ours, seat_of};
     use crate::config::Listen;
     use crate::master::StartError;
     use crate::sys::message::{self, Level};
@@ -173,8 +173,7 @@ mod kernel {
                 let place = match self.place(listen, entry) {
                     Some(place) => place,
                     None => {
-                        probe(address, self.addresses()).map_err(failed)?;
-                        let first = Listener::bind_shared(address, BACKLOG).map_err(failed)?;
+                        let first = first(address, self.addresses()).map_err(failed)?;
                         self.add(address, vec![first]);
                         self.groups.len() - 1
                     }
@@ -210,15 +209,15 @@ mod kernel {
         }
     }
 
-    /// Finds out whether an address can be had, beside those that are `held`.
-    pub fn probe(
+    /// Listens at an address where nobody does, unless we do so ourselves, at those that are `held`.
+    pub fn first(
         address: SocketAddr,
         held: impl IntoIterator<Item = SocketAddr>,
-    ) -> Result<(), IoError> {
-        if address.port() != 0 && is_to_be_probed(address, held) {
-            drop(Listener::bind(address, BACKLOG)?);
+    ) -> Result<Listener, IoError> {
+        if address.port() != 0 && is_ours(address, held) {
+            return Listener::bind_shared(address, BACKLOG);
         }
-        Ok(())
+        Listener::bind(address, BACKLOG)
     }
 }
 
@@ -302,11 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_not_probed_where_we_listen_ourselves() {
+    fn where_we_listen_already_an_address_is_shared_with_ourselves() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert!(is_to_be_probed(address("[::]:80"), []));
-        assert!(is_to_be_probed(address("[::]:80"), [address("10.0.0.1:81")]));
-        assert!(!is_to_be_probed(address("[::]:80"), [address("10.0.0.1:80")]));
+        assert!(!is_ours(address("[::]:80"), []));
+        assert!(!is_ours(address("[::]:80"), [address("10.0.0.1:81")]));
+        assert!(is_ours(address("[::]:80"), [address("10.0.0.1:80")]));
     }
 
     #[test]

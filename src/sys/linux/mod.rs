@@ -17,6 +17,7 @@ pub mod process;
 pub mod random;
 mod signals;
 mod socket;
+mod spawn;
 mod unix;
 
 pub use channel::{Channel, Message};
@@ -27,6 +28,7 @@ pub use pipe::Pipe;
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals};
 pub use socket::Socket;
+pub use spawn::{kill_group, spawn};
 pub use unix::UnixListener;
 
 use super::IoError;

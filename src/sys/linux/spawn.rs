@@ -26,10 +26,16 @@ pub fn spawn(
     // SAFETY: the function runs in the new process, where it makes system calls and nothing else.
     // It allocates nothing.
     unsafe { command.pre_exec(move || prepare(kept)) };
-    match command.spawn() {
-        Ok(child) => Ok(Pid(child.id() as i32)),
-        Err(error) => Err(Errno::from_io_error(&error).map_or(IoError::Exhausted, IoError::from)),
-    }
+    let child = command.spawn().map_err(|error| {
+        Errno::from_io_error(&error).map_or(IoError::Exhausted, IoError::from)
+    })?;
+    Ok(Pid::new(child.id() as i32).expect("the number of a process"))
+}
+
+/// Kills a program that `spawn` has started, and whatever it has started itself.
+pub fn kill_group(leader: Pid) {
+    // SAFETY: it has no conditions as far as memory is concerned. It fails if none is left.
+    unsafe { libc::kill(-leader.number(), libc::SIGKILL) };
 }
 
 /// What is done in the new process before it is another program.
@@ -58,7 +64,7 @@ mod tests {
     use rustix::process::{Pid as Number, WaitOptions, waitpid};
 
     fn wait(pid: Pid) -> i32 {
-        let number = Number::from_raw(pid.0);
+        let number = Number::from_raw(pid.number());
         let (_, status) = waitpid(number, WaitOptions::empty()).unwrap().unwrap();
         status.exit_status().expect("no signal")
     }
