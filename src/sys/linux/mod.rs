@@ -16,6 +16,8 @@ pub mod process;
 pub mod random;
 mod signals;
 mod socket;
+#[cfg(test)]
+mod testing;
 mod unix;
 
 pub use doorbell::Doorbell;
