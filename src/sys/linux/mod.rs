@@ -11,6 +11,7 @@ mod file;
 mod listener;
 pub mod memory;
 pub mod message;
+mod notify;
 mod pipe;
 mod poller;
 pub mod process;
@@ -18,12 +19,15 @@ pub mod random;
 mod signals;
 mod socket;
 mod spawn;
+#[cfg(test)]
+mod testing;
 mod unix;
 
 pub use channel::{Channel, Message};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;
+pub use notify::NotifySocket;
 pub use pipe::Pipe;
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals};
