@@ -18,6 +18,8 @@ pub mod random;
 pub mod seccomp;
 mod signals;
 mod socket;
+#[cfg(test)]
+mod testing;
 mod unix;
 
 pub use doorbell::Doorbell;
