@@ -63,6 +63,8 @@
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
 //! policy/            decisions: facts in, a word out
+//!   route.rs         which pool a request is for: host, path, fields
+//!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
@@ -103,9 +105,9 @@
 //! 1. `worker/mod.rs`: an event names a client, which is marked and woken, or a listener, from
 //!    which `worker/accept.rs` takes a new one. Then each ready client is driven (`proxy/mod.rs`).
 //! 2. `proxy/client.rs`, intake: `net/conn.rs` fills the input ring, `http/scan.rs` finds the end of
-//!    a head, `http/request.rs` validates it, `http/rewrite.rs` writes it as it will go on into the
-//!    buffer of a new exchange, at the end of the client's queue. It goes on while
-//!    requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
+//!    a head, `http/request.rs` validates it, `policy/route.rs` finds its pool, `http/rewrite.rs`
+//!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
+//!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
 //! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
 //!    unused one (`policy/reuse.rs`), or opens one.

@@ -293,6 +293,18 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"routes[0].host: "a:80" is not a host (write "shop.example" or "*.example", without a port)"#,
     ),
     (
+        r#"{"routes": [{"pool": "default", "host": "*.[::1]"}]}"#,
+        r#"routes[0].host: "*.[::1]" is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "host": "*..example"}]}"#,
+        r#"routes[0].host: "*..example" is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "host": "."}]}"#,
+        r#"routes[0].host: "." is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
         r#"{"routes": [{"pool": "default", "path": "a"}]}"#,
         r#"routes[0].path: "a" is not a path (write "/api")"#,
     ),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::http::body::{self, Body};
+use crate::http::body;
 use crate::http::method::Method;
 use crate::http::request::{self, Framing, Refusal, RequestHead};
 use crate::http::rewrite::{self, Forward, RequestSpans};
@@ -11,10 +11,12 @@ use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
 use crate::net::{Conn, End};
-use crate::policy::order;
+use crate::policy::retry::Failure;
+use crate::policy::{admit, order};
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
+use super::pools;
 use super::relay::{Frame, Moved, Relay};
 
 /// How far a client's connection has come.
@@ -126,7 +128,8 @@ impl Proxy {
         // Requests to fast backends share connections and sends if they are taken in together:
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
-        if client.queue_was_full && !half_empty && self.pools[0].is_fast() {
+        let pool = &self.pools[self.exchanges[last].pool];
+        if client.queue_was_full && !half_empty && pool.is_fast() {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;
@@ -170,10 +173,15 @@ impl Proxy {
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;
+            let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
+            let answer = match choice.pool() {
+                Some(pool) => admit::refusal(&head, self.pools[pool].max_body).map(own_answer),
+                None => Some(OwnAnswer::of(Failure::NoBackend)),
+            };
             let facts = Self::facts_of(&head, spans, client.batch);
-            Ok((facts, body::of_request(&head), head.expect_other))
+            Ok((facts, choice.pool(), body::of_request(&head), answer))
         });
-        let (request, body, expect_other) = match outcome {
+        let (request, pool, body, answer) = match outcome {
             Ok(found) => found,
             Err(refusal) => {
                 self.return_head(buffer);
@@ -183,9 +191,7 @@ impl Proxy {
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
-        let max_body = self.pools[0].max_body;
-        let too_large = matches!(body, Body::Length(length) if max_body > 0 && length > max_body);
-        let mut exchange = Exchange::new(id, 0, buffer, request);
+        let mut exchange = Exchange::new(id, pool, buffer, request);
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         exchange.closes = !request.keep_alive;
@@ -194,17 +200,12 @@ impl Proxy {
             Framing::Chunked => Frame::Chunked,
         };
         exchange.upload = Relay::keeping(body, frame);
-        let refusal = match (too_large, expect_other) {
-            (true, _) => Some(Refusal::BodyTooLarge),
-            (false, true) => Some(Refusal::Expectation),
-            (false, false) => None,
-        };
-        match refusal {
-            Some(refusal) => {
-                exchange.answer = Answer::Own(own_answer(refusal));
+        match answer {
+            Some(answer) => {
+                exchange.answer = Answer::Own(answer);
                 exchange.enter(State::Answered);
             }
-            None => self.pools[0].budget.request(self.now.millis()),
+            None => self.pools[exchange.pool].budget.request(self.now.millis()),
         }
         self.enqueue(id, exchange);
         Ok(())
@@ -254,7 +255,7 @@ impl Proxy {
             pipelinable: false,
             batch: self.clients[id].batch,
         };
-        let mut exchange = Exchange::new(id, 0, head, request);
+        let mut exchange = Exchange::new(id, None, head, request);
         exchange.times.taken_in = self.now;
         exchange.answer = Answer::Own(own_answer(refusal));
         exchange.enter(State::Answered);
