@@ -47,6 +47,7 @@
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
 //!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
 //!   pipes.rs         what relays borrow: rings, and at most 64 pipes
+//!   preamble.rs      the PROXY header before a first request
 //!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
@@ -78,7 +79,8 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
+//!   date.rs          IMF-fixdate, RFC 3339             proxy_header.rs   PROXY, versions 1 and 2
+//!   testing.rs       what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError

@@ -34,14 +34,14 @@ fn address(text: &str) -> SocketAddr {
 /// Every key of this version, none with its default.
 pub(super) const EVERYTHING: &str = r##"{
     "# a comment": {"#": 1, "#": 2},
-    "listen": [":8080", {"addr": "127.0.0.1:8081", "proxy_protocol": false, "#": ""}, "[::1]:0"],
+    "listen": [":8080", {"addr": "127.0.0.1:8081", "proxy_protocol": true, "#": ""}, "[::1]:0"],
     "workers": 4,
     "max_connections": 1000000,
     "buffer_size": 5000,
     "pipeline": 32,
     "trusted_proxies": [],
     "request_id": "require",
-    "via": null,
+    "via": "lb-1",
     "access_log": "/var/log/httplb/access.log",
     "status_listen": null,
     "admin": {"socket": null, "listen": null, "token_file": null},
@@ -70,9 +70,7 @@ pub(super) const EVERYTHING: &str = r##"{
 
 /// What only later versions can do.
 pub(super) const LATER: &str = r##"{
-    "listen": [{"addr": ":80", "proxy_protocol": true}],
     "trusted_proxies": ["10.0.0.0/8", "192.0.2.1"],
-    "via": "lb-1",
     "access_log": "stdout",
     "status_listen": ":9001",
     "admin": {"socket": "/run/httplb/admin.sock", "listen": "127.0.0.1:9002", "token_file": "/t"},
@@ -146,13 +144,17 @@ fn the_defaults_are_those_of_the_manual() {
 fn every_key_has_its_effect() {
     let config = load(EVERYTHING, &Overrides::default()).unwrap();
     let listen = ["[::]:8080", "127.0.0.1:8081", "[::1]:0"];
-    assert_eq!(config.listen, listen.map(|text| Listen::on(address(text))));
+    let proxied = [false, true, false].into_iter().zip(listen);
+    let wanted =
+        proxied.map(|(proxy_protocol, text)| Listen { address: address(text), proxy_protocol });
+    assert_eq!(config.listen, wanted.collect::<Vec<_>>());
     assert_eq!(config.workers, Workers::Count(4));
     assert_eq!(config.max_connections, 1_000_000);
     assert_eq!(config.buffer_size, 8192);
     assert_eq!(config.pipeline, 32);
     assert_eq!(config.request_id, RequestId::Require);
     assert_eq!(config.access_log, AccessLog::Path(PathBuf::from("/var/log/httplb/access.log")));
+    assert_eq!(config.via.as_deref(), Some("lb-1"));
     let timeouts = config.timeouts;
     assert_eq!(timeouts.header, Millis(1));
     assert_eq!(timeouts.client, Millis::from_secs(2));
@@ -203,8 +205,6 @@ fn the_keys_of_later_versions_are_read() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let expected = [
-        "listen[0].proxy_protocol: not in this version (write false)",
-        "via: not in this version (write null)",
         "status_listen: not in this version (write null)",
         "admin.socket: not in this version (write null)",
         "admin.listen: not in this version (write null)",
@@ -294,14 +294,14 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "pools": {"api": {"helth_check": {}}},
         "timeouts": {"connect": "5"},
         "workers": "many",
-        "via": "lb"
+        "sticky": true
     }"#;
     let expected = [
         "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
         "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
         "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
         "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "via: not in this version (write null)",
+        "sticky: not in this version (write false)",
     ];
     assert_eq!(messages(text), expected);
 }

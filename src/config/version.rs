@@ -17,10 +17,6 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
         }
     };
     let remove = "remove it";
-    for (index, listen) in config.listen.iter().enumerate() {
-        refuse(listen.proxy_protocol, format!("listen[{index}].proxy_protocol"), "write false");
-    }
-    refuse(config.via.is_some(), "via".into(), "write null");
     refuse(config.status_listen.is_some(), "status_listen".into(), "write null");
     refuse(config.admin.socket.is_some(), "admin.socket".into(), "write null");
     refuse(config.admin.listen.is_some(), "admin.listen".into(), "write null");

@@ -17,6 +17,7 @@ use crate::policy::{admit, order};
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
 use super::pools;
+use super::preamble::Preamble;
 use super::relay::{Frame, Moved, Relay};
 
 /// How far a client's connection has come.
@@ -46,7 +47,7 @@ pub enum Watch {
 pub struct Client {
     /// Socket and rings.
     pub conn: Conn,
-    /// Its address.
+    /// Its address: its own, or that of a PROXY header.
     pub peer: SocketAddr,
     /// The first exchange of the queue: the one that may commit.
     pub first: Option<ExchangeId>,
@@ -70,11 +71,15 @@ pub struct Client {
     pub batch: u32,
     /// Requests taken in over its life.
     pub requests: u64,
+    /// What is to come before the first of them.
+    pub preamble: Preamble,
+    /// Whether it speaks TLS with the proxy that a PROXY header came from.
+    pub speaks_tls: bool,
 }
 
 impl Client {
     /// A client that was just accepted, most probably with its request.
-    pub fn new(conn: Conn, peer: SocketAddr) -> Client {
+    pub fn new(conn: Conn, peer: SocketAddr, preamble: Preamble) -> Client {
         Client {
             conn,
             peer,
@@ -89,6 +94,8 @@ impl Client {
             queue_was_full: false,
             batch: 0,
             requests: 0,
+            preamble,
+            speaks_tls: false,
         }
     }
 }
@@ -96,7 +103,7 @@ impl Client {
 impl Proxy {
     /// Takes in the heads that the client has sent, as many as may be in work at once.
     pub(super) fn intake(&mut self, id: ClientId) -> Moved {
-        let mut moved = Moved::Nothing;
+        let mut moved = self.read_preamble(id);
         self.clients[id].batch = self.clients[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
             let client = &mut self.clients[id];
@@ -121,7 +128,7 @@ impl Proxy {
     /// body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.clients[id];
-        if client.phase != Phase::Open {
+        if client.phase != Phase::Open || client.preamble != Preamble::None {
             return false;
         }
         let Some(last) = client.last else { return true };
@@ -170,6 +177,8 @@ impl Proxy {
                 client: client.peer.ip(),
                 id: head.request_id.unwrap_or(&own_id),
                 trusted: self.settings.is_trusted(client.peer.ip()),
+                tls: client.speaks_tls,
+                via: self.settings.via.as_deref(),
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;
@@ -280,10 +289,11 @@ impl Proxy {
 
     /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.
     pub(super) fn head_timeout(&mut self, id: ClientId) {
-        if self.clients[id].conn.input.is_empty() {
-            self.clients[id].phase = Phase::Closing;
-        } else {
-            self.refuse(id, Refusal::TimedOut);
+        let client = &mut self.clients[id];
+        match client.preamble {
+            _ if client.conn.input.is_empty() => client.phase = Phase::Closing,
+            Preamble::None => self.refuse(id, Refusal::TimedOut),
+            Preamble::ProxyHeader => self.reject(id),
         }
         self.wake(id);
     }
