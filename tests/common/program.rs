@@ -45,8 +45,8 @@ impl Program {
         Program::with(json!({ "backend_servers": servers(backends) }))
     }
 
-    /// With this configuration; `listen` is added, and `workers` where it has none: one. Returns
-    /// when it is ready.
+    /// With this configuration; where it lacks `listen` or `workers`, these are added, one worker.
+    /// Returns when it is ready. `address` is the first that it listens on.
     pub fn with(config: Value) -> Program {
         Program::start(config, new_folder())
     }
@@ -59,8 +59,10 @@ impl Program {
     }
 
     fn start(mut config: Value, folder: PathBuf) -> Program {
-        config["listen"] = json!(["127.0.0.1:0"]);
-        if config.get("workers").is_none() {
+        if config["listen"].is_null() {
+            config["listen"] = json!(["127.0.0.1:0"]);
+        }
+        if config["workers"].is_null() {
             config["workers"] = json!(1);
         }
         let file = folder.join("servers.conf");
