@@ -25,6 +25,8 @@ mod stream;
 mod tests;
 pub mod world;
 
+/// The service manager is not simulated: it hears nothing unless the environment names it.
+pub use super::linux::NotifySocket;
 pub use super::linux::{Event, Signal};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
