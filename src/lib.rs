@@ -36,7 +36,8 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   dispatch.rs      Waiting: its turn, a backend, a shared, unused or new connection; the lines
+//!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
@@ -47,7 +48,7 @@
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
 //!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
 //!   pipes.rs         what relays borrow: rings, and at most 64 pipes
-//!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
+//!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
@@ -60,6 +61,7 @@
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: its counters; totals over the rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   report.rs        messages about backends that went up or down
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!

@@ -12,10 +12,14 @@ use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
 use crate::net::{Conn, End};
 use crate::policy::order;
+use crate::shared::PoolId;
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
 use super::relay::{Frame, Moved, Relay};
+
+/// Where all requests go.
+const POOL: PoolId = PoolId(0);
 
 /// How far a client's connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,7 @@ impl Proxy {
         // Requests to fast backends share connections and sends if they are taken in together:
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
-        if client.queue_was_full && !half_empty && self.pools[0].is_fast() {
+        if client.queue_was_full && !half_empty && self.is_fast(POOL) {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;
@@ -183,9 +187,9 @@ impl Proxy {
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
-        let max_body = self.pools[0].max_body;
+        let max_body = self.pools[POOL.0].max_body;
         let too_large = matches!(body, Body::Length(length) if max_body > 0 && length > max_body);
-        let mut exchange = Exchange::new(id, 0, buffer, request);
+        let mut exchange = Exchange::new(id, POOL, buffer, request);
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         exchange.closes = !request.keep_alive;
@@ -204,7 +208,7 @@ impl Proxy {
                 exchange.answer = Answer::Own(own_answer(refusal));
                 exchange.enter(State::Answered);
             }
-            None => self.pools[0].budget.request(self.now.millis()),
+            None => self.pools[POOL.0].budget.request(self.now.millis()),
         }
         self.enqueue(id, exchange);
         Ok(())
@@ -254,7 +258,7 @@ impl Proxy {
             pipelinable: false,
             batch: self.clients[id].batch,
         };
-        let mut exchange = Exchange::new(id, 0, head, request);
+        let mut exchange = Exchange::new(id, POOL, head, request);
         exchange.times.taken_in = self.now;
         exchange.answer = Answer::Own(own_answer(refusal));
         exchange.enter(State::Answered);
