@@ -32,10 +32,10 @@ pub struct Checks {
 impl Checks {
     /// For so many backends, none checked yet.
     pub fn new(config: &Config, backends: usize) -> Checks {
-        let rules = config.pools.iter().map(|pool| Rules {
-            max_fails: pool.max_fails,
-            fail_timeout: pool.fail_timeout,
-        });
+        let rules = config
+            .pools
+            .iter()
+            .map(|pool| Rules { max_fails: pool.max_fails, fail_timeout: pool.fail_timeout });
         let list = (0..backends).map(|_| Check::default()).collect();
         Checks { list, rules: rules.collect() }
     }

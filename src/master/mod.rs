@@ -14,5 +14,5 @@ mod service;
 mod start;
 pub mod trial;
 
-pub use crate::sys::StartError;
-pub use start::{Loaded, go_on, run};
+use crate::sys::StartError;
+pub use start::{go_on, start};

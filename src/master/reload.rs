@@ -11,11 +11,11 @@ use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
 
+use super::facts;
 use super::generation::{Generation, Standing};
 use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State};
 use super::service::{Life, Master};
 use super::trial::Trial;
-use super::facts;
 
 /// What the kernel adds to the path of a program whose file is gone.
 const GONE: &[u8] = b" (deleted)";
@@ -54,9 +54,8 @@ impl Master {
     /// Begins a reload, or remembers that there is to be another one after the one under way.
     pub(super) fn reload(&mut self, asked_by: Option<Pid>) {
         self.asked_by = asked_by.or(self.asked_by);
-        let is_starting = |generation: &Generation| {
-            matches!(generation.standing, Standing::Starting { .. })
-        };
+        let is_starting =
+            |generation: &Generation| matches!(generation.standing, Standing::Starting { .. });
         if self.life != Life::Running {
             return;
         }
@@ -82,7 +81,10 @@ impl Master {
     /// A reload that was asked for during another one, once that is over.
     pub(super) fn begin_remembered_reload(&mut self) {
         let is_free = self.trial.is_none()
-            && self.generations.iter().all(|one| !matches!(one.standing, Standing::Starting { .. }));
+            && self
+                .generations
+                .iter()
+                .all(|one| !matches!(one.standing, Standing::Starting { .. }));
         if is_free && std::mem::take(&mut self.reload_again) {
             self.reload(None);
         }
@@ -94,16 +96,13 @@ impl Master {
         if self.life != Life::Running {
             return;
         }
-        let binary = self.identity.binary.display();
-        let why = match verdict {
-            Ok(()) => format!("{binary}: {}", self.execute()),
-            Err(why) => format!("{binary} was tried out: {why}"),
-        };
+        let why = verdict.map_or_else(|why| why, |()| self.execute());
+        let why = format!("{}: {why}", self.identity.binary.display());
         self.refuse(&why);
     }
 
     /// Becomes the program on disk. Returns, with the reason, only if that fails.
-    fn execute(&mut self) -> String {
+    fn execute(&self) -> String {
         let mut kept = Kept::default();
         let told = self.tell(&mut kept).and_then(|state| state.write());
         let number = told.and_then(|file| kept.keep(&file).map_err(|error| error.to_string()));
@@ -134,7 +133,10 @@ impl Master {
             let sockets = sockets.collect::<Result<_, _>>().map_err(error)?;
             listeners.push(Address { configured: group.configured, sockets });
         }
-        let generations = self.generations.iter().map(|generation| generation.tell(kept));
+        let mut generations = Vec::new();
+        for generation in &self.generations {
+            generations.push(generation.tell(kept).map_err(error)?);
+        }
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         let origin = serving.and_then(|generation| generation.origin.as_ref());
         Ok(State {
@@ -147,7 +149,7 @@ impl Master {
             reload_again: self.reload_again,
             bell: kept.keep(&self.bell).map_err(error)?,
             listeners,
-            generations: generations.collect::<Result<_, _>>().map_err(error)?,
+            generations,
             backends: origin.map_or(Vec::new(), |origin| facts::collect(origin.segment)),
         })
     }
@@ -181,7 +183,7 @@ impl Master {
                 text.truncate(text.floor_char_boundary(crate::sys::Channel::LONGEST));
                 // One that does not hear it has ended.
                 let _ = child.channel.send(text.trim_end(), None);
-                origin.control_bell.ring();
+                origin.bells.control.ring();
             }
         }
     }

@@ -343,6 +343,14 @@ impl Master {
         self.tell_status();
     }
 
+    /// Forgets generations of which nothing is left.
+    fn forget_the_gone(&mut self) {
+        self.generations.retain(|generation| {
+            !matches!(generation.standing, Standing::Leaving { .. })
+                || !generation.children.is_empty()
+        });
+    }
+
     fn stop_more_plainly(&mut self, manner: Manner, status: u8) {
         let next = match manner {
             Manner::Gracefully => Manner::AtOnce,

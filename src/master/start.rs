@@ -12,7 +12,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{Doorbell, IoError, Listener, clock};
 
 use super::generation::{Generation, Origin};
-use super::handover::{Heritage, Received};
+use super::handover::Received;
 use super::reload::Identity;
 use super::service::{Master, summary};
 use super::{StartError, cpus, facts, files};
@@ -22,22 +22,19 @@ const PATIENCE: Millis = Millis::from_secs(30);
 /// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// The configuration that the command line names, as far as it could be read.
-pub struct Loaded {
-    /// The configuration, or the message with every error.
-    pub config: Result<Config, String>,
-    /// It came from standard input, which can be read once.
-    pub is_standard_input: bool,
-}
-
-/// Serves, with what this process was given. In the children it returns too.
-pub fn run(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
+/// Serves, with the sockets that this process was given. In the children it returns too.
+pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
     live(Master::start(config, is_standard_input, passed))
 }
 
-/// Goes on with the service that the image before this one has handed over.
-pub fn go_on(loaded: Loaded, received: Received) -> ExitCode {
-    live(Master::go_on(loaded, received))
+/// Goes on with the service that the image before this one has handed over. `config` is that for a
+/// new generation, or the message with every error.
+pub fn go_on(
+    config: Result<Config, String>,
+    is_standard_input: bool,
+    received: Received,
+) -> ExitCode {
+    live(Master::go_on(config, is_standard_input, received))
 }
 
 fn live(master: Result<Master, StartError>) -> ExitCode {
@@ -64,23 +61,24 @@ impl Master {
         let listen = config.clone();
         master.begin_generation(config)?;
         let summary = summary(workers, &master.listeners, &listen);
-        message::line(
-            Level::Info,
-            format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")),
-        );
+        message::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
         message::log(Level::Info, format_args!("{bound}"));
         Ok(master)
     }
 
     /// Fails only where the image before was told wrong, for it has seen to all the rest.
-    fn go_on(loaded: Loaded, mut received: Received) -> Result<Master, StartError> {
+    fn go_on(
+        config: Result<Config, String>,
+        is_standard_input: bool,
+        mut received: Received,
+    ) -> Result<Master, StartError> {
         let told = |error: String| {
             message::log(Level::Error, format_args!("handover: {error}"));
             StartError { what: String::from("handover"), error: IoError::Reset }
         };
         let state = std::mem::take(&mut received.state);
         let bell = Doorbell::adopt(received.take(state.bell).map_err(told)?);
-        let identity = Identity::new(loaded.is_standard_input, state.binary);
+        let identity = Identity::new(is_standard_input, state.binary);
         let mut master = Master::new(identity, bell)?;
         for address in &state.listeners {
             let mut sockets = Vec::new();
@@ -108,7 +106,7 @@ impl Master {
         master.restarts = state.restarts;
         master.reload_again = state.reload_again;
         master.asked_by = state.asked_by.and_then(Pid::new);
-        let begun = match loaded.config {
+        let begun = match config {
             Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
             Err(message) => Err(message),
         };

@@ -34,6 +34,7 @@ mod claims;
 pub mod counters;
 pub mod doorbell;
 mod pools;
+pub mod report;
 pub mod words;
 
 use std::sync::atomic::AtomicU64;
@@ -46,7 +47,7 @@ pub use claims::Awaited;
 pub use counters::{
     BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
-pub use pools::{Name, PoolCells, Tier};
+pub use pools::{Name, PoolCells};
 
 /// Cells in a cache line: what different processes write lies in different lines.
 const LINE: usize = 8;
@@ -73,6 +74,18 @@ pub struct PoolId(pub usize);
 /// next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub usize);
+
+impl Slot {
+    /// As `policy::balance` names it.
+    pub fn id(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The slot of that name.
+    pub fn of_id(id: u32) -> Slot {
+        Slot(id as usize)
+    }
+}
 
 /// How many of each there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

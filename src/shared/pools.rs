@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
+use crate::policy::balance::Tier;
+
 use super::{LINE, PoolId, Segment, Source};
 
 /// Cells of a pool. Those that each pick writes have a line of their own.
@@ -23,15 +25,6 @@ const LENGTH_AT: u32 = 8;
 
 /// The longest name, as the configuration has it.
 const NAME_BYTES: usize = NAME_CELLS * size_of::<u64>();
-
-/// Which members of a pool take turns with each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// Those that are asked first.
-    Primaries,
-    /// Those that stand in for them.
-    Backups,
-}
 
 /// The name of a pool.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -53,10 +53,7 @@ impl std::error::Error for IoError {}
 
 impl From<std::io::Error> for IoError {
     fn from(error: std::io::Error) -> IoError {
-        match error.raw_os_error() {
-            Some(number) => IoError::from_number(number),
-            None => IoError::Other(0),
-        }
+        super::linux::translate(&error)
     }
 }
 

@@ -16,7 +16,8 @@ const LAST: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
-    /// All client slots are taken: until one is free, clients wait in the backlog.
+    /// The service has as many clients as it may: until one leaves, in whatever process, others
+    /// wait in the backlog.
     Full,
     /// The process has no descriptor left: tried again with each tick.
     Exhausted,
@@ -61,17 +62,19 @@ impl Door {
             if self.gate != Gate::Open {
                 return;
             }
-            if !proxy.has_room() {
+            let Some(entrance) = self.entrances.get(index) else { return };
+            if !proxy.claim_room() {
+                proxy.wait_for_room();
                 return self.shut(proxy, Gate::Full);
             }
-            let Some(entrance) = self.entrances.get(index) else { return };
             match entrance.listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
                     proxy.admit(socket, peer, entrance.preamble);
                 }
-                Err(IoError::WouldBlock) => return,
+                Err(IoError::WouldBlock) => return proxy.give_room_back(),
                 Err(error) => {
+                    proxy.give_room_back();
                     if !self.is_failing {
                         message::log(
                             Level::Warning,
@@ -94,10 +97,16 @@ impl Door {
         self.gate = gate;
     }
 
-    /// Takes clients again when a slot is free.
+    /// Takes clients again when there is room. At the end of each turn.
     pub fn reopen_if_possible(&mut self, proxy: &mut Proxy) {
-        if self.gate == Gate::Full && proxy.has_room() {
-            self.reopen(proxy);
+        if self.gate != Gate::Full || !proxy.has_room() {
+            return;
+        }
+        self.reopen(proxy);
+        // At once: if nobody waits here, others may take the room.
+        (0..self.entrances.len()).for_each(|listener| self.accept(proxy, listener));
+        if self.gate != Gate::Full {
+            proxy.stop_waiting_for_room();
         }
     }
 
@@ -128,5 +137,6 @@ impl Door {
         }
         self.entrances.clear();
         self.gate = Gate::Closed;
+        proxy.stop_waiting_for_room();
     }
 }

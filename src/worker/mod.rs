@@ -169,6 +169,7 @@ impl Worker {
         match Token::unpack(event.token) {
             Token::Client(id) => self.proxy.client_event(id, event),
             Token::Backend(id) => self.proxy.backend_event(id, event),
+            Token::Doorbell => self.proxy.doorbell_rang(),
             Token::Worker(SIGNALS) => {
                 while let Some(signal) = self.signals.next() {
                     self.signal(signal);
