@@ -163,7 +163,7 @@ fn write_line(
     number(line, "bytes_in", exchange.bytes_in + exchange.upload.payload());
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
-    if let Some(last) = exchange.last_backend {
+    if exchange.last_backend.is_some() {
         millis(line, "queue_ms", since(times.taken_in, times.chosen));
         if !exchange.reused && times.connected > times.chosen {
             millis(line, "connect_ms", since(times.chosen, times.connected));
@@ -171,7 +171,11 @@ fn write_line(
         if matches!(exchange.answer, Answer::Backend(_)) {
             millis(line, "first_byte_ms", since(times.taken_in, times.answered));
         }
+    }
+    if exchange.is_routed {
         text(line, "pool", pool.name.as_bytes());
+    }
+    if let Some(last) = exchange.last_backend {
         text(line, "backend", backends[last.0].name.as_bytes());
         key(line, "reused");
         line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });

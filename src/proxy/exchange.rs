@@ -221,8 +221,10 @@ pub struct Exchange {
     pub next_on_conn: Option<ExchangeId>,
     /// Where it stands; changed by `enter` alone.
     state: State,
-    /// Its pool.
+    /// Its pool; the first one as long as it has none.
     pub pool: PoolId,
+    /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
+    pub is_routed: bool,
     /// The backend that was picked; a place there is claimed.
     pub choice: Option<Slot>,
     /// The one that was picked last, for the log.
@@ -274,14 +276,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request that was just taken in.
-    pub fn new(client: ClientId, pool: PoolId, head: Buffer, request: Request) -> Exchange {
+    /// A request that was just taken in, for this pool.
+    pub fn new(client: ClientId, pool: Option<PoolId>, head: Buffer, request: Request) -> Exchange {
         Exchange {
             client,
             behind: None,
             next_on_conn: None,
             state: State::Waiting,
-            pool,
+            pool: pool.unwrap_or(PoolId(0)),
+            is_routed: pool.is_some(),
             choice: None,
             last_backend: None,
             conn: None,

@@ -14,6 +14,7 @@ pub mod fail;
 pub mod finish;
 pub mod pipes;
 pub mod pools;
+pub mod preamble;
 pub mod receive;
 mod rechunk;
 pub mod relay;
@@ -49,6 +50,7 @@ use client::{Client, Phase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
 use pools::{Backend, Pool};
+use preamble::{Complaints, Preamble};
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
@@ -121,6 +123,8 @@ pub struct Proxy {
     pools: Vec<Pool>,
     /// By `Slot`.
     backends: Vec<Backend>,
+    /// How many pools there were when their names were read.
+    known_pools: usize,
     /// For members that are read anew.
     scratch: Vec<Member>,
     clients: Slab<Client>,
@@ -142,6 +146,7 @@ pub struct Proxy {
     lag: Micros,
     ids: RequestIds,
     log: AccessLog,
+    complaints: Complaints,
     service: Service,
 }
 
@@ -191,6 +196,7 @@ impl Proxy {
         let mut proxy = Proxy {
             pools: keys.take(layout.pools).map(|keys| Pool::new(keys, exchanges, budget)).collect(),
             backends: (0..layout.backends).map(|_| unknown()).collect(),
+            known_pools: 0,
             scratch: Vec::new(),
             row: segment.worker(worker),
             segment,
@@ -210,19 +216,21 @@ impl Proxy {
             lag: Micros(0),
             ids: RequestIds::new(),
             log,
+            complaints: Complaints::default(),
             service: Service::Running,
             settings,
         };
-        proxy.refresh_all();
+        proxy.refresh_names();
         Ok(proxy)
     }
 
-    /// Takes a client that was just accepted, in the room that was claimed for it.
-    pub fn admit(&mut self, socket: Socket, peer: SocketAddr) {
+    /// Takes a client that was just accepted, at a listener whose connections begin with `preamble`,
+    /// in the room that was claimed for it.
+    pub fn admit(&mut self, socket: Socket, peer: SocketAddr, preamble: Preamble) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let client = Client::new(Conn::new(socket, true, true), peer);
+        let client = Client::new(Conn::new(socket, true, true), peer, preamble);
         let id = self.clients.insert(client).expect("room was claimed for it");
         self.start_client_timer(id, timing::HEADER);
         self.wake(id);

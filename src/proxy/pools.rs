@@ -126,7 +126,16 @@ impl Proxy {
         }
     }
 
-    /// The same for all pools.
+    /// Makes the names of pools known that were added since.
+    pub(super) fn refresh_names(&mut self) {
+        let count = self.segment.pool_count();
+        if count != self.known_pools {
+            self.known_pools = count;
+            self.refresh_all();
+        }
+    }
+
+    /// Reads the members of all pools that have changed.
     pub(super) fn refresh_all(&mut self) {
         (0..self.pools.len()).for_each(|pool| self.refresh(PoolId(pool)));
     }
@@ -194,6 +203,12 @@ impl Proxy {
         up.map(|member| &self.backends[Slot::of_id(member.id).0])
             .all(|backend| backend.pace.allows_sharing())
     }
+}
+
+/// The pool of this name.
+pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
+    // Those that nobody has named yet have no name.
+    pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
 }
 
 /// How fast a backend answers as a rule, and whether it keeps its connections.

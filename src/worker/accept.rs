@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::proxy::preamble::Preamble;
 use crate::proxy::{Proxy, Token};
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Listener, Poller};
@@ -30,6 +31,8 @@ enum Gate {
 /// All listeners of a process.
 pub struct Door {
     listeners: Vec<Listener>,
+    /// What the connections of each begin with, in the same order.
+    preambles: Vec<Preamble>,
     gate: Gate,
     /// Whether the last try to take a client failed, which is told once.
     is_failing: bool,
@@ -47,9 +50,13 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, WorkerError> {
 }
 
 impl Door {
-    /// Opens these.
-    pub fn new(listeners: Vec<Listener>) -> Door {
-        Door { listeners, gate: Gate::Open, is_failing: false }
+    /// Opens these, one for each address of `config`.
+    pub fn new(config: &Config, listeners: Vec<Listener>) -> Door {
+        let preambles = config.listen.iter().map(|listen| match listen.proxy_protocol {
+            true => Preamble::ProxyHeader,
+            false => Preamble::None,
+        });
+        Door { listeners, preambles: preambles.collect(), gate: Gate::Open, is_failing: false }
     }
 
     /// Where it listens.
@@ -67,12 +74,12 @@ impl Door {
     }
 
     /// Takes the clients that wait at a listener.
-    pub fn accept(&mut self, proxy: &mut Proxy, listener: usize) {
+    pub fn accept(&mut self, proxy: &mut Proxy, index: usize) {
         for _ in 0..BUDGET {
             if self.gate != Gate::Open {
                 return;
             }
-            let Some(listener) = self.listeners.get(listener) else { return };
+            let Some(listener) = self.listeners.get(index) else { return };
             if !proxy.claim_room() {
                 proxy.wait_for_room();
                 return self.shut(proxy, Gate::Full);
@@ -80,7 +87,7 @@ impl Door {
             match listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
-                    proxy.admit(socket, peer);
+                    proxy.admit(socket, peer, self.preambles[index]);
                 }
                 Err(IoError::WouldBlock) => return proxy.give_room_back(),
                 Err(error) => {

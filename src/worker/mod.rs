@@ -128,7 +128,7 @@ pub fn serve(config: &Config, seat: Seat) -> Result<(), WorkerError> {
     let mut worker = Worker {
         probes: Probes::new(&proxy),
         proxy,
-        door: Door::new(seat.listeners),
+        door: Door::new(config, seat.listeners),
         signals,
         life: Life::Serving,
         drain: config.timeouts.drain,

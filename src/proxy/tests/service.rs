@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::access_log::AccessLog;
+use crate::proxy::preamble::Preamble;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
 use crate::shared::doorbell::Doorbells;
@@ -54,6 +55,7 @@ pub struct Service {
     next_tick: Option<Micros>,
     ticks: u64,
     gate: Gate,
+    preamble: Preamble,
 }
 
 /// Whether new clients are taken, as in the worker.
@@ -82,7 +84,11 @@ impl Service {
         let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
-        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open }
+        let preamble = match config.listen[0].proxy_protocol {
+            true => Preamble::ProxyHeader,
+            false => Preamble::None,
+        };
+        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, preamble }
     }
 
     /// Where clients connect.
@@ -126,7 +132,7 @@ impl Service {
                 break Gate::Full;
             }
             match self.listener.accept() {
-                Ok((socket, peer)) => self.proxy.admit(socket, peer),
+                Ok((socket, peer)) => self.proxy.admit(socket, peer, self.preamble),
                 Err(error) => {
                     self.proxy.give_room_back();
                     match error {
