@@ -169,6 +169,9 @@ impl Proxy {
 
     /// Rewrites the head of `end` bytes into a new exchange.
     fn enqueue_request(&mut self, id: ClientId, end: usize) -> Result<(), Refusal> {
+        if self.settings.routing.pool_header().is_some() {
+            self.refresh_names(); // It may name a pool that was added just now.
+        }
         let mut buffer = self.lend_head();
         let client = &mut self.clients[id];
         let parsed = request::parse(&client.conn.input.flatten()[..end]);

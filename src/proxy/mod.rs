@@ -123,6 +123,8 @@ pub struct Proxy {
     pools: Vec<Pool>,
     /// By `Slot`.
     backends: Vec<Backend>,
+    /// How many pools there were when their names were read.
+    known_pools: usize,
     /// For members that are read anew.
     scratch: Vec<Member>,
     clients: Slab<Client>,
@@ -201,6 +203,7 @@ impl Proxy {
         let mut proxy = Proxy {
             pools: keys.take(layout.pools).map(|keys| Pool::new(keys, exchanges, budget)).collect(),
             backends: (0..layout.backends).map(|_| unknown()).collect(),
+            known_pools: 0,
             scratch: Vec::new(),
             row: segment.worker(worker),
             segment,
@@ -224,7 +227,7 @@ impl Proxy {
             service: Service::Running,
             settings,
         };
-        proxy.refresh_all();
+        proxy.refresh_names();
         Ok(proxy)
     }
 

@@ -126,7 +126,16 @@ impl Proxy {
         }
     }
 
-    /// The same for all pools.
+    /// Makes the names of pools known that were added since.
+    pub(super) fn refresh_names(&mut self) {
+        let count = self.segment.pool_count();
+        if count != self.known_pools {
+            self.known_pools = count;
+            self.refresh_all();
+        }
+    }
+
+    /// Reads the members of all pools that have changed.
     pub(super) fn refresh_all(&mut self) {
         (0..self.pools.len()).for_each(|pool| self.refresh(PoolId(pool)));
     }
@@ -198,7 +207,8 @@ impl Proxy {
 
 /// The pool of this name.
 pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
-    pools.iter().position(|pool| pool.name.as_bytes() == name)
+    // Those that nobody has named yet have no name.
+    pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
 }
 
 /// How fast a backend answers as a rule, and whether it keeps its connections.

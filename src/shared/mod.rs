@@ -61,6 +61,8 @@ const LAYOUT_VERSION: u64 = 1;
 const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
 
 // The header's cells.
+const FIRST_SPARE: usize = 5;
+const POOL_COUNT: usize = 6;
 const HEADER: usize = 3 * LINE;
 const SERVICE: usize = LINE;
 const CLIENTS: usize = 2 * LINE;
@@ -179,7 +181,7 @@ impl Segment {
         }
         let count = |place: usize| usize::try_from(number(place)?).ok();
         let layout = Layout { workers: count(2)?, pools: count(3)?, backends: count(4)? };
-        let first_spare = count(5)?;
+        let first_spare = count(FIRST_SPARE)?;
         (cells.len() >= layout.cells()).then_some(Segment { cells, layout, first_spare })
     }
 
@@ -200,7 +202,8 @@ impl Segment {
             }
         }
         self.first_spare = slot;
-        self.cells[5].store(slot as u64, SeqCst);
+        self.cells[FIRST_SPARE].store(slot as u64, SeqCst);
+        self.cells[POOL_COUNT].store(config.pools.len() as u64, SeqCst);
     }
 
     /// A number that concerns the whole service.
@@ -236,6 +239,11 @@ impl Segment {
     fn row(&self, row: usize) -> WorkerCells {
         let start = self.layout.row_at(row);
         WorkerCells::new(&self.cells[start..self.layout.row_at(row + 1)], self.layout)
+    }
+
+    /// How many pools there are. None ever goes.
+    pub fn pool_count(&self) -> usize {
+        self.cells[POOL_COUNT].load(SeqCst) as usize
     }
 
     /// The pools there are.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::policy::balance::Tier;
 
-use super::{LINE, PoolId, Segment, Source};
+use super::{LINE, POOL_COUNT, PoolId, Segment, Source};
 
 /// Cells of a pool. Those that each pick writes have a line of their own.
 pub(super) const CELLS: usize = 3 * LINE;
@@ -125,6 +125,7 @@ impl Segment {
         let mut all = (0..self.layout.pools).map(PoolId);
         let free = all.find(|pool| self.pool(*pool).source().is_none())?;
         self.pool(free).write(name, Source::Api);
+        self.cells[POOL_COUNT].store(free.0 as u64 + 1, SeqCst);
         Some(free)
     }
 

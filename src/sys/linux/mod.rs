@@ -16,6 +16,7 @@ mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod seccomp;
 mod signals;
 mod socket;
 mod spawn;
@@ -64,4 +65,9 @@ pub(super) fn translate(error: &std::io::Error) -> IoError {
 /// Why the last call of libc in this thread failed.
 fn last_error() -> IoError {
     translate(&std::io::Error::last_os_error())
+}
+
+/// An instruction of a classic BPF program that does not jump.
+fn statement(code: u32, operand: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: operand }
 }
