@@ -108,7 +108,7 @@ impl Beginning {
             channel: Some(self.channel.try_clone().map_err(failed("the line to the master"))?),
         };
         let worker = Worker::open(&config, seat)?;
-        self.confine();
+        seccomp::confine(seccomp::Role::Worker).map_err(failed("seccomp"))?;
         row.set_ready(true);
         self.tell_ready();
         worker.serve()
@@ -127,7 +127,7 @@ impl Beginning {
             signals,
         };
         let control = Control::open(&config, desk)?;
-        self.confine();
+        seccomp::confine(seccomp::Role::Control).map_err(failed("seccomp"))?;
         self.tell_ready();
         control.serve()
     }
@@ -144,9 +144,6 @@ impl Beginning {
         process::no_new_privileges();
         Ok(())
     }
-
-    /// The last step before it serves.
-    fn confine(&self) {}
 
     fn tell_ready(self) {
         // A master that does not hear it is gone, and this process soon is too.
