@@ -30,6 +30,7 @@
 //! worker/            one proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
+//!   sticky_key.rs    the key of the sticky cookies, in the state directory
 //!   probes.rs        connects each second to backends that were taken out
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
@@ -71,6 +72,7 @@
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
+//!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!
 //! http/              bytes to meaning and back
@@ -79,8 +81,8 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          IMF-fixdate, RFC 3339             proxy_header.rs   PROXY, versions 1 and 2
-//!   testing.rs       what the tests share
+//!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
+//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError

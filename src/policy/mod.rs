@@ -7,3 +7,5 @@ pub mod order;
 pub mod retry;
 pub mod reuse;
 pub mod route;
+mod siphash;
+pub mod sticky;

@@ -179,6 +179,7 @@ impl Proxy {
                 trusted: self.settings.is_trusted(client.peer.ip()),
                 tls: client.speaks_tls,
                 via: self.settings.via.as_deref(),
+                own_cookie: None,
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;

@@ -104,6 +104,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             framing,
             via: self.settings.via.as_deref(),
+            cookie: None,
         };
         rewrite::response(&head, &answering, output);
         exchange.bytes_out = (output.len() - before) as u64;

@@ -6,6 +6,7 @@
 
 mod accept;
 mod probes;
+pub mod sticky_key;
 
 use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
