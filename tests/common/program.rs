@@ -44,7 +44,9 @@ impl Program {
     pub fn with_state(mut config: Value, state: &Path) -> Program {
         let folder = new_folder();
         config["access_log"] = json!(folder.join("access.log"));
-        Program::launch(config, folder, |command| drop(command.env("STATE_DIRECTORY", state)))
+        Program::launch(config, folder, |command| {
+            command.env("STATE_DIRECTORY", state);
+        })
     }
 
     /// With all defaults before these backends.
