@@ -54,8 +54,8 @@ impl Program {
         Program::with(json!({ "backend_servers": servers(backends) }))
     }
 
-    /// With this configuration; `workers` is added, and `listen` if it lacks. Returns when it is
-    /// ready. `address` is the first that it listens on.
+    /// With this configuration; where it lacks `listen` or `workers`, these are added, one worker.
+    /// Returns when it is ready. `address` is the first that it listens on.
     pub fn with(config: Value) -> Program {
         Program::start(config, new_folder())
     }
@@ -75,7 +75,9 @@ impl Program {
         if config["listen"].is_null() {
             config["listen"] = json!(["127.0.0.1:0"]);
         }
-        config["workers"] = json!(1);
+        if config["workers"].is_null() {
+            config["workers"] = json!(1);
+        }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
         let mut command = Command::new(binary());
