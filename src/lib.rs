@@ -37,7 +37,8 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   dispatch.rs      Waiting: its turn, a backend, a shared, unused or new connection; the lines
+//!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
@@ -49,12 +50,20 @@
 //!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
 //!   pipes.rs         what relays borrow: rings, and at most 64 pipes
 //!   preamble.rs      the PROXY header before a first request
-//!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
+//!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
+//!
+//! shared/            what the processes share: one array of atomic cells
+//!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
+//!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
+//!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
+//!   counters.rs      a worker's row: its counters; totals over the rows
+//!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   report.rs        messages about backends that went up or down
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
@@ -75,6 +84,7 @@
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
+//!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
 //! http/              bytes to meaning and back
 //!   scan.rs          where a head ends; classes of bytes
@@ -139,6 +149,8 @@ pub mod cli;
 pub mod worker;
 
 pub mod proxy;
+
+pub mod shared;
 
 pub mod net;
 
