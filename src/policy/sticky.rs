@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::health::{Admin, Availability};
 use super::siphash;
 use crate::http::cookie;
 use crate::http::request::RequestHead;
@@ -18,7 +19,7 @@ pub const KEY_LEN: usize = 16;
 pub struct Key([u8; KEY_LEN]);
 
 /// The name of one backend of one pool, as the cookie has it: 16 hexadecimal digits in lower case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark([u8; 16]);
 
 /// How a request came to its backend, in a pool that keeps clients.
@@ -30,6 +31,8 @@ pub enum Sticky {
     New,
     /// It brought another backend's mark, which could not be had, and is given a new one.
     Moved,
+    /// It brought another backend's mark, which could not be had just now: it keeps that.
+    Lent,
 }
 
 impl Key {
@@ -65,20 +68,54 @@ impl Mark {
     }
 }
 
-/// The mark that a request brings in the cookie `name`: the first value that `find` knows as one
-/// of its pool. Others, forged, cut, of other pools or of backends that are gone, are passed over.
-pub fn brought<T>(head: &RequestHead, name: &str, find: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let fields = head.fields.values("cookie");
-    fields.flat_map(|field| cookie::values(field, name.as_bytes())).find_map(find)
+/// What binds a request to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bond {
+    /// Nothing: it brings no mark of its pool.
+    None,
+    /// It brings this one.
+    To(Mark),
+    /// It brings this one, whose backend works, but has as many requests as it may: another one may
+    /// have this request.
+    Lent(Mark),
 }
 
-/// What becomes of the cookie, when the request brought `brought` and its answer is that of the
-/// backend with the mark `chosen`.
-pub fn verdict(brought: Option<Mark>, chosen: Mark) -> Sticky {
-    match brought {
-        Some(mark) if mark == chosen => Sticky::Hit,
-        Some(_) => Sticky::Moved,
-        None => Sticky::New,
+impl Bond {
+    /// The mark that the request brings.
+    pub const fn mark(self) -> Option<Mark> {
+        match self {
+            Bond::None => None,
+            Bond::To(mark) | Bond::Lent(mark) => Some(mark),
+        }
+    }
+}
+
+/// What the request brings in the cookie `name`: the first value that `find` knows as a mark of its
+/// pool. Others, forged, cut, of other pools or of backends that are gone, are passed over.
+pub fn brought(head: &RequestHead, name: &str, find: impl Fn(&[u8]) -> Option<Mark>) -> Bond {
+    let fields = head.fields.values("cookie");
+    let mark = fields.flat_map(|field| cookie::values(field, name.as_bytes())).find_map(find);
+    mark.map_or(Bond::None, Bond::To)
+}
+
+/// Whether a backend may be asked by the clients that are bound to it: also while it is drained, but
+/// not when it is to be forgotten.
+pub const fn may_keep(availability: Availability, admin: Admin) -> bool {
+    match (availability, admin) {
+        (Availability::Up, _) => true,
+        (Availability::Drain, Admin::Leaving) => false,
+        (Availability::Drain, Admin::Ready | Admin::Drain | Admin::Maint) => true,
+        (Availability::Down | Availability::Maint, _) => false,
+    }
+}
+
+/// How a request with `bond` came to the backend with the mark `chosen`, which has answered it.
+pub fn verdict(bond: Bond, chosen: Mark) -> Sticky {
+    match bond {
+        Bond::None => Sticky::New,
+        Bond::To(mark) | Bond::Lent(mark) if mark == chosen => Sticky::Hit,
+        Bond::To(_) => Sticky::Moved,
+        Bond::Lent(_) => Sticky::Lent,
     }
 }
 
@@ -88,14 +125,14 @@ impl Sticky {
         match self {
             Sticky::Hit => "hit",
             Sticky::New => "new",
-            Sticky::Moved => "moved",
+            Sticky::Moved | Sticky::Lent => "moved",
         }
     }
 
     /// Whether the answer sets the cookie.
     pub const fn sets_cookie(self) -> bool {
         match self {
-            Sticky::Hit => false,
+            Sticky::Hit | Sticky::Lent => false,
             Sticky::New | Sticky::Moved => true,
         }
     }
@@ -143,10 +180,12 @@ mod tests {
     }
 
     fn found(lines: &str) -> Option<usize> {
-        let marks: [&[u8]; 2] = [b"00000000000000aa", b"00000000000000bb"];
+        let marks = [Mark(*b"00000000000000aa"), Mark(*b"00000000000000bb")];
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let head = request::parse(text.as_bytes()).unwrap();
-        brought(&head, "s", |value| marks.iter().position(|mark| *mark == value))
+        let find = |value: &[u8]| marks.into_iter().find(|mark| mark.digits() == value);
+        let mark = brought(&head, "s", find).mark()?;
+        marks.iter().position(|other| *other == mark)
     }
 
     #[test]
@@ -180,10 +219,29 @@ mod tests {
     #[test]
     fn the_cookie_is_set_unless_the_backend_is_the_one_that_was_asked_for() {
         let [one, other] = [1, 2].map(Mark::of);
-        assert_eq!(verdict(Some(one), one), Sticky::Hit);
-        assert_eq!(verdict(Some(one), other), Sticky::Moved);
-        assert_eq!(verdict(None, other), Sticky::New);
-        assert!(!Sticky::Hit.sets_cookie() && Sticky::Moved.sets_cookie());
-        assert!(Sticky::New.sets_cookie());
+        for (bond, chosen, expected, word, sets) in [
+            (Bond::To(one), one, Sticky::Hit, "hit", false),
+            (Bond::Lent(one), one, Sticky::Hit, "hit", false),
+            (Bond::To(one), other, Sticky::Moved, "moved", true),
+            (Bond::Lent(one), other, Sticky::Lent, "moved", false),
+            (Bond::None, other, Sticky::New, "new", true),
+        ] {
+            let found = verdict(bond, chosen);
+            assert_eq!((found, found.word(), found.sets_cookie()), (expected, word, sets));
+        }
+    }
+
+    #[test]
+    fn a_drained_backend_keeps_its_clients_and_one_that_leaves_does_not() {
+        for (availability, admin, expected) in [
+            (Availability::Up, Admin::Ready, true),
+            (Availability::Drain, Admin::Drain, true),
+            (Availability::Drain, Admin::Leaving, false),
+            (Availability::Down, Admin::Drain, false),
+            (Availability::Down, Admin::Ready, false),
+            (Availability::Maint, Admin::Maint, false),
+        ] {
+            assert_eq!(may_keep(availability, admin), expected, "{availability:?} {admin:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::config::{Cidr, Config, RequestId};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
+use crate::policy::sticky::{KEY_LEN, Key};
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub request_id: RequestId,
     /// The name that `Via` is given.
     pub via: Option<String>,
+    /// What the sticky cookies are made with.
+    pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
     timeouts: crate::config::Timeouts,
@@ -46,8 +49,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The limits that `config` gives.
-    pub fn new(config: &Config) -> Settings {
+    /// The limits that `config` gives, with this key for the sticky cookies.
+    pub fn new(config: &Config, sticky_key: Key) -> Settings {
         let clients = config.max_connections;
         Settings {
             clients,
@@ -59,6 +62,7 @@ impl Settings {
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             via: config.via.clone(),
+            sticky_key,
             routing: Routing::new(config),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
@@ -124,7 +128,7 @@ pub const BASE: usize = 8 << 20;
 
 /// The line that start and `-t` print.
 pub fn memory_bound_line(config: &Config) -> String {
-    let settings = Settings::new(config);
+    let settings = Settings::new(config, Key::new([0; KEY_LEN])); // it takes no memory
     format!(
         "memory bound {} MiB = {} connections x {} KiB + {} MiB; idle connections give theirs back",
         settings.memory_bound().div_ceil(1 << 20),

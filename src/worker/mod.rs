@@ -10,6 +10,7 @@ pub mod sticky_key;
 
 use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::settings::memory_bound_line;
 use crate::proxy::{Proxy, Token};
@@ -91,6 +92,8 @@ pub struct Seat {
     pub doorbells: Doorbells,
     /// Its own listening sockets, one for each address.
     pub listeners: Vec<Listener>,
+    /// What the sticky cookies are made with: [`sticky_key::load`].
+    pub sticky_key: Key,
 }
 
 impl Seat {
@@ -101,7 +104,8 @@ impl Seat {
         let mut segment = Segment::create(cells.cells(), layout);
         segment.load_config(config);
         let doorbells = Doorbells::new(1).map_err(WorkerError::new("doorbells"))?;
-        Ok(Seat { index: 0, segment, doorbells, listeners: accept::listen(config)? })
+        let (listeners, sticky_key) = (accept::listen(config)?, sticky_key::load(config));
+        Ok(Seat { index: 0, segment, doorbells, listeners, sticky_key })
     }
 }
 
@@ -122,14 +126,15 @@ pub fn serve(config: &Config, seat: Seat) -> Result<(), WorkerError> {
         },
         error,
     })?;
-    let proxy = Proxy::new(config, seat.segment, seat.index, seat.doorbells, log);
+    let Seat { index, segment, doorbells, listeners, sticky_key } = seat;
+    let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log);
     let proxy = proxy.map_err(WorkerError::new(
         "the memory of max_connections and buffer_size cannot be reserved (lower them)",
     ))?;
     let mut worker = Worker {
         probes: Probes::new(&proxy),
         proxy,
-        door: Door::new(config, seat.listeners),
+        door: Door::new(config, listeners),
         signals,
         life: Life::Serving,
         drain: config.timeouts.drain,
