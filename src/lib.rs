@@ -44,6 +44,7 @@
 //! worker/            a proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
+//!   sticky_key.rs    the key of the sticky cookies, in the state directory
 //!
 //! control/           the process that does what must not be done by each worker
 //!   mod.rs           the event loop
@@ -53,6 +54,7 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
+//!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
 //!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
@@ -99,6 +101,7 @@
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
+//!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
@@ -108,8 +111,8 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          IMF-fixdate, RFC 3339             proxy_header.rs   PROXY, versions 1 and 2
-//!   testing.rs       what the tests share
+//!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
+//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError
