@@ -20,8 +20,9 @@ impl Pipe {
     pub fn open(capacity: usize) -> Result<Pipe, IoError> {
         let (read_end, write_end) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // If it may not grow, it is as large as it is, and is asked just below.
-        let _ = rustix::pipe::fcntl_setpipe_size(&write_end, capacity);
+        // It may not be allowed to grow so much. Then it is as large as it is, and asked just below.
+        let _ = rustix::pipe::fcntl_setpipe_size(&write_end, capacity)
+            .or_else(|_| rustix::pipe::fcntl_setpipe_size(&write_end, capacity / 4));
         let capacity = rustix::pipe::fcntl_getpipe_size(&write_end)?;
         Ok(Pipe { read_end, write_end, len: 0, capacity })
     }

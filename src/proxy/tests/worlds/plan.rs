@@ -77,6 +77,7 @@ impl Weather {
             defers_accept: dice.one_in(2),
             reset_erases: dice.one_in(3),
             descriptors: if weather.scarcity { dice.between(4, 9) } else { 1000 },
+            looks_ahead: dice.one_in(2),
             ..Faults::default()
         };
         weather
