@@ -36,7 +36,8 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   dispatch.rs      Waiting: its turn, a backend, a shared, unused or new connection; the lines
+//!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
@@ -47,29 +48,41 @@
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
 //!   rechunk.rs       chunked bodies: framing checked, and written anew from ring to ring or spliced
 //!   pipes.rs         what relays borrow: rings, at most 64 pipes, room to look at what is spliced
-//!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
+//!   preamble.rs      the PROXY header before a first request
+//!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
 //!
+//! shared/            what the processes share: one array of atomic cells
+//!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
+//!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
+//!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
+//!   counters.rs      a worker's row: its counters; totals over the rows
+//!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   report.rs        messages about backends that went up or down
+//!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   linux/           socket listener unix poller doorbell pipe file memory message process
-//!                    signals clock random
+//!                    signals notify seccomp clock random
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
 //! policy/            decisions: facts in, a word out
+//!   route.rs         which pool a request is for: host, path, fields
+//!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
+//!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
 //! http/              bytes to meaning and back
 //!   scan.rs          where a head ends; classes of bytes
@@ -77,7 +90,8 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
+//!   date.rs          IMF-fixdate, RFC 3339             proxy_header.rs   PROXY, versions 1 and 2
+//!   testing.rs       what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError
@@ -104,9 +118,9 @@
 //! 1. `worker/mod.rs`: an event names a client, which is marked and woken, or a listener, from
 //!    which `worker/accept.rs` takes a new one. Then each ready client is driven (`proxy/mod.rs`).
 //! 2. `proxy/client.rs`, intake: `net/conn.rs` fills the input ring, `http/scan.rs` finds the end of
-//!    a head, `http/request.rs` validates it, `http/rewrite.rs` writes it as it will go on into the
-//!    buffer of a new exchange, at the end of the client's queue. It goes on while
-//!    requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
+//!    a head, `http/request.rs` validates it, `policy/route.rs` finds its pool, `http/rewrite.rs`
+//!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
+//!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
 //! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
 //!    unused one (`policy/reuse.rs`), or opens one.
@@ -133,6 +147,8 @@ pub mod cli;
 pub mod worker;
 
 pub mod proxy;
+
+pub mod shared;
 
 pub mod net;
 
