@@ -65,8 +65,8 @@
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
 //!   backend.rs       BackendConn, and a backend's stack of unused connections
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
-//!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
-//!   pipes.rs         what relays borrow: rings, and at most 64 pipes
+//!   rechunk.rs       chunked bodies: framing checked, and written anew from ring to ring or spliced
+//!   pipes.rs         what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   preamble.rs      the PROXY header before a first request
 //!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for

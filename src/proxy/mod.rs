@@ -61,7 +61,7 @@ use settings::Settings;
 const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
-/// Pipes for splicing: 256 KiB each, of the 64 MiB that an unprivileged user has.
+/// Pipes for splicing: 22 MiB, of the 64 MiB that an unprivileged user has.
 const PIPES: usize = 64;
 
 /// What an epoll event is about: the two highest bits of its data say what kind of thing, the
