@@ -11,6 +11,8 @@ pub mod message;
 pub mod peers;
 pub mod process;
 pub mod program;
+pub mod reload;
+pub mod traffic;
 pub mod wire;
 
 pub use backend::{Answer, Backend, Connection, servers};
@@ -18,6 +20,7 @@ pub use client::{Client, Cut};
 pub use message::{Request, Response};
 pub use program::Program;
 pub use serde_json::{Value, json};
+pub use traffic::Traffic;
 pub use wire::End;
 
 use std::{
