@@ -36,8 +36,8 @@ fn a_reload_takes_the_new_file_and_stays_the_same_process() {
     program.configure(|config| config["backend_servers"] = servers(&[&backends[1]]));
     program.reload();
     assert!(program.is_running());
-    assert_eq!(program.get("/").text(), "new");
     wait_for_the_old_to_end(&program, 2);
+    assert_eq!(program.get("/").text(), "new");
     assert!(program.workers().iter().all(|worker| !workers.contains(worker)));
     assert!(program.stderr().contains(&format!(
         "{DONE}2, httplb {}: 2 workers, listening on {}",
@@ -231,7 +231,8 @@ fn twenty_reloads_under_traffic_lose_nothing_and_leave_nothing_behind() {
     // Workers have connections to backends, more or fewer.
     until("no descriptor is left over", || {
         let now = count();
-        now[..2] == before[..2] && now[2..].iter().all(|worker| *worker <= before[2] + 32)
+        let is_as_before = now[0] <= before[0] && now[1] <= before[1];
+        is_as_before && now[2..].iter().all(|worker| *worker <= before[2] + 32)
     });
     assert_eq!(program.count_messages(DONE), 21);
 }
