@@ -72,10 +72,24 @@ impl<S> Listeners<S> {
         of(|group| group.configured).nth(earlier).or_else(|| of(|group| group.address).next())
     }
 
+    /// The groups for an entry: its own, and those of before that lie within it. As long as
+    /// `10.0.0.1:80` has a socket, what comes there does not come to that of `[::]:80`; and were it
+    /// closed while clients come, some of them would be lost.
+    fn places(&self, listen: &[Listen], entry: usize) -> impl Iterator<Item = usize> {
+        let own = self.place(listen, entry);
+        let others: Vec<Option<usize>> =
+            (0..listen.len()).map(|other| self.place(listen, other)).collect();
+        let address = listen[entry].address;
+        let within = (0..self.groups.len()).filter(move |place| {
+            !others.contains(&Some(*place)) && covers(address, self.groups[*place].address)
+        });
+        own.into_iter().chain(within)
+    }
+
     /// Takes out the groups that no entry of `listen` wants. Dropping them closes them.
     pub fn remove_unwanted(&mut self, listen: &[Listen]) -> Vec<Group<S>> {
         let wanted: Vec<usize> =
-            (0..listen.len()).filter_map(|entry| self.place(listen, entry)).collect();
+            (0..listen.len()).flat_map(|entry| self.places(listen, entry)).collect();
         let mut removed = Vec::new();
         for place in (0..self.groups.len()).rev() {
             if !wanted.contains(&place) {
@@ -92,10 +106,12 @@ impl<S> Listeners<S> {
         worker: usize,
         workers: usize,
     ) -> impl Iterator<Item = (usize, &S)> {
-        (0..listen.len()).flat_map(move |entry| {
-            let sockets = self.group(listen, entry).map_or(&[][..], |group| &group.sockets);
-            let mine = move |place: &usize| is_mine(*place, worker, workers, sockets.len());
-            (0..sockets.len()).filter(mine).map(move |place| (entry, &sockets[place]))
+        let groups = (0..listen.len())
+            .flat_map(move |entry| self.places(listen, entry).map(move |place| (entry, place)));
+        groups.flat_map(move |(entry, place)| {
+            let sockets = &self.groups[place].sockets;
+            let mine = move |socket: &usize| is_mine(*socket, worker, workers, sockets.len());
+            (0..sockets.len()).filter(mine).map(move |socket| (entry, &sockets[socket]))
         })
     }
 }
@@ -111,6 +127,12 @@ fn is_mine(socket: usize, worker: usize, workers: usize, sockets: usize) -> bool
 /// already: SO_REUSEPORT would share it with another service without a word.
 fn is_ours(address: SocketAddr, held: impl IntoIterator<Item = SocketAddr>) -> bool {
     held.into_iter().any(|held| held.port() == address.port())
+}
+
+/// Whether all that comes to `narrow` would come to `wide`, were there no socket for the one.
+fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
+    let is_of_family = wide.is_ipv6() || narrow.is_ipv4();
+    wide.ip().is_unspecified() && wide.port() != 0 && wide.port() == narrow.port() && is_of_family
 }
 
 /// What a socket is called in systemd's descriptor store. A colon must not stand there.
@@ -303,6 +325,23 @@ mod tests {
         assert!(listeners.group(&named, 1).is_none());
         assert_eq!(listeners.remove_unwanted(&two[..1]).len(), 1);
         assert_eq!(listeners.group(&two, 0).map(|group| group.sockets[0]), Some(1));
+    }
+
+    #[test]
+    fn what_lies_within_a_new_address_is_kept() {
+        let mut listeners = Listeners::default();
+        for (text, socket) in [("10.0.0.1:80", 1), ("[2001:db8::1]:80", 2), ("10.0.0.1:90", 3)] {
+            let address = text.parse().unwrap();
+            listeners.add(address, address, vec![socket]);
+        }
+        let all = listen(&["[::]:80", "10.0.0.1:80"]);
+        listeners.add(all[0].address, all[0].address, vec![4]);
+        let of: Vec<(usize, i32)> =
+            listeners.of_worker(&all, 0, 1).map(|(entry, socket)| (entry, *socket)).collect();
+        assert_eq!(of, [(0, 4), (0, 2), (1, 1)]);
+        assert_eq!(listeners.remove_unwanted(&all).len(), 1);
+        assert_eq!(listeners.remove_unwanted(&listen(&["0.0.0.0:80"])).len(), 2);
+        assert_eq!(listeners.groups().len(), 1);
     }
 
     #[test]
