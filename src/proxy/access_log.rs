@@ -12,6 +12,7 @@ use crate::http::request::Version;
 use crate::http::rewrite::append_decimal;
 use crate::mem::time::Micros;
 use crate::policy::sticky::Sticky;
+use crate::shared::Counter;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, LogFile, clock};
 
@@ -31,7 +32,10 @@ pub struct AccessLog {
     path: Option<PathBuf>,
     file: Option<LogFile>,
     buffer: Vec<u8>,
+    /// Lines that were dropped since the last message about them.
     dropped: u64,
+    /// The same, over the life of the process.
+    dropped_in_all: u64,
 }
 
 impl AccessLog {
@@ -43,7 +47,13 @@ impl AccessLog {
             config::AccessLog::Path(path) => (Some(path.clone()), Some(LogFile::open(path)?)),
         };
         let capacity = if file.is_some() { FULL + ROOM } else { 0 };
-        Ok(AccessLog { path, file, buffer: Vec::with_capacity(capacity), dropped: 0 })
+        Ok(AccessLog {
+            path,
+            file,
+            buffer: Vec::with_capacity(capacity),
+            dropped: 0,
+            dropped_in_all: 0,
+        })
     }
 
     /// Goes on in `file`, or opens the file again under its path, after somebody has moved it away.
@@ -75,8 +85,9 @@ impl AccessLog {
                     self.buffer.drain(..count);
                 }
                 Err(_) => {
-                    self.dropped +=
-                        self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    let lines = self.buffer.iter().filter(|byte| **byte == b'\n').count();
+                    self.dropped += lines as u64;
+                    self.dropped_in_all += lines as u64;
                     self.buffer.clear();
                 }
             }
@@ -101,6 +112,7 @@ impl AccessLog {
         }
         if self.buffer.capacity() - self.buffer.len() < bound {
             self.dropped += 1;
+            self.dropped_in_all += 1;
             return;
         }
         write(&mut self.buffer);
@@ -116,6 +128,11 @@ impl Proxy {
     /// Writes the lines that have gathered.
     pub fn flush_log(&mut self) {
         self.log.flush();
+        let untold = self.log.dropped_in_all - self.dropped_lines;
+        if untold > 0 {
+            self.dropped_lines += untold;
+            self.row.add(Counter::DroppedLines, untold);
+        }
     }
 
     /// Logs an exchange that has a status.
@@ -183,12 +200,9 @@ fn write_line(
     }
     tries(line, exchange, backends);
     text(line, "sticky", exchange.sticky.map_or("", Sticky::word).as_bytes());
-    let reason = match (exchange.broken, exchange.answer) {
-        (Some(reason), _) => reason,
-        (None, Answer::Own(answer)) => answer.reason,
-        (None, Answer::Pending | Answer::Backend(_)) => "",
-    };
-    text(line, "reason", reason.as_bytes());
+    if let Some(reason) = exchange.reason() {
+        text(line, "reason", reason.word().as_bytes());
+    }
     text(line, "ua", &exchange.head[spans.user_agent]);
     line.extend_from_slice(b"}\n");
 }
@@ -200,7 +214,7 @@ fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {
             line,
             "{separator}{{\"backend\":\"{}\",\"reason\":\"{}\",\"ms\":{}.{}}}",
             backends[attempt.backend.0].name,
-            attempt.failure.reason(),
+            attempt.failure.reason().word(),
             attempt.took.0 / 1000,
             attempt.took.0 / 100 % 10
         );

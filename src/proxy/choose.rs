@@ -3,11 +3,15 @@
 //! Turns and places are shared with other workers. The line is this worker's own; as long as anybody
 //! stands in it the worker is listed as waiting, and is rung when a place is free (see
 //! `shared/doorbell.rs`).
+//!
+//! **Nobody waits in a circle.** A first exchange takes places from those of this worker that were
+//! dispatched before their turn; it cannot from those of other workers. So while one waits for a
+//! place, those behind it in its client's queue, which wait for it, hold none.
 
 use crate::policy::balance::{self, Member, Pick, Turn};
 use crate::policy::retry::Failure;
 use crate::policy::sticky::Bond;
-use crate::shared::{Awaited, PoolId, Slot};
+use crate::shared::{Awaited, BackendCounter, PoolId, Slot};
 
 use super::Proxy;
 use super::exchange::{ExchangeId, Line, Manner};
@@ -27,7 +31,12 @@ impl Proxy {
     /// Picks a backend. `false`: all are at their cap, and a first exchange stands in the pool's
     /// line.
     pub(super) fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
-        let pool = self.exchanges[id].pool;
+        let exchange = &self.exchanges[id];
+        let pool = exchange.pool;
+        let first = self.clients[exchange.client].first;
+        if first.is_some_and(|first| self.exchanges[first].line == Line::Pool && first != id) {
+            return Ok(false);
+        }
         let is_next = self.pools[pool.0].line.front().is_none_or(|front| *front == id);
         if let Some(slot) = self.claim_home(id, is_next) {
             self.take(id, slot);
@@ -40,6 +49,7 @@ impl Proxy {
         loop {
             match self.claim_backend(id)? {
                 Choice::Taken(slot) => {
+                    self.pools[pool.0].has_turn = false;
                     self.take(id, slot);
                     return Ok(true);
                 }
@@ -71,6 +81,7 @@ impl Proxy {
         exchange.choice = Some(slot);
         exchange.last_backend = Some(slot);
         exchange.times.chosen = self.now;
+        self.row.backend(slot).add(BackendCounter::Requests, 1);
     }
 
     /// Takes a place at the backend that the request's cookie names, if there is one and it was not
@@ -90,7 +101,7 @@ impl Proxy {
         });
         let home = home.copied();
         self.exchanges[id].bond = if home.is_some() { Bond::Lent(mark) } else { Bond::To(mark) };
-        let home = home.filter(|home| !home.up || is_next && !self.others_wait(id))?;
+        let home = home.filter(|home| !home.up || is_next && !self.others_are_first(pool))?;
         let slot = self.claim_place(pool, home)?;
         self.exchanges[id].bond = Bond::To(mark);
         Some(slot)
@@ -106,8 +117,11 @@ impl Proxy {
             let tried = &self.exchanges[id].tried;
             match balance::pick(facts.balance, &facts.members, tried, &board) {
                 Pick::NoneUp => return Err(Failure::NoBackend),
-                Pick::Full => return Ok(Choice::Full),
-                Pick::Backend(_) if self.others_wait(id) => return Ok(Choice::OthersFirst),
+                Pick::Full => {
+                    self.pools[pool.0].has_turn = false;
+                    return Ok(Choice::Full);
+                }
+                Pick::Backend(_) if self.others_are_first(pool) => return Ok(Choice::OthersFirst),
                 Pick::Backend(turn) => {
                     if let Some(slot) = self.try_to_claim(pool, turn) {
                         return Ok(Choice::Taken(slot));
@@ -117,11 +131,10 @@ impl Proxy {
         }
     }
 
-    /// Whether other workers wait for what this exchange has not begun to wait for.
-    fn others_wait(&self, id: ExchangeId) -> bool {
-        let exchange = &self.exchanges[id];
-        let next = self.segment.next_waiting(self.worker, Awaited::Pool(exchange.pool));
-        exchange.line != Line::Pool && next.is_some_and(|next| next != self.worker)
+    /// Whether a place that is free is for another worker, which has waited.
+    fn others_are_first(&self, pool: PoolId) -> bool {
+        let next = self.segment.next_waiting(self.worker, Awaited::Pool(pool));
+        !self.pools[pool.0].has_turn && next.is_some_and(|next| next != self.worker)
     }
 
     /// `None`: another worker was faster, with the turn or with the last place, or the backend is
@@ -163,13 +176,18 @@ impl Proxy {
             let leader = exchange.conn.and_then(|conn| self.conns[conn].front).unwrap_or(*id);
             exchange.choice.is_some() && exchange.pool == pool && !self.is_first(leader)
         });
-        let Some(id) = victim else { return false };
+        if let Some(id) = victim {
+            self.revoke(id);
+        }
+        victim.is_some()
+    }
+
+    fn revoke(&mut self, id: ExchangeId) {
         match self.exchanges[id].conn {
             Some(conn) => self.close_used_conn(conn, Manner::Patient),
             None => self.exchanges[id].manner = Manner::Patient,
         }
         self.release_choice(id);
-        true
     }
 
     /// Puts a first exchange at the end of a line, where it stands until `leave_line`. Others try
@@ -189,8 +207,23 @@ impl Proxy {
             Line::Nowhere => return,
         };
         queue.push_back(id).expect("a line has room for all exchanges");
-        if line == Line::Pool && queue.len() == 1 {
-            self.segment.wait(self.worker, Awaited::Pool(pool));
+        if line == Line::Pool {
+            if queue.len() == 1 {
+                self.segment.wait(self.worker, Awaited::Pool(pool));
+            }
+            self.show_line(pool);
+            self.give_up_behind(id);
+        }
+    }
+
+    /// Takes the places of those behind a first exchange that waits for one.
+    fn give_up_behind(&mut self, id: ExchangeId) {
+        let mut next = self.exchanges[id].behind;
+        while let Some(behind) = next {
+            next = self.exchanges[behind].behind;
+            if self.exchanges[behind].choice.is_some() {
+                self.revoke(behind);
+            }
         }
     }
 
@@ -203,7 +236,9 @@ impl Proxy {
             Line::Nowhere => (),
             Line::Pool => {
                 self.pools[pool.0].line.remove(&id);
+                self.show_line(pool);
                 if self.pools[pool.0].line.is_empty() {
+                    self.pools[pool.0].has_turn = false;
                     self.segment.unwait(self.worker, Awaited::Pool(pool));
                     self.wake_next(pool);
                 } else {
@@ -217,18 +252,24 @@ impl Proxy {
         }
     }
 
-    /// A backend may be below its cap again: the first in this worker's line has another try.
-    pub(super) fn wake_pool_line(&mut self, pool: PoolId) {
+    /// The first in this worker's line has another try, unless others wait.
+    fn wake_pool_line(&mut self, pool: PoolId) {
         if let Some(next) = self.pools[pool.0].line.front() {
             self.wake(self.exchanges[*next].client);
         }
+    }
+
+    /// A backend may be below its cap again: the first in this worker's line has another try.
+    pub(super) fn give_turn(&mut self, pool: PoolId) {
+        self.pools[pool.0].has_turn = !self.pools[pool.0].line.is_empty();
+        self.wake_pool_line(pool);
     }
 
     /// The same for the next worker that waits, which may be this one.
     fn wake_next(&mut self, pool: PoolId) {
         match self.segment.next_waiting(self.worker, Awaited::Pool(pool)) {
             None => (),
-            Some(worker) if worker == self.worker => self.wake_pool_line(pool),
+            Some(worker) if worker == self.worker => self.give_turn(pool),
             Some(worker) => self.bells.ring(worker),
         }
     }
@@ -237,12 +278,13 @@ impl Proxy {
     pub fn doorbell_rang(&mut self) {
         // Before the look, so that no ring is lost.
         self.bells.silence(self.worker);
-        self.wake_pool_lines();
+        self.give_turns();
     }
 
-    /// Who waits in a pool's line has another try.
-    pub(super) fn wake_pool_lines(&mut self) {
-        (0..self.pools.len()).for_each(|pool| self.wake_pool_line(PoolId(pool)));
+    /// Whoever is first in a pool's line has another try. Also at each tick: one that may only be
+    /// asked by those who have tried the others may have a place that nobody else could take.
+    pub(super) fn give_turns(&mut self) {
+        (0..self.pools.len()).for_each(|pool| self.give_turn(PoolId(pool)));
     }
 
     /// Gives back the place that an exchange has at its backend.

@@ -10,6 +10,7 @@ use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
 use crate::net::{Conn, End};
+use crate::shared::Counter;
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
@@ -240,8 +241,12 @@ impl Proxy {
         let pipeline = self.settings.pipeline;
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         let client = &mut self.clients[id];
+        self.row.add(Counter::Requests, 1);
         match client.last {
-            Some(last) => self.exchanges[last].behind = Some(new),
+            Some(last) => {
+                self.row.add(Counter::Pipelined, 1);
+                self.exchanges[last].behind = Some(new);
+            }
             None => {
                 client.first = Some(new);
                 self.busy_clients += 1;

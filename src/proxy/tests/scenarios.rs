@@ -2,9 +2,11 @@
 
 mod bodies;
 mod clients;
+mod counts;
 mod limits;
 mod order;
 mod preambles;
 mod repeats;
 mod sticky;
 mod timers;
+mod workers;
