@@ -83,7 +83,8 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        let (config, segment, bells) = origin.into_parts();
+        // The cells stay mapped, and their memory needs no descriptor any more.
+        let Origin { config, segment, bells, sticky_key, .. } = origin;
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
@@ -103,6 +104,7 @@ impl Beginning {
             segment,
             doorbells: bells,
             entrances,
+            sticky_key,
             log,
             signals,
             channel: Some(self.channel.try_clone().map_err(failed("the line to the master"))?),
@@ -116,7 +118,7 @@ impl Beginning {
 
     fn control(self, origin: Origin, _workers: usize) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, bells) = origin.into_parts();
+        let Origin { config, segment, bells, .. } = origin;
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(failed("signals"))?;
         let desk = Desk {

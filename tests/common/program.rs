@@ -8,7 +8,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -40,6 +40,15 @@ fn new_folder() -> PathBuf {
 }
 
 impl Program {
+    /// With this configuration, an access log, and this folder for its state.
+    pub fn with_state(mut config: Value, state: &Path) -> Program {
+        let folder = new_folder();
+        config["access_log"] = json!(folder.join("access.log"));
+        Program::launch(config, folder, |command| {
+            command.env("STATE_DIRECTORY", state);
+        })
+    }
+
     /// With all defaults before these backends.
     pub fn over(backends: &[&Backend]) -> Program {
         Program::with(json!({ "backend_servers": servers(backends) }))
@@ -58,7 +67,11 @@ impl Program {
         Program::start(config, folder)
     }
 
-    fn start(mut config: Value, folder: PathBuf) -> Program {
+    fn start(config: Value, folder: PathBuf) -> Program {
+        Program::launch(config, folder, |_| ())
+    }
+
+    fn launch(mut config: Value, folder: PathBuf, prepare: impl FnOnce(&mut Command)) -> Program {
         if config["listen"].is_null() {
             config["listen"] = json!(["127.0.0.1:0"]);
         }
@@ -67,15 +80,12 @@ impl Program {
         }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
-        let mut child = Command::new(binary())
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .env_remove("JOURNAL_STREAM")
-            .spawn()
-            .expect("the program's binary");
+        let mut command = Command::new(binary());
+        command.arg("-c").arg(&file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env_remove("JOURNAL_STREAM").env_remove("STATE_DIRECTORY");
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the program's binary");
         let stderr = Arc::new(Mutex::new(String::new()));
         let reader = child.stderr.take().unwrap();
         let sink = stderr.clone();
