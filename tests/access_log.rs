@@ -263,6 +263,21 @@ fn nothing_that_a_client_sends_can_break_a_line() {
 }
 
 #[test]
+fn a_request_with_the_longest_of_heads_has_its_line() {
+    let backend = Backend::named("a");
+    let program = over(&[&backend], json!({ "buffer_size": "128KiB" }));
+    let mut client = program.client();
+    let agent = vec![0xff; 65_000];
+    for _ in 0..3 {
+        client
+            .send([b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: ", &agent[..], b"\r\n\r\n"].concat());
+        assert_eq!(client.response().text(), "a");
+    }
+    let lines = program.log_lines(3);
+    assert!(lines.iter().all(|line| line["ua"] == "\u{ff}".repeat(agent.len())));
+}
+
+#[test]
 fn every_request_has_a_line_with_the_id_that_the_client_saw() {
     let backend = Backend::named("a");
     let program = over(&[&backend], json!({}));
