@@ -333,6 +333,20 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
 }
 
 #[test]
+fn idle_clients_give_their_descriptors_to_those_that_ask() {
+    let backend = Backend::always(Answer::text("a").with("Connection", "close").then_close());
+    let program = over(&backend, json!({}));
+    assert_eq!(program.get("/").text(), "a");
+    program.limit_descriptors(program.descriptor_count() as u64 + 6);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = program.client();
+        assert_eq!(client.get("/").status, 200);
+        clients.push(client);
+    }
+}
+
+#[test]
 fn unused_connections_give_their_memory_back() {
     let backend = Backend::answering(|_| Answer::text(noise(60_000, 3)));
     let program = over(&backend, json!({}));
