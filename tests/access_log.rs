@@ -143,6 +143,21 @@ fn attempts_before_the_last_are_listed() {
     }
 }
 
+#[test]
+fn an_attempt_that_failed_slowly_is_not_told_as_waiting() {
+    let (full, good) = (Backend::full(), Backend::named("good"));
+    let program = over(&[&full, &good], json!({ "timeouts": { "connect": "300ms" } }));
+    let mut client = program.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/").text(), "good");
+    }
+    let lines = program.log_lines(2);
+    let tried = lines.iter().find(|line| line.get("tries").is_some()).expect("one that was tried");
+    assert!(tried["tries"][0]["ms"].as_f64() >= Some(300.0), "{tried}");
+    assert!(tried["ms"].as_f64() >= Some(300.0), "{tried}");
+    assert!(tried["queue_ms"].as_f64() < Some(300.0), "{tried}");
+}
+
 /// What the log says of one request that goes wrong: the status and the reason.
 fn logged(backends: &[&Backend], config: Value, request: &str) -> (u64, String) {
     let program = over(backends, config);

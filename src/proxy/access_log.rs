@@ -169,7 +169,7 @@ fn write_line(
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
     if exchange.last_backend.is_some() {
-        millis(line, "queue_ms", since(times.taken_in, times.chosen));
+        millis(line, "queue_ms", since(times.taken_in, times.chosen) - failed_for(exchange));
         if !exchange.reused && times.connected > times.chosen {
             millis(line, "connect_ms", since(times.chosen, times.connected));
         }
@@ -194,6 +194,11 @@ fn write_line(
     text(line, "reason", reason.as_bytes());
     text(line, "ua", &exchange.head[spans.user_agent]);
     line.extend_from_slice(b"}\n");
+}
+
+/// How long the tries before the last took: that was no waiting for a backend.
+fn failed_for(exchange: &Exchange) -> Micros {
+    Micros(exchange.attempts.iter().map(|attempt| attempt.took.0).sum())
 }
 
 fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {
