@@ -287,11 +287,14 @@ pub struct Overrides {
     pub workers: Option<Workers>,
 }
 
+/// Bytes that a head may have, however large a ring is.
+pub const MAX_HEAD_LIMIT: usize = 64 * 1024;
+
 impl Config {
     /// Bytes that the head of a request or a response may have: a ring less 1 KiB, so that the
     /// rewritten head fits as well, and at most 64 KiB.
     pub fn head_limit(&self) -> usize {
-        (self.buffer_size - 1024).min(64 * 1024)
+        (self.buffer_size - 1024).min(MAX_HEAD_LIMIT)
     }
 
     /// The configuration as JSON, every default filled in: again a valid file.

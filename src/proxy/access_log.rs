@@ -20,12 +20,17 @@ use super::Proxy;
 use super::client::{Client, since};
 use super::exchange::{Answer, Exchange, ExchangeId};
 use super::pools::{Backend, Pool};
+use super::settings;
 
 /// Bytes that are gathered before they are written.
 const FULL: usize = 64 * 1024;
-/// What a line has at most, beyond the parts of the request's head: two of the largest heads, for
-/// a byte that is escaped takes six, and heads in use are far smaller.
-const ROOM: usize = 2 * FULL;
+/// What a line may have beside the parts of the request's head.
+const AROUND_HEAD: usize = 2048;
+/// What a byte of the head takes at most: it may be escaped.
+const ESCAPED: usize = 6;
+/// The longest line: that of the largest head. A client must not be able to stay out of the log.
+/// What lines do not use of it costs no memory.
+const ROOM: usize = AROUND_HEAD + ESCAPED * settings::MAX_HEAD_SIZE;
 
 /// Where the lines go.
 pub struct AccessLog {
@@ -143,8 +148,8 @@ impl Proxy {
         }
         let client = &self.clients[exchange.client];
         let (pool, backends) = (&self.pools[exchange.pool.0], &self.backends[..]);
-        // Each byte of the head may be escaped to six, and no part of it is written twice.
-        let bound = 2048 + 6 * exchange.head.len();
+        // No part of the head is written twice.
+        let bound = AROUND_HEAD + ESCAPED * exchange.head.len();
         let now = self.now;
         self.log.add(bound, |line| write_line(line, exchange, client, (pool, backends), now));
     }
@@ -182,7 +187,7 @@ fn write_line(
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
     if exchange.last_backend.is_some() {
-        millis(line, "queue_ms", since(times.taken_in, times.chosen));
+        millis(line, "queue_ms", since(times.taken_in, times.chosen) - failed_for(exchange));
         if !exchange.reused && times.connected > times.chosen {
             millis(line, "connect_ms", since(times.chosen, times.connected));
         }
@@ -205,6 +210,11 @@ fn write_line(
     }
     text(line, "ua", &exchange.head[spans.user_agent]);
     line.extend_from_slice(b"}\n");
+}
+
+/// How long the tries before the last took: that was no waiting for a backend.
+fn failed_for(exchange: &Exchange) -> Micros {
+    Micros(exchange.attempts.iter().map(|attempt| attempt.took.0).sum())
 }
 
 fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {

@@ -96,6 +96,11 @@ impl Client {
             speaks_tls: false,
         }
     }
+
+    /// Whether it has nothing in work, nor sent a part of a head.
+    pub fn is_idle(&self) -> bool {
+        self.first.is_none() && self.conn.output.is_empty() && self.conn.input.is_empty()
+    }
 }
 
 impl Proxy {

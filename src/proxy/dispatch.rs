@@ -155,10 +155,12 @@ impl Proxy {
         self.is_first(id) && self.revoke_conn()
     }
 
-    /// The process has no descriptor left: an idle connection gives its own up for the next try.
+    /// The process has no descriptor left: an idle connection gives its own up for the next try, in
+    /// the end a client's, lest idle clients keep those with a request from being served.
     fn without_descriptor(&mut self, id: ExchangeId) -> Moved {
         self.stand_in_line(id, Line::Connection);
-        let freed = self.close_an_idle_conn() || self.is_first(id) && self.revoke_conn();
+        let freed = self.close_an_idle_conn()
+            || self.is_first(id) && (self.revoke_conn() || self.close_an_idle_client());
         if freed { Moved::Some } else { Moved::Nothing }
     }
 

@@ -86,7 +86,7 @@ pub struct Request {
     pub framing: Framing,
     /// Whether the client lets the connection live on.
     pub keep_alive: bool,
-    /// Whether the client waits for a 100 before it sends the body.
+    /// Whether the client waits for a 100 before it sends the body, until it is passed on.
     pub expects_continue: bool,
     /// Whether it asks to switch to WebSocket.
     pub websocket: bool,
@@ -363,6 +363,12 @@ impl Exchange {
             (None, Answer::Own(answer)) => Some(answer.reason),
             (None, Answer::Pending | Answer::Backend(_)) => None,
         }
+    }
+
+    /// Whether its client holds the body back until the backend asks for it by a 100.
+    pub fn waits_for_leave(&self) -> bool {
+        let nothing_came = !self.upload.is_done() && self.upload.payload() == 0;
+        nothing_came && self.request.expects_continue
     }
 
     /// The request identifier that goes both ways.

@@ -308,13 +308,20 @@ impl Proxy {
     pub fn close_idle_clients(&mut self) {
         for index in 0..self.settings.clients {
             if let Some(id) = self.clients.id_at(index)
-                && self.clients[id].first.is_none()
-                && self.clients[id].conn.output.is_empty()
-                && self.clients[id].conn.input.is_empty()
+                && self.clients[id].is_idle()
             {
                 self.close(id);
             }
         }
+    }
+
+    /// Closes a client that has nothing in work, for the descriptor that it holds.
+    pub(super) fn close_an_idle_client(&mut self) -> bool {
+        let idle = self.clients.ids().find(|id| self.clients[*id].is_idle());
+        if let Some(id) = idle {
+            self.close(id);
+        }
+        idle.is_some()
     }
 
     /// Whether nothing is left to do.

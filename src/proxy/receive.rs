@@ -99,6 +99,8 @@ impl Proxy {
                 let via = self.settings.via.as_deref();
                 rewrite::interim(&head, via, client.conn.prepare_output(&mut self.tools.rings));
             }
+            // With the 100 it is the client's turn to say something.
+            exchange.request.expects_continue &= head.status != 100;
             exchange.progress = true;
             backend.conn.input.consume(end);
             backend.scan = HeadScan::response();

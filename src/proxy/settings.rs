@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Cidr, Config, RequestId};
+use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -15,6 +15,8 @@ use super::exchange::Exchange;
 const SPLICE_MIN: u64 = 32 * 1024;
 /// Bytes that rewriting may add to a head.
 pub const REWRITE_ROOM: usize = 1024;
+/// Bytes of the buffer for a rewritten head, whatever is configured.
+pub const MAX_HEAD_SIZE: usize = MAX_HEAD_LIMIT + REWRITE_ROOM;
 /// How long a closed connection waits for the client's end, so that the last answer arrives.
 const LINGER: Millis = Millis(2_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.

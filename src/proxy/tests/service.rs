@@ -10,7 +10,7 @@ use crate::proxy::preamble::Preamble;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{Layout, Segment};
+use crate::shared::{Counter, Layout, Segment};
 use crate::sys::{Event, IoError, Listener, clock, memory};
 
 use super::invariants;
@@ -71,6 +71,11 @@ enum Gate {
 }
 
 impl Service {
+    /// Bytes that were spliced so far.
+    pub fn spliced(&self) -> u64 {
+        self.proxy.row.get(Counter::Spliced) + self.proxy.tools.spliced
+    }
+
     /// Starts it as one of several workers, with the limits of the configuration changed by `change`.
     pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();

@@ -73,9 +73,9 @@ fn chunks_of_any_size_go_by_splice_once_they_flow() {
             let (mut scene, client) = chunks_in_flow(looks_ahead);
             let body = long_body(20_000);
             let chunks = in_chunks(&body, size);
-            let before = scene.service.proxy.tools.spliced;
+            let before = scene.service.spliced();
             scene.respond("/", &chunks);
-            let spliced = scene.service.proxy.tools.spliced - before;
+            let spliced = scene.service.spliced() - before;
             let few = chunks.len() as u64 / 2;
             assert!(spliced > few, "{spliced} bytes of {}", chunks.len());
             scene.respond("/", "0\r\n\r\n");
@@ -98,7 +98,7 @@ fn chunks_are_looked_at_no_further_than_a_pipe_reaches() {
             while sent < chunks.len() {
                 sent += scene.respond("/", &chunks[sent..]);
             }
-            assert!(scene.service.proxy.tools.spliced > 0);
+            assert!(scene.service.spliced() > 0);
             assert!(scene.received(client).ends_with(&format!("\r\n\r\n{chunks}")));
         }
     }
@@ -160,7 +160,7 @@ fn an_upload_in_chunks_goes_by_splice_once_a_ring_is_full() {
         let body = long_body(50_000);
         scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         scene.send(client, in_chunks(&body, 900));
-        assert!(scene.service.proxy.tools.spliced > 30_000);
+        assert!(scene.service.spliced() > 30_000);
         scene.send(client, "0\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(scene.request("/").body, body.as_bytes());
         scene.answer("/", "put");
