@@ -20,7 +20,7 @@ const BITS: usize = 64;
 const CHANGE: u64 = 1 << 32;
 /// So often a cell is tried to be set right by the rows, which takes a moment in which nobody
 /// changes it.
-const TRIES: usize = 100_000;
+const TRIES: usize = 1_000_000;
 
 /// What workers wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -276,3 +276,5 @@ impl Segment {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod threads_tests;
