@@ -32,6 +32,11 @@
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
 //!   probes.rs        connects each second to backends that were taken out
 //!
+//! control/           checks health and answers operators
+//!   view.rs          what operators are shown, as plain numbers
+//!   listing.rs       the view as JSON                  metrics.rs    the view as Prometheus text
+//!   page.rs          the view as the status page
+//!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
@@ -130,6 +135,8 @@
 pub mod cli;
 
 pub mod worker;
+
+pub mod control;
 
 pub mod proxy;
 

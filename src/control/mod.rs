@@ -1,0 +1,6 @@
+//! The process that checks health and answers operators.
+
+pub mod listing;
+pub mod metrics;
+pub mod page;
+pub mod view;

@@ -1,0 +1,134 @@
+//! Tests of the view, and a view that the tests of its renderings share.
+
+use super::*;
+
+pub const BOUNDS: &[Micros] = &[Micros(1_000), Micros(10_000), Micros(100_000)];
+
+fn histogram(counts: [u64; 4]) -> Histogram {
+    Histogram { bounds: BOUNDS, counts: counts.to_vec(), sum: Micros(123_456) }
+}
+
+/// A backend at 127.0.0.1:8001 with a different number in each place.
+pub fn backend() -> Backend {
+    Backend {
+        address: "127.0.0.1:8001".parse().unwrap(),
+        state: State::Up,
+        state_since: Millis(86_400),
+        wanted: Wanted::Ready,
+        source: Source::File,
+        weight: 5,
+        is_backup: false,
+        active: 3,
+        max_connections: 50,
+        queue: 0,
+        last_check: Some(LastCheck {
+            is_ok: true,
+            status: Some(200),
+            time: Micros(1_234),
+            age: Millis(3_400),
+        }),
+        check_failures: 7,
+        downtime: Millis(12_500),
+        idle_limit: Millis(4_000),
+        echoes_id: true,
+        lease: None,
+        requests: 40_010,
+        responses: [1, 39_000, 500, 400, 109],
+        errors: vec![("connection_refused", 2), ("http_response_timeout", 1)],
+        retries: 4,
+        connects: 120,
+        reuses: 39_890,
+        stale_connections: 6,
+        identity_mismatches: 0,
+        idle_connections: 9,
+        response_times: histogram([30_000, 9_000, 900, 10]),
+    }
+}
+
+/// A service with one pool, "default", of one backend.
+pub fn service() -> Service {
+    Service {
+        version: "0.1.0",
+        pid: 4711,
+        started: Micros(1_795_250_401_500_000),
+        uptime: Millis(90_061_000),
+        workers: 2,
+        worker_restarts: 1,
+        reloads_done: 3,
+        reloads_refused: 2,
+        memory_bound: 1_107_296_256,
+        is_draining: false,
+        clients: 17,
+        clients_max: 8192,
+        totals: Totals {
+            clients: 1_000,
+            requests: 50_000,
+            pipelined: 250,
+            responses: [0, 48_000, 900, 600, 500],
+            request_errors: vec![("http_request_error", 11), ("destination_unavailable", 12)],
+            received: 1 << 30,
+            sent: 5 << 30,
+            spliced: 3 << 30,
+            durations: histogram([40_000, 9_000, 990, 10]),
+            dropped_log_lines: 13,
+            cache_requests: vec![("hit", 14), ("miss", 15)],
+            cache_bytes: 16,
+        },
+        requests_per_second: Some(123.4),
+        pools: vec![Pool {
+            name: String::from("default"),
+            balance: Balance::RoundRobin,
+            queue: 2,
+            retries: 21,
+            backends: vec![backend()],
+        }],
+    }
+}
+
+#[test]
+fn a_quantile_lies_within_its_bucket() {
+    let times = histogram([50, 50, 0, 0]);
+    assert_eq!(times.quantile(0.5), Some(Micros(1_000)));
+    assert_eq!(times.quantile(0.25), Some(Micros(500)));
+    assert_eq!(times.quantile(0.75), Some(Micros(5_500)));
+    assert_eq!(times.quantile(1.0), Some(Micros(10_000)));
+}
+
+#[test]
+fn a_quantile_of_nothing_is_nothing_and_beyond_the_last_bound_it_is_that_bound() {
+    assert_eq!(histogram([0; 4]).quantile(0.5), None);
+    assert_eq!(histogram([0, 0, 0, 5]).quantile(0.5), Some(Micros(100_000)));
+    assert_eq!(Histogram::default().quantile(0.5), None);
+}
+
+#[test]
+fn a_quantile_passes_over_empty_buckets() {
+    assert_eq!(histogram([0, 0, 10, 0]).quantile(0.5), Some(Micros(55_000)));
+    assert_eq!(histogram([1, 0, 1, 0]).quantile(0.99), Some(Micros(98_200)));
+}
+
+#[test]
+fn a_rate_needs_a_second_to_compare_with() {
+    let mut rate = Rate::new();
+    assert_eq!(rate.observe(Micros(0), 100), None);
+    assert_eq!(rate.observe(Micros(999_999), 200), None);
+    assert_eq!(rate.observe(Micros(1_999_999), 300), Some(100.0));
+}
+
+#[test]
+fn a_rate_is_that_of_the_last_second_or_so_however_often_it_is_asked_for() {
+    let mut rate = Rate::new();
+    let mut last = None;
+    for step in 0..400 {
+        let total = if step < 300 { 0 } else { (step - 300) * 5 };
+        last = rate.observe(Micros(step * 50_000), total);
+    }
+    assert_eq!(last.map(f64::round), Some(100.0));
+}
+
+#[test]
+fn a_counter_that_went_back_is_no_negative_rate() {
+    let mut rate = Rate::new();
+    rate.observe(Micros(0), 100);
+    assert_eq!(rate.observe(Micros::from_secs(2), 50), Some(0.0));
+}
