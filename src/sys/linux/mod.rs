@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+mod doorbell;
 mod file;
 pub mod memory;
 pub mod message;
@@ -15,6 +16,7 @@ pub mod random;
 mod signals;
 mod socket;
 
+pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use pipe::Pipe;
 pub use poller::{Event, Poller};

@@ -3,7 +3,8 @@ use crate::sys::IoError;
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::{io, mem::MaybeUninit, ptr};
 
-/// What the operator, the terminal or the service manager asks by a signal.
+/// What the operator, the terminal, the service manager or another process of the service tells
+/// by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM.
@@ -16,14 +17,20 @@ pub enum Signal {
     Hup,
     /// SIGUSR1.
     Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGCHLD: a child has ended.
+    Chld,
 }
 
-const NUMBERS: [(libc::c_int, Signal); 5] = [
+const NUMBERS: [(libc::c_int, Signal); 7] = [
     (libc::SIGTERM, Signal::Term),
     (libc::SIGQUIT, Signal::Quit),
     (libc::SIGINT, Signal::Int),
     (libc::SIGHUP, Signal::Hup),
     (libc::SIGUSR1, Signal::Usr1),
+    (libc::SIGUSR2, Signal::Usr2),
+    (libc::SIGCHLD, Signal::Chld),
 ];
 
 /// The signals of `Signal`, as they come to this process.
@@ -86,7 +93,7 @@ fn set() -> libc::sigset_t {
 
 #[cfg(test)]
 mod tests {
-    use super::{Signal, Signals};
+    use super::{NUMBERS, Signal, Signals};
 
     #[test]
     fn a_blocked_signal_is_read() {
@@ -102,5 +109,15 @@ mod tests {
         seen.sort_by_key(|signal| *signal != Some(Signal::Hup));
         assert_eq!(seen, [Some(Signal::Hup), Some(Signal::Term)]);
         assert_eq!(signals.next(), None);
+    }
+
+    #[test]
+    fn every_signal_is_told_by_its_name() {
+        let signals = Signals::block_and_open().unwrap();
+        for (number, signal) in NUMBERS {
+            // SAFETY: `pthread_self` is this thread, which runs, and blocks these signals.
+            unsafe { libc::pthread_kill(libc::pthread_self(), number) };
+            assert_eq!(signals.next(), Some(signal));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What the simulated kernel knows, and how time and the network move on in it.
 use super::dice::Dice;
+use super::doorbell::Bell;
 use super::poller::Watches;
 use super::stream::{Endpoint, Phase};
 use super::world::{Calls, Faults};
@@ -53,6 +54,7 @@ pub struct Kernel {
     pub endpoints: BTreeMap<Id, Endpoint>,
     pub doors: BTreeMap<Id, Door>,
     pub pollers: BTreeMap<Id, Watches>,
+    pub bells: BTreeMap<Id, Bell>,
     pub signals: Vec<Signal>,
     pub messages: Vec<(Level, String)>,
     pub logs: BTreeMap<PathBuf, Vec<u8>>,
@@ -96,6 +98,7 @@ impl Kernel {
             endpoints: BTreeMap::new(),
             doors: BTreeMap::new(),
             pollers: BTreeMap::new(),
+            bells: BTreeMap::new(),
             signals: Vec::new(),
             messages: Vec::new(),
             logs: BTreeMap::new(),

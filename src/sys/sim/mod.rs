@@ -8,6 +8,7 @@
 pub mod clock;
 mod descriptor;
 mod dice;
+mod doorbell;
 mod file;
 mod kernel;
 pub mod memory;
@@ -24,6 +25,7 @@ mod tests;
 pub mod world;
 
 pub use super::linux::{Event, Signal};
+pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use pipe::Pipe;
 pub use poller::Poller;

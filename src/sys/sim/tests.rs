@@ -1,10 +1,11 @@
 //! What the simulated kernel promises beyond what it has in common with the real one.
 use super::world::{self, End, Faults, Peer, Server};
-use super::{Listener, LogFile, Pipe, Poller, Signal, Signals, Socket};
+use super::{Doorbell, Listener, LogFile, Pipe, Poller, Signal, Signals, Socket};
 use super::{clock, memory, message, process, random};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -213,6 +214,38 @@ fn signals_are_read_once() {
     assert_eq!(signals.next(), Some(Signal::Term));
     assert_eq!(signals.next(), None);
     assert_eq!(wait(&mut poller, 0), 0);
+}
+
+#[test]
+fn a_doorbell_rings_in_every_poller_until_it_is_silenced() {
+    world::reset(1, Faults::default());
+    let bell = Doorbell::new().unwrap();
+    let clone = bell.try_clone().unwrap();
+    let mut pollers = [Poller::new().unwrap(), Poller::new().unwrap()];
+    pollers[0].watch_doorbell(&bell, 5).unwrap();
+    pollers[1].watch_doorbell(&clone, 6).unwrap();
+    assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [0, 0]);
+    clone.ring();
+    bell.ring();
+    drop(clone);
+    for _ in 0..2 {
+        assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [1, 1]);
+        assert!(pollers[1].events()[0].token == 6 && pollers[1].events()[0].readable);
+    }
+    bell.silence();
+    assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [0, 0]);
+    drop(bell);
+    assert_eq!(world::open_descriptors(), 2);
+}
+
+#[test]
+fn shared_cells_are_zero_and_stay() {
+    let shared = memory::share(3).unwrap();
+    let cells = shared.cells();
+    drop(shared);
+    assert_eq!(cells.len(), 3);
+    assert!(cells.iter().all(|cell| cell.swap(7, Relaxed) == 0));
+    assert!(cells.iter().all(|cell| cell.load(Relaxed) == 7));
 }
 
 #[test]
