@@ -1,5 +1,8 @@
 //! The process that checks health and answers operators.
 
+pub mod answer;
+pub mod asked;
+pub mod intake;
 pub mod listing;
 pub mod metrics;
 pub mod page;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub const BOUNDS: &[Micros] = &[Micros(1_000), Micros(10_000), Micros(100_000)];
+const BOUNDS: &[Micros] = &[Micros(1_000), Micros(10_000), Micros(100_000)];
 
 fn histogram(counts: [u64; 4]) -> Histogram {
     Histogram { bounds: BOUNDS, counts: counts.to_vec(), sum: Micros(123_456) }
