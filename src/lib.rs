@@ -59,6 +59,13 @@
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
 //!
+//! shared/            what the processes share: one array of atomic cells
+//!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
+//!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
+//!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
+//!   counters.rs      a worker's row: its counters; totals over the rows
+//!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
@@ -74,6 +81,7 @@
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
+//!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
 //! http/              bytes to meaning and back
 //!   scan.rs          where a head ends; classes of bytes
@@ -139,6 +147,8 @@ pub mod worker;
 pub mod control;
 
 pub mod proxy;
+
+pub mod shared;
 
 pub mod net;
 

@@ -3,5 +3,6 @@ pub mod balance;
 pub mod health;
 pub mod identity;
 pub mod order;
+pub mod reason;
 pub mod retry;
 pub mod reuse;
