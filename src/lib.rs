@@ -70,7 +70,8 @@
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
-//!   linux/           socket poller pipe file memory message process signals clock random doorbell
+//!   linux/           socket listener unix poller doorbell pipe file memory message process
+//!                    signals clock random
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!

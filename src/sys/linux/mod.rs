@@ -7,6 +7,7 @@
 pub mod clock;
 mod doorbell;
 mod file;
+mod listener;
 pub mod memory;
 pub mod message;
 mod pipe;
@@ -15,13 +16,16 @@ pub mod process;
 pub mod random;
 mod signals;
 mod socket;
+mod unix;
 
 pub use doorbell::Doorbell;
 pub use file::LogFile;
+pub use listener::Listener;
 pub use pipe::Pipe;
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals};
-pub use socket::{Listener, Socket};
+pub use socket::Socket;
+pub use unix::UnixListener;
 
 use super::IoError;
 use rustix::io::Errno;
@@ -42,4 +46,9 @@ impl From<Errno> for IoError {
             other => IoError::Other(other.raw_os_error()),
         }
     }
+}
+
+/// Why the last call of libc in this thread failed.
+fn last_error() -> IoError {
+    Errno::from_io_error(&std::io::Error::last_os_error()).map_or(IoError::Other(0), IoError::from)
 }

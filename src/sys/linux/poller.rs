@@ -1,5 +1,5 @@
 //! Readiness: epoll.
-use super::{Doorbell, Listener, Signals, Socket};
+use super::{Doorbell, Listener, Signals, Socket, UnixListener};
 use crate::mem::time::Millis;
 use crate::sys::IoError;
 use rustix::buffer::spare_capacity;
@@ -57,6 +57,16 @@ impl Poller {
 
     /// Watches a listener no more. It must be watched.
     pub fn unwatch_listener(&self, listener: &Listener) -> Result<(), IoError> {
+        Ok(epoll::delete(&self.epoll, listener)?)
+    }
+
+    /// Watches a Unix listener, as `watch_listener` does.
+    pub fn watch_unix_listener(&self, listener: &UnixListener, token: u64) -> Result<(), IoError> {
+        self.add(listener, token, epoll::EventFlags::IN)
+    }
+
+    /// Watches a Unix listener no more. It must be watched.
+    pub fn unwatch_unix_listener(&self, listener: &UnixListener) -> Result<(), IoError> {
         Ok(epoll::delete(&self.epoll, listener)?)
     }
 

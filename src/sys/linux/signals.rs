@@ -1,7 +1,8 @@
 //! Signals, read like bytes instead of interrupting.
+use super::last_error;
 use crate::sys::IoError;
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::{io, mem::MaybeUninit, ptr};
+use std::{mem::MaybeUninit, ptr};
 
 /// What the operator, the terminal, the service manager or another process of the service tells
 /// by a signal.
@@ -51,10 +52,7 @@ impl Signals {
         let opened =
             unsafe { libc::signalfd(-1, &signals, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
         if opened < 0 {
-            let error = io::Error::last_os_error();
-            return Err(
-                rustix::io::Errno::from_io_error(&error).map_or(IoError::Exhausted, IoError::from)
-            );
+            return Err(last_error());
         }
         // SAFETY: the descriptor was opened just now, and nobody else owns it.
         Ok(Signals { descriptor: unsafe { OwnedFd::from_raw_fd(opened) } })

@@ -2,7 +2,7 @@
 //! and looked at again when it is taken out.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Kernel};
-use super::{Doorbell, Event, Listener, Signals, Socket};
+use super::{Doorbell, Event, Listener, Signals, Socket, UnixListener};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::collections::{BTreeMap, VecDeque};
@@ -179,12 +179,26 @@ impl Poller {
     }
 
     pub fn unwatch_listener(&self, listener: &Listener) -> Result<(), IoError> {
+        self.unwatch(listener.id());
+        Ok(())
+    }
+
+    pub fn watch_unix_listener(&self, listener: &UnixListener, token: u64) -> Result<(), IoError> {
+        kernel::with(|kernel| kernel.watch(self.id, listener.id(), token, Source::Listener));
+        Ok(())
+    }
+
+    pub fn unwatch_unix_listener(&self, listener: &UnixListener) -> Result<(), IoError> {
+        self.unwatch(listener.id());
+        Ok(())
+    }
+
+    fn unwatch(&self, id: Id) {
         kernel::with(|kernel| {
             let watches = kernel.watches(self.id);
-            assert!(watches.watched.remove(&listener.id()).is_some(), "not watched");
-            watches.ready.retain(|ready| *ready != listener.id());
+            assert!(watches.watched.remove(&id).is_some(), "not watched");
+            watches.ready.retain(|ready| *ready != id);
         });
-        Ok(())
     }
 
     pub fn watch_doorbell(&self, bell: &Doorbell, token: u64) -> Result<(), IoError> {
