@@ -8,10 +8,10 @@ use serde::Deserialize;
 use crate::config::{address, units, words};
 use crate::http::Method;
 use crate::mem::time::Millis;
+use crate::policy::health::Admin;
 
 use super::answer::Answer;
 use super::intake::Request;
-use super::view::Wanted;
 
 /// Where a request came in, which decides what may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub struct Registration {
 /// What the operator wants of a backend; at least one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adjustment {
-    /// Never [`Wanted::Leaving`].
-    pub state: Option<Wanted>,
+    /// Never [`Admin::Leaving`].
+    pub state: Option<Admin>,
     /// Its share, 1 to 256.
     pub weight: Option<u32>,
 }
@@ -260,9 +260,9 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
         serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
     let state = match json.state.as_deref() {
         None => None,
-        Some("ready") => Some(Wanted::Ready),
-        Some("drain") => Some(Wanted::Drain),
-        Some("maint") => Some(Wanted::Maint),
+        Some("ready") => Some(Admin::Ready),
+        Some("drain") => Some(Admin::Drain),
+        Some("maint") => Some(Admin::Maint),
         Some(other) => {
             let remedy = "write \"ready\", \"drain\" or \"maint\"";
             return Err(wrong(format!("{} is not a state ({remedy})", words::quote(other))));

@@ -103,9 +103,9 @@ fn a_backend_is_adjusted_by_json() {
         Ok(Command::Adjust(_, adjustment)) => adjustment,
         other => panic!("{other:?}"),
     };
-    let both = Adjustment { state: Some(Wanted::Drain), weight: Some(5) };
+    let both = Adjustment { state: Some(Admin::Drain), weight: Some(5) };
     assert_eq!(adjusted("{\"state\": \"drain\", \"weight\": 5}"), both);
-    assert_eq!(adjusted("{\"state\": \"ready\"}").state, Some(Wanted::Ready));
+    assert_eq!(adjusted("{\"state\": \"ready\"}").state, Some(Admin::Ready));
     assert_eq!(adjusted("{\"state\": \"maint\"}").weight, None);
     for (body, part) in [
         ("", "no JSON object"),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::health::Admin;
 
 use super::view::{Backend, Pool, Service};
 
@@ -113,9 +114,9 @@ fn pool_json(pool: &Pool) -> PoolJson<'_> {
 fn backend_json(backend: &Backend) -> BackendJson {
     BackendJson {
         backend: backend.address.to_string(),
-        state: backend.state.name(),
-        admin: backend.wanted.name(),
-        source: backend.source.name(),
+        state: backend.state.word(),
+        admin: admin(backend.wanted),
+        source: backend.source.word(),
         weight: backend.weight,
         connections: backend.active,
         max_connections: backend.max_connections,
@@ -143,6 +144,16 @@ pub fn balance(balance: Balance) -> &'static str {
     }
 }
 
+/// As PATCH writes it; `leaving` cannot be written.
+fn admin(admin: Admin) -> &'static str {
+    match admin {
+        Admin::Ready => "ready",
+        Admin::Drain => "drain",
+        Admin::Maint => "maint",
+        Admin::Leaving => "leaving",
+    }
+}
+
 /// Milliseconds with one digit behind the point.
 fn tenths(time: Micros) -> f64 {
     ((time.0 + 50) / 100) as f64 / 10.0
@@ -163,9 +174,11 @@ fn json(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::view::LastCheck;
     use super::super::view::tests as views;
-    use super::super::view::{LastCheck, Source, State, Wanted};
     use super::*;
+    use crate::policy::health::Availability;
+    use crate::shared::Source;
 
     #[test]
     fn the_status_has_the_keys_of_the_contract_in_their_order() {
@@ -193,8 +206,8 @@ mod tests {
     fn what_is_not_known_is_null() {
         let check = LastCheck { is_ok: false, status: None, time: Micros(50), age: Millis(999) };
         let mut unknown = Backend {
-            state: State::Down,
-            wanted: Wanted::Leaving,
+            state: Availability::Down,
+            wanted: Admin::Leaving,
             source: Source::Api,
             lease: Some(Millis(9_999)),
             last_check: Some(check),

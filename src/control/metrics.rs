@@ -7,13 +7,12 @@ use std::fmt::Write as _;
 
 use crate::mem::time::{Micros, Millis};
 
-use super::view::{Backend, Histogram, Pool, Service, State};
+use super::view::{Backend, Pool, Service};
+use crate::policy::health::Availability;
+use crate::shared::{Class, Histogram};
 
 /// The media type of what `render` writes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Classes of status codes, as the label `code` has them.
-const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What kind of metric a family is.
 #[derive(Clone, Copy)]
@@ -86,7 +85,8 @@ impl Page {
         self.counter("httplb_requests_total", "Requests that came.", totals.requests);
         let help = "Requests that came before the answer to the one before them.";
         self.counter("httplb_pipelined_requests_total", help, totals.pipelined);
-        let codes: Vec<(&str, u64)> = CODES.into_iter().zip(totals.responses).collect();
+        let codes = Class::ALL.map(Class::word);
+        let codes: Vec<(&str, u64)> = codes.into_iter().zip(totals.responses).collect();
         let help = "Answers to clients by class of status.";
         self.by("httplb_responses_total", help, "code", &codes);
         let help = "Answers that httplb made itself, by reason.";
@@ -107,7 +107,7 @@ impl Page {
     }
 
     fn pools(&mut self, pools: &[Pool]) {
-        let up = |pool: &Pool| pool.count(State::Up) as u64;
+        let up = |pool: &Pool| pool.count(Availability::Up) as u64;
         self.of_pools(pools, "httplb_pool_backends_up", Kind::Gauge, "Backends that are up.", up);
         let help = "Requests that wait for a backend below its cap.";
         self.of_pools(pools, "httplb_pool_queue", Kind::Gauge, help, |pool| pool.queue);
@@ -136,7 +136,7 @@ impl Page {
             self.each(pools, |page, labels, backend| page.sample(name, labels, read(backend)));
         };
         one("httplb_backend_up", Gauge, "1 while requests may go there.", |backend| {
-            f64::from(u8::from(backend.state == State::Up))
+            f64::from(u8::from(backend.state == Availability::Up))
         });
         let help = "Its share of requests.";
         one("httplb_backend_weight", Gauge, help, |backend| backend.weight as f64);
@@ -174,16 +174,16 @@ impl Page {
         let name = "httplb_backend_state";
         self.family(name, Kind::Gauge, "1 for the state that it is in.");
         self.each(pools, |page, labels, backend| {
-            for state in State::ALL {
+            for state in Availability::ALL {
                 let value = u64::from(backend.state == state);
-                page.sample(name, &with(labels, ("state", state.name())), value);
+                page.sample(name, &with(labels, ("state", state.word())), value);
             }
         });
         let name = "httplb_backend_responses_total";
         self.family(name, Kind::Counter, "Its answers by class of status.");
         self.each(pools, |page, labels, backend| {
-            for (code, count) in CODES.into_iter().zip(backend.responses) {
-                page.sample(name, &with(labels, ("code", code)), count);
+            for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
+                page.sample(name, &with(labels, ("code", class.word())), count);
             }
         });
         let name = "httplb_backend_errors_total";
@@ -254,7 +254,7 @@ impl Page {
     fn histogram(&mut self, name: &str, labels: Labels, times: &Histogram) {
         let bucket = format!("{name}_bucket");
         let mut count = 0;
-        for (bound, inside) in times.bounds.iter().zip(&times.counts) {
+        for (bound, inside) in Histogram::BOUNDS.iter().zip(times.buckets) {
             count += inside;
             let bound = (bound.0 as f64 / 1e6).to_string();
             self.sample(&bucket, &with(labels, ("le", &bound)), count);

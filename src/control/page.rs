@@ -4,9 +4,11 @@
 use std::fmt::Write as _;
 
 use crate::mem::time::{Micros, Millis};
+use crate::policy::health::Availability;
+use crate::shared::Source;
 
 use super::listing;
-use super::view::{Backend, LastCheck, Pool, Service, Source, State};
+use super::view::{Backend, LastCheck, Pool, Service};
 
 /// The media type of what `render` writes.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
@@ -26,7 +28,7 @@ const COLUMNS: [&str; 14] = [
 /// The whole page.
 pub fn render(service: &Service) -> String {
     let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
-    let up: usize = service.pools.iter().map(|pool| pool.count(State::Up)).sum();
+    let up: usize = service.pools.iter().map(|pool| pool.count(Availability::Up)).sum();
     let mut page = Page { text: String::with_capacity(STYLE.len() + 4096 + 1536 * backends) };
     let _ = write!(
         page.text,
@@ -159,7 +161,7 @@ impl Page {
     fn strip(&mut self, index: usize, pool: &Pool) {
         self.text.push_str("<div class=\"strip\">");
         for (row, backend) in pool.backends.iter().enumerate() {
-            let state = backend.state.name();
+            let state = backend.state.word();
             let _ = write!(
                 self.text,
                 "<a class=\"{state}\" href=\"#b{index}-{row}\" title=\"{0} {state}\" \
@@ -171,7 +173,7 @@ impl Page {
     }
 
     fn row(&mut self, id: &str, backend: &Backend) {
-        let state = backend.state.name();
+        let state = backend.state.word();
         let _ = write!(
             self.text,
             "<tr id=\"{id}\" class=\"{state}\"><td>{}{}</td>\
@@ -230,11 +232,11 @@ fn cells(backend: &Backend) -> [Cell; 14] {
 
 /// How many there are, and in which states.
 fn census(pool: &Pool) -> String {
-    let mut text = format!("{} of {} up", pool.count(State::Up), pool.backends.len());
-    for state in [State::Down, State::Drain, State::Maint] {
+    let mut text = format!("{} of {} up", pool.count(Availability::Up), pool.backends.len());
+    for state in [Availability::Down, Availability::Drain, Availability::Maint] {
         let count = pool.count(state);
         if count > 0 {
-            let name = state.name();
+            let name = state.word();
             let _ = write!(text, " <span class=\"tag {name}\">{count} {name}</span>");
         }
     }

@@ -46,9 +46,9 @@ fn nothing_that_is_shown_can_be_markup() {
 fn each_row_has_its_state_and_there_is_a_square_for_each() {
     let mut service = service();
     let with = |state| Backend { state, ..backend() };
-    service.pools[0].backends = State::ALL.into_iter().map(with).collect();
+    service.pools[0].backends = Availability::ALL.into_iter().map(with).collect();
     let page = render(&service);
-    for state in State::ALL.map(State::name) {
+    for state in Availability::ALL.map(Availability::word) {
         assert_eq!(page.matches(&format!("class=\"{state}\"><td>")).count(), 1, "{state}");
         assert_eq!(page.matches(&format!("<a class=\"{state}\" href=\"#b0-")).count(), 1);
     }
@@ -114,10 +114,10 @@ fn sample_pages_are_written_when_asked_for() {
         .map(|number| Backend {
             address: format!("10.0.{}.{}:8080", number / 50, 10 + number).parse().unwrap(),
             state: match number {
-                17 | 63 => State::Down,
-                40..=42 => State::Drain,
-                88 => State::Maint,
-                _ => State::Up,
+                17 | 63 => Availability::Down,
+                40..=42 => Availability::Drain,
+                88 => Availability::Maint,
+                _ => Availability::Up,
             },
             is_backup: number > 97,
             requests: 1_234 * u64::from(number),
@@ -141,7 +141,7 @@ fn sample_pages_are_written_when_asked_for() {
             ..backend()
         });
     }
-    api.backends[1].state = State::Down;
+    api.backends[1].state = Availability::Down;
     api.backends[1].last_check =
         Some(LastCheck { is_ok: false, status: Some(500), time: Micros(800), age: Millis(400) });
     service.pools.extend([api, Pool { backends: Vec::new(), queue: 0, ..pool.clone() }, pool]);

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::health::{Admin, Availability};
+use crate::shared::{Histogram, Source};
 
 /// The whole service at one moment.
 #[derive(Clone, Debug)]
@@ -87,80 +89,8 @@ pub struct Pool {
 
 impl Pool {
     /// Backends in this state.
-    pub fn count(&self, state: State) -> usize {
+    pub fn count(&self, state: Availability) -> usize {
         self.backends.iter().filter(|backend| backend.state == state).count()
-    }
-}
-
-/// What a backend may get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Requests.
-    Up,
-    /// Nothing: its checks or clients' requests failed.
-    Down,
-    /// Requests of its sticky clients only.
-    Drain,
-    /// Nothing: the operator said so.
-    Maint,
-}
-
-impl State {
-    /// Each of them.
-    pub const ALL: [State; 4] = [State::Up, State::Down, State::Drain, State::Maint];
-
-    /// As it is shown everywhere.
-    pub const fn name(self) -> &'static str {
-        match self {
-            State::Up => "up",
-            State::Down => "down",
-            State::Drain => "drain",
-            State::Maint => "maint",
-        }
-    }
-}
-
-/// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// To serve while it is healthy.
-    Ready,
-    /// To serve its sticky clients only.
-    Drain,
-    /// To serve nobody.
-    Maint,
-    /// To be gone once its requests are done.
-    Leaving,
-}
-
-impl Wanted {
-    /// As the JSON has it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Wanted::Ready => "ready",
-            Wanted::Drain => "drain",
-            Wanted::Maint => "maint",
-            Wanted::Leaving => "leaving",
-        }
-    }
-}
-
-/// Who added a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The configuration names it.
-    File,
-    /// It registered itself, or somebody did that for it.
-    Api,
-}
-
-impl Source {
-    /// As the JSON has it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Source::File => "file",
-            Source::Api => "api",
-        }
     }
 }
 
@@ -170,11 +100,11 @@ pub struct Backend {
     /// Where it listens; also its name.
     pub address: SocketAddr,
     /// What it may get now.
-    pub state: State,
+    pub state: Availability,
     /// How long it has been so.
     pub state_since: Millis,
     /// What the operator wants.
-    pub wanted: Wanted,
+    pub wanted: Admin,
     /// Who added it.
     pub source: Source,
     /// Its share, from 1.
@@ -239,47 +169,6 @@ pub struct LastCheck {
     pub time: Micros,
     /// How long ago it ended.
     pub age: Millis,
-}
-
-/// How often something took how long.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Histogram {
-    /// The upper ends of the buckets in ascending order, each included in its bucket.
-    pub bounds: &'static [Micros],
-    /// How often it fell into each bucket, and last of all beyond the last one: one more than
-    /// there are bounds.
-    pub counts: Vec<u64>,
-    /// All times together.
-    pub sum: Micros,
-}
-
-impl Histogram {
-    /// How often it happened.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// The time that `share` of all (0.5 is the median) did not exceed, evenly spread within a
-    /// bucket. Beyond the last bound it is that bound. `None` if nothing happened.
-    pub fn quantile(&self, share: f64) -> Option<Micros> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        let wanted = share * count as f64;
-        let mut below = 0.0;
-        let mut lower = Micros(0);
-        for (&upper, &inside) in self.bounds.iter().zip(&self.counts) {
-            if inside > 0 && below + inside as f64 >= wanted {
-                let part = (wanted - below) / inside as f64;
-                let width = (upper - lower).0 as f64;
-                return Some(Micros(lower.0 + (part * width) as u64));
-            }
-            below += inside as f64;
-            lower = upper;
-        }
-        Some(lower)
-    }
 }
 
 /// Where a rate comes from: the counter at earlier moments.
