@@ -4,6 +4,7 @@ pub mod answer;
 pub mod asked;
 pub mod intake;
 pub mod listing;
+pub mod look;
 pub mod metrics;
 pub mod page;
 pub mod view;

@@ -20,9 +20,9 @@ pub const SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'
 const STYLE: &str = include_str!("page.css");
 
 /// The columns behind backend, state and last check.
-const COLUMNS: [&str; 14] = [
-    "weight", "active", "queue", "requests", "2xx", "3xx", "4xx", "5xx", "errors", "retries",
-    "p50", "p99", "unused", "lease",
+const COLUMNS: [&str; 13] = [
+    "weight", "active", "queue", "requests", "2xx", "3xx", "4xx", "5xx", "errors", "p50", "p99",
+    "unused", "lease",
 ];
 
 /// The whole page.
@@ -202,7 +202,7 @@ impl Page {
 }
 
 /// What stands under [`COLUMNS`].
-fn cells(backend: &Backend) -> [Cell; 14] {
+fn cells(backend: &Backend) -> [Cell; 13] {
     let [_, two, three, four, five] = backend.responses;
     let active = match backend.max_connections {
         0 => Cell::count(backend.active),
@@ -222,7 +222,6 @@ fn cells(backend: &Backend) -> [Cell; 14] {
         Cell::count(four),
         Cell::bad_count(five),
         errors(backend),
-        Cell::count(backend.retries),
         quantile(0.5),
         quantile(0.99),
         Cell::count(backend.idle_connections),

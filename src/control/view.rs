@@ -135,8 +135,6 @@ pub struct Backend {
     pub responses: [u64; 5],
     /// Requests that failed there, by reason, each reason once.
     pub errors: Vec<(&'static str, u64)>,
-    /// Requests that were sent to a further backend after they failed here.
-    pub retries: u64,
     /// Connections that were opened.
     pub connects: u64,
     /// Requests over a connection that was there already.

@@ -38,7 +38,6 @@ pub fn backend() -> Backend {
         requests: 40_010,
         responses: [1, 39_000, 500, 400, 109],
         errors: vec![("connection_refused", 2), ("http_response_timeout", 1)],
-        retries: 4,
         connects: 120,
         reuses: 39_890,
         stale_connections: 6,
