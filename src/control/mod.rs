@@ -2,9 +2,11 @@
 
 pub mod answer;
 pub mod asked;
+pub mod checks;
 pub mod intake;
 pub mod listing;
 pub mod look;
 pub mod metrics;
 pub mod page;
+pub mod probe;
 pub mod view;
