@@ -65,13 +65,14 @@
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: its counters; totals over the rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   words.rs         what master and children tell each other beside signals
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   linux/           socket listener unix poller doorbell pipe file memory message process
-//!                    signals clock random
+//!                    signals notify clock random channel spawn
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!

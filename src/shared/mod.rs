@@ -34,6 +34,7 @@ mod claims;
 pub mod counters;
 pub mod doorbell;
 mod pools;
+pub mod words;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};

@@ -4,27 +4,35 @@
 //! the trap is. It decides nothing.
 #![allow(unsafe_code)]
 
+mod channel;
 pub mod clock;
 mod doorbell;
 mod file;
 mod listener;
 pub mod memory;
 pub mod message;
+mod notify;
 mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
 mod signals;
 mod socket;
+mod spawn;
+#[cfg(test)]
+mod testing;
 mod unix;
 
+pub use channel::{Channel, Message};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;
+pub use notify::NotifySocket;
 pub use pipe::Pipe;
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals};
 pub use socket::Socket;
+pub use spawn::{kill_group, spawn};
 pub use unix::UnixListener;
 
 use super::IoError;

@@ -24,15 +24,29 @@ pub enum Signal {
     Chld,
 }
 
-const NUMBERS: [(libc::c_int, Signal); 7] = [
-    (libc::SIGTERM, Signal::Term),
-    (libc::SIGQUIT, Signal::Quit),
-    (libc::SIGINT, Signal::Int),
-    (libc::SIGHUP, Signal::Hup),
-    (libc::SIGUSR1, Signal::Usr1),
-    (libc::SIGUSR2, Signal::Usr2),
-    (libc::SIGCHLD, Signal::Chld),
+const ALL: [Signal; 7] = [
+    Signal::Term,
+    Signal::Quit,
+    Signal::Int,
+    Signal::Hup,
+    Signal::Usr1,
+    Signal::Usr2,
+    Signal::Chld,
 ];
+
+impl Signal {
+    pub(super) fn number(self) -> libc::c_int {
+        match self {
+            Signal::Term => libc::SIGTERM,
+            Signal::Quit => libc::SIGQUIT,
+            Signal::Int => libc::SIGINT,
+            Signal::Hup => libc::SIGHUP,
+            Signal::Usr1 => libc::SIGUSR1,
+            Signal::Usr2 => libc::SIGUSR2,
+            Signal::Chld => libc::SIGCHLD,
+        }
+    }
+}
 
 /// The signals of `Signal`, as they come to this process.
 pub struct Signals {
@@ -58,6 +72,14 @@ impl Signals {
         Ok(Signals { descriptor: unsafe { OwnedFd::from_raw_fd(opened) } })
     }
 
+    /// Lets the signals interrupt and end the process again.
+    #[cfg(test)]
+    pub(super) fn unblock() {
+        // SAFETY: the set is initialized, and null says that the old one is not wanted.
+        let unblocked = unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &set(), ptr::null_mut()) };
+        assert_eq!(unblocked, 0, "sigprocmask fails only for an unknown operation");
+    }
+
     /// The next signal that has come, if any. Several of a kind that come together are one.
     pub fn next(&self) -> Option<Signal> {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
@@ -65,7 +87,7 @@ impl Signals {
         assert_eq!(count, record.len(), "the kernel gives whole records");
         // The record starts with the signal's number: signalfd(2).
         let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
-        NUMBERS.iter().find(|(known, _)| *known == number).map(|(_, signal)| *signal)
+        ALL.into_iter().find(|signal| signal.number() == number)
     }
 }
 
@@ -82,16 +104,16 @@ fn set() -> libc::sigset_t {
         libc::sigemptyset(signals.as_mut_ptr());
         signals.assume_init()
     };
-    for (number, _) in NUMBERS {
+    for signal in ALL {
         // SAFETY: the set is initialized, and the number is that of a signal.
-        unsafe { libc::sigaddset(&mut signals, number) };
+        unsafe { libc::sigaddset(&mut signals, signal.number()) };
     }
     signals
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NUMBERS, Signal, Signals};
+    use super::{ALL, Signal, Signals};
 
     #[test]
     fn a_blocked_signal_is_read() {
@@ -112,9 +134,9 @@ mod tests {
     #[test]
     fn every_signal_is_told_by_its_name() {
         let signals = Signals::block_and_open().unwrap();
-        for (number, signal) in NUMBERS {
+        for signal in ALL {
             // SAFETY: `pthread_self` is this thread, which runs, and blocks these signals.
-            unsafe { libc::pthread_kill(libc::pthread_self(), number) };
+            unsafe { libc::pthread_kill(libc::pthread_self(), signal.number()) };
             assert_eq!(signals.next(), Some(signal));
         }
     }

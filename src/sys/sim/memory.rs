@@ -1,5 +1,6 @@
 //! Memory. What is reserved is never freed, so tests do with little.
 use crate::sys::IoError;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 
 pub use crate::sys::linux::memory::{keep, recall};
@@ -31,5 +32,16 @@ pub fn share(cells: usize) -> Result<Shared, IoError> {
 impl Shared {
     pub fn cells(&self) -> &'static [AtomicU64] {
         self.cells
+    }
+}
+
+/// Cells are handed over by the real kernel alone.
+pub fn adopt(_: OwnedFd) -> Result<Shared, IoError> {
+    panic!("simulated cells cannot be handed over")
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        panic!("simulated cells cannot be handed over")
     }
 }

@@ -25,7 +25,9 @@ mod stream;
 mod tests;
 pub mod world;
 
-pub use super::linux::{Event, Signal};
+/// The service manager is not simulated: it hears nothing unless the environment names it.
+pub use super::linux::NotifySocket;
+pub use super::linux::{Channel, Event, Message, Signal};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::{Listener, UnixListener};

@@ -1,0 +1,159 @@
+//! The first moments of a child: what it has from the master and does not need is dropped, what
+//! only root may open is opened, then it is root no more, opens the rest, gives up all rights that
+//! it does not need, and says that it serves.
+
+use std::process::ExitCode;
+
+use crate::control;
+use crate::proxy::access_log::AccessLog;
+use crate::shared::words::Word;
+use crate::sys::message::{self, Level};
+use crate::sys::process::{self, Pid, User};
+use crate::sys::{Channel, Doorbell, Listener, Signals};
+use crate::worker;
+
+use super::StartError;
+use super::generation::{Generation, Origin};
+use super::handover::Role;
+use super::listeners::Listeners;
+use super::service::Master;
+
+/// A child that was just forked.
+pub struct Birth {
+    /// Which generation it belongs to.
+    pub place: usize,
+    /// What it is to do.
+    pub role: Role,
+    /// Its end of the line to the master.
+    pub channel: Channel,
+    /// The master.
+    pub parent: Pid,
+}
+
+/// Lives the child's life, to its end.
+pub fn live(master: Master, birth: Birth) -> ExitCode {
+    match begin(master, birth) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            message::log(Level::Error, format_args!("{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
+    // What is not named here is closed at once.
+    let Master { bell, listeners, mut generations, user, signals: of_master, poller, .. } = master;
+    drop((of_master, poller));
+    let generation = generations.swap_remove(birth.place);
+    drop(generations);
+    let Generation { number, workers, origin, children, .. } = generation;
+    drop(children);
+    let Some(origin) = origin else { return Ok(()) }; // Such a generation has no births.
+    if !process::die_with_parent(birth.parent) {
+        return Ok(());
+    }
+    let child = Beginning { bell, user, parent: birth.parent, channel: birth.channel };
+    match birth.role {
+        Role::Worker(seat) => child.work(origin, listeners, number, seat, workers),
+        Role::Control => {
+            drop(listeners);
+            child.control(origin, workers)
+        }
+    }
+}
+
+/// What every child has.
+struct Beginning {
+    /// The master's.
+    bell: Doorbell,
+    user: Option<User>,
+    parent: Pid,
+    channel: Channel,
+}
+
+impl Beginning {
+    fn work(
+        self,
+        origin: Origin,
+        listeners: Listeners<Listener>,
+        generation: u64,
+        seat: usize,
+        workers: usize,
+    ) -> Result<(), StartError> {
+        process::set_title(&format!("httplb-w{seat}"));
+        let Origin { config, segment, bells, control_bell, .. } = origin;
+        // A clone, for the others are to be closed.
+        let mine = listeners.of_worker(&config.listen, seat, workers);
+        let mine = mine.map(|(_, socket)| socket.try_clone()).collect::<Result<Vec<_>, _>>();
+        let mine = mine.map_err(failed("the listening sockets"))?;
+        drop(listeners);
+        let row = segment.worker(seat);
+        row.set_pid(Pid::own().number());
+        row.set_generation(generation);
+        let log = AccessLog::open(&config.access_log)
+            .map_err(failed(&super::files::name(&config.access_log)))?;
+        self.become_user()?;
+        let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let seat = worker::Seat {
+            number: seat,
+            segment,
+            bells,
+            control: control_bell,
+            listeners: mine,
+            signals,
+            log,
+            channel: self.channel.try_clone().map_err(failed("the line to the master"))?,
+        };
+        let worker = worker::Worker::open(&config, seat)?;
+        self.confine();
+        row.set_ready(true);
+        self.tell_ready();
+        Ok(worker.serve()?)
+    }
+
+    fn control(self, origin: Origin, _workers: usize) -> Result<(), StartError> {
+        process::set_title("httplb-control");
+        let Origin { config, segment, bells, control_bell, .. } = origin;
+        self.become_user()?;
+        let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let desk = control::Desk {
+            segment,
+            workers: bells,
+            bell: control_bell,
+            master: self.bell.try_clone().map_err(failed("the master's doorbell"))?,
+            signals,
+        };
+        let control = control::Control::open(config, desk)?;
+        self.confine();
+        self.tell_ready();
+        Ok(control.serve()?)
+    }
+
+    /// Becomes the user that children are, if the master is root.
+    fn become_user(&self) -> Result<(), StartError> {
+        if let Some(user) = &self.user {
+            process::drop_privileges(user).map_err(failed(&format!("user {}", user.name)))?;
+            // The change has undone it.
+            if !process::die_with_parent(self.parent) {
+                return Err(failed("the master")(crate::sys::IoError::Reset));
+            }
+        }
+        process::no_new_privileges();
+        Ok(())
+    }
+
+    /// The last step before it serves.
+    fn confine(&self) {}
+
+    fn tell_ready(&self) {
+        // A master that does not hear it is gone, and this process soon is too.
+        let _ = self.channel.send(Word::Ready.text(), None);
+        self.bell.ring();
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(crate::sys::IoError) -> StartError + use<> {
+    let what = what.to_owned();
+    move |error| StartError { what, error }
+}
