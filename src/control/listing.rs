@@ -145,7 +145,7 @@ pub fn balance(balance: Balance) -> &'static str {
 }
 
 /// As PATCH writes it; `leaving` cannot be written.
-fn admin(admin: Admin) -> &'static str {
+pub fn admin(admin: Admin) -> &'static str {
     match admin {
         Admin::Ready => "ready",
         Admin::Drain => "drain",

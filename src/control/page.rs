@@ -13,8 +13,9 @@ use super::view::{Backend, LastCheck, Pool, Service};
 /// The media type of what `render` writes.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
-/// What a browser may do with the page: nothing but show it.
-pub const SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+/// Field lines that go with it. A browser may do nothing with it but show it.
+pub const FIELDS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
+    frame-ancestors 'none'\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// How it looks. The page needs nothing else.
 const STYLE: &str = include_str!("page.css");

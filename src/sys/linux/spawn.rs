@@ -26,9 +26,9 @@ pub fn spawn(
     // SAFETY: the function runs in the new process, where it makes system calls and nothing else.
     // It allocates nothing.
     unsafe { command.pre_exec(move || prepare(kept)) };
-    let child = command.spawn().map_err(|error| {
-        Errno::from_io_error(&error).map_or(IoError::Exhausted, IoError::from)
-    })?;
+    let child = command
+        .spawn()
+        .map_err(|error| Errno::from_io_error(&error).map_or(IoError::Exhausted, IoError::from))?;
     Ok(Pid::new(child.id() as i32).expect("the number of a process"))
 }
 
@@ -77,9 +77,8 @@ mod tests {
         let copy = errors.try_clone().unwrap();
         let pid = spawn(shell, ["-c", &script], environment, copy, kept.as_fd()).unwrap();
         let status = wait(pid);
-        let [errors, kept] = [errors, kept].map(|file| {
-            String::from_utf8(recall(file.as_fd()).unwrap()).unwrap()
-        });
+        let [errors, kept] =
+            [errors, kept].map(|file| String::from_utf8(recall(file.as_fd()).unwrap()).unwrap());
         (status, errors, kept)
     }
 
