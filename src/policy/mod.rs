@@ -1,4 +1,5 @@
 //! Decisions, which touch nothing: what they are made from comes in, and a word comes out.
+pub mod admit;
 pub mod balance;
 pub mod health;
 pub mod identity;
@@ -6,3 +7,4 @@ pub mod order;
 pub mod reason;
 pub mod retry;
 pub mod reuse;
+pub mod route;
