@@ -58,12 +58,22 @@ impl Program {
         Program::start(config, folder)
     }
 
+    /// With an admin socket and a status page. See `operator`.
+    pub fn operated(mut config: Value) -> Program {
+        let folder = new_folder();
+        config["admin"]["socket"] = json!(folder.join("admin.sock"));
+        config["status_listen"] = json!("127.0.0.1:0");
+        Program::start(config, folder)
+    }
+
     fn start(mut config: Value, folder: PathBuf) -> Program {
         if config["listen"].is_null() {
             config["listen"] = json!(["127.0.0.1:0"]);
         }
         if config["workers"].is_null() {
-            config["workers"] = json!(1);
+            if config.get("workers").is_none() {
+                config["workers"] = json!(1);
+            }
         }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
