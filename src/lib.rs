@@ -41,7 +41,8 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   dispatch.rs      Waiting: its turn, a backend, a shared, unused or new connection; the lines
+//!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
@@ -53,7 +54,7 @@
 //!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
 //!   pipes.rs         what relays borrow: rings, and at most 64 pipes
 //!   preamble.rs      the PROXY header before a first request
-//!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
+//!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
@@ -66,6 +67,7 @@
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: its counters; totals over the rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   report.rs        messages about backends that went up or down
 //!   words.rs         what master and children tell each other beside signals
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
@@ -73,7 +75,7 @@
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   linux/           socket listener unix poller doorbell pipe file memory message process
-//!                    signals notify clock random channel spawn
+//!                    signals notify seccomp clock random channel spawn
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!

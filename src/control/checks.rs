@@ -8,7 +8,8 @@
 use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{Admin, Change, CheckRules, Event as Seen, Rules};
-use crate::shared::{Awaited, BackendCells, LastCheck, Segment, Slot, Source, doorbell::Doorbells};
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Awaited, BackendCells, LastCheck, Segment, Slot, Source, report};
 use crate::sys::message::{self, Level};
 use crate::sys::{Event, Poller};
 
@@ -260,20 +261,8 @@ impl Checks {
     }
 
     fn tell(&self, slot: Slot, change: Change, outcome: Outcome, bells: &Doorbells) {
+        report::log_change(&self.segment, slot, change, &outcome.to_string());
         let cells = self.segment.backend(slot);
-        let (word, level) = match change {
-            Change::Up => ("up", Level::Notice),
-            Change::Down => ("down", Level::Warning),
-        };
-        let (up, all) = self.segment.count_up(cells.pool());
-        message::log(
-            level,
-            format_args!(
-                "pool {}: backend {} is {word}: {outcome}; {up}/{all} backends up",
-                self.segment.pool(cells.pool()).name(),
-                cells.address(),
-            ),
-        );
         bells.ring_all(&self.segment, Awaited::Pool(cells.pool()));
     }
 

@@ -172,7 +172,7 @@ pub fn verdict(failure: Failure, facts: Facts) -> Verdict {
 /// Over how many seconds requests and repeats are weighed against each other.
 const WINDOW: usize = 10;
 
-/// So many repeats a second are free.
+/// So many repeats a second are free, over all workers.
 const FREE_A_SECOND: u64 = 10;
 
 /// One repeat for so many requests: 20 %.
@@ -185,6 +185,8 @@ pub struct Budget {
     seconds: [Second; WINDOW],
     /// The second that is counted now; it lies at this index modulo [`WINDOW`].
     newest: u64,
+    /// Repeats that are free within the window.
+    free: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,9 +196,14 @@ struct Second {
 }
 
 impl Budget {
-    /// With nothing counted.
-    pub fn new() -> Budget {
-        Budget { seconds: [Second::default(); WINDOW], newest: 0 }
+    /// With nothing counted: the budget of one of so many workers. Their free repeats add up to
+    /// those of one.
+    pub fn share(worker: usize, workers: usize) -> Budget {
+        assert!(worker < workers);
+        let (worker, workers) = (worker as u64, workers as u64);
+        let all = FREE_A_SECOND * WINDOW as u64;
+        let free = all / workers + u64::from(worker < all % workers);
+        Budget { seconds: [Second::default(); WINDOW], newest: 0, free }
     }
 
     /// A client's request came.
@@ -210,7 +217,7 @@ impl Budget {
         self.second(now);
         let requests: u64 = self.seconds.iter().map(|second| u64::from(second.requests)).sum();
         let repeats: u64 = self.seconds.iter().map(|second| u64::from(second.repeats)).sum();
-        repeats < requests / REQUESTS_A_REPEAT + FREE_A_SECOND * WINDOW as u64
+        repeats < requests / REQUESTS_A_REPEAT + self.free
     }
 
     /// Counts one more repeat, if it is allowed.
@@ -233,12 +240,6 @@ impl Budget {
         }
         self.newest = current;
         &mut self.seconds[(current % WINDOW as u64) as usize]
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget::new()
     }
 }
 

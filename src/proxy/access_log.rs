@@ -17,7 +17,7 @@ use crate::sys::{IoError, LogFile, clock};
 use super::Proxy;
 use super::client::{Client, since};
 use super::exchange::{Answer, Exchange, ExchangeId};
-use super::pools::Pool;
+use super::pools::{Backend, Pool};
 
 /// Bytes that are gathered before they are written.
 const FULL: usize = 64 * 1024;
@@ -124,15 +124,21 @@ impl Proxy {
             return;
         }
         let client = &self.clients[exchange.client];
-        let pool = &self.pools[exchange.pool];
+        let (pool, backends) = (&self.pools[exchange.pool.0], &self.backends[..]);
         // Each byte of the head may be escaped to six, and no part of it is written twice.
         let bound = 2048 + 6 * exchange.head.len();
         let now = self.now;
-        self.log.add(bound, |line| write_line(line, exchange, client, pool, now));
+        self.log.add(bound, |line| write_line(line, exchange, client, (pool, backends), now));
     }
 }
 
-fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &Pool, now: Micros) {
+fn write_line(
+    line: &mut Vec<u8>,
+    exchange: &Exchange,
+    client: &Client,
+    (pool, backends): (&Pool, &[Backend]),
+    now: Micros,
+) {
     let spans = &exchange.request.spans;
     let times = &exchange.times;
     let took = since(times.taken_in, now);
@@ -169,13 +175,12 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
     if exchange.is_routed {
         text(line, "pool", pool.name.as_bytes());
     }
-    if let Some(backend) = exchange.last_backend {
-        let last = pool.backends.get(usize::from(backend));
-        text(line, "backend", last.map_or("", |backend| &backend.name).as_bytes());
+    if let Some(last) = exchange.last_backend {
+        text(line, "backend", backends[last.0].name.as_bytes());
         key(line, "reused");
         line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });
     }
-    tries(line, exchange, pool);
+    tries(line, exchange, backends);
     let reason = match (exchange.broken, exchange.answer) {
         (Some(reason), _) => reason,
         (None, Answer::Own(answer)) => answer.reason,
@@ -186,14 +191,13 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
     line.extend_from_slice(b"}\n");
 }
 
-fn tries(line: &mut Vec<u8>, exchange: &Exchange, pool: &Pool) {
+fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {
     let mut separator = ",\"tries\":[";
     for attempt in exchange.attempts.iter() {
-        let backend = pool.backends.get(usize::from(attempt.backend));
         let _ = write!(
             line,
             "{separator}{{\"backend\":\"{}\",\"reason\":\"{}\",\"ms\":{}.{}}}",
-            backend.map_or("", |backend| &backend.name),
+            backends[attempt.backend.0].name,
             attempt.failure.reason(),
             attempt.took.0 / 1000,
             attempt.took.0 / 100 % 10

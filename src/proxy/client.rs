@@ -13,6 +13,7 @@ use crate::mem::time::Micros;
 use crate::net::{Conn, End};
 use crate::policy::retry::Failure;
 use crate::policy::{admit, order};
+use crate::shared::PoolId;
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
@@ -135,8 +136,8 @@ impl Proxy {
         // Requests to fast backends share connections and sends if they are taken in together:
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
-        let pool = &self.pools[self.exchanges[last].pool];
-        if client.queue_was_full && !half_empty && pool.is_fast() {
+        let pool = self.exchanges[last].pool;
+        if client.queue_was_full && !half_empty && self.is_fast(pool) {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;
@@ -168,6 +169,9 @@ impl Proxy {
 
     /// Rewrites the head of `end` bytes into a new exchange.
     fn enqueue_request(&mut self, id: ClientId, end: usize) -> Result<(), Refusal> {
+        if self.settings.routing.pool_header().is_some() {
+            self.refresh_names(); // It may name a pool that was added just now.
+        }
         let mut buffer = self.lend_head();
         let client = &mut self.clients[id];
         let parsed = request::parse(&client.conn.input.flatten()[..end]);
@@ -188,7 +192,7 @@ impl Proxy {
                 None => Some(OwnAnswer::of(Failure::NoBackend)),
             };
             let facts = Self::facts_of(&head, spans, client.batch);
-            Ok((facts, choice.pool(), body::of_request(&head), answer))
+            Ok((facts, choice.pool().map(PoolId), body::of_request(&head), answer))
         });
         let (request, pool, body, answer) = match outcome {
             Ok(found) => found,
@@ -214,7 +218,7 @@ impl Proxy {
                 exchange.answer = Answer::Own(answer);
                 exchange.enter(State::Answered);
             }
-            None => self.pools[exchange.pool].budget.request(self.now.millis()),
+            None => self.pools[exchange.pool.0].budget.request(self.now.millis()),
         }
         self.enqueue(id, exchange);
         Ok(())

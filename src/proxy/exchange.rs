@@ -19,6 +19,7 @@ use crate::mem::slab::Id;
 use crate::mem::time::Micros;
 use crate::policy::balance::Tried;
 use crate::policy::retry::Failure;
+use crate::shared::{PoolId, Slot};
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -143,8 +144,8 @@ impl OwnAnswer {
 /// An attempt that failed and was followed by another.
 #[derive(Clone, Copy)]
 pub struct Attempt {
-    /// The backend that was asked, an index into its pool.
-    pub backend: u16,
+    /// The backend that was asked.
+    pub backend: Slot,
     /// What went wrong.
     pub failure: Failure,
     /// How long it took.
@@ -221,13 +222,13 @@ pub struct Exchange {
     /// Where it stands; changed by `enter` alone.
     state: State,
     /// Its pool; the first one as long as it has none.
-    pub pool: usize,
+    pub pool: PoolId,
     /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
     pub is_routed: bool,
-    /// The backend that was picked, an index into the pool, counted as active there.
-    pub choice: Option<usize>,
+    /// The backend that was picked; a place there is claimed.
+    pub choice: Option<Slot>,
     /// The one that was picked last, for the log.
-    pub last_backend: Option<u16>,
+    pub last_backend: Option<Slot>,
     /// The connection to it.
     pub conn: Option<BackendConnId>,
     /// The rewritten head, kept until Done: to send, to repeat, to log.
@@ -276,13 +277,13 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request that was just taken in, for this pool.
-    pub fn new(client: ClientId, pool: Option<usize>, head: Buffer, request: Request) -> Exchange {
+    pub fn new(client: ClientId, pool: Option<PoolId>, head: Buffer, request: Request) -> Exchange {
         Exchange {
             client,
             behind: None,
             next_on_conn: None,
             state: State::Waiting,
-            pool: pool.unwrap_or(0),
+            pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),
             choice: None,
             last_backend: None,

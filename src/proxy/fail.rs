@@ -2,10 +2,10 @@
 
 use crate::policy::health::{self, Change};
 use crate::policy::retry::{self, Facts, Failure, Verdict};
+use crate::shared::{Awaited, Slot, report};
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
-use super::backend::BackendRef;
 use super::client::since;
 use super::exchange::{Answer, Attempt, ExchangeId, Manner, OwnAnswer, State};
 
@@ -16,7 +16,7 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
         let stale = exchange.reused && !heard && failure == Failure::Terminated;
-        let backend = exchange.choice.map(|member| BackendRef { pool: exchange.pool, member });
+        let backend = exchange.choice;
         if stale && let Some(conn) = exchange.conn {
             self.learn_idle_limit(conn);
         }
@@ -34,7 +34,7 @@ impl Proxy {
 
     fn verdict(&mut self, id: ExchangeId, failure: Failure, stale: bool) -> Verdict {
         let exchange = &self.exchanges[id];
-        let pool = &mut self.pools[exchange.pool];
+        let pool = &mut self.pools[exchange.pool.0];
         let facts = Facts {
             committed: exchange.is_committed(),
             sent: exchange.sent,
@@ -52,21 +52,15 @@ impl Proxy {
     }
 
     /// Back to Waiting, for another backend if there is one.
-    fn retry(
-        &mut self,
-        id: ExchangeId,
-        backend: Option<BackendRef>,
-        failure: Failure,
-        counts: bool,
-    ) {
+    fn retry(&mut self, id: ExchangeId, backend: Option<Slot>, failure: Failure, counts: bool) {
         let exchange = &mut self.exchanges[id];
-        if let Some(BackendRef { member, .. }) = backend
+        if let Some(backend) = backend
             && counts
         {
-            exchange.tried.add(member);
+            exchange.tried.add(backend.id());
             exchange.tries += 1;
             exchange.attempts.add(Attempt {
-                backend: member as u16,
+                backend,
                 failure,
                 took: since(exchange.times.chosen, self.now),
             });
@@ -127,7 +121,7 @@ impl Proxy {
     }
 
     /// Notes a failure of a backend, where it says something of the backend's health.
-    fn count_failure(&mut self, backend: BackendRef, failure: Failure) {
+    fn count_failure(&mut self, backend: Slot, failure: Failure) {
         match failure {
             Failure::Refused | Failure::ConnectTimeout => {
                 self.observe(backend, health::Event::ConnectFailed);
@@ -138,7 +132,7 @@ impl Proxy {
                 format_args!(
                     "backend {} answered another request than the one it was asked \
                      (X-Request-ID differs); the answer was thrown away",
-                    self.pools[backend.pool].backends[backend.member].name
+                    self.backends[backend.0].name
                 ),
             ),
             Failure::NoBackend
@@ -150,53 +144,22 @@ impl Proxy {
         }
     }
 
-    /// Tells `policy/health` of an event and acts on the change it makes.
-    pub(super) fn observe(&mut self, backend: BackendRef, event: health::Event) {
-        let pool = &mut self.pools[backend.pool];
-        let is_failure =
-            matches!(event, health::Event::ConnectFailed | health::Event::ResponseTimedOut);
-        let is_last = is_failure && pool.members[backend.member].up && pool.up() == 1;
-        let member = &mut pool.backends[backend.member];
-        let now = self.now.millis();
-        let change = health::observe(&mut member.passive, event, now, &pool.rules, is_last);
+    /// Notes what was seen of a backend, and acts on the change that makes. Other workers see it at
+    /// their next pick; only this one tells of it.
+    pub(super) fn observe(&mut self, slot: Slot, event: health::Event) {
+        let pool = self.backends[slot.0].pool;
+        let rules = &self.pools[pool.0].rules;
+        let Some(change) = self.segment.observe(slot, event, self.now.millis(), rules) else {
+            return;
+        };
+        report::log_change(&self.segment, slot, change, report::reason(event));
+        self.refresh(pool);
         match change {
-            None => (),
-            Some(Change::Down) => {
-                pool.members[backend.member].up = false;
-                self.log_change(backend, "down", event);
-                while let Some(idle) =
-                    self.pools[backend.pool].backends[backend.member].idle.newest()
-                {
-                    self.close_idle_conn(idle);
-                }
-            }
-            Some(Change::Up) => {
-                pool.members[backend.member].up = true;
-                pool.backends[backend.member].idle_limit.forget();
-                self.log_change(backend, "up", event);
-                self.wake_pool_line(backend.pool);
+            Change::Down => (),
+            Change::Up => {
+                self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+                self.wake_pool_line(pool);
             }
         }
-    }
-
-    fn log_change(&self, backend: BackendRef, change: &str, event: health::Event) {
-        let pool = &self.pools[backend.pool];
-        let reason = match event {
-            health::Event::ConnectFailed => "connections are refused or time out",
-            health::Event::ResponseTimedOut => "it does not answer in time",
-            health::Event::ProbeFailed => "it cannot be connected to",
-            health::Event::Answered => "it answers",
-            health::Event::ProbeSucceeded => "it takes connections",
-        };
-        message::log(
-            if change == "down" { Level::Warning } else { Level::Notice },
-            format_args!(
-                "pool {}: backend {} is {change}: {reason}; {}/{} backends up",
-                pool.name,
-                pool.backends[backend.member].name,
-                pool.up(),
-                pool.members.len()
-            ),
-        );
     }
 }

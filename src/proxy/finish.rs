@@ -2,6 +2,7 @@
 
 use crate::mem::time::Micros;
 use crate::net::End;
+use crate::shared::Slot;
 
 use super::Proxy;
 use super::Service;
@@ -86,6 +87,7 @@ impl Proxy {
         };
         let backend = &mut self.conns[conn];
         backend.front = exchange.next_on_conn.take();
+        let slot = backend.backend;
         if !kept || exchange.broken.is_some() {
             return self.close_used_conn(conn, Manner::Alone);
         }
@@ -97,14 +99,12 @@ impl Proxy {
             && matches!(backend.conn.fill(&mut self.tools.rings), Ok(0))
             && backend.conn.end == End::Open
             && backend.conn.output.is_empty();
-        if !silent {
+        if !silent || self.backends[slot.0].is_out {
             return self.close_used_conn(conn, Manner::Alone);
         }
         backend.back = None;
         backend.conn.rest(&mut self.tools.rings);
-        let place = backend.backend;
-        let idle = &mut self.pools[place.pool].backends[place.member].idle;
-        idle.push(&mut self.conns, conn, self.now);
+        self.keep_idle(slot, conn);
     }
 
     /// Takes `id` out of the middle of a shared connection's queue.
@@ -145,10 +145,16 @@ impl Proxy {
 
     /// Closes an idle connection.
     pub(super) fn close_idle_conn(&mut self, id: BackendConnId) {
-        let backend = self.conns[id].backend;
-        let idle = &mut self.pools[backend.pool].backends[backend.member].idle;
-        idle.remove(&mut self.conns, id);
+        let slot = self.conns[id].backend;
+        self.take_idle(slot, id);
         self.remove_conn(id);
+    }
+
+    /// Closes all idle connections to a backend.
+    pub(super) fn close_idle_conns(&mut self, slot: Slot) {
+        while let Some(idle) = self.backends[slot.0].idle.newest() {
+            self.close_idle_conn(idle);
+        }
     }
 
     fn remove_conn(&mut self, id: BackendConnId) {
@@ -160,11 +166,10 @@ impl Proxy {
     /// An idle connection closes, or says something that nobody asked for.
     pub(super) fn idle_conn_spoke(&mut self, id: BackendConnId, event: crate::sys::Event) {
         if event.closed || event.failed {
-            let backend = self.conns[id].backend;
+            let slot = self.conns[id].backend;
             if let Owner::Idle { since, .. } = self.conns[id].owner {
                 let age = Micros(self.now.0.saturating_sub(since.0)).millis();
-                let member = &mut self.pools[backend.pool].backends[backend.member];
-                member.idle_limit.seen_closing(age);
+                self.backends[slot.0].idle_limit.seen_closing(age);
             }
         }
         self.close_idle_conn(id);
@@ -173,22 +178,20 @@ impl Proxy {
     /// A reused connection turned out to be closed: its backend keeps them for less than it lay.
     pub(super) fn learn_idle_limit(&mut self, conn: BackendConnId) {
         let backend = &self.conns[conn];
-        let place = backend.backend;
         let idled = backend.idled.millis();
-        self.pools[place.pool].backends[place.member].idle_limit.seen_closing(idled);
+        self.backends[backend.backend.0].idle_limit.seen_closing(idled);
     }
 
-    /// Closes idle backend connections that are past their backend's limit, and gives back the
-    /// pages of memory that was not used of late. Called about twice a second; `count` counts the
-    /// calls. Whether there is anything left that another call could find.
+    /// Closes idle backend connections that are past their backend's limit, or whose backend is
+    /// out, and gives back the pages of memory that was not used of late. Called about twice a
+    /// second; `count` counts the calls. Whether there is anything left that another call could
+    /// find.
     pub fn sweep(&mut self, count: u64) -> bool {
-        for pool in 0..self.pools.len() {
-            for member in 0..self.pools[pool].backends.len() {
-                self.sweep_backend(pool, member);
-            }
-        }
+        self.refresh_all();
+        self.wake_pool_lines();
+        self.sweep_backends();
         if count % FORGETTING == 0 {
-            for backend in self.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
+            for backend in &mut self.backends {
                 backend.idle_limit.forget();
             }
         }
@@ -203,9 +206,13 @@ impl Proxy {
         any
     }
 
-    fn sweep_backend(&mut self, pool: usize, member: usize) {
+    fn sweep_backends(&mut self) {
+        (0..self.backends.len()).for_each(|slot| self.sweep_backend(Slot(slot)));
+    }
+
+    fn sweep_backend(&mut self, slot: Slot) {
         loop {
-            let backend = &self.pools[pool].backends[member];
+            let backend = &self.backends[slot.0];
             let Some(oldest) = backend.idle.oldest() else { return };
             let Owner::Idle { since, .. } = self.conns[oldest].owner else { return };
             let idle_for = Micros(self.now.0.saturating_sub(since.0)).millis();
@@ -282,6 +289,7 @@ impl Proxy {
             self.ready.remove(&id); // It has room for the clients that there can be, and no more.
         }
         client.conn.release(&mut self.tools.rings);
+        self.give_room_back();
         self.wake_line();
         client
     }
@@ -289,11 +297,7 @@ impl Proxy {
     /// Begins to drain: each next answer closes its connection.
     pub fn drain(&mut self) {
         self.service = Service::Draining;
-        for pool in 0..self.pools.len() {
-            for member in 0..self.pools[pool].backends.len() {
-                self.sweep_backend(pool, member);
-            }
-        }
+        self.sweep_backends();
     }
 
     /// Closes the clients that have nothing in work, nor sent a part of a head.

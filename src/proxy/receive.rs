@@ -106,7 +106,7 @@ impl Proxy {
         if head.status == 101 && !(exchange.request.websocket && head.upgrade_websocket) {
             return Err(Failure::Protocol);
         }
-        let member = &mut self.pools[backend.backend.pool].backends[backend.backend.member];
+        let member = &mut self.backends[backend.backend.0];
         let observed = Observed {
             fresh: backend.responses == 0,
             id: seen(&head, exchange.id()),

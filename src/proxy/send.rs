@@ -67,7 +67,7 @@ impl Proxy {
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
         let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.tools);
-        let limit = self.pools[exchange.pool].max_body;
+        let limit = self.pools[exchange.pool.0].max_body;
         match outcome {
             Ok(_) if admit::is_too_large(exchange.upload.payload(), limit) => {
                 self.refuse_body(id, 413, "http_request_denied", "body_too_large");

@@ -51,6 +51,13 @@ impl Doorbells {
         }
     }
 
+    /// Makes a worker's own doorbell silent, before it looks what it was rung for.
+    pub fn silence(&self, worker: usize) {
+        if let Some(bell) = self.bells.get(worker) {
+            bell.silence();
+        }
+    }
+
     /// Rings one worker.
     pub fn ring(&self, worker: usize) {
         if let Some(bell) = self.bells.get(worker) {

@@ -34,6 +34,7 @@ mod claims;
 pub mod counters;
 pub mod doorbell;
 mod pools;
+pub mod report;
 pub mod words;
 
 use std::sync::atomic::AtomicU64;
@@ -46,7 +47,7 @@ pub use claims::Awaited;
 pub use counters::{
     BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
-pub use pools::{Name, PoolCells, Tier};
+pub use pools::{Name, PoolCells};
 
 /// Cells in a cache line: what different processes write lies in different lines.
 const LINE: usize = 8;
@@ -60,6 +61,8 @@ const LAYOUT_VERSION: u64 = 1;
 const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
 
 // The header's cells.
+const FIRST_SPARE: usize = 5;
+const POOL_COUNT: usize = 6;
 const HEADER: usize = 3 * LINE;
 const SERVICE: usize = LINE;
 const CLIENTS: usize = 2 * LINE;
@@ -73,6 +76,18 @@ pub struct PoolId(pub usize);
 /// next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub usize);
+
+impl Slot {
+    /// As `policy::balance` names it.
+    pub fn id(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The slot of that name.
+    pub fn of_id(id: u32) -> Slot {
+        Slot(id as usize)
+    }
+}
 
 /// How many of each there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +181,7 @@ impl Segment {
         }
         let count = |place: usize| usize::try_from(number(place)?).ok();
         let layout = Layout { workers: count(2)?, pools: count(3)?, backends: count(4)? };
-        let first_spare = count(5)?;
+        let first_spare = count(FIRST_SPARE)?;
         (cells.len() >= layout.cells()).then_some(Segment { cells, layout, first_spare })
     }
 
@@ -187,7 +202,8 @@ impl Segment {
             }
         }
         self.first_spare = slot;
-        self.cells[5].store(slot as u64, SeqCst);
+        self.cells[FIRST_SPARE].store(slot as u64, SeqCst);
+        self.cells[POOL_COUNT].store(config.pools.len() as u64, SeqCst);
     }
 
     /// A number that concerns the whole service.
@@ -223,6 +239,11 @@ impl Segment {
     fn row(&self, row: usize) -> WorkerCells {
         let start = self.layout.row_at(row);
         WorkerCells::new(&self.cells[start..self.layout.row_at(row + 1)], self.layout)
+    }
+
+    /// How many pools there are. None ever goes.
+    pub fn pool_count(&self) -> usize {
+        self.cells[POOL_COUNT].load(SeqCst) as usize
     }
 
     /// The pools there are.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{LINE, PoolId, Segment, Source};
+use crate::policy::balance::Tier;
+
+use super::{LINE, POOL_COUNT, PoolId, Segment, Source};
 
 /// Cells of a pool. Those that each pick writes have a line of their own.
 pub(super) const CELLS: usize = 3 * LINE;
@@ -23,15 +25,6 @@ const LENGTH_AT: u32 = 8;
 
 /// The longest name, as the configuration has it.
 const NAME_BYTES: usize = NAME_CELLS * size_of::<u64>();
-
-/// Which members of a pool take turns with each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// Those that are asked first.
-    Primaries,
-    /// Those that stand in for them.
-    Backups,
-}
 
 /// The name of a pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,6 +125,7 @@ impl Segment {
         let mut all = (0..self.layout.pools).map(PoolId);
         let free = all.find(|pool| self.pool(*pool).source().is_none())?;
         self.pool(free).write(name, Source::Api);
+        self.cells[POOL_COUNT].store(free.0 as u64 + 1, SeqCst);
         Some(free)
     }
 

@@ -19,7 +19,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
-    /// All client slots are taken: until one is free, clients wait in the backlog.
+    /// The service has as many clients as it may: until one leaves, in whatever process, others
+    /// wait in the backlog.
     Full,
     /// The process has no descriptor left: tried again with each tick.
     Exhausted,
@@ -37,20 +38,25 @@ pub struct Door {
     is_failing: bool,
 }
 
+/// Listens on all configured addresses.
+pub fn listen(config: &Config) -> Result<Vec<Listener>, WorkerError> {
+    let mut listeners = Vec::with_capacity(config.listen.len());
+    for listen in &config.listen {
+        let listener = Listener::bind(listen.address, BACKLOG)
+            .map_err(WorkerError::new(format!("listen {}", listen.address)))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
 impl Door {
-    /// Listens on all configured addresses.
-    pub fn open(config: &Config) -> Result<Door, WorkerError> {
-        let mut listeners = Vec::with_capacity(config.listen.len());
-        for listen in &config.listen {
-            let listener = Listener::bind(listen.address, BACKLOG)
-                .map_err(WorkerError::new(format!("listen {}", listen.address)))?;
-            listeners.push(listener);
-        }
+    /// Opens these, one for each address of `config`.
+    pub fn new(config: &Config, listeners: Vec<Listener>) -> Door {
         let preambles = config.listen.iter().map(|listen| match listen.proxy_protocol {
             true => Preamble::ProxyHeader,
             false => Preamble::None,
         });
-        Ok(Door { listeners, preambles: preambles.collect(), gate: Gate::Open, is_failing: false })
+        Door { listeners, preambles: preambles.collect(), gate: Gate::Open, is_failing: false }
     }
 
     /// Where it listens.
@@ -73,17 +79,19 @@ impl Door {
             if self.gate != Gate::Open {
                 return;
             }
-            if !proxy.has_room() {
+            let Some(listener) = self.listeners.get(index) else { return };
+            if !proxy.claim_room() {
+                proxy.wait_for_room();
                 return self.shut(proxy, Gate::Full);
             }
-            let Some(listener) = self.listeners.get(index) else { return };
             match listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
                     proxy.admit(socket, peer, self.preambles[index]);
                 }
-                Err(IoError::WouldBlock) => return,
+                Err(IoError::WouldBlock) => return proxy.give_room_back(),
                 Err(error) => {
+                    proxy.give_room_back();
                     if !self.is_failing {
                         message::log(
                             Level::Warning,
@@ -106,10 +114,16 @@ impl Door {
         self.gate = gate;
     }
 
-    /// Takes clients again when a slot is free.
+    /// Takes clients again when there is room. At the end of each turn.
     pub fn reopen_if_possible(&mut self, proxy: &mut Proxy) {
-        if self.gate == Gate::Full && proxy.has_room() {
-            self.reopen(proxy);
+        if self.gate != Gate::Full || !proxy.has_room() {
+            return;
+        }
+        self.reopen(proxy);
+        // At once: if nobody waits here, others may take the room.
+        (0..self.listeners.len()).for_each(|listener| self.accept(proxy, listener));
+        if self.gate != Gate::Full {
+            proxy.stop_waiting_for_room();
         }
     }
 
@@ -138,5 +152,6 @@ impl Door {
         }
         self.listeners.clear();
         self.gate = Gate::Closed;
+        proxy.stop_waiting_for_room();
     }
 }

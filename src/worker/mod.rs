@@ -12,8 +12,10 @@ use crate::mem::time::{Micros, Millis};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::settings::memory_bound_line;
 use crate::proxy::{Proxy, Token};
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Layout, Segment};
 use crate::sys::message::{self, Level};
-use crate::sys::{Event, IoError, Signal, Signals, clock, process};
+use crate::sys::{Event, IoError, Listener, Signal, Signals, clock, memory, process};
 
 use accept::Door;
 use probes::Probes;
@@ -78,8 +80,37 @@ struct Worker {
     ticks: u64,
 }
 
-/// Proxies until a signal says to stop.
+/// What a worker is given of what all share.
+pub struct Seat {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The shared cells, with the configuration in them.
+    pub segment: Segment,
+    /// A doorbell for each worker.
+    pub doorbells: Doorbells,
+    /// Its own listening sockets, one for each address.
+    pub listeners: Vec<Listener>,
+}
+
+impl Seat {
+    /// That of the only worker of a service.
+    pub fn alone(config: &Config) -> Result<Seat, WorkerError> {
+        let layout = Layout::of(config, 1);
+        let cells = memory::share(layout.cells()).map_err(WorkerError::new("shared memory"))?;
+        let mut segment = Segment::create(cells.cells(), layout);
+        segment.load_config(config);
+        let doorbells = Doorbells::new(1).map_err(WorkerError::new("doorbells"))?;
+        Ok(Seat { index: 0, segment, doorbells, listeners: accept::listen(config)? })
+    }
+}
+
+/// Proxies until a signal says to stop, as the only worker.
 pub fn run(config: &Config) -> Result<(), WorkerError> {
+    serve(config, Seat::alone(config)?)
+}
+
+/// Proxies until a signal says to stop.
+pub fn serve(config: &Config, seat: Seat) -> Result<(), WorkerError> {
     let signals = Signals::block_and_open().map_err(WorkerError::new("signals"))?;
     let wanted = 2 * config.max_connections as u64 + OTHER_DESCRIPTORS;
     let allowed = process::raise_descriptor_limit(wanted);
@@ -90,14 +121,14 @@ pub fn run(config: &Config) -> Result<(), WorkerError> {
         },
         error,
     })?;
-    let door = Door::open(config)?;
-    let proxy = Proxy::new(config, log).map_err(WorkerError::new(
+    let proxy = Proxy::new(config, seat.segment, seat.index, seat.doorbells, log);
+    let proxy = proxy.map_err(WorkerError::new(
         "the memory of max_connections and buffer_size cannot be reserved (lower them)",
     ))?;
     let mut worker = Worker {
         probes: Probes::new(&proxy),
         proxy,
-        door,
+        door: Door::new(config, seat.listeners),
         signals,
         life: Life::Serving,
         drain: config.timeouts.drain,
@@ -139,8 +170,8 @@ impl Worker {
             line.push_str(&format!("{separator}{address}"));
             separator = ", ";
         }
-        for pool in self.proxy.pools() {
-            let count = pool.members.len();
+        for pool in &config.pools {
+            let count = pool.backends.len();
             let noun = if count == 1 { "backend" } else { "backends" };
             line.push_str(&format!(", pool {}: {count} {noun}", pool.name));
         }
@@ -176,6 +207,7 @@ impl Worker {
         match Token::unpack(event.token) {
             Token::Client(id) => self.proxy.client_event(id, event),
             Token::Backend(id) => self.proxy.backend_event(id, event),
+            Token::Doorbell => self.proxy.doorbell_rang(),
             Token::Worker(SIGNALS) => {
                 while let Some(signal) = self.signals.next() {
                     self.signal(signal);

@@ -4,6 +4,7 @@ use crate::net::Conn;
 use crate::proxy::Proxy;
 use crate::proxy::backend::Owner;
 use crate::proxy::exchange::{ExchangeId, Line, State};
+use crate::shared::{Awaited, BackendGauge, PoolId};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
@@ -11,15 +12,7 @@ pub fn hold(proxy: &Proxy) {
     queues(proxy);
     connections(proxy);
     lines(proxy);
-    for (index, pool) in proxy.pools.iter().enumerate() {
-        for (place, member) in pool.members.iter().enumerate() {
-            let holders = proxy.exchanges.ids().filter(|id| {
-                let exchange = &proxy.exchanges[*id];
-                exchange.pool == index && exchange.choice == Some(place)
-            });
-            assert_eq!(member.active as usize, holders.count(), "requests counted at {place}");
-        }
-    }
+    shares(proxy);
     let clients = proxy.clients.ids().map(|id| &proxy.clients[id].conn);
     let backends = proxy.conns.ids().map(|id| &proxy.conns[id].conn);
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
@@ -77,6 +70,23 @@ fn connections(proxy: &Proxy) {
             State::Answered | State::Responding | State::Done => None,
         };
         assert!(wanted.is_none_or(|wanted| wanted == exchange.conn.is_some()));
+    }
+}
+
+/// What others know of this worker by its row is true.
+fn shares(proxy: &Proxy) {
+    for slot in proxy.segment.pools().flat_map(|pool| proxy.segment.members(pool)) {
+        let (row, backend) = (proxy.row.backend(slot), &proxy.backends[slot.0]);
+        let is_held = |id: &ExchangeId| proxy.exchanges[*id].choice == Some(slot);
+        let holders = proxy.exchanges.ids().filter(is_held).count();
+        assert_eq!(row.held() as usize, holders, "requests counted at {slot:?}");
+        assert!(u64::from(proxy.segment.backend(slot).load()) >= row.held());
+        assert_eq!(row.gauge(BackendGauge::Idle) as usize, backend.idle.len(), "{slot:?}");
+    }
+    assert_eq!(proxy.row.clients() as usize, proxy.clients.len());
+    for pool in (0..proxy.pools.len()).map(PoolId) {
+        let waits = proxy.segment.waits(proxy.worker, Awaited::Pool(pool));
+        assert_eq!(waits, !proxy.pools[pool.0].line.is_empty());
     }
 }
 

@@ -8,7 +8,9 @@ use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Preamble;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
-use crate::sys::{IoError, Listener, clock};
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Layout, Segment};
+use crate::sys::{IoError, Listener, clock, memory};
 
 use super::invariants;
 
@@ -16,6 +18,35 @@ use super::invariants;
 const TICK: Millis = Millis(500);
 /// The listener's token.
 const LISTENER: u64 = 1;
+
+/// What the workers of a service share.
+pub struct Seats {
+    pub segment: Segment,
+    pub bells: Doorbells,
+}
+
+/// One worker's part in it.
+pub struct Seat<'a> {
+    segment: Segment,
+    bells: &'a Doorbells,
+    worker: usize,
+}
+
+impl Seats {
+    pub fn new(config: &Config, workers: usize) -> Seats {
+        let full = Layout::of(config, workers);
+        // Fewer spares, for what a test maps is never freed.
+        let layout = Layout { pools: full.pools - 14, backends: full.backends - 248, ..full };
+        let cells = memory::share(layout.cells()).expect("memory");
+        let mut segment = Segment::create(cells.cells(), layout);
+        segment.load_config(config);
+        Seats { segment, bells: Doorbells::new(workers).expect("descriptors") }
+    }
+
+    pub fn seat(&self, worker: usize) -> Seat<'_> {
+        Seat { segment: self.segment, bells: &self.bells, worker }
+    }
+}
 
 /// A proxy, its listener and its loop.
 pub struct Service {
@@ -36,13 +67,21 @@ enum Gate {
 }
 
 impl Service {
-    /// Starts it, with the limits of the configuration changed by `change`.
+    /// Starts it as the only worker, with the limits of the configuration changed by `change`.
     pub fn start(config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
-        let listener = Listener::bind(([10, 0, 0, 100], 80).into(), 16).expect("no other listens");
+        Service::start_in(&Seats::new(config, 1).seat(0), config, change)
+    }
+
+    /// The same as one of several.
+    pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
+        let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
+        let listener = Listener::bind(address, 16).expect("no other listens");
         let log = AccessLog::open(&config.access_log).expect("a log");
         let mut settings = Settings::new(config);
         change(&mut settings);
-        let mut proxy = Proxy::with_settings(config, settings, log).expect("memory");
+        let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
+        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log);
+        let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
         let preamble = match config.listen[0].proxy_protocol {
@@ -67,6 +106,7 @@ impl Service {
             match Token::unpack(event.token) {
                 Token::Client(id) => self.proxy.client_event(id, *event),
                 Token::Backend(id) => self.proxy.backend_event(id, *event),
+                Token::Doorbell => self.proxy.doorbell_rang(),
                 Token::Worker(_) => self.accept(),
             }
         }
@@ -74,6 +114,10 @@ impl Service {
         self.proxy.expire(self.proxy.now());
         if self.gate == Gate::Full && self.proxy.has_room() {
             self.reopen();
+            self.accept();
+            if self.gate != Gate::Full {
+                self.proxy.stop_waiting_for_room();
+            }
         }
         self.tick(!events.is_empty());
         self.proxy.end_turn(clock::now());
@@ -83,13 +127,19 @@ impl Service {
 
     fn accept(&mut self) {
         self.gate = loop {
-            if !self.proxy.has_room() {
+            if !self.proxy.claim_room() {
+                self.proxy.wait_for_room();
                 break Gate::Full;
             }
             match self.listener.accept() {
                 Ok((socket, peer)) => self.proxy.admit(socket, peer, self.preamble),
-                Err(IoError::WouldBlock) => return,
-                Err(_) => break Gate::Exhausted,
+                Err(error) => {
+                    self.proxy.give_room_back();
+                    match error {
+                        IoError::WouldBlock => return,
+                        _ => break Gate::Exhausted,
+                    }
+                }
             }
         };
         self.proxy.poller().unwatch_listener(&self.listener).expect("it was watched");

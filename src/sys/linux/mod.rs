@@ -16,6 +16,7 @@ mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod seccomp;
 mod signals;
 mod socket;
 mod spawn;
@@ -59,4 +60,9 @@ impl From<Errno> for IoError {
 /// Why the last call of libc in this thread failed.
 fn last_error() -> IoError {
     Errno::from_io_error(&std::io::Error::last_os_error()).map_or(IoError::Other(0), IoError::from)
+}
+
+/// An instruction of a classic BPF program that does not jump.
+fn statement(code: u32, operand: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: operand }
 }

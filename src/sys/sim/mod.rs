@@ -18,6 +18,7 @@ mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod seccomp;
 mod signals;
 mod socket;
 mod stream;

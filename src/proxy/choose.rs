@@ -1,0 +1,214 @@
+//! Which backend an exchange goes to, and the pool's line where it waits for a place below the cap.
+//!
+//! Turns and places are shared with other workers. The line is this worker's own; as long as anybody
+//! stands in it the worker is listed as waiting, and is rung when a place is free (see
+//! `shared/doorbell.rs`).
+
+use crate::policy::balance::{self, Pick, Turn};
+use crate::policy::retry::Failure;
+use crate::shared::{Awaited, PoolId, Slot};
+
+use super::Proxy;
+use super::exchange::{ExchangeId, Line, Manner};
+use super::pools::PoolBoard;
+
+/// What came of a look for a backend.
+enum Choice {
+    /// A place at it is claimed.
+    Taken(Slot),
+    /// There is a place, but others have been waiting for longer.
+    OthersFirst,
+    /// All are at their cap.
+    Full,
+}
+
+impl Proxy {
+    /// Picks a backend. `false`: all are at their cap, and a first exchange stands in the pool's
+    /// line.
+    pub(super) fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
+        let pool = self.exchanges[id].pool;
+        if self.pools[pool.0].line.front().is_some_and(|front| *front != id) {
+            self.stand_in_line(id, Line::Pool);
+            return Ok(false);
+        }
+        loop {
+            match self.claim_backend(id)? {
+                Choice::Taken(slot) => {
+                    self.leave_line(id);
+                    let exchange = &mut self.exchanges[id];
+                    exchange.choice = Some(slot);
+                    exchange.last_backend = Some(slot);
+                    exchange.times.chosen = self.now;
+                    return Ok(true);
+                }
+                Choice::OthersFirst => {
+                    // Listed first: if the others have left by now, it is this one's turn.
+                    self.stand_in_line(id, Line::Pool);
+                    self.wake_next(pool);
+                    return Ok(false);
+                }
+                Choice::Full if self.is_first(id) && self.revoke_choice(pool) => (),
+                Choice::Full if self.is_first(id) && self.exchanges[id].line != Line::Pool => {
+                    // Listed first, then another look: whoever frees a place after that look will
+                    // see that this worker waits.
+                    self.stand_in_line(id, Line::Pool);
+                }
+                Choice::Full => return Ok(false),
+            }
+        }
+    }
+
+    /// Takes the next turn in the pool's rotation, and a place at the backend whose turn it is.
+    fn claim_backend(&mut self, id: ExchangeId) -> Result<Choice, Failure> {
+        let pool = self.exchanges[id].pool;
+        loop {
+            self.refresh(pool);
+            let facts = &self.pools[pool.0];
+            let board = PoolBoard { segment: self.segment, pool };
+            let tried = &self.exchanges[id].tried;
+            match balance::pick(facts.balance, &facts.members, tried, &board) {
+                Pick::NoneUp => return Err(Failure::NoBackend),
+                Pick::Full => return Ok(Choice::Full),
+                Pick::Backend(_) if self.others_wait(id) => return Ok(Choice::OthersFirst),
+                Pick::Backend(turn) => {
+                    if let Some(slot) = self.try_to_claim(pool, turn) {
+                        return Ok(Choice::Taken(slot));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether other workers wait for what this exchange has not begun to wait for.
+    fn others_wait(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let next = self.segment.next_waiting(self.worker, Awaited::Pool(exchange.pool));
+        exchange.line != Line::Pool && next.is_some_and(|next| next != self.worker)
+    }
+
+    /// `None`: another worker was faster, with the turn or with the last place, or the backend is
+    /// another one by now.
+    fn try_to_claim(&mut self, pool: PoolId, turn: Turn) -> Option<Slot> {
+        let cells = self.segment.pool(pool);
+        let member = self.pools[pool.0].members.list()[turn.place];
+        let slot = Slot::of_id(member.id);
+        let claimed = cells.try_turn(turn.tier, turn.ticket, turn.next)
+            && self.segment.claim(self.worker, slot, member.cap);
+        if !claimed {
+            return None;
+        }
+        // After the claim: a backend whose slot was to be freed is found to be leaving here, or
+        // whoever frees it has found the claim.
+        if self.segment.backend(slot).standing() == self.backends[slot.0].standing {
+            return Some(slot);
+        }
+        self.segment.release(self.worker, slot);
+        self.wake_next(pool);
+        self.read_members(pool, cells.epoch());
+        None
+    }
+
+    /// Takes a place below a backend's cap from an exchange that was dispatched before its turn. It
+    /// then waits to be first. One behind a first exchange on its connection keeps it: to take it
+    /// would break that answer.
+    fn revoke_choice(&mut self, pool: PoolId) -> bool {
+        if self.exchanges.len() == self.busy_clients {
+            return false; // Each client has one exchange, so all are first.
+        }
+        let victim = self.exchanges.ids().find(|id| {
+            let exchange = &self.exchanges[*id];
+            let leader = exchange.conn.and_then(|conn| self.conns[conn].front).unwrap_or(*id);
+            exchange.choice.is_some() && exchange.pool == pool && !self.is_first(leader)
+        });
+        let Some(id) = victim else { return false };
+        match self.exchanges[id].conn {
+            Some(conn) => self.close_used_conn(conn, Manner::Patient),
+            None => self.exchanges[id].manner = Manner::Patient,
+        }
+        self.release_choice(id);
+        true
+    }
+
+    /// Puts a first exchange at the end of a line, where it stands until `leave_line`. Others try
+    /// again whenever their client is driven: in the line they would hold up those who may revoke.
+    pub(super) fn stand_in_line(&mut self, id: ExchangeId, line: Line) {
+        if self.exchanges[id].line == line || !self.is_first(id) {
+            return;
+        }
+        self.leave_line(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.line = line;
+        exchange.progress = true;
+        let pool = exchange.pool;
+        let queue = match line {
+            Line::Pool => &mut self.pools[pool.0].line,
+            Line::Connection => &mut self.line,
+            Line::Nowhere => return,
+        };
+        queue.push_back(id).expect("a line has room for all exchanges");
+        if line == Line::Pool && queue.len() == 1 {
+            self.segment.wait(self.worker, Awaited::Pool(pool));
+        }
+    }
+
+    /// Takes an exchange out of its line; the one that is now first in it has another try.
+    pub(super) fn leave_line(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        let line = std::mem::replace(&mut exchange.line, Line::Nowhere);
+        let pool = exchange.pool;
+        match line {
+            Line::Nowhere => (),
+            Line::Pool => {
+                self.pools[pool.0].line.remove(&id);
+                if self.pools[pool.0].line.is_empty() {
+                    self.segment.unwait(self.worker, Awaited::Pool(pool));
+                    self.wake_next(pool);
+                } else {
+                    self.wake_pool_line(pool);
+                }
+            }
+            Line::Connection => {
+                self.line.remove(&id);
+                self.wake_line();
+            }
+        }
+    }
+
+    /// A backend may be below its cap again: the first in this worker's line has another try.
+    pub(super) fn wake_pool_line(&mut self, pool: PoolId) {
+        if let Some(next) = self.pools[pool.0].line.front() {
+            self.wake(self.exchanges[*next].client);
+        }
+    }
+
+    /// The same for the next worker that waits, which may be this one.
+    fn wake_next(&mut self, pool: PoolId) {
+        match self.segment.next_waiting(self.worker, Awaited::Pool(pool)) {
+            None => (),
+            Some(worker) if worker == self.worker => self.wake_pool_line(pool),
+            Some(worker) => self.bells.ring(worker),
+        }
+    }
+
+    /// Another process says that something became free which this one waits for.
+    pub fn doorbell_rang(&mut self) {
+        // Before the look, so that no ring is lost.
+        self.bells.silence(self.worker);
+        self.wake_pool_lines();
+    }
+
+    /// Who waits in a pool's line has another try.
+    pub(super) fn wake_pool_lines(&mut self) {
+        (0..self.pools.len()).for_each(|pool| self.wake_pool_line(PoolId(pool)));
+    }
+
+    /// Gives back the place that an exchange has at its backend.
+    pub(super) fn release_choice(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        if let Some(slot) = exchange.choice.take() {
+            let pool = exchange.pool;
+            self.segment.release(self.worker, slot);
+            self.wake_next(pool);
+        }
+    }
+}
