@@ -87,6 +87,8 @@ pub struct Checks {
     /// When something is due for each slot: apart from the rest, for it is gone through each time.
     due: Vec<Micros>,
     scratch: Scratch,
+    /// A backend went up, down or away since that was asked for.
+    has_changed: bool,
 }
 
 impl Checks {
@@ -99,7 +101,13 @@ impl Checks {
             entries: (0..slots).map(|_| Entry::default()).collect(),
             due: vec![NEVER; slots],
             scratch: Scratch::default(),
+            has_changed: false,
         }
+    }
+
+    /// Whether a backend went up, down or away by its checks since that was last asked.
+    pub fn take_changes(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
     }
 
     /// Looks who has come, gone, or was taken out by clients' requests. To be called before `run`
@@ -226,6 +234,7 @@ impl Checks {
         let unmarked = self.segment.observe(Slot(slot), seen, now.millis(), &passive);
         if let Some(change) = checked.flatten().or(unmarked) {
             self.tell(Slot(slot), change, outcome, bells);
+            self.has_changed = true;
         }
         self.due[slot] = match checked {
             Some(_) => begun + self.pause(slot, is_first, interval),
@@ -279,6 +288,7 @@ impl Checks {
         );
         self.segment.set_admin(slot, Admin::Leaving, now.millis());
         self.due[slot.0] = NEVER;
+        self.has_changed = true;
     }
 }
 

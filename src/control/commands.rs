@@ -30,6 +30,8 @@ pub struct Commands {
     now: Now,
     /// When leases and leaving backends are to be looked at again.
     due: Option<Micros>,
+    /// A backend came, went, or is to be used otherwise, since that was asked for.
+    has_changed: bool,
 }
 
 impl Commands {
@@ -43,7 +45,13 @@ impl Commands {
     ) -> Commands {
         let now = Now { clock: Micros(0), wall: Micros(0) };
         // Some may have registered, or be leaving, since before this process.
-        Commands { segment, looker, bells, channel, master, now, due: Some(Micros(0)) }
+        let due = Some(Micros(0));
+        Commands { segment, looker, bells, channel, master, now, due, has_changed: false }
+    }
+
+    /// Whether a backend came, went, or is to be used otherwise, since that was last asked.
+    pub fn take_changes(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
     }
 
     /// Sets the time of what follows.
@@ -82,15 +90,19 @@ impl Commands {
                     None => (),
                 }
             }
-            if cells.admin() == Wanted::Leaving && !self.segment.forget_if_unused(slot) {
-                consider(self.now.clock + LEAVING_INTERVAL);
+            if cells.admin() == Wanted::Leaving {
+                match self.segment.forget_if_unused(slot) {
+                    true => self.has_changed = true,
+                    false => consider(self.now.clock + LEAVING_INTERVAL),
+                }
             }
         }
         self.due = next;
     }
 
     /// A registered backend gets nothing more, and is forgotten when it has nothing left.
-    fn leave(&self, slot: Slot, why: &str) {
+    fn leave(&mut self, slot: Slot, why: &str) {
+        self.has_changed = true;
         let cells = self.segment.backend(slot);
         self.log(slot, format_args!("is removed: {why}"));
         self.segment.set_admin(slot, Wanted::Leaving, self.now.clock.millis());
@@ -142,6 +154,7 @@ impl Commands {
         };
         let slot = self.segment.register(pool, entry).ok_or_else(|| full("backends"))?;
         self.log(slot, format_args!("has registered"));
+        self.has_changed = true;
         self.bells.ring_all(&self.segment, Awaited::Pool(pool));
         Ok(self.shown(201, slot))
     }
@@ -170,6 +183,7 @@ impl Commands {
 
     fn adjust(&mut self, place: &Place, wanted: Adjustment) -> Result<Answer, Answer> {
         let (pool, slot) = self.find(place)?;
+        self.has_changed = true;
         if let Some(weight) = wanted.weight {
             self.segment.set_weight(slot, weight);
             self.log(slot, format_args!("has weight {weight} now"));
