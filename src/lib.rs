@@ -1,4 +1,4 @@
-//! httplb: an HTTP/1.1 load balancer on raw system calls, one event loop in one process.
+//! httplb: an HTTP/1.1 load balancer on raw system calls: processes with an event loop each.
 //!
 //! This is the map: what there is, from the top layer down, and how a request travels through it.
 //!
@@ -24,18 +24,37 @@
 //! # Files
 //!
 //! ```text
-//! main.rs            hands the command line to cli and the configuration to worker
+//! main.rs            hands the command line to cli and the configuration to master
 //! cli.rs             options, -t, -T, exit statuses, messages about the command line and the file
 //!
-//! worker/            one proxying process
+//! master/            the process that starts the others, watches them and replaces them
+//!   service.rs       Master: its loop; signals, ended children, the stop
+//!   start.rs         the start of the service, and of each generation
+//!   generation.rs    the processes of one configuration, and what they have in common
+//!   birth.rs         the first moments of a child: what it drops, opens and gives up
+//!   ledger.rs        how many workers died of late
+//!   doors.rs         the sockets where operators come in, and their token
+//!   listeners.rs     a socket for each worker and address, kept open; which worker has which
+//!   reload.rs        the program on disk takes this one's place, or all stays as it is
+//!   trial.rs         whether it could: what it is asked before, and how it answers
+//!   handover.rs      what an image of the program tells the next; sockets passed by systemd
+//!   facts.rs         what is known of the backends, from one generation to the next
+//!   files.rs         the access log and the cache's folder, made for those who are not root
+//!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
+//!
+//! worker/            a proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
-//!   probes.rs        connects each second to backends that were taken out
 //!
-//! control/           checks health and answers operators
-//!   view.rs          what operators are shown, as plain numbers
-//!   listing.rs       the view as JSON                  metrics.rs    the view as Prometheus text
-//!   page.rs          the view as the status page
+//! control/           the process that does what must not be done by each worker
+//!   mod.rs           the event loop; how it ends
+//!   checks.rs        when each backend is checked, and what comes of it
+//!   probe.rs         one check: a connection, a request, the head of its response
+//!   admin.rs         operators' connections, within fixed limits
+//!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
+//!   asked.rs         a request to a Command                        commands.rs what it does
+//!   look.rs          the shared cells to a view                    view.rs     plain numbers
+//!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
@@ -67,8 +86,8 @@
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: its counters; totals over the rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
-//!   report.rs        messages about backends that went up or down
 //!   words.rs         what master and children tell each other beside signals
+//!   report.rs        messages about backends that went up or down
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
@@ -150,9 +169,10 @@
 
 pub mod cli;
 
-pub mod worker;
+pub mod master;
 
 pub mod control;
+pub mod worker;
 
 pub mod proxy;
 

@@ -10,7 +10,7 @@ mod watched;
 
 use common::{Answer, Backend, Client, Program, json, noise, until};
 use httplb::config::{AccessLog, Config, Listen};
-use httplb::worker;
+use httplb::worker::{Seat, Worker};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,17 +18,17 @@ use std::{env, fs, process, thread};
 use watched::{Tool, Watched};
 
 /// What the data plane, on a thread of its own until the process ends, has allocated.
-struct Worker {
+struct Plane {
     address: SocketAddr,
     allocations: &'static AtomicU64,
 }
 
-impl Worker {
-    fn over(backends: &[&Backend]) -> Worker {
-        Worker::with(backends, |_| ())
+impl Plane {
+    fn over(backends: &[&Backend]) -> Plane {
+        Plane::with(backends, |_| ())
     }
 
-    fn with(backends: &[&Backend], change: impl FnOnce(&mut Config)) -> Worker {
+    fn with(backends: &[&Backend], change: impl FnOnce(&mut Config)) -> Plane {
         let addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.address).collect();
         let mut config = Config::for_backends(&addresses);
         let address = Backend::absent().address;
@@ -37,14 +37,15 @@ impl Worker {
         let allocations: &AtomicU64 = Box::leak(Box::default());
         thread::spawn(move || {
             counter::count_in(allocations);
-            worker::run(&config).unwrap_or_else(|error| panic!("{error}"));
+            let served = Seat::alone(&config).and_then(|seat| Worker::open(&config, seat)?.serve());
+            served.unwrap_or_else(|error| panic!("{error}"));
         });
         until("the worker listens", || TcpStream::connect(address).is_ok());
         // It listens before its start is over. An answer of its own shows that it is.
         let mut client = Client::connect(address);
         client.send("?\r\n\r\n");
         assert_eq!(client.response().status, 400);
-        Worker { address, allocations }
+        Plane { address, allocations }
     }
 
     fn allocations(&self) -> u64 {
@@ -73,7 +74,7 @@ impl Worker {
 #[test]
 fn a_kept_alive_request_allocates_nothing() {
     let backends = [Backend::named("one"), Backend::named("two")];
-    let worker = Worker::over(&backends.each_ref());
+    let worker = Plane::over(&backends.each_ref());
     let mut clients = worker.clients::<4>();
     worker.assert_allocates_nothing(1000, |round| {
         assert_eq!(clients[round % 4].get("/").status, 200);
@@ -84,7 +85,7 @@ fn a_kept_alive_request_allocates_nothing() {
 fn a_logged_request_allocates_nothing() {
     let backend = Backend::named("one");
     let path = env::temp_dir().join(format!("httplb-costs-{}.log", process::id()));
-    let worker = Worker::with(&[&backend], |config| {
+    let worker = Plane::with(&[&backend], |config| {
         config.access_log = AccessLog::Path(path.clone());
     });
     let lines = || fs::read_to_string(&path).unwrap_or_default().matches("/a?b=c").count();
@@ -101,7 +102,7 @@ fn a_logged_request_allocates_nothing() {
 #[test]
 fn pipelined_requests_allocate_nothing() {
     let backends = [Backend::named("one"), Backend::named("two")];
-    let worker = Worker::over(&backends.each_ref());
+    let worker = Plane::over(&backends.each_ref());
     let batch = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(20);
     let mut clients = worker.clients::<2>();
     worker.assert_allocates_nothing(50, |round| {
@@ -121,7 +122,7 @@ fn a_body_of_64_kib_allocates_nothing_whichever_way_it_goes() {
         "/down" => down.clone(),
         _ => Answer::text(request.body.len().to_string()),
     });
-    let worker = Worker::over(&[&backend]);
+    let worker = Plane::over(&[&backend]);
     let mut upload = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 65536\r\n\r\n".to_vec();
     upload.extend_from_slice(&body);
     let mut clients = worker.clients::<2>();
@@ -142,7 +143,7 @@ fn a_chunked_body_allocates_nothing_whichever_way_it_goes() {
         "/" => Answer::text(request.body.len().to_string()),
         size => answers[size[1..].parse::<usize>().expect("a number")].clone(),
     });
-    let worker = Worker::over(&[&backend]);
+    let worker = Plane::over(&[&backend]);
     let mut upload =
         b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for piece in body.chunks(1000) {
@@ -165,7 +166,7 @@ fn a_chunked_body_allocates_nothing_whichever_way_it_goes() {
 #[test]
 fn neither_a_new_client_nor_one_that_is_refused_allocates() {
     let backend = Backend::named("one");
-    let worker = Worker::over(&[&backend]);
+    let worker = Plane::over(&[&backend]);
     worker.assert_allocates_nothing(200, |_| {
         let [mut polite, mut rude] = worker.clients();
         polite.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
@@ -180,7 +181,7 @@ fn neither_a_new_client_nor_one_that_is_refused_allocates() {
 #[test]
 fn a_request_that_nobody_can_answer_allocates_nothing() {
     let backend = Backend::absent();
-    let worker = Worker::over(&[&backend]);
+    let worker = Plane::over(&[&backend]);
     let [mut client] = worker.clients();
     worker.assert_allocates_nothing(200, |_| {
         assert!([502, 503].contains(&client.get("/").status));
@@ -282,7 +283,7 @@ fn long_bodies_bypass_the_program_in_both_directions() {
 fn before_the_first_client_the_process_takes_less_than_4_mib() {
     let backend = Backend::named("one");
     let program = Program::over(&[&backend]);
-    let file = format!("/proc/{}/smaps_rollup", program.pid().as_raw_nonzero());
+    let file = format!("/proc/{}/smaps_rollup", program.worker(0).as_raw_nonzero());
     let rollup = fs::read_to_string(file).expect("smaps_rollup");
     let kib_of = |name: &str| -> u64 {
         let line = rollup.lines().find(|line| line.starts_with(name)).expect(name);

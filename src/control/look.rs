@@ -50,7 +50,7 @@ pub struct Now {
 impl Looker {
     /// For the service that `config` describes, whose master is the process `master`.
     pub fn new(segment: Segment, config: &Config, master: u32) -> Looker {
-        let memory_bound = Settings::new(config).memory_bound() as u64;
+        let memory_bound = Settings::new(config, segment.layout().workers).memory_bound() as u64;
         Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new() }
     }
 

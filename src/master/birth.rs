@@ -4,19 +4,21 @@
 
 use std::process::ExitCode;
 
-use crate::control;
+use crate::control::{Control, Desk};
 use crate::proxy::access_log::AccessLog;
+use crate::proxy::preamble::Preamble;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
 use crate::sys::{Channel, Doorbell, Listener, Signals};
-use crate::worker;
+use crate::worker::{Entrance, Seat, Worker};
 
-use super::StartError;
+use super::doors::Doors;
 use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
 use super::service::Master;
+use crate::sys::StartError;
 
 /// A child that was just forked.
 pub struct Birth {
@@ -43,7 +45,9 @@ pub fn live(master: Master, birth: Birth) -> ExitCode {
 
 fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     // What is not named here is closed at once.
-    let Master { bell, listeners, mut generations, user, signals: of_master, poller, .. } = master;
+    let Master {
+        bell, listeners, doors, mut generations, user, signals: of_master, poller, ..
+    } = master;
     drop((of_master, poller));
     let generation = generations.swap_remove(birth.place);
     drop(generations);
@@ -55,10 +59,13 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     }
     let child = Beginning { bell, user, parent: birth.parent, channel: birth.channel };
     match birth.role {
-        Role::Worker(seat) => child.work(origin, listeners, number, seat, workers),
+        Role::Worker(seat) => {
+            drop(doors);
+            child.work(origin, listeners, number, seat, workers)
+        }
         Role::Control => {
             drop(listeners);
-            child.control(origin, workers)
+            child.control(origin, doors)
         }
     }
 }
@@ -82,11 +89,13 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        let Origin { config, segment, bells, control_bell, .. } = origin;
-        // A clone, for the others are to be closed.
-        let mine = listeners.of_worker(&config.listen, seat, workers);
-        let mine = mine.map(|(_, socket)| socket.try_clone()).collect::<Result<Vec<_>, _>>();
-        let mine = mine.map_err(failed("the listening sockets"))?;
+        let (config, segment, bells) = origin.into_parts();
+        let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
+            let preamble = Preamble::of(&config.listen[entry]);
+            Ok(Entrance { listener: socket.try_clone()?, preamble })
+        });
+        let entrances = mine.collect::<Result<_, _>>().map_err(failed("the listening sockets"))?;
+        // Those that are not its own are closed, and of its own the copies are left.
         drop(listeners);
         let row = segment.worker(seat);
         row.set_pid(Pid::own().number());
@@ -95,39 +104,42 @@ impl Beginning {
             .map_err(failed(&super::files::name(&config.access_log)))?;
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(failed("signals"))?;
-        let seat = worker::Seat {
-            number: seat,
+        let seat = Seat {
+            index: seat,
             segment,
-            bells,
-            control: control_bell,
-            listeners: mine,
-            signals,
+            doorbells: bells,
+            entrances,
             log,
-            channel: self.channel.try_clone().map_err(failed("the line to the master"))?,
+            signals,
+            channel: Some(self.channel.try_clone().map_err(failed("the line to the master"))?),
         };
-        let worker = worker::Worker::open(&config, seat)?;
+        let worker = Worker::open(&config, seat)?;
         self.confine();
         row.set_ready(true);
         self.tell_ready();
-        Ok(worker.serve()?)
+        worker.serve()
     }
 
-    fn control(self, origin: Origin, _workers: usize) -> Result<(), StartError> {
+    fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, control_bell, .. } = origin;
+        let (config, segment, bells) = origin.into_parts();
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(failed("signals"))?;
-        let desk = control::Desk {
+        let (doors, token) = doors.into_parts(&config);
+        let desk = Desk {
+            doors,
+            token,
+            master_pid: self.parent.number().unsigned_abs(),
             segment,
-            workers: bells,
-            bell: control_bell,
+            doorbells: bells,
             master: self.bell.try_clone().map_err(failed("the master's doorbell"))?,
+            channel: self.channel.try_clone().map_err(failed("the line to the master"))?,
             signals,
         };
-        let control = control::Control::open(config, desk)?;
+        let control = Control::open(&config, desk)?;
         self.confine();
         self.tell_ready();
-        Ok(control.serve()?)
+        control.serve()
     }
 
     /// Becomes the user that children are, if the master is root.
@@ -146,7 +158,7 @@ impl Beginning {
     /// The last step before it serves.
     fn confine(&self) {}
 
-    fn tell_ready(&self) {
+    fn tell_ready(self) {
         // A master that does not hear it is gone, and this process soon is too.
         let _ = self.channel.send(Word::Ready.text(), None);
         self.bell.ring();

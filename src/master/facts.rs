@@ -68,7 +68,9 @@ pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
             _ => Admin::Ready,
         };
         segment.set_admin(slot, admin, now);
-        segment.set_health(slot, Check::from_bits(backend.check), Passive::from_bits(backend.passive));
+        let (check, passive) =
+            (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
+        segment.restore_health(slot, check, passive, Millis(backend.since));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files that belong to the children although the master makes them: where children are not root,
 //! they could not make them, or could not open them anew.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::Path;
 
 use crate::config::{AccessLog, Config};
@@ -49,23 +49,17 @@ pub fn prepare(config: &Config, user: Option<&User>) -> Result<(), StartError> {
             error: IoError::from(error),
         };
         std::fs::create_dir_all(&cache.dir).map_err(failed)?;
-        give(&cache.dir, user).map_err(failed)?;
+        if let Some(user) = user {
+            lchown(&cache.dir, Some(user.uid), Some(user.gid)).map_err(failed)?;
+        }
     }
     Ok(())
 }
 
 fn open_log(path: &Path, user: Option<&User>) -> Result<LogFile, IoError> {
-    let log = LogFile::open(path)?;
-    give(path, user).map_err(IoError::from)?;
-    Ok(log)
-}
-
-fn give(path: &Path, user: Option<&User>) -> std::io::Result<()> {
-    // A device such as /dev/null is nobody's to give away.
-    let is_ours = path.symlink_metadata().is_ok_and(|it| it.is_file() || it.is_dir());
     match user {
-        Some(user) if is_ours => chown(path, Some(user.uid), Some(user.gid)),
-        Some(_) | None => Ok(()),
+        Some(user) => LogFile::open_for(path, user),
+        None => LogFile::open(path),
     }
 }
 

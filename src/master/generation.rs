@@ -5,7 +5,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
 use crate::shared::{Layout, Segment};
-use crate::sys::process::Pid;
+use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, IoError, memory};
 
 use super::handover::{self, Kept, Received, Role};
@@ -57,10 +57,8 @@ pub struct Origin {
     /// The shared cells, and the memory that they lie in.
     pub segment: Segment,
     memory: memory::Shared,
-    /// The workers' doorbells.
+    /// All doorbells but the master's.
     pub bells: Doorbells,
-    /// That of the control process.
-    pub control_bell: Doorbell,
 }
 
 /// A process.
@@ -82,8 +80,13 @@ impl Origin {
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(&config);
-        let (bells, control_bell) = (Doorbells::new(workers)?, Doorbell::new()?);
-        Ok(Origin { config, segment, memory, bells, control_bell })
+        let bells = Doorbells::new(workers)?;
+        Ok(Origin { config, segment, memory, bells })
+    }
+
+    /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
+    pub fn into_parts(self) -> (Config, Segment, Doorbells) {
+        (self.config, self.segment, self.bells)
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -98,11 +101,11 @@ impl Origin {
         for number in &told.bells {
             bells.push(Doorbell::adopt(received.take(*number)?));
         }
-        let control_bell = bells.pop().ok_or("it has no doorbells")?;
+        let control = bells.pop().ok_or("it has no doorbells")?;
         if bells.len() != told.workers || segment.layout().workers != told.workers {
             return Err(String::from("its workers are not as many as was said"));
         }
-        Ok(Origin { config, segment, memory, bells: Doorbells { bells }, control_bell })
+        Ok(Origin { config, segment, memory, bells: Doorbells { bells, control } })
     }
 }
 
@@ -168,7 +171,7 @@ impl Generation {
         if let Some(origin) = &self.origin {
             told.config = origin.config.dump();
             told.segment = kept.keep(&origin.memory)?;
-            for bell in origin.bells.bells.iter().chain([&origin.control_bell]) {
+            for bell in origin.bells.bells.iter().chain([&origin.bells.control]) {
                 told.bells.push(kept.keep(bell)?);
             }
         }
@@ -190,6 +193,12 @@ impl Generation {
             return Some(Role::Control);
         }
         (0..self.workers).map(Role::Worker).find(|role| !is_there(*role))
+    }
+
+    /// Whether its control process is to be started, now or later.
+    pub fn lacks_control(&self) -> bool {
+        let leaves = matches!(self.standing, Standing::Leaving { .. }) || self.origin.is_none();
+        !leaves && self.children.iter().all(|child| child.role != Role::Control)
     }
 
     /// Whether all of its processes serve.
@@ -238,6 +247,15 @@ impl Generation {
         // Of a generation that is not understood nobody knows how long it may take.
         let drain = drain.unwrap_or(Millis::from_secs(3600));
         self.standing = Standing::Leaving { until: now + Micros::from(drain + GRACE) };
+    }
+
+    /// Kills those of its processes that are left.
+    pub fn kill(&mut self, now: Micros) {
+        for child in &self.children {
+            // It fails only if the process has just ended.
+            let _ = process::kill(child.pid);
+        }
+        self.standing = Standing::Leaving { until: now + Micros::from_secs(1) };
     }
 
     /// How many backends are up, and how many there are.

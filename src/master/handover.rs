@@ -12,10 +12,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::{IoError, memory};
 use crate::sys::process::{keep_over_exec, take_inherited};
+use crate::sys::{IoError, memory};
 
-use super::trial;
+use super::{doors, trial};
 
 /// The format that is written, and the newest that is understood.
 pub const FORMAT: u32 = 1;
@@ -47,6 +47,9 @@ pub struct State {
     /// Workers that had to be started anew.
     #[serde(default)]
     pub restarts: u64,
+    /// It is to be reloaded once more, when this reload is over.
+    #[serde(default)]
+    pub reload_again: bool,
     /// The control process that waits for the outcome.
     #[serde(default)]
     pub asked_by: Option<i32>,
@@ -54,6 +57,9 @@ pub struct State {
     pub bell: i32,
     /// Every address that is listened on.
     pub listeners: Vec<Address>,
+    /// Where operators come in.
+    #[serde(default)]
+    pub doors: Vec<doors::Told>,
     /// All that have children, or counters that were not added up; the last is the one that serves.
     pub generations: Vec<Generation>,
     /// What is known of the backends beyond the configuration.
@@ -130,20 +136,25 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What operators set it to: ready, drain or maint.
     pub admin: String,
-    /// Its health, as `policy::health` packs it.
+    /// What active checks told, as `policy::health` packs it.
     #[serde(default)]
-    pub health: Vec<u64>,
+    pub check: u64,
+    /// What requests told, packed likewise.
+    #[serde(default)]
+    pub passive: u64,
+    /// Since when it is up, or down, or drained, on the monotonic clock in milliseconds.
+    #[serde(default)]
+    pub since: u64,
     /// One that registered itself.
     #[serde(default)]
     pub registered: Option<Registered>,
-    /// The weight that operators set.
-    #[serde(default)]
-    pub weight: Option<u32>,
 }
 
 /// A backend that registered itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
+    /// Its share.
+    pub weight: u32,
     /// Requests at once; 0 is no cap.
     pub max_connections: u32,
     /// When it leaves unless it renews its lease, on the monotonic clock in milliseconds.
@@ -193,7 +204,8 @@ impl State {
             let channels = generation.children.iter().map(|child| child.channel);
             [generation.segment].into_iter().chain(generation.bells.iter().copied()).chain(channels)
         });
-        sockets.chain(others).chain([self.bell])
+        let doors = self.doors.iter().map(|told| told.socket);
+        sockets.chain(doors).chain(others).chain([self.bell])
     }
 
     /// Puts the state into a file in memory.
@@ -257,7 +269,8 @@ pub fn receive() -> Heritage {
     }
     let [pid, count, names] = LISTEN.map(variable);
     let named = passed(std::process::id(), pid, count, names);
-    let taken = named.into_iter().filter_map(|(name, number)| Some((name, take_inherited(number)?)));
+    let taken =
+        named.into_iter().filter_map(|(name, number)| Some((name, take_inherited(number)?)));
     let sockets: Vec<(String, OwnedFd)> = taken.collect();
     if sockets.is_empty() { Heritage::Nothing } else { Heritage::Sockets(sockets) }
 }
@@ -304,8 +317,10 @@ mod tests {
             binary: Some("/usr/bin/httplb".into()),
             reloads: Reloads { done: 3, refused: 1 },
             restarts: 2,
+            reload_again: true,
             asked_by: None,
             bell: 9,
+            doors: Vec::new(),
             listeners: vec![Address {
                 configured: "[::]:80".parse().unwrap(),
                 sockets: vec![10, 11],
@@ -323,9 +338,10 @@ mod tests {
                 pool: "default".into(),
                 address: "127.0.0.1:8001".parse().unwrap(),
                 admin: "drain".into(),
-                health: vec![1, u64::MAX],
-                registered: Some(Registered { max_connections: 0, lease: Some(5) }),
-                weight: Some(3),
+                check: 1,
+                passive: u64::MAX,
+                since: 7,
+                registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),
             }],
         }
     }

@@ -8,11 +8,15 @@
 //! activation does, is shared by all workers.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::config::Listen;
+use crate::sys::message::{self, Level};
+use crate::sys::{IoError, Listener, StartError};
 
-#[cfg(not(test))]
-pub use kernel::*;
+/// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
+/// allow fewer.
+const BACKLOG: i32 = 4096;
 
 /// An address and its sockets, in the order of their binding, which is the kernel's order too.
 pub struct Group<S> {
@@ -115,110 +119,95 @@ fn fits(passed: SocketAddr, configured: SocketAddr) -> bool {
     passed == configured || all(passed) && all(configured) && passed.port() == configured.port()
 }
 
-#[cfg(not(test))]
-mod kernel {
-    use super::{Listeners, fits, is_ours, seat_of};
-    use crate::config::Listen;
-    use crate::master::StartError;
-    use crate::sys::message::{self, Level};
-    use crate::sys::{IoError, Listener};
-    use std::net::SocketAddr;
-    use std::os::fd::OwnedFd;
-
-    /// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
-    /// allow fewer.
-    const BACKLOG: i32 = 4096;
-
-    impl Listeners<Listener> {
-        /// Takes those of the passed sockets that `listen` has, and closes the others.
-        pub fn take_passed(&mut self, listen: &[Listen], passed: Vec<(String, OwnedFd)>) {
-            let mut found: Vec<(usize, Option<usize>, Listener)> = Vec::new();
-            for (name, descriptor) in passed {
-                let fitting = Listener::adopt(descriptor).map(|listener| {
-                    let fit = |wanted: &Listen| fits(listener.address(), wanted.address);
-                    (listen.iter().position(fit), listener)
-                });
-                match fitting {
-                    Ok((Some(entry), listener)) => found.push((entry, seat_of(&name), listener)),
-                    Ok((None, listener)) => message::log(
-                        Level::Notice,
-                        format_args!(
-                            "the passed socket {} is closed, for it is not in \"listen\"",
-                            listener.address()
-                        ),
+impl Listeners<Listener> {
+    /// Takes those of the passed sockets that `listen` has, and closes the others.
+    pub fn take_passed(&mut self, listen: &[Listen], passed: Vec<(String, OwnedFd)>) {
+        let mut found: Vec<(usize, Option<usize>, Listener)> = Vec::new();
+        for (name, descriptor) in passed {
+            let fitting = Listener::adopt(descriptor).map(|listener| {
+                let fit = |wanted: &Listen| fits(listener.address(), wanted.address);
+                (listen.iter().position(fit), listener)
+            });
+            match fitting {
+                Ok((Some(entry), listener)) => found.push((entry, seat_of(&name), listener)),
+                Ok((None, listener)) => message::log(
+                    Level::Notice,
+                    format_args!(
+                        "the passed socket {} is closed, for it is not in \"listen\"",
+                        listener.address()
                     ),
-                    Err(error) => message::log(
-                        Level::Warning,
-                        format_args!("the passed descriptor \"{name}\" is closed: {error}"),
-                    ),
-                }
-            }
-            // Those without a place come last, in the order in which they were passed.
-            found.sort_by_key(|(entry, seat, _)| (*entry, seat.unwrap_or(usize::MAX)));
-            for (entry, _, listener) in found {
-                let configured = listen[entry].address;
-                match self.groups.iter_mut().find(|group| group.configured == configured) {
-                    Some(group) => group.sockets.push(listener),
-                    None => self.add(configured, vec![listener]),
-                }
+                ),
+                Err(error) => message::log(
+                    Level::Warning,
+                    format_args!("the passed descriptor \"{name}\" is closed: {error}"),
+                ),
             }
         }
-
-        /// Listens wherever `listen` says and it does not yet, for so many workers. Fails where an
-        /// address cannot be had, and then some of the others are open.
-        pub fn open(&mut self, listen: &[Listen], workers: usize) -> Result<(), StartError> {
-            for (entry, wanted) in listen.iter().enumerate() {
-                let address = wanted.address;
-                let failed = |error| StartError { what: format!("listen {address}"), error };
-                let place = match self.place(listen, entry) {
-                    Some(place) => place,
-                    None => {
-                        let first = first(address, self.addresses()).map_err(failed)?;
-                        self.add(address, vec![first]);
-                        self.groups.len() - 1
-                    }
-                };
-                let group = &mut self.groups[place];
-                while group.sockets.len() < workers && group.sockets[0].is_shared() {
-                    // With the port that the kernel chose for the first, if it was to choose.
-                    let address = group.sockets[0].address();
-                    group.sockets.push(Listener::bind_shared(address, BACKLOG).map_err(failed)?);
-                }
+        // Those without a place come last, in the order in which they were passed.
+        found.sort_by_key(|(entry, seat, _)| (*entry, seat.unwrap_or(usize::MAX)));
+        for (entry, _, listener) in found {
+            let configured = listen[entry].address;
+            match self.groups.iter_mut().find(|group| group.configured == configured) {
+                Some(group) => group.sockets.push(listener),
+                None => self.add(configured, vec![listener]),
             }
-            Ok(())
-        }
-
-        /// Steers new connections to the sockets that are the workers' own.
-        pub fn spread(&self, workers: usize) {
-            for group in self.groups.iter().filter(|group| group.sockets[0].is_shared()) {
-                if let Err(error) = group.sockets[0].spread_over(workers as u32) {
-                    message::log(
-                        Level::Warning,
-                        format_args!(
-                            "listen {}: {error}; some workers may get more clients than others",
-                            group.configured
-                        ),
-                    );
-                }
-            }
-        }
-
-        /// Where it listens, with the ports that the kernel chose.
-        pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-            self.groups.iter().map(|group| group.sockets[0].address())
         }
     }
 
-    /// Listens at an address where nobody does, unless we do so ourselves, at those that are `held`.
-    pub fn first(
-        address: SocketAddr,
-        held: impl IntoIterator<Item = SocketAddr>,
-    ) -> Result<Listener, IoError> {
-        if address.port() != 0 && is_ours(address, held) {
-            return Listener::bind_shared(address, BACKLOG);
+    /// Listens wherever `listen` says and it does not yet, for so many workers. Fails where an
+    /// address cannot be had, and then some of the others are open.
+    pub fn open(&mut self, listen: &[Listen], workers: usize) -> Result<(), StartError> {
+        for (entry, wanted) in listen.iter().enumerate() {
+            let address = wanted.address;
+            let failed = |error| StartError { what: format!("listen {address}"), error };
+            let place = match self.place(listen, entry) {
+                Some(place) => place,
+                None => {
+                    let first = first(address, self.addresses()).map_err(failed)?;
+                    self.add(address, vec![first]);
+                    self.groups.len() - 1
+                }
+            };
+            let group = &mut self.groups[place];
+            while group.sockets.len() < workers && group.sockets[0].is_shared() {
+                // With the port that the kernel chose for the first, if it was to choose.
+                let address = group.sockets[0].address();
+                group.sockets.push(Listener::bind_shared(address, BACKLOG).map_err(failed)?);
+            }
         }
-        Listener::bind(address, BACKLOG)
+        Ok(())
     }
+
+    /// Steers new connections to the sockets that are the workers' own.
+    pub fn spread(&self, workers: usize) {
+        for group in self.groups.iter().filter(|group| group.sockets[0].is_shared()) {
+            if let Err(error) = group.sockets[0].spread_over(workers as u32) {
+                message::log(
+                    Level::Warning,
+                    format_args!(
+                        "listen {}: {error}; some workers may get more clients than others",
+                        group.configured
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Where it listens, with the ports that the kernel chose.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.groups.iter().map(|group| group.sockets[0].address())
+    }
+}
+
+/// Listens at an address where nobody does, unless we do so ourselves, at those that are `held`.
+pub fn first(
+    address: SocketAddr,
+    held: impl IntoIterator<Item = SocketAddr>,
+) -> Result<Listener, IoError> {
+    if address.port() != 0 && is_ours(address, held) {
+        return Listener::bind_shared(address, BACKLOG);
+    }
+    Listener::bind(address, BACKLOG)
 }
 
 #[cfg(test)]
@@ -244,7 +233,9 @@ mod tests {
     fn every_socket_has_a_worker_when_there_are_fewer() {
         assert_eq!(sockets_of(5, 0, 2), [0, 2, 4]);
         assert_eq!(sockets_of(5, 1, 2), [1, 3]);
-        for (sockets, workers) in (1..20).flat_map(|sockets| (1..=sockets).map(move |w| (sockets, w))) {
+        for (sockets, workers) in
+            (1..20).flat_map(|sockets| (1..=sockets).map(move |w| (sockets, w)))
+        {
             let mut all: Vec<usize> =
                 (0..workers).flat_map(|worker| sockets_of(sockets, worker, workers)).collect();
             all.sort_unstable();
@@ -267,7 +258,10 @@ mod tests {
         listeners.add("10.0.0.1:70".parse().unwrap(), vec![4, 5, 6]);
         let listen = listen(&["10.0.0.1:70", "10.0.0.1:80"]);
         let of = |worker| -> Vec<(usize, i32)> {
-            listeners.of_worker(&listen, worker, 2).map(|(entry, socket)| (entry, *socket)).collect()
+            listeners
+                .of_worker(&listen, worker, 2)
+                .map(|(entry, socket)| (entry, *socket))
+                .collect()
         };
         assert_eq!(of(0), [(0, 4), (0, 6), (1, 1)]);
         assert_eq!(of(1), [(0, 5), (1, 2)]);

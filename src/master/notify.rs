@@ -46,7 +46,8 @@ impl Notifier {
 
     fn tell(&self, text: &str, descriptors: &[BorrowedFd<'_>]) {
         if let Some(socket) = &self.socket {
-            socket.send(text, descriptors);
+            // Whoever does not listen any more misses nothing that could be mended here.
+            let _ = socket.send(text, descriptors);
         }
     }
 

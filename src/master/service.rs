@@ -13,6 +13,7 @@ use crate::sys::process::{self, Ended, Forked, Pid, User};
 use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, clock};
 
 use super::birth::{self, Birth};
+use super::doors::Doors;
 use super::generation::{Child, Generation, Standing};
 use super::handover::{Reloads, Role};
 use super::listeners::{Listeners, stored_name};
@@ -74,6 +75,8 @@ pub struct Master {
     pub(super) bell: Doorbell,
     pub(super) notifier: Notifier,
     pub(super) listeners: Listeners<Listener>,
+    /// Where operators come in.
+    pub(super) doors: Doors,
     /// By number. At most one is starting, and at most one is serving.
     pub(super) generations: Vec<Generation>,
     /// Whom children become, if this is root.
@@ -111,6 +114,7 @@ impl Master {
             bell,
             notifier: Notifier::open(now),
             listeners: Listeners::default(),
+            doors: Doors::default(),
             generations: Vec::new(),
             user: files::user_of_children(),
             life: Life::Running,
@@ -159,7 +163,10 @@ impl Master {
         let is_left = self.trial.is_some()
             || self.generations.iter().any(|generation| !generation.children.is_empty());
         Ok(match self.life {
-            Life::Stopping { status, .. } if !is_left => Some(Next::Over(status)),
+            Life::Stopping { status, .. } if !is_left => {
+                self.doors.remove_files();
+                Some(Next::Over(status))
+            }
             Life::Stopping { .. } | Life::Running => None,
         })
     }
@@ -343,6 +350,14 @@ impl Master {
         self.tell_status();
     }
 
+    /// Forgets generations of which nothing is left.
+    fn forget_the_gone(&mut self) {
+        self.generations.retain(|generation| {
+            !matches!(generation.standing, Standing::Leaving { .. })
+                || !generation.children.is_empty()
+        });
+    }
+
     fn stop_more_plainly(&mut self, manner: Manner, status: u8) {
         let next = match manner {
             Manner::Gracefully => Manner::AtOnce,
@@ -369,6 +384,7 @@ impl Master {
             (0..group.sockets.len())
                 .for_each(|seat| self.notifier.unstore(&stored_name(group.configured, seat)));
         }
+        self.doors.close_unwanted(&origin.config);
         for group in self.listeners.groups() {
             // Port 0 means another port in another life, and a shared socket is kept by others.
             if group.configured.port() != 0 && group.sockets[0].is_shared() {

@@ -10,15 +10,19 @@
 //!
 //! What is no httplb does not give that answer, whatever else it does, and then nothing changes.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
-use crate::mem::time::Millis;
-use crate::sys::process::Ended;
+use crate::config::Config;
+use crate::mem::time::{Micros, Millis};
+use crate::sys::process::{Ended, Pid};
+use crate::sys::{IoError, LogFile, StartError, memory};
 
-use super::handover::FORMAT;
-
-#[cfg(not(test))]
-pub use kernel::{Trial, answer};
+use super::doors;
+use super::handover::{self, FORMAT, TRIAL};
+use super::listeners;
 
 /// A program that has not answered by then never will.
 const PATIENCE: Millis = Millis::from_secs(10);
@@ -75,94 +79,79 @@ fn variable(number: i32, held: impl Iterator<Item = SocketAddr>) -> String {
     held.fold(number.to_string(), |text, address| format!("{text} {address}"))
 }
 
-#[cfg(not(test))]
-mod kernel {
-    use super::{ANSWER, PATIENCE, judge, variable};
-    use crate::config::Config;
-    use crate::master::StartError;
-    use crate::master::handover::{self, FORMAT, TRIAL};
-    use crate::master::listeners;
-    use crate::mem::time::Micros;
-    use crate::sys::process::{Ended, Pid};
-    use crate::sys::{IoError, LogFile, memory};
-    use std::ffi::OsString;
-    use std::net::SocketAddr;
-    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-    use std::path::Path;
+/// Variables that would make it speak to the service manager in our place, or in its manner.
+const NOT_PASSED_ON: [&str; 4] =
+    ["JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
-    /// Variables that would make it speak to the service manager in our place, or in its manner.
-    const NOT_PASSED_ON: [&str; 4] =
-        ["JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+/// A program that was asked, and has not answered yet.
+pub struct Trial {
+    /// Its process, and its process group.
+    pub pid: Pid,
+    /// When it is too late to answer.
+    pub until: Micros,
+    answer: OwnedFd,
+    errors: OwnedFd,
+    is_late: bool,
+}
 
-    /// A program that was asked, and has not answered yet.
-    pub struct Trial {
-        /// Its process, and its process group.
-        pub pid: Pid,
-        /// When it is too late to answer.
-        pub until: Micros,
-        answer: OwnedFd,
-        errors: OwnedFd,
-        is_late: bool,
+impl Trial {
+    /// Asks the program at `path`, which is given `arguments` after `-t`, and told which
+    /// addresses are `held`.
+    pub fn start(
+        path: &Path,
+        arguments: &[OsString],
+        held: impl Iterator<Item = SocketAddr>,
+        now: Micros,
+    ) -> Result<Trial, IoError> {
+        let (answer, errors) = (memory::scratch()?, memory::scratch()?);
+        let copy = errors.try_clone().map_err(|_| IoError::Exhausted)?;
+        let told = OsString::from(variable(answer.as_raw_fd(), held));
+        let passed_on = handover::environment()
+            .filter(|(name, _)| NOT_PASSED_ON.iter().all(|not| name != *not))
+            .chain([(TRIAL.into(), told)]);
+        let test = OsString::from("-t");
+        let arguments = [&test].into_iter().chain(arguments);
+        let pid = crate::sys::spawn(path, arguments, passed_on, copy, answer.as_fd())?;
+        let until = now + Micros::from(PATIENCE);
+        Ok(Trial { pid, until, answer, errors, is_late: false })
     }
 
-    impl Trial {
-        /// Asks the program at `path`, which is given `arguments` after `-t`, and told which
-        /// addresses are `held`.
-        pub fn start(
-            path: &Path,
-            arguments: &[OsString],
-            held: impl Iterator<Item = SocketAddr>,
-            now: Micros,
-        ) -> Result<Trial, IoError> {
-            let (answer, errors) = (memory::scratch()?, memory::scratch()?);
-            let copy = errors.try_clone().map_err(|_| IoError::Exhausted)?;
-            let told = OsString::from(variable(answer.as_raw_fd(), held));
-            let passed_on = handover::environment()
-                .filter(|(name, _)| NOT_PASSED_ON.iter().all(|not| name != *not))
-                .chain([(TRIAL.into(), told)]);
-            let test = OsString::from("-t");
-            let arguments = [&test].into_iter().chain(arguments);
-            let pid = crate::sys::spawn(path, arguments, passed_on, copy, answer.as_fd())?;
-            let until = now + Micros::from(PATIENCE);
-            Ok(Trial { pid, until, answer, errors, is_late: false })
-        }
-
-        /// It is too late: whatever it runs is killed, and its end is awaited.
-        pub fn give_up(&mut self) {
-            self.is_late = true;
-            self.until = Micros(u64::MAX);
-            self.kill();
-        }
-
-        /// Kills it with whatever it has started.
-        pub fn kill(&self) {
-            crate::sys::kill_group(self.pid);
-        }
-
-        /// It has ended. Whether it may take over, and if not, why.
-        pub fn verdict(self, ended: Ended) -> Result<(), String> {
-            self.kill(); // What it has left behind, if anything.
-            let text = |file: &OwnedFd| {
-                let bytes = memory::recall(file.as_fd()).unwrap_or_default();
-                String::from_utf8_lossy(&bytes).into_owned()
-            };
-            judge(ended, self.is_late, &text(&self.answer), &text(&self.errors))
-        }
+    /// It is too late: whatever it runs is killed, and its end is awaited.
+    pub fn give_up(&mut self) {
+        self.is_late = true;
+        self.until = Micros(u64::MAX);
+        self.kill();
     }
 
-    /// The other side: the configuration is valid, and whoever asked listens at `held`. Tries to
-    /// listen at the other addresses, and answers.
-    pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), StartError> {
-        for address in config.listen.iter().map(|listen| listen.address) {
-            if !held.contains(&address) {
-                let failed = |error| StartError { what: format!("listen {address}"), error };
-                listeners::first(address, held.iter().copied()).map_err(failed)?;
-            }
-        }
-        let text = format!("{ANSWER}{FORMAT}\n");
-        let failed = |error| StartError { what: String::from("the answer"), error };
-        LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)
+    /// Kills it with whatever it has started.
+    pub fn kill(&self) {
+        crate::sys::kill_group(self.pid);
     }
+
+    /// It has ended. Whether it may take over, and if not, why.
+    pub fn verdict(self, ended: Ended) -> Result<(), String> {
+        self.kill(); // What it has left behind, if anything.
+        let text = |file: &OwnedFd| {
+            let bytes = memory::recall(file.as_fd()).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        judge(ended, self.is_late, &text(&self.answer), &text(&self.errors))
+    }
+}
+
+/// The other side: the configuration is valid, and whoever asked listens at `held`. Tries to
+/// listen at the other addresses, and answers.
+pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), StartError> {
+    for address in config.listen.iter().map(|listen| listen.address) {
+        if !held.contains(&address) {
+            let failed = |error| StartError { what: format!("listen {address}"), error };
+            listeners::first(address, held.iter().copied()).map_err(failed)?;
+        }
+    }
+    doors::try_out(config, held)?;
+    let text = format!("{ANSWER}{FORMAT}\n");
+    let failed = |error| StartError { what: String::from("the answer"), error };
+    LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)
 }
 
 #[cfg(test)]

@@ -162,7 +162,14 @@ impl Proxy {
         bells: Doorbells,
         log: AccessLog,
     ) -> Result<Proxy, IoError> {
-        Proxy::with_settings(config, Settings::new(config), segment, worker, bells, log)
+        Proxy::with_settings(
+            config,
+            Settings::new(config, segment.layout().workers),
+            segment,
+            worker,
+            bells,
+            log,
+        )
     }
 
     /// The same, within other limits than those that follow from the configuration.
@@ -224,8 +231,8 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Takes a client that was just accepted, at a listener whose connections begin with `preamble`,
-    /// in the room that was claimed for it.
+    /// Takes a client that was just accepted, in the room that was claimed for it, at a listener whose
+    /// connections begin with `preamble`.
     pub fn admit(&mut self, socket: Socket, peer: SocketAddr, preamble: Preamble) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.

@@ -354,6 +354,16 @@ impl Segment {
         }
     }
 
+    /// Writes what is known of its health from other cells, since when it is so. Before others know
+    /// these.
+    pub fn restore_health(&self, slot: Slot, check: Check, passive: Passive, since: Millis) {
+        let backend = self.backend(slot);
+        backend.set(CHECK, check.to_bits());
+        backend.set(PASSIVE, passive.to_bits());
+        backend.set(SINCE, since.0);
+        self.pool(backend.pool()).bump();
+    }
+
     /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
     /// Whether it did. See the head of this module.
     pub fn forget_if_unused(&self, slot: Slot) -> bool {

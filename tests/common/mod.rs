@@ -10,6 +10,7 @@ pub mod client;
 pub mod message;
 pub mod operator;
 pub mod peers;
+pub mod process;
 pub mod program;
 pub mod wire;
 

@@ -9,9 +9,6 @@ use rustix::net::{
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 
-/// Bytes of the longest message.
-const LONGEST: usize = 16 * 1024;
-
 /// One end of a line between two processes. A message arrives whole, or not at all. Dropping it
 /// closes it.
 pub struct Channel {
@@ -28,6 +25,9 @@ pub struct Message {
 }
 
 impl Channel {
+    /// Bytes of the longest message.
+    pub const LONGEST: usize = 16 * 1024;
+
     /// Both ends: one for this process, one for the child that is forked next.
     pub fn pair() -> Result<(Channel, Channel), IoError> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -40,10 +40,16 @@ impl Channel {
         Channel { descriptor }
     }
 
+    /// The same end once more.
+    pub fn try_clone(&self) -> Result<Channel, IoError> {
+        let descriptor = rustix::io::fcntl_dupfd_cloexec(&self.descriptor, 0)?;
+        Ok(Channel { descriptor })
+    }
+
     /// Sends `text`, of at most 16 KiB, and a copy of `descriptor`. Never blocks: `WouldBlock` if
     /// the other end has not read for long, `Reset` if it is closed.
     pub fn send(&self, text: &str, descriptor: Option<BorrowedFd<'_>>) -> Result<(), IoError> {
-        assert!(text.len() <= LONGEST);
+        assert!(text.len() <= Channel::LONGEST);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         if let Some(descriptor) = &descriptor {
@@ -58,7 +64,7 @@ impl Channel {
 
     /// The next message that has come, if any.
     pub fn receive(&self) -> Option<Message> {
-        let mut bytes = [0; LONGEST];
+        let mut bytes = [0; Channel::LONGEST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut along = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut bytes)];

@@ -57,9 +57,14 @@ impl From<Errno> for IoError {
     }
 }
 
+/// Why a call of the standard library failed.
+pub(super) fn translate(error: &std::io::Error) -> IoError {
+    Errno::from_io_error(error).map_or(IoError::Other(0), IoError::from)
+}
+
 /// Why the last call of libc in this thread failed.
 fn last_error() -> IoError {
-    Errno::from_io_error(&std::io::Error::last_os_error()).map_or(IoError::Other(0), IoError::from)
+    translate(&std::io::Error::last_os_error())
 }
 
 /// An instruction of a classic BPF program that does not jump.
