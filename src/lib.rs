@@ -84,7 +84,7 @@
 //!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
-//!   counters.rs      a worker's row: its counters; totals over the rows
+//!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
 //!   words.rs         what master and children tell each other beside signals
 //!   report.rs        messages about backends that went up or down

@@ -10,7 +10,8 @@ use crate::proxy::preamble::Preamble;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
-use crate::sys::{Channel, Doorbell, Listener, Signals};
+use crate::sys::seccomp;
+use crate::sys::{Channel, Doorbell, IoError, Listener, Signals, StartError};
 use crate::worker::{Entrance, Seat, Worker};
 
 use super::doors::Doors;
@@ -18,7 +19,6 @@ use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
 use super::service::Master;
-use crate::sys::StartError;
 
 /// A child that was just forked.
 pub struct Birth {
@@ -114,7 +114,7 @@ impl Beginning {
             channel: Some(self.channel.try_clone().map_err(failed("the line to the master"))?),
         };
         let worker = Worker::open(&config, seat)?;
-        self.confine();
+        confine(seccomp::Role::Worker);
         row.set_ready(true);
         self.tell_ready();
         worker.serve()
@@ -137,7 +137,7 @@ impl Beginning {
             signals,
         };
         let control = Control::open(&config, desk)?;
-        self.confine();
+        confine(seccomp::Role::Control);
         self.tell_ready();
         control.serve()
     }
@@ -148,15 +148,12 @@ impl Beginning {
             process::drop_privileges(user).map_err(failed(&format!("user {}", user.name)))?;
             // The change has undone it.
             if !process::die_with_parent(self.parent) {
-                return Err(failed("the master")(crate::sys::IoError::Reset));
+                return Err(failed("the master")(IoError::Reset));
             }
         }
         process::no_new_privileges();
         Ok(())
     }
-
-    /// The last step before it serves.
-    fn confine(&self) {}
 
     fn tell_ready(self) {
         // A master that does not hear it is gone, and this process soon is too.
@@ -165,7 +162,19 @@ impl Beginning {
     }
 }
 
-fn failed(what: &str) -> impl FnOnce(crate::sys::IoError) -> StartError + use<> {
+/// The last step before it serves. A kernel without such filters is not what keeps it from that.
+fn confine(role: seccomp::Role) {
+    match (seccomp::confine(role), role) {
+        (Ok(()), _) | (Err(_), seccomp::Role::Worker) => (),
+        // Told once, by the process of which there is one.
+        (Err(error), seccomp::Role::Control) => message::log(
+            Level::Warning,
+            format_args!("seccomp: {error}; processes are not confined to the calls they need"),
+        ),
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(IoError) -> StartError + use<> {
     let what = what.to_owned();
     move |error| StartError { what, error }
 }

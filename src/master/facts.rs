@@ -8,7 +8,7 @@ use crate::shared::{PoolId, Registration, Segment, Slot, Source};
 
 use super::handover::{Backend, Registered};
 
-/// What is known of all backends, of each that is not just as the configuration has it.
+/// What is known of all backends.
 pub fn collect(segment: Segment) -> Vec<Backend> {
     let all = segment.pools().flat_map(|pool| segment.members(pool).map(move |slot| (pool, slot)));
     all.filter_map(|(pool, slot)| of(segment, pool, slot)).collect()
@@ -31,16 +31,15 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
             weight: backend.weight(),
         }),
     };
-    let is_plain = admin == "ready"
-        && health == (Check::default().to_bits(), Passive::default().to_bits())
-        && registered.is_none();
-    (!is_plain).then(|| Backend {
+    Some(Backend {
         pool: segment.pool(pool).name().as_str().to_owned(),
         address: backend.address(),
         admin: admin.to_owned(),
         check: health.0,
         passive: health.1,
         since: backend.state_since().0,
+        downtime: backend.downtime().0,
+        check_failures: backend.check_failures(),
         registered,
     })
 }
@@ -70,7 +69,9 @@ pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
         segment.set_admin(slot, admin, now);
         let (check, passive) =
             (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
-        segment.restore_health(slot, check, passive, Millis(backend.since));
+        segment.set_health(slot, check, passive);
+        let (since, downtime) = (Millis(backend.since), Millis(backend.downtime));
+        segment.set_history(slot, since, downtime, backend.check_failures);
     }
 }
 

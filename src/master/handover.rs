@@ -145,6 +145,12 @@ pub struct Backend {
     /// Since when it is up, or down, or drained, on the monotonic clock in milliseconds.
     #[serde(default)]
     pub since: u64,
+    /// For how long it was down before, in milliseconds.
+    #[serde(default)]
+    pub downtime: u64,
+    /// Active checks that failed.
+    #[serde(default)]
+    pub check_failures: u64,
     /// One that registered itself.
     #[serde(default)]
     pub registered: Option<Registered>,
@@ -341,6 +347,8 @@ mod tests {
                 check: 1,
                 passive: u64::MAX,
                 since: 7,
+                downtime: 8,
+                check_failures: 9,
                 registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),
             }],
         }

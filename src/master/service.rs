@@ -28,6 +28,8 @@ const BELL: u64 = 1;
 
 /// A process that was told to end at once is killed after this time.
 const AT_ONCE: Millis = Millis(1000);
+/// What leaving generations count is added up so often.
+const GATHERING: Micros = Micros::from_secs(1);
 /// When there can be no more processes, the next try is made after this time.
 const FORK_PAUSE: Millis = Millis(1000);
 
@@ -345,13 +347,22 @@ impl Master {
                 Standing::Starting { .. } | Standing::Serving | Standing::Leaving { .. } => (),
             }
         }
-        self.forget_the_gone();
+        self.gather();
         self.begin_remembered_reload();
         self.tell_status();
     }
 
-    /// Forgets generations of which nothing is left.
-    fn forget_the_gone(&mut self) {
+    /// Adds what the generations before it have counted to the one that serves, and forgets those of
+    /// which nothing is left.
+    fn gather(&mut self) {
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
+            for other in &self.generations {
+                if let (Standing::Leaving { .. }, Some(older)) = (other.standing, &other.origin) {
+                    origin.segment.absorb(&older.segment);
+                }
+            }
+        }
         self.generations.retain(|generation| {
             !matches!(generation.standing, Standing::Leaving { .. })
                 || !generation.children.is_empty()
@@ -469,7 +480,7 @@ impl Master {
                 for generation in &self.generations {
                     match generation.standing {
                         Standing::Starting { until } => consider(until),
-                        Standing::Leaving { until } => consider(until),
+                        Standing::Leaving { until } => consider(until.min(self.now + GATHERING)),
                         Standing::Serving => (),
                     }
                     if generation.lacks_control() {

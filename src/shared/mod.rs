@@ -35,6 +35,7 @@ pub mod counters;
 pub mod doorbell;
 mod pools;
 pub mod report;
+mod totals;
 pub mod words;
 
 use std::sync::atomic::AtomicU64;
@@ -113,7 +114,7 @@ impl Layout {
 
     /// How many cells that takes.
     pub fn cells(&self) -> usize {
-        self.row_at(self.workers + counters::PAST_ROWS)
+        self.row_at(self.workers + totals::PAST_ROWS)
     }
 
     fn pool_at(&self, pool: usize) -> usize {
