@@ -71,9 +71,7 @@ impl Program {
             config["listen"] = json!(["127.0.0.1:0"]);
         }
         if config["workers"].is_null() {
-            if config.get("workers").is_none() {
-                config["workers"] = json!(1);
-            }
+            config["workers"] = json!(1);
         }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
