@@ -22,6 +22,8 @@ const BACKLOG: i32 = 4096;
 pub struct Group<S> {
     /// As `listen` has it: its port may be 0.
     pub configured: SocketAddr,
+    /// With the port that the kernel chose, if it was to choose.
+    pub address: SocketAddr,
     /// The sockets, at least one.
     pub sockets: Vec<S>,
 }
@@ -38,9 +40,9 @@ impl<S> Default for Listeners<S> {
 }
 
 impl<S> Listeners<S> {
-    /// Adds the sockets of an address.
-    pub fn add(&mut self, configured: SocketAddr, sockets: Vec<S>) {
-        self.groups.push(Group { configured, sockets });
+    /// Adds the sockets of an address, which `listen` may have with port 0.
+    pub fn add(&mut self, configured: SocketAddr, address: SocketAddr, sockets: Vec<S>) {
+        self.groups.push(Group { configured, address, sockets });
     }
 
     /// All groups.
@@ -48,17 +50,26 @@ impl<S> Listeners<S> {
         &self.groups
     }
 
-    /// The group for an entry of `listen`. An address of port 0 may stand there several times, and
-    /// each time is another.
+    /// Every address that is listened on, as it is configured and as it is.
+    pub fn held(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.groups.iter().flat_map(|group| [group.configured, group.address])
+    }
+
+    /// The group for an entry of `listen`.
     pub fn group(&self, listen: &[Listen], entry: usize) -> Option<&Group<S>> {
         self.place(listen, entry).map(|place| &self.groups[place])
     }
 
+    /// An address of port 0 may stand in `listen` several times, and each time is another. One whose
+    /// port the kernel has chosen may be named with it later.
     fn place(&self, listen: &[Listen], entry: usize) -> Option<usize> {
         let address = listen[entry].address;
         let earlier = listen[..entry].iter().filter(|other| other.address == address).count();
-        let same = |(_, group): &(usize, &Group<S>)| group.configured == address;
-        self.groups.iter().enumerate().filter(same).nth(earlier).map(|(place, _)| place)
+        let of = |of: fn(&Group<S>) -> SocketAddr| {
+            let same = self.groups.iter().enumerate().filter(move |(_, it)| of(it) == address);
+            same.map(|(place, _)| place)
+        };
+        of(|group| group.configured).nth(earlier).or_else(|| of(|group| group.address).next())
     }
 
     /// Takes out the groups that no entry of `listen` wants. Dropping them closes them.
@@ -149,7 +160,7 @@ impl Listeners<Listener> {
             let configured = listen[entry].address;
             match self.groups.iter_mut().find(|group| group.configured == configured) {
                 Some(group) => group.sockets.push(listener),
-                None => self.add(configured, vec![listener]),
+                None => self.add(configured, listener.address(), vec![listener]),
             }
         }
     }
@@ -163,16 +174,15 @@ impl Listeners<Listener> {
             let place = match self.place(listen, entry) {
                 Some(place) => place,
                 None => {
-                    let first = first(address, self.addresses()).map_err(failed)?;
-                    self.add(address, vec![first]);
+                    let first = first(address, self.held()).map_err(failed)?;
+                    self.add(address, first.address(), vec![first]);
                     self.groups.len() - 1
                 }
             };
             let group = &mut self.groups[place];
             while group.sockets.len() < workers && group.sockets[0].is_shared() {
-                // With the port that the kernel chose for the first, if it was to choose.
-                let address = group.sockets[0].address();
-                group.sockets.push(Listener::bind_shared(address, BACKLOG).map_err(failed)?);
+                let another = Listener::bind_shared(group.address, BACKLOG).map_err(failed)?;
+                group.sockets.push(another);
             }
         }
         Ok(())
@@ -191,11 +201,6 @@ impl Listeners<Listener> {
                 );
             }
         }
-    }
-
-    /// Where it listens, with the ports that the kernel chose.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.groups.iter().map(|group| group.sockets[0].address())
     }
 }
 
@@ -253,9 +258,10 @@ mod tests {
     #[test]
     fn a_worker_gets_its_sockets_of_all_addresses_in_the_order_of_the_file() {
         let mut listeners = Listeners::default();
-        listeners.add("10.0.0.1:80".parse().unwrap(), vec![1, 2]);
-        listeners.add("10.0.0.1:90".parse().unwrap(), vec![3]);
-        listeners.add("10.0.0.1:70".parse().unwrap(), vec![4, 5, 6]);
+        for (port, sockets) in [(80, vec![1, 2]), (90, vec![3]), (70, vec![4, 5, 6])] {
+            let address = ([10, 0, 0, 1], port).into();
+            listeners.add(address, address, sockets);
+        }
         let listen = listen(&["10.0.0.1:70", "10.0.0.1:80"]);
         let of = |worker| -> Vec<(usize, i32)> {
             listeners
@@ -271,7 +277,8 @@ mod tests {
     fn what_is_not_wanted_any_more_is_removed_and_the_rest_stays() {
         let mut listeners = Listeners::default();
         for (port, socket) in [(1, 1), (2, 2), (3, 3)] {
-            listeners.add(([10, 0, 0, 1], port).into(), vec![socket]);
+            let address = ([10, 0, 0, 1], port).into();
+            listeners.add(address, address, vec![socket]);
         }
         let removed = listeners.remove_unwanted(&listen(&["10.0.0.1:4", "10.0.0.1:2"]));
         let sockets = |groups: &[Group<i32>]| -> Vec<i32> {
@@ -282,14 +289,18 @@ mod tests {
     }
 
     #[test]
-    fn each_entry_of_port_0_is_another() {
+    fn each_entry_of_port_0_is_another_until_it_is_named() {
         let two = listen(&["127.0.0.1:0", "127.0.0.1:0"]);
         let mut listeners = Listeners::default();
-        listeners.add(two[0].address, vec![1]);
+        let chosen = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        listeners.add(two[0].address, chosen(20_000), vec![1]);
         assert_eq!(listeners.group(&two, 0).map(|group| group.sockets[0]), Some(1));
         assert!(listeners.group(&two, 1).is_none());
-        listeners.add(two[0].address, vec![2]);
+        listeners.add(two[0].address, chosen(20_001), vec![2]);
         assert_eq!(listeners.group(&two, 1).map(|group| group.sockets[0]), Some(2));
+        let named = listen(&["127.0.0.1:20001", "127.0.0.1:20002"]);
+        assert_eq!(listeners.group(&named, 0).map(|group| group.sockets[0]), Some(2));
+        assert!(listeners.group(&named, 1).is_none());
         assert_eq!(listeners.remove_unwanted(&two[..1]).len(), 1);
         assert_eq!(listeners.group(&two, 0).map(|group| group.sockets[0]), Some(1));
     }

@@ -67,8 +67,7 @@ impl Master {
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
         }
-        let held = self.listeners.groups().iter().map(|group| group.configured);
-        let held = held.chain(self.doors.addresses());
+        let held = self.listeners.held().chain(self.doors.addresses());
         let arguments = self.identity.arguments.get(1..).unwrap_or_default();
         match Trial::start(&self.identity.binary, arguments, held, self.now) {
             Ok(trial) => self.trial = Some(trial),

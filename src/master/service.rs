@@ -505,7 +505,7 @@ pub fn summary(workers: usize, listeners: &Listeners<Listener>, config: &Config)
     let mut separator = " ";
     for entry in 0..config.listen.len() {
         if let Some(group) = listeners.group(&config.listen, entry) {
-            line.push_str(&format!("{separator}{}", group.sockets[0].address()));
+            line.push_str(&format!("{separator}{}", group.address));
             separator = ", ";
         }
     }

@@ -91,7 +91,8 @@ impl Master {
                 let what = format!("listen {}", address.configured);
                 sockets.push(socket.map_err(failed(&what))?);
             }
-            master.listeners.add(address.configured, sockets);
+            let own = sockets.first().map_or(address.configured, Listener::address);
+            master.listeners.add(address.configured, own, sockets);
         }
         master.doors = Doors::adopt(&state.doors, &mut received);
         for told in &state.generations {

@@ -41,10 +41,8 @@ fn judge(ended: Ended, is_late: bool, answer: &str, errors: &str) -> Result<(), 
         0 => String::from("; it said nothing"),
         _ => said(errors),
     };
-    match ended {
-        Ended::Exited(0) => (),
-        Ended::Exited(status) => return Err(format!("it ended with status {status}{said}")),
-        Ended::Killed(signal) => return Err(format!("it was killed by signal {signal}{said}")),
+    if ended != Ended::Exited(0) {
+        return Err(format!("it {ended}{said}"));
     }
     let understood = answer.trim_end().strip_prefix(ANSWER).and_then(|number| number.parse().ok());
     match understood {
@@ -186,7 +184,7 @@ mod tests {
         let errors = "httplb: a.conf has 1 error; nothing was changed\n  listen: no\n";
         assert_eq!(
             judge(Ended::Exited(78), false, "", errors),
-            Err("it ended with status 78:\n  a.conf has 1 error; nothing was changed\n    listen: no"
+            Err("it exited with status 78:\n  a.conf has 1 error; nothing was changed\n    listen: no"
                 .into())
         );
         let refused = judge(Ended::Killed(11), false, ANSWERED, "").unwrap_err();

@@ -12,6 +12,8 @@ pub mod operator;
 pub mod peers;
 pub mod process;
 pub mod program;
+pub mod reload;
+pub mod traffic;
 pub mod wire;
 
 pub use backend::{Answer, Backend, Connection, servers};
@@ -20,6 +22,7 @@ pub use message::{Request, Response};
 pub use operator::Reply;
 pub use program::Program;
 pub use serde_json::{Value, json};
+pub use traffic::Traffic;
 pub use wire::End;
 
 use std::{

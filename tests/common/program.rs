@@ -8,7 +8,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -22,11 +22,13 @@ pub struct Program {
     child: Child,
     pub address: SocketAddr,
     pub folder: PathBuf,
+    /// What it was started with, or told by `configure`.
+    pub config: Value,
     stderr: Arc<Mutex<String>>,
 }
 
 /// The binary: the one just built, or that of `HTTPLB_UNDER_TEST` (an installed one, say).
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     env::var_os("HTTPLB_UNDER_TEST")
         .map_or_else(|| env!("CARGO_BIN_EXE_httplb").into(), PathBuf::from)
 }
@@ -66,7 +68,26 @@ impl Program {
         Program::start(config, folder)
     }
 
-    fn start(mut config: Value, folder: PathBuf) -> Program {
+    /// With a copy of the binary of its own, which a test may replace: see `own_binary`.
+    pub fn replaceable(config: Value) -> Program {
+        let folder = new_folder();
+        let own = folder.join("httplb");
+        fs::copy(binary(), &own).expect("a copy of the program");
+        Program::launch(config, folder, quiet(own))
+    }
+
+    /// By a command that executes the program, to which `-c FILE` is added. In a folder of its own.
+    pub fn by(config: Value, command: impl FnOnce(&Path) -> Command) -> Program {
+        let folder = new_folder();
+        let command = command(&folder);
+        Program::launch(config, folder, command)
+    }
+
+    fn start(config: Value, folder: PathBuf) -> Program {
+        Program::launch(config, folder, quiet(binary()))
+    }
+
+    fn launch(mut config: Value, folder: PathBuf, mut command: Command) -> Program {
         if config["listen"].is_null() {
             config["listen"] = json!(["127.0.0.1:0"]);
         }
@@ -75,10 +96,9 @@ impl Program {
         }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
-        let mut child = Command::new(binary())
+        let mut child = command
             .arg("-c")
             .arg(&file)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .env_remove("JOURNAL_STREAM")
@@ -89,7 +109,7 @@ impl Program {
         let sink = stderr.clone();
         thread::spawn(move || copy_lines(reader, &sink));
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut program = Program { child, address: unknown, folder, stderr };
+        let mut program = Program { child, address: unknown, folder, config, stderr };
         program.wait_until_ready();
         program
     }
@@ -131,6 +151,11 @@ impl Program {
         eventually(&format!("a message with {part:?}"), || {
             self.stderr().contains(part).then_some(())
         });
+    }
+
+    /// How often this was said so far.
+    pub fn count_messages(&self, part: &str) -> usize {
+        self.stderr().matches(part).count()
     }
 
     pub fn pid(&self) -> Pid {
@@ -240,6 +265,13 @@ impl Program {
             |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         self.raw_log(count).lines().map(parse).collect()
     }
+}
+
+/// A command without standard input.
+fn quiet(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
 }
 
 fn copy_lines(from: ChildStderr, to: &Mutex<String>) {
