@@ -77,6 +77,7 @@
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
+//!   count.rs         counts what happens, in the worker's row of the shared cells
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
 //!

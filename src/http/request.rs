@@ -130,23 +130,6 @@ impl Refusal {
         }
     }
 
-    /// The `reason` in the log and the metrics.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Refusal::TimedOut => "client_timeout",
-            Refusal::BodyTooLarge => "body_too_large",
-            Refusal::TargetTooLong => "target_too_long",
-            Refusal::TooManyFields | Refusal::HeadTooLong => "header_too_large",
-            Refusal::Malformed
-            | Refusal::Host
-            | Refusal::Framing
-            | Refusal::Coding
-            | Refusal::Connect
-            | Refusal::Version
-            | Refusal::Expectation => "http_request_error",
-        }
-    }
-
     /// Whether nothing more may be read from the connection as HTTP.
     pub fn closes(self) -> bool {
         !matches!(self, Refusal::Expectation)

@@ -41,6 +41,17 @@ pub struct Conn {
     pub end: End,
     /// Whether we have ended ours.
     pub has_said_end: bool,
+    /// What passed and was not counted yet; splicing adds to it.
+    pub traffic: Traffic,
+}
+
+/// Bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the peer.
+    pub received: u64,
+    /// To the peer.
+    pub sent: u64,
 }
 
 impl Conn {
@@ -54,6 +65,7 @@ impl Conn {
             writable,
             end: End::Open,
             has_said_end: false,
+            traffic: Traffic::default(),
         }
     }
 
@@ -84,6 +96,7 @@ impl Conn {
             }
             Ok(count) => {
                 self.input.filled(count);
+                self.traffic.received += count as u64;
                 // A short read has drained the socket, unless its end is still to be read.
                 self.readable = count == room || self.end != End::Open;
                 count
@@ -127,6 +140,7 @@ impl Conn {
         let sent = match self.socket.send(self.output.slices()) {
             Ok(count) => {
                 self.output.consume(count);
+                self.traffic.sent += count as u64;
                 self.writable = count == waiting;
                 count
             }
@@ -142,6 +156,11 @@ impl Conn {
         };
         give_back_if_empty(&mut self.output, rings);
         Ok(sent)
+    }
+
+    /// What passed since the last time that it was asked for.
+    pub fn take_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
     }
 
     /// Ends our side: the peer will read an end behind what was sent. Fails where the connection is

@@ -109,7 +109,7 @@ impl From<Refusal> for Reason {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::*;
 
     #[test]
     fn each_reason_has_its_own_number_and_word() {
@@ -117,6 +117,26 @@ mod tests {
             assert_eq!(reason.index(), index);
             let same = Reason::ALL.iter().filter(|other| other.word() == reason.word());
             assert_eq!(same.count(), 1, "{}", reason.word());
+        }
+    }
+
+    #[test]
+    fn refusals_are_reported_as_documented() {
+        for (refusal, word) in [
+            (Refusal::Malformed, "http_request_error"),
+            (Refusal::Host, "http_request_error"),
+            (Refusal::Framing, "http_request_error"),
+            (Refusal::TimedOut, "client_timeout"),
+            (Refusal::BodyTooLarge, "body_too_large"),
+            (Refusal::TargetTooLong, "target_too_long"),
+            (Refusal::Expectation, "http_request_error"),
+            (Refusal::HeadTooLong, "header_too_large"),
+            (Refusal::TooManyFields, "header_too_large"),
+            (Refusal::Coding, "http_request_error"),
+            (Refusal::Connect, "http_request_error"),
+            (Refusal::Version, "http_request_error"),
+        ] {
+            assert_eq!(Reason::from(refusal).word(), word, "{refusal:?}");
         }
     }
 }

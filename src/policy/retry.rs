@@ -2,6 +2,8 @@
 
 use crate::mem::time::Millis;
 
+use super::reason::Reason;
+
 /// Why a backend did not give a whole, valid response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -72,18 +74,18 @@ impl Failure {
     }
 
     /// The reason in the log and in the metrics.
-    pub const fn reason(self) -> &'static str {
+    pub const fn reason(self) -> Reason {
         match self {
-            Failure::IdentityMismatch => "identity_mismatch",
-            Failure::NoBackend
-            | Failure::QueueTimeout
-            | Failure::Refused
-            | Failure::ConnectTimeout
-            | Failure::Terminated
-            | Failure::Protocol
-            | Failure::HeadTooLarge
-            | Failure::ResponseTimeout
-            | Failure::Incomplete => self.error(),
+            Failure::NoBackend => Reason::DestinationUnavailable,
+            Failure::QueueTimeout => Reason::ConnectionLimit,
+            Failure::Refused => Reason::ConnectionRefused,
+            Failure::ConnectTimeout => Reason::ConnectionTimeout,
+            Failure::Terminated => Reason::ConnectionTerminated,
+            Failure::Protocol => Reason::ProtocolError,
+            Failure::HeadTooLarge => Reason::ResponseHeaderTooLarge,
+            Failure::IdentityMismatch => Reason::IdentityMismatch,
+            Failure::ResponseTimeout => Reason::ResponseTimeout,
+            Failure::Incomplete => Reason::ResponseIncomplete,
         }
     }
 

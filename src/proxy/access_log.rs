@@ -11,6 +11,7 @@ use crate::http::date;
 use crate::http::request::Version;
 use crate::http::rewrite::append_decimal;
 use crate::mem::time::Micros;
+use crate::shared::Counter;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, LogFile, clock};
 
@@ -30,7 +31,10 @@ pub struct AccessLog {
     path: Option<PathBuf>,
     file: Option<LogFile>,
     buffer: Vec<u8>,
+    /// Lines that were dropped since the last message about them.
     dropped: u64,
+    /// The same, over the life of the process.
+    dropped_in_all: u64,
 }
 
 impl AccessLog {
@@ -42,7 +46,13 @@ impl AccessLog {
             config::AccessLog::Path(path) => (Some(path.clone()), Some(LogFile::open(path)?)),
         };
         let capacity = if file.is_some() { FULL + ROOM } else { 0 };
-        Ok(AccessLog { path, file, buffer: Vec::with_capacity(capacity), dropped: 0 })
+        Ok(AccessLog {
+            path,
+            file,
+            buffer: Vec::with_capacity(capacity),
+            dropped: 0,
+            dropped_in_all: 0,
+        })
     }
 
     /// Goes on in `file`, or opens the file again under its path, after somebody has moved it away.
@@ -74,8 +84,9 @@ impl AccessLog {
                     self.buffer.drain(..count);
                 }
                 Err(_) => {
-                    self.dropped +=
-                        self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    let lines = self.buffer.iter().filter(|byte| **byte == b'\n').count();
+                    self.dropped += lines as u64;
+                    self.dropped_in_all += lines as u64;
                     self.buffer.clear();
                 }
             }
@@ -100,6 +111,7 @@ impl AccessLog {
         }
         if self.buffer.capacity() - self.buffer.len() < bound {
             self.dropped += 1;
+            self.dropped_in_all += 1;
             return;
         }
         write(&mut self.buffer);
@@ -115,6 +127,11 @@ impl Proxy {
     /// Writes the lines that have gathered.
     pub fn flush_log(&mut self) {
         self.log.flush();
+        let untold = self.log.dropped_in_all - self.dropped_lines;
+        if untold > 0 {
+            self.dropped_lines += untold;
+            self.row.add(Counter::DroppedLines, untold);
+        }
     }
 
     /// Logs an exchange that has a status.
@@ -181,12 +198,9 @@ fn write_line(
         line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });
     }
     tries(line, exchange, backends);
-    let reason = match (exchange.broken, exchange.answer) {
-        (Some(reason), _) => reason,
-        (None, Answer::Own(answer)) => answer.reason,
-        (None, Answer::Pending | Answer::Backend(_)) => "",
-    };
-    text(line, "reason", reason.as_bytes());
+    if let Some(reason) = exchange.reason() {
+        text(line, "reason", reason.word().as_bytes());
+    }
     text(line, "ua", &exchange.head[spans.user_agent]);
     line.extend_from_slice(b"}\n");
 }
@@ -198,7 +212,7 @@ fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {
             line,
             "{separator}{{\"backend\":\"{}\",\"reason\":\"{}\",\"ms\":{}.{}}}",
             backends[attempt.backend.0].name,
-            attempt.failure.reason(),
+            attempt.failure.reason().word(),
             attempt.took.0 / 1000,
             attempt.took.0 / 100 % 10
         );

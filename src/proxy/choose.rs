@@ -3,10 +3,14 @@
 //! Turns and places are shared with other workers. The line is this worker's own; as long as anybody
 //! stands in it the worker is listed as waiting, and is rung when a place is free (see
 //! `shared/doorbell.rs`).
+//!
+//! **Nobody waits in a circle.** A first exchange takes places from those of this worker that were
+//! dispatched before their turn; it cannot from those of other workers. So while one waits for a
+//! place, those behind it in its client's queue, which wait for it, hold none.
 
 use crate::policy::balance::{self, Pick, Turn};
 use crate::policy::retry::Failure;
-use crate::shared::{Awaited, PoolId, Slot};
+use crate::shared::{Awaited, BackendCounter, PoolId, Slot};
 
 use super::Proxy;
 use super::exchange::{ExchangeId, Line, Manner};
@@ -26,7 +30,12 @@ impl Proxy {
     /// Picks a backend. `false`: all are at their cap, and a first exchange stands in the pool's
     /// line.
     pub(super) fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
-        let pool = self.exchanges[id].pool;
+        let exchange = &self.exchanges[id];
+        let pool = exchange.pool;
+        let first = self.clients[exchange.client].first;
+        if first.is_some_and(|first| self.exchanges[first].line == Line::Pool && first != id) {
+            return Ok(false);
+        }
         if self.pools[pool.0].line.front().is_some_and(|front| *front != id) {
             self.stand_in_line(id, Line::Pool);
             return Ok(false);
@@ -34,11 +43,13 @@ impl Proxy {
         loop {
             match self.claim_backend(id)? {
                 Choice::Taken(slot) => {
+                    self.pools[pool.0].has_turn = false;
                     self.leave_line(id);
                     let exchange = &mut self.exchanges[id];
                     exchange.choice = Some(slot);
                     exchange.last_backend = Some(slot);
                     exchange.times.chosen = self.now;
+                    self.row.backend(slot).add(BackendCounter::Requests, 1);
                     return Ok(true);
                 }
                 Choice::OthersFirst => {
@@ -68,8 +79,11 @@ impl Proxy {
             let tried = &self.exchanges[id].tried;
             match balance::pick(facts.balance, &facts.members, tried, &board) {
                 Pick::NoneUp => return Err(Failure::NoBackend),
-                Pick::Full => return Ok(Choice::Full),
-                Pick::Backend(_) if self.others_wait(id) => return Ok(Choice::OthersFirst),
+                Pick::Full => {
+                    self.pools[pool.0].has_turn = false;
+                    return Ok(Choice::Full);
+                }
+                Pick::Backend(_) if self.others_are_first(pool) => return Ok(Choice::OthersFirst),
                 Pick::Backend(turn) => {
                     if let Some(slot) = self.try_to_claim(pool, turn) {
                         return Ok(Choice::Taken(slot));
@@ -79,11 +93,10 @@ impl Proxy {
         }
     }
 
-    /// Whether other workers wait for what this exchange has not begun to wait for.
-    fn others_wait(&self, id: ExchangeId) -> bool {
-        let exchange = &self.exchanges[id];
-        let next = self.segment.next_waiting(self.worker, Awaited::Pool(exchange.pool));
-        exchange.line != Line::Pool && next.is_some_and(|next| next != self.worker)
+    /// Whether a place that is free is for another worker, which has waited.
+    fn others_are_first(&self, pool: PoolId) -> bool {
+        let next = self.segment.next_waiting(self.worker, Awaited::Pool(pool));
+        !self.pools[pool.0].has_turn && next.is_some_and(|next| next != self.worker)
     }
 
     /// `None`: another worker was faster, with the turn or with the last place, or the backend is
@@ -120,13 +133,18 @@ impl Proxy {
             let leader = exchange.conn.and_then(|conn| self.conns[conn].front).unwrap_or(*id);
             exchange.choice.is_some() && exchange.pool == pool && !self.is_first(leader)
         });
-        let Some(id) = victim else { return false };
+        if let Some(id) = victim {
+            self.revoke(id);
+        }
+        victim.is_some()
+    }
+
+    fn revoke(&mut self, id: ExchangeId) {
         match self.exchanges[id].conn {
             Some(conn) => self.close_used_conn(conn, Manner::Patient),
             None => self.exchanges[id].manner = Manner::Patient,
         }
         self.release_choice(id);
-        true
     }
 
     /// Puts a first exchange at the end of a line, where it stands until `leave_line`. Others try
@@ -146,8 +164,23 @@ impl Proxy {
             Line::Nowhere => return,
         };
         queue.push_back(id).expect("a line has room for all exchanges");
-        if line == Line::Pool && queue.len() == 1 {
-            self.segment.wait(self.worker, Awaited::Pool(pool));
+        if line == Line::Pool {
+            if queue.len() == 1 {
+                self.segment.wait(self.worker, Awaited::Pool(pool));
+            }
+            self.show_line(pool);
+            self.give_up_behind(id);
+        }
+    }
+
+    /// Takes the places of those behind a first exchange that waits for one.
+    fn give_up_behind(&mut self, id: ExchangeId) {
+        let mut next = self.exchanges[id].behind;
+        while let Some(behind) = next {
+            next = self.exchanges[behind].behind;
+            if self.exchanges[behind].choice.is_some() {
+                self.revoke(behind);
+            }
         }
     }
 
@@ -160,7 +193,9 @@ impl Proxy {
             Line::Nowhere => (),
             Line::Pool => {
                 self.pools[pool.0].line.remove(&id);
+                self.show_line(pool);
                 if self.pools[pool.0].line.is_empty() {
+                    self.pools[pool.0].has_turn = false;
                     self.segment.unwait(self.worker, Awaited::Pool(pool));
                     self.wake_next(pool);
                 } else {
@@ -174,18 +209,24 @@ impl Proxy {
         }
     }
 
-    /// A backend may be below its cap again: the first in this worker's line has another try.
-    pub(super) fn wake_pool_line(&mut self, pool: PoolId) {
+    /// The first in this worker's line has another try, unless others wait.
+    fn wake_pool_line(&mut self, pool: PoolId) {
         if let Some(next) = self.pools[pool.0].line.front() {
             self.wake(self.exchanges[*next].client);
         }
+    }
+
+    /// A backend may be below its cap again: the first in this worker's line has another try.
+    pub(super) fn give_turn(&mut self, pool: PoolId) {
+        self.pools[pool.0].has_turn = !self.pools[pool.0].line.is_empty();
+        self.wake_pool_line(pool);
     }
 
     /// The same for the next worker that waits, which may be this one.
     fn wake_next(&mut self, pool: PoolId) {
         match self.segment.next_waiting(self.worker, Awaited::Pool(pool)) {
             None => (),
-            Some(worker) if worker == self.worker => self.wake_pool_line(pool),
+            Some(worker) if worker == self.worker => self.give_turn(pool),
             Some(worker) => self.bells.ring(worker),
         }
     }
@@ -194,12 +235,13 @@ impl Proxy {
     pub fn doorbell_rang(&mut self) {
         // Before the look, so that no ring is lost.
         self.bells.silence(self.worker);
-        self.wake_pool_lines();
+        self.give_turns();
     }
 
-    /// Who waits in a pool's line has another try.
-    pub(super) fn wake_pool_lines(&mut self) {
-        (0..self.pools.len()).for_each(|pool| self.wake_pool_line(PoolId(pool)));
+    /// Whoever is first in a pool's line has another try. Also at each tick: one that may only be
+    /// asked by those who have tried the others may have a place that nobody else could take.
+    pub(super) fn give_turns(&mut self) {
+        (0..self.pools.len()).for_each(|pool| self.give_turn(PoolId(pool)));
     }
 
     /// Gives back the place that an exchange has at its backend.

@@ -13,7 +13,7 @@ use crate::mem::time::Micros;
 use crate::net::{Conn, End};
 use crate::policy::retry::Failure;
 use crate::policy::{admit, order};
-use crate::shared::PoolId;
+use crate::shared::{Counter, PoolId};
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
@@ -279,8 +279,12 @@ impl Proxy {
         let pipeline = self.settings.pipeline;
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         let client = &mut self.clients[id];
+        self.row.add(Counter::Requests, 1);
         match client.last {
-            Some(last) => self.exchanges[last].behind = Some(new),
+            Some(last) => {
+                self.row.add(Counter::Pipelined, 1);
+                self.exchanges[last].behind = Some(new);
+            }
             None => {
                 client.first = Some(new);
                 self.busy_clients += 1;
@@ -322,7 +326,7 @@ fn own_answer(refusal: Refusal) -> OwnAnswer {
     OwnAnswer {
         status: refusal.status(),
         error: refusal.error(),
-        reason: refusal.reason(),
+        reason: refusal.into(),
         close: refusal.closes(),
     }
 }

@@ -5,7 +5,7 @@ use crate::net::Conn;
 use crate::policy::order;
 use crate::policy::retry::Failure;
 use crate::policy::reuse;
-use crate::shared::Slot;
+use crate::shared::{BackendCounter, Slot};
 use crate::sys::{IoError, Socket};
 
 use super::Proxy;
@@ -53,6 +53,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.reused = true;
+        self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
         true
     }
@@ -106,6 +107,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.reused = true;
+        self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
         true
     }
@@ -127,6 +129,7 @@ impl Proxy {
         };
         let conn = BackendConn::new(Conn::new(socket, false, false), slot, exchange.client);
         let conn_id = self.conns.insert(conn).expect("room was made for it");
+        self.row.backend(slot).add(BackendCounter::Connects, 1);
         let conn = &mut self.conns[conn_id];
         conn.front = Some(id);
         conn.back = Some(id);

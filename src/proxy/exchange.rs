@@ -18,6 +18,7 @@ use crate::mem::buffer::Buffer;
 use crate::mem::slab::Id;
 use crate::mem::time::Micros;
 use crate::policy::balance::Tried;
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 use crate::shared::{PoolId, Slot};
 
@@ -123,8 +124,8 @@ pub struct OwnAnswer {
     pub status: u16,
     /// For `Proxy-Status`.
     pub error: &'static str,
-    /// For the log.
-    pub reason: &'static str,
+    /// For the log and the metrics.
+    pub reason: Reason,
     /// Whether the client's connection closes behind it.
     pub close: bool,
 }
@@ -260,7 +261,7 @@ pub struct Exchange {
     /// Something moved since its timer was set.
     pub progress: bool,
     /// Cut short after commit: the reason for the log, and the client is closed hard.
-    pub broken: Option<&'static str>,
+    pub broken: Option<Reason>,
     /// Closes the client's connection when it is done.
     pub closes: bool,
     /// Only the end of the connection tells the client where the answer ends.
@@ -333,6 +334,15 @@ impl Exchange {
             | State::Sending
             | State::Awaiting
             | State::Answered => false,
+        }
+    }
+
+    /// Why it did not get a backend's answer, or not a whole one.
+    pub fn reason(&self) -> Option<Reason> {
+        match (self.broken, self.answer) {
+            (Some(reason), _) => Some(reason),
+            (None, Answer::Own(answer)) => Some(answer.reason),
+            (None, Answer::Pending | Answer::Backend(_)) => None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
 use crate::policy::health::{self, Change};
+use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Facts, Failure, Verdict};
-use crate::shared::{Awaited, Slot, report};
+use crate::shared::{Awaited, BackendCounter, PoolCounter, Slot, report};
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
@@ -19,16 +20,17 @@ impl Proxy {
         let backend = exchange.choice;
         if stale && let Some(conn) = exchange.conn {
             self.learn_idle_limit(conn);
+            self.row.backend(self.conns[conn].backend).add(BackendCounter::Stale, 1);
         }
         self.detach(id);
-        if let Some(backend) = backend {
+        if let Some(backend) = backend.filter(|_| !stale) {
             self.count_failure(backend, failure);
         }
         self.release_choice(id);
         match self.verdict(id, failure, stale) {
             Verdict::Retry { counts } => self.retry(id, backend, failure, counts),
             Verdict::Answer(failure) => self.answer_instead(id, OwnAnswer::of(failure)),
-            Verdict::Truncate => self.truncate(id, "http_response_incomplete"),
+            Verdict::Truncate => self.truncate(id, Reason::ResponseIncomplete),
         }
     }
 
@@ -47,6 +49,7 @@ impl Proxy {
         let verdict = retry::verdict(failure, facts);
         if verdict == (Verdict::Retry { counts: true }) {
             pool.budget.try_repeat(self.now.millis());
+            self.row.pool(exchange.pool).add(PoolCounter::Retries, 1);
         }
         verdict
     }
@@ -92,7 +95,7 @@ impl Proxy {
 
     /// The client has seen a part of the answer and will not see the rest: its connection closes
     /// short, so that what it has cannot look whole.
-    pub(super) fn truncate(&mut self, id: ExchangeId, reason: &'static str) {
+    pub(super) fn truncate(&mut self, id: ExchangeId, reason: Reason) {
         if self.exchanges[id].state() == State::Done {
             return;
         }
@@ -120,21 +123,35 @@ impl Proxy {
         self.close_used_conn(conn, Manner::Alone);
     }
 
-    /// Notes a failure of a backend, where it says something of the backend's health.
+    /// The backend does not give the rest of its answer.
+    pub(super) fn cut_by_backend(&mut self, id: ExchangeId) {
+        if let Some(slot) = self.exchanges[id].choice {
+            let reason = Reason::ResponseIncomplete;
+            self.row.backend(slot).add(BackendCounter::Errors(reason), 1);
+        }
+        self.truncate(id, Reason::ResponseIncomplete);
+    }
+
+    /// Counts a failure of a backend, and notes it where it says something of the backend's health.
+    /// As long as it is claimed: then its slot can be no other's.
     fn count_failure(&mut self, backend: Slot, failure: Failure) {
+        self.row.backend(backend).add(BackendCounter::Errors(failure.reason()), 1);
         match failure {
             Failure::Refused | Failure::ConnectTimeout => {
                 self.observe(backend, health::Event::ConnectFailed);
             }
             Failure::ResponseTimeout => self.observe(backend, health::Event::ResponseTimedOut),
-            Failure::IdentityMismatch => message::log(
-                Level::Warning,
-                format_args!(
-                    "backend {} answered another request than the one it was asked \
-                     (X-Request-ID differs); the answer was thrown away",
-                    self.backends[backend.0].name
-                ),
-            ),
+            Failure::IdentityMismatch => {
+                self.row.backend(backend).add(BackendCounter::Mismatches, 1);
+                message::log(
+                    Level::Warning,
+                    format_args!(
+                        "backend {} answered another request than the one it was asked \
+                         (X-Request-ID differs); the answer was thrown away",
+                        self.backends[backend.0].name
+                    ),
+                );
+            }
             Failure::NoBackend
             | Failure::QueueTimeout
             | Failure::Terminated
@@ -159,7 +176,7 @@ impl Proxy {
             Change::Down => self.bells.control.ring(),
             Change::Up => {
                 self.bells.ring_all(&self.segment, Awaited::Pool(pool));
-                self.wake_pool_line(pool);
+                self.give_turn(pool);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::mem::time::Micros;
 use crate::net::End;
+use crate::policy::reason::Reason;
 use crate::shared::Slot;
 
 use super::Proxy;
@@ -48,7 +49,7 @@ impl Proxy {
             let exchange = &mut self.exchanges[first];
             if reported == Reported::Yes {
                 exchange.bytes_out += exchange.download.payload();
-                exchange.broken.get_or_insert("client_abort");
+                exchange.broken.get_or_insert(Reason::ClientAbort);
                 if exchange.status == 0 {
                     exchange.status = 499;
                 }
@@ -61,6 +62,7 @@ impl Proxy {
     fn remove_exchange(&mut self, id: ExchangeId) {
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
+        self.count_end(id);
         self.write_log(id);
         let exchange = self.exchanges.remove(id);
         let client = &mut self.clients[exchange.client];
@@ -188,8 +190,9 @@ impl Proxy {
     /// find.
     pub fn sweep(&mut self, count: u64) -> bool {
         self.refresh_all();
-        self.wake_pool_lines();
+        self.give_turns();
         self.sweep_backends();
+        self.show_backends();
         if count % FORGETTING == 0 {
             for backend in &mut self.backends {
                 backend.idle_limit.forget();
@@ -284,6 +287,7 @@ impl Proxy {
 
     fn take_client(&mut self, id: ClientId) -> Client {
         self.timers.stop(client_owner(id));
+        self.count_traffic_of(id);
         let mut client = self.clients.remove(id);
         if client.is_ready {
             self.ready.remove(&id); // It has room for the clients that there can be, and no more.

@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod backend;
 mod choose;
 pub mod client;
+mod count;
 pub mod dispatch;
 pub mod exchange;
 pub mod fail;
@@ -41,7 +42,7 @@ use crate::policy::balance::Member;
 use crate::policy::health;
 use crate::policy::retry::Budget;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{Awaited, Segment, Slot, WorkerCells};
+use crate::shared::{Awaited, Counter, Segment, Slot, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
 use access_log::AccessLog;
@@ -125,6 +126,8 @@ pub struct Proxy {
     backends: Vec<Backend>,
     /// How many pools there were when their names were read.
     known_pools: usize,
+    /// Lines dropped from the log that are counted.
+    dropped_lines: u64,
     /// For members that are read anew.
     scratch: Vec<Member>,
     clients: Slab<Client>,
@@ -204,6 +207,7 @@ impl Proxy {
             pools: keys.take(layout.pools).map(|keys| Pool::new(keys, exchanges, budget)).collect(),
             backends: (0..layout.backends).map(|_| unknown()).collect(),
             known_pools: 0,
+            dropped_lines: 0,
             scratch: Vec::new(),
             row: segment.worker(worker),
             segment,
@@ -239,6 +243,7 @@ impl Proxy {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let client = Client::new(Conn::new(socket, true, true), peer, preamble);
         let id = self.clients.insert(client).expect("room was claimed for it");
+        self.row.add(Counter::Connections, 1);
         self.start_client_timer(id, timing::HEADER);
         self.wake(id);
     }
@@ -466,6 +471,7 @@ impl Proxy {
     /// What a client that can go no further now leaves behind: rings returned, a timer set, events
     /// asked for, or the connection closed.
     fn settle(&mut self, id: ClientId) {
+        self.count_traffic_of(id);
         let client = &mut self.clients[id];
         client.conn.rest(&mut self.tools.rings);
         if client.first.is_none() && client.conn.output.is_empty() {

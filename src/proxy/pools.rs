@@ -40,6 +40,8 @@ pub struct Pool {
     pub epoch: u64,
     /// Exchanges of this worker that wait for a backend below its cap.
     pub line: Queue<ExchangeId>,
+    /// The first in `line` was told of a place, and need not care for other workers that wait.
+    pub has_turn: bool,
     /// Limits the repeats.
     pub budget: Budget,
 }
@@ -78,6 +80,7 @@ impl Pool {
             members: Members::default(),
             epoch: 0,
             line: Queue::with_capacity(exchanges),
+            has_turn: false,
             budget,
         }
     }

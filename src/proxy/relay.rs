@@ -342,7 +342,10 @@ impl Relay {
         }
         if !pipe.is_empty() && sink.writable && sink.output.is_empty() {
             match pipe.drain(&sink.socket) {
-                Ok(_) => moved = Moved::Some,
+                Ok(count) => {
+                    sink.traffic.sent += count as u64;
+                    moved = Moved::Some;
+                }
                 Err(IoError::WouldBlock) => sink.writable = false,
                 Err(_) => return Err(Cut::SinkBroken),
             }
@@ -363,6 +366,7 @@ impl Relay {
                 Ok(0)
             }
             Ok(count) => {
+                source.traffic.received += count as u64;
                 self.flows = count >= SMALL;
                 match &mut self.body {
                     Body::Length(left) => *left -= count as u64,

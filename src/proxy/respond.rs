@@ -161,7 +161,7 @@ impl Proxy {
                 Ok(Moved::Some)
             }
             Err(Cut::Ended | Cut::Malformed) => {
-                self.truncate(id, "http_response_incomplete");
+                self.cut_by_backend(id);
                 Ok(Moved::Some)
             }
         }

@@ -4,6 +4,7 @@
 //! is the slow side, and nothing against a client while the backend is.
 
 use crate::mem::time::{Micros, Millis};
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
@@ -58,12 +59,10 @@ impl Proxy {
         match timer {
             QUEUE => self.fail(id, Failure::QueueTimeout),
             CONNECT => self.fail(id, Failure::ConnectTimeout),
-            RESPONSE if self.exchanges[id].is_committed() => {
-                self.truncate(id, "http_response_incomplete")
-            }
+            RESPONSE if self.exchanges[id].is_committed() => self.cut_by_backend(id),
             RESPONSE => self.fail(id, Failure::ResponseTimeout),
             TUNNEL => self.finish_tunnel(id),
-            _ if self.exchanges[id].is_committed() => self.truncate(id, "client_timeout"),
+            _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
         self.wake(client);
@@ -76,7 +75,7 @@ impl Proxy {
             OwnAnswer {
                 status: 408,
                 error: "http_request_error",
-                reason: "client_timeout",
+                reason: Reason::ClientTimeout,
                 close: true,
             },
         );

@@ -294,6 +294,12 @@ impl BackendCells {
         self.set(STANDING, Standing::new(generation, Some(source), Admin::Ready).0);
     }
 
+    /// What the operator wants changes, and nobody is told yet.
+    #[cfg(test)]
+    pub fn set_standing_quietly(&self, admin: Admin) {
+        self.set_standing(self.source(), admin);
+    }
+
     fn set_standing(&self, source: Option<Source>, admin: Admin) {
         self.set(STANDING, Standing::new(self.standing().generation(), source, admin).0);
     }

@@ -6,9 +6,9 @@
 //! - Who is rung takes the place, or finds that it has nobody left who wants it. Then it clears its
 //!   bit, and *afterwards* rings the next that waits. Had the ringer seen the bit, the place was
 //!   free before that, so the next one finds it.
-//! - Who begins to wait sets its bit, and *afterwards* looks once more. If it finds a place while
-//!   others wait, these have been waiting for longer: it rings the next of them, and waits. Else it
-//!   takes it.
+//! - Who begins to wait sets its bit, and *afterwards* looks once more. If it finds a place that it
+//!   was not rung for while others wait, these come first: it rings the next of them, and waits.
+//!   Else it takes it.
 //! - Who dies is buried by the master, which rings all.
 
 use crate::sys::{Doorbell, IoError};

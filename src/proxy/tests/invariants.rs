@@ -1,10 +1,12 @@
 //! What holds between two turns, whatever happened, and what holds when all is over.
 
 use crate::net::Conn;
+use crate::policy::balance::{self, Pick};
 use crate::proxy::Proxy;
 use crate::proxy::backend::Owner;
 use crate::proxy::exchange::{ExchangeId, Line, State};
-use crate::shared::{Awaited, BackendGauge, PoolId};
+use crate::proxy::pools::PoolBoard;
+use crate::shared::{Awaited, BackendGauge, PoolId, Segment};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
@@ -80,7 +82,9 @@ fn shares(proxy: &Proxy) {
         let is_held = |id: &ExchangeId| proxy.exchanges[*id].choice == Some(slot);
         let holders = proxy.exchanges.ids().filter(is_held).count();
         assert_eq!(row.held() as usize, holders, "requests counted at {slot:?}");
-        assert!(u64::from(proxy.segment.backend(slot).load()) >= row.held());
+        let cells = proxy.segment.backend(slot);
+        assert!(u64::from(cells.load()) >= row.held());
+        assert!(cells.cap() == 0 || cells.load() <= cells.cap(), "{slot:?} is above its cap");
         assert_eq!(row.gauge(BackendGauge::Idle) as usize, backend.idle.len(), "{slot:?}");
     }
     assert_eq!(proxy.row.clients() as usize, proxy.clients.len());
@@ -121,6 +125,33 @@ pub fn is_over(proxy: &Proxy) {
     assert_eq!(proxy.tools.pipes.lent(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
+}
+
+/// Checks that no exchange stands in a pool's line while there is a place for it. Those that have
+/// tried some backends are left out: what is free may be for them alone.
+pub fn waits_with_cause(proxy: &mut Proxy) {
+    for pool in (0..proxy.pools.len()).map(PoolId) {
+        proxy.refresh(pool);
+        let facts = &proxy.pools[pool.0];
+        let Some(front) = facts.line.front() else { continue };
+        let tried = &proxy.exchanges[*front].tried;
+        let board = PoolBoard { segment: proxy.segment, pool };
+        let pick = balance::pick(facts.balance, &facts.members, tried, &board);
+        let is_free = matches!(pick, Pick::Backend(_)) && tried.is_empty();
+        assert!(!is_free, "{front:?} waits in vain\n{}", shown(proxy));
+    }
+}
+
+/// Checks what holds when no worker has anything.
+pub fn is_unclaimed(segment: Segment) {
+    assert_eq!(segment.clients(), 0, "clients");
+    assert_eq!(segment.next_waiting(0, Awaited::Client), None, "a door waits");
+    for pool in segment.pools() {
+        assert_eq!(segment.next_waiting(0, Awaited::Pool(pool)), None, "a worker waits");
+        for slot in segment.members(pool) {
+            assert_eq!(segment.backend(slot).load(), 0, "requests at {slot:?}");
+        }
+    }
 }
 
 /// Where everything stands, for whoever reads a trace.

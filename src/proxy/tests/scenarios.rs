@@ -2,8 +2,10 @@
 
 mod bodies;
 mod clients;
+mod counts;
 mod limits;
 mod order;
 mod preambles;
 mod repeats;
 mod timers;
+mod workers;

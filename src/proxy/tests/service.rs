@@ -10,12 +10,14 @@ use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Layout, Segment};
-use crate::sys::{IoError, Listener, clock, memory};
+use crate::sys::{Event, IoError, Listener, clock, memory};
 
 use super::invariants;
 
 /// As in the worker.
 const TICK: Millis = Millis(500);
+/// Of several workers each has a look at least so often.
+const ALERT: Millis = Millis(50);
 /// The listener's token.
 const LISTENER: u64 = 1;
 
@@ -26,6 +28,7 @@ pub struct Seats {
 }
 
 /// One worker's part in it.
+#[derive(Clone)]
 pub struct Seat<'a> {
     segment: Segment,
     bells: &'a Doorbells,
@@ -67,12 +70,7 @@ enum Gate {
 }
 
 impl Service {
-    /// Starts it as the only worker, with the limits of the configuration changed by `change`.
-    pub fn start(config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
-        Service::start_in(&Seats::new(config, 1).seat(0), config, change)
-    }
-
-    /// The same as one of several.
+    /// Starts it as one of several workers, with the limits of the configuration changed by `change`.
     pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
         let listener = Listener::bind(address, 16).expect("no other listens");
@@ -91,6 +89,12 @@ impl Service {
         Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, preamble }
     }
 
+    /// Takes no clients any more, and waits for none.
+    pub fn close_door(&mut self) {
+        self.gate = Gate::Exhausted;
+        self.proxy.stop_waiting_for_room();
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.listener.address()
@@ -99,10 +103,33 @@ impl Service {
     /// A turn of the loop, which waits for `limit` at most. Whether there was an event.
     pub fn turn(&mut self, limit: Millis) -> bool {
         let timeout = self.timeout(limit);
+        let events = self.poll(timeout);
+        self.handle(&events);
+        !events.is_empty()
+    }
+
+    /// The same without waiting, and nothing at all where a worker would go on waiting. Whether it
+    /// would not.
+    pub fn turn_if_due(&mut self) -> bool {
+        let events = self.poll(Millis(0));
+        let now = clock::now().millis();
+        let mut times =
+            self.proxy.next_deadline().into_iter().chain(self.next_tick.map(Micros::millis));
+        let is_due = !events.is_empty() || self.proxy.is_ready() || times.any(|time| time < now);
+        if is_due {
+            self.handle(&events);
+        }
+        is_due
+    }
+
+    fn poll(&mut self, timeout: Millis) -> Vec<Event> {
         self.proxy.poller().wait(Some(timeout)).expect("a poller");
         self.proxy.set_now(clock::now());
-        let events = self.proxy.poller().events().to_vec();
-        for event in &events {
+        self.proxy.poller().events().to_vec()
+    }
+
+    fn handle(&mut self, events: &[Event]) {
+        for event in events {
             match Token::unpack(event.token) {
                 Token::Client(id) => self.proxy.client_event(id, *event),
                 Token::Backend(id) => self.proxy.backend_event(id, *event),
@@ -122,7 +149,12 @@ impl Service {
         self.tick(!events.is_empty());
         self.proxy.end_turn(clock::now());
         invariants::hold(&self.proxy);
-        !events.is_empty()
+    }
+
+    /// Checks that nobody here waits for what is there. When nothing is left to do.
+    fn waits_with_cause(&mut self) {
+        assert!(self.gate != Gate::Full || !self.proxy.has_room(), "a door waits in vain");
+        invariants::waits_with_cause(&mut self.proxy);
     }
 
     fn accept(&mut self) {
@@ -175,6 +207,14 @@ impl Service {
         next.map(|time| time - now + Millis(1)).chain([limit]).min().unwrap_or(limit)
     }
 
+    /// Turns until nothing is left to do without the time passing. Whether there
+    /// was nothing to begin with.
+    pub fn is_settled(&mut self) -> bool {
+        let is_idle = !self.turn(Millis(0)) && !self.proxy.is_ready();
+        self.settle();
+        is_idle
+    }
+
     /// Turns until nothing is left to do without the time passing.
     pub fn settle(&mut self) {
         for _ in 0..10_000 {
@@ -192,5 +232,60 @@ impl Service {
             self.turn((until - clock::now()).millis().max(Millis(1)));
         }
         self.settle();
+    }
+}
+
+/// The workers of one service, which take turns.
+pub struct Team {
+    pub workers: Vec<Service>,
+    pub segment: Segment,
+}
+
+impl Team {
+    /// Starts so many, each with its limits changed by `change`.
+    pub fn start(count: usize, config: &Config, mut change: impl FnMut(&mut Settings)) -> Team {
+        let seats = Seats::new(config, count);
+        let seats = (0..count).map(|worker| seats.seat(worker));
+        let segment = seats.clone().next().expect("a worker").segment;
+        let workers = seats.map(|seat| Service::start_in(&seat, config, &mut change)).collect();
+        Team { workers, segment }
+    }
+
+    /// A turn of each that has something to do; if none has, time passes, at most `limit`.
+    pub fn turn(&mut self, limit: Millis) {
+        let mut any = false;
+        for worker in &mut self.workers {
+            any |= worker.turn_if_due();
+        }
+        if any {
+            return;
+        }
+        self.workers.iter_mut().for_each(Service::waits_with_cause);
+        let mut step = limit;
+        for worker in &self.workers {
+            step = worker.timeout(step);
+        }
+        if self.workers.len() > 1 {
+            step = step.min(ALERT); // One waits, and the others do not see what happens.
+        }
+        self.workers[0].turn(step);
+    }
+
+    /// Lets time pass, and whatever happens in it.
+    pub fn advance(&mut self, time: Millis) {
+        let until = clock::now() + Micros::from(time);
+        while clock::now() < until {
+            self.turn((until - clock::now()).millis().max(Millis(1)));
+        }
+    }
+
+    /// Whether no worker has a client.
+    pub fn is_empty(&self) -> bool {
+        self.workers.iter().all(|worker| worker.proxy.is_empty())
+    }
+
+    /// Where everything stands.
+    pub fn shown(&self) -> String {
+        self.workers.iter().map(|worker| invariants::shown(&worker.proxy)).collect()
     }
 }
