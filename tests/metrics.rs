@@ -52,6 +52,9 @@ fn what_happens_is_counted_once_over_all_workers() {
     let of_good = format!("{{pool=\"default\",backend=\"{}\"", good.address);
     let of_absent = format!("{{pool=\"default\",backend=\"{}\"", absent.address);
     wait_for(&program, &format!("httplb_backend_requests_total{of_good}}}"), 20.0);
+    // Counted when an answer is over, which the client may know before.
+    wait_for(&program, &format!("httplb_backend_response_seconds_count{of_good}}}"), 20.0);
+    wait_for(&program, "httplb_responses_total{code=\"4xx\"}", 11.0);
     let found = samples(&read(&program));
     let cases = [
         (String::from("httplb_workers"), 2.0),
