@@ -37,13 +37,14 @@ impl Kind {
 /// All metrics of the service.
 pub fn render(service: &Service) -> String {
     let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
-    let mut page = Page { text: String::with_capacity(8192 + 4096 * backends) };
+    let mut page = Page { text: String::with_capacity(8192 + 4608 * backends) };
     page.process(service);
     page.clients(service);
     page.pools(&service.pools);
-    page.backends(&service.pools);
-    page.backend_outcomes(&service.pools);
-    page.backend_times(&service.pools);
+    let backends = named(&service.pools);
+    page.backends(&backends);
+    page.backend_outcomes(&backends);
+    page.backend_times(&backends);
     page.text
 }
 
@@ -52,17 +53,38 @@ struct Page {
     text: String,
 }
 
-/// The labels of one sample, in their order.
-type Labels<'a> = &'a [(&'a str, &'a str)];
+/// A backend with the labels that name it, as they are written.
+type Named<'a> = (String, &'a Backend);
+
+/// All backends. Their labels are written once, for there are dozens of samples of each.
+fn named(pools: &[Pool]) -> Vec<Named<'_>> {
+    let mut all = Vec::new();
+    for pool in pools {
+        let of_pool = label("pool", &pool.name);
+        for backend in &pool.backends {
+            let own = label("backend", &backend.address.to_string());
+            all.push((format!("{of_pool},{own}"), backend));
+        }
+    }
+    all
+}
+
+/// `name="value"`.
+fn label(name: &str, value: &str) -> String {
+    let mut text = format!("{name}=\"");
+    escape(value, &mut text);
+    text.push('"');
+    text
+}
 
 impl Page {
     fn process(&mut self, service: &Service) {
         self.family("httplb_build_info", Kind::Gauge, "1, with the version that runs.");
-        self.sample("httplb_build_info", &[("version", service.version)], 1);
+        self.sample("httplb_build_info", &label("version", service.version), 1);
         let start = service.started.0 as f64 / 1e6;
         let help = "When the service started, in seconds since the epoch.";
         self.family("httplb_start_time_seconds", Kind::Gauge, help);
-        self.sample("httplb_start_time_seconds", &[], start);
+        self.sample("httplb_start_time_seconds", "", start);
         self.gauge("httplb_workers", "Worker processes.", service.workers);
         let help = "Workers started in the place of one that died.";
         self.counter("httplb_worker_restarts_total", help, service.worker_restarts);
@@ -97,7 +119,7 @@ impl Page {
         self.counter("httplb_spliced_bytes_total", help, totals.spliced);
         let help = "From a request's head to the end of its answer.";
         self.family("httplb_request_duration_seconds", Kind::Histogram, help);
-        self.histogram("httplb_request_duration_seconds", &[], &totals.durations);
+        self.histogram("httplb_request_duration_seconds", "", &totals.durations);
         let help = "Lines of the access log that found no room.";
         self.counter("httplb_dropped_log_lines_total", help, totals.dropped_log_lines);
         let help = "Requests by what the cache did for them.";
@@ -125,15 +147,17 @@ impl Page {
     ) {
         self.family(name, kind, help);
         for pool in pools {
-            self.sample(name, &[("pool", &pool.name)], read(pool));
+            self.sample(name, &label("pool", &pool.name), read(pool));
         }
     }
 
-    fn backends(&mut self, pools: &[Pool]) {
+    fn backends(&mut self, backends: &[Named]) {
         use Kind::{Counter, Gauge};
         let mut one = |name, kind, help, read: fn(&Backend) -> f64| {
             self.family(name, kind, help);
-            self.each(pools, |page, labels, backend| page.sample(name, labels, read(backend)));
+            for (labels, backend) in backends {
+                self.sample(name, labels, read(backend));
+            }
         };
         one("httplb_backend_up", Gauge, "1 while requests may go there.", |backend| {
             f64::from(u8::from(backend.state == Availability::Up))
@@ -170,64 +194,54 @@ impl Page {
         });
     }
 
-    fn backend_outcomes(&mut self, pools: &[Pool]) {
+    fn backend_outcomes(&mut self, backends: &[Named]) {
         let name = "httplb_backend_state";
         self.family(name, Kind::Gauge, "1 for the state that it is in.");
-        self.each(pools, |page, labels, backend| {
+        for (labels, backend) in backends {
             for state in Availability::ALL {
                 let value = u64::from(backend.state == state);
-                page.sample(name, &with(labels, ("state", state.word())), value);
+                self.sample_of(name, labels, "state", state.word(), value);
             }
-        });
+        }
         let name = "httplb_backend_responses_total";
         self.family(name, Kind::Counter, "Its answers by class of status.");
-        self.each(pools, |page, labels, backend| {
+        for (labels, backend) in backends {
             for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
-                page.sample(name, &with(labels, ("code", class.word())), count);
+                self.sample_of(name, labels, "code", class.word(), count);
             }
-        });
+        }
         let name = "httplb_backend_errors_total";
         self.family(name, Kind::Counter, "Requests that failed there, by reason.");
-        self.each(pools, |page, labels, backend| {
+        for (labels, backend) in backends {
             for (reason, count) in &backend.errors {
-                page.sample(name, &with(labels, ("reason", reason)), count);
+                self.sample_of(name, labels, "reason", reason, *count);
             }
-        });
+        }
     }
 
-    fn backend_times(&mut self, pools: &[Pool]) {
+    fn backend_times(&mut self, backends: &[Named]) {
         let name = "httplb_backend_response_seconds";
         self.family(name, Kind::Histogram, "From a request's dispatch to the end of its answer.");
-        self.each(pools, |page, labels, backend| {
-            page.histogram(name, labels, &backend.response_times);
-        });
-    }
-
-    /// Calls `write` for each backend, with its labels.
-    fn each(&mut self, pools: &[Pool], write: impl Fn(&mut Page, Labels, &Backend)) {
-        for pool in pools {
-            for backend in &pool.backends {
-                let address = backend.address.to_string();
-                write(self, &[("pool", &pool.name), ("backend", &address)], backend);
-            }
+        for (labels, backend) in backends {
+            self.histogram(name, labels, &backend.response_times);
         }
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.family(name, Kind::Counter, help);
-        self.sample(name, &[], value);
+        self.sample(name, "", value);
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) {
         self.family(name, Kind::Gauge, help);
-        self.sample(name, &[], value);
+        self.sample(name, "", value);
     }
 
     /// A counter with a sample for each value of one label.
     fn by(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
         self.family(name, Kind::Counter, help);
         for (value, count) in values {
-            self.sample(name, &[(label, value)], count);
+            self.sample_of(name, "", label, value, *count);
         }
     }
 
@@ -236,40 +250,32 @@ impl Page {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
     }
 
-    fn sample(&mut self, name: &str, labels: Labels, value: impl std::fmt::Display) {
-        self.text.push_str(name);
-        for (index, (label, text)) in labels.iter().enumerate() {
-            self.text.push(if index == 0 { '{' } else { ',' });
-            let _ = write!(self.text, "{label}=\"");
-            escape(text, &mut self.text);
-            self.text.push('"');
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
+    /// A sample with these labels, which are fit to be written.
+    fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let (open, close) = if labels.is_empty() { ("", "") } else { ("{", "}") };
+        let _ = writeln!(self.text, "{name}{open}{labels}{close} {value}");
+    }
+
+    /// A sample with one more label, whose value needs no escaping.
+    fn sample_of(&mut self, name: &str, labels: &str, last: &str, value: &str, count: u64) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let _ = writeln!(self.text, "{name}{{{labels}{comma}{last}=\"{value}\"}} {count}");
     }
 
     /// Buckets as the format has them: each counts all that took no longer.
-    fn histogram(&mut self, name: &str, labels: Labels, times: &Histogram) {
+    fn histogram(&mut self, name: &str, labels: &str, times: &Histogram) {
         let bucket = format!("{name}_bucket");
         let mut count = 0;
         for (bound, inside) in Histogram::BOUNDS.iter().zip(times.buckets) {
             count += inside;
-            let bound = (bound.0 as f64 / 1e6).to_string();
-            self.sample(&bucket, &with(labels, ("le", &bound)), count);
+            let bound = micro_seconds(*bound).to_string();
+            self.sample_of(&bucket, labels, "le", &bound, count);
         }
         let count = times.count();
-        self.sample(&bucket, &with(labels, ("le", "+Inf")), count);
+        self.sample_of(&bucket, labels, "le", "+Inf", count);
         self.sample(&format!("{name}_sum"), labels, micro_seconds(times.sum));
         self.sample(&format!("{name}_count"), labels, count);
     }
-}
-
-fn with<'a>(labels: Labels<'a>, one: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
-    let mut all = labels.to_vec();
-    all.push(one);
-    all
 }
 
 fn seconds(time: Millis) -> f64 {
