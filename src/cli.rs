@@ -32,7 +32,8 @@ const DEFAULT_FILE: &str = "/etc/httplb/servers.conf";
 const LARGEST_FILE: u64 = 16 << 20;
 
 const HELP: &str = "\
-Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [FILE]
+Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [--health-path PATH]
+              [--health-interval DUR] [FILE]
        httplb -t | -T [-c FILE] ...
 
 An HTTP/1.1 load balancer.
@@ -41,6 +42,8 @@ An HTTP/1.1 load balancer.
   -l, --listen ADDR:PORT   replaces listen; repeatable; :80 is all addresses
   -b, --backend ADDR:PORT  replaces backend_servers; repeatable; with it no file is needed
   -w, --workers N          replaces workers
+  --health-path PATH       replaces health_check.path; http://host/path sets the host too
+  --health-interval DUR    replaces health_check.interval, such as 5s or 500ms
   -t, --test               check everything, print every error and the memory bound, exit
   -T, --dump               -t, then the effective configuration as JSON on standard output
   -V, --version            print the version
@@ -50,8 +53,18 @@ Stops gracefully on TERM and QUIT, at once on INT. See httplb(8) and servers.con
 ";
 
 /// The long options, for guessing what was meant.
-const LONG_OPTIONS: [&str; 8] =
-    ["config", "listen", "backend", "workers", "test", "dump", "version", "help"];
+const LONG_OPTIONS: [&str; 10] = [
+    "config",
+    "listen",
+    "backend",
+    "workers",
+    "health-path",
+    "health-interval",
+    "test",
+    "dump",
+    "version",
+    "help",
+];
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -166,10 +179,18 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
             Short('w') | Long("workers") => {
                 overrides.workers = Some(workers(&text(&mut parser)?)?);
             }
-            Short('H') => return Err(later("-H")),
-            Long(name @ ("explain" | "health-path" | "health-interval")) => {
-                return Err(later(&format!("--{name}")));
+            Long("health-path") => {
+                let url = config::check_url(&text(&mut parser)?)
+                    .map_err(|wrong| format!("--health-path: {wrong}"))?;
+                overrides.health_url = Some(url);
             }
+            Long("health-interval") => {
+                let interval = config::check_interval(&text(&mut parser)?)
+                    .map_err(|wrong| format!("--health-interval: {wrong}"))?;
+                overrides.health_interval = Some(interval);
+            }
+            Short('H') => return Err(later("-H")),
+            Long("explain") => return Err(later("--explain")),
             Short(letter) => return Err(unknown_letter(letter)),
             Long(name) => return Err(unknown_name(name)),
         }
@@ -416,8 +437,19 @@ mod tests {
             ("-w x", r#"--workers: "x" is not a number of workers (write 1 to 256 or "auto")"#),
             ("--explain x", "--explain: not in this version (remove it)"),
             ("-H a:b", "-H: not in this version (remove it)"),
-            ("--health-path /", "--health-path: not in this version (remove it)"),
-            ("--health-interval=1s", "--health-interval: not in this version (remove it)"),
+            (
+                "--health-path up",
+                "--health-path: \"up\" is not a path (write \"/health\" or \
+                 \"http://shop.example/health\")",
+            ),
+            (
+                "--health-interval 1",
+                "--health-interval: \"1\" has no unit (write \"5s\" or \"250ms\")",
+            ),
+            (
+                "--health-interval=99ms",
+                "--health-interval: \"99ms\" is out of range (write \"100ms\" to \"1h\")",
+            ),
         ];
         for (arguments, message) in cases {
             assert_eq!(parsed(arguments), Err(String::from(message)), "{arguments}");

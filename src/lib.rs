@@ -33,6 +33,7 @@
 //!   generation.rs    the processes of one configuration, and what they have in common
 //!   birth.rs         the first moments of a child: what it drops, opens and gives up
 //!   ledger.rs        how many workers died of late
+//!   doors.rs         the sockets where operators come in, and their token
 //!   listeners.rs     a socket for each worker and address, kept open; which worker has which
 //!   reload.rs        the program on disk takes this one's place, or all stays as it is
 //!   trial.rs         whether it could: what it is asked before, and how it answers
@@ -47,8 +48,14 @@
 //!   sticky_key.rs    the key of the sticky cookies, in the state directory
 //!
 //! control/           the process that does what must not be done by each worker
-//!   mod.rs           the event loop
-//!   checks.rs        connects each second to backends that were taken out
+//!   mod.rs           the event loop; how it ends
+//!   checks.rs        when each backend is checked, and what comes of it
+//!   probe.rs         one check: a connection, a request, the head of its response
+//!   admin.rs         operators' connections, within fixed limits
+//!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
+//!   asked.rs         a request to a Command                        commands.rs what it does
+//!   look.rs          the shared cells to a view                    view.rs     plain numbers
+//!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle

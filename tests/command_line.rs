@@ -164,7 +164,7 @@ fn a_feature_of_a_later_version_is_refused() {
   retries: 99 is out of range (write 0 to 10)
 ";
     assert_eq!(found, refused(78, errors));
-    for option in ["--explain", "-H", "--health-path", "--health-interval"] {
+    for option in ["--explain", "-H"] {
         let found = run(&[option, "x", "-b", "127.0.0.1:1"]);
         let errors = format!("httplb: {option}: not in this version (remove it)\n");
         assert_eq!(found, refused(2, &errors));

@@ -210,14 +210,8 @@ fn the_keys_of_later_versions_are_read() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let expected = [
-        "status_listen: not in this version (write null)",
-        "admin.socket: not in this version (write null)",
-        "admin.listen: not in this version (write null)",
-        "admin.token_file: not in this version (write null)",
         "cache: not in this version (remove it)",
-        "health_check: not in this version (write false)",
         "slow_start: not in this version (write \"0s\")",
-        "pools.api.health_check: not in this version (write false)",
         "pools.\"v1.0\".slow_start: not in this version (write \"0s\")",
     ];
     assert_eq!(messages(LATER), expected);
@@ -262,6 +256,7 @@ fn the_command_line_goes_before_the_file() {
         listen: vec![Listen::on(address("127.0.0.1:1"))],
         backends: vec![address("127.0.0.1:2"), address("127.0.0.1:3")],
         workers: Some(Workers::Auto),
+        ..Overrides::default()
     };
     let text = r#"{"listen": [{"addr": ":80", "proxy_protocol": true}], "workers": 3, "retries": 7,
         "backend_servers": [{"ip": "127.0.0.1", "port": 8001, "weight": 5}]}"#;
@@ -307,4 +302,33 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "slow_start: not in this version (write \"0s\")",
     ];
     assert_eq!(messages(text), expected);
+}
+
+#[test]
+fn a_check_on_the_command_line_replaces_that_of_the_file_and_others_inherit_it() {
+    let tree = |text: &str, overrides: &Overrides| {
+        let tree = file::parse(text).unwrap();
+        check::config(&tree, overrides, &mut Mistakes::default())
+    };
+    let text = r#"{"health_check": {"path": "/a", "host": "a", "rise": 5}, "pools": {"b": {}}}"#;
+    let overrides = Overrides {
+        health_url: Some(pool::check_url("/up").unwrap()),
+        health_interval: Some(pool::check_interval("250ms").unwrap()),
+        ..Overrides::default()
+    };
+    for pool in tree(text, &overrides).pools {
+        let check = pool.health_check.unwrap();
+        assert_eq!((check.path.as_deref(), check.host.as_deref()), (Some("/up"), Some("a")));
+        assert_eq!((check.interval, check.rise), (Millis(250), 5));
+    }
+    let overrides = Overrides {
+        health_url: Some(pool::check_url("http://shop.example:81").unwrap()),
+        ..Overrides::default()
+    };
+    let check = tree("{}", &overrides).pools[0].health_check.clone().unwrap();
+    assert_eq!(check.path.as_deref(), Some("/"));
+    assert_eq!(check.host.as_deref(), Some("shop.example:81"));
+    for wrong in ["", "up", "http://", "http://a b/", "https://a/", "/a b", "/a#b"] {
+        assert!(pool::check_url(wrong).is_err(), "{wrong}");
+    }
 }

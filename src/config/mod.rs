@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 pub use address::Cidr;
+pub use pool::{check_interval, check_url};
 pub use process::{overlap, overlapping};
 
 /// Everything that is configured, every default filled in.
@@ -285,6 +286,10 @@ pub struct Overrides {
     pub backends: Vec<SocketAddr>,
     /// Replaces `workers`.
     pub workers: Option<Workers>,
+    /// Replaces `health_check.path`, and `health_check.host` if there is one.
+    pub health_url: Option<(Option<String>, String)>,
+    /// Replaces `health_check.interval`.
+    pub health_interval: Option<Millis>,
 }
 
 /// Bytes that a head may have, however large a ring is.

@@ -17,10 +17,6 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
         }
     };
     let remove = "remove it";
-    refuse(config.status_listen.is_some(), "status_listen".into(), "write null");
-    refuse(config.admin.socket.is_some(), "admin.socket".into(), "write null");
-    refuse(config.admin.listen.is_some(), "admin.listen".into(), "write null");
-    refuse(config.admin.token_file.is_some(), "admin.token_file".into(), "write null");
     refuse(config.cache.is_some(), "cache".into(), remove);
     let default = &config.pools[0];
     for (index, pool) in config.pools.iter().enumerate() {
@@ -30,8 +26,6 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
         };
         // What is inherited was refused where it is written.
         let own = |inherited: bool| index == 0 || !inherited;
-        let check = pool.health_check.is_some() && own(pool.health_check == default.health_check);
-        refuse(check, place("health_check"), "write false");
         let slow = pool.slow_start.0 > 0 && own(pool.slow_start == default.slow_start);
         refuse(slow, place("slow_start"), "write \"0s\"");
     }

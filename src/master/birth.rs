@@ -14,6 +14,7 @@ use crate::sys::seccomp;
 use crate::sys::{Channel, Doorbell, IoError, Listener, Signals, StartError};
 use crate::worker::{Entrance, Seat, Worker};
 
+use super::doors::Doors;
 use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
@@ -44,7 +45,9 @@ pub fn live(master: Master, birth: Birth) -> ExitCode {
 
 fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     // What is not named here is closed at once.
-    let Master { bell, listeners, mut generations, user, signals: of_master, poller, .. } = master;
+    let Master {
+        bell, listeners, doors, mut generations, user, signals: of_master, poller, ..
+    } = master;
     drop((of_master, poller));
     let generation = generations.swap_remove(birth.place);
     drop(generations);
@@ -56,10 +59,13 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     }
     let child = Beginning { bell, user, parent: birth.parent, channel: birth.channel };
     match birth.role {
-        Role::Worker(seat) => child.work(origin, listeners, number, seat, workers),
+        Role::Worker(seat) => {
+            drop(doors);
+            child.work(origin, listeners, number, seat, workers)
+        }
         Role::Control => {
             drop(listeners);
-            child.control(origin, workers)
+            child.control(origin, doors)
         }
     }
 }
@@ -115,12 +121,16 @@ impl Beginning {
         worker.serve()
     }
 
-    fn control(self, origin: Origin, _workers: usize) -> Result<(), StartError> {
+    fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
         let (config, segment, bells, _) = origin.into_parts();
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let (doors, token) = doors.into_parts(&config);
         let desk = Desk {
+            doors,
+            token,
+            master_pid: self.parent.number().unsigned_abs(),
             segment,
             doorbells: bells,
             master: self.bell.try_clone().map_err(failed("the master's doorbell"))?,

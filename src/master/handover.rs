@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::process::{keep_over_exec, take_inherited};
 use crate::sys::{IoError, memory};
 
-use super::trial;
+use super::{doors, trial};
 
 /// The format that is written, and the newest that is understood.
 pub const FORMAT: u32 = 1;
@@ -57,6 +57,9 @@ pub struct State {
     pub bell: i32,
     /// Every address that is listened on.
     pub listeners: Vec<Address>,
+    /// Where operators come in.
+    #[serde(default)]
+    pub doors: Vec<doors::Told>,
     /// All that have children, or counters that were not added up; the last is the one that serves.
     pub generations: Vec<Generation>,
     /// What is known of the backends beyond the configuration.
@@ -209,7 +212,8 @@ impl State {
             let channels = generation.children.iter().map(|child| child.channel);
             [generation.segment].into_iter().chain(generation.bells.iter().copied()).chain(channels)
         });
-        sockets.chain(others).chain([self.bell])
+        let doors = self.doors.iter().map(|told| told.socket);
+        sockets.chain(doors).chain(others).chain([self.bell])
     }
 
     /// Puts the state into a file in memory.
@@ -324,6 +328,7 @@ mod tests {
             reload_again: true,
             asked_by: None,
             bell: 9,
+            doors: Vec::new(),
             listeners: vec![Address {
                 configured: "[::]:80".parse().unwrap(),
                 sockets: vec![10, 11],

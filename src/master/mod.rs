@@ -2,6 +2,7 @@
 
 mod birth;
 pub mod cpus;
+mod doors;
 mod facts;
 mod files;
 mod generation;

@@ -67,7 +67,7 @@ impl Master {
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
         }
-        let held = self.listeners.held();
+        let held = self.listeners.held().chain(self.doors.addresses());
         let arguments = self.identity.arguments.get(1..).unwrap_or_default();
         match Trial::start(&self.identity.binary, arguments, held, self.now) {
             Ok(trial) => self.trial = Some(trial),
@@ -149,6 +149,7 @@ impl Master {
             reload_again: self.reload_again,
             bell: kept.keep(&self.bell).map_err(error)?,
             listeners,
+            doors: self.doors.tell(kept).map_err(error)?,
             generations,
             backends: origin.map_or(Vec::new(), |origin| facts::collect(origin.segment)),
         })
@@ -169,6 +170,7 @@ impl Master {
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
             drop(self.listeners.remove_unwanted(&origin.config.listen));
+            self.doors.close_unwanted(&origin.config);
         }
         self.refuse(why);
     }

@@ -13,6 +13,7 @@ use crate::sys::process::{self, Ended, Forked, Pid, User};
 use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, clock};
 
 use super::birth::{self, Birth};
+use super::doors::Doors;
 use super::generation::{Child, Generation, Standing};
 use super::handover::{Reloads, Role};
 use super::listeners::{Listeners, stored_name};
@@ -76,6 +77,8 @@ pub struct Master {
     pub(super) bell: Doorbell,
     pub(super) notifier: Notifier,
     pub(super) listeners: Listeners<Listener>,
+    /// Where operators come in.
+    pub(super) doors: Doors,
     /// By number. At most one is starting, and at most one is serving.
     pub(super) generations: Vec<Generation>,
     /// Whom children become, if this is root.
@@ -113,6 +116,7 @@ impl Master {
             bell,
             notifier: Notifier::open(now),
             listeners: Listeners::default(),
+            doors: Doors::default(),
             generations: Vec::new(),
             user: files::user_of_children(),
             life: Life::Running,
@@ -161,7 +165,10 @@ impl Master {
         let is_left = self.trial.is_some()
             || self.generations.iter().any(|generation| !generation.children.is_empty());
         Ok(match self.life {
-            Life::Stopping { status, .. } if !is_left => Some(Next::Over(status)),
+            Life::Stopping { status, .. } if !is_left => {
+                self.doors.remove_files();
+                Some(Next::Over(status))
+            }
             Life::Stopping { .. } | Life::Running => None,
         })
     }
@@ -388,6 +395,7 @@ impl Master {
             (0..group.sockets.len())
                 .for_each(|seat| self.notifier.unstore(&stored_name(group.configured, seat)));
         }
+        self.doors.close_unwanted(&origin.config);
         for group in self.listeners.groups() {
             // Port 0 means another port in another life, and a shared socket is kept by others.
             if group.configured.port() != 0 && group.sockets[0].is_shared() {

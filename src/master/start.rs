@@ -12,6 +12,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{Doorbell, IoError, Listener, clock};
 use crate::worker::sticky_key;
 
+use super::doors::Doors;
 use super::generation::{Generation, Origin};
 use super::handover::Received;
 use super::reload::Identity;
@@ -64,6 +65,9 @@ impl Master {
         let summary = summary(workers, &master.listeners, &listen);
         message::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
         message::log(Level::Info, format_args!("{bound}"));
+        if let Some(doors) = master.doors.summary() {
+            message::log(Level::Info, format_args!("{doors}"));
+        }
         Ok(master)
     }
 
@@ -91,6 +95,7 @@ impl Master {
             let own = sockets.first().map_or(address.configured, Listener::address);
             master.listeners.add(address.configured, own, sockets);
         }
+        master.doors = Doors::adopt(&state.doors, &mut received);
         for told in &state.generations {
             let note = |error: String| {
                 message::log(
@@ -125,6 +130,7 @@ impl Master {
         let workers = cpus::workers(config.workers);
         raise_descriptor_limit(config.max_connections);
         self.listeners.open(&config.listen, workers)?;
+        self.doors.open(&config, self.user.as_ref())?;
         files::prepare(&config, self.user.as_ref())?;
         let before = self.generations.last().and_then(|last| last.origin.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));

@@ -20,6 +20,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::sys::process::{Ended, Pid};
 use crate::sys::{IoError, LogFile, StartError, memory};
 
+use super::doors;
 use super::handover::{self, FORMAT, TRIAL};
 use super::listeners;
 
@@ -145,6 +146,7 @@ pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), S
             listeners::first(address, held.iter().copied()).map_err(failed)?;
         }
     }
+    doors::try_out(config, held)?;
     let text = format!("{ANSWER}{FORMAT}\n");
     let failed = |error| StartError { what: String::from("the answer"), error };
     LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)

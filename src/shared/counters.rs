@@ -266,18 +266,23 @@ impl Histogram {
         self.buckets.iter().sum()
     }
 
-    /// The bound of the bucket in which the `share` of all ends, from 0 to 1; `None` if there was
-    /// none, or it ends in the one that has no bound.
+    /// The time that `share` of all (0.5 is the median) did not exceed, as if they were spread
+    /// evenly within a bucket. Beyond the last bound it is that bound. `None` if there was none.
     pub fn quantile(&self, share: f64) -> Option<Micros> {
-        let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
-        let mut seen = 0;
-        for (count, bound) in self.buckets.iter().zip(Histogram::BOUNDS) {
-            seen += count;
-            if seen >= wanted {
-                return Some(bound);
+        let count = self.count();
+        let wanted = share * count as f64;
+        let mut below = 0.0;
+        let mut lower = Micros(0);
+        for (upper, inside) in Histogram::BOUNDS.into_iter().zip(self.buckets) {
+            if inside > 0 && below + inside as f64 >= wanted {
+                let part = (wanted - below) / inside as f64;
+                let within = part * (upper - lower).0 as f64;
+                return Some(Micros(lower.0 + within as u64));
             }
+            below += inside as f64;
+            lower = upper;
         }
-        None
+        (count > 0).then_some(lower)
     }
 
     pub(super) fn add_cells(&mut self, cells: &[AtomicU64]) {

@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod client;
 pub mod message;
+pub mod operator;
 pub mod peers;
 pub mod process;
 pub mod program;
@@ -18,6 +19,7 @@ pub mod wire;
 pub use backend::{Answer, Backend, Connection, servers};
 pub use client::{Client, Cut};
 pub use message::{Request, Response};
+pub use operator::Reply;
 pub use program::Program;
 pub use serde_json::{Value, json};
 pub use traffic::Traffic;

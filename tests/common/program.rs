@@ -69,6 +69,14 @@ impl Program {
         Program::start(config, folder)
     }
 
+    /// With an admin socket and a status page. See `operator`.
+    pub fn operated(mut config: Value) -> Program {
+        let folder = new_folder();
+        config["admin"]["socket"] = json!(folder.join("admin.sock"));
+        config["status_listen"] = json!("127.0.0.1:0");
+        Program::start(config, folder)
+    }
+
     /// With a copy of the binary of its own, which a test may replace: see `own_binary`.
     pub fn replaceable(config: Value) -> Program {
         let folder = new_folder();
