@@ -5,7 +5,6 @@
 use std::process::ExitCode;
 
 use crate::control::{Control, Desk};
-use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Preamble;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
@@ -14,6 +13,7 @@ use crate::sys::seccomp;
 use crate::sys::{Channel, Doorbell, IoError, Listener, Signals, StartError};
 use crate::worker::{Entrance, Seat, Worker};
 
+use super::files;
 use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
@@ -88,16 +88,16 @@ impl Beginning {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
         });
-        let entrances = mine.collect::<Result<_, _>>().map_err(failed("the listening sockets"))?;
+        let entrances =
+            mine.collect::<Result<_, _>>().map_err(StartError::at("the listening sockets"))?;
         // Those that are not its own are closed, and of its own the copies are left.
         drop(listeners);
         let row = segment.worker(seat);
         row.set_pid(Pid::own().number());
         row.set_generation(generation);
-        let log = AccessLog::open(&config.access_log)
-            .map_err(failed(&super::files::name(&config.access_log)))?;
+        let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
-        let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let seat = Seat {
             index: seat,
             segment,
@@ -105,7 +105,9 @@ impl Beginning {
             entrances,
             log,
             signals,
-            channel: Some(self.channel.try_clone().map_err(failed("the line to the master"))?),
+            channel: Some(
+                self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
+            ),
         };
         let worker = Worker::open(&config, seat)?;
         confine(seccomp::Role::Worker);
@@ -118,12 +120,12 @@ impl Beginning {
         process::set_title("httplb-control");
         let (config, segment, bells) = origin.into_parts();
         self.become_user()?;
-        let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let desk = Desk {
             segment,
             doorbells: bells,
-            master: self.bell.try_clone().map_err(failed("the master's doorbell"))?,
-            channel: self.channel.try_clone().map_err(failed("the line to the master"))?,
+            master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
+            channel: self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             signals,
         };
         let control = Control::open(&config, desk)?;
@@ -135,12 +137,14 @@ impl Beginning {
     /// Becomes the user that children are, if the master is root.
     fn become_user(&self) -> Result<(), StartError> {
         if let Some(user) = &self.user {
-            process::drop_privileges(user).map_err(failed(&format!("user {}", user.name)))?;
+            process::drop_privileges(user)
+                .map_err(StartError::at(format!("user {}", user.name)))?;
             // The change has undone it.
             if !process::die_with_parent(self.parent) {
-                return Err(failed("the master")(IoError::Reset));
+                return Err(StartError::at("the master")(IoError::Reset));
             }
         }
+        process::give_up_capabilities();
         process::no_new_privileges();
         Ok(())
     }
@@ -162,9 +166,4 @@ fn confine(role: seccomp::Role) {
             format_args!("seccomp: {error}; processes are not confined to the calls they need"),
         ),
     }
-}
-
-fn failed(what: &str) -> impl FnOnce(IoError) -> StartError + use<> {
-    let what = what.to_owned();
-    move |error| StartError { what, error }
 }

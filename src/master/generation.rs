@@ -206,6 +206,11 @@ impl Generation {
         self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
     }
 
+    /// Whether any of its workers lives.
+    pub fn has_workers(&self) -> bool {
+        self.children.iter().any(|child| child.role != Role::Control)
+    }
+
     /// Hears what its processes say. Whether one of them wants the service to be reloaded.
     pub fn hear(&mut self) -> Option<Pid> {
         let mut wants_reload = None;

@@ -14,7 +14,8 @@ use crate::sys::{Doorbell, IoError, Listener, clock};
 use super::generation::{Generation, Origin};
 use super::handover::Received;
 use super::reload::Identity;
-use super::service::{Master, summary};
+use super::service::{Master, Wish};
+use super::succession::summary;
 use super::{StartError, cpus, facts, files};
 
 /// All processes of a generation must serve after this time.
@@ -53,7 +54,7 @@ impl Master {
         is_standard_input: bool,
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
-        let bell = Doorbell::new().map_err(failed("a doorbell"))?;
+        let bell = Doorbell::new().map_err(StartError::at("a doorbell"))?;
         let mut master = Master::new(Identity::new(is_standard_input, None), bell)?;
         master.listeners.take_passed(&config.listen, passed);
         let workers = cpus::workers(config.workers);
@@ -85,7 +86,7 @@ impl Master {
             for number in &address.sockets {
                 let socket = Listener::adopt(received.take(*number).map_err(told)?);
                 let what = format!("listen {}", address.configured);
-                sockets.push(socket.map_err(failed(&what))?);
+                sockets.push(socket.map_err(StartError::at(what))?);
             }
             let own = sockets.first().map_or(address.configured, Listener::address);
             master.listeners.add(address.configured, own, sockets);
@@ -105,7 +106,8 @@ impl Master {
         master.started = state.started;
         master.reloads = state.reloads;
         master.restarts = state.restarts;
-        master.reload_again = state.reload_again;
+        let by = state.again_by.and_then(Pid::new);
+        master.wish = state.reload_again.then_some(Wish { by });
         master.asked_by = state.asked_by.and_then(Pid::new);
         let begun = match config {
             Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
@@ -125,7 +127,7 @@ impl Master {
         raise_descriptor_limit(config.max_connections);
         self.listeners.open(&config.listen, workers)?;
         files::prepare(&config, self.user.as_ref())?;
-        let origin = Origin::new(config, workers).map_err(failed("shared memory"))?;
+        let origin = Origin::new(config, workers).map_err(StartError::at("shared memory"))?;
         let segment = origin.segment;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
@@ -149,9 +151,4 @@ fn raise_descriptor_limit(max_connections: usize) {
             ),
         );
     }
-}
-
-fn failed(what: &str) -> impl FnOnce(IoError) -> StartError + use<> {
-    let what = what.to_owned();
-    move |error| StartError { what, error }
 }

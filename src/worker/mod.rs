@@ -99,7 +99,7 @@ impl Seat {
             segment,
             doorbells: Doorbells::new(1).map_err(StartError::at("doorbells"))?,
             entrances,
-            log: AccessLog::open(&config.access_log).map_err(StartError::at("access_log"))?,
+            log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
             signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
             channel: None,
         })
