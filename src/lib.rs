@@ -46,6 +46,7 @@
 //! worker/            a proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
+//!   sticky_key.rs    the key of the sticky cookies, in the state directory
 //!
 //! control/           the process that does what must not be done by each worker
 //!   mod.rs           the event loop
@@ -55,6 +56,7 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
+//!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
 //!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
@@ -65,8 +67,8 @@
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
 //!   backend.rs       BackendConn, and a backend's stack of unused connections
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
-//!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
-//!   pipes.rs         what relays borrow: rings, and at most 64 pipes
+//!   rechunk.rs       chunked bodies: framing checked, and written anew from ring to ring or spliced
+//!   pipes.rs         what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   preamble.rs      the PROXY header before a first request
 //!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
@@ -101,6 +103,7 @@
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
+//!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
@@ -110,8 +113,8 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          IMF-fixdate, RFC 3339             proxy_header.rs   PROXY, versions 1 and 2
-//!   testing.rs       what the tests share
+//!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
+//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError

@@ -158,9 +158,9 @@ fn what_is_not_json_is_named_by_line_and_column() {
 
 #[test]
 fn a_feature_of_a_later_version_is_refused() {
-    let found = run_with_input(&["-t", "-"], br#"{"sticky": true, "retries": 99}"#);
+    let found = run_with_input(&["-t", "-"], br#"{"slow_start": "9s", "retries": 99}"#);
     let errors = "httplb: standard input has 2 errors; nothing was changed
-  sticky: not in this version (write false)
+  slow_start: not in this version (write \"0s\")
   retries: 99 is out of range (write 0 to 10)
 ";
     assert_eq!(found, refused(78, errors));
@@ -261,5 +261,5 @@ fn the_manual_names_every_key_and_its_examples_are_valid() {
         assert_eq!(tested.status, 0, "{text}\n{}", tested.errors);
         examples += 1;
     }
-    assert_eq!(examples, 7);
+    assert_eq!(examples, 8);
 }

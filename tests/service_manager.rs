@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Backend, Program, json, process, servers, until};
+use common::{Backend, Program, json, process, program::plain, servers, until};
 use rustix::{
     fd::AsRawFd,
     io::{FdFlags, fcntl_setfd},
@@ -14,7 +14,6 @@ use socket2::{Domain, Socket, Type};
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
-    process::{Command, Stdio},
 };
 
 /// The service manager's end.
@@ -56,8 +55,8 @@ fn managed(workers: usize, listen: &[SocketAddr], backends: &[&Backend]) -> (Pro
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         manager = Some(Manager { socket, heard: Vec::new() });
-        let mut command = Command::new(common::program::binary());
-        command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "400000").stdin(Stdio::null());
+        let mut command = plain(common::program::binary());
+        command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "400000");
         command
     });
     (program, manager.unwrap())
@@ -125,10 +124,9 @@ fn activated(config: common::Value, sockets: &[&dyn AsRawFd], names: &str) -> Pr
     }
     script.push_str("\nexport LISTEN_PID=$$\nexec \"$@\"");
     Program::by(config, |_| {
-        let mut command = Command::new("bash"); // sh knows no numbers of two digits
+        let mut command = plain("bash"); // sh knows no numbers of two digits
         command.arg("-c").arg(script).arg("bash").arg(common::program::binary());
         command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);
-        command.stdin(Stdio::null());
         command
     })
 }

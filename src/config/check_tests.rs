@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::config::file::{self, Value};
 use crate::config::read::Mistakes;
 use crate::config::{
-    AccessLog, Backend, Balance, Cidr, Config, ConfigError, Listen, Overrides, RequestId, Workers,
-    check, load, pool, process,
+    AccessLog, Backend, Balance, Cidr, Config, ConfigError, Listen, Overrides, RequestId, Sticky,
+    Workers, check, load, pool, process,
 };
 use crate::mem::time::Millis;
 
@@ -46,7 +46,7 @@ pub(super) const EVERYTHING: &str = r##"{
     "status_listen": null,
     "admin": {"socket": null, "listen": null, "token_file": null},
     "cache": null,
-    "pools": {"api": {"backend_servers": [], "retries": 5}, "v1.0": {}},
+    "pools": {"api": {"backend_servers": [], "retries": 5, "sticky": true}, "v1.0": {}},
     "routes": [
         {"host": "*.Example", "path": "/api", "header": {"X-Policy": "2"}, "pool": "api"},
         {"host": "Shop.example.", "pool": "default"}
@@ -59,7 +59,7 @@ pub(super) const EVERYTHING: &str = r##"{
         {"#": "a note", "ip": "fd00::7", "port": 1}
     ],
     "balance": "least_connections",
-    "sticky": false,
+    "sticky": {"cookie": "home", "max_age": "1h"},
     "health_check": false,
     "max_fails": 100,
     "fail_timeout": "1h",
@@ -182,6 +182,11 @@ fn every_key_has_its_effect() {
     };
     assert_eq!(pool.backends, [first, Backend::at(address("[fd00::7]:1"))]);
     assert_eq!(pool.name, "default");
+    let sticky = Sticky { cookie: "home".into(), max_age: Some(Millis::from_secs(3600)) };
+    assert_eq!(
+        (&pool.sticky, &api.sticky),
+        (&Some(sticky), &Some(Sticky::named("sticky_backend")))
+    );
     assert_eq!(pool.balance, Balance::LeastConnections);
     assert_eq!((pool.max_fails, pool.retries, pool.max_body), (100, 0, 8 << 20));
     assert_eq!(pool.fail_timeout, Millis::from_secs(3600));
@@ -210,10 +215,8 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
         "admin.listen: not in this version (write null)",
         "admin.token_file: not in this version (write null)",
         "cache: not in this version (remove it)",
-        "sticky: not in this version (write false)",
         "health_check: not in this version (write false)",
         "slow_start: not in this version (write \"0s\")",
-        "pools.api.sticky: not in this version (write false)",
         "pools.api.health_check: not in this version (write false)",
         "pools.\"v1.0\".slow_start: not in this version (write \"0s\")",
     ];
@@ -294,14 +297,14 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "pools": {"api": {"helth_check": {}}},
         "timeouts": {"connect": "5"},
         "workers": "many",
-        "sticky": true
+        "slow_start": "1s"
     }"#;
     let expected = [
         "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
         "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
         "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
         "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "sticky: not in this version (write false)",
+        "slow_start: not in this version (write \"0s\")",
     ];
     assert_eq!(messages(text), expected);
 }

@@ -385,6 +385,13 @@ impl Pool {
     }
 }
 
+impl Sticky {
+    /// A cookie of this name that lasts as long as the browser's session.
+    pub fn named(cookie: &str) -> Sticky {
+        Sticky { cookie: cookie.to_owned(), max_age: None }
+    }
+}
+
 impl Backend {
     /// A primary of weight 1 without a cap.
     pub fn at(address: SocketAddr) -> Backend {

@@ -106,7 +106,7 @@ fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
 }
 
 fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
-    let mut sticky = Sticky { cookie: String::from("sticky_backend"), max_age: None };
+    let mut sticky = Sticky::named("sticky_backend");
     if !node.is_object() {
         let wanted = node.boolean().map_err(|wrong| {
             Wrong::new(wrong.fault, "write true, false or {\"cookie\": NAME, \"max_age\": \"1h\"}")

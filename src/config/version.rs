@@ -30,8 +30,6 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
         };
         // What is inherited was refused where it is written.
         let own = |inherited: bool| index == 0 || !inherited;
-        let sticky = pool.sticky.is_some() && own(pool.sticky == default.sticky);
-        refuse(sticky, place("sticky"), "write false");
         let check = pool.health_check.is_some() && own(pool.health_check == default.health_check);
         refuse(check, place("health_check"), "write false");
         let slow = pool.slow_start.0 > 0 && own(pool.slow_start == default.slow_start);

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod chunked;
+pub mod cookie;
 pub mod date;
 pub mod fields;
 pub mod method;

@@ -83,7 +83,9 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        let (config, segment, bells) = origin.into_parts();
+        // The cells stay mapped, and their memory needs no descriptor any more.
+        let Origin { config, segment, bells, sticky_key, memory } = origin;
+        drop(memory);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
@@ -103,6 +105,7 @@ impl Beginning {
             segment,
             doorbells: bells,
             entrances,
+            sticky_key,
             log,
             signals,
             channel: Some(
@@ -118,7 +121,7 @@ impl Beginning {
 
     fn control(self, origin: Origin, _workers: usize) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, bells) = origin.into_parts();
+        let Origin { config, segment, bells, .. } = origin;
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let desk = Desk {

@@ -2,11 +2,13 @@
 
 use crate::config::{Config, Overrides};
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
 use crate::shared::{Layout, Segment};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, IoError, memory};
+use crate::worker::sticky_key;
 
 use super::handover::{self, Kept, Received, Role};
 use super::ledger::Ledger;
@@ -54,11 +56,14 @@ pub struct Generation {
 pub struct Origin {
     /// The configuration.
     pub config: Config,
-    /// The shared cells, and the memory that they lie in.
+    /// The shared cells.
     pub segment: Segment,
-    memory: memory::Shared,
+    /// The memory that they lie in.
+    pub memory: memory::Shared,
     /// All doorbells but the master's.
     pub bells: Doorbells,
+    /// What its sticky cookies are made with.
+    pub sticky_key: Key,
 }
 
 /// A process.
@@ -75,18 +80,13 @@ pub struct Child {
 
 impl Origin {
     /// Makes the cells and doorbells for `config`.
-    pub fn new(config: Config, workers: usize) -> Result<Origin, IoError> {
+    pub fn new(config: Config, workers: usize, sticky_key: Key) -> Result<Origin, IoError> {
         let layout = Layout::of(&config, workers);
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(&config);
         let bells = Doorbells::new(workers)?;
-        Ok(Origin { config, segment, memory, bells })
-    }
-
-    /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
-    pub fn into_parts(self) -> (Config, Segment, Doorbells) {
-        (self.config, self.segment, self.bells)
+        Ok(Origin { config, segment, memory, bells, sticky_key })
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -105,7 +105,8 @@ impl Origin {
         if bells.len() != told.workers || segment.layout().workers != told.workers {
             return Err(String::from("its workers are not as many as was said"));
         }
-        Ok(Origin { config, segment, memory, bells: Doorbells { bells, control } })
+        let sticky_key = sticky_key::from_text(&told.sticky_key).ok_or("it has no sticky key")?;
+        Ok(Origin { config, segment, memory, bells: Doorbells { bells, control }, sticky_key })
     }
 }
 
@@ -166,10 +167,12 @@ impl Generation {
             config: String::new(),
             segment: -1,
             bells: Vec::new(),
+            sticky_key: String::new(),
             children: Vec::new(),
         };
         if let Some(origin) = &self.origin {
             told.config = origin.config.dump();
+            told.sticky_key = sticky_key::to_text(&origin.sticky_key);
             told.segment = kept.keep(&origin.memory)?;
             for bell in origin.bells.bells.iter().chain([&origin.bells.control]) {
                 told.bells.push(kept.keep(bell)?);

@@ -102,6 +102,8 @@ pub struct Generation {
     pub segment: i32,
     /// The descriptors of its doorbells: each worker's, then that of the control process.
     pub bells: Vec<i32>,
+    /// What its sticky cookies are made with, in hexadecimal digits.
+    pub sticky_key: String,
     /// Those of its processes that live.
     pub children: Vec<Child>,
 }
@@ -337,6 +339,7 @@ mod tests {
                 leaves_until: None,
                 segment: 12,
                 bells: vec![13, 14, 15],
+                sticky_key: String::from("000102030405060708090a0b0c0d0e0f"),
                 children: vec![child(100, Role::Worker(1), 16), child(101, Role::Control, 17)],
             }],
             backends: vec![Backend {

@@ -10,6 +10,7 @@ use crate::proxy::settings::memory_bound_line;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Doorbell, IoError, Listener, clock};
+use crate::worker::sticky_key;
 
 use super::generation::{Generation, Origin};
 use super::handover::Received;
@@ -127,7 +128,10 @@ impl Master {
         raise_descriptor_limit(config.max_connections);
         self.listeners.open(&config.listen, workers)?;
         files::prepare(&config, self.user.as_ref())?;
-        let origin = Origin::new(config, workers).map_err(StartError::at("shared memory"))?;
+        let before = self.generations.last().and_then(|last| last.origin.as_ref());
+        let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
+        let origin = Origin::new(config, workers, sticky_key);
+        let origin = origin.map_err(StartError::at("shared memory"))?;
         let segment = origin.segment;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);

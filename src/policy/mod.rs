@@ -8,3 +8,5 @@ pub mod reason;
 pub mod retry;
 pub mod reuse;
 pub mod route;
+mod siphash;
+pub mod sticky;

@@ -11,6 +11,7 @@ use crate::http::date;
 use crate::http::request::Version;
 use crate::http::rewrite::append_decimal;
 use crate::mem::time::Micros;
+use crate::policy::sticky::Sticky;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, LogFile, clock};
 
@@ -185,6 +186,7 @@ fn write_line(
         line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });
     }
     tries(line, exchange, backends);
+    text(line, "sticky", exchange.sticky.map_or("", Sticky::word).as_bytes());
     let reason = match (exchange.broken, exchange.answer) {
         (Some(reason), _) => reason,
         (None, Answer::Own(answer)) => answer.reason,

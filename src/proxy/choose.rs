@@ -4,8 +4,9 @@
 //! stands in it the worker is listed as waiting, and is rung when a place is free (see
 //! `shared/doorbell.rs`).
 
-use crate::policy::balance::{self, Pick, Turn};
+use crate::policy::balance::{self, Member, Pick, Turn};
 use crate::policy::retry::Failure;
+use crate::policy::sticky::Bond;
 use crate::shared::{Awaited, PoolId, Slot};
 
 use super::Proxy;
@@ -27,18 +28,19 @@ impl Proxy {
     /// line.
     pub(super) fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
         let pool = self.exchanges[id].pool;
-        if self.pools[pool.0].line.front().is_some_and(|front| *front != id) {
+        let is_next = self.pools[pool.0].line.front().is_none_or(|front| *front == id);
+        if let Some(slot) = self.claim_home(id, is_next) {
+            self.take(id, slot);
+            return Ok(true);
+        }
+        if !is_next {
             self.stand_in_line(id, Line::Pool);
             return Ok(false);
         }
         loop {
             match self.claim_backend(id)? {
                 Choice::Taken(slot) => {
-                    self.leave_line(id);
-                    let exchange = &mut self.exchanges[id];
-                    exchange.choice = Some(slot);
-                    exchange.last_backend = Some(slot);
-                    exchange.times.chosen = self.now;
+                    self.take(id, slot);
                     return Ok(true);
                 }
                 Choice::OthersFirst => {
@@ -52,10 +54,46 @@ impl Proxy {
                     // Listed first, then another look: whoever frees a place after that look will
                     // see that this worker waits.
                     self.stand_in_line(id, Line::Pool);
+                    if let Some(slot) = self.claim_home(id, true) {
+                        self.take(id, slot);
+                        return Ok(true);
+                    }
                 }
                 Choice::Full => return Ok(false),
             }
         }
+    }
+
+    /// The exchange goes to this backend, where a place is claimed.
+    fn take(&mut self, id: ExchangeId, slot: Slot) {
+        self.leave_line(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.choice = Some(slot);
+        exchange.last_backend = Some(slot);
+        exchange.times.chosen = self.now;
+    }
+
+    /// Takes a place at the backend that the request's cookie names, if there is one and it was not
+    /// tried. No turn of the rotation is taken.
+    ///
+    /// Those who wait for any backend go first, but not for one that is drained: that is none of
+    /// theirs.
+    fn claim_home(&mut self, id: ExchangeId, is_next: bool) -> Option<Slot> {
+        let exchange = &self.exchanges[id];
+        let (pool, mark) = (exchange.pool, exchange.bond.mark()?);
+        self.refresh(pool);
+        let tried = &self.exchanges[id].tried;
+        let mut members = self.pools[pool.0].members.list().iter();
+        let home = members.find(|member| {
+            let backend = &self.backends[Slot::of_id(member.id).0];
+            backend.mark == mark && !backend.is_out && !tried.contains(member.id)
+        });
+        let home = home.copied();
+        self.exchanges[id].bond = if home.is_some() { Bond::Lent(mark) } else { Bond::To(mark) };
+        let home = home.filter(|home| !home.up || is_next && !self.others_wait(id))?;
+        let slot = self.claim_place(pool, home)?;
+        self.exchanges[id].bond = Bond::To(mark);
+        Some(slot)
     }
 
     /// Takes the next turn in the pool's rotation, and a place at the backend whose turn it is.
@@ -89,12 +127,17 @@ impl Proxy {
     /// `None`: another worker was faster, with the turn or with the last place, or the backend is
     /// another one by now.
     fn try_to_claim(&mut self, pool: PoolId, turn: Turn) -> Option<Slot> {
-        let cells = self.segment.pool(pool);
         let member = self.pools[pool.0].members.list()[turn.place];
+        if !self.segment.pool(pool).try_turn(turn.tier, turn.ticket, turn.next) {
+            return None;
+        }
+        self.claim_place(pool, member)
+    }
+
+    /// `None`: it has as many requests as it may, or is another one by now.
+    fn claim_place(&mut self, pool: PoolId, member: Member) -> Option<Slot> {
         let slot = Slot::of_id(member.id);
-        let claimed = cells.try_turn(turn.tier, turn.ticket, turn.next)
-            && self.segment.claim(self.worker, slot, member.cap);
-        if !claimed {
+        if !self.segment.claim(self.worker, slot, member.cap) {
             return None;
         }
         // After the claim: a backend whose slot was to be freed is found to be leaving here, or
@@ -104,7 +147,7 @@ impl Proxy {
         }
         self.segment.release(self.worker, slot);
         self.wake_next(pool);
-        self.read_members(pool, cells.epoch());
+        self.read_members(pool, self.segment.pool(pool).epoch());
         None
     }
 

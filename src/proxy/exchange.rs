@@ -11,7 +11,7 @@
 //! can. Only the first exchange in a client's queue commits.
 
 use crate::http::method::Method;
-use crate::http::request::{Framing, Version};
+use crate::http::request::{Framing, Refusal, Version};
 use crate::http::response::Reading;
 use crate::http::rewrite::RequestSpans;
 use crate::mem::buffer::Buffer;
@@ -19,6 +19,7 @@ use crate::mem::slab::Id;
 use crate::mem::time::Micros;
 use crate::policy::balance::Tried;
 use crate::policy::retry::Failure;
+use crate::policy::sticky::{Bond, Sticky};
 use crate::shared::{PoolId, Slot};
 
 use super::backend::BackendConn;
@@ -92,6 +93,8 @@ pub struct Request {
     pub idempotent: bool,
     /// May be in work together with others of its client.
     pub pipelinable: bool,
+    /// Whether the client came by https, as far as that is to be believed.
+    pub is_https: bool,
     /// Requests of one number were taken in together.
     pub batch: u32,
 }
@@ -130,6 +133,16 @@ pub struct OwnAnswer {
 }
 
 impl OwnAnswer {
+    /// To a request that is not taken.
+    pub fn refusing(refusal: Refusal) -> OwnAnswer {
+        OwnAnswer {
+            status: refusal.status(),
+            error: refusal.error(),
+            reason: refusal.reason(),
+            close: refusal.closes(),
+        }
+    }
+
     /// What becomes of a failure that is not repeated.
     pub fn of(failure: Failure) -> OwnAnswer {
         OwnAnswer {
@@ -225,6 +238,10 @@ pub struct Exchange {
     pub pool: PoolId,
     /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
     pub is_routed: bool,
+    /// The backend that its cookie names.
+    pub bond: Bond,
+    /// How it came to its backend, once that has answered, where clients are kept at theirs.
+    pub sticky: Option<Sticky>,
     /// The backend that was picked; a place there is claimed.
     pub choice: Option<Slot>,
     /// The one that was picked last, for the log.
@@ -285,6 +302,8 @@ impl Exchange {
             state: State::Waiting,
             pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),
+            bond: Bond::None,
+            sticky: None,
             choice: None,
             last_backend: None,
             conn: None,

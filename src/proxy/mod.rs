@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
+mod intake;
 pub mod pipes;
 pub mod pools;
 pub mod preamble;
@@ -40,6 +41,7 @@ use crate::net::{Conn, End};
 use crate::policy::balance::Member;
 use crate::policy::health;
 use crate::policy::retry::Budget;
+use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Awaited, Segment, Slot, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
@@ -59,7 +61,7 @@ use settings::Settings;
 const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
-/// Pipes for splicing: 256 KiB each, of the 64 MiB that an unprivileged user has.
+/// Pipes for splicing: 22 MiB, of the 64 MiB that an unprivileged user has.
 const PIPES: usize = 64;
 
 /// What an epoll event is about: the two highest bits of its data say what kind of thing, the
@@ -153,23 +155,18 @@ pub struct Proxy {
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
-    /// `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
+    /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
     /// for each.
     pub fn new(
         config: &Config,
+        sticky_key: Key,
         segment: Segment,
         worker: usize,
         bells: Doorbells,
         log: AccessLog,
     ) -> Result<Proxy, IoError> {
-        Proxy::with_settings(
-            config,
-            Settings::new(config, segment.layout().workers),
-            segment,
-            worker,
-            bells,
-            log,
-        )
+        let settings = Settings::new(config, segment.layout().workers, sticky_key);
+        Proxy::with_settings(config, settings, segment, worker, bells, log)
     }
 
     /// The same, within other limits than those that follow from the configuration.

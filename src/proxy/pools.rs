@@ -7,10 +7,11 @@ use crate::config;
 use crate::mem::queue::Queue;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::balance::{Board, Member, Members, Tier};
-use crate::policy::health::{Admin, Availability, Rules};
+use crate::policy::health::Rules;
 use crate::policy::identity::Echo;
 use crate::policy::retry::Budget;
 use crate::policy::reuse::IdleLimit;
+use crate::policy::sticky::{self, Mark};
 use crate::shared::backends::Standing;
 use crate::shared::{PoolId, Segment, Slot};
 
@@ -34,6 +35,8 @@ pub struct Pool {
     pub max_body: u64,
     /// When a backend is taken out.
     pub rules: Rules,
+    /// The cookie that keeps clients at their backends.
+    pub sticky: Option<config::Sticky>,
     /// What balancing looks at, in the order of the slots.
     pub members: Members,
     /// The epoch that `members` are of.
@@ -56,6 +59,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// The same, as the log writes it.
     pub name: String,
+    /// The same and its pool, as the sticky cookie has it.
+    pub mark: Mark,
     /// Its unused connections.
     pub idle: IdleStack,
     /// How long these are good for.
@@ -75,6 +80,7 @@ impl Pool {
             retries: config.retries,
             max_body: config.max_body,
             rules: Rules { max_fails: config.max_fails, fail_timeout: config.fail_timeout },
+            sticky: config.sticky.clone(),
             members: Members::default(),
             epoch: 0,
             line: Queue::with_capacity(exchanges),
@@ -92,6 +98,7 @@ impl Backend {
             is_out: false,
             address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             name: String::new(),
+            mark: Mark::default(),
             idle: IdleStack::default(),
             idle_limit: IdleLimit::new(backend_idle),
             echo: Echo::default(),
@@ -171,11 +178,7 @@ impl Proxy {
     fn read_backend(&mut self, pool: PoolId, slot: Slot) {
         let cells = self.segment.backend(slot);
         let standing = cells.standing();
-        let is_out = match cells.availability() {
-            Availability::Up => false,
-            Availability::Drain => standing.admin() == Admin::Leaving,
-            Availability::Down | Availability::Maint => true,
-        };
+        let is_out = !sticky::may_keep(cells.availability(), standing.admin());
         let backend = &mut self.backends[slot.0];
         let is_other = backend.standing.generation() != standing.generation();
         let came_back = backend.is_out && !is_out;
@@ -185,6 +188,7 @@ impl Proxy {
         if is_other {
             backend.address = cells.address();
             backend.name = backend.address.to_string();
+            backend.mark = self.settings.sticky_key.mark(&self.pools[pool.0].name, backend.address);
             backend.echo = Echo::default();
             backend.pace = Pace::default();
         }
@@ -209,6 +213,12 @@ impl Proxy {
 pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
     // Those that nobody has named yet have no name.
     pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
+}
+
+/// The mark with these digits, if it is that of a member of `pool`.
+pub(super) fn find_mark(pool: &Pool, backends: &[Backend], digits: &[u8]) -> Option<Mark> {
+    let mut marks = pool.members.list().iter().map(|member| backends[member.id as usize].mark);
+    marks.find(|mark| mark.digits() == digits)
 }
 
 /// How fast a backend answers as a rule, and whether it keeps its connections.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::config::{Cidr, Config, RequestId};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
+use crate::policy::sticky::{KEY_LEN, Key};
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub request_id: RequestId,
     /// The name that `Via` is given.
     pub via: Option<String>,
+    /// What the sticky cookies are made with.
+    pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
     timeouts: crate::config::Timeouts,
@@ -48,10 +51,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The limits that `config` gives one of so many workers. Each of them may have all the clients
-    /// there are, but no two the same, so what belongs to a client is bounded over all of them. What
-    /// does not is divided.
-    pub fn new(config: &Config, workers: usize) -> Settings {
+    /// The limits that `config` gives one of so many workers, with this key for the sticky cookies.
+    /// Each of them may have all the clients there are, but no two the same, so what belongs to a
+    /// client is bounded over all of them. What does not is divided.
+    pub fn new(config: &Config, workers: usize, sticky_key: Key) -> Settings {
         let clients = config.max_connections;
         let spare = (clients / 4).max(64).max(workers);
         Settings {
@@ -65,6 +68,7 @@ impl Settings {
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             via: config.via.clone(),
+            sticky_key,
             routing: Routing::new(config),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
@@ -138,7 +142,7 @@ const OTHER_PROCESSES: usize = 2;
 
 /// The line that start and `-t` print.
 pub fn memory_bound_line(config: &Config, workers: usize) -> String {
-    let settings = Settings::new(config, workers);
+    let settings = Settings::new(config, workers, Key::new([0; KEY_LEN])); // it takes no memory
     format!(
         "memory bound {} MiB = {} connections x {} KiB + {} MiB; idle connections give theirs back",
         settings.memory_bound().div_ceil(1 << 20),

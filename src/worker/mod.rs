@@ -5,9 +5,11 @@
 //! brought nothing: what came in time is seen first, also by a process that was held up.
 
 mod accept;
+pub mod sticky_key;
 
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Preamble;
 use crate::proxy::{Proxy, Token};
@@ -61,6 +63,8 @@ pub struct Seat {
     pub doorbells: Doorbells,
     /// Its listening sockets.
     pub entrances: Vec<Entrance>,
+    /// What the sticky cookies are made with: [`sticky_key::load`].
+    pub sticky_key: Key,
     /// The access log.
     pub log: AccessLog,
     /// The signals.
@@ -99,6 +103,7 @@ impl Seat {
             segment,
             doorbells: Doorbells::new(1).map_err(StartError::at("doorbells"))?,
             entrances,
+            sticky_key: sticky_key::load(config, None),
             log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
             signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
             channel: None,
@@ -109,14 +114,15 @@ impl Seat {
 impl Worker {
     /// Reserves and opens all that it needs.
     pub fn open(config: &Config, seat: Seat) -> Result<Worker, StartError> {
-        let proxy = Proxy::new(config, seat.segment, seat.index, seat.doorbells, seat.log);
+        let Seat { index, segment, doorbells, entrances, sticky_key, log, signals, channel } = seat;
+        let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log);
         let mut worker = Worker {
             proxy: proxy.map_err(StartError::at(
                 "the memory of max_connections and buffer_size cannot be reserved (lower them)",
             ))?,
-            door: Door::new(seat.entrances),
-            signals: seat.signals,
-            channel: seat.channel,
+            door: Door::new(entrances),
+            signals,
+            channel,
             life: Life::Serving,
             drain: config.timeouts.drain,
             next_tick: None,

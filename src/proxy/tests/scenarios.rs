@@ -6,4 +6,5 @@ mod limits;
 mod order;
 mod preambles;
 mod repeats;
+mod sticky;
 mod timers;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::config::Config;
 use crate::mem::time::Millis;
 use crate::proxy::settings::Settings;
+use crate::shared::{PoolId, Registration};
 use crate::sys::world::{self, End, Faults, Peer};
 
 use super::invariants;
@@ -166,6 +167,15 @@ impl Scene {
     /// How a client sees its connection.
     pub fn end_of(&self, client: usize) -> End {
         self.visitors[client].end
+    }
+
+    /// Another backend registers itself.
+    pub fn join(&mut self, address: SocketAddr) {
+        let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+        let segment = self.service.proxy.segment();
+        segment.register(PoolId(0), entry).expect("a free slot");
+        let server = world::listen(address);
+        self.hosts.push(Host { server, conns: Vec::new(), asked: Vec::new(), reads: true });
     }
 
     /// Backend `host` refuses connections from now on, or takes them again.

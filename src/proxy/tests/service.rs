@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Preamble;
 use crate::proxy::settings::Settings;
@@ -77,7 +78,8 @@ impl Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
         let listener = Listener::bind(address, 16).expect("no other listens");
         let log = AccessLog::open(&config.access_log, None).expect("a log");
-        let mut settings = Settings::new(config, seat.segment.layout().workers);
+        let key = Key::new(*b"0123456789abcdef");
+        let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
         let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
         let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log);

@@ -78,6 +78,7 @@ impl Weather {
             reset_erases: dice.one_in(3),
             // The service itself takes six or seven, of which two are free again once it is there.
             descriptors: if weather.scarcity { dice.between(7, 11) } else { 1000 },
+            looks_ahead: dice.one_in(2),
             ..Faults::default()
         };
         weather
