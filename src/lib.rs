@@ -28,7 +28,9 @@
 //! cli.rs             options, -t, -T, exit statuses, messages about the command line and the file
 //!
 //! master/            the process that starts the others, watches them and replaces them
-//!   service.rs       Master: its loop; signals, ended children, the stop
+//!   service.rs       Master: its loop; signals, ended children
+//!   stop.rs          the end of the service, more and more plainly
+//!   succession.rs    a generation whose processes all serve takes the place of the one before
 //!   start.rs         the start of the service, and of each generation
 //!   generation.rs    the processes of one configuration, and what they have in common
 //!   birth.rs         the first moments of a child: what it drops, opens and gives up

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
 use crate::policy::reason::Reason;
-use crate::proxy::settings::Settings;
+use crate::proxy::settings;
 use crate::shared::{
     BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment,
     ServiceCell, Slot,
@@ -50,7 +50,8 @@ pub struct Now {
 impl Looker {
     /// For the service that `config` describes, whose master is the process `master`.
     pub fn new(segment: Segment, config: &Config, master: u32) -> Looker {
-        let memory_bound = Settings::new(config, segment.layout().workers).memory_bound() as u64;
+        let memory_bound =
+            settings::without_key(config, segment.layout().workers).memory_bound() as u64;
         Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new() }
     }
 

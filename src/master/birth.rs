@@ -5,7 +5,6 @@
 use std::process::ExitCode;
 
 use crate::control::{Control, Desk};
-use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Preamble;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
@@ -15,6 +14,7 @@ use crate::sys::{Channel, Doorbell, IoError, Listener, Signals, StartError};
 use crate::worker::{Entrance, Seat, Worker};
 
 use super::doors::Doors;
+use super::files;
 use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
@@ -89,21 +89,23 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        let (config, segment, bells, sticky_key) = origin.into_parts();
+        // The cells stay mapped, and their memory needs no descriptor any more.
+        let Origin { config, segment, bells, sticky_key, memory } = origin;
+        drop(memory);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
         });
-        let entrances = mine.collect::<Result<_, _>>().map_err(failed("the listening sockets"))?;
+        let entrances =
+            mine.collect::<Result<_, _>>().map_err(StartError::at("the listening sockets"))?;
         // Those that are not its own are closed, and of its own the copies are left.
         drop(listeners);
         let row = segment.worker(seat);
         row.set_pid(Pid::own().number());
         row.set_generation(generation);
-        let log = AccessLog::open(&config.access_log)
-            .map_err(failed(&super::files::name(&config.access_log)))?;
+        let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
-        let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let seat = Seat {
             index: seat,
             segment,
@@ -112,7 +114,9 @@ impl Beginning {
             sticky_key,
             log,
             signals,
-            channel: Some(self.channel.try_clone().map_err(failed("the line to the master"))?),
+            channel: Some(
+                self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
+            ),
         };
         let worker = Worker::open(&config, seat)?;
         confine(seccomp::Role::Worker);
@@ -123,9 +127,9 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, bells, _) = origin.into_parts();
+        let Origin { config, segment, bells, .. } = origin;
         self.become_user()?;
-        let signals = Signals::block_and_open().map_err(failed("signals"))?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let (doors, token) = doors.into_parts(&config);
         let desk = Desk {
             doors,
@@ -133,8 +137,8 @@ impl Beginning {
             master_pid: self.parent.number().unsigned_abs(),
             segment,
             doorbells: bells,
-            master: self.bell.try_clone().map_err(failed("the master's doorbell"))?,
-            channel: self.channel.try_clone().map_err(failed("the line to the master"))?,
+            master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
+            channel: self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             signals,
         };
         let control = Control::open(&config, desk)?;
@@ -146,12 +150,14 @@ impl Beginning {
     /// Becomes the user that children are, if the master is root.
     fn become_user(&self) -> Result<(), StartError> {
         if let Some(user) = &self.user {
-            process::drop_privileges(user).map_err(failed(&format!("user {}", user.name)))?;
+            process::drop_privileges(user)
+                .map_err(StartError::at(format!("user {}", user.name)))?;
             // The change has undone it.
             if !process::die_with_parent(self.parent) {
-                return Err(failed("the master")(IoError::Reset));
+                return Err(StartError::at("the master")(IoError::Reset));
             }
         }
+        process::give_up_capabilities();
         process::no_new_privileges();
         Ok(())
     }
@@ -173,9 +179,4 @@ fn confine(role: seccomp::Role) {
             format_args!("seccomp: {error}; processes are not confined to the calls they need"),
         ),
     }
-}
-
-fn failed(what: &str) -> impl FnOnce(IoError) -> StartError + use<> {
-    let what = what.to_owned();
-    move |error| StartError { what, error }
 }

@@ -4,7 +4,8 @@
 use std::os::unix::fs::lchown;
 use std::path::Path;
 
-use crate::config::{AccessLog, Config};
+use crate::config::{self, Config};
+use crate::proxy::access_log::AccessLog;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, User};
@@ -30,16 +31,28 @@ pub fn user_of_children() -> Option<User> {
 }
 
 /// The access log, as messages call it.
-pub fn name(log: &AccessLog) -> String {
+fn name(log: &config::AccessLog) -> String {
     match log {
-        AccessLog::Path(path) => format!("access_log {}", path.display()),
-        AccessLog::Off | AccessLog::Stdout => String::from("access_log"),
+        config::AccessLog::Path(path) => format!("access_log {}", path.display()),
+        config::AccessLog::Off | config::AccessLog::Stdout => String::from("access_log"),
     }
+}
+
+/// Opens the log for a process that will soon not be allowed to.
+pub fn open(log: &config::AccessLog, user: Option<&User>) -> Result<AccessLog, StartError> {
+    let opened = match (log, user) {
+        (config::AccessLog::Path(path), Some(user)) => Some(LogFile::open_for(path, user)),
+        (config::AccessLog::Path(_) | config::AccessLog::Off | config::AccessLog::Stdout, _) => {
+            None
+        }
+    };
+    let opened = opened.transpose().and_then(|opened| AccessLog::open(log, opened));
+    opened.map_err(|error| StartError { what: name(log), error })
 }
 
 /// Makes what `config` names, and gives it to the children.
 pub fn prepare(config: &Config, user: Option<&User>) -> Result<(), StartError> {
-    if let AccessLog::Path(path) = &config.access_log {
+    if let config::AccessLog::Path(path) = &config.access_log {
         open_log(path, user)
             .map_err(|error| StartError { what: name(&config.access_log), error })?;
     }
@@ -70,7 +83,7 @@ impl Master {
         for generation in &self.generations {
             let config = generation.origin.as_ref().map(|origin| &origin.config.access_log);
             let log = match config {
-                Some(AccessLog::Path(path)) => match open_log(path, self.user.as_ref()) {
+                Some(config::AccessLog::Path(path)) => match open_log(path, self.user.as_ref()) {
                     Ok(log) => Some(log),
                     Err(error) => {
                         message::log(
@@ -83,7 +96,7 @@ impl Master {
                         continue;
                     }
                 },
-                Some(AccessLog::Off | AccessLog::Stdout) | None => None,
+                Some(config::AccessLog::Off | config::AccessLog::Stdout) | None => None,
             };
             for child in &generation.children {
                 use std::os::fd::AsFd;

@@ -56,9 +56,10 @@ pub struct Generation {
 pub struct Origin {
     /// The configuration.
     pub config: Config,
-    /// The shared cells, and the memory that they lie in.
+    /// The shared cells.
     pub segment: Segment,
-    memory: memory::Shared,
+    /// The memory that they lie in.
+    pub memory: memory::Shared,
     /// All doorbells but the master's.
     pub bells: Doorbells,
     /// What its sticky cookies are made with.
@@ -86,11 +87,6 @@ impl Origin {
         segment.load_config(&config);
         let bells = Doorbells::new(workers)?;
         Ok(Origin { config, segment, memory, bells, sticky_key })
-    }
-
-    /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
-    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key) {
-        (self.config, self.segment, self.bells, self.sticky_key)
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -211,6 +207,11 @@ impl Generation {
     /// Whether all of its processes serve.
     pub fn is_ready(&self) -> bool {
         self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
+    }
+
+    /// Whether any of its workers lives.
+    pub fn has_workers(&self) -> bool {
+        self.children.iter().any(|child| child.role != Role::Control)
     }
 
     /// Hears what its processes say. Whether one of them wants the service to be reloaded.

@@ -50,6 +50,9 @@ pub struct State {
     /// It is to be reloaded once more, when this reload is over.
     #[serde(default)]
     pub reload_again: bool,
+    /// The control process that waits for the outcome of that.
+    #[serde(default)]
+    pub again_by: Option<i32>,
     /// The control process that waits for the outcome.
     #[serde(default)]
     pub asked_by: Option<i32>,
@@ -326,6 +329,7 @@ mod tests {
             reloads: Reloads { done: 3, refused: 1 },
             restarts: 2,
             reload_again: true,
+            again_by: Some(7),
             asked_by: None,
             bell: 9,
             doors: Vec::new(),

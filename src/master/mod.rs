@@ -13,6 +13,8 @@ pub mod notify;
 pub mod reload;
 mod service;
 mod start;
+mod stop;
+mod succession;
 pub mod trial;
 
 use crate::sys::StartError;

@@ -8,13 +8,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::shared::words::Word;
+use crate::sys::Channel;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
 
 use super::facts;
-use super::generation::{Generation, Standing};
+use super::generation::Standing;
 use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State};
-use super::service::{Life, Master};
+use super::service::{Master, Wish};
+use super::stop::Life;
 use super::trial::Trial;
 
 /// What the kernel adds to the path of a program whose file is gone.
@@ -52,17 +54,16 @@ fn without_mark(path: PathBuf, exists: impl Fn(&Path) -> bool) -> PathBuf {
 
 impl Master {
     /// Begins a reload, or remembers that there is to be another one after the one under way.
-    pub(super) fn reload(&mut self, asked_by: Option<Pid>) {
-        self.asked_by = asked_by.or(self.asked_by);
-        let is_starting =
-            |generation: &Generation| matches!(generation.standing, Standing::Starting { .. });
+    pub(super) fn reload(&mut self, wish: Wish) {
         if self.life != Life::Running {
             return;
         }
-        if self.trial.is_some() || self.generations.iter().any(is_starting) {
-            self.reload_again = true;
+        if self.trial.is_some() || self.is_starting() {
+            let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
+            self.wish = Some(Wish { by });
             return;
         }
+        self.asked_by = wish.by;
         self.notifier.reloading(self.now);
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
@@ -80,13 +81,10 @@ impl Master {
 
     /// A reload that was asked for during another one, once that is over.
     pub(super) fn begin_remembered_reload(&mut self) {
-        let is_free = self.trial.is_none()
-            && self
-                .generations
-                .iter()
-                .all(|one| !matches!(one.standing, Standing::Starting { .. }));
-        if is_free && std::mem::take(&mut self.reload_again) {
-            self.reload(None);
+        if self.trial.is_none() && !self.is_starting() {
+            if let Some(wish) = self.wish.take() {
+                self.reload(wish);
+            }
         }
     }
 
@@ -146,7 +144,8 @@ impl Master {
             reloads: self.reloads,
             restarts: self.restarts,
             asked_by: self.asked_by.map(Pid::number),
-            reload_again: self.reload_again,
+            reload_again: self.wish.is_some(),
+            again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
             bell: kept.keep(&self.bell).map_err(error)?,
             listeners,
             doors: self.doors.tell(kept).map_err(error)?,
@@ -181,19 +180,33 @@ impl Master {
         for generation in &self.generations {
             let Some(origin) = &generation.origin else { continue };
             for child in generation.children.iter().filter(|child| child.pid == asked_by) {
-                let mut text = format!("{} {why}", word.text());
-                text.truncate(text.floor_char_boundary(crate::sys::Channel::LONGEST));
+                let text = format!("{} {why}", word.text());
                 // One that does not hear it has ended.
-                let _ = child.channel.send(text.trim_end(), None);
+                let _ = child.channel.send(within(text.trim_end(), Channel::LONGEST), None);
                 origin.bells.control.ring();
             }
         }
     }
 }
 
+/// As much of a text as that many bytes have room for.
+fn within(text: &str, bytes: usize) -> &str {
+    let ends = (0..=bytes.min(text.len())).rev();
+    let end = ends.into_iter().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(within("äöü", 6), "äöü");
+        assert_eq!(within("äöü", 100), "äöü");
+        assert_eq!(within("äöü", 5), "äö");
+        assert_eq!(within("äöü", 1), "");
+    }
 
     #[test]
     fn a_program_that_was_replaced_is_found_where_it_was() {

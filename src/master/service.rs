@@ -4,10 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
-use crate::shared::ServiceCell;
-use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Forked, Pid, User};
 use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, clock};
@@ -16,9 +13,10 @@ use super::birth::{self, Birth};
 use super::doors::Doors;
 use super::generation::{Child, Generation, Standing};
 use super::handover::{Reloads, Role};
-use super::listeners::{Listeners, stored_name};
+use super::listeners::Listeners;
 use super::notify::{self, Notifier};
 use super::reload::Identity;
+use super::stop::{Life, Manner};
 use super::trial::Trial;
 use super::{StartError, files, ledger};
 
@@ -26,38 +24,16 @@ use super::{StartError, files, ledger};
 const SIGNALS: u64 = 0;
 const BELL: u64 = 1;
 
-/// A process that was told to end at once is killed after this time.
-const AT_ONCE: Millis = Millis(1000);
 /// What leaving generations count is added up so often.
 const GATHERING: Micros = Micros::from_secs(1);
 /// When there can be no more processes, the next try is made after this time.
 const FORK_PAUSE: Millis = Millis(1000);
 
-/// How far the service is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It serves.
-    Running,
-    /// It ends when all processes have ended.
-    Stopping {
-        /// What they were told.
-        manner: Manner,
-        /// When they are told more plainly.
-        until: Micros,
-        /// What the master exits with.
-        status: u8,
-    },
-}
-
-/// How processes are told to end, one more plainly than the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Manner {
-    /// When they are done.
-    Gracefully,
-    /// At once.
-    AtOnce,
-    /// They are not asked.
-    Killed,
+/// That there is to be a reload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// The control process that waits for the outcome.
+    pub by: Option<Pid>,
 }
 
 /// What comes after a turn, if not another one.
@@ -85,10 +61,10 @@ pub struct Master {
     pub(super) user: Option<User>,
     pub(super) life: Life,
     pub(super) trial: Option<Trial>,
-    /// A reload was asked for while one was under way.
-    pub(super) reload_again: bool,
-    /// The control process that waits for the outcome of a reload.
+    /// The control process that waits for the outcome of the reload under way.
     pub(super) asked_by: Option<Pid>,
+    /// Another reload was asked for meanwhile.
+    pub(super) wish: Option<Wish>,
     pub(super) reloads: Reloads,
     pub(super) restarts: u64,
     /// Microseconds since the epoch.
@@ -100,14 +76,11 @@ pub struct Master {
 impl Master {
     /// One without anything that it could serve.
     pub fn new(identity: Identity, bell: Doorbell) -> Result<Master, StartError> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |error| StartError { what, error }
-        };
-        let signals = Signals::block_and_open().map_err(failed("signals"))?;
-        let poller = Poller::new().map_err(failed("epoll"))?;
-        poller.watch_signals(&signals, SIGNALS).map_err(failed("epoll"))?;
-        poller.watch_doorbell(&bell, BELL).map_err(failed("epoll"))?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let poller = Poller::new().map_err(StartError::at("epoll"))?;
+        poller.watch_signals(&signals, SIGNALS).map_err(StartError::at("epoll"))?;
+        poller.watch_doorbell(&bell, BELL).map_err(StartError::at("epoll"))?;
+        process::no_new_privileges();
         let now = clock::now();
         Ok(Master {
             identity,
@@ -121,8 +94,8 @@ impl Master {
             user: files::user_of_children(),
             life: Life::Running,
             trial: None,
-            reload_again: false,
             asked_by: None,
+            wish: None,
             reloads: Reloads::default(),
             restarts: 0,
             started: clock::wall().0,
@@ -213,8 +186,11 @@ impl Master {
                 Life::Running => self.stop(Manner::Gracefully, 0),
                 Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
             },
-            Signal::Int => self.stop(Manner::AtOnce, 0),
-            Signal::Hup => self.reload(None),
+            Signal::Int => match self.life {
+                Life::Running => self.stop(Manner::AtOnce, 0),
+                Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
+            },
+            Signal::Hup => self.reload(Wish::default()),
             Signal::Usr1 => self.reopen_log(),
             // Who has ended is looked for after every wait.
             Signal::Chld => (),
@@ -223,51 +199,10 @@ impl Master {
         }
     }
 
-    /// Ends the service; also a second time, more plainly.
-    pub(super) fn stop(&mut self, manner: Manner, status: u8) {
-        if let Life::Stopping { manner: before, .. } = self.life
-            && before >= manner
-        {
-            return;
-        }
-        if self.life == Life::Running {
-            self.notifier.stopping();
-            self.notifier.set_status(String::from("stopping"), self.now);
-            let clients: u32 = self.generations.iter().map(Generation::clients).sum();
-            message::log(Level::Notice, format_args!("stopping: {clients} clients are connected"));
-            // The workers have the sockets, and take those who wait there.
-            self.listeners = Listeners::default();
-        }
-        if let Some(trial) = &self.trial {
-            trial.kill();
-        }
-        let mut until = self.now + Micros::from(AT_ONCE);
-        for generation in &mut self.generations {
-            if let Some(origin) = &generation.origin {
-                origin.segment.set_service(ServiceCell::Draining, 1);
-            }
-            generation.leaves(self.now);
-            if let (Manner::Gracefully, Standing::Leaving { until: latest }) =
-                (manner, generation.standing)
-            {
-                until = until.max(latest);
-            }
-            for child in &generation.children {
-                // It fails only if the process has just ended.
-                let _ = match manner {
-                    Manner::Gracefully => process::signal(child.pid, Signal::Term),
-                    Manner::AtOnce => process::signal(child.pid, Signal::Int),
-                    Manner::Killed => process::kill(child.pid),
-                };
-            }
-        }
-        self.life = Life::Stopping { manner, until, status };
-    }
-
     fn listen_to_children(&mut self) {
-        let asking = self.generations.iter_mut().filter_map(Generation::hear).last();
-        if asking.is_some() {
-            self.reload(asking);
+        let by = self.generations.iter_mut().filter_map(Generation::hear).last();
+        if by.is_some() {
+            self.reload(Wish { by });
         }
     }
 
@@ -293,15 +228,23 @@ impl Master {
             // It has said itself why it could not start, and the next could not either.
             return self.fail(place, &format!("{name} could not start"));
         }
+        let generation = &mut self.generations[place];
+        if generation.origin.is_none() {
+            message::log(Level::Error, format_args!("{name} {ended}"));
+            if !generation.has_workers() {
+                self.fail(place, "no worker is left, and none can be made of another version's");
+            }
+            return;
+        }
         message::log(Level::Error, format_args!("{name} {ended}; another takes its place"));
         match child.role {
             Role::Control => (),
             Role::Worker(_) => {
                 self.restarts += 1;
-                self.publish();
-                if self.generations[place].ledger.note(self.now) {
+                if generation.ledger.note(self.now) {
                     self.fail(place, &ledger::too_many());
                 }
+                self.publish();
             }
         }
     }
@@ -310,15 +253,22 @@ impl Master {
     /// service is over.
     fn fail(&mut self, place: usize, why: &str) {
         let standing = self.generations[place].standing;
-        let others = self.generations.iter().any(|other| other.standing == Standing::Serving);
+        let is_served = self.generations.iter().any(|other| other.standing == Standing::Serving);
         match standing {
-            Standing::Starting { .. } if others => self.give_up(place, why),
+            Standing::Starting { .. } if is_served => self.give_up(place, why),
+            // Another one is about to take its place.
+            Standing::Serving if self.is_starting() => (),
             Standing::Starting { .. } | Standing::Serving => {
                 message::log(Level::Error, format_args!("{why}; stopping"));
                 self.stop(Manner::Gracefully, 1);
             }
             Standing::Leaving { .. } => (),
         }
+    }
+
+    /// Whether a generation is not ready yet.
+    pub(super) fn is_starting(&self) -> bool {
+        self.generations.iter().any(|one| matches!(one.standing, Standing::Starting { .. }))
     }
 
     /// What time, or all that came, has made due.
@@ -352,115 +302,10 @@ impl Master {
         self.tell_status();
     }
 
-    /// Adds what the generations before it have counted to the one that serves, and forgets those of
-    /// which nothing is left.
-    fn gather(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
-            for other in &self.generations {
-                if let (Standing::Leaving { .. }, Some(older)) = (other.standing, &other.origin) {
-                    origin.segment.absorb(&older.segment);
-                }
-            }
-        }
-        self.generations.retain(|generation| {
-            !matches!(generation.standing, Standing::Leaving { .. })
-                || !generation.children.is_empty()
-        });
-    }
-
-    fn stop_more_plainly(&mut self, manner: Manner, status: u8) {
-        let next = match manner {
-            Manner::Gracefully => Manner::AtOnce,
-            Manner::AtOnce | Manner::Killed => Manner::Killed,
-        };
-        // Those who were killed already are killed again, until they are gone.
-        if manner == Manner::Killed {
-            self.life = Life::Stopping { manner: Manner::AtOnce, until: self.now, status };
-        }
-        self.stop(next, status);
-    }
-
-    /// All processes of a generation serve: from now on it is the one.
-    fn all_ready(&mut self, place: usize) {
-        let workers = self.generations[place].workers;
-        let number = self.generations[place].number;
-        let is_first = !self.generations.iter().any(|other| other.standing == Standing::Serving);
-        self.generations[place].standing = Standing::Serving;
-        let Some(origin) = &self.generations[place].origin else { return };
-        let listen = &origin.config.listen;
-        self.listeners.spread(workers);
-        // Before those who leave are told: they empty the queues of what only they still have.
-        for group in self.listeners.remove_unwanted(listen) {
-            (0..group.sockets.len())
-                .for_each(|seat| self.notifier.unstore(&stored_name(group.configured, seat)));
-        }
-        self.doors.close_unwanted(&origin.config);
-        for group in self.listeners.groups() {
-            // Port 0 means another port in another life, and a shared socket is kept by others.
-            if group.configured.port() != 0 && group.sockets[0].is_shared() {
-                for (seat, socket) in group.sockets.iter().enumerate() {
-                    use std::os::fd::AsFd;
-                    self.notifier.store(&stored_name(group.configured, seat), socket.as_fd());
-                }
-            }
-        }
-        if is_first {
-            message::log(Level::Info, format_args!("ready"));
-        } else {
-            self.reloads.done += 1;
-            let summary = summary(workers, &self.listeners, &origin.config);
-            message::log(
-                Level::Notice,
-                format_args!(
-                    "reloaded: generation {number}, httplb {}: {summary}",
-                    env!("CARGO_PKG_VERSION")
-                ),
-            );
-        }
-        self.outcome(Word::Reloaded, "");
-        self.retire_others(place);
-        self.publish();
-        self.notifier.ready();
-    }
-
-    /// Tells the generation that served so far that it is replaced.
-    fn retire_others(&mut self, place: usize) {
-        let now = self.now;
-        let others = self.generations.iter_mut().enumerate().filter(|(other, generation)| {
-            *other != place && generation.standing == Standing::Serving
-        });
-        for (_, generation) in others {
-            generation.leaves(now);
-            for child in &generation.children {
-                // It fails only if the process has just ended.
-                let _ = process::signal(child.pid, Signal::Usr2);
-            }
-        }
-    }
-
-    /// Writes what operators want to know of the master where the others find it.
-    pub(super) fn publish(&self) {
-        for generation in &self.generations {
-            let Some(origin) = &generation.origin else { continue };
-            let numbers = [
-                (ServiceCell::StartTime, self.started),
-                (ServiceCell::Workers, generation.workers as u64),
-                (ServiceCell::WorkerRestarts, self.restarts),
-                (ServiceCell::ReloadsDone, self.reloads.done),
-                (ServiceCell::ReloadsFailed, self.reloads.refused),
-            ];
-            for (cell, number) in numbers {
-                origin.segment.set_service(cell, number);
-            }
-        }
-    }
-
     fn tell_status(&mut self) {
         let serving = |generation: &&Generation| generation.standing == Standing::Serving;
-        if let Some(generation) = self.generations.iter().find(serving)
-            && self.notifier.is_heard()
-        {
+        let serving = self.generations.iter().find(serving);
+        if let Some(generation) = serving.filter(|_| self.notifier.is_heard()) {
             let status = notify::status(generation.workers, generation.backends());
             self.notifier.set_status(status, self.now);
         }
@@ -496,23 +341,4 @@ impl Master {
         let wait = |time: Micros| Millis((time - self.now).millis().0.saturating_add(1));
         next.map(wait)
     }
-}
-
-/// Workers, addresses and pools, in a line.
-pub fn summary(workers: usize, listeners: &Listeners<Listener>, config: &Config) -> String {
-    let plural = if workers == 1 { "" } else { "s" };
-    let mut line = format!("{workers} worker{plural}, listening on");
-    let mut separator = " ";
-    for entry in 0..config.listen.len() {
-        if let Some(group) = listeners.group(&config.listen, entry) {
-            line.push_str(&format!("{separator}{}", group.address));
-            separator = ", ";
-        }
-    }
-    for pool in &config.pools {
-        let count = pool.backends.len();
-        let noun = if count == 1 { "backend" } else { "backends" };
-        line.push_str(&format!(", pool {}: {count} {noun}", pool.name));
-    }
-    line
 }

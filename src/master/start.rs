@@ -16,7 +16,8 @@ use super::doors::Doors;
 use super::generation::{Generation, Origin};
 use super::handover::Received;
 use super::reload::Identity;
-use super::service::{Master, summary};
+use super::service::{Master, Wish};
+use super::succession::summary;
 use super::{StartError, cpus, facts, files};
 
 /// All processes of a generation must serve after this time.
@@ -55,7 +56,7 @@ impl Master {
         is_standard_input: bool,
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
-        let bell = Doorbell::new().map_err(failed("a doorbell"))?;
+        let bell = Doorbell::new().map_err(StartError::at("a doorbell"))?;
         let mut master = Master::new(Identity::new(is_standard_input, None), bell)?;
         master.listeners.take_passed(&config.listen, passed);
         let workers = cpus::workers(config.workers);
@@ -90,7 +91,7 @@ impl Master {
             for number in &address.sockets {
                 let socket = Listener::adopt(received.take(*number).map_err(told)?);
                 let what = format!("listen {}", address.configured);
-                sockets.push(socket.map_err(failed(&what))?);
+                sockets.push(socket.map_err(StartError::at(what))?);
             }
             let own = sockets.first().map_or(address.configured, Listener::address);
             master.listeners.add(address.configured, own, sockets);
@@ -111,7 +112,8 @@ impl Master {
         master.started = state.started;
         master.reloads = state.reloads;
         master.restarts = state.restarts;
-        master.reload_again = state.reload_again;
+        let by = state.again_by.and_then(Pid::new);
+        master.wish = state.reload_again.then_some(Wish { by });
         master.asked_by = state.asked_by.and_then(Pid::new);
         let begun = match config {
             Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
@@ -134,7 +136,8 @@ impl Master {
         files::prepare(&config, self.user.as_ref())?;
         let before = self.generations.last().and_then(|last| last.origin.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
-        let origin = Origin::new(config, workers, sticky_key).map_err(failed("shared memory"))?;
+        let origin = Origin::new(config, workers, sticky_key);
+        let origin = origin.map_err(StartError::at("shared memory"))?;
         let segment = origin.segment;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
@@ -158,9 +161,4 @@ fn raise_descriptor_limit(max_connections: usize) {
             ),
         );
     }
-}
-
-fn failed(what: &str) -> impl FnOnce(IoError) -> StartError + use<> {
-    let what = what.to_owned();
-    move |error| StartError { what, error }
 }

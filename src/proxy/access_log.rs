@@ -44,12 +44,16 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens what is configured. Fails where the file cannot be opened for appending.
-    pub fn open(config: &config::AccessLog) -> Result<AccessLog, IoError> {
+    /// Opens what is configured, unless the file was `opened` already. Fails where it cannot be opened
+    /// for appending.
+    pub fn open(config: &config::AccessLog, opened: Option<LogFile>) -> Result<AccessLog, IoError> {
         let (path, file) = match config {
             config::AccessLog::Off => (None, None),
             config::AccessLog::Stdout => (None, Some(LogFile::stdout()?)),
-            config::AccessLog::Path(path) => (Some(path.clone()), Some(LogFile::open(path)?)),
+            config::AccessLog::Path(path) => {
+                let file = opened.map_or_else(|| LogFile::open(path), Ok)?;
+                (Some(path.clone()), Some(file))
+            }
         };
         let capacity = if file.is_some() { FULL + ROOM } else { 0 };
         Ok(AccessLog {

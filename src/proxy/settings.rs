@@ -142,9 +142,14 @@ const BASE: usize = 2 << 20;
 /// The master and the control process.
 const OTHER_PROCESSES: usize = 2;
 
+/// Those of one of so many workers, for whoever only wants to know what they come to.
+pub fn without_key(config: &Config, workers: usize) -> Settings {
+    Settings::new(config, workers, Key::new([0; KEY_LEN]))
+}
+
 /// The line that start and `-t` print.
 pub fn memory_bound_line(config: &Config, workers: usize) -> String {
-    let settings = Settings::new(config, workers, Key::new([0; KEY_LEN])); // it takes no memory
+    let settings = without_key(config, workers);
     format!(
         "memory bound {} MiB = {} connections x {} KiB + {} MiB; idle connections give theirs back",
         settings.memory_bound().div_ceil(1 << 20),

@@ -104,7 +104,7 @@ impl Seat {
             doorbells: Doorbells::new(1).map_err(StartError::at("doorbells"))?,
             entrances,
             sticky_key: sticky_key::load(config, None),
-            log: AccessLog::open(&config.access_log).map_err(StartError::at("access_log"))?,
+            log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
             signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
             channel: None,
         })

@@ -5,7 +5,9 @@ use super::{Backend, Client, DEADLINE, Response, eventually, process, servers, u
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -46,7 +48,7 @@ impl Program {
     pub fn with_state(mut config: Value, state: &Path) -> Program {
         let folder = new_folder();
         config["access_log"] = json!(folder.join("access.log"));
-        let mut command = quiet(binary());
+        let mut command = plain(binary());
         command.env("STATE_DIRECTORY", state);
         Program::launch(config, folder, command)
     }
@@ -82,7 +84,7 @@ impl Program {
         let folder = new_folder();
         let own = folder.join("httplb");
         fs::copy(binary(), &own).expect("a copy of the program");
-        Program::launch(config, folder, quiet(own))
+        Program::launch(config, folder, plain(own))
     }
 
     /// By a command that executes the program, to which `-c FILE` is added. In a folder of its own.
@@ -93,7 +95,7 @@ impl Program {
     }
 
     fn start(config: Value, folder: PathBuf) -> Program {
-        Program::launch(config, folder, quiet(binary()))
+        Program::launch(config, folder, plain(binary()))
     }
 
     fn launch(mut config: Value, folder: PathBuf, mut command: Command) -> Program {
@@ -105,14 +107,9 @@ impl Program {
         }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
-        let mut child = command
-            .arg("-c")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .env_remove("JOURNAL_STREAM")
-            .spawn()
-            .expect("the program's binary");
+        command.arg("-c").arg(&file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program's binary");
         let stderr = Arc::new(Mutex::new(String::new()));
         let reader = child.stderr.take().unwrap();
         let sink = stderr.clone();
@@ -276,10 +273,10 @@ impl Program {
     }
 }
 
-/// A command without standard input.
-fn quiet(program: PathBuf) -> Command {
+/// A command that does not know what manages this process.
+pub fn plain(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null()).env_remove("STATE_DIRECTORY");
+    command.env_remove("JOURNAL_STREAM").env_remove("STATE_DIRECTORY");
     command
 }
 

@@ -80,7 +80,7 @@ impl Service {
     pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
         let listener = Listener::bind(address, 16).expect("no other listens");
-        let log = AccessLog::open(&config.access_log).expect("a log");
+        let log = AccessLog::open(&config.access_log, None).expect("a log");
         let key = Key::new(*b"0123456789abcdef");
         let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
