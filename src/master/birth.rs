@@ -59,7 +59,7 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
         Role::Worker(seat) => child.work(origin, listeners, number, seat, workers),
         Role::Control => {
             drop(listeners);
-            child.control(origin, workers)
+            child.control(origin)
         }
     }
 }
@@ -119,9 +119,10 @@ impl Beginning {
         worker.serve()
     }
 
-    fn control(self, origin: Origin, _workers: usize) -> Result<(), StartError> {
+    fn control(self, origin: Origin) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, .. } = origin;
+        let Origin { config, segment, bells, memory, .. } = origin;
+        drop(memory);
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let desk = Desk {
