@@ -127,7 +127,8 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, .. } = origin;
+        let Origin { config, segment, bells, memory, .. } = origin;
+        drop(memory);
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let (doors, token) = doors.into_parts(&config);
