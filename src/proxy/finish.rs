@@ -317,11 +317,27 @@ impl Proxy {
 
     /// Closes a client that has nothing in work, for the descriptor that it holds.
     pub(super) fn close_an_idle_client(&mut self) -> bool {
-        let idle = self.clients.ids().find(|id| self.clients[*id].is_idle());
-        if let Some(id) = idle {
-            self.close(id);
+        for index in 0..self.settings.clients {
+            if let Some(id) = self.clients.id_at(index)
+                && self.clients[id].is_idle()
+                && !self.has_just_asked(id)
+            {
+                self.close(id);
+                return true;
+            }
         }
-        idle.is_some()
+        false
+    }
+
+    /// Whether an idle client has sent something of which no event has told yet.
+    fn has_just_asked(&mut self, id: ClientId) -> bool {
+        let conn = &mut self.clients[id].conn;
+        conn.readable = true;
+        let asks = matches!(conn.fill(&mut self.tools.rings), Ok(1..));
+        if asks {
+            self.wake(id);
+        }
+        asks
     }
 
     /// Whether nothing is left to do.
