@@ -10,11 +10,15 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+mod explain;
+
 use crate::config::words::{meant, quote};
 use crate::config::{
     self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
 };
+use crate::policy::explain::Question;
 use crate::sys::message::{self, Level};
+use explain::Asked;
 
 /// The version, with the commit when built from a checkout.
 pub const VERSION: &str = env!("HTTPLB_VERSION");
@@ -34,6 +38,7 @@ const LARGEST_FILE: u64 = 16 << 20;
 const HELP: &str = "\
 Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [FILE]
        httplb -t | -T [-c FILE] ...
+       httplb --explain 'GET http://host/path' [-H 'Name: value']... [-c FILE] ...
 
 An HTTP/1.1 load balancer.
 
@@ -43,6 +48,8 @@ An HTTP/1.1 load balancer.
   -w, --workers N          replaces workers
   -t, --test               check everything, print every error and the memory bound, exit
   -T, --dump               -t, then the effective configuration as JSON on standard output
+  --explain REQUEST        say how one request would be handled: 'GET http://host/path'
+  -H 'NAME: VALUE'         a header line of that request; repeatable
   -V, --version            print the version
   -h, --help               print this
 
@@ -50,8 +57,8 @@ Stops gracefully on TERM and QUIT, at once on INT. See httplb(8) and servers.con
 ";
 
 /// The long options, for guessing what was meant.
-const LONG_OPTIONS: [&str; 8] =
-    ["config", "listen", "backend", "workers", "test", "dump", "version", "help"];
+const LONG_OPTIONS: [&str; 9] =
+    ["config", "listen", "backend", "workers", "test", "dump", "explain", "version", "help"];
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -62,6 +69,8 @@ pub enum Command {
     Test(Source),
     /// Check the configuration and show it with every default.
     Dump(Source),
+    /// Say how a request would be handled.
+    Explain(Source, Question),
     /// Show the version.
     ShowVersion,
     /// Show the options.
@@ -109,6 +118,12 @@ pub fn run(
                 Err(message) => fail(EXIT_CONFIG, &message),
             };
         }
+        Command::Explain(source, question) => {
+            return match load(&source) {
+                Ok(config) => print(&explain::answer(&question, &config)),
+                Err(message) => fail(EXIT_CONFIG, &message),
+            };
+        }
         Command::Test(source) => (source, false),
         Command::Dump(source) => (source, true),
     };
@@ -127,6 +142,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
     let (mut test, mut dump) = (false, false);
     let mut file: Option<OsString> = None;
     let mut overrides = Overrides::default();
+    let mut asked = Asked::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::ShowHelp),
@@ -147,8 +163,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
             Short('w') | Long("workers") => {
                 overrides.workers = Some(workers(&text(&mut parser)?)?);
             }
-            Short('H') => return Err(later("-H")),
-            Long(name @ ("explain" | "health-path" | "health-interval")) => {
+            Long("explain") => asked.set_request(text(&mut parser)?)?,
+            Short('H') => asked.add_field(text(&mut parser)?)?,
+            Long(name @ ("health-path" | "health-interval")) => {
                 return Err(later(&format!("--{name}")));
             }
             Short(letter) => return Err(unknown_letter(letter)),
@@ -162,10 +179,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
         None => Input::Nothing,
     };
     let source = Source { input, overrides };
-    Ok(match (dump, test) {
-        (true, _) => Command::Dump(source),
-        (false, true) => Command::Test(source),
-        (false, false) => Command::Serve(source),
+    Ok(match (asked.question()?, dump, test) {
+        (Some(question), _, _) => Command::Explain(source, question),
+        (None, true, _) => Command::Dump(source),
+        (None, false, true) => Command::Test(source),
+        (None, false, false) => Command::Serve(source),
     })
 }
 
@@ -227,7 +245,7 @@ fn unknown_letter(letter: char) -> String {
         letter.to_ascii_lowercase()
     };
     let option = quote(&format!("-{letter}"));
-    if "clbwtTVh".contains(other_case) {
+    if "clbwtTHVh".contains(other_case) {
         format!("unknown option {option} (did you mean \"-{other_case}\"?)")
     } else {
         format!("unknown option {option} (\"-h\" lists all)")
@@ -366,6 +384,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_to_be_explained_is_a_method_and_an_url_with_headers() {
+        let question = |arguments: &[&str]| match parse(lexopt::Parser::from_args(arguments)) {
+            Ok(Command::Explain(_, question)) => question,
+            other => panic!("{other:?}"),
+        };
+        let found = question(&["--explain", "PUT http://a/x", "-H", "A: b", "-HC: d", "file"]);
+        assert_eq!((&*found.method, &*found.url), ("PUT", "http://a/x"));
+        assert_eq!(found.fields, ["A: b", "C: d"]);
+        let found = question(&["-T", "--explain=http://a/"]);
+        assert_eq!((&*found.method, &*found.url), ("GET", "http://a/"));
+        assert!(found.fields.is_empty());
+    }
+
+    #[test]
     fn dumping_includes_testing() {
         assert_eq!(parsed("-t -T a"), Ok(Command::Dump(source(file("a")))));
         assert_eq!(parsed("-T -t a"), Ok(Command::Dump(source(file("a")))));
@@ -394,8 +426,10 @@ mod tests {
             ("-w 0", r#"--workers: "0" is out of range (write 1 to 256)"#),
             ("-w 257", r#"--workers: "257" is out of range (write 1 to 256)"#),
             ("-w x", r#"--workers: "x" is not a number of workers (write 1 to 256 or "auto")"#),
-            ("--explain x", "--explain: not in this version (remove it)"),
-            ("-H a:b", "-H: not in this version (remove it)"),
+            ("-H a:b", "-H: there is no --explain (add it)"),
+            ("-H ab", r#"-H: "ab" is not a header line (write "Name: value")"#),
+            ("--explain=", r#"--explain: "" names no URL (write "GET http://host/path")"#),
+            ("--explain a --explain b", "more than one --explain (ask for one request at a time)"),
             ("--health-path /", "--health-path: not in this version (remove it)"),
             ("--health-interval=1s", "--health-interval: not in this version (remove it)"),
         ];

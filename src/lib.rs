@@ -26,6 +26,7 @@
 //! ```text
 //! main.rs            hands the command line to cli and the configuration to worker
 //! cli.rs             options, -t, -T, exit statuses, messages about the command line and the file
+//! cli/explain.rs     --explain and -H
 //!
 //! worker/            one proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
@@ -65,6 +66,7 @@
 //!   counters.rs      a worker's row: its counters; totals over the rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
 //!   report.rs        messages about backends that went up or down
+//!   moment.rs        all pools and backends at the moment, for explanations
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
@@ -84,6 +86,7 @@
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
+//!   explain/         how one request would be handled, asked of all the others
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!

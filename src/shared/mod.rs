@@ -33,6 +33,7 @@ pub mod backends;
 mod claims;
 pub mod counters;
 pub mod doorbell;
+mod moment;
 mod pools;
 pub mod report;
 

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod clients;
+mod explained;
 mod limits;
 mod order;
 mod preambles;
