@@ -97,32 +97,48 @@ pub enum Input {
     Nothing,
 }
 
-/// Does what the command line of this process asks for; `serve` carries the traffic, and
-/// `memory_bound` says how much memory that may take, such as `memory bound 1056 MiB = ...`.
-///
-/// The result is the status to exit with: 0, 1, 2 or 78, or what `serve` returns.
-pub fn run(
-    memory_bound: fn(&Config) -> String,
-    serve: impl FnOnce(Config) -> ExitCode,
-) -> ExitCode {
+/// What is left to do after `run`.
+#[derive(Debug)]
+pub enum Next {
+    /// To exit with this status: 0, 1, 2 or 78.
+    Exit(ExitCode),
+    /// The configuration was tested and is valid. What else there is to find out about it is not
+    /// the command line's.
+    Tested(Box<Config>),
+    /// To carry traffic.
+    Serve(Box<Loaded>),
+}
+
+/// A configuration that is to be served, as far as it could be read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, or the message with every error.
+    pub config: Result<Config, String>,
+    /// It came from standard input, which can be read once.
+    pub is_standard_input: bool,
+}
+
+/// Does what the command line of this process asks for, as far as that needs no network;
+/// `memory_bound` says how much memory serving may take, such as `memory bound 1056 MiB = ...`.
+pub fn run(memory_bound: fn(&Config) -> String) -> Next {
     let command = match parse(lexopt::Parser::from_env()) {
         Ok(command) => command,
-        Err(message) => return fail(EXIT_USAGE, &message),
+        Err(message) => return Next::Exit(fail(EXIT_USAGE, &message)),
     };
     let (source, dump) = match command {
-        Command::ShowHelp => return print(HELP),
-        Command::ShowVersion => return print(&format!("httplb {VERSION}\n")),
+        Command::ShowHelp => return Next::Exit(print(HELP)),
+        Command::ShowVersion => return Next::Exit(print(&format!("httplb {VERSION}\n"))),
         Command::Serve(source) => {
-            return match load(&source) {
-                Ok(config) => serve(config),
-                Err(message) => fail(EXIT_CONFIG, &message),
-            };
+            return Next::Serve(Box::new(Loaded {
+                config: load(&source),
+                is_standard_input: source.input == Input::Standard,
+            }));
         }
         Command::Explain(source, question) => {
-            return match load(&source) {
+            return Next::Exit(match load(&source) {
                 Ok(config) => print(&explain::answer(&question, &config)),
                 Err(message) => fail(EXIT_CONFIG, &message),
-            };
+            });
         }
         Command::Test(source) => (source, false),
         Command::Dump(source) => (source, true),
@@ -131,9 +147,12 @@ pub fn run(
         Ok(config) => {
             message::log(Level::Info, format_args!("{} is valid", source.input.name()));
             message::log(Level::Info, format_args!("{}", memory_bound(&config)));
-            if dump { print(&format!("{}\n", config.dump())) } else { ExitCode::SUCCESS }
+            if dump {
+                return Next::Exit(print(&format!("{}\n", config.dump())));
+            }
+            Next::Tested(Box::new(config))
         }
-        Err(message) => fail(EXIT_CONFIG, &message),
+        Err(message) => Next::Exit(fail(EXIT_CONFIG, &message)),
     }
 }
 
@@ -328,7 +347,8 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn fail(status: u8, message: &str) -> ExitCode {
+/// Writes a message, and gives the status to exit with.
+pub fn fail(status: u8, message: &str) -> ExitCode {
     message::log(Level::Error, format_args!("{message}"));
     ExitCode::from(status)
 }

@@ -1,4 +1,4 @@
-//! httplb: an HTTP/1.1 load balancer on raw system calls, one event loop in one process.
+//! httplb: an HTTP/1.1 load balancer on raw system calls: processes with an event loop each.
 //!
 //! This is the map: what there is, from the top layer down, and how a request travels through it.
 //!
@@ -24,15 +24,32 @@
 //! # Files
 //!
 //! ```text
-//! main.rs            hands the command line to cli and the configuration to worker
+//! main.rs            hands the command line to cli and the configuration to master
 //! cli.rs             options, -t, -T, exit statuses, messages about the command line and the file
 //! cli/explain.rs     --explain and -H
 //!
-//! worker/            one proxying process
+//! master/            the process that starts the others, watches them and replaces them
+//!   service.rs       Master: its loop; signals, ended children, the stop
+//!   start.rs         the start of the service, and of each generation
+//!   generation.rs    the processes of one configuration, and what they have in common
+//!   birth.rs         the first moments of a child: what it drops, opens and gives up
+//!   ledger.rs        how many workers died of late
+//!   listeners.rs     a socket for each worker and address, kept open; which worker has which
+//!   reload.rs        the program on disk takes this one's place, or all stays as it is
+//!   trial.rs         whether it could: what it is asked before, and how it answers
+//!   handover.rs      what an image of the program tells the next; sockets passed by systemd
+//!   facts.rs         what is known of the backends, from one generation to the next
+//!   files.rs         the access log and the cache's folder, made for those who are not root
+//!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
+//!
+//! worker/            a proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
 //!   sticky_key.rs    the key of the sticky cookies, in the state directory
-//!   probes.rs        connects each second to backends that were taken out
+//!
+//! control/           the process that does what must not be done by each worker
+//!   mod.rs           the event loop
+//!   checks.rs        connects each second to backends that were taken out
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
@@ -49,8 +66,8 @@
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
 //!   backend.rs       BackendConn, and a backend's stack of unused connections
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
-//!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
-//!   pipes.rs         what relays borrow: rings, and at most 64 pipes
+//!   rechunk.rs       chunked bodies: framing checked, and written anew from ring to ring or spliced
+//!   pipes.rs         what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   preamble.rs      the PROXY header before a first request
 //!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
@@ -63,8 +80,9 @@
 //!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
-//!   counters.rs      a worker's row: its counters; totals over the rows
+//!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   words.rs         what master and children tell each other beside signals
 //!   report.rs        messages about backends that went up or down
 //!   moment.rs        all pools and backends at the moment, for explanations
 //!
@@ -73,7 +91,7 @@
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   linux/           socket listener unix poller doorbell pipe file memory message process
-//!                    signals notify seccomp clock random
+//!                    signals notify seccomp clock random channel spawn
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
@@ -150,6 +168,9 @@
 
 pub mod cli;
 
+pub mod master;
+
+pub mod control;
 pub mod worker;
 
 pub mod proxy;

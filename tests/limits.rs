@@ -273,6 +273,7 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     let program = over(&backend, json!({}));
     assert_eq!(program.get("/").text(), "a");
     program.limit_descriptors(program.descriptor_count() as u64 + 8);
+    assert_eq!(program.get("/").text(), "a");
     let mut clients: Vec<Client> = (0..40).map(|_| program.client()).collect();
     for client in &mut clients {
         client.ask("/hold");

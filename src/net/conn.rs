@@ -15,7 +15,7 @@ pub enum End {
     Open,
     /// An event said that the peer has ended its side; bytes may be left to read before it.
     Announced,
-    /// A send failed; bytes may be left to read. Behind them comes no proper end, though it looks
+    /// A call told of an error; bytes may be left to read. Behind them comes no proper end, though it looks
     /// like one: the kernel tells of a reset only once.
     Torn,
     /// Everything was read.
@@ -54,6 +54,27 @@ impl Conn {
             writable,
             end: End::Open,
             has_said_end: false,
+        }
+    }
+
+    /// Looks at what the kernel has, which stays there. With an offset that is said each time, it
+    /// begins behind so many bytes, if the kernel can do that. Returns how many bytes were seen. With
+    /// 0 a read tells why, unless the connection is no longer readable.
+    pub fn peek(&mut self, offset: Option<usize>, room: &mut [u8]) -> usize {
+        if offset.is_some_and(|offset| self.socket.look_from(offset).is_err()) {
+            return 0;
+        }
+        match self.socket.peek(room) {
+            Ok(count) => count,
+            Err(IoError::WouldBlock) => {
+                self.readable = offset.is_some_and(|offset| offset > 0);
+                0
+            }
+            Err(_) => {
+                // The kernel will not say so again, and has still what came before.
+                self.torn();
+                0
+            }
         }
     }
 
@@ -111,6 +132,10 @@ impl Conn {
 
     /// A send has failed. What the peer said before it closed can still be read.
     pub fn send_failed(&mut self) {
+        self.torn();
+    }
+
+    fn torn(&mut self) {
         self.readable = true;
         if matches!(self.end, End::Open | End::Announced) {
             self.end = End::Torn;

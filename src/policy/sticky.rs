@@ -41,6 +41,11 @@ impl Key {
         Key(bytes)
     }
 
+    /// The random bytes.
+    pub const fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+
     /// The mark of the backend at `address` in the pool of this name.
     ///
     /// It is made from the name, a zero byte, the address as one of IPv6 (an IPv4 one mapped into

@@ -46,12 +46,12 @@ impl AccessLog {
         Ok(AccessLog { path, file, buffer: Vec::with_capacity(capacity), dropped: 0 })
     }
 
-    /// Opens the file again under its path, after somebody has moved it away. If that fails, the
-    /// old one goes on.
-    pub fn reopen(&mut self) {
+    /// Goes on in `file`, or opens the file again under its path, after somebody has moved it away.
+    /// If that fails, the old one goes on.
+    pub fn reopen(&mut self, file: Option<LogFile>) {
         self.flush();
         let Some(path) = &self.path else { return };
-        match LogFile::open(path) {
+        match file.map_or_else(|| LogFile::open(path), Ok) {
             Ok(file) => self.file = Some(file),
             Err(error) => message::log(
                 Level::Error,
@@ -108,9 +108,9 @@ impl AccessLog {
 }
 
 impl Proxy {
-    /// Opens the log file anew.
-    pub fn reopen_log(&mut self) {
-        self.log.reopen();
+    /// Goes on in another log file: this one, or that under the path of the old one.
+    pub fn reopen_log(&mut self, file: Option<LogFile>) {
+        self.log.reopen(file);
     }
 
     /// Writes the lines that have gathered.

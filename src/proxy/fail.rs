@@ -155,7 +155,8 @@ impl Proxy {
         report::log_change(&self.segment, slot, change, report::reason(event));
         self.refresh(pool);
         match change {
-            Change::Down => (),
+            // It is checked from now on, and the first time at once.
+            Change::Down => self.bells.control.ring(),
             Change::Up => {
                 self.bells.ring_all(&self.segment, Awaited::Pool(pool));
                 self.wake_pool_line(pool);

@@ -61,7 +61,7 @@ use settings::Settings;
 const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
-/// Pipes for splicing: 256 KiB each, of the 64 MiB that an unprivileged user has.
+/// Pipes for splicing: 22 MiB, of the 64 MiB that an unprivileged user has.
 const PIPES: usize = 64;
 
 /// What an epoll event is about: the two highest bits of its data say what kind of thing, the
@@ -165,7 +165,8 @@ impl Proxy {
         bells: Doorbells,
         log: AccessLog,
     ) -> Result<Proxy, IoError> {
-        Proxy::with_settings(config, Settings::new(config, sticky_key), segment, worker, bells, log)
+        let settings = Settings::new(config, segment.layout().workers, sticky_key);
+        Proxy::with_settings(config, settings, segment, worker, bells, log)
     }
 
     /// The same, within other limits than those that follow from the configuration.
@@ -227,8 +228,8 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Takes a client that was just accepted, at a listener whose connections begin with `preamble`,
-    /// in the room that was claimed for it.
+    /// Takes a client that was just accepted, in the room that was claimed for it, at a listener whose
+    /// connections begin with `preamble`.
     pub fn admit(&mut self, socket: Socket, peer: SocketAddr, preamble: Preamble) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.

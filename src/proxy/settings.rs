@@ -26,8 +26,10 @@ pub struct Settings {
     pub clients: usize,
     /// Connections to backends.
     pub backend_conns: usize,
-    /// Exchanges beyond the one that each client is sure of.
+    /// Exchanges beyond the one that each client is sure of: this process's part of them.
     pub spare_exchanges: usize,
+    /// Processes that share the service's clients.
+    workers: usize,
     /// Requests of one client in work at once.
     pub pipeline: usize,
     /// Bytes in a ring.
@@ -49,13 +51,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The limits that `config` gives, with this key for the sticky cookies.
-    pub fn new(config: &Config, sticky_key: Key) -> Settings {
+    /// The limits that `config` gives one of so many workers, with this key for the sticky cookies.
+    /// Each of them may have all the clients there are, but no two the same, so what belongs to a
+    /// client is bounded over all of them. What does not is divided.
+    pub fn new(config: &Config, workers: usize, sticky_key: Key) -> Settings {
         let clients = config.max_connections;
+        let spare = (clients / 4).max(64).max(workers);
         Settings {
             clients,
             backend_conns: clients,
-            spare_exchanges: if config.pipeline > 1 { (clients / 4).max(64) } else { 0 },
+            spare_exchanges: if config.pipeline > 1 { spare / workers } else { 0 },
+            workers,
             pipeline: config.pipeline,
             ring_size: config.buffer_size,
             head_limit: config.head_limit(),
@@ -109,14 +115,20 @@ impl Settings {
     /// Bytes of memory that are never exceeded: connections, their buffers and what is kept of
     /// them, each at its limit.
     pub fn memory_bound(&self) -> usize {
-        self.clients * self.bytes_per_client() + BASE
+        self.clients * self.bytes_per_client() + self.base()
+    }
+
+    /// Code, tables and log buffers: what all processes need without any connection.
+    pub fn base(&self) -> usize {
+        BASE * (self.workers + OTHER_PROCESSES)
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection
     /// with two rings, and its part of the heads that pipelining may use.
     pub fn bytes_per_client(&self) -> usize {
         let rings = self.connections() * 2 * self.ring_size;
-        let heads = self.exchanges() * (self.head_size() + size_of::<Exchange>());
+        let exchanges = self.clients + self.workers * self.spare_exchanges;
+        let heads = exchanges * (self.head_size() + size_of::<Exchange>());
         let slots =
             self.clients * size_of::<Client>() + self.backend_conns * size_of::<BackendConn>();
         (rings + heads + slots).div_ceil(self.clients)
@@ -124,16 +136,18 @@ impl Settings {
 }
 
 /// Code, tables and log buffers: what a process needs without any connection.
-pub const BASE: usize = 8 << 20;
+const BASE: usize = 2 << 20;
+/// The master and the control process.
+const OTHER_PROCESSES: usize = 2;
 
 /// The line that start and `-t` print.
-pub fn memory_bound_line(config: &Config) -> String {
-    let settings = Settings::new(config, Key::new([0; KEY_LEN])); // it takes no memory
+pub fn memory_bound_line(config: &Config, workers: usize) -> String {
+    let settings = Settings::new(config, workers, Key::new([0; KEY_LEN])); // it takes no memory
     format!(
         "memory bound {} MiB = {} connections x {} KiB + {} MiB; idle connections give theirs back",
         settings.memory_bound().div_ceil(1 << 20),
         settings.clients,
         settings.bytes_per_client().div_ceil(1 << 10),
-        BASE >> 20,
+        settings.base() >> 20,
     )
 }

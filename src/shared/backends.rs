@@ -322,6 +322,7 @@ impl Segment {
     /// Adds a primary to a pool, in a free slot. `None` if there is none.
     pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
         let slot = self.spares().find(|slot| self.backend(*slot).source().is_none())?;
+        self.clear_counters(slot);
         self.backend(slot).write(pool, entry, false, Source::Api);
         self.pool(pool).bump();
         Some(slot)
@@ -352,6 +353,21 @@ impl Segment {
             backend.note_change(None, now);
             self.pool(backend.pool()).bump();
         }
+    }
+
+    /// Sets what is known of how it fares from before this segment was made.
+    pub fn set_health(&self, slot: Slot, check: Check, passive: Passive) {
+        self.backend(slot).set(CHECK, check.to_bits());
+        self.backend(slot).set(PASSIVE, passive.to_bits());
+        self.pool(self.backend(slot).pool()).bump();
+    }
+
+    /// Sets since when that is so, and how it fared before.
+    pub fn set_history(&self, slot: Slot, since: Millis, downtime: Millis, check_failures: u64) {
+        let backend = self.backend(slot);
+        backend.set(SINCE, since.0);
+        backend.set(DOWNTIME, downtime.0);
+        backend.set(CHECK_FAILURES, check_failures);
     }
 
     /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.

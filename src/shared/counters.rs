@@ -1,8 +1,7 @@
 //! A worker's row: what it holds, and what it has counted.
 //!
 //! Only the worker writes it, by a load and a store without any lock, in cache lines that no other
-//! worker writes. Totals are sums over the rows, and over one more row that has what the workers of
-//! earlier generations had counted.
+//! worker writes.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -11,11 +10,7 @@ use crate::mem::time::Micros;
 use crate::policy::reason::Reason;
 
 use super::claims::acquire;
-use super::{LINE, Layout, PoolId, Segment, Slot};
-
-/// Rows behind those of the workers: what earlier generations have counted; and what of these rows
-/// a later one has taken over.
-pub(super) const PAST_ROWS: usize = 2;
+use super::{LINE, Layout, PoolId, Slot};
 
 // The row's head.
 const PID: usize = 0;
@@ -285,7 +280,7 @@ impl Histogram {
         None
     }
 
-    fn add_cells(&mut self, cells: &[AtomicU64]) {
+    pub(super) fn add_cells(&mut self, cells: &[AtomicU64]) {
         for (bucket, cell) in self.buckets.iter_mut().zip(cells) {
             *bucket += cell.load(Relaxed);
         }
@@ -300,7 +295,7 @@ fn observe(cells: &[AtomicU64], took: Micros) {
 }
 
 /// Only the worker whose row it is writes it, so that nothing is lost between load and store.
-fn add(cell: &AtomicU64, count: u64) {
+pub(super) fn add(cell: &AtomicU64, count: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
 }
 
@@ -333,8 +328,13 @@ impl WorkerCells {
         observe(self.duration(), took);
     }
 
-    fn duration(&self) -> &'static [AtomicU64] {
+    pub(super) fn duration(&self) -> &'static [AtomicU64] {
         &self.cells[DURATION..DURATION + Histogram::CELLS]
+    }
+
+    /// All that only grows, except for pools and backends.
+    pub(super) fn counters(&self) -> &'static [AtomicU64] {
+        &self.cells[COUNTERS..DURATION + Histogram::CELLS]
     }
 
     /// What it has of a pool.
@@ -416,6 +416,11 @@ impl WorkerPoolCells {
         self.cells[POOL_COUNTERS + counter as usize].load(Relaxed)
     }
 
+    /// All that only grows.
+    pub(super) fn counters(&self) -> &'static [AtomicU64] {
+        &self.cells[POOL_COUNTERS..]
+    }
+
     /// Sets what there is now.
     pub fn set(&self, gauge: PoolGauge, value: u64) {
         self.cells[gauge as usize].store(value, Relaxed);
@@ -451,8 +456,18 @@ impl WorkerBackendCells {
         observe(self.response(), took);
     }
 
-    fn response(&self) -> &'static [AtomicU64] {
+    pub(super) fn response(&self) -> &'static [AtomicU64] {
         &self.cells[RESPONSE..RESPONSE + Histogram::CELLS]
+    }
+
+    /// All that only grows.
+    pub(super) fn counters(&self) -> &'static [AtomicU64] {
+        &self.cells[BACKEND_COUNTERS..RESPONSE + Histogram::CELLS]
+    }
+
+    /// For another backend that gets the slot.
+    pub(super) fn clear(&self) {
+        self.cells.iter().for_each(|cell| cell.store(0, Relaxed));
     }
 
     /// Sets what there is now.
@@ -472,53 +487,5 @@ impl WorkerBackendCells {
 
     pub(super) fn set_held(&self, count: u64) {
         self.cells[HELD].store(count, Relaxed);
-    }
-}
-
-/// Over all workers.
-impl Segment {
-    /// All rows that count: the workers', and that of earlier generations.
-    fn counting_rows(&self) -> impl Iterator<Item = WorkerCells> + use<> {
-        let segment = *self;
-        (0..=segment.layout.workers).map(move |row| segment.row(row))
-    }
-
-    /// What all workers have counted, those of earlier generations too.
-    pub fn total(&self, counter: Counter) -> u64 {
-        self.counting_rows().map(|row| row.get(counter)).sum()
-    }
-
-    /// The same for a pool.
-    pub fn pool_total(&self, pool: PoolId, counter: PoolCounter) -> u64 {
-        self.counting_rows().map(|row| row.pool(pool).get(counter)).sum()
-    }
-
-    /// The same for a backend.
-    pub fn backend_total(&self, slot: Slot, counter: BackendCounter) -> u64 {
-        self.counting_rows().map(|row| row.backend(slot).get(counter)).sum()
-    }
-
-    /// What all workers have now of a pool.
-    pub fn pool_gauge(&self, pool: PoolId, gauge: PoolGauge) -> u64 {
-        self.counting_rows().map(|row| row.pool(pool).gauge(gauge)).sum()
-    }
-
-    /// Idle connections that all workers have to a backend.
-    pub fn idle_connections(&self, slot: Slot) -> u64 {
-        self.counting_rows().map(|row| row.backend(slot).gauge(BackendGauge::Idle)).sum()
-    }
-
-    /// How long requests took from their whole head to their end.
-    pub fn request_duration(&self) -> Histogram {
-        let mut all = Histogram::default();
-        self.counting_rows().for_each(|row| all.add_cells(row.duration()));
-        all
-    }
-
-    /// How long a backend took from request to response.
-    pub fn response_time(&self, slot: Slot) -> Histogram {
-        let mut all = Histogram::default();
-        self.counting_rows().for_each(|row| all.add_cells(row.backend(slot).response()));
-        all
     }
 }

@@ -19,19 +19,21 @@ use super::{Awaited, Segment};
 pub struct Doorbells {
     /// By the workers' numbers.
     pub bells: Vec<Doorbell>,
+    /// That of the control process.
+    pub control: Doorbell,
 }
 
 impl Doorbells {
     /// Opens one for each of so many workers. Before the processes are forked.
     pub fn new(workers: usize) -> Result<Doorbells, IoError> {
         let bells = (0..workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-        Ok(Doorbells { bells })
+        Ok(Doorbells { bells, control: Doorbell::new()? })
     }
 
     /// The same doorbells once more, for another part of this process.
     pub fn try_clone(&self) -> Result<Doorbells, IoError> {
         let bells = self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?;
-        Ok(Doorbells { bells })
+        Ok(Doorbells { bells, control: self.control.try_clone()? })
     }
 
     /// Rings all that wait: after a change that may concern any of them.

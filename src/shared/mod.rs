@@ -36,6 +36,8 @@ pub mod doorbell;
 mod moment;
 mod pools;
 pub mod report;
+mod totals;
+pub mod words;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -113,7 +115,7 @@ impl Layout {
 
     /// How many cells that takes.
     pub fn cells(&self) -> usize {
-        self.row_at(self.workers + counters::PAST_ROWS)
+        self.row_at(self.workers + totals::PAST_ROWS)
     }
 
     fn pool_at(&self, pool: usize) -> usize {

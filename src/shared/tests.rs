@@ -263,6 +263,53 @@ fn tables_that_are_full_say_so() {
 }
 
 #[test]
+fn a_slot_is_counted_anew_for_another_backend() {
+    let segment = segment(1);
+    let entry = Registration { address: address(9), weight: 1, max_connections: 0, lease: None };
+    let slot = segment.register(PoolId(0), entry).unwrap();
+    segment.worker(0).backend(slot).add(BackendCounter::Requests, 7);
+    segment.set_admin(slot, Admin::Leaving, Millis(1));
+    assert!(segment.forget_if_unused(slot));
+    assert_eq!(segment.register(PoolId(0), entry), Some(slot));
+    assert_eq!(segment.backend_total(slot, BackendCounter::Requests), 0);
+}
+
+#[test]
+fn what_was_counted_is_handed_on_once_however_often_it_is_asked_for() {
+    let (old, new, newest) = (segment(2), segment(3), segment(1));
+    let count = |segment: &Segment, worker: usize| {
+        segment.worker(worker).add(Counter::Requests, 1);
+        segment.worker(worker).observe_duration(Micros(5));
+        segment.worker(worker).pool(PoolId(1)).add(PoolCounter::Retries, 1);
+        segment.worker(worker).backend(Slot(3)).observe_response(Micros(5));
+        segment.worker(worker).backend(Slot(3)).add(BackendCounter::Connects, 1);
+    };
+    let totals = |segment: &Segment| {
+        let counts = [
+            segment.total(Counter::Requests),
+            segment.request_duration().count(),
+            segment.pool_total(PoolId(1), PoolCounter::Retries),
+            segment.response_time(Slot(3)).count(),
+            segment.backend_total(Slot(3), BackendCounter::Connects),
+        ];
+        assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+        counts[0]
+    };
+    count(&old, 0);
+    count(&old, 1);
+    new.absorb(&old);
+    new.absorb(&old);
+    assert_eq!(totals(&new), 2);
+    count(&old, 1);
+    count(&new, 2);
+    assert_eq!(totals(&new), 3);
+    newest.absorb(&new);
+    new.absorb(&old);
+    newest.absorb(&new);
+    assert_eq!((totals(&new), totals(&newest)), (4, 4));
+}
+
+#[test]
 fn who_waits_is_named_in_turn() {
     let segment = segment(130);
     let awaited = Awaited::Pool(PoolId(1));

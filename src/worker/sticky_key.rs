@@ -23,10 +23,11 @@ const DIGITS: usize = 2 * KEY_LEN;
 /// The key for all pools of `config`. To be called at the start, as whoever may write the state
 /// directory.
 ///
-/// Without a state directory, or where its file cannot be used, which is told, it is a key for
-/// this start alone. Nothing is read or made if no pool is sticky.
-pub fn load(config: &Config) -> Key {
-    let Some(path) = path(config) else { return Key::new(random_bytes()) };
+/// Without a state directory, or where its file cannot be used, which is told, it is that `before`
+/// the reload, or at the start a new one. Nothing is read or made if no pool is sticky.
+pub fn load(config: &Config, before: Option<Key>) -> Key {
+    let without_file = || before.unwrap_or_else(|| Key::new(random_bytes()));
+    let Some(path) = path(config) else { return without_file() };
     read_or_make(&path).unwrap_or_else(|error| {
         message::log(
             Level::Error,
@@ -35,7 +36,7 @@ pub fn load(config: &Config) -> Key {
                 path.display()
             ),
         );
-        Key::new(random_bytes())
+        without_file()
     })
 }
 
@@ -74,6 +75,16 @@ fn read(path: &Path) -> io::Result<Key> {
     let key = parse(digits).map(Key::new);
     let fault = format!("it is not {DIGITS} hexadecimal digits (remove it, and another is made)");
     key.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, fault))
+}
+
+/// A key as the file has it.
+pub fn to_text(key: &Key) -> String {
+    key.bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The key that `to_text` wrote.
+pub fn from_text(text: &str) -> Option<Key> {
+    parse(text.as_bytes()).map(Key::new)
 }
 
 fn parse(digits: &[u8]) -> Option<[u8; KEY_LEN]> {

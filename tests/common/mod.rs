@@ -9,6 +9,7 @@ pub mod backend;
 pub mod client;
 pub mod message;
 pub mod peers;
+pub mod process;
 pub mod program;
 pub mod wire;
 

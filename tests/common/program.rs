@@ -1,7 +1,7 @@
 //! The program under test: started with a configuration of its own, watched, and killed in the
 //! end.
 
-use super::{Backend, Client, DEADLINE, Response, eventually, servers, until};
+use super::{Backend, Client, DEADLINE, Response, eventually, process, servers, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use std::{
@@ -9,13 +9,13 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{self, Child, ChildStderr, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub struct Program {
@@ -34,7 +34,7 @@ fn binary() -> PathBuf {
 fn new_folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = env::temp_dir().join(format!("httplb-test-{}-{number}", process::id()));
+    let folder = env::temp_dir().join(format!("httplb-test-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -152,44 +152,76 @@ impl Program {
         eventually("the program ends", || child.try_wait().unwrap())
     }
 
-    /// Ends it at once; all its connections are closed then.
+    /// Ends it at once, with all its processes; all its connections are closed then.
     pub fn kill(&mut self) {
-        let _ = self.child.kill(); // it may have ended
+        let processes = self.processes();
+        if self.is_running() {
+            // The workers would let their clients end if the master were killed.
+            self.signal(Signal::INT);
+            let start = Instant::now();
+            while self.is_running() && start.elapsed() < Duration::from_secs(5) {
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let _ = self.child.kill(); // it has ended, as a rule
         let _ = self.child.wait();
+        processes.into_iter().skip(1).for_each(process::kill);
     }
 
-    /// Allows it `count` descriptors from now on.
+    /// All its processes, the master first.
+    pub fn processes(&self) -> Vec<Pid> {
+        let mut all = vec![self.pid()];
+        all.extend(process::children(self.pid()));
+        all
+    }
+
+    /// The processes of this name.
+    fn named(&self, name: &str) -> Vec<Pid> {
+        let is_named = |pid: &Pid| process::name(*pid).as_deref() == Some(name);
+        process::children(self.pid()).into_iter().filter(is_named).collect()
+    }
+
+    /// The worker in a seat, once there is one. The youngest, if there are several.
+    pub fn worker(&self, seat: usize) -> Pid {
+        let name = format!("httplb-w{seat}");
+        eventually(&format!("a process {name}"), || self.named(&name).last().copied())
+    }
+
+    /// All worker processes there are.
+    pub fn workers(&self) -> Vec<Pid> {
+        let is_worker =
+            |pid: &Pid| process::name(*pid).is_some_and(|name| name.starts_with("httplb-w"));
+        process::children(self.pid()).into_iter().filter(is_worker).collect()
+    }
+
+    /// The control process, once there is one.
+    pub fn control(&self) -> Pid {
+        eventually("a control process", || self.named("httplb-control").last().copied())
+    }
+
+    /// Allows its only worker `count` descriptors. It is another one then: the limit of a process of
+    /// another user is not ours to set, but what the master has is inherited.
     pub fn limit_descriptors(&self, count: u64) {
         let limit = Rlimit { current: Some(count), maximum: Some(count.max(4096)) };
         prlimit(Some(self.pid()), Resource::Nofile, limit).expect("a limit that may be set");
+        let before = self.worker(0);
+        process::kill(before);
+        until("another worker", || self.worker(0) != before);
     }
 
+    /// The descriptors of its only worker.
     pub fn descriptor_count(&self) -> usize {
-        fs::read_dir(self.proc_file("fd")).expect("its descriptors").count()
+        process::descriptor_count(self.worker(0))
     }
 
-    fn proc_file(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
-    }
-
-    /// Its resident memory now, in bytes.
+    /// The resident memory of all its processes now, in bytes.
     pub fn memory(&self) -> u64 {
-        let status = fs::read_to_string(self.proc_file("status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kibibytes * 1024
+        self.processes().into_iter().map(process::memory).sum()
     }
 
-    /// The CPU time that it has used so far, to a hundredth of a second.
+    /// The CPU time that its processes have used so far, each to a hundredth of a second.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(self.proc_file("stat")).unwrap();
-        let after_name = stat.rsplit(')').next().unwrap();
-        let ticks = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<u64>().unwrap());
-        Duration::from_millis(ticks.sum::<u64>() * 10)
+        self.processes().into_iter().map(process::cpu_time).sum()
     }
 
     pub fn log_path(&self) -> PathBuf {

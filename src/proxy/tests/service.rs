@@ -78,7 +78,8 @@ impl Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
         let listener = Listener::bind(address, 16).expect("no other listens");
         let log = AccessLog::open(&config.access_log).expect("a log");
-        let mut settings = Settings::new(config, Key::new(*b"0123456789abcdef"));
+        let key = Key::new(*b"0123456789abcdef");
+        let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
         let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
         let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log);

@@ -203,9 +203,12 @@ fn start(config: &Config, book: &mut Book) -> Service {
     let conns = dice.between(1, config.max_connections + 3);
     let spare = dice.between(0, 8);
     let splice_min = *dice.choose(&[1, 500, 5000, 32 * 1024]);
-    Service::start(config, |settings| {
+    let reach = *dice.choose(&[100, 5000, 1 << 20]);
+    let mut service = Service::start(config, |settings| {
         settings.backend_conns = conns;
         settings.spare_exchanges = spare;
         settings.splice_min = splice_min;
-    })
+    });
+    service.proxy.tools.pipes.sight.bytes.truncate(reach);
+    service
 }
