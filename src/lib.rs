@@ -99,6 +99,7 @@
 //!   route.rs         which pool a request is for: host, path, fields
 //!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
+//!   slow_start.rs    the growing share of a backend that came up
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up

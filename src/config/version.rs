@@ -32,8 +32,6 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
         let own = |inherited: bool| index == 0 || !inherited;
         let check = pool.health_check.is_some() && own(pool.health_check == default.health_check);
         refuse(check, place("health_check"), "write false");
-        let slow = pool.slow_start.0 > 0 && own(pool.slow_start == default.slow_start);
-        refuse(slow, place("slow_start"), "write \"0s\"");
     }
     refused.retain(|(place, _)| !mistakes.lie_within(place));
     for (place, remedy) in refused {

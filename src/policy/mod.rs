@@ -10,4 +10,5 @@ pub mod retry;
 pub mod reuse;
 pub mod route;
 mod siphash;
+pub mod slow_start;
 pub mod sticky;

@@ -1,29 +1,36 @@
 //! The pools at the moment, as an explanation wants them.
 
 use crate::config::{self, Config};
+use crate::mem::time::Millis;
 use crate::policy::balance::Tier;
 use crate::policy::explain::{BackendNow, PoolNow};
+use crate::policy::slow_start;
+use crate::sys::clock;
 
 use super::{PoolId, Segment, Slot};
 
 impl Segment {
     /// All pools, those of `config` first. Pools that were added have the keys of "default".
     pub fn pools_now<'a>(&self, config: &'a Config) -> Vec<PoolNow<'a>> {
+        let now = clock::now().millis();
         let pool = |index: usize| {
+            let keys = config.pools.get(index).unwrap_or(&config.pools[0]);
+            let backend = |slot| self.backend_now(slot, keys.slow_start, now);
             let cells = self.pool(PoolId(index));
             let turns = [Tier::Primaries, Tier::Backups].map(|tier| cells.rotation(tier));
             PoolNow {
                 name: cells.name().to_string(),
-                keys: config.pools.get(index).unwrap_or(&config.pools[0]),
-                backends: self.members(PoolId(index)).map(|slot| self.backend_now(slot)).collect(),
+                keys,
+                backends: self.members(PoolId(index)).map(backend).collect(),
                 turns: Some(turns),
             }
         };
         (0..self.pool_count()).map(pool).collect()
     }
 
-    fn backend_now(&self, slot: Slot) -> BackendNow {
+    fn backend_now(&self, slot: Slot, slow_start: Millis, now: Millis) -> BackendNow {
         let cells = self.backend(slot);
+        let up_for = cells.up_for(now);
         BackendNow {
             keys: config::Backend {
                 address: cells.address(),
@@ -34,6 +41,7 @@ impl Segment {
             availability: cells.availability(),
             admin: cells.admin(),
             load: cells.load(),
+            parts: up_for.map_or(slow_start::PARTS, |up_for| slow_start::parts(up_for, slow_start)),
         }
     }
 }
@@ -43,7 +51,7 @@ mod tests {
     use super::*;
     use crate::policy::health::{Admin, Availability};
     use crate::shared::{Layout, Registration};
-    use crate::sys::{clock, memory};
+    use crate::sys::memory;
 
     #[test]
     fn all_that_is_in_the_cells_is_there() {

@@ -13,6 +13,7 @@ use super::admit;
 use super::health::{Admin, Availability};
 use super::retry::Failure;
 use super::route::{self, Choice, Condition, Routing};
+use super::slow_start;
 use super::sticky::Key;
 use crate::config::units::{write_duration, write_size};
 use crate::config::{self, Config, address};
@@ -66,6 +67,8 @@ pub struct BackendNow {
     pub admin: Admin,
     /// Requests that it has now.
     pub load: u32,
+    /// How many tenths of its weight count, while it starts slowly.
+    pub parts: u32,
 }
 
 impl<'a> PoolNow<'a> {
@@ -76,6 +79,7 @@ impl<'a> PoolNow<'a> {
             availability: Availability::Up,
             admin: Admin::Ready,
             load: 0,
+            parts: slow_start::PARTS,
         };
         let pool = |keys: &'a config::Pool| PoolNow {
             name: keys.name.clone(),

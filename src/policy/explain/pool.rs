@@ -10,9 +10,9 @@ use crate::http::response;
 use crate::http::rewrite::{self, Answering, Forward, ResponseFraming};
 use crate::policy::balance::{self, Board, Member, Members, Pick, Tier, Tried};
 use crate::policy::health::Availability;
-use crate::policy::order;
 use crate::policy::retry::{self, Facts, Failure, Verdict};
 use crate::policy::sticky::{self, Bond, Key, Mark, Sticky};
+use crate::policy::{order, slow_start};
 
 /// A pool, and what it would do with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +42,8 @@ pub struct BackendPlan {
     pub state: &'static str,
     /// Its share.
     pub weight: u32,
+    /// How many tenths of that count, while it starts slowly.
+    pub tenths: u32,
     /// Whether it stands in for others.
     pub backup: bool,
     /// Requests that it has.
@@ -169,7 +171,9 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
         cap: backend.keys.max_connections,
         up: backend.availability == Availability::Up,
     };
-    let list: Vec<Member> = pool.backends.iter().enumerate().map(member).collect();
+    let mut list: Vec<Member> = pool.backends.iter().enumerate().map(member).collect();
+    let parts: Vec<u32> = pool.backends.iter().map(|backend| backend.parts).collect();
+    slow_start::apply(&mut list, &parts);
     let mut members = Members::default();
     members.refresh(&list);
     let pick = |turn| {
@@ -193,6 +197,7 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
             backend: backend.keys.address.to_string(),
             state: backend.availability.word(),
             weight: backend.keys.weight,
+            tenths: backend.parts,
             backup: backend.keys.backup,
             connections: backend.load,
             max_connections: backend.keys.max_connections,

@@ -75,6 +75,10 @@ impl PoolPlan {
             out,
             "backends",
             self.backends.iter().map(|backend| {
+                let tenths = match backend.tenths {
+                    10.. => String::new(),
+                    tenths => format!(" ({tenths} tenths of it)"),
+                };
                 let backup = if backend.backup { ", backup" } else { "" };
                 let cap = match backend.max_connections {
                     0 => String::new(),
@@ -85,7 +89,7 @@ impl PoolPlan {
                     because => format!(": {because}"),
                 };
                 format!(
-                    "{} {}, weight {}{backup}, {}{cap} requests: {}{because}",
+                    "{} {}, weight {}{tenths}{backup}, {}{cap} requests: {}{because}",
                     backend.backend,
                     backend.state,
                     backend.weight,

@@ -7,5 +7,6 @@ mod limits;
 mod order;
 mod preambles;
 mod repeats;
+mod slow_start;
 mod sticky;
 mod timers;
