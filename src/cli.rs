@@ -10,11 +10,15 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+mod explain;
+
 use crate::config::words::{meant, quote};
 use crate::config::{
     self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
 };
+use crate::policy::explain::Question;
 use crate::sys::message::{self, Level};
+use explain::Asked;
 
 /// The version, with the commit when built from a checkout.
 pub const VERSION: &str = env!("HTTPLB_VERSION");
@@ -35,6 +39,7 @@ const HELP: &str = "\
 Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [--health-path PATH]
               [--health-interval DUR] [FILE]
        httplb -t | -T [-c FILE] ...
+       httplb --explain 'GET http://host/path' [-H 'Name: value']... [-c FILE] ...
 
 An HTTP/1.1 load balancer.
 
@@ -46,6 +51,8 @@ An HTTP/1.1 load balancer.
   --health-interval DUR    replaces health_check.interval, such as 5s or 500ms
   -t, --test               check everything, print every error and the memory bound, exit
   -T, --dump               -t, then the effective configuration as JSON on standard output
+  --explain REQUEST        say how one request would be handled: 'GET http://host/path'
+  -H 'NAME: VALUE'         a header line of that request; repeatable
   -V, --version            print the version
   -h, --help               print this
 
@@ -53,13 +60,14 @@ Stops gracefully on TERM and QUIT, at once on INT. See httplb(8) and servers.con
 ";
 
 /// The long options, for guessing what was meant.
-const LONG_OPTIONS: [&str; 10] = [
+const LONG_OPTIONS: [&str; 11] = [
     "config",
     "listen",
     "backend",
     "workers",
     "health-path",
     "health-interval",
+    "explain",
     "test",
     "dump",
     "version",
@@ -75,6 +83,8 @@ pub enum Command {
     Test(Source),
     /// Check the configuration and show it with every default.
     Dump(Source),
+    /// Say how a request would be handled.
+    Explain(Source, Question),
     /// Show the version.
     ShowVersion,
     /// Show the options.
@@ -138,6 +148,12 @@ pub fn run(memory_bound: fn(&Config) -> String) -> Next {
                 is_standard_input: source.input == Input::Standard,
             }));
         }
+        Command::Explain(source, question) => {
+            return Next::Exit(match load(&source) {
+                Ok(config) => print(&explain::answer(&question, &config)),
+                Err(message) => fail(EXIT_CONFIG, &message),
+            });
+        }
         Command::Test(source) => (source, false),
         Command::Dump(source) => (source, true),
     };
@@ -159,6 +175,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
     let (mut test, mut dump) = (false, false);
     let mut file: Option<OsString> = None;
     let mut overrides = Overrides::default();
+    let mut asked = Asked::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::ShowHelp),
@@ -189,8 +206,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
                     .map_err(|wrong| format!("--health-interval: {wrong}"))?;
                 overrides.health_interval = Some(interval);
             }
-            Short('H') => return Err(later("-H")),
-            Long("explain") => return Err(later("--explain")),
+            Long("explain") => asked.set_request(text(&mut parser)?)?,
+            Short('H') => asked.add_field(text(&mut parser)?)?,
             Short(letter) => return Err(unknown_letter(letter)),
             Long(name) => return Err(unknown_name(name)),
         }
@@ -202,10 +219,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
         None => Input::Nothing,
     };
     let source = Source { input, overrides };
-    Ok(match (dump, test) {
-        (true, _) => Command::Dump(source),
-        (false, true) => Command::Test(source),
-        (false, false) => Command::Serve(source),
+    Ok(match (asked.question()?, dump, test) {
+        (Some(question), _, _) => Command::Explain(source, question),
+        (None, true, _) => Command::Dump(source),
+        (None, false, true) => Command::Test(source),
+        (None, false, false) => Command::Serve(source),
     })
 }
 
@@ -256,10 +274,6 @@ fn workers(text: &str) -> Result<Workers, String> {
     }
 }
 
-fn later(option: &str) -> String {
-    format!("{option}: {} (remove it)", config::version::LATER)
-}
-
 fn unknown_letter(letter: char) -> String {
     let other_case = if letter.is_lowercase() {
         letter.to_ascii_uppercase()
@@ -267,7 +281,7 @@ fn unknown_letter(letter: char) -> String {
         letter.to_ascii_lowercase()
     };
     let option = quote(&format!("-{letter}"));
-    if "clbwtTVh".contains(other_case) {
+    if "clbwtTHVh".contains(other_case) {
         format!("unknown option {option} (did you mean \"-{other_case}\"?)")
     } else {
         format!("unknown option {option} (\"-h\" lists all)")
@@ -407,6 +421,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_to_be_explained_is_a_method_and_an_url_with_headers() {
+        let question = |arguments: &[&str]| match parse(lexopt::Parser::from_args(arguments)) {
+            Ok(Command::Explain(_, question)) => question,
+            other => panic!("{other:?}"),
+        };
+        let found = question(&["--explain", "PUT http://a/x", "-H", "A: b", "-HC: d", "file"]);
+        assert_eq!((&*found.method, &*found.url), ("PUT", "http://a/x"));
+        assert_eq!(found.fields, ["A: b", "C: d"]);
+        let found = question(&["-T", "--explain=http://a/"]);
+        assert_eq!((&*found.method, &*found.url), ("GET", "http://a/"));
+        assert!(found.fields.is_empty());
+    }
+
+    #[test]
     fn dumping_includes_testing() {
         assert_eq!(parsed("-t -T a"), Ok(Command::Dump(source(file("a")))));
         assert_eq!(parsed("-T -t a"), Ok(Command::Dump(source(file("a")))));
@@ -434,9 +462,6 @@ mod tests {
             ),
             ("-w 0", r#"--workers: "0" is out of range (write 1 to 256)"#),
             ("-w 257", r#"--workers: "257" is out of range (write 1 to 256)"#),
-            ("-w x", r#"--workers: "x" is not a number of workers (write 1 to 256 or "auto")"#),
-            ("--explain x", "--explain: not in this version (remove it)"),
-            ("-H a:b", "-H: not in this version (remove it)"),
             (
                 "--health-path up",
                 "--health-path: \"up\" is not a path (write \"/health\" or \
@@ -450,6 +475,11 @@ mod tests {
                 "--health-interval=99ms",
                 "--health-interval: \"99ms\" is out of range (write \"100ms\" to \"1h\")",
             ),
+            ("-w x", r#"--workers: "x" is not a number of workers (write 1 to 256 or "auto")"#),
+            ("-H a:b", "-H: there is no --explain (add it)"),
+            ("-H ab", r#"-H: "ab" is not a header line (write "Name: value")"#),
+            ("--explain=", r#"--explain: "" names no URL (write "GET http://host/path")"#),
+            ("--explain a --explain b", "more than one --explain (ask for one request at a time)"),
         ];
         for (arguments, message) in cases {
             assert_eq!(parsed(arguments), Err(String::from(message)), "{arguments}");

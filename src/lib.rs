@@ -26,6 +26,7 @@
 //! ```text
 //! main.rs            hands the command line to cli and the configuration to master
 //! cli.rs             options, -t, -T, exit statuses, messages about the command line and the file
+//! cli/explain.rs     --explain and -H
 //!
 //! master/            the process that starts the others, watches them and replaces them
 //!   service.rs       Master: its loop; signals, ended children
@@ -93,6 +94,7 @@
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
 //!   words.rs         what master and children tell each other beside signals
 //!   report.rs        messages about backends that went up or down
+//!   moment.rs        all pools and backends at the moment, for explanations
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
@@ -107,11 +109,13 @@
 //!   route.rs         which pool a request is for: host, path, fields
 //!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
+//!   slow_start.rs    the growing share of a backend that came up
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
+//!   explain/         how one request would be handled, asked of all the others
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!

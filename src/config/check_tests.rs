@@ -65,7 +65,7 @@ pub(super) const EVERYTHING: &str = r##"{
     "fail_timeout": "1h",
     "retries": 0,
     "max_body": "8MiB",
-    "slow_start": "0s"
+    "slow_start": "10m"
 }"##;
 
 /// What only later versions can do.
@@ -190,6 +190,7 @@ fn every_key_has_its_effect() {
     assert_eq!(pool.balance, Balance::LeastConnections);
     assert_eq!((pool.max_fails, pool.retries, pool.max_body), (100, 0, 8 << 20));
     assert_eq!(pool.fail_timeout, Millis::from_secs(3600));
+    assert_eq!(pool.slow_start, Millis::from_secs(600));
 }
 
 #[test]
@@ -209,11 +210,7 @@ fn the_keys_of_later_versions_are_read() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
-    let expected = [
-        "cache: not in this version (remove it)",
-        "slow_start: not in this version (write \"0s\")",
-        "pools.\"v1.0\".slow_start: not in this version (write \"0s\")",
-    ];
+    let expected = ["cache: not in this version (remove it)"];
     assert_eq!(messages(LATER), expected);
 }
 
@@ -292,14 +289,14 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "pools": {"api": {"helth_check": {}}},
         "timeouts": {"connect": "5"},
         "workers": "many",
-        "slow_start": "1s"
+        "cache": {"dir": "/d"}
     }"#;
     let expected = [
         "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
         "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
         "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
         "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "slow_start: not in this version (write \"0s\")",
+        "cache: not in this version (remove it)",
     ];
     assert_eq!(messages(text), expected);
 }

@@ -394,6 +394,11 @@ impl Pool {
 }
 
 impl Sticky {
+    /// How long a client keeps it, in seconds.
+    pub fn max_age_secs(&self) -> Option<u64> {
+        self.max_age.map(|age| age.0 / 1000)
+    }
+
     /// A cookie of this name that lasts as long as the browser's session.
     pub fn named(cookie: &str) -> Sticky {
         Sticky { cookie: cookie.to_owned(), max_age: None }

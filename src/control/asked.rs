@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::config::{address, units, words};
 use crate::http::Method;
 use crate::mem::time::Millis;
+use crate::policy::explain::{Question, SOMEBODY};
 use crate::policy::health::Admin;
 
 use super::answer::Answer;
@@ -50,7 +51,7 @@ pub enum Command {
     /// Stored answers are to be forgotten.
     Purge,
     /// How one request would be handled.
-    Explain(Explanation),
+    Explain(Question),
 }
 
 /// Which backend of which pool.
@@ -80,17 +81,6 @@ pub struct Adjustment {
     pub state: Option<Admin>,
     /// Its share, 1 to 256.
     pub weight: Option<u32>,
-}
-
-/// The request that is to be explained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explanation {
-    /// Its method.
-    pub method: String,
-    /// Its target in absolute form.
-    pub url: String,
-    /// Its fields, each as `Name: value`.
-    pub fields: Vec<String>,
 }
 
 /// The command that a request asks for. `Err` is the answer to one that asks for none.
@@ -139,7 +129,7 @@ fn command(
         ["cache", "purge"] => only_post(request).map(|()| Command::Purge),
         ["explain"] => {
             only_get(request)?;
-            explanation(query).map(Command::Explain)
+            question(query).map(Command::Explain)
         }
         _ => Err(nothing(path)),
     }
@@ -278,21 +268,28 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
 }
 
 /// `method=GET&url=…&h=Name:value`, of which `h` may come several times.
-fn explanation(query: &str) -> Result<Explanation, Answer> {
+fn question(query: &str) -> Result<Question, Answer> {
     let (mut method, mut url, mut fields) = (None, None, Vec::new());
     for (name, value) in parameters(query) {
         let value = decoded(value)?.into_owned();
         match name {
             "method" => method = Some(value),
             "url" => url = Some(value),
-            "h" => fields.push(value),
+            "h" if value.contains(':') => fields.push(value),
+            "h" => {
+                let found = words::quote(&value);
+                return Err(wrong(format!(
+                    "h={found} is not a header line (write h=Name:%20value)"
+                )));
+            }
             _ => return Err(unknown(name, &["method", "url", "h"])),
         }
     }
     let Some(url) = url else {
         return Err(wrong("there is no url (write ?method=GET&url=http://host/path)"));
     };
-    Ok(Explanation { method: method.unwrap_or_else(|| String::from("GET")), url, fields })
+    let method = method.unwrap_or_else(|| String::from("GET"));
+    Ok(Question { method, url, fields, client: SOMEBODY })
 }
 
 /// The pairs of a query. One without `=` has an empty value.

@@ -1,5 +1,6 @@
 use super::super::intake::After;
 use super::*;
+use crate::policy::explain::{Question, SOMEBODY};
 
 fn ask_at(door: Door, line: &str, body: &str) -> Result<Command, (u16, String)> {
     let (method, target) = line.split_once(' ').unwrap();
@@ -160,12 +161,14 @@ fn what_cannot_be_done_somewhere_says_what_can() {
 fn a_request_to_be_explained_is_read_from_the_query() {
     assert_eq!(
         ask("GET /v1/explain?method=POST&url=http://a/x%3Fy=1&h=X-A:%201&h=B:2"),
-        Ok(Command::Explain(Explanation {
+        Ok(Command::Explain(Question {
             method: String::from("POST"),
             url: String::from("http://a/x?y=1"),
             fields: vec![String::from("X-A: 1"), String::from("B:2")],
+            client: SOMEBODY,
         }))
     );
     assert_refused("GET /v1/explain", "", 400, "there is no url");
     assert_refused("GET /v1/explain?uri=x", "", 400, "unknown parameter");
+    assert_refused("GET /v1/explain?url=x&h=AB", "", 400, "not a header line");
 }

@@ -11,6 +11,7 @@ use crate::sys::{Channel, Doorbell};
 use super::admin::{Commander, Outcome};
 use super::answer::Answer;
 use super::asked::{Adjustment, Command, Place, Registration};
+use super::explain::Explainer;
 use super::look::{Looker, Now};
 use super::{listing, metrics, page};
 
@@ -21,6 +22,7 @@ const LEAVING_INTERVAL: Micros = Micros(50_000);
 pub struct Commands {
     segment: Segment,
     looker: Looker,
+    explainer: Explainer,
     /// The workers' doorbells.
     bells: Doorbells,
     /// The line to the master.
@@ -39,6 +41,7 @@ impl Commands {
     pub fn new(
         segment: Segment,
         looker: Looker,
+        explainer: Explainer,
         bells: Doorbells,
         channel: Channel,
         master: Doorbell,
@@ -46,7 +49,17 @@ impl Commands {
         let now = Now { clock: Micros(0), wall: Micros(0) };
         // Some may have registered, or be leaving, since before this process.
         let due = Some(Micros(0));
-        Commands { segment, looker, bells, channel, master, now, due, has_changed: false }
+        Commands {
+            segment,
+            looker,
+            explainer,
+            bells,
+            channel,
+            master,
+            now,
+            due,
+            has_changed: false,
+        }
     }
 
     /// Whether a backend came, went, or is to be used otherwise, since that was last asked.
@@ -266,7 +279,7 @@ impl Commander for Commands {
             Command::Purge => {
                 Err(Answer::error(404, "there is no cache (set \"cache\" in servers.conf)"))
             }
-            Command::Explain(_) => Err(Answer::error(501, "explain is not in this version")),
+            Command::Explain(question) => Ok(self.explainer.answer(&self.segment, &question)),
         };
         // Either is the answer.
         Outcome::Done(outcome.unwrap_or_else(|answer| answer))

@@ -1,3 +1,4 @@
+use crate::policy::sticky::{KEY_LEN, Key};
 use serde_json::Value;
 
 use super::*;
@@ -28,8 +29,10 @@ impl Scene {
         segment.load_config(&config);
         let (channel, own) = Channel::pair().unwrap();
         let looker = Looker::new(segment, &config, 7);
+        let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
         let bells = Doorbells::new(2).unwrap();
-        let commands = Commands::new(segment, looker, bells, own, Doorbell::new().unwrap());
+        let commands =
+            Commands::new(segment, looker, explainer, bells, own, Doorbell::new().unwrap());
         let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
         scene.advance(0);
         scene

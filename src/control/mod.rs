@@ -11,6 +11,7 @@ pub mod answer;
 pub mod asked;
 pub mod checks;
 pub mod commands;
+pub mod explain;
 pub mod intake;
 pub mod listing;
 pub mod look;
@@ -21,6 +22,7 @@ pub mod view;
 
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
 use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
@@ -29,6 +31,7 @@ use admin::{Admin, Listening};
 use asked::Door;
 use checks::Checks;
 use commands::Commands;
+use explain::Explainer;
 use look::{Looker, Now};
 
 /// What is watched: then come the doors and their connections, and from `FIRST_CHECK` on checks.
@@ -60,6 +63,8 @@ pub struct Desk {
     pub doors: Vec<(Door, Listening)>,
     /// What they must know over TCP.
     pub token: Option<Vec<u8>>,
+    /// What sticky cookies are made with.
+    pub sticky_key: Key,
     /// The master's process.
     pub master_pid: u32,
 }
@@ -100,8 +105,19 @@ pub struct Control {
 impl Control {
     /// Opens all that it needs.
     pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
-        let Desk { segment, doorbells, master, channel, signals, doors, token, master_pid } = desk;
+        let Desk {
+            segment,
+            doorbells,
+            master,
+            channel,
+            signals,
+            doors,
+            token,
+            master_pid,
+            sticky_key,
+        } = desk;
         let looker = Looker::new(segment, config, master_pid);
+        let explainer = Explainer::new(config, sticky_key);
         let mut admin = Admin::new(doors, token, FIRST_DOOR);
         let mut open = || {
             let poller = Poller::new()?;
@@ -113,7 +129,7 @@ impl Control {
         let poller = open().map_err(StartError::at("epoll"))?;
         let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
         let (bells, bell) = clones().map_err(StartError::at("doorbells"))?;
-        let commands = Commands::new(segment, looker, bells, channel, bell);
+        let commands = Commands::new(segment, looker, explainer, bells, channel, bell);
         Ok(Control {
             checks: Checks::new(segment, config),
             segment,

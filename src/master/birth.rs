@@ -127,7 +127,7 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, memory, .. } = origin;
+        let Origin { config, segment, bells, memory, sticky_key } = origin;
         drop(memory);
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
@@ -135,6 +135,7 @@ impl Beginning {
         let desk = Desk {
             doors,
             token,
+            sticky_key,
             master_pid: self.parent.number().unsigned_abs(),
             segment,
             doorbells: bells,

@@ -48,9 +48,15 @@ impl Member {
         (self.id, self.weight, self.backup)
     }
 
-    fn has_room(&self, load: u32) -> bool {
-        self.cap == 0 || load < self.cap
+    /// Whether it may have one more request than `load`.
+    pub fn has_room(&self, load: u32) -> bool {
+        has_room(self.cap, load)
     }
+}
+
+/// Whether a backend with this cap, where 0 is none, may have one more request than `load`.
+pub const fn has_room(cap: u32, load: u32) -> bool {
+    cap == 0 || load < cap
 }
 
 /// The members of a pool, with the sequences in which they take turns.
@@ -92,6 +98,13 @@ impl Members {
     /// All of them, in their order.
     pub fn list(&self) -> &[Member] {
         &self.list
+    }
+
+    /// The first turn of the member at `place`, in the sequence of its tier.
+    pub fn first_turn(&self, place: usize) -> Option<u64> {
+        let sequence = &self.turns(self.list.get(place)?.tier()).sequence;
+        let turn = sequence.iter().position(|other| usize::from(*other) == place)?;
+        Some(turn as u64)
     }
 
     /// How many are up.

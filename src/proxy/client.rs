@@ -157,10 +157,7 @@ impl Proxy {
                 self.enqueue_request(id, end)
             }
             Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
-                let bytes = self.clients[id].conn.input.flatten();
-                // The line end of an empty line before the request does not count.
-                let has_line = bytes.iter().take(limit).skip(2).any(|byte| *byte == b'\n');
-                Err(if has_line { Refusal::HeadTooLong } else { Refusal::TargetTooLong })
+                Err(request::too_long(self.clients[id].conn.input.flatten(), limit))
             }
         };
         match taken {

@@ -109,8 +109,8 @@ fn facts_of(head: &RequestHead<'_>, spans: RequestSpans) -> Request {
         keep_alive: head.keep_alive,
         expects_continue: head.expect_continue,
         websocket: head.websocket,
-        idempotent: head.method.is_idempotent() || head.idempotency_key,
-        pipelinable: order::pipelinable(head.method, head.framing) && !head.websocket,
+        idempotent: head.is_idempotent(),
+        pipelinable: order::runs_beside_others(head),
         is_https: false,
         batch: 0,
     }

@@ -11,6 +11,7 @@ use crate::policy::health::Rules;
 use crate::policy::identity::Echo;
 use crate::policy::retry::Budget;
 use crate::policy::reuse::IdleLimit;
+use crate::policy::slow_start;
 use crate::policy::sticky::{self, Mark};
 use crate::shared::backends::Standing;
 use crate::shared::{PoolId, Segment, Slot};
@@ -41,6 +42,10 @@ pub struct Pool {
     pub members: Members,
     /// The epoch that `members` are of.
     pub epoch: u64,
+    /// How long the share of a backend that came up grows.
+    pub slow_start: Millis,
+    /// When the share of one of `members` grows next.
+    pub next_step: Option<Millis>,
     /// Exchanges of this worker that wait for a backend below its cap.
     pub line: Queue<ExchangeId>,
     /// The first in `line` was told of a place, and need not care for other workers that wait.
@@ -85,6 +90,8 @@ impl Pool {
             sticky: config.sticky.clone(),
             members: Members::default(),
             epoch: 0,
+            slow_start: config.slow_start,
+            next_step: None,
             line: Queue::with_capacity(exchanges),
             has_turn: false,
             budget,
@@ -127,11 +134,14 @@ impl Board for PoolBoard {
 }
 
 impl Proxy {
-    /// Reads a pool's members anew if they have changed since: before a pick, and at each tick.
+    /// Reads a pool's members anew if they have changed since, or one's share has grown: before a
+    /// pick, and at each tick.
     pub(super) fn refresh(&mut self, pool: PoolId) {
         // Before the members: what changes meanwhile changes it once more.
         let epoch = self.segment.pool(pool).epoch();
-        if epoch != self.pools[pool.0].epoch {
+        let facts = &self.pools[pool.0];
+        let grows = facts.next_step.is_some_and(|time| time <= self.now.millis());
+        if epoch != facts.epoch || grows {
             self.read_members(pool, epoch);
         }
     }
@@ -159,11 +169,21 @@ impl Proxy {
         if facts.name != name.as_str() {
             facts.name = name.to_string();
         }
+        let (slow_start, now) = (facts.slow_start, self.now.millis());
+        let mut next_step: Option<Millis> = None;
+        let mut parts = Vec::new();
         let mut members = std::mem::take(&mut self.scratch);
         members.clear();
         for slot in segment.members(pool) {
             self.read_backend(pool, slot);
             let cells = segment.backend(slot);
+            if slow_start > Millis(0) {
+                let up = cells.up_for(now);
+                parts.push(up.map_or(slow_start::PARTS, |up| slow_start::parts(up, slow_start)));
+                let step =
+                    up.and_then(|up| Some(now - up + slow_start::next_step(up, slow_start)?));
+                next_step = next_step.into_iter().chain(step).min();
+            }
             members.push(Member {
                 id: slot.id(),
                 weight: cells.weight(),
@@ -172,7 +192,10 @@ impl Proxy {
                 up: cells.is_up(),
             });
         }
-        self.pools[pool.0].members.refresh(&members);
+        slow_start::apply(&mut members, &parts);
+        let facts = &mut self.pools[pool.0];
+        facts.next_step = next_step;
+        facts.members.refresh(&members);
         self.scratch = members;
     }
 

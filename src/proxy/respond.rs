@@ -102,7 +102,7 @@ impl Proxy {
         let cookie = keeps.zip(mark.as_ref()).map(|(keeps, mark)| SetCookie {
             name: &keeps.cookie,
             value: mark.digits(),
-            max_age_secs: keeps.max_age.map(|age| age.0 / 1000),
+            max_age_secs: keeps.max_age_secs(),
             secure: exchange.request.is_https,
         });
         let head = facts.head.open(backend.conn.input.flatten());

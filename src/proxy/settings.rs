@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId};
+use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -79,7 +79,7 @@ impl Settings {
 
     /// Whether what a client says of those before it is believed.
     pub fn is_trusted(&self, client: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|proxies| proxies.contains(client))
+        address::any_contains(&self.trusted_proxies, client)
     }
 
     /// Exchanges that there can be.

@@ -231,6 +231,11 @@ impl BackendCells {
         Millis(self.get(SINCE))
     }
 
+    /// For how long it has been up, if it is.
+    pub fn up_for(&self, now: Millis) -> Option<Millis> {
+        self.is_up().then(|| now - self.state_since())
+    }
+
     /// For how long it did not work in all, up to the last time when it came back.
     pub fn downtime(&self) -> Millis {
         Millis(self.get(DOWNTIME))
@@ -258,7 +263,7 @@ impl BackendCells {
         self.get(CHECK_FAILURES)
     }
 
-    pub(super) fn load_config(&self, pool: PoolId, backend: &config::Backend) {
+    pub(super) fn load_config(&self, pool: PoolId, backend: &config::Backend, now: Millis) {
         self.write(
             pool,
             Registration {
@@ -268,11 +273,17 @@ impl BackendCells {
                 lease: None,
             },
             backend.backup,
-            Source::File,
+            (Source::File, now),
         );
     }
 
-    fn write(&self, pool: PoolId, entry: Registration, is_backup: bool, source: Source) {
+    fn write(
+        &self,
+        pool: PoolId,
+        entry: Registration,
+        is_backup: bool,
+        (source, now): (Source, Millis),
+    ) {
         self.set(POOL, pool.0 as u64);
         let port = u64::from(entry.address.port());
         let (bits, family) = match entry.address.ip() {
@@ -288,7 +299,7 @@ impl BackendCells {
         for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED, CHECK_FAILURES, DOWNTIME] {
             self.set(place, 0);
         }
-        self.set(SINCE, clock::now().millis().0);
+        self.set(SINCE, now.0);
         // Last: with it the slot is somebody's.
         let generation = self.standing().generation() + 1;
         self.set(STANDING, Standing::new(generation, Some(source), Admin::Ready).0);
@@ -329,7 +340,8 @@ impl Segment {
     pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
         let slot = self.spares().find(|slot| self.backend(*slot).source().is_none())?;
         self.clear_counters(slot);
-        self.backend(slot).write(pool, entry, false, Source::Api);
+        let now = clock::now().millis();
+        self.backend(slot).write(pool, entry, false, (Source::Api, now));
         self.pool(pool).bump();
         Some(slot)
     }

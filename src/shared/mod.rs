@@ -33,6 +33,7 @@ pub mod backends;
 mod claims;
 pub mod counters;
 pub mod doorbell;
+mod moment;
 mod pools;
 pub mod report;
 mod totals;
@@ -42,6 +43,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::config::Config;
+use crate::sys::clock;
 
 pub use backends::{BackendCells, LastCheck, Registration, Source};
 pub use claims::Awaited;
@@ -195,10 +197,11 @@ impl Segment {
     /// know the segment.
     pub fn load_config(&mut self, config: &Config) {
         let mut slot = 0;
+        let now = clock::now().millis();
         for (index, pool) in config.pools.iter().enumerate() {
             self.pool(PoolId(index)).load(&pool.name, slot, pool.backends.len());
             for backend in &pool.backends {
-                self.backend(Slot(slot)).load_config(PoolId(index), backend);
+                self.backend(Slot(slot)).load_config(PoolId(index), backend, now);
                 slot += 1;
             }
         }

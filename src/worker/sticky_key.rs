@@ -27,17 +27,7 @@ const DIGITS: usize = 2 * KEY_LEN;
 /// the reload, or at the start a new one. Nothing is read or made if no pool is sticky.
 pub fn load(config: &Config, before: Option<Key>) -> Key {
     let without_file = || before.unwrap_or_else(|| Key::new(random_bytes()));
-    let wanted = config.pools.iter().any(|pool| pool.sticky.is_some());
-    let folder = std::env::var_os("STATE_DIRECTORY").filter(|_| wanted);
-    // systemd separates several by colons.
-    let first = |folders: &OsStr| {
-        let first = folders.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
-        PathBuf::from(OsStr::from_bytes(first))
-    };
-    let Some(folder) = folder.as_deref().map(first).filter(|folder| folder.is_absolute()) else {
-        return without_file();
-    };
-    let path = folder.join(FILE);
+    let Some(path) = path(config) else { return without_file() };
     read_or_make(&path).unwrap_or_else(|error| {
         message::log(
             Level::Error,
@@ -48,6 +38,21 @@ pub fn load(config: &Config, before: Option<Key>) -> Key {
         );
         without_file()
     })
+}
+
+/// The key of the service, as far as it is known here: where there is a file that may be read.
+pub fn look(config: &Config) -> Option<Key> {
+    read(&path(config)?).ok()
+}
+
+/// Where the key is, if there is a state directory and any pool is sticky.
+fn path(config: &Config) -> Option<PathBuf> {
+    let is_sticky = config.pools.iter().any(|pool| pool.sticky.is_some());
+    let folders = std::env::var_os("STATE_DIRECTORY").filter(|_| is_sticky)?;
+    // systemd separates several by colons.
+    let first = folders.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+    let folder = PathBuf::from(OsStr::from_bytes(first));
+    folder.is_absolute().then(|| folder.join(FILE))
 }
 
 fn random_bytes() -> [u8; KEY_LEN] {

@@ -3,10 +3,12 @@
 mod bodies;
 mod clients;
 mod counts;
+mod explained;
 mod limits;
 mod order;
 mod preambles;
 mod repeats;
+mod slow_start;
 mod sticky;
 mod timers;
 mod workers;
