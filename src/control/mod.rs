@@ -23,7 +23,9 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
-use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
+use crate::sys::{
+    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
+};
 
 use admin::{Admin, Listening};
 use asked::Door;
@@ -37,6 +39,8 @@ const BELL: u64 = 1;
 const FIRST_DOOR: u64 = 2;
 const FIRST_CHECK: u64 = 1 << 16;
 
+/// Descriptors beside these: epoll, signals, standard streams, doorbells, the line to the master.
+const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
 const GLANCE: Micros = Micros::from_secs(1);
 /// While the service stops, the workers are looked at so often.
@@ -101,6 +105,9 @@ impl Control {
     /// Opens all that it needs.
     pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
         let Desk { segment, doorbells, master, channel, signals, doors, token, master_pid } = desk;
+        // Each backend may have a check under way.
+        let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
+        process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
         let looker = Looker::new(segment, config, master_pid);
         let mut admin = Admin::new(doors, token, FIRST_DOOR);
         let mut open = || {
