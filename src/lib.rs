@@ -57,6 +57,7 @@
 //!   admin.rs         operators' connections, within fixed limits
 //!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
 //!   asked.rs         a request to a Command                        commands.rs what it does
+//!   explain.rs       how a request would be handled now
 //!   look.rs          the shared cells to a view                    view.rs     plain numbers
 //!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!

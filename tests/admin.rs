@@ -90,6 +90,21 @@ fn every_refusal_says_what_is_wrong() {
 }
 
 #[test]
+fn a_request_is_explained_with_the_backends_as_they_are() {
+    let backend = Backend::named("a");
+    let other = Backend::named("b");
+    let program = program(&[&backend, &other]);
+    let place = format!("/v1/pools/default/backends/{}", backend.address);
+    assert_eq!(program.ask(&format!("PATCH {place}"), r#"{"state": "maint"}"#).status, 200);
+    let explained = program.look("/v1/explain?url=http://a/x&h=X-A:%20b");
+    assert_eq!(explained["pool"]["name"], json!("default"));
+    let candidates: Vec<&common::Value> =
+        explained["pool"]["backends"].as_array().unwrap().iter().map(|it| &it["state"]).collect();
+    assert_eq!(candidates, [&json!("maint"), &json!("up")]);
+    assert_eq!((backend.request_count(), other.request_count()), (0, 0), "nothing is sent");
+}
+
+#[test]
 fn an_operator_drains_a_backend_and_takes_it_back() {
     let (first, second) = (Backend::named("first"), Backend::named("second"));
     let program = program(&[&first, &second]);
@@ -236,4 +251,60 @@ fn slow_and_silent_operators_hurt_nobody() {
             && text.ends_with("ok\n")
     });
     assert!(program.memory() < memory + (4 << 20));
+}
+
+/// The control process of a program.
+fn control_process(program: &Program) -> Option<rustix::process::Pid> {
+    let children = format!("/proc/{0}/task/{0}/children", program.pid().as_raw_nonzero());
+    let children = fs::read_to_string(children).unwrap_or_default();
+    let mut pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+    let is_control = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.contains("control"))
+    };
+    pids.find(is_control).and_then(rustix::process::Pid::from_raw)
+}
+
+#[test]
+fn a_control_process_that_dies_is_replaced_and_traffic_does_not_notice() {
+    let backend = Backend::named("a");
+    let program = program(&[&backend]);
+    let guest = Backend::named("b");
+    let place = format!("/v1/pools/default/backends/{}", guest.address);
+    assert_eq!(program.ask(&format!("PUT {place}?lease=60s"), "").status, 201);
+    let first = control_process(&program).expect("a control process");
+    rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(program.get("/").status, 200);
+    common::until("there is another one", || {
+        control_process(&program).is_some_and(|pid| pid != first)
+    });
+    let shown = program.backend("default", guest.address).expect("who had registered");
+    assert_eq!(shown["source"], json!("api"));
+}
+
+#[test]
+fn doors_move_at_a_reload() {
+    let backend = Backend::named("a");
+    let program = program(&[&backend]);
+    let file = program.folder.join("servers.conf");
+    let mut config: common::Value =
+        serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let moved = program.folder.join("moved.sock");
+    config["admin"]["socket"] = json!(moved);
+    fs::write(&file, config.to_string()).unwrap();
+    let status = program.status_address();
+    assert_eq!(program.ask("POST /v1/reload", "").status, 200);
+    common::until("the old door is gone", || !program.admin_path().exists());
+    let request = b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(Reply::parse(&exchange(&moved, request)).status, 200);
+    assert_eq!(Client::connect(status).get("/healthz").status, 200);
+}
+
+#[test]
+fn the_file_of_the_socket_goes_with_the_service() {
+    let mut program = program(&[]);
+    let path = program.admin_path();
+    assert!(path.exists());
+    program.signal(rustix::process::Signal::TERM);
+    assert!(program.wait_for_exit().success());
+    assert!(!path.exists());
 }

@@ -15,7 +15,7 @@ use super::asked::{self, Command, Door};
 use super::intake::{After, Intake, Request, Taken};
 
 /// Connections of one door. A further one takes the place of one that has nothing to do.
-const SEATS: usize = 32;
+pub const SEATS: usize = 32;
 /// From the first byte of a request to its last.
 const REQUEST_TIME: Micros = Micros::from_secs(10);
 /// A connection without a request.

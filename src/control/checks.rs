@@ -11,7 +11,7 @@ use crate::policy::health::{Admin, Change, CheckRules, Event as Seen, Rules};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Awaited, BackendCells, LastCheck, Segment, Slot, Source, report};
 use crate::sys::message::{self, Level};
-use crate::sys::{Event, Poller};
+use crate::sys::{Event, IoError, Poller};
 
 use super::probe::{Outcome, Probe, Question, Scratch};
 
@@ -193,7 +193,9 @@ impl Checks {
                 self.due[slot] = now + Micros::from(timeout);
                 self.entries[slot].probe = Some((probe, now));
             }
-            Err(outcome) => self.conclude(slot, outcome, bells, now),
+            // It is tried again; the backend is what it was.
+            Err(IoError::Exhausted) => self.due[slot] = now + Micros::from(SOON),
+            Err(_) => self.conclude(slot, Outcome::NoConnection, bells, now),
         }
     }
 

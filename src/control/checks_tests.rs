@@ -357,3 +357,17 @@ fn many_backends_that_hang_are_checked_as_well() {
     scene.advance(1_600);
     assert!((0..200).all(|host| scene.is_up(host)));
 }
+
+#[test]
+fn a_process_without_descriptors_speaks_against_nobody() {
+    let mut scene = Scene::with(5, |_| ());
+    scene.advance(3_000);
+    let open = world::open_descriptors();
+    world::change_faults(|faults| faults.descriptors = open);
+    scene.advance(10_000);
+    assert!((0..5).all(|host| scene.is_up(host)));
+    let before = scene.hosts[0].asked.len();
+    world::change_faults(|faults| faults.descriptors = open + 100);
+    scene.advance(1_000);
+    assert!(scene.hosts[0].asked.len() > before);
+}

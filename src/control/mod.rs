@@ -25,7 +25,9 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
-use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
+use crate::sys::{
+    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
+};
 
 use admin::{Admin, Listening};
 use asked::Door;
@@ -40,6 +42,8 @@ const BELL: u64 = 1;
 const FIRST_DOOR: u64 = 2;
 const FIRST_CHECK: u64 = 1 << 16;
 
+/// Descriptors beside these: epoll, signals, standard streams, doorbells, the line to the master.
+const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
 const GLANCE: Micros = Micros::from_secs(1);
 /// While the service stops, the workers are looked at so often.
@@ -116,6 +120,9 @@ impl Control {
             master_pid,
             sticky_key,
         } = desk;
+        // Each backend may have a check under way.
+        let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
+        process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
         let looker = Looker::new(segment, config, master_pid);
         let explainer = Explainer::new(config, sticky_key);
         let mut admin = Admin::new(doors, token, FIRST_DOOR);

@@ -117,10 +117,11 @@ impl Default for Scratch {
 }
 
 impl Probe {
-    /// Begins to connect. `Err` if that failed at once.
-    pub fn begin(address: SocketAddr, poller: &Poller, token: u64) -> Result<Probe, Outcome> {
-        let socket = Socket::connect(address).map_err(|_| Outcome::NoConnection)?;
-        poller.watch_socket(&socket, token).map_err(|_| Outcome::NoConnection)?;
+    /// Begins to connect. `Exhausted` if this process has no descriptor left, which says nothing of
+    /// the backend.
+    pub fn begin(address: SocketAddr, poller: &Poller, token: u64) -> Result<Probe, IoError> {
+        let socket = Socket::connect(address)?;
+        poller.watch_socket(&socket, token)?;
         Ok(Probe { socket, address, state: State::Connecting, sent: 0, received: Vec::new() })
     }
 
