@@ -89,9 +89,7 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        // The cells stay mapped, and their memory needs no descriptor any more.
-        let Origin { config, segment, bells, sticky_key, memory } = origin;
-        drop(memory);
+        let (config, segment, bells, sticky_key) = origin.into_parts();
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
@@ -127,8 +125,7 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, memory, sticky_key } = origin;
-        drop(memory);
+        let (config, segment, bells, sticky_key) = origin.into_parts();
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let (doors, token) = doors.into_parts(&config);

@@ -89,6 +89,11 @@ impl Origin {
         Ok(Origin { config, segment, memory, bells, sticky_key })
     }
 
+    /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
+    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key) {
+        (self.config, self.segment, self.bells, self.sticky_key)
+    }
+
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
     /// are of a version that this one does not understand.
     fn adopt(told: &handover::Generation, received: &mut Received) -> Result<Origin, String> {
