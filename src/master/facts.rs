@@ -37,7 +37,7 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
         admin: admin.to_owned(),
         check: health.0,
         passive: health.1,
-        since: backend.state_since().0,
+        since: backend.state_since().map(|since| since.0),
         downtime: backend.downtime().0,
         check_failures: backend.check_failures(),
         registered,
@@ -47,6 +47,9 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
 /// Writes what is known into new cells. What the configuration does not name any more is forgotten,
 /// except who registered itself and still has time.
 pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
+    for slot in segment.pools().flat_map(|pool| segment.members(pool)) {
+        segment.set_history(slot, Some(now), Millis(0), 0); // unless it is known, it is new
+    }
     for backend in known {
         let registered = backend.registered;
         let pool = match (segment.find_pool(&backend.pool), registered) {
@@ -70,7 +73,7 @@ pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
         let (check, passive) =
             (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
         segment.set_health(slot, check, passive);
-        let (since, downtime) = (Millis(backend.since), Millis(backend.downtime));
+        let (since, downtime) = (backend.since.map(Millis), Millis(backend.downtime));
         segment.set_history(slot, since, downtime, backend.check_failures);
     }
 }

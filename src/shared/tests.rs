@@ -175,7 +175,7 @@ fn a_mark_is_told_to_the_one_who_made_it_and_seen_by_all() {
     assert_eq!(segment.may_pick(Slot(0)), Availability::Down);
     assert_eq!(segment.count_up(PoolId(0)), (2, 3));
     assert_ne!(segment.pool(PoolId(0)).epoch(), epoch);
-    assert_eq!(segment.backend(Slot(0)).state_since(), Millis(1000));
+    assert_eq!(segment.backend(Slot(0)).state_since(), Some(Millis(1000)));
     let up = segment.observe(Slot(0), Event::ProbeSucceeded, Millis(3500), &RULES);
     assert_eq!(up, Some(Change::Up));
     assert_eq!(segment.backend(Slot(0)).downtime(), Millis(2500));
