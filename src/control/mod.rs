@@ -25,9 +25,8 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
-use crate::sys::{
-    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
-};
+use crate::sys::process::{self, Pid};
+use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
 
 use admin::{Admin, Listening};
 use asked::Door;
@@ -50,6 +49,8 @@ const GLANCE: Micros = Micros::from_secs(1);
 const WATCH: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
 const FAREWELL: Millis = Millis::from_secs(60);
+/// The same when the master has died: what they wait for may never come.
+const ORPHANED: Millis = Millis::from_secs(1);
 
 /// What the control process is given of what all share.
 pub struct Desk {
@@ -70,7 +71,7 @@ pub struct Desk {
     /// What sticky cookies are made with.
     pub sticky_key: Key,
     /// The master's process.
-    pub master_pid: u32,
+    pub master_pid: Pid,
 }
 
 /// How far the process is from its end.
@@ -95,6 +96,7 @@ pub struct Control {
     segment: Segment,
     doorbells: Doorbells,
     master: Doorbell,
+    master_pid: Pid,
     signals: Signals,
     poller: Poller,
     checks: Checks,
@@ -123,7 +125,7 @@ impl Control {
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let looker = Looker::new(segment, config, master_pid);
+        let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
         let mut admin = Admin::new(doors, token, FIRST_DOOR);
         let mut open = || {
@@ -142,6 +144,7 @@ impl Control {
             segment,
             doorbells,
             master,
+            master_pid,
             signals,
             poller,
             admin,
@@ -222,16 +225,25 @@ impl Control {
 
     fn signal(&mut self, signal: Signal, now: Micros) {
         match (signal, self.life) {
+            // The master has died. There will soon be another, which wants these addresses, and
+            // nobody will tell when the last worker is done.
+            (Signal::Term | Signal::Quit, Life::Serving)
+                if !process::is_child_of(self.master_pid) =>
+            {
+                self.be_replaced(ORPHANED, now);
+            }
             (Signal::Term | Signal::Quit, Life::Serving) => {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
-            (Signal::Usr2, Life::Serving) => {
-                self.admin.close(&self.poller);
-                self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
-            }
+            (Signal::Usr2, Life::Serving) => self.be_replaced(FAREWELL, now),
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
+    }
+
+    fn be_replaced(&mut self, farewell: Millis, now: Micros) {
+        self.admin.close(&self.poller);
+        self.life = Life::Replaced { until: now + Micros::from(farewell) };
     }
 
     fn check_end(&mut self, now: Micros) {
