@@ -23,8 +23,8 @@ pub mod view;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
+use crate::shared::{Segment, ServiceCell};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
 
@@ -104,6 +104,8 @@ pub struct Control {
     commands: Commands,
     life: Life,
     drain: Millis,
+    /// Operators are let in.
+    is_open: bool,
     /// When to look what nobody rang for.
     glance: Micros,
 }
@@ -127,12 +129,11 @@ impl Control {
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
         let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
-        let mut admin = Admin::new(doors, token, FIRST_DOOR);
-        let mut open = || {
+        let admin = Admin::new(doors, token, FIRST_DOOR);
+        let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
             poller.watch_doorbell(&doorbells.control, BELL)?;
-            admin.watch(&poller)?;
             Ok(poller)
         };
         let poller = open().map_err(StartError::at("epoll"))?;
@@ -151,6 +152,7 @@ impl Control {
             commands,
             life: Life::Serving,
             drain: config.timeouts.drain,
+            is_open: false,
             glance: Micros(0),
         })
     }
@@ -220,6 +222,9 @@ impl Control {
         if !matches!(self.life, Life::Replaced { .. }) {
             self.checks.look_around(now);
             self.commands.look_again();
+            // In a reload the process before this one answers, until its workers are replaced.
+            let serves = self.segment.service(ServiceCell::Serving) == 1;
+            self.is_open = self.is_open || serves && self.admin.watch(&self.poller).is_ok();
         }
     }
 
