@@ -23,12 +23,10 @@ pub mod view;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
-use crate::sys::process::Pid;
-use crate::sys::{
-    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
-};
+use crate::shared::{Segment, ServiceCell};
+use crate::sys::process::{self, Pid};
+use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
 
 use admin::{Admin, Listening};
 use asked::Door;
@@ -51,6 +49,8 @@ const GLANCE: Micros = Micros::from_secs(1);
 const WATCH: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
 const FAREWELL: Millis = Millis::from_secs(60);
+/// The same when the master has died: what they wait for may never come.
+const ORPHANED: Millis = Millis::from_secs(1);
 
 /// What the control process is given of what all share.
 pub struct Desk {
@@ -71,7 +71,7 @@ pub struct Desk {
     /// What sticky cookies are made with.
     pub sticky_key: Key,
     /// The master's process.
-    pub parent: Pid,
+    pub master_pid: Pid,
 }
 
 /// How far the process is from its end.
@@ -96,7 +96,7 @@ pub struct Control {
     segment: Segment,
     doorbells: Doorbells,
     master: Doorbell,
-    parent: Pid,
+    master_pid: Pid,
     signals: Signals,
     poller: Poller,
     checks: Checks,
@@ -104,6 +104,8 @@ pub struct Control {
     commands: Commands,
     life: Life,
     drain: Millis,
+    /// Operators are let in.
+    is_open: bool,
     /// When to look what nobody rang for.
     glance: Micros,
 }
@@ -111,19 +113,27 @@ pub struct Control {
 impl Control {
     /// Opens all that it needs.
     pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
-        let Desk { segment, doorbells, master, channel, signals, doors, token, parent, sticky_key } =
-            desk;
+        let Desk {
+            segment,
+            doorbells,
+            master,
+            channel,
+            signals,
+            doors,
+            token,
+            master_pid,
+            sticky_key,
+        } = desk;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let looker = Looker::new(segment, config, parent.number().unsigned_abs());
+        let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
-        let mut admin = Admin::new(doors, token, FIRST_DOOR);
-        let mut open = || {
+        let admin = Admin::new(doors, token, FIRST_DOOR);
+        let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
             poller.watch_doorbell(&doorbells.control, BELL)?;
-            admin.watch(&poller)?;
             Ok(poller)
         };
         let poller = open().map_err(StartError::at("epoll"))?;
@@ -135,13 +145,14 @@ impl Control {
             segment,
             doorbells,
             master,
-            parent,
+            master_pid,
             signals,
             poller,
             admin,
             commands,
             life: Life::Serving,
             drain: config.timeouts.drain,
+            is_open: false,
             glance: Micros(0),
         })
     }
@@ -211,21 +222,33 @@ impl Control {
         if !matches!(self.life, Life::Replaced { .. }) {
             self.checks.look_around(now);
             self.commands.look_again();
+            // In a reload the process before this one answers, until its workers are replaced.
+            let serves = self.segment.service(ServiceCell::Serving) == 1;
+            self.is_open = self.is_open || serves && self.admin.watch(&self.poller).is_ok();
         }
     }
 
     fn signal(&mut self, signal: Signal, now: Micros) {
         match (signal, self.life) {
+            // The master has died. There will soon be another, which wants these addresses, and
+            // nobody will tell when the last worker is done.
+            (Signal::Term | Signal::Quit, Life::Serving)
+                if !process::is_child_of(self.master_pid) =>
+            {
+                self.be_replaced(ORPHANED, now);
+            }
             (Signal::Term | Signal::Quit, Life::Serving) => {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
-            (Signal::Usr2, Life::Serving) => {
-                self.admin.close(&self.poller);
-                self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
-            }
+            (Signal::Usr2, Life::Serving) => self.be_replaced(FAREWELL, now),
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
+    }
+
+    fn be_replaced(&mut self, farewell: Millis, now: Micros) {
+        self.admin.close(&self.poller);
+        self.life = Life::Replaced { until: now + Micros::from(farewell) };
     }
 
     fn check_end(&mut self, now: Micros) {
@@ -239,12 +262,8 @@ impl Control {
         }
     }
 
-    /// Whether no worker is left. The master clears the rows of those that have ended; without it
-    /// nobody knows, and no operator asks for its answers.
+    /// Whether no worker is left. The master clears the rows of those that have ended.
     fn is_last(&self) -> bool {
-        if !process::is_child_of(self.parent) {
-            return true;
-        }
         let workers = self.segment.layout().workers;
         (0..workers).all(|worker| self.segment.worker(worker).pid() == 0)
     }

@@ -133,7 +133,7 @@ impl Beginning {
             doors,
             token,
             sticky_key,
-            parent: self.parent,
+            master_pid: self.parent,
             segment,
             doorbells: bells,
             master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,

@@ -50,6 +50,9 @@ pub struct Generation {
     pub ledger: Ledger,
     /// Its control process, if it has none, is not started before this time.
     pub control_pause: Micros,
+    /// What was known of the backends when another generation began, as long as its control process
+    /// may be told more.
+    pub facts: Option<Vec<handover::Backend>>,
 }
 
 /// What the processes of a generation are made of.
@@ -126,6 +129,7 @@ impl Generation {
             children: Vec::new(),
             ledger: Ledger::default(),
             control_pause: Micros(0),
+            facts: None,
         }
     }
 
@@ -157,6 +161,7 @@ impl Generation {
             children,
             ledger: Ledger::default(),
             control_pause: Micros(0),
+            facts: None,
         }
     }
 
@@ -217,6 +222,11 @@ impl Generation {
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
         self.children.iter().any(|child| child.role != Role::Control)
+    }
+
+    /// Whether its control process lives.
+    pub fn has_control(&self) -> bool {
+        self.children.iter().any(|child| child.role == Role::Control)
     }
 
     /// Hears what its processes say. Whether one of them wants the service to be reloaded.

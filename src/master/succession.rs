@@ -10,6 +10,7 @@ use crate::sys::message::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
 
+use super::facts;
 use super::generation::Standing;
 use super::listeners::{Listeners, stored_name};
 use super::service::Master;
@@ -89,21 +90,41 @@ impl Master {
         }
     }
 
-    /// Adds what the generations before it have counted to the one that serves, and forgets those of
-    /// which nothing is left.
+    /// Adds what the generations before it have counted, and what operators have told them, to the one
+    /// that serves, and forgets those of which nothing is left.
     pub(super) fn gather(&mut self) {
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
-            for other in &self.generations {
+        let serving = serving.and_then(|generation| generation.origin.as_ref());
+        if let Some(segment) = serving.map(|origin| origin.segment) {
+            for other in &mut self.generations {
                 if let (Standing::Leaving { .. }, Some(older)) = (other.standing, &other.origin) {
-                    origin.segment.absorb(&older.segment);
+                    segment.absorb(&older.segment);
+                    if let Some(before) = other.facts.take() {
+                        let now = facts::collect(older.segment);
+                        facts::carry(segment, &before, &now, self.now.millis());
+                        other.facts = other.has_control().then_some(now);
+                    }
                 }
             }
         }
+        self.let_operators_in();
         self.generations.retain(|generation| {
             !matches!(generation.standing, Standing::Leaving { .. })
                 || !generation.children.is_empty()
         });
+    }
+}
+
+impl Master {
+    /// From now on operators are answered by the control process of the generation that serves, and
+    /// with its numbers: before, what they told it could come to nothing.
+    fn let_operators_in(&self) {
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        let Some(origin) = serving.and_then(|one| one.origin.as_ref()) else { return };
+        if origin.segment.service(ServiceCell::Serving) == 0 {
+            origin.segment.set_service(ServiceCell::Serving, 1);
+            origin.bells.control.ring();
+        }
     }
 }
 

@@ -146,6 +146,8 @@ pub enum ServiceCell {
     ReloadsFailed,
     /// 1 while the service stops.
     Draining,
+    /// 1 once these are the cells of the generation that serves.
+    Serving,
 }
 
 /// The cells. A handle: copies mean the same cells.
