@@ -23,8 +23,8 @@ pub mod view;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
+use crate::shared::{Segment, ServiceCell};
 use crate::sys::{
     Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
 };
@@ -46,6 +46,8 @@ const FIRST_CHECK: u64 = 1 << 16;
 const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
 const GLANCE: Micros = Micros::from_secs(1);
+/// Who is connected when this process is to be replaced is waited for so long: all others wait too.
+const HOLD: Micros = Micros(200_000);
 /// While the service stops, the workers are looked at so often.
 const WATCH: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
@@ -76,9 +78,16 @@ pub struct Desk {
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
+    /// Another process still does this one's work.
+    Waiting,
     Serving,
     /// The service stops: operators are told so, until no worker is left.
     Stopping {
+        /// At the latest.
+        until: Micros,
+    },
+    /// Another process is about to do this one's work: who is connected may ask for something yet.
+    Closing {
         /// At the latest.
         until: Micros,
     },
@@ -125,12 +134,10 @@ impl Control {
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
         let looker = Looker::new(segment, config, master_pid);
         let explainer = Explainer::new(config, sticky_key);
-        let mut admin = Admin::new(doors, token, FIRST_DOOR);
-        let mut open = || {
+        let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
             poller.watch_doorbell(&doorbells.control, BELL)?;
-            admin.watch(&poller)?;
             Ok(poller)
         };
         let poller = open().map_err(StartError::at("epoll"))?;
@@ -144,9 +151,9 @@ impl Control {
             master,
             signals,
             poller,
-            admin,
+            admin: Admin::new(doors, token, FIRST_DOOR),
             commands,
-            life: Life::Serving,
+            life: Life::Waiting,
             drain: config.timeouts.drain,
             glance: Micros(0),
         })
@@ -161,6 +168,11 @@ impl Control {
     }
 
     fn turn(&mut self) -> Result<(), IoError> {
+        if self.life == Life::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
+            self.life = Life::Serving;
+            self.glance = clock::now();
+            self.admin.watch(&self.poller)?;
+        }
         let timeout = self.timeout(clock::now());
         self.poller.wait(Some(timeout))?;
         let now = clock::now();
@@ -175,7 +187,7 @@ impl Control {
         if let Some(outcome) = self.commands.reload_outcome() {
             self.admin.settle(&outcome, now);
         }
-        if !matches!(self.life, Life::Replaced { .. }) {
+        if self.is_at_work() {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
             if self.checks.take_changes() {
                 self.commands.look_again();
@@ -212,9 +224,17 @@ impl Control {
         }
     }
 
+    /// Whether the checks and leases are this process's to see to.
+    fn is_at_work(&self) -> bool {
+        match self.life {
+            Life::Serving | Life::Stopping { .. } | Life::Closing { .. } => true,
+            Life::Waiting | Life::Replaced { .. } | Life::Over => false,
+        }
+    }
+
     fn look_around(&mut self, now: Micros) {
         self.glance = now + GLANCE;
-        if !matches!(self.life, Life::Replaced { .. }) {
+        if self.is_at_work() {
             self.checks.look_around(now);
             self.commands.look_again();
         }
@@ -222,12 +242,12 @@ impl Control {
 
     fn signal(&mut self, signal: Signal, now: Micros) {
         match (signal, self.life) {
-            (Signal::Term | Signal::Quit, Life::Serving) => {
+            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving) => {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
-            (Signal::Usr2, Life::Serving) => {
+            (Signal::Usr2, Life::Waiting | Life::Serving) => {
                 self.admin.close(&self.poller);
-                self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                self.life = Life::Closing { until: now + HOLD };
             }
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
@@ -236,8 +256,16 @@ impl Control {
 
     fn check_end(&mut self, now: Micros) {
         let (until, is_done) = match self.life {
-            Life::Serving | Life::Over => return,
+            Life::Waiting | Life::Serving | Life::Over => return,
             Life::Stopping { until } => (until, self.is_last()),
+            Life::Closing { until } => {
+                self.admin.close(&self.poller);
+                if self.admin.is_quiet() || until <= now {
+                    self.commands.close();
+                    self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                }
+                return;
+            }
             Life::Replaced { until } => (until, self.admin.is_empty()),
         };
         if is_done || until <= now {
@@ -257,15 +285,14 @@ impl Control {
             return Millis(0);
         }
         let end = match self.life {
-            Life::Serving | Life::Over => None,
+            Life::Waiting | Life::Serving | Life::Over => None,
             Life::Stopping { until } => Some(until.min(now + WATCH)),
-            Life::Replaced { until } => Some(until),
+            Life::Closing { until } | Life::Replaced { until } => Some(until),
         };
-        let work = match self.life {
-            Life::Replaced { .. } => [None, None, None],
-            Life::Serving | Life::Stopping { .. } | Life::Over => {
-                [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
-            }
+        let work = if self.is_at_work() {
+            [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
+        } else {
+            [None, None, None]
         };
         let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
         let next = all.min().unwrap_or(now + GLANCE);

@@ -76,6 +76,8 @@ pub struct Child {
     pub channel: Channel,
     /// Whether it has said that it serves.
     pub is_ready: bool,
+    /// Whether it has said that it changes nothing any more.
+    pub is_closed: bool,
 }
 
 impl Origin {
@@ -143,7 +145,13 @@ impl Generation {
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
             let Some(pid) = Pid::new(child.pid) else { continue };
-            children.push(Child { pid, role: child.role, channel, is_ready: true });
+            children.push(Child {
+                pid,
+                role: child.role,
+                channel,
+                is_ready: true,
+                is_closed: false,
+            });
         }
         let standing = match told.leaves_until {
             Some(until) => Standing::Leaving { until: Micros(until) },
@@ -214,6 +222,11 @@ impl Generation {
         self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
     }
 
+    /// Whether no operator can change anything there.
+    pub fn is_closed(&self) -> bool {
+        self.children.iter().all(|child| child.role != Role::Control || child.is_closed)
+    }
+
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
         self.children.iter().any(|child| child.role != Role::Control)
@@ -226,6 +239,7 @@ impl Generation {
             while let Some(message) = child.channel.receive() {
                 match Word::of(&message.text) {
                     Some((Word::Ready, _)) => child.is_ready = true,
+                    Some((Word::Closed, _)) => child.is_closed = true,
                     Some((Word::Reload, _)) if child.role == Role::Control => {
                         wants_reload = Some(child.pid);
                     }
