@@ -263,6 +263,7 @@ impl Control {
                 if self.admin.is_quiet() || until <= now {
                     self.commands.close();
                     self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                    self.check_end(now);
                 }
                 return;
             }
