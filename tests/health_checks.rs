@@ -222,3 +222,14 @@ fn workers_close_what_they_keep_to_a_backend_that_went_down() {
     until("none is kept", || second.open_connection_count() == 0);
     thread::sleep(Duration::from_millis(1));
 }
+
+#[test]
+fn who_failed_checks_comes_back_when_nobody_makes_them_any_more() {
+    let ((first, _), (second, status)) = (checked("first"), checked("second"));
+    let mut program = program(&[&first, &second], check());
+    status.store(500, Ordering::SeqCst);
+    program.wait_for_state("default", second.address, "down");
+    program.configure(|config| config["health_check"] = json!(false));
+    program.reload();
+    program.wait_for_state("default", second.address, "up");
+}

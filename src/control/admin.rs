@@ -106,6 +106,8 @@ struct Connection {
     readable: bool,
     writable: bool,
     phase: Phase,
+    /// Whether it has had an answer: who has none is about to ask.
+    was_answered: bool,
     /// When it is given up, unless something happens.
     until: Micros,
 }
@@ -168,15 +170,25 @@ impl Admin {
         }
     }
 
-    /// Takes nobody in any more; who is connected is answered once more.
+    /// Takes nobody in any more; who is connected is answered once more, unless that was done
+    /// already and nothing else is asked.
     pub fn close(&mut self, poller: &Poller) {
         self.is_closing = true;
         (0..self.entrances.len()).for_each(|place| self.shut(poller, place));
         for seat in 0..self.connections.len() {
-            if self.connections[seat].as_ref().is_some_and(Connection::is_idle) {
+            let is_over = |held: &Connection| held.is_idle() && held.was_answered;
+            if self.connections[seat].as_ref().is_some_and(is_over) {
                 self.connections[seat] = None;
             }
         }
+    }
+
+    /// Whether nobody who is connected may ask for something before the connection closes.
+    pub fn is_quiet(&self) -> bool {
+        self.connections.iter().flatten().all(|connection| match connection.phase {
+            Phase::Waiting(_) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
+            Phase::Reading | Phase::Writing(After::Keep | After::KeepAndSay) => false,
+        })
     }
 
     /// Whether nobody is connected.
@@ -224,6 +236,7 @@ impl Admin {
                     readable: true,
                     writable: true,
                     phase: Phase::Reading,
+                    was_answered: false,
                     until: now + REQUEST_TIME,
                 });
                 self.is_ready = true;
@@ -482,6 +495,7 @@ impl Connection {
     fn say(&mut self, answer: &Answer, after: After, head_only: bool, now: Micros) {
         self.output.extend_from_slice(&answer.bytes(after, head_only, clock::wall()));
         self.phase = Phase::Writing(after);
+        self.was_answered = true;
         self.until = now + SEND_TIME;
     }
 }

@@ -290,6 +290,8 @@ impl Checks {
         );
         self.segment.set_admin(slot, Admin::Leaving, now.millis());
         self.due[slot.0] = NEVER;
+        // If it registers again before it was forgotten, it is checked anew.
+        self.entries[slot.0].is_watched = false;
         self.has_changed = true;
     }
 }

@@ -45,6 +45,8 @@ const FIRST_CHECK: u64 = 1 << 16;
 const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
 const GLANCE: Micros = Micros::from_secs(1);
+/// Who is connected when this process is to be replaced is waited for so long: all others wait too.
+const HOLD: Micros = Micros(200_000);
 /// While the service stops, the workers are looked at so often.
 const WATCH: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
@@ -77,9 +79,16 @@ pub struct Desk {
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
+    /// Another process still does this one's work.
+    Waiting,
     Serving,
     /// The service stops: operators are told so, until no worker is left.
     Stopping {
+        /// At the latest.
+        until: Micros,
+    },
+    /// Another process is about to do this one's work: who is connected may ask for something yet.
+    Closing {
         /// At the latest.
         until: Micros,
     },
@@ -104,8 +113,6 @@ pub struct Control {
     commands: Commands,
     life: Life,
     drain: Millis,
-    /// Operators are let in.
-    is_open: bool,
     /// When to look what nobody rang for.
     glance: Micros,
 }
@@ -129,7 +136,6 @@ impl Control {
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
         let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
-        let admin = Admin::new(doors, token, FIRST_DOOR);
         let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
@@ -148,11 +154,10 @@ impl Control {
             master_pid,
             signals,
             poller,
-            admin,
+            admin: Admin::new(doors, token, FIRST_DOOR),
             commands,
-            life: Life::Serving,
+            life: Life::Waiting,
             drain: config.timeouts.drain,
-            is_open: false,
             glance: Micros(0),
         })
     }
@@ -166,6 +171,11 @@ impl Control {
     }
 
     fn turn(&mut self) -> Result<(), IoError> {
+        if self.life == Life::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
+            self.life = Life::Serving;
+            self.glance = clock::now();
+            self.admin.watch(&self.poller)?;
+        }
         let timeout = self.timeout(clock::now());
         self.poller.wait(Some(timeout))?;
         let now = clock::now();
@@ -180,7 +190,7 @@ impl Control {
         if let Some(outcome) = self.commands.reload_outcome() {
             self.admin.settle(&outcome, now);
         }
-        if !matches!(self.life, Life::Replaced { .. }) {
+        if self.is_at_work() {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
             if self.checks.take_changes() {
                 self.commands.look_again();
@@ -217,14 +227,19 @@ impl Control {
         }
     }
 
+    /// Whether the checks and leases are this process's to see to.
+    fn is_at_work(&self) -> bool {
+        match self.life {
+            Life::Serving | Life::Stopping { .. } | Life::Closing { .. } => true,
+            Life::Waiting | Life::Replaced { .. } | Life::Over => false,
+        }
+    }
+
     fn look_around(&mut self, now: Micros) {
         self.glance = now + GLANCE;
-        if !matches!(self.life, Life::Replaced { .. }) {
+        if self.is_at_work() {
             self.checks.look_around(now);
             self.commands.look_again();
-            // In a reload the process before this one answers, until its workers are replaced.
-            let serves = self.segment.service(ServiceCell::Serving) == 1;
-            self.is_open = self.is_open || serves && self.admin.watch(&self.poller).is_ok();
         }
     }
 
@@ -232,29 +247,37 @@ impl Control {
         match (signal, self.life) {
             // The master has died. There will soon be another, which wants these addresses, and
             // nobody will tell when the last worker is done.
-            (Signal::Term | Signal::Quit, Life::Serving)
+            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving)
                 if !process::is_child_of(self.master_pid) =>
             {
-                self.be_replaced(ORPHANED, now);
+                self.admin.close(&self.poller);
+                self.life = Life::Replaced { until: now + Micros::from(ORPHANED) };
             }
-            (Signal::Term | Signal::Quit, Life::Serving) => {
+            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving) => {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
-            (Signal::Usr2, Life::Serving) => self.be_replaced(FAREWELL, now),
+            (Signal::Usr2, Life::Waiting | Life::Serving) => {
+                self.admin.close(&self.poller);
+                self.life = Life::Closing { until: now + HOLD };
+            }
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
     }
 
-    fn be_replaced(&mut self, farewell: Millis, now: Micros) {
-        self.admin.close(&self.poller);
-        self.life = Life::Replaced { until: now + Micros::from(farewell) };
-    }
-
     fn check_end(&mut self, now: Micros) {
         let (until, is_done) = match self.life {
-            Life::Serving | Life::Over => return,
+            Life::Waiting | Life::Serving | Life::Over => return,
             Life::Stopping { until } => (until, self.is_last()),
+            Life::Closing { until } => {
+                self.admin.close(&self.poller);
+                if self.admin.is_quiet() || until <= now {
+                    self.commands.close();
+                    self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                    self.check_end(now);
+                }
+                return;
+            }
             Life::Replaced { until } => (until, self.admin.is_empty()),
         };
         if is_done || until <= now {
@@ -274,15 +297,14 @@ impl Control {
             return Millis(0);
         }
         let end = match self.life {
-            Life::Serving | Life::Over => None,
+            Life::Waiting | Life::Serving | Life::Over => None,
             Life::Stopping { until } => Some(until.min(now + WATCH)),
-            Life::Replaced { until } => Some(until),
+            Life::Closing { until } | Life::Replaced { until } => Some(until),
         };
-        let work = match self.life {
-            Life::Replaced { .. } => [None, None, None],
-            Life::Serving | Life::Stopping { .. } | Life::Over => {
-                [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
-            }
+        let work = if self.is_at_work() {
+            [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
+        } else {
+            [None, None, None]
         };
         let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
         let next = all.min().unwrap_or(now + GLANCE);

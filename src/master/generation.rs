@@ -50,9 +50,6 @@ pub struct Generation {
     pub ledger: Ledger,
     /// Its control process, if it has none, is not started before this time.
     pub control_pause: Micros,
-    /// What was known of the backends when another generation began, as long as its control process
-    /// may be told more.
-    pub facts: Option<Vec<handover::Backend>>,
 }
 
 /// What the processes of a generation are made of.
@@ -79,6 +76,8 @@ pub struct Child {
     pub channel: Channel,
     /// Whether it has said that it serves.
     pub is_ready: bool,
+    /// Whether it has said that it changes nothing any more.
+    pub is_closed: bool,
 }
 
 impl Origin {
@@ -129,7 +128,6 @@ impl Generation {
             children: Vec::new(),
             ledger: Ledger::default(),
             control_pause: Micros(0),
-            facts: None,
         }
     }
 
@@ -147,7 +145,13 @@ impl Generation {
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
             let Some(pid) = Pid::new(child.pid) else { continue };
-            children.push(Child { pid, role: child.role, channel, is_ready: true });
+            children.push(Child {
+                pid,
+                role: child.role,
+                channel,
+                is_ready: true,
+                is_closed: false,
+            });
         }
         let standing = match told.leaves_until {
             Some(until) => Standing::Leaving { until: Micros(until) },
@@ -161,7 +165,6 @@ impl Generation {
             children,
             ledger: Ledger::default(),
             control_pause: Micros(0),
-            facts: None,
         }
     }
 
@@ -219,14 +222,14 @@ impl Generation {
         self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
     }
 
+    /// Whether no operator can change anything there.
+    pub fn is_closed(&self) -> bool {
+        self.children.iter().all(|child| child.role != Role::Control || child.is_closed)
+    }
+
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
         self.children.iter().any(|child| child.role != Role::Control)
-    }
-
-    /// Whether its control process lives.
-    pub fn has_control(&self) -> bool {
-        self.children.iter().any(|child| child.role == Role::Control)
     }
 
     /// Hears what its processes say. Whether one of them wants the service to be reloaded.
@@ -236,6 +239,7 @@ impl Generation {
             while let Some(message) = child.channel.receive() {
                 match Word::of(&message.text) {
                     Some((Word::Ready, _)) => child.is_ready = true,
+                    Some((Word::Closed, _)) => child.is_closed = true,
                     Some((Word::Reload, _)) if child.role == Role::Control => {
                         wants_reload = Some(child.pid);
                     }

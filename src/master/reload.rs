@@ -58,7 +58,7 @@ impl Master {
         if self.life != Life::Running {
             return;
         }
-        if self.trial.is_some() || self.is_starting() {
+        if self.is_reloading() {
             let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
             self.wish = Some(Wish { by });
             return;
@@ -79,9 +79,13 @@ impl Master {
         }
     }
 
+    fn is_reloading(&self) -> bool {
+        self.trial.is_some() || self.is_starting() || self.handing_on.is_some()
+    }
+
     /// A reload that was asked for during another one, once that is over.
     pub(super) fn begin_remembered_reload(&mut self) {
-        if self.trial.is_none() && !self.is_starting() {
+        if !self.is_reloading() {
             if let Some(wish) = self.wish.take() {
                 self.reload(wish);
             }

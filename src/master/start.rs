@@ -13,8 +13,8 @@ use crate::sys::{Doorbell, IoError, Listener, clock};
 use crate::worker::sticky_key;
 
 use super::doors::Doors;
-use super::generation::{Generation, Origin, Standing};
-use super::handover::Received;
+use super::generation::{Generation, Origin};
+use super::handover::{self, Received};
 use super::reload::Identity;
 use super::service::{Master, Wish};
 use super::succession::summary;
@@ -126,13 +126,7 @@ impl Master {
             Err(message) => Err(message),
         };
         match begun {
-            Ok(origin) => {
-                facts::restore(origin, &state.backends, master.now.millis());
-                let older = &mut master.generations;
-                if let Some(one) = older.iter_mut().find(|one| one.standing == Standing::Serving) {
-                    one.facts = Some(state.backends);
-                }
-            }
+            Ok(()) => master.restore(&state.backends),
             // The file has changed since it was tried, or names what cannot be tried.
             Err(why) => {
                 master.go_back();
@@ -143,7 +137,7 @@ impl Master {
     }
 
     /// Prepares a generation, whose processes the loop then forks.
-    fn begin_generation(&mut self, config: Config) -> Result<crate::shared::Segment, StartError> {
+    fn begin_generation(&mut self, config: Config) -> Result<(), StartError> {
         let workers = cpus::workers(config.workers);
         raise_descriptor_limit(config.max_connections, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers)?;
@@ -153,12 +147,20 @@ impl Master {
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
         let origin = Origin::new(config, workers, sticky_key);
         let origin = origin.map_err(StartError::at("shared memory"))?;
-        let segment = origin.segment;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
         self.generations.push(Generation::new(number, origin, workers, until));
         self.publish();
-        Ok(segment)
+        Ok(())
+    }
+
+    /// Tells the newest generation what is known of the backends.
+    fn restore(&self, known: &[handover::Backend]) {
+        if let Some(Origin { segment, config, .. }) =
+            self.generations.last().and_then(|newest| newest.origin.as_ref())
+        {
+            facts::restore(*segment, config, known, self.now.millis());
+        }
     }
 
     /// So many descriptors this process has with a new generation: a socket for each address and

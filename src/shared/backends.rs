@@ -318,9 +318,25 @@ impl BackendCells {
         self.set(STANDING, Standing::new(self.standing().generation(), source, admin).0);
     }
 
-    /// Notes the time of a change, and for how long it had not worked before.
-    fn note_change(&self, change: Option<Change>, now: Millis) {
-        if change == Some(Change::Up) {
+    /// It registers again before it was forgotten, and nothing speaks against it any more.
+    fn begin_again(&self, entry: Registration, now: Millis) {
+        let before = self.availability();
+        self.set(WEIGHT, u64::from(entry.weight));
+        self.set(CAP, u64::from(entry.max_connections));
+        self.set(LEASE, entry.lease.map_or(0, |lease| lease.0));
+        for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED] {
+            self.set(place, 0);
+        }
+        self.set_standing(Some(Source::Api), Admin::Ready);
+        self.note_change(before, now);
+    }
+
+    /// Notes the time, if it is in another state than before, and for how long it had not worked.
+    fn note_change(&self, before: Availability, now: Millis) {
+        if self.availability() == before {
+            return;
+        }
+        if before == Availability::Down {
             let down = self.state_since().map_or(Millis(0), |since| now - since);
             self.set(DOWNTIME, self.get(DOWNTIME) + down.0);
         }
@@ -332,21 +348,33 @@ impl BackendCells {
 impl Segment {
     /// The backend of a pool that listens at `address`, unless it is leaving.
     pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
-        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
-        self.members(pool).find(|slot| {
-            let backend = self.backend(*slot);
-            server(backend.address()) == server(address) && backend.admin() != Admin::Leaving
-        })
+        self.find_any(pool, address).filter(|slot| self.backend(*slot).admin() != Admin::Leaving)
     }
 
-    /// Adds a primary to a pool, in a free slot. `None` if there is none.
+    /// There is never more than one of an address.
+    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
+        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+        self.members(pool).find(|slot| server(self.backend(*slot).address()) == server(address))
+    }
+
+    /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.
     pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
-        let slot = self.spares().find(|slot| self.backend(*slot).source().is_none())?;
-        self.clear_counters(slot);
         let now = clock::now().millis();
-        self.backend(slot).write(pool, entry, false, (Source::Api, Some(now)));
+        let known = self.find_any(pool, entry.address);
+        let slot = known.or_else(|| self.free_slot())?;
+        if known.is_some() {
+            self.backend(slot).begin_again(entry, now);
+        } else {
+            self.clear_counters(slot);
+            self.backend(slot).write(pool, entry, false, (Source::Api, Some(now)));
+        }
         self.pool(pool).bump();
         Some(slot)
+    }
+
+    /// A slot for another backend.
+    pub fn free_slot(&self) -> Option<Slot> {
+        self.spares().find(|slot| self.backend(*slot).source().is_none())
     }
 
     /// Sets its share.
@@ -370,8 +398,9 @@ impl Segment {
     pub fn set_admin(&self, slot: Slot, admin: Admin, now: Millis) {
         let backend = self.backend(slot);
         if backend.admin() != admin {
+            let before = backend.availability();
             backend.set_standing(backend.source(), admin);
-            backend.note_change(None, now);
+            backend.note_change(before, now);
             self.pool(backend.pool()).bump();
         }
     }
@@ -502,11 +531,16 @@ impl Segment {
         now: Millis,
     ) -> Option<Change> {
         let backend = self.backend(slot);
-        let change = change.filter(|_| is_up);
-        if change.is_some() {
-            backend.note_change(change, now);
-            self.pool(backend.pool()).bump();
+        let change = change.filter(|_| is_up)?;
+        // What the operator has taken out is in the same state whatever is found.
+        if backend.admin() != Admin::Maint {
+            let before = match change {
+                Change::Up => Availability::Down,
+                Change::Down => Availability::Up,
+            };
+            backend.note_change(before, now);
         }
-        change
+        self.pool(backend.pool()).bump();
+        Some(change)
     }
 }

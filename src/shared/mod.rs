@@ -146,8 +146,8 @@ pub enum ServiceCell {
     ReloadsFailed,
     /// 1 while the service stops.
     Draining,
-    /// 1 once these are the cells of the generation that serves.
-    Serving,
+    /// 1 once this generation is the one that serves: what its cells say counts.
+    InPlace,
 }
 
 /// The cells. A handle: copies mean the same cells.
