@@ -135,7 +135,7 @@ impl Commands {
 
     /// The backend as it is now, as JSON.
     fn shown(&self, status: u16, slot: Slot) -> Answer {
-        let backend = self.looker.backend_at(slot, self.now.clock.millis());
+        let backend = self.looker.backend_at(slot, self.now);
         Answer::json(status, listing::backend(&backend))
     }
 
@@ -265,7 +265,6 @@ impl Commands {
 
 impl Commander for Commands {
     fn carry_out(&mut self, command: Command) -> Outcome {
-        let clock = self.now.clock.millis();
         let outcome = match command {
             Command::Page => {
                 let text = page::render(&self.looker.service(self.now));
@@ -289,7 +288,7 @@ impl Commander for Commands {
             Command::Pools => {
                 Ok(Answer::json(200, listing::pools(&self.looker.service(self.now).pools)))
             }
-            Command::Pool(name) => match self.looker.pool_named(&name, clock) {
+            Command::Pool(name) => match self.looker.pool_named(&name, self.now) {
                 Some(pool) => Ok(Answer::json(200, listing::pool(&pool))),
                 None => Err(Answer::error(404, &format!("there is no pool \"{name}\""))),
             },

@@ -25,6 +25,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Segment, ServiceCell};
+use crate::sys::process::Pid;
 use crate::sys::{
     Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
 };
@@ -72,7 +73,7 @@ pub struct Desk {
     /// What sticky cookies are made with.
     pub sticky_key: Key,
     /// The master's process.
-    pub master_pid: u32,
+    pub parent: Pid,
 }
 
 /// How far the process is from its end.
@@ -104,6 +105,7 @@ pub struct Control {
     segment: Segment,
     doorbells: Doorbells,
     master: Doorbell,
+    parent: Pid,
     signals: Signals,
     poller: Poller,
     checks: Checks,
@@ -118,21 +120,12 @@ pub struct Control {
 impl Control {
     /// Opens all that it needs.
     pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
-        let Desk {
-            segment,
-            doorbells,
-            master,
-            channel,
-            signals,
-            doors,
-            token,
-            master_pid,
-            sticky_key,
-        } = desk;
+        let Desk { segment, doorbells, master, channel, signals, doors, token, parent, sticky_key } =
+            desk;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let looker = Looker::new(segment, config, master_pid);
+        let looker = Looker::new(segment, config, parent.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
         let open = || {
             let poller = Poller::new()?;
@@ -149,6 +142,7 @@ impl Control {
             segment,
             doorbells,
             master,
+            parent,
             signals,
             poller,
             admin: Admin::new(doors, token, FIRST_DOOR),
@@ -274,8 +268,12 @@ impl Control {
         }
     }
 
-    /// Whether no worker is left. The master clears the rows of those that have ended.
+    /// Whether no worker is left. The master clears the rows of those that have ended; without it
+    /// nobody knows, and no operator asks for its answers.
     fn is_last(&self) -> bool {
+        if !process::is_child_of(self.parent) {
+            return true;
+        }
         let workers = self.segment.layout().workers;
         (0..workers).all(|worker| self.segment.worker(worker).pid() == 0)
     }

@@ -133,7 +133,7 @@ impl Beginning {
             doors,
             token,
             sticky_key,
-            master_pid: self.parent.number().unsigned_abs(),
+            parent: self.parent,
             segment,
             doorbells: bells,
             master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,

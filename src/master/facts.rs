@@ -41,7 +41,7 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
         admin: admin.to_owned(),
         check: health.0,
         passive: health.1,
-        since: backend.state_since().0,
+        since: backend.state_since().map(|since| since.0),
         downtime: backend.downtime().0,
         check_failures: backend.check_failures(),
         registered,
@@ -51,6 +51,9 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
 /// Writes what is known into the cells of `config`. What that does not name any more is forgotten,
 /// except who registered itself and still has time.
 pub fn restore(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
+    for slot in segment.pools().flat_map(|pool| segment.members(pool)) {
+        segment.set_history(slot, Some(now), Millis(0), 0); // unless it is known, it is new
+    }
     for backend in known {
         let registered = backend.registered;
         let pool = match (segment.find_pool(&backend.pool), registered) {
@@ -78,7 +81,7 @@ pub fn restore(segment: Segment, config: &Config, known: &[Backend], now: Millis
         let keys = config.pools.get(pool.0).unwrap_or(&config.pools[0]);
         let (check, passive) = health(backend, keys.health_check.is_some(), now);
         segment.set_health(slot, check, passive);
-        let (since, downtime) = (Millis(backend.since), Millis(backend.downtime));
+        let (since, downtime) = (backend.since.map(Millis), Millis(backend.downtime));
         segment.set_history(slot, since, downtime, backend.check_failures);
     }
 }

@@ -147,9 +147,10 @@ pub struct Backend {
     /// What requests told, packed likewise.
     #[serde(default)]
     pub passive: u64,
-    /// Since when it is up, or down, or drained, on the monotonic clock in milliseconds.
+    /// Since when it is up, or down, or drained, on the monotonic clock in milliseconds. None: it is
+    /// up since the service started.
     #[serde(default)]
-    pub since: u64,
+    pub since: Option<u64>,
     /// For how long it was down before, in milliseconds.
     #[serde(default)]
     pub downtime: u64,
@@ -353,7 +354,7 @@ mod tests {
                 admin: "drain".into(),
                 check: 1,
                 passive: u64::MAX,
-                since: 7,
+                since: Some(7),
                 downtime: 8,
                 check_failures: 9,
                 registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),

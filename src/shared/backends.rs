@@ -226,14 +226,17 @@ impl BackendCells {
         self.availability() == Availability::Up
     }
 
-    /// Since when it works, or does not, or is drained: on the monotonic clock.
-    pub fn state_since(&self) -> Millis {
-        Millis(self.get(SINCE))
+    /// Since when it works, or does not, or is drained: on the monotonic clock. `None` if it has
+    /// worked since the service started.
+    pub fn state_since(&self) -> Option<Millis> {
+        let since = self.get(SINCE);
+        (since > 0).then_some(Millis(since))
     }
 
-    /// For how long it has been up, if it is.
+    /// How long ago it came up, if it did and is.
     pub fn up_for(&self, now: Millis) -> Option<Millis> {
-        self.is_up().then(|| now - self.state_since())
+        let since = self.state_since().filter(|_| self.is_up())?;
+        Some(now - since)
     }
 
     /// For how long it did not work in all, up to the last time when it came back.
@@ -263,7 +266,7 @@ impl BackendCells {
         self.get(CHECK_FAILURES)
     }
 
-    pub(super) fn load_config(&self, pool: PoolId, backend: &config::Backend, now: Millis) {
+    pub(super) fn load_config(&self, pool: PoolId, backend: &config::Backend) {
         self.write(
             pool,
             Registration {
@@ -273,7 +276,7 @@ impl BackendCells {
                 lease: None,
             },
             backend.backup,
-            (Source::File, now),
+            (Source::File, None),
         );
     }
 
@@ -282,7 +285,7 @@ impl BackendCells {
         pool: PoolId,
         entry: Registration,
         is_backup: bool,
-        (source, now): (Source, Millis),
+        (source, since): (Source, Option<Millis>),
     ) {
         self.set(POOL, pool.0 as u64);
         let port = u64::from(entry.address.port());
@@ -299,7 +302,7 @@ impl BackendCells {
         for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED, CHECK_FAILURES, DOWNTIME] {
             self.set(place, 0);
         }
-        self.set(SINCE, now.0);
+        self.set(SINCE, since.map_or(0, |since| since.0));
         // Last: with it the slot is somebody's.
         let generation = self.standing().generation() + 1;
         self.set(STANDING, Standing::new(generation, Some(source), Admin::Ready).0);
@@ -334,7 +337,7 @@ impl BackendCells {
             return;
         }
         if before == Availability::Down {
-            let down = now - self.state_since();
+            let down = self.state_since().map_or(Millis(0), |since| now - since);
             self.set(DOWNTIME, self.get(DOWNTIME) + down.0);
         }
         self.set(SINCE, now.0);
@@ -363,7 +366,7 @@ impl Segment {
             self.backend(slot).begin_again(entry, now);
         } else {
             self.clear_counters(slot);
-            self.backend(slot).write(pool, entry, false, (Source::Api, now));
+            self.backend(slot).write(pool, entry, false, (Source::Api, Some(now)));
         }
         self.pool(pool).bump();
         Some(slot)
@@ -410,9 +413,15 @@ impl Segment {
     }
 
     /// Sets since when that is so, and how it fared before.
-    pub fn set_history(&self, slot: Slot, since: Millis, downtime: Millis, check_failures: u64) {
+    pub fn set_history(
+        &self,
+        slot: Slot,
+        since: Option<Millis>,
+        downtime: Millis,
+        check_failures: u64,
+    ) {
         let backend = self.backend(slot);
-        backend.set(SINCE, since.0);
+        backend.set(SINCE, since.map_or(0, |since| since.0));
         backend.set(DOWNTIME, downtime.0);
         backend.set(CHECK_FAILURES, check_failures);
     }

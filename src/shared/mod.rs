@@ -43,7 +43,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::config::Config;
-use crate::sys::clock;
 
 pub use backends::{BackendCells, LastCheck, Registration, Source};
 pub use claims::Awaited;
@@ -195,15 +194,15 @@ impl Segment {
         self.layout
     }
 
-    /// Writes the pools and backends of `config`, all of them up. To be called once, before others
+    /// Writes the pools and backends of `config`, all of them up since the service
+    /// started. To be called once, before others
     /// know the segment.
     pub fn load_config(&mut self, config: &Config) {
         let mut slot = 0;
-        let now = clock::now().millis();
         for (index, pool) in config.pools.iter().enumerate() {
             self.pool(PoolId(index)).load(&pool.name, slot, pool.backends.len());
             for backend in &pool.backends {
-                self.backend(Slot(slot)).load_config(PoolId(index), backend, now);
+                self.backend(Slot(slot)).load_config(PoolId(index), backend);
                 slot += 1;
             }
         }

@@ -175,7 +175,7 @@ fn a_mark_is_told_to_the_one_who_made_it_and_seen_by_all() {
     assert_eq!(segment.may_pick(Slot(0)), Availability::Down);
     assert_eq!(segment.count_up(PoolId(0)), (2, 3));
     assert_ne!(segment.pool(PoolId(0)).epoch(), epoch);
-    assert_eq!(segment.backend(Slot(0)).state_since(), Millis(1000));
+    assert_eq!(segment.backend(Slot(0)).state_since(), Some(Millis(1000)));
     let up = segment.observe(Slot(0), Event::ProbeSucceeded, Millis(3500), &RULES);
     assert_eq!(up, Some(Change::Up));
     assert_eq!(segment.backend(Slot(0)).downtime(), Millis(2500));
@@ -371,15 +371,15 @@ fn what_operators_set_of_one_that_is_down_shortens_no_downtime() {
     let (slot, backend) = (Slot(0), segment.backend(Slot(0)));
     let fail = || segment.observe(slot, Event::ConnectFailed, Millis(1000), &RULES);
     assert_eq!(fail().or_else(fail), Some(Change::Down));
-    assert_eq!((backend.state_since(), backend.downtime()), (Millis(1000), Millis(0)));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
     segment.set_admin(slot, Admin::Drain, Millis(3000));
     assert_eq!(backend.availability(), Availability::Down);
-    assert_eq!((backend.state_since(), backend.downtime()), (Millis(1000), Millis(0)));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
     segment.set_admin(slot, Admin::Maint, Millis(4000));
-    assert_eq!((backend.state_since(), backend.downtime()), (Millis(4000), Millis(3000)));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(4000)), Millis(3000)));
     segment.set_admin(slot, Admin::Ready, Millis(6000));
-    assert_eq!((backend.state_since(), backend.downtime()), (Millis(6000), Millis(3000)));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(6000)), Millis(3000)));
     let probe = |now| segment.observe(slot, Event::ProbeSucceeded, now, &RULES);
     assert_eq!(probe(Millis(7000)), Some(Change::Up));
-    assert_eq!((backend.state_since(), backend.downtime()), (Millis(7000), Millis(4000)));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(7000)), Millis(4000)));
 }
