@@ -224,6 +224,25 @@ fn workers_close_what_they_keep_to_a_backend_that_went_down() {
 }
 
 #[test]
+fn a_reload_is_no_reason_to_check() {
+    let ((first, _), (second, _)) = (checked("first"), checked("second"));
+    let program = program(&[&first], json!({"path": "/up", "interval": "1h"}));
+    // The second check of one that is in the file finds its place in the interval.
+    let before = eventually("it is checked", || {
+        let shown = program.backend("default", first.address)?["last_check"].clone();
+        shown.is_object().then_some(checks(&first).len())
+    });
+    program.reload();
+    // Whoever is new is checked at once, and the other one would have been before.
+    let place = format!("/v1/pools/default/backends/{}", second.address);
+    assert_eq!(program.ask(&format!("PUT {place}"), "").status, 201);
+    until("who is new is checked", || !checks(&second).is_empty());
+    assert_eq!(checks(&first).len(), before);
+    let shown = program.backend("default", first.address).unwrap()["last_check"].clone();
+    assert_eq!((&shown["ok"], &shown["status"]), (&json!(true), &json!(200)));
+}
+
+#[test]
 fn who_failed_checks_comes_back_when_nobody_makes_them_any_more() {
     let ((first, _), (second, status)) = (checked("first"), checked("second"));
     let mut program = program(&[&first, &second], check());

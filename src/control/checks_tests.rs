@@ -364,6 +364,21 @@ fn after_a_reload_checks_go_on_in_their_rhythm() {
 }
 
 #[test]
+fn after_a_reload_a_state_that_was_changing_goes_on_to_change() {
+    let mut scene = Scene::with(1, |_| ());
+    scene.advance(1_400);
+    scene.set(0, BROKEN);
+    while !scene.segment.backend(Slot(0)).check().is_changing() {
+        scene.advance(10);
+    }
+    let mut config = Config::for_backends(&[address(0)]);
+    config.pools[0].health_check =
+        Some(HealthCheck { interval: Millis(60_000), ..HealthCheck::default() });
+    scene.checks = Checks::new(scene.segment, &config);
+    assert!(scene.time_until(0, false) <= 1_050);
+}
+
+#[test]
 fn many_backends_that_hang_are_checked_as_well() {
     let mut scene = Scene::with(200, |_| ());
     for host in 0..200 {

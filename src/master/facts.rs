@@ -3,11 +3,11 @@
 //! who is out.
 
 use crate::config::Config;
-use crate::mem::time::Millis;
+use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{Admin, Check, Passive};
-use crate::shared::{PoolId, Registration, Segment, Slot, Source};
+use crate::shared::{LastCheck, PoolId, Registration, Segment, Slot, Source};
 
-use super::handover::{Backend, Registered};
+use super::handover::{Backend, Checked, Registered};
 
 /// What is known of all backends.
 pub fn collect(segment: Segment) -> Vec<Backend> {
@@ -44,6 +44,12 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
         since: backend.state_since().map(|since| since.0),
         downtime: backend.downtime().0,
         check_failures: backend.check_failures(),
+        checked: backend.last_check().map(|last| Checked {
+            passed: last.passed,
+            status: last.status,
+            took: last.took.0,
+            at: last.at.0,
+        }),
         registered,
     })
 }
@@ -87,6 +93,13 @@ fn take_over(segment: Segment, config: &Config, known: &[Backend], now: Millis) 
         segment.set_health(slot, check, passive);
         let (since, downtime) = (backend.since.map(Millis), Millis(backend.downtime));
         segment.set_history(slot, since, downtime, backend.check_failures);
+        // So that the next check comes when its time has come.
+        if let Some(Checked { passed, status, took, at }) =
+            backend.checked.filter(|_| keys.health_check.is_some())
+        {
+            let (took, at) = (Micros(took), Millis(at));
+            segment.set_last_check(slot, LastCheck { passed, status, took, at });
+        }
     }
 }
 

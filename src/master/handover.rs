@@ -170,9 +170,25 @@ pub struct Backend {
     /// Active checks that failed.
     #[serde(default)]
     pub check_failures: u64,
+    /// How the last active check went.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// One that registered itself.
     #[serde(default)]
     pub registered: Option<Registered>,
+}
+
+/// A check of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Whether it passed.
+    pub passed: bool,
+    /// The status of the answer; 0 if there was none.
+    pub status: u16,
+    /// How long it took, in microseconds.
+    pub took: u64,
+    /// When it ended, on the monotonic clock in milliseconds.
+    pub at: u64,
 }
 
 /// A backend that registered itself.
@@ -371,6 +387,7 @@ mod tests {
                 since: Some(7),
                 downtime: 8,
                 check_failures: 9,
+                checked: Some(Checked { passed: true, status: 204, took: 10, at: 11 }),
                 registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),
             }],
             untold: vec![Untold { text: "FDSTORE=1".into(), socket: Some(18) }],

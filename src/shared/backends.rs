@@ -426,6 +426,15 @@ impl Segment {
         backend.set(CHECK_FAILURES, check_failures);
     }
 
+    /// Sets how the last active check went.
+    pub fn set_last_check(&self, slot: Slot, result: LastCheck) {
+        let backend = self.backend(slot);
+        let passed = if result.passed { PASSED } else { 0 };
+        let status = u64::from(result.status) & STATUS_BITS;
+        backend.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
+        backend.set(CHECKED_AT, result.at.0);
+    }
+
     /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
     /// Whether it did. See the head of this module.
     pub fn forget_if_unused(&self, slot: Slot) -> bool {
@@ -442,10 +451,7 @@ impl Segment {
     /// who wait to ring.
     pub fn note_check(&self, slot: Slot, result: LastCheck, rules: &CheckRules) -> Option<Change> {
         let backend = self.backend(slot);
-        let passed = if result.passed { PASSED } else { 0 };
-        let status = u64::from(result.status) & STATUS_BITS;
-        backend.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
-        backend.set(CHECKED_AT, result.at.0);
+        self.set_last_check(slot, result);
         if !result.passed {
             backend.set(CHECK_FAILURES, backend.check_failures() + 1);
         }
