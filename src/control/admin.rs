@@ -106,10 +106,10 @@ struct Connection {
     readable: bool,
     writable: bool,
     phase: Phase,
-    /// Whether it has had an answer: who has none is about to ask.
-    was_answered: bool,
     /// When it is given up, unless something happens.
     until: Micros,
+    /// Whether it has had a request: who has just come is about to send one.
+    has_asked: bool,
 }
 
 /// All doors and connections.
@@ -170,17 +170,16 @@ impl Admin {
         }
     }
 
-    /// Takes nobody in any more; who is connected is answered once more, unless that was done
-    /// already and nothing else is asked.
+    /// Takes nobody in any more; who is connected is answered once more. Who has nothing to ask now,
+    /// and had before, is closed with the next turn: a request that is here already may not have
+    /// been noticed yet.
     pub fn close(&mut self, poller: &Poller) {
         self.is_closing = true;
         (0..self.entrances.len()).for_each(|place| self.shut(poller, place));
-        for seat in 0..self.connections.len() {
-            let is_over = |held: &Connection| held.is_idle() && held.was_answered;
-            if self.connections[seat].as_ref().is_some_and(is_over) {
-                self.connections[seat] = None;
-            }
+        for connection in self.connections.iter_mut().flatten() {
+            connection.readable = true;
         }
+        self.is_ready = true;
     }
 
     /// Whether nobody who is connected may ask for something before the connection closes.
@@ -236,8 +235,8 @@ impl Admin {
                     readable: true,
                     writable: true,
                     phase: Phase::Reading,
-                    was_answered: false,
                     until: now + REQUEST_TIME,
+                    has_asked: false,
                 });
                 self.is_ready = true;
             }
@@ -288,6 +287,10 @@ impl Admin {
     fn drive(&mut self, seat: usize, commander: &mut dyn Commander, now: Micros) -> bool {
         let Some(connection) = &mut self.connections[seat] else { return false };
         let request = match connection.step(now) {
+            Step::Blocked if self.is_closing && connection.has_asked && connection.is_idle() => {
+                self.connections[seat] = None;
+                return false;
+            }
             Step::Blocked => return false,
             Step::Over => {
                 self.connections[seat] = None;
@@ -295,6 +298,7 @@ impl Admin {
             }
             Step::Asked(request) => request,
         };
+        connection.has_asked = true;
         let head_only = request.method == Method::Head;
         let after = if self.is_closing { After::Close } else { request.after };
         let outcome = self.answer(seat, &request, commander);
@@ -495,7 +499,6 @@ impl Connection {
     fn say(&mut self, answer: &Answer, after: After, head_only: bool, now: Micros) {
         self.output.extend_from_slice(&answer.bytes(after, head_only, clock::wall()));
         self.phase = Phase::Writing(after);
-        self.was_answered = true;
         self.until = now + SEND_TIME;
     }
 }

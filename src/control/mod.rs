@@ -270,7 +270,6 @@ impl Control {
             Life::Waiting | Life::Serving | Life::Over => return,
             Life::Stopping { until } => (until, self.is_last()),
             Life::Closing { until } => {
-                self.admin.close(&self.poller);
                 if self.admin.is_quiet() || until <= now {
                     self.commands.close();
                     self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
