@@ -201,6 +201,33 @@ fn when_the_master_is_killed_running_requests_are_finished_and_nothing_is_left()
 }
 
 #[test]
+fn when_the_master_is_killed_another_service_may_have_its_addresses_at_once() {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::answering(move |_| {
+        waiting.wait();
+        Answer::text("done")
+    });
+    let program = Program::operated(json!({ "backend_servers": servers(&[&backend]) }));
+    let mut client = program.client();
+    client.ask("/");
+    backend.wait_for_requests(1);
+    let worker = program.worker(0);
+    process::kill(program.pid());
+    let mut config = program.config.clone();
+    config["listen"] = json!([program.address.to_string()]);
+    config["status_listen"] = json!(program.status_address().to_string());
+    until("nobody listens", || {
+        TcpListener::bind(program.address).is_ok()
+            && TcpListener::bind(program.status_address()).is_ok()
+    });
+    let _another = Program::with(config);
+    assert!(process::lives(worker));
+    gate.open();
+    assert_eq!(client.response().text(), "done");
+}
+
+#[test]
 fn processes_that_are_killed_one_after_the_other_are_always_back() {
     let backend = mirror();
     let program = with_workers(2, &[&backend]);

@@ -26,10 +26,8 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Segment, ServiceCell};
-use crate::sys::process::Pid;
-use crate::sys::{
-    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
-};
+use crate::sys::process::{self, Pid};
+use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
 
 use admin::{Admin, Listening};
 use asked::Door;
@@ -54,6 +52,8 @@ const HOLD: Micros = Micros(200_000);
 const WATCH: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
 const FAREWELL: Millis = Millis::from_secs(60);
+/// The same when the master has died: what they wait for may never come.
+const ORPHANED: Millis = Millis::from_secs(1);
 
 /// What the control process is given of what all share.
 pub struct Desk {
@@ -74,7 +74,7 @@ pub struct Desk {
     /// What sticky cookies are made with.
     pub sticky_key: Key,
     /// The master's process.
-    pub parent: Pid,
+    pub master_pid: Pid,
 }
 
 /// How far the process is from its end.
@@ -106,7 +106,7 @@ pub struct Control {
     segment: Segment,
     doorbells: Doorbells,
     master: Doorbell,
-    parent: Pid,
+    master_pid: Pid,
     signals: Signals,
     poller: Poller,
     checks: Checks,
@@ -121,12 +121,21 @@ pub struct Control {
 impl Control {
     /// Opens all that it needs.
     pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
-        let Desk { segment, doorbells, master, channel, signals, doors, token, parent, sticky_key } =
-            desk;
+        let Desk {
+            segment,
+            doorbells,
+            master,
+            channel,
+            signals,
+            doors,
+            token,
+            master_pid,
+            sticky_key,
+        } = desk;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let looker = Looker::new(segment, config, parent.number().unsigned_abs());
+        let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
         let open = || {
             let poller = Poller::new()?;
@@ -143,7 +152,7 @@ impl Control {
             segment,
             doorbells,
             master,
-            parent,
+            master_pid,
             signals,
             poller,
             admin: Admin::new(doors, token, FIRST_DOOR),
@@ -238,6 +247,14 @@ impl Control {
 
     fn signal(&mut self, signal: Signal, now: Micros) {
         match (signal, self.life) {
+            // The master has died. There will soon be another, which wants these addresses, and
+            // nobody will tell when the last worker is done.
+            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving)
+                if !process::is_child_of(self.master_pid) =>
+            {
+                self.admin.close(&self.poller);
+                self.life = Life::Replaced { until: now + Micros::from(ORPHANED) };
+            }
             (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving) => {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
@@ -270,12 +287,8 @@ impl Control {
         }
     }
 
-    /// Whether no worker is left. The master clears the rows of those that have ended; without it
-    /// nobody knows, and no operator asks for its answers.
+    /// Whether no worker is left. The master clears the rows of those that have ended.
     fn is_last(&self) -> bool {
-        if !process::is_child_of(self.parent) {
-            return true;
-        }
         let workers = self.segment.layout().workers;
         (0..workers).all(|worker| self.segment.worker(worker).pid() == 0)
     }

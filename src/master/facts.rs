@@ -57,9 +57,13 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
 /// Writes what is known into the cells of `config`. What that does not name any more is forgotten,
 /// except who registered itself and still has time.
 pub fn restore(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
-    for slot in segment.pools().flat_map(|pool| segment.members(pool)) {
+    for (_, slot) in all(segment) {
         segment.set_history(slot, Some(now), Millis(0), 0); // unless it is known, it is new
     }
+    take_over(segment, config, known, now);
+}
+
+fn take_over(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
     for backend in known {
         let registered = backend.registered;
         let pool = match (segment.find_pool(&backend.pool), registered) {
@@ -102,7 +106,7 @@ pub fn restore(segment: Segment, config: &Config, known: &[Backend], now: Millis
 /// Once more, for cells that have taken over what was known a while ago: takes over what has changed
 /// since, and lets those leave who have left.
 pub fn catch_up(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
-    restore(segment, config, known, now);
+    take_over(segment, config, known, now);
     for (pool, slot) in all(segment) {
         let backend = segment.backend(slot);
         let name = segment.pool(pool).name();

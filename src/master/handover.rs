@@ -68,6 +68,19 @@ pub struct State {
     /// What is known of the backends beyond the configuration.
     #[serde(default)]
     pub backends: Vec<Backend>,
+    /// What the service manager had no room for yet.
+    #[serde(default)]
+    pub untold: Vec<Untold>,
+}
+
+/// A message to the service manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// Assignments.
+    pub text: String,
+    /// A socket that it is to store.
+    #[serde(default)]
+    pub socket: Option<i32>,
 }
 
 /// How often the service was reloaded, and how often that was refused or given up.
@@ -233,7 +246,8 @@ impl State {
             [generation.segment].into_iter().chain(generation.bells.iter().copied()).chain(channels)
         });
         let doors = self.doors.iter().map(|told| told.socket);
-        sockets.chain(doors).chain(others).chain([self.bell])
+        let untold = self.untold.iter().filter_map(|untold| untold.socket);
+        sockets.chain(doors).chain(others).chain(untold).chain([self.bell])
     }
 
     /// Puts the state into a file in memory.
@@ -376,6 +390,7 @@ mod tests {
                 checked: Some(Checked { passed: true, status: 204, took: 10, at: 11 }),
                 registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),
             }],
+            untold: vec![Untold { text: "FDSTORE=1".into(), socket: Some(18) }],
         }
     }
 
@@ -391,11 +406,11 @@ mod tests {
         let file = state().write().unwrap();
         let open = |number| (number != 13).then(|| File::open("/dev/null").unwrap().into());
         let mut received = Received::read(&file, open).unwrap();
-        for number in [9, 10, 11, 12, 14, 15, 16, 17] {
+        for number in [9, 10, 11, 12, 14, 15, 16, 17, 18] {
             assert!(received.take(number).is_ok(), "{number}");
             assert!(received.take(number).is_err(), "{number}");
         }
-        for number in [13, 18] {
+        for number in [13, 19] {
             let error = received.take(number).unwrap_err();
             assert_eq!(error, format!("descriptor {number} was not handed over"));
         }

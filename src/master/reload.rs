@@ -14,7 +14,7 @@ use crate::sys::process::{self, Ended, Pid};
 
 use super::facts;
 use super::generation::Standing;
-use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State};
+use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State, Untold};
 use super::service::{Master, Wish};
 use super::stop::Life;
 use super::trial::Trial;
@@ -64,7 +64,7 @@ impl Master {
             return;
         }
         self.asked_by = wish.by;
-        self.notifier.reloading(self.now);
+        self.notifier.reloading();
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
         }
@@ -139,6 +139,11 @@ impl Master {
         for generation in &self.generations {
             generations.push(generation.tell(kept).map_err(error)?);
         }
+        let mut untold = Vec::new();
+        for (text, socket) in self.notifier.untold() {
+            let socket = socket.map(|socket| kept.keep(socket)).transpose().map_err(error)?;
+            untold.push(Untold { text: text.to_owned(), socket });
+        }
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         let origin = serving.and_then(|generation| generation.origin.as_ref());
         Ok(State {
@@ -155,6 +160,7 @@ impl Master {
             doors: self.doors.tell(kept).map_err(error)?,
             generations,
             backends: origin.map_or(Vec::new(), |origin| facts::collect(origin.segment)),
+            untold,
         })
     }
 
@@ -170,12 +176,17 @@ impl Master {
     /// Gives a new generation up: the one that serves goes on.
     pub(super) fn give_up(&mut self, place: usize, why: &str) {
         self.generations[place].kill(self.now);
+        self.go_back();
+        self.refuse(why);
+    }
+
+    /// Closes what was opened for a new generation alone: nobody would take those who come there.
+    pub(super) fn go_back(&mut self) {
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
             drop(self.listeners.remove_unwanted(&origin.config.listen));
-            self.doors.close_unwanted(&origin.config);
+            self.doors.go_back(&origin.config);
         }
-        self.refuse(why);
     }
 
     /// Tells the control process that has asked for the reload how that went.

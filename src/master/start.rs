@@ -109,6 +109,12 @@ impl Master {
             };
             master.generations.push(Generation::adopt(told, &mut received, note));
         }
+        for untold in &state.untold {
+            let socket = untold.socket.and_then(|number| received.take(number).ok());
+            if socket.is_some() || untold.socket.is_none() {
+                master.notifier.resume(&untold.text, socket);
+            }
+        }
         master.started = state.started;
         master.reloads = state.reloads;
         master.restarts = state.restarts;
@@ -121,8 +127,11 @@ impl Master {
         };
         match begun {
             Ok(()) => master.restore(&state.backends),
-            // The file has changed since it was tried.
-            Err(why) => master.refuse(&why),
+            // The file has changed since it was tried, or names what cannot be tried.
+            Err(why) => {
+                master.go_back();
+                master.refuse(&why);
+            }
         }
         Ok(master)
     }
@@ -130,7 +139,7 @@ impl Master {
     /// Prepares a generation, whose processes the loop then forks.
     fn begin_generation(&mut self, config: Config) -> Result<(), StartError> {
         let workers = cpus::workers(config.workers);
-        raise_descriptor_limit(config.max_connections);
+        raise_descriptor_limit(config.max_connections, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers)?;
         self.doors.open(&config, self.user.as_ref())?;
         files::prepare(&config, self.user.as_ref())?;
@@ -153,12 +162,23 @@ impl Master {
             facts::restore(*segment, config, known, self.now.millis());
         }
     }
+
+    /// So many descriptors this process has with a new generation: a socket for each address and
+    /// worker, a doorbell and a line for each worker; and a copy of each, for the next image.
+    fn own_descriptors(&self, config: &Config, workers: usize) -> u64 {
+        let of_groups = self.listeners.groups().iter().map(|group| group.sockets.len());
+        let sockets = of_groups.sum::<usize>() + config.listen.len() * workers;
+        let others = self.generations.iter().map(|generation| generation.workers);
+        let processes = others.sum::<usize>() + workers;
+        2 * (sockets + 2 * processes) as u64 + OTHER_DESCRIPTORS
+    }
 }
 
-/// Allows the processes that are forked from now on the descriptors that so many clients take.
-fn raise_descriptor_limit(max_connections: usize) {
+/// Allows the processes that are forked from now on the descriptors that so many clients take, and
+/// this one its own. If those cannot be had, what fails for the lack of them says so.
+fn raise_descriptor_limit(max_connections: usize, own: u64) {
     let wanted = 2 * max_connections as u64 + OTHER_DESCRIPTORS;
-    let allowed = process::raise_descriptor_limit(wanted);
+    let allowed = process::raise_descriptor_limit(wanted.max(own));
     if allowed < wanted {
         message::log(
             Level::Warning,

@@ -122,11 +122,11 @@ pub fn die_with_parent(parent: Pid) -> bool {
     // SAFETY: the operation takes the number of a signal, and concerns no memory.
     let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
     assert_eq!(set, 0, "PR_SET_PDEATHSIG fails only for what is no signal");
-    // It may have ended before that.
     is_child_of(parent)
 }
 
-/// Whether `parent`, whose child this process was, still lives: else it is someone else's by now.
+/// Whether `parent`, which has started this process, has not ended: else this is someone else's
+/// child by now.
 pub fn is_child_of(parent: Pid) -> bool {
     // SAFETY: it has no conditions, and never fails.
     unsafe { libc::getppid() == parent.number() }
