@@ -45,11 +45,8 @@ fn compare(program: &Program, backends: &[Backend], method: &str, url: &str, fie
     }
 }
 
-#[test]
-fn what_is_explained_is_what_happens() {
-    let backends = NAMES.map(Backend::named);
-    let [a, b, c, spare] = &backends;
-    let program = Program::operated(json!({
+fn program([a, b, c, spare]: &[Backend; 4]) -> Program {
+    Program::operated(json!({
         "backend_servers": servers(&[a, b]),
         "max_body": 100,
         "via": "lb",
@@ -67,7 +64,14 @@ fn what_is_explained_is_what_happens() {
             {"path": "/b", "pool": "backup"},
             {"header": {"X-Key": "v"}, "pool": "empty"},
         ],
-    }));
+    }))
+}
+
+#[test]
+fn what_is_explained_is_what_happens() {
+    let backends = NAMES.map(Backend::named);
+    let [a, b, c, _] = &backends;
+    let program = program(&backends);
     let compare = |method, url, fields: &[&str]| compare(&program, &backends, method, url, fields);
     let mut client = program.client();
     client.send("GET / HTTP/1.1\r\nHost: s.example\r\n\r\n");
