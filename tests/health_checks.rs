@@ -7,7 +7,7 @@ use common::{Answer, Backend, Program, Value, eventually, json, servers, until};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -96,6 +96,31 @@ fn a_backend_that_is_killed_and_started_again_costs_no_request() {
             program.state("default", second.address) == "up"
         });
     }
+}
+
+#[test]
+fn a_rolling_restart_under_load_fails_no_get() {
+    let mut backends = ["a", "b", "c"].map(|name| checked(name).0);
+    let program = program(&backends.each_ref(), check());
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients = [0; 4].map(|_| {
+            scope.spawn(|| {
+                let mut client = program.client();
+                while !over.load(Ordering::SeqCst) {
+                    assert_eq!(client.get("/").status, 200);
+                }
+            })
+        });
+        for backend in &mut backends {
+            backend.stop();
+            program.wait_for_state("default", backend.address, "down");
+            backend.start_again();
+            program.wait_for_state("default", backend.address, "up");
+        }
+        over.store(true, Ordering::SeqCst);
+        clients.into_iter().for_each(|client| client.join().expect("no failed request"));
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The process that does what must not be done by each worker, nor beside traffic: it checks the
 //! health of backends, answers operators, and sees to backends that register themselves.
 //!
+//! It waits until its generation has taken over (the master sets a cell and rings). Then, in turns:
 //! wait (until something is due) → signals, events of checks and of operators' connections → checks
 //! that are due → commands → leases. Workers ring its doorbell when they have taken a backend out,
 //! and the master when it has sent something; it rings the workers that wait for a backend, and the
@@ -187,9 +188,6 @@ impl Control {
         if self.glance <= now {
             self.look_around(now);
         }
-        if let Some(outcome) = self.commands.reload_outcome() {
-            self.admin.settle(&outcome, now);
-        }
         if self.is_at_work() {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
             if self.checks.take_changes() {
@@ -237,6 +235,10 @@ impl Control {
 
     fn look_around(&mut self, now: Micros) {
         self.glance = now + GLANCE;
+        // The master rings when it has sent one.
+        if let Some(outcome) = self.commands.reload_outcome() {
+            self.admin.settle(&outcome, now);
+        }
         if self.is_at_work() {
             self.checks.look_around(now);
             self.commands.look_again();
