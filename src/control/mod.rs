@@ -241,6 +241,9 @@ impl Control {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
             (Signal::Usr2, Life::Serving) => self.be_replaced(FAREWELL, now),
+            // The master says so too if all processes were told at once.
+            (Signal::Term | Signal::Quit, Life::Stopping { .. })
+                if process::is_child_of(self.master_pid) => {}
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
