@@ -2,6 +2,8 @@
 //! one of them dies.
 
 mod common;
+#[path = "costs/watched.rs"]
+mod watched;
 
 use common::{
     Answer, Backend, Client, Gate, Program, Traffic, eventually, json, process, servers,
@@ -16,6 +18,7 @@ use std::{
     thread,
     time::Duration,
 };
+use watched::{Tool, Watched};
 
 fn with_workers(workers: usize, backends: &[&Backend]) -> Program {
     Program::with(json!({ "workers": workers, "backend_servers": servers(backends) }))
@@ -86,6 +89,24 @@ fn each_worker_has_its_own_listening_socket_and_nobody_else_s() {
         let files = process::open_files(child);
         assert!(!files.iter().any(|file| file.contains("memfd")), "{files:?}");
     }
+}
+
+/// What the filter of our own unit does, and that of many a container.
+const FILTERED: Tool = Tool {
+    name: "strace",
+    package: "strace",
+    report_option: "--output=",
+    options: &["-D", "-f", "--trace=capset,seccomp", "--inject=capset,seccomp:error=EPERM"],
+};
+
+#[test]
+fn it_serves_where_rights_may_not_be_given_up() {
+    let backend = Backend::named("a");
+    let mut program = Watched::start(&FILTERED, &[&backend], json!({}));
+    let mut client = Client::connect(program.address);
+    assert_eq!(client.get("/").text(), "a");
+    drop(client);
+    assert!(program.report("+++ exited").contains("(INJECTED)"));
 }
 
 #[test]

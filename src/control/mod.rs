@@ -262,6 +262,9 @@ impl Control {
                 self.admin.close(&self.poller);
                 self.life = Life::Closing { until: now + HOLD };
             }
+            // The master says so too if all processes were told at once.
+            (Signal::Term | Signal::Quit, Life::Stopping { .. })
+                if process::is_child_of(self.master_pid) => {}
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }

@@ -156,7 +156,8 @@ impl Beginning {
                 return Err(StartError::at("the master")(IoError::Reset));
             }
         }
-        // The unit's filter forbids it. What is left, ports below 1024, the filter to come forbids.
+        // Our own unit's filter forbids it. Then one is left, for ports below 1024, and that is of no
+        // use to who may not bind at all once it is confined.
         let _ = process::give_up_capabilities();
         process::no_new_privileges();
         Ok(())
