@@ -259,7 +259,7 @@ fn more_and_fewer_workers_under_traffic_lose_nothing() {
     let mut program =
         Program::with(json!({ "workers": 1, "backend_servers": servers(&[&backend]) }));
     let traffic = Traffic::at(program.address, 6);
-    for workers in [4, 2, 4, 1, 3] {
+    for workers in [4, 2, 4, 1, 3, 8, 1, 2, 6, 3] {
         program.configure(|config| config["workers"] = json!(workers));
         program.reload();
         traffic.wait_for(100);
