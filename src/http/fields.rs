@@ -104,8 +104,13 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim_blanks).filter(|member| !member.is_empty())
 }
 
+/// Whether `word` is a token: RFC 9110 §5.6.2.
+pub fn is_token(word: &[u8]) -> bool {
+    !word.is_empty() && scan::token_len(word) == word.len()
+}
+
 /// `value` without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
-fn trim_blanks(value: &[u8]) -> &[u8] {
+pub(super) fn trim_blanks(value: &[u8]) -> &[u8] {
     let mut trimmed = value;
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = trimmed {
         trimmed = rest;

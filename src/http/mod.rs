@@ -5,6 +5,7 @@
 //! that it begins will end. What is not readable in one way only does not get past `parse`.
 
 pub mod body;
+pub mod cache_control;
 pub mod chunked;
 pub mod date;
 pub mod fields;
@@ -14,6 +15,7 @@ pub mod request;
 pub mod response;
 pub mod rewrite;
 pub mod scan;
+pub mod structured;
 #[cfg(test)]
 mod testing;
 
