@@ -183,6 +183,15 @@ pub fn is_shadow_of_framing(name: &[u8]) -> bool {
         && (resembles(b"content-length") || resembles(b"transfer-encoding"))
 }
 
+/// Whether some server reads the name as `wanted`: in any case, and with underscores for hyphens,
+/// which are one where fields become CGI variables.
+pub(super) fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
+    let alike = |(&given, &wanted): (&u8, &u8)| {
+        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
+    };
+    name.len() == wanted.len() && name.iter().zip(wanted).all(alike)
+}
+
 /// Field names that mean nothing good in a trailer section, by what they would change there.
 const NOT_IN_TRAILERS: [&[&str]; 6] = [
     // Framing and the connection. `content-…` is ruled out as a whole.

@@ -6,6 +6,8 @@
 
 pub mod body;
 pub mod cache_control;
+pub mod cache_status;
+pub mod caching;
 pub mod chunked;
 pub mod date;
 pub mod fields;

@@ -3,7 +3,7 @@
 //! A head is written anew line by line. What concerns one connection only ends here, what says where
 //! the message ends is written by us and once, and all other lines are copied as they came.
 
-use super::fields::{Field, is_hop_by_hop, list_members, nominated};
+use super::fields::{Field, Fields, is_hop_by_hop, is_read_as, list_members, nominated};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
 use crate::mem::Append;
@@ -101,6 +101,12 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     out.fits.then_some(spans)
 }
 
+/// The fields of a head that [`request`] wrote.
+pub fn written_fields(head: &[u8]) -> Fields<'_> {
+    let lines = memchr::memchr(b'\n', head).and_then(|end| head.get(end + 1..)).unwrap_or_default();
+    Fields::again(lines.strip_suffix(b"\r\n").unwrap_or_default(), false)
+}
+
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 
 /// The end of the line before, and of the head, of a message that switches protocols.
@@ -139,15 +145,6 @@ fn goes_on(head: &RequestHead, field: &Field, trusted: bool, kept: &mut Kept) ->
         }
         _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
     }
-}
-
-/// Whether some server reads the name as `wanted`: in any case, and with underscores for hyphens,
-/// which are one where fields become CGI variables.
-fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
-    let alike = |(&given, &wanted): (&u8, &u8)| {
-        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
-    };
-    name.len() == wanted.len() && name.iter().zip(wanted).all(alike)
 }
 
 fn put_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
