@@ -69,6 +69,14 @@
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
+//!   cache_key.rs     the URL by which answers are stored; references to others
+//!   storable.rs      may it be stored, and which of its fields         RFC 9111 §3
+//!   freshness.rs     age, lifetime, what a stale answer is good for    RFC 9111 §4.2, RFC 5861
+//!   vary.rs          which requests an answer fits                     RFC 9111 §4.1
+//!   conditional.rs   304; validation, and what a 304 updates           RFC 9110 §13, RFC 9111 §4.3
+//!   ranges.rs        parts of a stored whole                           RFC 9110 §14
+//!   invalidation.rs  what an unsafe method makes void                  RFC 9111 §4.4
+//!   siphash.rs       SipHash-2-4 of 64 and 128 bits
 //!
 //! http/              bytes to meaning and back
 //!   scan.rs          where a head ends; classes of bytes
@@ -76,7 +84,9 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
+//!   date.rs          dates written and read            caching.rs    what heads say to caches
+//!   cache_control.rs   directives, CDN-Cache-Control   structured.rs dictionaries of RFC 9651
+//!   cache_status.rs  RFC 9211                          testing.rs    what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError

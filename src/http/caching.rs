@@ -1,7 +1,7 @@
 //! What heads say to caches, each read in one pass over its fields.
 
 use super::cache_control::{self, RequestDirectives, ResponseDirectives};
-use super::fields::{Field, Fields, is_read_as, list_members};
+use super::fields::{Field, Fields, is_read_as, is_token, list_members};
 use super::request::Single;
 
 /// What a request asks of a cache. It borrows from the head as it was written for the backend
@@ -142,7 +142,7 @@ pub struct Offered<'a> {
     pub content_range: Single<'a>,
     /// Whether there is a `Vary` with anything in it.
     pub varies: bool,
-    /// Whether `*` stands anywhere in `Vary`.
+    /// Whether `*`, or what is no name of a field, stands anywhere in `Vary`.
     pub varies_by_anything: bool,
     /// Whether it sets a cookie that is not withheld from other recipients.
     pub sets_cookie: bool,
@@ -188,7 +188,8 @@ impl<'a> Offered<'a> {
             (4, Some(b'e')) if field.is("etag") => self.etag.add(value),
             (4, Some(b'v')) if field.is("vary") => {
                 self.varies |= list_members(value).next().is_some();
-                self.varies_by_anything |= list_members(value).any(|member| member == b"*");
+                let is_name = |member: &[u8]| is_token(member) && member != b"*";
+                self.varies_by_anything |= !list_members(value).all(is_name);
             }
             (7, Some(b'e')) if field.is("expires") => self.expires.add(value),
             (10, Some(b's')) if field.is("set-cookie") => self.sets_cookie = true,
@@ -298,8 +299,14 @@ mod tests {
 
     #[test]
     fn a_star_anywhere_in_vary_counts() {
-        for lines in ["Vary: *\r\n", "Vary: a, *\r\n", "Vary: *, a\r\n", "Vary: a\r\nvary: ,*\r\n"]
-        {
+        for lines in [
+            "Vary: *\r\n",
+            "Vary: a, *\r\n",
+            "Vary: *, a\r\n",
+            "Vary: a\r\nvary: ,*\r\n",
+            "Vary: a b\r\n",
+            "Vary: :pool\r\n",
+        ] {
             assert!(offered(lines).varies_by_anything, "{lines}");
         }
         assert!(offered("Vary: a\r\n").varies && !offered("Vary: a*\r\n").varies_by_anything);

@@ -38,7 +38,7 @@ impl<'a> Field<'a> {
 }
 
 /// The field lines of a head that was validated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
     lines: &'a [u8],
     /// Whether a `Connection` field names anything but close, keep-alive and upgrade.
@@ -110,7 +110,7 @@ pub fn is_token(word: &[u8]) -> bool {
 }
 
 /// `value` without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
-pub(super) fn trim_blanks(value: &[u8]) -> &[u8] {
+pub fn trim_blanks(value: &[u8]) -> &[u8] {
     let mut trimmed = value;
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = trimmed {
         trimmed = rest;
@@ -150,7 +150,7 @@ impl ConnectionOptions {
 
 /// Whether `name` is one of `names`, which are in lower case. The length and the first byte rule
 /// nearly all of them out.
-fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+pub fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     let first = name.first().map(u8::to_ascii_lowercase);
     names.iter().any(|candidate| {
         candidate.len() == name.len()
