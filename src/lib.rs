@@ -47,6 +47,7 @@
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
 //!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
 //!   pipes.rs         what relays borrow: rings, and at most 64 pipes
+//!   preamble.rs      the PROXY header before a first request
 //!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
@@ -58,11 +59,14 @@
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
-//!   linux/           socket poller pipe file memory message process signals clock random
+//!   linux/           socket listener unix poller doorbell pipe file memory message process
+//!                    signals notify clock random
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
 //! policy/            decisions: facts in, a word out
+//!   route.rs         which pool a request is for: host, path, fields
+//!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
@@ -84,9 +88,10 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          dates written and read            caching.rs    what heads say to caches
-//!   cache_control.rs   directives, CDN-Cache-Control   structured.rs dictionaries of RFC 9651
-//!   cache_status.rs  RFC 9211                          testing.rs    what the tests share
+//!   date.rs          dates written and read            proxy_header.rs   PROXY, versions 1 and 2
+//!   caching.rs       what heads say to caches          cache_status.rs   RFC 9211
+//!   cache_control.rs   directives, CDN-Cache-Control   structured.rs     dictionaries, RFC 9651
+//!   testing.rs       what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError
@@ -113,9 +118,9 @@
 //! 1. `worker/mod.rs`: an event names a client, which is marked and woken, or a listener, from
 //!    which `worker/accept.rs` takes a new one. Then each ready client is driven (`proxy/mod.rs`).
 //! 2. `proxy/client.rs`, intake: `net/conn.rs` fills the input ring, `http/scan.rs` finds the end of
-//!    a head, `http/request.rs` validates it, `http/rewrite.rs` writes it as it will go on into the
-//!    buffer of a new exchange, at the end of the client's queue. It goes on while
-//!    requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
+//!    a head, `http/request.rs` validates it, `policy/route.rs` finds its pool, `http/rewrite.rs`
+//!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
+//!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
 //! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
 //!    unused one (`policy/reuse.rs`), or opens one.

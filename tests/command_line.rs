@@ -261,5 +261,5 @@ fn the_manual_names_every_key_and_its_examples_are_valid() {
         assert_eq!(tested.status, 0, "{text}\n{}", tested.errors);
         examples += 1;
     }
-    assert_eq!(examples, 5);
+    assert_eq!(examples, 7);
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Answer, Backend, Client, Program, Request, until};
+use common::{Answer, Backend, Client, Program, Request, json, servers, until};
 
 fn echo() -> (Backend, Program) {
     let backend = Backend::named("a");
@@ -332,4 +332,29 @@ fn a_client_that_closes_its_side_after_its_requests_gets_every_answer() {
         assert_eq!(client.response().text(), "a");
     }
     client.expect_end();
+}
+
+#[test]
+fn via_is_added_both_ways() {
+    let backend = Backend::answering(|request| match &request.target[..] {
+        "/hints" => Answer::raw(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        _ => Answer::text("one").with("Via", "1.0 behind"),
+    });
+    let program = Program::with(json!({"backend_servers": servers(&[&backend]), "via": "lb-1"}));
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 before\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.head.all("Via"), ["1.0 behind", "1.1 lb-1"]);
+    assert_eq!(backend.last_request().head.all("Via"), ["1.1 before", "1.1 lb-1"]);
+    client.ask("/hints");
+    for status in [103, 200] {
+        let response = client.response();
+        assert_eq!((response.status, response.field("Via")), (status, Some("1.1 lb-1")));
+    }
+    let mut client = program.client();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().head.all("Via"), ["1.0 behind", "1.1 lb-1"]);
+    assert_eq!(backend.last_request().field("Via"), Some("1.0 lb-1"));
 }

@@ -72,7 +72,7 @@ fn parse_request(head: &[u8], times: u64) {
 fn rewrite_request(head: &[u8], times: u64) {
     let head = request::parse(head).expect("a valid head");
     let client = IpAddr::from(Ipv4Addr::new(192, 0, 2, 7));
-    let forward = Forward { client, id: ID, trusted: false };
+    let forward = Forward::new(client, ID);
     let mut out = Buffer::new(vec![0; 64 << 10].leak());
     for _ in 0..times {
         out.clear();
@@ -91,7 +91,7 @@ fn parse_response(head: &[u8], times: u64) {
 fn rewrite_response(head: &[u8], times: u64) {
     let head = response::parse(head).expect("a valid head");
     let framing = ResponseFraming::Length(615);
-    let answering = Answering { id: ID, close: false, keep_alive_10: false, framing };
+    let answering = Answering::new(ID, framing);
     let mut out = Buffer::new(vec![0; 64 << 10].leak());
     for _ in 0..times {
         out.clear();

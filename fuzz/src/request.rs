@@ -41,7 +41,7 @@ fn check_head(head: &[u8]) {
             (false, IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))),
             (true, IpAddr::from(Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0001))),
         ] {
-            let forward = Forward { client, id: ID.as_bytes(), trusted };
+            let forward = Forward { trusted, ..Forward::new(client, ID.as_bytes()) };
             check_rewritten(&parsed, &naive, &forward, out, &place);
         }
     });

@@ -36,13 +36,14 @@ fn check_head(head: &[u8]) {
     ] {
         for (close, keep_alive_10, id) in [(false, false, ID), (true, false, ""), (false, true, ID)]
         {
-            let answering = Answering { id: id.as_bytes(), close, keep_alive_10, framing };
+            let answering =
+                Answering { close, keep_alive_10, ..Answering::new(id.as_bytes(), framing) };
             check_rewritten(head, &parsed, &naive, &answering, &place);
         }
     }
     if parsed.status < 200 && parsed.status != 101 {
         let mut out = Vec::new();
-        rewrite::interim(&parsed, &mut out);
+        rewrite::interim(&parsed, None, &mut out);
         let message = naive::assert_clean(&out, false, &place);
         assert_eq!(message.first, naive.first_line(), "{place}");
         assert_eq!(message.fields, naive.copied(ResponseFraming::AsIs), "{place}");

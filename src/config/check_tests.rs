@@ -34,21 +34,24 @@ fn address(text: &str) -> SocketAddr {
 /// Every key of this version, none with its default.
 pub(super) const EVERYTHING: &str = r##"{
     "# a comment": {"#": 1, "#": 2},
-    "listen": [":8080", {"addr": "127.0.0.1:8081", "proxy_protocol": false, "#": ""}, "[::1]:0"],
+    "listen": [":8080", {"addr": "127.0.0.1:8081", "proxy_protocol": true, "#": ""}, "[::1]:0"],
     "workers": 4,
     "max_connections": 1000000,
     "buffer_size": 5000,
     "pipeline": 32,
     "trusted_proxies": [],
     "request_id": "require",
-    "via": null,
+    "via": "lb-1",
     "access_log": "/var/log/httplb/access.log",
     "status_listen": null,
     "admin": {"socket": null, "listen": null, "token_file": null},
     "cache": null,
-    "pools": {},
-    "routes": [],
-    "pool_header": null,
+    "pools": {"api": {"backend_servers": [], "retries": 5}, "v1.0": {}},
+    "routes": [
+        {"host": "*.Example", "path": "/api", "header": {"X-Policy": "2"}, "pool": "api"},
+        {"host": "Shop.example.", "pool": "default"}
+    ],
+    "pool_header": "X-Pool",
     "timeouts": {"header": "1ms", "client": "2s", "idle": "3m", "connect": "4h", "response": "168h",
         "backend_idle": "6s", "tunnel": "7s", "queue": "8s", "drain": "9s", "# note": "10"},
     "backend_servers": [
@@ -67,9 +70,7 @@ pub(super) const EVERYTHING: &str = r##"{
 
 /// What only later versions can do.
 pub(super) const LATER: &str = r##"{
-    "listen": [{"addr": ":80", "proxy_protocol": true}],
     "trusted_proxies": ["10.0.0.0/8", "192.0.2.1"],
-    "via": "lb-1",
     "access_log": "stdout",
     "status_listen": ":9001",
     "admin": {"socket": "/run/httplb/admin.sock", "listen": "127.0.0.1:9002", "token_file": "/t"},
@@ -84,11 +85,7 @@ pub(super) const LATER: &str = r##"{
                 "status": 204, "host": "shop.example:80"}},
         "v1.0": {"retries": 5, "sticky": false, "health_check": false, "slow_start": "1m"}
     },
-    "routes": [
-        {"host": "*.Example", "path": "/api", "header": {"X-Policy": "2"}, "pool": "api"},
-        {"pool": "default"}
-    ],
-    "pool_header": "X-Pool"
+    "routes": []
 }"##;
 
 #[test]
@@ -147,13 +144,17 @@ fn the_defaults_are_those_of_the_manual() {
 fn every_key_has_its_effect() {
     let config = load(EVERYTHING, &Overrides::default()).unwrap();
     let listen = ["[::]:8080", "127.0.0.1:8081", "[::1]:0"];
-    assert_eq!(config.listen, listen.map(|text| Listen::on(address(text))));
+    let proxied = [false, true, false].into_iter().zip(listen);
+    let wanted =
+        proxied.map(|(proxy_protocol, text)| Listen { address: address(text), proxy_protocol });
+    assert_eq!(config.listen, wanted.collect::<Vec<_>>());
     assert_eq!(config.workers, Workers::Count(4));
     assert_eq!(config.max_connections, 1_000_000);
     assert_eq!(config.buffer_size, 8192);
     assert_eq!(config.pipeline, 32);
     assert_eq!(config.request_id, RequestId::Require);
     assert_eq!(config.access_log, AccessLog::Path(PathBuf::from("/var/log/httplb/access.log")));
+    assert_eq!(config.via.as_deref(), Some("lb-1"));
     let timeouts = config.timeouts;
     assert_eq!(timeouts.header, Millis(1));
     assert_eq!(timeouts.client, Millis::from_secs(2));
@@ -164,7 +165,15 @@ fn every_key_has_its_effect() {
     assert_eq!(timeouts.tunnel, Millis::from_secs(7));
     assert_eq!(timeouts.queue, Millis::from_secs(8));
     assert_eq!(timeouts.drain, Millis::from_secs(9));
-    let [pool] = &config.pools[..] else { panic!("{:?}", config.pools) };
+    let [pool, api, _] = &config.pools[..] else { panic!("{:?}", config.pools) };
+    assert_eq!(
+        (&api.name[..], api.backends.len(), api.retries, api.max_body),
+        ("api", 0, 5, 8 << 20)
+    );
+    let hosts: Vec<_> = config.routes.iter().map(|route| route.host.as_deref()).collect();
+    assert_eq!(hosts, [Some("*.example"), Some("shop.example")]);
+    assert_eq!((config.routes[0].pool, config.routes[1].pool), (1, 0));
+    assert_eq!(config.pool_header.as_deref(), Some("X-Pool"));
     let first = Backend {
         address: address("127.0.0.1:65535"),
         weight: 256,
@@ -191,15 +200,11 @@ fn the_keys_of_later_versions_are_read() {
     assert_eq!(api.slow_start, Millis::from_secs(30));
     assert_eq!(v1.backends, [Backend::at(address("127.0.0.1:8001"))]);
     assert_eq!((v1.retries, &v1.sticky, &v1.health_check), (5, &None, &None));
-    assert_eq!(config.routes[0].host.as_deref(), Some("*.example"));
-    assert_eq!((config.routes[0].pool, config.routes[1].pool), (1, 0));
 }
 
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let expected = [
-        "listen[0].proxy_protocol: not in this version (write false)",
-        "via: not in this version (write null)",
         "status_listen: not in this version (write null)",
         "admin.socket: not in this version (write null)",
         "admin.listen: not in this version (write null)",
@@ -208,12 +213,9 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
         "sticky: not in this version (write false)",
         "health_check: not in this version (write false)",
         "slow_start: not in this version (write \"0s\")",
-        "pools: not in this version (remove it)",
         "pools.api.sticky: not in this version (write false)",
         "pools.api.health_check: not in this version (write false)",
         "pools.\"v1.0\".slow_start: not in this version (write \"0s\")",
-        "routes: not in this version (remove it)",
-        "pool_header: not in this version (write null)",
     ];
     assert_eq!(messages(LATER), expected);
 }
@@ -292,14 +294,14 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "pools": {"api": {"helth_check": {}}},
         "timeouts": {"connect": "5"},
         "workers": "many",
-        "via": "lb"
+        "sticky": true
     }"#;
     let expected = [
         "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
         "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
         "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
         "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "via: not in this version (write null)",
+        "sticky: not in this version (write false)",
     ];
     assert_eq!(messages(text), expected);
 }

@@ -118,6 +118,10 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"request_id: false is not one of the words (write "auto", "require" or "off")"#,
     ),
     (r#"{"via": "a b"}"#, r#"via: "a b" is not a token or null (write "httplb")"#),
+    (
+        r#"{"via": "01234567890123456789012345678901234567890123456789012345678901234"}"#,
+        r#"via: "012345678901234567890123456789012345678901234567890123456789..." is too long (write at most 64 characters)"#,
+    ),
     (r#"{"access_log": "stdut"}"#, r#"access_log: "stdut" is not a path (did you mean "stdout"?)"#),
     (
         r#"{"access_log": "syslog"}"#,
@@ -291,6 +295,18 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     (
         r#"{"routes": [{"pool": "default", "host": "a:80"}]}"#,
         r#"routes[0].host: "a:80" is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "host": "*.[::1]"}]}"#,
+        r#"routes[0].host: "*.[::1]" is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "host": "*..example"}]}"#,
+        r#"routes[0].host: "*..example" is not a host (write "shop.example" or "*.example", without a port)"#,
+    ),
+    (
+        r#"{"routes": [{"pool": "default", "host": "."}]}"#,
+        r#"routes[0].host: "." is not a host (write "shop.example" or "*.example", without a port)"#,
     ),
     (
         r#"{"routes": [{"pool": "default", "path": "a"}]}"#,

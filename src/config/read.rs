@@ -14,6 +14,9 @@ pub const WEEK: Millis = Millis::from_secs(7 * 24 * 3600);
 /// The shortest duration that is not zero.
 pub const INSTANT: Millis = Millis(1);
 
+/// Characters of the longest token. Those that are written into heads have so much room there.
+const LONGEST_TOKEN: usize = 64;
+
 /// A value and the path that leads to it.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
@@ -290,10 +293,14 @@ impl<'a> Node<'a> {
         Err(self.wrong("is out of range", format!("write \"{least}\" to \"{most}\"")))
     }
 
-    /// A token: RFC 9110 §5.6.2.
+    /// A token (RFC 9110 §5.6.2) of at most [`LONGEST_TOKEN`] characters.
     pub fn token(&self, kind: &str, example: &str) -> Result<String, Wrong> {
         let remedy = format!("write {}", quote(example));
         let text = self.text(kind, &remedy)?;
+        if text.len() > LONGEST_TOKEN {
+            let remedy = format!("write at most {LONGEST_TOKEN} characters");
+            return Err(self.wrong("is too long", remedy));
+        }
         if is_token(text) { Ok(text.to_owned()) } else { Err(self.not(kind, remedy)) }
     }
 

@@ -52,12 +52,15 @@ fn pool(node: &Node, pools: &[&str]) -> Result<usize, Wrong> {
 fn host(node: &Node) -> Result<String, Wrong> {
     let remedy = "write \"shop.example\" or \"*.example\", without a port";
     let text = node.text("a host", remedy)?.to_ascii_lowercase();
-    let name = text.strip_prefix("*.").unwrap_or(&text);
-    let label = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    // A dot at the end is the root of all names, which says nothing.
+    let text = text.strip_suffix('.').unwrap_or(&text);
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let label = |label: &str| !label.is_empty() && label.bytes().all(allowed);
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = address.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
-    if address || !name.is_empty() && name.bytes().all(label) {
-        Ok(text)
+    if address || name.split('.').all(label) {
+        Ok(text.to_owned())
     } else {
         Err(node.wrong("is not a host", remedy))
     }

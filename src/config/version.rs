@@ -17,18 +17,11 @@ pub fn refuse(config: &Config, mistakes: &mut Mistakes) {
         }
     };
     let remove = "remove it";
-    for (index, listen) in config.listen.iter().enumerate() {
-        refuse(listen.proxy_protocol, format!("listen[{index}].proxy_protocol"), "write false");
-    }
-    refuse(config.via.is_some(), "via".into(), "write null");
     refuse(config.status_listen.is_some(), "status_listen".into(), "write null");
     refuse(config.admin.socket.is_some(), "admin.socket".into(), "write null");
     refuse(config.admin.listen.is_some(), "admin.listen".into(), "write null");
     refuse(config.admin.token_file.is_some(), "admin.token_file".into(), "write null");
     refuse(config.cache.is_some(), "cache".into(), remove);
-    refuse(config.pools.len() > 1, "pools".into(), remove);
-    refuse(!config.routes.is_empty(), "routes".into(), remove);
-    refuse(config.pool_header.is_some(), "pool_header".into(), "write null");
     let default = &config.pools[0];
     for (index, pool) in config.pools.iter().enumerate() {
         let place = |key: &str| match index {

@@ -12,6 +12,7 @@ pub mod chunked;
 pub mod date;
 pub mod fields;
 pub mod method;
+pub mod proxy_header;
 pub mod reply;
 pub mod request;
 pub mod response;

@@ -15,8 +15,9 @@ use std::net::IpAddr;
 /// them would be work out of proportion to what it costs to send them.
 const MAX_OPTIONS: usize = 64;
 
-/// What a response's head may grow by: a longer status line, framing, the id, the connection.
-const RESPONSE_GROWTH: usize = 256;
+/// What a response's head may grow by: a longer status line, framing, the id, the connection, and
+/// `Via` with a name of at most 64 bytes.
+const RESPONSE_GROWTH: usize = 512;
 
 /// What a request's head is given on its way.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,17 @@ pub struct Forward<'a> {
     pub id: &'a [u8],
     /// Whether the client is a trusted proxy: its `X-Forwarded-*` are kept, and `-For` extended.
     pub trusted: bool,
+    /// Whether the client speaks TLS, with whoever stands before us.
+    pub tls: bool,
+    /// The name that `Via` is given, at most 64 bytes; without one none is added.
+    pub via: Option<&'a str>,
+}
+
+impl<'a> Forward<'a> {
+    /// For a client that speaks for itself alone, and without `Via`.
+    pub const fn new(client: IpAddr, id: &'a [u8]) -> Forward<'a> {
+        Forward { client, id, trusted: false, tls: false, via: None }
+    }
 }
 
 /// Where parts of a request's head lie in the buffer that it was written to.
@@ -95,6 +107,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
         Framing::Chunked => out.append(CHUNKED),
     }
     put_forwarded(head, forward, kept, out);
+    put_via(head.version, forward.via, out);
     out.put(b"X-Request-ID: ");
     spans.id = out.put(forward.id);
     out.put(if head.websocket { UPGRADED } else { b"\r\n\r\n" });
@@ -111,6 +124,9 @@ const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 
 /// The end of the line before, and of the head, of a message that switches protocols.
 const UPGRADED: &[u8] = b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+const PROTO_HTTP: &[u8] = b"X-Forwarded-Proto: http\r\n";
+const PROTO_HTTPS: &[u8] = b"X-Forwarded-Proto: https\r\n";
 
 /// Which fields of a trusted proxy, that we would write otherwise, were kept.
 #[derive(Clone, Copy, Default)]
@@ -158,7 +174,7 @@ fn put_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fi
     put_address(forward.client, out);
     out.put(b"\r\n");
     if !kept.proto {
-        out.put(b"X-Forwarded-Proto: http\r\n");
+        out.put(if forward.tls { PROTO_HTTPS } else { PROTO_HTTP });
     }
     if !kept.host {
         out.put(b"X-Forwarded-Host: ");
@@ -195,6 +211,18 @@ fn value_within(line: Span, field: &Field) -> Span {
     Span::new(start, start + field.value.len())
 }
 
+/// The line that `Via` is longer by: the version that the message came in, and who passes it on
+/// (RFC 9110 §7.6.3).
+fn put_via(version: Version, via: Option<&str>, out: &mut impl Append) {
+    let Some(name) = via else { return };
+    out.append(match version {
+        Version::Http10 => b"Via: 1.0 ",
+        Version::Http11 => b"Via: 1.1 ",
+    });
+    out.append(name.as_bytes());
+    out.append(b"\r\n");
+}
+
 /// How the body goes to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseFraming {
@@ -219,6 +247,15 @@ pub struct Answering<'a> {
     pub keep_alive_10: bool,
     /// How the body goes on.
     pub framing: ResponseFraming,
+    /// The name that `Via` is given, at most 64 bytes; without one none is added.
+    pub via: Option<&'a str>,
+}
+
+impl<'a> Answering<'a> {
+    /// On a connection that stays open, for a client of HTTP/1.1, and without `Via`.
+    pub const fn new(id: &'a [u8], framing: ResponseFraming) -> Answering<'a> {
+        Answering { id, close: false, keep_alive_10: false, framing, via: None }
+    }
 }
 
 /// How much room [`response`] and [`interim`] need at most for a head of `head_len` bytes.
@@ -245,6 +282,7 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
         out.append(answering.id);
         out.append(b"\r\n");
     }
+    put_via(head.version, answering.via, out);
     if switches {
         out.append(&UPGRADED[2..]);
         return;
@@ -257,9 +295,11 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
     out.append(b"\r\n");
 }
 
-/// Writes the head of an interim response, any of 1xx but 101. Room as for [`response`].
-pub fn interim(head: &ResponseHead, out: &mut impl Append) {
+/// Writes the head of an interim response, any of 1xx but 101. `via` and the room are as for
+/// [`response`].
+pub fn interim(head: &ResponseHead, via: Option<&str>, out: &mut impl Append) {
     put_response_lines(head, ResponseFraming::AsIs, out);
+    put_via(head.version, via, out);
     out.append(b"\r\n");
 }
 

@@ -1,11 +1,8 @@
 use super::*;
 use crate::http::{request, response};
 
-pub(super) const FORWARD: Forward = Forward {
-    client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
-    id: b"an-id",
-    trusted: false,
-};
+pub(super) const FORWARD: Forward =
+    Forward::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), b"an-id");
 
 /// What is written behind a request's own fields, for the host `a`.
 const ADDED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
@@ -264,12 +261,7 @@ fn a_head_that_does_not_fit_is_refused_whatever_is_the_first_to_lack_room() {
     assert_eq!(exact.as_slice(), out.as_slice());
 }
 
-pub(super) const ANSWERING: Answering = Answering {
-    id: b"an-id",
-    close: false,
-    keep_alive_10: false,
-    framing: ResponseFraming::Length(5),
-};
+pub(super) const ANSWERING: Answering = Answering::new(b"an-id", ResponseFraming::Length(5));
 
 fn answered_by(answering: &Answering, head: &str) -> String {
     let parsed = response::parse(head.as_bytes()).expect(head);
@@ -429,9 +421,50 @@ fn an_interim_response_goes_on_with_nothing_added() {
     let head = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: keep-alive, X-B\r\nX-B: c\r\nContent-Length: 0\r\n\r\n";
     let parsed = response::parse(head.as_bytes()).unwrap();
     let mut out = Vec::new();
-    interim(&parsed, &mut out);
+    interim(&parsed, None, &mut out);
     assert_eq!(text(&out), "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
 }
+
+#[test]
+fn via_is_added_behind_those_before_with_the_version_of_the_message() {
+    let by = Forward { via: Some("lb-1"), ..FORWARD };
+    for (version, wanted) in [("1.1", "Via: 1.1 lb-1\r\n"), ("1.0", "Via: 1.0 lb-1\r\n")] {
+        let written = forwarded_by(
+            &by,
+            &format!("GET / HTTP/{version}\r\nHost: a\r\nVia: 1.0 c, 1.1 d\r\n\r\n"),
+        );
+        let vias: Vec<&str> =
+            written.matches("Via: 1.0 c, 1.1 d\r\n").chain(written.matches(wanted)).collect();
+        assert_eq!(vias.len(), 2, "{written}");
+        assert!(written.find("1.1 d") < written.find("lb-1"), "{written}");
+        let by = Answering { via: Some("lb-1"), ..ANSWERING };
+        let head = format!("HTTP/{version} 200 OK\r\nVia: 1.1 e\r\n\r\n");
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\nVia: 1.1 e\r\nContent-Length: 5\r\nX-Request-ID: an-id\r\n{wanted}\r\n"
+        );
+        assert_eq!(answered_by(&by, &head), expected);
+    }
+    let mut out = Vec::new();
+    interim(&response::parse(b"HTTP/1.1 100 Go on\r\n\r\n").unwrap(), Some("x"), &mut out);
+    assert_eq!(text(&out), "HTTP/1.1 100 Go on\r\nVia: 1.1 x\r\n\r\n");
+}
+
+#[test]
+fn a_client_that_speaks_tls_is_said_to_unless_a_trusted_proxy_says_otherwise() {
+    let proto = |forward: &Forward, line: &str| {
+        let written = forwarded_by(forward, &format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n"));
+        let lines = written.split("\r\n").filter(|line| line.starts_with("X-Forwarded-Proto"));
+        lines.collect::<Vec<_>>().join("|")
+    };
+    let given = "X-Forwarded-Proto: http\r\n";
+    let tls = Forward { tls: true, ..FORWARD };
+    assert_eq!(proto(&tls, ""), "X-Forwarded-Proto: https");
+    assert_eq!(proto(&tls, given), "X-Forwarded-Proto: https");
+    assert_eq!(proto(&Forward { trusted: true, ..tls }, given), "X-Forwarded-Proto: http");
+    assert_eq!(proto(&Forward { trusted: true, ..tls }, ""), "X-Forwarded-Proto: https");
+}
+
+const LONGEST_NAME: &str = "0123456789012345678901234567890123456789012345678901234567890123";
 
 #[test]
 fn the_room_asked_for_is_enough_for_the_longest() {
@@ -439,7 +472,9 @@ fn the_room_asked_for_is_enough_for_the_longest() {
     for framing in [AsIs, Length(u64::MAX), Chunked, Close] {
         for (close, keep_alive_10) in [(true, false), (false, true)] {
             for head in ["HTTP/1.1 200\r\n\r\n", "HTTP/1.1 101\r\n\r\n"] {
-                answered_by(&Answering { id: &[b'x'; 128], close, keep_alive_10, framing }, head);
+                let id = &[b'x'; 128];
+                let via = Some(LONGEST_NAME);
+                answered_by(&Answering { id, close, keep_alive_10, framing, via }, head);
             }
         }
     }

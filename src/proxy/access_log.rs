@@ -157,8 +157,7 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
     number(line, "bytes_in", exchange.bytes_in + exchange.upload.payload());
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
-    if let Some(backend) = exchange.last_backend {
-        let last = pool.backends.get(usize::from(backend));
+    if exchange.last_backend.is_some() {
         millis(line, "queue_ms", since(times.taken_in, times.chosen));
         if !exchange.reused && times.connected > times.chosen {
             millis(line, "connect_ms", since(times.chosen, times.connected));
@@ -166,7 +165,12 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
         if matches!(exchange.answer, Answer::Backend(_)) {
             millis(line, "first_byte_ms", since(times.taken_in, times.answered));
         }
+    }
+    if exchange.is_routed {
         text(line, "pool", pool.name.as_bytes());
+    }
+    if let Some(backend) = exchange.last_backend {
+        let last = pool.backends.get(usize::from(backend));
         text(line, "backend", last.map_or("", |backend| &backend.name).as_bytes());
         key(line, "reused");
         line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });

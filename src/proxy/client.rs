@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::http::body::{self, Body};
+use crate::http::body;
 use crate::http::method::Method;
 use crate::http::request::{self, Framing, Refusal, RequestHead};
 use crate::http::rewrite::{self, Forward, RequestSpans};
@@ -11,10 +11,13 @@ use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
 use crate::net::{Conn, End};
-use crate::policy::order;
+use crate::policy::retry::Failure;
+use crate::policy::{admit, order};
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
+use super::pools;
+use super::preamble::Preamble;
 use super::relay::{Frame, Moved, Relay};
 
 /// How far a client's connection has come.
@@ -44,7 +47,7 @@ pub enum Watch {
 pub struct Client {
     /// Socket and rings.
     pub conn: Conn,
-    /// Its address.
+    /// Its address: its own, or that of a PROXY header.
     pub peer: SocketAddr,
     /// The first exchange of the queue: the one that may commit.
     pub first: Option<ExchangeId>,
@@ -68,11 +71,15 @@ pub struct Client {
     pub batch: u32,
     /// Requests taken in over its life.
     pub requests: u64,
+    /// What is to come before the first of them.
+    pub preamble: Preamble,
+    /// Whether it speaks TLS with the proxy that a PROXY header came from.
+    pub speaks_tls: bool,
 }
 
 impl Client {
     /// A client that was just accepted, most probably with its request.
-    pub fn new(conn: Conn, peer: SocketAddr) -> Client {
+    pub fn new(conn: Conn, peer: SocketAddr, preamble: Preamble) -> Client {
         Client {
             conn,
             peer,
@@ -87,6 +94,8 @@ impl Client {
             queue_was_full: false,
             batch: 0,
             requests: 0,
+            preamble,
+            speaks_tls: false,
         }
     }
 }
@@ -94,7 +103,7 @@ impl Client {
 impl Proxy {
     /// Takes in the heads that the client has sent, as many as may be in work at once.
     pub(super) fn intake(&mut self, id: ClientId) -> Moved {
-        let mut moved = Moved::Nothing;
+        let mut moved = self.read_preamble(id);
         self.clients[id].batch = self.clients[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
             let client = &mut self.clients[id];
@@ -119,14 +128,15 @@ impl Proxy {
     /// body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.clients[id];
-        if client.phase != Phase::Open {
+        if client.phase != Phase::Open || client.preamble != Preamble::None {
             return false;
         }
         let Some(last) = client.last else { return true };
         // Requests to fast backends share connections and sends if they are taken in together:
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
-        if client.queue_was_full && !half_empty && self.pools[0].is_fast() {
+        let pool = &self.pools[self.exchanges[last].pool];
+        if client.queue_was_full && !half_empty && pool.is_fast() {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;
@@ -167,13 +177,20 @@ impl Proxy {
                 client: client.peer.ip(),
                 id: head.request_id.unwrap_or(&own_id),
                 trusted: self.settings.is_trusted(client.peer.ip()),
+                tls: client.speaks_tls,
+                via: self.settings.via.as_deref(),
             };
             let spans = rewrite::request(&head, &forward, &mut buffer);
             let spans = spans.ok_or(Refusal::HeadTooLong)?;
+            let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
+            let answer = match choice.pool() {
+                Some(pool) => admit::refusal(&head, self.pools[pool].max_body).map(own_answer),
+                None => Some(OwnAnswer::of(Failure::NoBackend)),
+            };
             let facts = Self::facts_of(&head, spans, client.batch);
-            Ok((facts, body::of_request(&head), head.expect_other))
+            Ok((facts, choice.pool(), body::of_request(&head), answer))
         });
-        let (request, body, expect_other) = match outcome {
+        let (request, pool, body, answer) = match outcome {
             Ok(found) => found,
             Err(refusal) => {
                 self.return_head(buffer);
@@ -183,9 +200,7 @@ impl Proxy {
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
-        let max_body = self.pools[0].max_body;
-        let too_large = matches!(body, Body::Length(length) if max_body > 0 && length > max_body);
-        let mut exchange = Exchange::new(id, 0, buffer, request);
+        let mut exchange = Exchange::new(id, pool, buffer, request);
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         exchange.closes = !request.keep_alive;
@@ -194,17 +209,12 @@ impl Proxy {
             Framing::Chunked => Frame::Chunked,
         };
         exchange.upload = Relay::keeping(body, frame);
-        let refusal = match (too_large, expect_other) {
-            (true, _) => Some(Refusal::BodyTooLarge),
-            (false, true) => Some(Refusal::Expectation),
-            (false, false) => None,
-        };
-        match refusal {
-            Some(refusal) => {
-                exchange.answer = Answer::Own(own_answer(refusal));
+        match answer {
+            Some(answer) => {
+                exchange.answer = Answer::Own(answer);
                 exchange.enter(State::Answered);
             }
-            None => self.pools[0].budget.request(self.now.millis()),
+            None => self.pools[exchange.pool].budget.request(self.now.millis()),
         }
         self.enqueue(id, exchange);
         Ok(())
@@ -254,7 +264,7 @@ impl Proxy {
             pipelinable: false,
             batch: self.clients[id].batch,
         };
-        let mut exchange = Exchange::new(id, 0, head, request);
+        let mut exchange = Exchange::new(id, None, head, request);
         exchange.times.taken_in = self.now;
         exchange.answer = Answer::Own(own_answer(refusal));
         exchange.enter(State::Answered);
@@ -279,10 +289,11 @@ impl Proxy {
 
     /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.
     pub(super) fn head_timeout(&mut self, id: ClientId) {
-        if self.clients[id].conn.input.is_empty() {
-            self.clients[id].phase = Phase::Closing;
-        } else {
-            self.refuse(id, Refusal::TimedOut);
+        let client = &mut self.clients[id];
+        match client.preamble {
+            _ if client.conn.input.is_empty() => client.phase = Phase::Closing,
+            Preamble::None => self.refuse(id, Refusal::TimedOut),
+            Preamble::ProxyHeader => self.reject(id),
         }
         self.wake(id);
     }

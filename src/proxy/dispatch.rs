@@ -101,7 +101,7 @@ impl Proxy {
             let ahead = &self.exchanges[ahead_id];
             next = ahead.behind;
             let fits = ahead.request.batch == exchange.request.batch
-                && ahead.choice == Some(member)
+                && (ahead.pool, ahead.choice) == (exchange.pool, Some(member))
                 && ahead.state() == State::Sending
                 && ahead.manner == Manner::Eager;
             if let (true, Some(conn)) = (fits, ahead.conn)

@@ -220,8 +220,10 @@ pub struct Exchange {
     pub next_on_conn: Option<ExchangeId>,
     /// Where it stands; changed by `enter` alone.
     state: State,
-    /// Its pool.
+    /// Its pool; the first one as long as it has none.
     pub pool: usize,
+    /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
+    pub is_routed: bool,
     /// The backend that was picked, an index into the pool, counted as active there.
     pub choice: Option<usize>,
     /// The one that was picked last, for the log.
@@ -273,14 +275,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request that was just taken in.
-    pub fn new(client: ClientId, pool: usize, head: Buffer, request: Request) -> Exchange {
+    /// A request that was just taken in, for this pool.
+    pub fn new(client: ClientId, pool: Option<usize>, head: Buffer, request: Request) -> Exchange {
         Exchange {
             client,
             behind: None,
             next_on_conn: None,
             state: State::Waiting,
-            pool,
+            pool: pool.unwrap_or(0),
+            is_routed: pool.is_some(),
             choice: None,
             last_backend: None,
             conn: None,

@@ -13,6 +13,7 @@ pub mod fail;
 pub mod finish;
 pub mod pipes;
 pub mod pools;
+pub mod preamble;
 pub mod receive;
 mod rechunk;
 pub mod relay;
@@ -44,6 +45,7 @@ use client::{Client, Phase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
 use pools::Pool;
+use preamble::{Complaints, Preamble};
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
@@ -120,6 +122,7 @@ pub struct Proxy {
     lag: Micros,
     ids: RequestIds,
     log: AccessLog,
+    complaints: Complaints,
     service: Service,
 }
 
@@ -166,17 +169,19 @@ impl Proxy {
             lag: Micros(0),
             ids: RequestIds::new(),
             log,
+            complaints: Complaints::default(),
             service: Service::Running,
             settings,
         })
     }
 
-    /// Takes a client that was just accepted. There must be a free slot (`has_room`).
-    pub fn admit(&mut self, socket: Socket, peer: SocketAddr) {
+    /// Takes a client that was just accepted, at a listener whose connections begin with `preamble`.
+    /// There must be a free slot (`has_room`).
+    pub fn admit(&mut self, socket: Socket, peer: SocketAddr, preamble: Preamble) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let client = Client::new(Conn::new(socket, true, true), peer);
+        let client = Client::new(Conn::new(socket, true, true), peer, preamble);
         let id = self.clients.insert(client).expect("the caller saw a free slot");
         self.start_client_timer(id, timing::HEADER);
         self.wake(id);

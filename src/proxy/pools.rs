@@ -104,6 +104,11 @@ impl Pool {
     }
 }
 
+/// The pool of this name.
+pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
+    pools.iter().position(|pool| pool.name.as_bytes() == name)
+}
+
 /// How fast a backend answers as a rule, and whether it keeps its connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {

@@ -95,7 +95,8 @@ impl Proxy {
                 return Ok(Head::InterimBlocked);
             }
             if passes {
-                rewrite::interim(&head, client.conn.prepare_output(&mut self.tools.rings));
+                let via = self.settings.via.as_deref();
+                rewrite::interim(&head, via, client.conn.prepare_output(&mut self.tools.rings));
             }
             exchange.progress = true;
             backend.conn.input.consume(end);

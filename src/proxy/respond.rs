@@ -103,6 +103,7 @@ impl Proxy {
             close,
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             framing,
+            via: self.settings.via.as_deref(),
         };
         rewrite::response(&head, &answering, output);
         exchange.bytes_out = (output.len() - before) as u64;

@@ -3,6 +3,7 @@
 use crate::mem::Append;
 use crate::mem::time::Micros;
 use crate::net::End;
+use crate::policy::admit;
 use crate::policy::retry::Failure;
 use crate::sys::IoError;
 
@@ -68,7 +69,7 @@ impl Proxy {
         let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.tools);
         let limit = self.pools[exchange.pool].max_body;
         match outcome {
-            Ok(_) if limit > 0 && exchange.upload.payload() > limit => {
+            Ok(_) if admit::is_too_large(exchange.upload.payload(), limit) => {
                 self.refuse_body(id, 413, "http_request_denied", "body_too_large");
                 Moved::Some
             }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::{Cidr, Config, RequestId};
 use crate::mem::time::Millis;
+use crate::policy::route::Routing;
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -36,6 +37,10 @@ pub struct Settings {
     pub splice_min: u64,
     /// How far response identity goes.
     pub request_id: RequestId,
+    /// The name that `Via` is given.
+    pub via: Option<String>,
+    /// How requests find their pools.
+    pub routing: Routing,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -53,6 +58,8 @@ impl Settings {
             head_limit: config.head_limit(),
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
+            via: config.via.clone(),
+            routing: Routing::new(config),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }

@@ -20,6 +20,7 @@ trait System: Sized {
     /// Waits until all that was sent has come.
     fn settle();
     fn bind(address: SocketAddr) -> Result<Self::Listener, IoError>;
+    fn bind_shared(address: SocketAddr) -> Result<Self::Listener, IoError>;
     fn address(listener: &Self::Listener) -> SocketAddr;
     fn accept(listener: &Self::Listener) -> Result<(Self::Socket, SocketAddr), IoError>;
     fn connect(address: SocketAddr) -> Result<Self::Socket, IoError>;
@@ -51,6 +52,9 @@ macro_rules! system {
             }
             fn bind(address: SocketAddr) -> Result<Self::Listener, IoError> {
                 $kernel::Listener::bind(address, 16)
+            }
+            fn bind_shared(address: SocketAddr) -> Result<Self::Listener, IoError> {
+                $kernel::Listener::bind_shared(address, 16)
             }
             fn address(listener: &Self::Listener) -> SocketAddr {
                 listener.address()

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::proxy::preamble::Preamble;
 use crate::proxy::{Proxy, Token};
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Listener, Poller};
@@ -29,6 +30,8 @@ enum Gate {
 /// All listeners of a process.
 pub struct Door {
     listeners: Vec<Listener>,
+    /// What the connections of each begin with, in the same order.
+    preambles: Vec<Preamble>,
     gate: Gate,
     /// Whether the last try to take a client failed, which is told once.
     is_failing: bool,
@@ -43,7 +46,11 @@ impl Door {
                 .map_err(WorkerError::new(format!("listen {}", listen.address)))?;
             listeners.push(listener);
         }
-        Ok(Door { listeners, gate: Gate::Open, is_failing: false })
+        let preambles = config.listen.iter().map(|listen| match listen.proxy_protocol {
+            true => Preamble::ProxyHeader,
+            false => Preamble::None,
+        });
+        Ok(Door { listeners, preambles: preambles.collect(), gate: Gate::Open, is_failing: false })
     }
 
     /// Where it listens.
@@ -61,7 +68,7 @@ impl Door {
     }
 
     /// Takes the clients that wait at a listener.
-    pub fn accept(&mut self, proxy: &mut Proxy, listener: usize) {
+    pub fn accept(&mut self, proxy: &mut Proxy, index: usize) {
         for _ in 0..BUDGET {
             if self.gate != Gate::Open {
                 return;
@@ -69,11 +76,11 @@ impl Door {
             if !proxy.has_room() {
                 return self.shut(proxy, Gate::Full);
             }
-            let Some(listener) = self.listeners.get(listener) else { return };
+            let Some(listener) = self.listeners.get(index) else { return };
             match listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
-                    proxy.admit(socket, peer);
+                    proxy.admit(socket, peer, self.preambles[index]);
                 }
                 Err(IoError::WouldBlock) => return,
                 Err(error) => {

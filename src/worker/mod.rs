@@ -193,6 +193,8 @@ impl Worker {
     fn signal(&mut self, signal: Signal) {
         match signal {
             Signal::Usr1 => self.proxy.reopen_log(),
+            // It has no children, and nobody replaces it.
+            Signal::Usr2 | Signal::Chld => (),
             Signal::Hup => message::log(
                 Level::Warning,
                 format_args!("HUP: reload is not in this version (restart to read the file anew)"),

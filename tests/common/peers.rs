@@ -143,6 +143,57 @@ impl Drop for PythonServer {
     }
 }
 
+/// hitch, which speaks TLS with clients and tells whom it speaks for by a PROXY header. Its
+/// certificate is its own, made for the occasion.
+pub struct Hitch {
+    pub address: SocketAddr,
+    process: Child,
+    _folder: Folder,
+}
+
+impl Hitch {
+    /// In front of `backend`; `option` says which header is written.
+    pub fn start(backend: SocketAddr, option: &str) -> Hitch {
+        let address = Backend::absent().address;
+        let folder = Folder::new(&format!("hitch-{}", address.port()));
+        let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
+        let mut command = Command::new(tool("openssl", "openssl"));
+        command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]);
+        command.args(["-subj", "/CN=localhost", "-keyout"]).arg(&key);
+        output(command.arg("-out").arg(&certificate));
+        let pem = folder.path().join("pem");
+        fs::write(&pem, [fs::read(key).unwrap(), fs::read(certificate).unwrap()].concat()).unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new(tool("hitch", "hitch"));
+        command.arg(format!("--frontend=[{}]:{}", address.ip(), address.port()));
+        command.arg(format!("--backend=[{}]:{}", backend.ip(), backend.port()));
+        command.args([option, "--ocsp-dir=", "--workers=1"]);
+        if rustix::process::getuid().is_root() {
+            command.arg("--user=nobody"); // it refuses to be root
+        }
+        command.arg(&pem).stdin(Stdio::null()).stdout(fs::File::create(&log).unwrap());
+        let mut process = command.stderr(Stdio::null()).spawn().expect("hitch");
+        until("hitch listens", || {
+            if let Ok(Some(status)) = process.try_wait() {
+                panic!("hitch ended, {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            TcpStream::connect(address).is_ok()
+        });
+        Hitch { address, process, _folder: folder }
+    }
+}
+
+impl Drop for Hitch {
+    fn drop(&mut self) {
+        // At SIGTERM it takes its worker with it.
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.process),
+            rustix::process::Signal::TERM,
+        );
+        let _ = self.process.wait();
+    }
+}
+
 /// A command with room for many descriptors, as far as the machine allows.
 pub fn with_descriptors(program: &Path) -> Command {
     let mut command = Command::new("sh");

@@ -45,7 +45,8 @@ impl Program {
         Program::with(json!({ "backend_servers": servers(backends) }))
     }
 
-    /// With this configuration; `listen` and `workers` are added. Returns when it is ready.
+    /// With this configuration; where it lacks `listen` or `workers`, these are added, one worker.
+    /// Returns when it is ready. `address` is the first that it listens on.
     pub fn with(config: Value) -> Program {
         Program::start(config, new_folder())
     }
@@ -58,8 +59,12 @@ impl Program {
     }
 
     fn start(mut config: Value, folder: PathBuf) -> Program {
-        config["listen"] = json!(["127.0.0.1:0"]);
-        config["workers"] = json!(1);
+        if config["listen"].is_null() {
+            config["listen"] = json!(["127.0.0.1:0"]);
+        }
+        if config["workers"].is_null() {
+            config["workers"] = json!(1);
+        }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
         let mut child = Command::new(binary())

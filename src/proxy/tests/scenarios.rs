@@ -4,5 +4,6 @@ mod bodies;
 mod clients;
 mod limits;
 mod order;
+mod preambles;
 mod repeats;
 mod timers;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::access_log::AccessLog;
+use crate::proxy::preamble::Preamble;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
 use crate::sys::{IoError, Listener, clock};
@@ -23,6 +24,7 @@ pub struct Service {
     next_tick: Option<Micros>,
     ticks: u64,
     gate: Gate,
+    preamble: Preamble,
 }
 
 /// Whether new clients are taken, as in the worker.
@@ -43,7 +45,11 @@ impl Service {
         let mut proxy = Proxy::with_settings(config, settings, log).expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
-        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open }
+        let preamble = match config.listen[0].proxy_protocol {
+            true => Preamble::ProxyHeader,
+            false => Preamble::None,
+        };
+        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, preamble }
     }
 
     /// Where clients connect.
@@ -81,7 +87,7 @@ impl Service {
                 break Gate::Full;
             }
             match self.listener.accept() {
-                Ok((socket, peer)) => self.proxy.admit(socket, peer),
+                Ok((socket, peer)) => self.proxy.admit(socket, peer, self.preamble),
                 Err(IoError::WouldBlock) => return,
                 Err(_) => break Gate::Exhausted,
             }

@@ -46,8 +46,16 @@ pub(super) fn a_refused_connection_fails_at_the_first_write<S: System>() -> Vec<
 
 pub(super) fn addresses_in_use<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
-    let second = S::bind(S::address(&scene.listener)).err();
+    let address = S::address(&scene.listener);
+    let second = S::bind(address).err();
     scene.note("bind", second);
+    let third = S::bind_shared(address).expect("a listener joins another");
+    scene.listener = S::bind(LOOPBACK).expect("a free port");
+    let fourth = S::bind(address).err();
+    scene.note("bind where one was that shared", fourth);
+    drop(third);
+    let fifth = S::bind(address).err();
+    scene.note("bind where nobody is left", fifth);
     scene.notes
 }
 

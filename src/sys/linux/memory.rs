@@ -1,7 +1,14 @@
-//! Memory straight from the kernel.
+//! Memory straight from the kernel: for this process alone, shared with others, or kept for the
+//! program that is executed next.
 use crate::sys::IoError;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
+use std::sync::atomic::AtomicU64;
 use std::{ptr::null_mut, slice};
+
+const CELL_BYTES: usize = size_of::<AtomicU64>();
 
 /// Reserves `size` bytes of zeroed memory for the life of the process. A page costs real
 /// memory only once it is written.
@@ -36,9 +43,107 @@ pub fn give_back(bytes: &mut [u8]) {
     let _ = given;
 }
 
+/// Cells that several processes see: those forked after it was made, and those that are handed
+/// its descriptor. Dropping it closes the descriptor; the cells stay mapped.
+pub struct Shared {
+    descriptor: OwnedFd,
+    cells: &'static [AtomicU64],
+}
+
+/// Makes `cells` cells for several processes, all zero. A page costs real memory only once it is
+/// written.
+pub fn share(cells: usize) -> Result<Shared, IoError> {
+    assert!(cells > 0);
+    let descriptor = memory_file("httplb-cells")?;
+    let size = cells.checked_mul(CELL_BYTES).ok_or(IoError::Exhausted)?;
+    ftruncate(&descriptor, size as u64)?;
+    fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    map_cells(descriptor)
+}
+
+/// Maps cells that `share` made, perhaps in another process, as they are now. Fails for any other
+/// descriptor.
+pub fn adopt(descriptor: OwnedFd) -> Result<Shared, IoError> {
+    // A file without seals says so by INVAL.
+    if !fcntl_get_seals(&descriptor)?.contains(SealFlags::SHRINK) {
+        return Err(Errno::INVAL.into());
+    }
+    map_cells(descriptor)
+}
+
+fn map_cells(descriptor: OwnedFd) -> Result<Shared, IoError> {
+    let size = usize::try_from(fstat(&descriptor)?.st_size).map_err(|_| Errno::INVAL)?;
+    if size == 0 || size % CELL_BYTES != 0 {
+        return Err(Errno::INVAL.into());
+    }
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a null hint lets the kernel choose a free range, so nothing is overwritten.
+    let start = unsafe { mmap(null_mut(), size, protection, MapFlags::SHARED, &descriptor, 0)? };
+    // SAFETY: the range was mapped just now, readable and writable, at the start of a page and so
+    // aligned for cells. It lies within the file, which is sealed: nobody can shorten it. It is
+    // never unmapped, so it may be `'static`. Any bytes are a valid number, and whoever else
+    // writes them meanwhile, in this process or another, does so by atomic operations too.
+    let cells = unsafe { slice::from_raw_parts(start.cast(), size / CELL_BYTES) };
+    Ok(Shared { descriptor, cells })
+}
+
+impl Shared {
+    /// The cells. Memory is always aligned to a page.
+    pub fn cells(&self) -> &'static [AtomicU64] {
+        self.cells
+    }
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Keeps `bytes` in a file that has no name, for whoever is handed its descriptor: `recall` reads
+/// them back.
+pub fn keep(bytes: &[u8]) -> Result<OwnedFd, IoError> {
+    let descriptor = memory_file("httplb-kept")?;
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::write(&descriptor, &bytes[written..])?;
+    }
+    let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fcntl_add_seals(&descriptor, all)?;
+    Ok(descriptor)
+}
+
+/// The bytes that `keep` kept, as often as they are wanted. It must be a file.
+pub fn recall(descriptor: BorrowedFd<'_>) -> Result<Vec<u8>, IoError> {
+    let size = usize::try_from(fstat(descriptor)?.st_size).map_err(|_| Errno::INVAL)?;
+    let mut bytes = vec![0; size];
+    let mut read = 0;
+    while read < size {
+        match rustix::io::pread(descriptor, &mut bytes[read..], read as u64)? {
+            // It became shorter meanwhile, so it is none that `keep` made.
+            0 => return Err(Errno::INVAL.into()),
+            count => read += count,
+        }
+    }
+    Ok(bytes)
+}
+
+/// Opens a file in memory that nobody can ever execute, and that may be sealed.
+fn memory_file(name: &str) -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 know nothing of execution here.
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        opened => opened,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{give_back, reserve};
+    use super::{adopt, give_back, keep, recall, reserve, share};
+    use crate::sys::IoError;
+    use rustix::fd::AsFd;
+    use std::sync::atomic::Ordering::Relaxed;
 
     #[test]
     fn reserved_memory_is_zeroed_and_may_be_written() {
@@ -71,5 +176,53 @@ mod tests {
     #[test]
     fn more_than_there_is_cannot_be_reserved() {
         assert!(reserve(1 << 60).is_err());
+    }
+
+    #[test]
+    fn who_adopts_shared_cells_sees_what_others_write() {
+        let shared = share(100_000).unwrap();
+        let cells = shared.cells();
+        assert_eq!(cells.len(), 100_000);
+        assert!(cells.iter().all(|cell| cell.load(Relaxed) == 0));
+        cells[99_999].store(7, Relaxed);
+        let adopted = adopt(shared.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(adopted.cells().len(), 100_000);
+        assert_eq!(adopted.cells()[99_999].load(Relaxed), 7);
+        adopted.cells()[1].fetch_add(3, Relaxed);
+        drop((shared, adopted));
+        assert_eq!(cells[1].load(Relaxed), 3);
+    }
+
+    #[test]
+    fn shared_cells_keep_their_number() {
+        let shared = share(10).unwrap();
+        assert!(rustix::fs::ftruncate(&shared, 8).is_err());
+        assert!(rustix::fs::ftruncate(&shared, 8000).is_err());
+    }
+
+    #[test]
+    fn only_shared_cells_can_be_adopted() {
+        let (pipe, _write_end) = rustix::pipe::pipe().unwrap();
+        assert!(adopt(pipe).is_err());
+        let program = std::fs::File::open("/proc/self/exe").unwrap();
+        assert!(adopt(program.into()).is_err());
+        assert_eq!(adopt(keep(b"").unwrap()).err(), Some(IoError::Other(libc::EINVAL)));
+        assert_eq!(adopt(keep(b"seven..").unwrap()).err(), Some(IoError::Other(libc::EINVAL)));
+    }
+
+    #[test]
+    fn more_than_there_is_cannot_be_shared() {
+        assert!(share(1 << 59).is_err());
+        assert_eq!(share(usize::MAX).err(), Some(IoError::Exhausted));
+    }
+
+    #[test]
+    fn what_is_kept_can_be_recalled_again_and_again_and_not_changed() {
+        let text: Vec<u8> = (0..100_000_u32).map(|number| (number % 251) as u8).collect();
+        let kept = keep(&text).unwrap();
+        assert!(recall(kept.as_fd()).unwrap() == text);
+        assert!(recall(kept.as_fd()).unwrap() == text);
+        assert!(rustix::io::pwrite(&kept, b"other", 0).is_err());
+        assert_eq!(recall(keep(b"").unwrap().as_fd()), Ok(Vec::new()));
     }
 }

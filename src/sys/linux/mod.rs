@@ -5,21 +5,31 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+mod doorbell;
 mod file;
+mod listener;
 pub mod memory;
 pub mod message;
+mod notify;
 mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
 mod signals;
 mod socket;
+#[cfg(test)]
+mod testing;
+mod unix;
 
+pub use doorbell::Doorbell;
 pub use file::LogFile;
+pub use listener::Listener;
+pub use notify::NotifySocket;
 pub use pipe::Pipe;
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals};
-pub use socket::{Listener, Socket};
+pub use socket::Socket;
+pub use unix::UnixListener;
 
 use super::IoError;
 use rustix::io::Errno;
@@ -40,4 +50,9 @@ impl From<Errno> for IoError {
             other => IoError::Other(other.raw_os_error()),
         }
     }
+}
+
+/// Why the last call of libc in this thread failed.
+fn last_error() -> IoError {
+    Errno::from_io_error(&std::io::Error::last_os_error()).map_or(IoError::Other(0), IoError::from)
 }

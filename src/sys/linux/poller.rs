@@ -1,5 +1,5 @@
 //! Readiness: epoll.
-use super::{Listener, Signals, Socket};
+use super::{Doorbell, Listener, Signals, Socket, UnixListener};
 use crate::mem::time::Millis;
 use crate::sys::IoError;
 use rustix::buffer::spare_capacity;
@@ -26,7 +26,8 @@ pub struct Event {
     pub failed: bool,
 }
 
-/// Waits for many descriptors at once. One that is closed is forgotten by itself.
+/// Waits for many descriptors at once. One that is closed is forgotten by itself, unless another
+/// process, or a clone, has it open too: a listener is to be unwatched first.
 pub struct Poller {
     epoll: OwnedFd,
     found: Vec<epoll::Event>,
@@ -59,9 +60,24 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, listener)?)
     }
 
+    /// Watches a Unix listener, as `watch_listener` does.
+    pub fn watch_unix_listener(&self, listener: &UnixListener, token: u64) -> Result<(), IoError> {
+        self.add(listener, token, epoll::EventFlags::IN)
+    }
+
+    /// Watches a Unix listener no more. It must be watched.
+    pub fn unwatch_unix_listener(&self, listener: &UnixListener) -> Result<(), IoError> {
+        Ok(epoll::delete(&self.epoll, listener)?)
+    }
+
     /// Watches for signals, level-triggered: events come for as long as some are unread.
     pub fn watch_signals(&self, signals: &Signals, token: u64) -> Result<(), IoError> {
         self.add(signals, token, epoll::EventFlags::IN)
+    }
+
+    /// Watches a doorbell, level-triggered: events come until it is silenced.
+    pub fn watch_doorbell(&self, bell: &Doorbell, token: u64) -> Result<(), IoError> {
+        self.add(bell, token, epoll::EventFlags::IN)
     }
 
     /// Waits until something happens, at most for `timeout` (with `None`, for ever), and

@@ -1,9 +1,11 @@
 //! Signals, read like bytes instead of interrupting.
+use super::last_error;
 use crate::sys::IoError;
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::{io, mem::MaybeUninit, ptr};
+use std::{mem::MaybeUninit, ptr};
 
-/// What the operator, the terminal or the service manager asks by a signal.
+/// What the operator, the terminal, the service manager or another process of the service tells
+/// by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM.
@@ -16,15 +18,35 @@ pub enum Signal {
     Hup,
     /// SIGUSR1.
     Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGCHLD: a child has ended.
+    Chld,
 }
 
-const NUMBERS: [(libc::c_int, Signal); 5] = [
-    (libc::SIGTERM, Signal::Term),
-    (libc::SIGQUIT, Signal::Quit),
-    (libc::SIGINT, Signal::Int),
-    (libc::SIGHUP, Signal::Hup),
-    (libc::SIGUSR1, Signal::Usr1),
+const ALL: [Signal; 7] = [
+    Signal::Term,
+    Signal::Quit,
+    Signal::Int,
+    Signal::Hup,
+    Signal::Usr1,
+    Signal::Usr2,
+    Signal::Chld,
 ];
+
+impl Signal {
+    pub(super) fn number(self) -> libc::c_int {
+        match self {
+            Signal::Term => libc::SIGTERM,
+            Signal::Quit => libc::SIGQUIT,
+            Signal::Int => libc::SIGINT,
+            Signal::Hup => libc::SIGHUP,
+            Signal::Usr1 => libc::SIGUSR1,
+            Signal::Usr2 => libc::SIGUSR2,
+            Signal::Chld => libc::SIGCHLD,
+        }
+    }
+}
 
 /// The signals of `Signal`, as they come to this process.
 pub struct Signals {
@@ -44,13 +66,18 @@ impl Signals {
         let opened =
             unsafe { libc::signalfd(-1, &signals, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
         if opened < 0 {
-            let error = io::Error::last_os_error();
-            return Err(
-                rustix::io::Errno::from_io_error(&error).map_or(IoError::Exhausted, IoError::from)
-            );
+            return Err(last_error());
         }
         // SAFETY: the descriptor was opened just now, and nobody else owns it.
         Ok(Signals { descriptor: unsafe { OwnedFd::from_raw_fd(opened) } })
+    }
+
+    /// Lets the signals interrupt and end the process again.
+    #[cfg(test)]
+    pub(super) fn unblock() {
+        // SAFETY: the set is initialized, and null says that the old one is not wanted.
+        let unblocked = unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &set(), ptr::null_mut()) };
+        assert_eq!(unblocked, 0, "sigprocmask fails only for an unknown operation");
     }
 
     /// The next signal that has come, if any. Several of a kind that come together are one.
@@ -60,7 +87,7 @@ impl Signals {
         assert_eq!(count, record.len(), "the kernel gives whole records");
         // The record starts with the signal's number: signalfd(2).
         let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
-        NUMBERS.iter().find(|(known, _)| *known == number).map(|(_, signal)| *signal)
+        ALL.into_iter().find(|signal| signal.number() == number)
     }
 }
 
@@ -77,16 +104,16 @@ fn set() -> libc::sigset_t {
         libc::sigemptyset(signals.as_mut_ptr());
         signals.assume_init()
     };
-    for (number, _) in NUMBERS {
+    for signal in ALL {
         // SAFETY: the set is initialized, and the number is that of a signal.
-        unsafe { libc::sigaddset(&mut signals, number) };
+        unsafe { libc::sigaddset(&mut signals, signal.number()) };
     }
     signals
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Signal, Signals};
+    use super::{ALL, Signal, Signals};
 
     #[test]
     fn a_blocked_signal_is_read() {
@@ -102,5 +129,15 @@ mod tests {
         seen.sort_by_key(|signal| *signal != Some(Signal::Hup));
         assert_eq!(seen, [Some(Signal::Hup), Some(Signal::Term)]);
         assert_eq!(signals.next(), None);
+    }
+
+    #[test]
+    fn every_signal_is_told_by_its_name() {
+        let signals = Signals::block_and_open().unwrap();
+        for signal in ALL {
+            // SAFETY: `pthread_self` is this thread, which runs, and blocks these signals.
+            unsafe { libc::pthread_kill(libc::pthread_self(), signal.number()) };
+            assert_eq!(signals.next(), Some(signal));
+        }
     }
 }

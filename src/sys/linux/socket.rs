@@ -1,13 +1,16 @@
-//! TCP sockets and listeners. None of them ever blocks.
+//! Connections. None of them ever blocks.
+use super::last_error;
 use crate::sys::IoError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::ptr;
 use std::time::Duration;
 
-/// A TCP connection, or the attempt at one. Dropping it closes it.
+/// A connection by TCP, or the attempt at one; or one by a Unix socket, that was accepted. Dropping
+/// it closes it.
 pub struct Socket {
     descriptor: OwnedFd,
 }
@@ -25,6 +28,10 @@ impl Socket {
             Err(Errno::ADDRNOTAVAIL | Errno::AGAIN) => Err(IoError::Exhausted),
             Err(error) => Err(error.into()),
         }
+    }
+
+    pub(super) fn of(descriptor: OwnedFd) -> Socket {
+        Socket { descriptor }
     }
 
     /// Reads what has come into `room`, the first slice before the second. `Ok(0)` is the end
@@ -70,12 +77,13 @@ impl Socket {
         let _ = sockopt::set_socket_linger(&self.descriptor, Some(Duration::ZERO));
     }
 
-    /// The address of this end.
+    /// The address of this end. That of a Unix socket is none.
     pub fn local_address(&self) -> Result<SocketAddr, IoError> {
         internet(net::getsockname(&self.descriptor)?)
     }
 
-    /// The address of the other end. `Reset` once there is no other end.
+    /// The address of the other end. `Reset` once there is no other end. That of a Unix socket is
+    /// none.
     pub fn peer_address(&self) -> Result<SocketAddr, IoError> {
         net::getpeername(&self.descriptor)?.map_or(Err(IoError::Reset), internet)
     }
@@ -87,106 +95,34 @@ impl AsFd for Socket {
     }
 }
 
-/// A socket that connections come to. Dropping it closes it, and resets those not accepted.
-pub struct Listener {
-    descriptor: OwnedFd,
-    address: SocketAddr,
-}
-
-impl Listener {
-    /// Listens at `address`; port 0 lets the kernel choose. Up to `backlog` connections wait to
-    /// be accepted, though the kernel may be set to allow fewer (net.core.somaxconn).
-    ///
-    /// `[::]` takes IPv4 as well. A connection whose client sends nothing at first may come up to
-    /// about a second late.
-    pub fn bind(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
-        let (descriptor, address) = open_for_listening(address)?;
-        sockopt::set_socket_reuseaddr(&descriptor, true)?;
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&descriptor, false)?;
-        }
-        // The connections inherit this.
-        sockopt::set_tcp_nodelay(&descriptor, true)?;
-        defer_accept(descriptor.as_fd())?;
-        net::bind(&descriptor, &address)?;
-        net::listen(&descriptor, backlog)?;
-        let address = internet(net::getsockname(&descriptor)?)?;
-        Ok(Listener { descriptor, address })
-    }
-
-    /// Where it listens, with the port that the kernel chose.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Takes the next connection, and says who made it. An IPv4 client of a `[::]` listener is
-    /// named by a mapped address, `::ffff:192.0.2.1`.
-    pub fn accept(&self) -> Result<(Socket, SocketAddr), IoError> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        loop {
-            match net::acceptfrom_with(&self.descriptor, flags) {
-                Ok((descriptor, peer)) => {
-                    let peer = peer.map_or(Err(IoError::Reset), internet)?;
-                    return Ok((Socket { descriptor }, peer));
-                }
-                Err(error) if is_of_one_connection(error) => (),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
-/// The error is that of a connection which broke while it waited: accept(2) says to go on.
-fn is_of_one_connection(error: Errno) -> bool {
-    matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::NOPROTOOPT)
-        || matches!(error, Errno::NETDOWN | Errno::HOSTDOWN | Errno::NONET | Errno::OPNOTSUPP)
-        || matches!(error, Errno::HOSTUNREACH | Errno::NETUNREACH)
-}
-
-fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+pub(super) fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))
 }
 
-/// Opens a socket for `address`, and says what to bind it to: where the kernel has no IPv6, "all
-/// addresses" are all of IPv4.
-fn open_for_listening(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), Errno> {
-    match open(address) {
-        Err(Errno::AFNOSUPPORT) if address.ip().is_unspecified() => {
-            let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-            Ok((open(all)?, all))
-        }
-        opened => Ok((opened?, address)),
-    }
-}
-
-/// Has the kernel hold a new connection back until its client has sent something, but for a
-/// second at most: mostly the request is there when the connection is accepted.
-fn defer_accept(listener: BorrowedFd<'_>) -> Result<(), IoError> {
-    let seconds: libc::c_int = 1;
-    // SAFETY: the descriptor is open for as long as it is borrowed, and the option's value is
-    // an int that lives here, of the size that is told.
+/// Sets an option that rustix does not know.
+///
+/// # Safety
+///
+/// The option must have a value of type `T`, and if pointers are in it, they must be as the option
+/// says.
+pub(super) unsafe fn set_option<T>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> Result<(), IoError> {
+    let size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as it is borrowed. `value` is a reference to as
+    // many bytes as is told, which are what the option demands: so our caller promises.
     let set = unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), size)
     };
-    assert_eq!(set, 0, "TCP_DEFER_ACCEPT takes any number, at any TCP socket");
-    Ok(())
+    if set == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// Only TCP sockets are opened here, and theirs are internet addresses.
-fn internet(address: net::SocketAddrAny) -> Result<SocketAddr, IoError> {
+/// The address of a TCP socket. Others have none of this kind.
+pub(super) fn internet(address: net::SocketAddrAny) -> Result<SocketAddr, IoError> {
     Ok(SocketAddr::try_from(address)?)
 }

@@ -1,5 +1,6 @@
 //! What the simulated kernel knows, and how time and the network move on in it.
 use super::dice::Dice;
+use super::doorbell::Bell;
 use super::poller::Watches;
 use super::stream::{Endpoint, Phase};
 use super::world::{Calls, Faults};
@@ -8,8 +9,8 @@ use crate::mem::time::Micros;
 use crate::sys::IoError;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// The name of anything in the kernel. None is used twice, not even in another world of the
 /// thread: what outlives its world finds nothing.
@@ -37,8 +38,22 @@ pub struct Door {
     pub address: SocketAddr,
     pub owner: Owner,
     pub manners: Manners,
+    /// Others may be at the address.
+    shares: bool,
+    /// Those that do are asked in the order of their names, and the rest of them not.
+    spread: usize,
+    /// How many descriptors it has.
+    pub holders: usize,
     /// The ends here of connections that were not accepted yet.
     pub queue: VecDeque<Id>,
+}
+
+/// Where nobody is (RFC 6666): the addresses of Unix sockets are taken from there.
+const UNIX: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+
+/// The address stands for the path of a Unix socket.
+pub fn is_unix(address: SocketAddr) -> bool {
+    address.ip() == UNIX
 }
 
 /// Everything. One per thread.
@@ -53,9 +68,12 @@ pub struct Kernel {
     pub endpoints: BTreeMap<Id, Endpoint>,
     pub doors: BTreeMap<Id, Door>,
     pub pollers: BTreeMap<Id, Watches>,
+    pub bells: BTreeMap<Id, Bell>,
     pub signals: Vec<Signal>,
     pub messages: Vec<(Level, String)>,
     pub logs: BTreeMap<PathBuf, Vec<u8>>,
+    /// The Unix sockets.
+    paths: BTreeMap<PathBuf, SocketAddr>,
     named: u64,
 }
 
@@ -96,9 +114,11 @@ impl Kernel {
             endpoints: BTreeMap::new(),
             doors: BTreeMap::new(),
             pollers: BTreeMap::new(),
+            bells: BTreeMap::new(),
             signals: Vec::new(),
             messages: Vec::new(),
             logs: BTreeMap::new(),
+            paths: BTreeMap::new(),
             named,
         }
     }
@@ -115,15 +135,44 @@ impl Kernel {
         20_000 + (self.named % 40_000) as u16
     }
 
-    /// Opens a door. `InUse` if there is one at the address.
-    pub fn open_door(&mut self, address: SocketAddr, owner: Owner) -> Result<Id, IoError> {
-        if self.door_at(address).is_some() {
+    /// Opens a door. `InUse` if there is one at the address, and not both of them share.
+    pub fn open_door(
+        &mut self,
+        address: SocketAddr,
+        owner: Owner,
+        shares: bool,
+    ) -> Result<Id, IoError> {
+        if self.doors_at(address).any(|(_, door)| !(shares && door.shares)) {
             return Err(IoError::InUse);
         }
         let id = self.name();
         let (manners, queue) = (Manners::Accepting, VecDeque::new());
-        self.doors.insert(id, Door { address, owner, manners, queue });
+        // Who bound alone shares later on.
+        let (shares, spread) = (owner == Owner::Program && !is_unix(address), usize::MAX);
+        let door = Door { address, owner, manners, shares, spread, holders: 1, queue };
+        self.doors.insert(id, door);
         Ok(id)
+    }
+
+    /// A door, by a name that is held by someone and so cannot be stale.
+    pub fn door(&mut self, id: Id) -> &mut Door {
+        self.doors.get_mut(&id).expect("no listener of this world")
+    }
+
+    /// Lets new connections come only to the first `count` doors at an address.
+    pub fn spread(&mut self, address: SocketAddr, count: usize) {
+        for door in self.doors.values_mut().filter(|door| door.address == address) {
+            door.spread = count;
+        }
+    }
+
+    /// Gives a descriptor of a door back. With the last, it is closed.
+    pub fn leave_door(&mut self, id: Id) {
+        let Some(door) = self.doors.get_mut(&id) else { return };
+        door.holders -= 1;
+        if door.holders == 0 {
+            self.close_door(id);
+        }
     }
 
     /// Closes a door. Those who wait there are reset.
@@ -139,13 +188,34 @@ impl Kernel {
         }
     }
 
-    /// The door that whoever connects to `address` comes to.
-    pub fn door_at(&self, address: SocketAddr) -> Option<Id> {
-        let meant = |door: &Door| {
+    fn doors_at(&self, address: SocketAddr) -> impl Iterator<Item = (Id, &Door)> {
+        let meant = move |door: &Door| {
             door.address == address
                 || door.address.ip().is_unspecified() && door.address.port() == address.port()
         };
-        self.doors.iter().find(|(_, door)| meant(door)).map(|(id, _)| *id)
+        self.doors.iter().filter(move |(_, door)| meant(door)).map(|(id, door)| (*id, door))
+    }
+
+    /// The door that whoever connects to `address` comes to: one of those that share it.
+    pub fn door_at(&mut self, address: SocketAddr) -> Option<Id> {
+        let (first, door) = self.doors_at(address).next()?;
+        let count = self.doors_at(address).count().min(door.spread);
+        if count < 2 {
+            return Some(first);
+        }
+        let chosen = self.dice.below(count);
+        self.doors_at(address).nth(chosen).map(|(id, _)| id)
+    }
+
+    /// The name of a path among the addresses of the simulation.
+    pub fn address_of_path(&mut self, path: &Path) -> SocketAddr {
+        if let Some(address) = self.paths.get(path) {
+            return *address;
+        }
+        self.named += 1;
+        let address = SocketAddr::from((UNIX, self.named as u16));
+        self.paths.insert(path.to_owned(), address);
+        address
     }
 
     /// Lets what is under way come further: connections, bytes, room. Each does so by chance if

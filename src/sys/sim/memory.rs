@@ -1,5 +1,9 @@
 //! Memory. What is reserved is never freed, so tests do with little.
 use crate::sys::IoError;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
+
+pub use crate::sys::linux::memory::{keep, recall};
 
 /// See `linux::memory`.
 pub fn reserve(size: usize) -> Result<&'static mut [u8], IoError> {
@@ -10,4 +14,34 @@ pub fn reserve(size: usize) -> Result<&'static mut [u8], IoError> {
 /// See `linux::memory`. All bytes change, for nobody may count on what they were.
 pub fn give_back(bytes: &mut [u8]) {
     bytes.fill(0xdd);
+}
+
+/// See `linux::memory`. Its processes are parts of one test.
+pub struct Shared {
+    cells: &'static [AtomicU64],
+}
+
+/// See `linux::memory`.
+pub fn share(cells: usize) -> Result<Shared, IoError> {
+    assert!(cells > 0);
+    let cells: Vec<AtomicU64> = (0..cells).map(|_| AtomicU64::new(0)).collect();
+    Ok(Shared { cells: cells.leak() })
+}
+
+#[expect(missing_docs, reason = "as in linux::memory")]
+impl Shared {
+    pub fn cells(&self) -> &'static [AtomicU64] {
+        self.cells
+    }
+}
+
+/// Cells are handed over by the real kernel alone.
+pub fn adopt(_: OwnedFd) -> Result<Shared, IoError> {
+    panic!("simulated cells cannot be handed over")
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        panic!("simulated cells cannot be handed over")
+    }
 }

@@ -8,8 +8,10 @@
 pub mod clock;
 mod descriptor;
 mod dice;
+mod doorbell;
 mod file;
 mod kernel;
+mod listener;
 pub mod memory;
 pub mod message;
 mod pipe;
@@ -23,9 +25,13 @@ mod stream;
 mod tests;
 pub mod world;
 
+/// The service manager is not simulated: it hears nothing unless the environment names it.
+pub use super::linux::NotifySocket;
 pub use super::linux::{Event, Signal};
+pub use doorbell::Doorbell;
 pub use file::LogFile;
+pub use listener::{Listener, UnixListener};
 pub use pipe::Pipe;
 pub use poller::Poller;
 pub use signals::Signals;
-pub use socket::{Listener, Socket};
+pub use socket::Socket;

@@ -2,7 +2,7 @@
 //! and looked at again when it is taken out.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Kernel};
-use super::{Event, Listener, Signals, Socket};
+use super::{Doorbell, Event, Listener, Signals, Socket, UnixListener};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +32,7 @@ enum Source {
     Socket,
     /// Level-triggered: always, as long as it has something.
     Listener,
+    Doorbell,
     Signals,
 }
 
@@ -44,7 +45,7 @@ impl Watches {
 }
 
 impl Kernel {
-    /// Something changed at a socket or a listener.
+    /// Something changed at a socket, a listener or a doorbell.
     pub fn changed(&mut self, id: Id) {
         self.pollers.values_mut().for_each(|watches| watches.mark(id));
     }
@@ -54,7 +55,7 @@ impl Kernel {
         self.pollers.values_mut().for_each(|watches| watches.mark(watches.signals));
     }
 
-    /// A socket or a listener is closed.
+    /// A socket, a listener or a doorbell is closed.
     pub fn forget(&mut self, id: Id) {
         for watches in self.pollers.values_mut() {
             watches.watched.remove(&id);
@@ -120,6 +121,7 @@ impl Kernel {
             Source::Listener => {
                 Event { token, readable: !self.doors[&id].queue.is_empty(), ..quiet }
             }
+            Source::Doorbell => Event { token, readable: self.rings(id), ..quiet },
             Source::Signals => Event { token, readable: !self.signals.is_empty(), ..quiet },
         };
         (event.readable || event.writable || event.failed).then_some(event)
@@ -177,11 +179,30 @@ impl Poller {
     }
 
     pub fn unwatch_listener(&self, listener: &Listener) -> Result<(), IoError> {
+        self.unwatch(listener.id());
+        Ok(())
+    }
+
+    pub fn watch_unix_listener(&self, listener: &UnixListener, token: u64) -> Result<(), IoError> {
+        kernel::with(|kernel| kernel.watch(self.id, listener.id(), token, Source::Listener));
+        Ok(())
+    }
+
+    pub fn unwatch_unix_listener(&self, listener: &UnixListener) -> Result<(), IoError> {
+        self.unwatch(listener.id());
+        Ok(())
+    }
+
+    fn unwatch(&self, id: Id) {
         kernel::with(|kernel| {
             let watches = kernel.watches(self.id);
-            assert!(watches.watched.remove(&listener.id()).is_some(), "not watched");
-            watches.ready.retain(|ready| *ready != listener.id());
+            assert!(watches.watched.remove(&id).is_some(), "not watched");
+            watches.ready.retain(|ready| *ready != id);
         });
+    }
+
+    pub fn watch_doorbell(&self, bell: &Doorbell, token: u64) -> Result<(), IoError> {
+        kernel::with(|kernel| kernel.watch(self.id, bell.id(), token, Source::Doorbell));
         Ok(())
     }
 

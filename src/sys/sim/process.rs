@@ -1,5 +1,11 @@
-//! What concerns the process as a whole.
+//! What concerns the process as a whole. Other processes and users are not simulated: what has to
+//! do with them is the real thing, and not for unit tests to call.
 use super::kernel;
+
+pub use crate::sys::linux::process::{
+    Ended, Forked, Pid, User, affinity_count, die_with_parent, drop_privileges, execute, fork,
+    is_root, keep_over_exec, kill, no_new_privileges, reap, set_title, signal, take_inherited,
+};
 
 /// See `linux::process`. The limit is that of the faults.
 pub fn raise_descriptor_limit(_wanted: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! TCP sockets and listeners. See `linux::Socket` and `linux::Listener`.
+//! Connections. See `linux::Socket`.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
 use crate::sys::IoError;
@@ -20,6 +20,10 @@ impl Socket {
             kernel.begin(Owner::Program, local, address)
         });
         Ok(Socket { id, _descriptor: descriptor })
+    }
+
+    pub(super) fn of(id: Id, descriptor: Descriptor) -> Socket {
+        Socket { id, _descriptor: descriptor }
     }
 
     pub fn receive(&self, room: [&mut [u8]; 2]) -> Result<usize, IoError> {
@@ -54,11 +58,11 @@ impl Socket {
     }
 
     pub fn local_address(&self) -> Result<SocketAddr, IoError> {
-        Ok(kernel::with(|kernel| kernel.end(self.id).local))
+        internet(kernel::with(|kernel| kernel.end(self.id).local))
     }
 
     pub fn peer_address(&self) -> Result<SocketAddr, IoError> {
-        Ok(kernel::with(|kernel| kernel.end(self.id).remote))
+        internet(kernel::with(|kernel| kernel.end(self.id).remote))
     }
 
     pub(super) fn id(&self) -> Id {
@@ -75,51 +79,7 @@ impl Drop for Socket {
     }
 }
 
-/// A socket of the program that connections come to. How many may wait is not simulated.
-pub struct Listener {
-    id: Id,
-    address: SocketAddr,
-    _descriptor: Descriptor,
-}
-
-#[expect(missing_docs, reason = "as in linux::Listener")]
-impl Listener {
-    pub fn bind(address: SocketAddr, _backlog: i32) -> Result<Listener, IoError> {
-        let descriptor = Descriptor::take()?;
-        let mut address = address;
-        let id = kernel::with(|kernel| {
-            if address.port() == 0 {
-                address.set_port(kernel.port());
-            }
-            kernel.open_door(address, Owner::Program)
-        })?;
-        Ok(Listener { id, address, _descriptor: descriptor })
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub fn accept(&self) -> Result<(Socket, SocketAddr), IoError> {
-        kernel::with(|kernel| kernel.calls.accept += 1);
-        // Linux looks for a descriptor first, and the connection stays in the queue.
-        let descriptor = Descriptor::take()?;
-        kernel::with(|kernel| {
-            let door = kernel.doors.get_mut(&self.id).expect("no listener of this world");
-            let id = door.queue.pop_front().ok_or(IoError::WouldBlock)?;
-            let remote = kernel.end(id).remote;
-            Ok((id, remote))
-        })
-        .map(|(id, remote)| (Socket { id, _descriptor: descriptor }, remote))
-    }
-
-    pub(super) fn id(&self) -> Id {
-        self.id
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        kernel::on_drop(|kernel| kernel.close_door(self.id));
-    }
+/// A Unix socket has no address of this kind, only a name in the simulation.
+fn internet(address: SocketAddr) -> Result<SocketAddr, IoError> {
+    if kernel::is_unix(address) { Err(IoError::Other(libc::EAFNOSUPPORT)) } else { Ok(address) }
 }

@@ -1,5 +1,5 @@
 //! TCP connections, as the two ends see them: what tcp(7) promises, and what Linux does.
-use super::kernel::{Id, Kernel, Manners, Owner};
+use super::kernel::{Id, Kernel, Manners, Owner, is_unix};
 use crate::mem::time::Micros;
 use crate::sys::IoError;
 use std::collections::VecDeque;
@@ -134,7 +134,7 @@ impl Kernel {
         end.other = Some(client);
         end.deferred = Some((door, self.now + DEFERRED));
         self.endpoints.insert(server, end);
-        if owner == Owner::Test || !self.faults.defers_accept {
+        if owner == Owner::Test || !self.faults.defers_accept || is_unix(local) {
             self.present(server);
         }
         self.changed(client);

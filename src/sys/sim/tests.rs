@@ -1,10 +1,11 @@
 //! What the simulated kernel promises beyond what it has in common with the real one.
 use super::world::{self, End, Faults, Peer, Server};
-use super::{Listener, LogFile, Pipe, Poller, Signal, Signals, Socket};
+use super::{Doorbell, Listener, LogFile, Pipe, Poller, Signal, Signals, Socket, UnixListener};
 use super::{clock, memory, message, process, random};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -170,6 +171,56 @@ fn a_listener_that_is_closed_resets_those_who_wait() {
 }
 
 #[test]
+fn listeners_that_share_an_address_take_some_connections_each() {
+    world::reset(1, Faults::default());
+    let first = listener();
+    assert_eq!(Listener::bind(first.address(), 16).err(), Some(IoError::InUse));
+    let listeners = [(); 2].map(|()| Listener::bind_shared(first.address(), 16).unwrap());
+    let [second, third] = &listeners;
+    let accepted = |listener: &Listener| std::iter::from_fn(|| listener.accept().ok()).count();
+    for count in 1..=3 {
+        first.spread_over(count).unwrap();
+        let _clients = [(); 100].map(|()| world::connect(address("127.0.0.1:8080")));
+        let counts = [&first, second, third].map(accepted);
+        assert_eq!(counts.iter().sum::<usize>(), 100);
+        assert_eq!(counts.iter().filter(|some| **some > 20).count(), count as usize);
+    }
+    drop(first);
+    assert_eq!(Listener::bind(second.address(), 16).err(), Some(IoError::InUse));
+}
+
+#[test]
+fn a_listener_is_open_as_long_as_a_clone_of_it_is() {
+    world::reset(1, Faults::default());
+    let listener = listener();
+    let clone = listener.try_clone().unwrap();
+    let _client = world::connect(listener.address());
+    drop(listener);
+    assert!(clone.accept().is_ok());
+    drop(clone);
+    assert!(!world::is_listening(address("127.0.0.1:8080")));
+}
+
+#[test]
+fn a_client_speaks_with_the_program_by_a_path() {
+    world::reset(1, Faults { defers_accept: true, ..Faults::default() });
+    let path = "/run/admin.sock";
+    let listener = UnixListener::bind(path.as_ref(), 0o660).unwrap();
+    assert_eq!(UnixListener::bind(path.as_ref(), 0o660).err(), Some(IoError::InUse));
+    let mut poller = Poller::new().unwrap();
+    poller.watch_unix_listener(&listener, 1).unwrap();
+    assert_eq!(wait(&mut poller, 0), 0);
+    let client = world::connect_unix(path);
+    assert_eq!(wait(&mut poller, 0), 1);
+    poller.unwatch_unix_listener(&listener).unwrap();
+    let socket = listener.accept().unwrap();
+    assert_eq!(socket.send([b"yes", &[]]), Ok(3));
+    assert!(client.receive() == b"yes" && socket.peer_address().is_err());
+    drop(listener);
+    assert!(UnixListener::bind(path.as_ref(), 0o660).is_ok());
+}
+
+#[test]
 fn a_silent_client_may_be_accepted_a_second_late() {
     world::reset(1, Faults { defers_accept: true, ..Faults::default() });
     let listener = listener();
@@ -213,6 +264,36 @@ fn signals_are_read_once() {
     assert_eq!(signals.next(), Some(Signal::Term));
     assert_eq!(signals.next(), None);
     assert_eq!(wait(&mut poller, 0), 0);
+}
+
+#[test]
+fn a_doorbell_rings_in_every_poller_until_it_is_silenced() {
+    world::reset(1, Faults::default());
+    let bell = Doorbell::new().unwrap();
+    let clone = bell.try_clone().unwrap();
+    let mut pollers = [Poller::new().unwrap(), Poller::new().unwrap()];
+    pollers[0].watch_doorbell(&bell, 5).unwrap();
+    pollers[1].watch_doorbell(&clone, 6).unwrap();
+    assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [0, 0]);
+    clone.ring();
+    bell.ring();
+    drop(clone);
+    for _ in 0..2 {
+        assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [1, 1]);
+        assert!(pollers[1].events()[0].token == 6 && pollers[1].events()[0].readable);
+    }
+    bell.silence();
+    assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [0, 0]);
+    drop(bell);
+    assert_eq!(world::open_descriptors(), 2);
+}
+
+#[test]
+fn shared_cells_are_zero_and_stay() {
+    let cells = memory::share(3).unwrap().cells();
+    assert_eq!(cells.len(), 3);
+    assert!(cells.iter().all(|cell| cell.swap(7, Relaxed) == 0));
+    assert!(cells.iter().all(|cell| cell.load(Relaxed) == 7));
 }
 
 #[test]

@@ -176,6 +176,12 @@ pub fn connect_from(client: SocketAddr, listener: SocketAddr) -> Peer {
     })
 }
 
+/// A client connects to a Unix listener of the program, which must exist.
+pub fn connect_unix(path: impl AsRef<Path>) -> Peer {
+    let address = kernel::with(|kernel| kernel.address_of_path(path.as_ref()));
+    connect_from(address, address)
+}
+
 /// Somebody listens at `listener`: a client could connect.
 pub fn is_listening(listener: SocketAddr) -> bool {
     kernel::with(|kernel| kernel.door_at(listener).is_some())
@@ -183,7 +189,7 @@ pub fn is_listening(listener: SocketAddr) -> bool {
 
 /// Starts a server, for the program to connect to.
 pub fn listen(address: SocketAddr) -> Server {
-    let door = kernel::with(|kernel| kernel.open_door(address, Owner::Test));
+    let door = kernel::with(|kernel| kernel.open_door(address, Owner::Test, false));
     Server { id: door.expect("two servers at one address"), address }
 }
 

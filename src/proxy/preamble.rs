@@ -1,0 +1,124 @@
+//! What comes before a client's first request: the PROXY header, at a listener that demands it.
+//!
+//! Whoever may connect there is believed. Its address takes the place of the peer's in all that
+//! follows (`X-Forwarded-For`, the log, `trusted_proxies`), and so does what it says of TLS: it is the
+//! same sender that ends the TLS connection, and no other hop knows of it.
+
+use std::net::SocketAddr;
+
+use crate::http::proxy_header::{self, ProxyHeader, Reading};
+use crate::mem::time::Micros;
+use crate::net::End;
+use crate::sys::message::{self, Level};
+
+use super::Proxy;
+use super::client::Phase;
+use super::exchange::ClientId;
+use super::relay::Moved;
+
+/// Connections that begin badly are told of at most so often.
+const PAUSE: Micros = Micros(10_000_000);
+
+/// What a listener's connections begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preamble {
+    /// A request; also once the header has come.
+    None,
+    /// A PROXY header.
+    ProxyHeader,
+}
+
+/// What is told of connections that begin badly: not more than a message now and then, however
+/// many of them there are.
+#[derive(Default)]
+pub struct Complaints {
+    last: Option<Micros>,
+    /// Connections since the last message.
+    untold: u64,
+}
+
+impl Complaints {
+    /// Notes one more; how many there were since the last message, if it is time for one.
+    fn add(&mut self, now: Micros) -> Option<u64> {
+        self.untold += 1;
+        if self.last.is_some_and(|last| now.0.saturating_sub(last.0) < PAUSE.0) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+impl Proxy {
+    /// Reads the header if there has to be one before requests are taken in.
+    pub(super) fn read_preamble(&mut self, id: ClientId) -> Moved {
+        let mut moved = Moved::Nothing;
+        while self.clients[id].preamble == Preamble::ProxyHeader {
+            let client = &mut self.clients[id];
+            if client.phase != Phase::Open {
+                break;
+            }
+            let input = &mut client.conn.input;
+            let bytes = if input.is_empty() { &[] } else { input.flatten() };
+            match proxy_header::read(bytes, self.settings.ring_size) {
+                Reading::Whole(header) => self.introduce(id, &header),
+                Reading::Malformed => self.reject(id),
+                Reading::Partial => match client.conn.fill(&mut self.tools.rings) {
+                    Ok(0) | Err(_) if client.conn.is_ended() && !client.conn.input.is_empty() => {
+                        self.reject(id);
+                    }
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => (),
+                },
+            }
+            moved = Moved::Some;
+        }
+        moved
+    }
+
+    /// The client is who the header names.
+    fn introduce(&mut self, id: ClientId, header: &ProxyHeader) {
+        let client = &mut self.clients[id];
+        client.conn.input.consume(header.len);
+        client.preamble = Preamble::None;
+        client.speaks_tls = header.tls;
+        if let Some(address) = header.client {
+            client.peer = SocketAddr::new(address.ip().to_canonical(), address.port());
+        }
+    }
+
+    /// Closes a connection that began with anything else, without a word to it: what it speaks is
+    /// not known.
+    pub(super) fn reject(&mut self, id: ClientId) {
+        let client = &mut self.clients[id];
+        client.phase = Phase::Closing;
+        client.conn.end = End::Broken;
+        let peer = client.peer;
+        self.wake(id);
+        let Some(count) = self.complaints.add(self.now) else { return };
+        message::log(
+            Level::Warning,
+            format_args!(
+                "a connection from {peer} did not begin with a valid PROXY header and was closed \
+                 ({count} since the last such message)"
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_told_of_at_once_and_many_more_at_most_each_ten_seconds() {
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.add(Micros(5)), Some(1));
+        for time in 6..100 {
+            assert_eq!(complaints.add(Micros(time)), None);
+        }
+        assert_eq!(complaints.add(Micros(PAUSE.0 + 4)), None);
+        assert_eq!(complaints.add(Micros(PAUSE.0 + 5)), Some(96));
+        assert_eq!(complaints.add(Micros(PAUSE.0 + 6)), None);
+    }
+}

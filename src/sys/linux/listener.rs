@@ -1,0 +1,305 @@
+//! TCP sockets that connections come to, also several at one address.
+use super::Socket;
+use super::socket::{internet, open, set_option};
+use crate::sys::IoError;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{self, SocketFlags, sockopt};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// A socket that connections come to. Dropping it closes it, and resets those not accepted.
+pub struct Listener {
+    descriptor: OwnedFd,
+    address: SocketAddr,
+}
+
+/// Whether others may listen at the same address already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    None,
+    Shared,
+}
+
+impl Listener {
+    /// Listens at `address`, where nobody else listens: else `InUse`. From then on others of the
+    /// same user may join by `bind_shared`. Port 0 lets the kernel choose one. Up to `backlog`
+    /// connections wait to be accepted, though the kernel may be set to allow fewer
+    /// (net.core.somaxconn).
+    ///
+    /// `[::]` takes IPv4 as well. A connection whose client sends nothing at first may come up to
+    /// about a second late.
+    pub fn bind(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
+        Listener::open(address, backlog, Company::None)
+    }
+
+    /// Listens as `bind` does, but also where listeners of this user are: each new connection
+    /// comes to one of them, by chance. `InUse` if one is there that does not share.
+    pub fn bind_shared(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
+        Listener::open(address, backlog, Company::Shared)
+    }
+
+    fn open(address: SocketAddr, backlog: i32, company: Company) -> Result<Listener, IoError> {
+        let (descriptor, address) = open_for_listening(address)?;
+        sockopt::set_socket_reuseaddr(&descriptor, true)?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&descriptor, false)?;
+        }
+        set_options_of_connections(descriptor.as_fd())?;
+        // Whether there is company is found out by binding as one who shares nothing. Who joins
+        // later looks at what the socket says then.
+        sockopt::set_socket_reuseport(&descriptor, company == Company::Shared)?;
+        net::bind(&descriptor, &address)?;
+        sockopt::set_socket_reuseport(&descriptor, true)?;
+        net::listen(&descriptor, backlog)?;
+        let address = internet(net::getsockname(&descriptor)?)?;
+        Ok(Listener { descriptor, address })
+    }
+
+    /// Takes a listener that was handed over: by the service manager, or by the program that this
+    /// process executed before. Fails if it is none of TCP.
+    pub fn adopt(descriptor: OwnedFd) -> Result<Listener, IoError> {
+        let address = internet(net::getsockname(&descriptor)?)?;
+        let is_tcp = sockopt::socket_protocol(&descriptor)? == Some(net::ipproto::TCP);
+        if !is_tcp || !sockopt::socket_acceptconn(&descriptor)? {
+            return Err(Errno::INVAL.into());
+        }
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+        set_options_of_connections(descriptor.as_fd())?;
+        Ok(Listener { descriptor, address })
+    }
+
+    /// Whether others of the same user may listen at its address too. A listener that was handed
+    /// over by the service manager often does not share.
+    pub fn is_shared(&self) -> bool {
+        // To ask a socket for what every socket has does not fail.
+        sockopt::socket_reuseport(&self.descriptor).unwrap_or(false)
+    }
+
+    /// The same listener once more: both take from one queue.
+    pub fn try_clone(&self) -> Result<Listener, IoError> {
+        let descriptor = rustix::io::fcntl_dupfd_cloexec(&self.descriptor, 0)?;
+        Ok(Listener { descriptor, address: self.address })
+    }
+
+    /// Lets new connections come only to the first `count` of the listeners that share the address
+    /// with this one, each as likely. They stand in the order in which they began to listen; when
+    /// one is closed, the last takes its place. With fewer than `count` of them, some connections
+    /// go to any.
+    ///
+    /// Fails if it does not share.
+    pub fn spread_over(&self, count: u32) -> Result<(), IoError> {
+        assert!(count > 0, "they must come to someone");
+        let random = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
+        let mut program = [
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, random),
+            instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count),
+            instruction(libc::BPF_RET | libc::BPF_A, 0),
+        ];
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the option's value is a program, which points to as many instructions as it
+        // says. They live until the end of this function, and the kernel makes a copy.
+        unsafe {
+            set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+        }
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes the next connection, and says who made it. An IPv4 client of a `[::]` listener is
+    /// named by a mapped address, `::ffff:192.0.2.1`.
+    pub fn accept(&self) -> Result<(Socket, SocketAddr), IoError> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        loop {
+            match net::acceptfrom_with(&self.descriptor, flags) {
+                Ok((descriptor, peer)) => {
+                    let peer = peer.map_or(Err(IoError::Reset), internet)?;
+                    return Ok((Socket::of(descriptor), peer));
+                }
+                Err(error) if is_of_one_connection(error) => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> OwnedFd {
+        listener.descriptor
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// An instruction of a classic BPF program that does not jump.
+fn instruction(code: u32, operand: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: operand }
+}
+
+/// The error is that of a connection which broke while it waited: accept(2) says to go on.
+pub(super) fn is_of_one_connection(error: Errno) -> bool {
+    matches!(error, Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::NOPROTOOPT)
+        || matches!(error, Errno::NETDOWN | Errno::HOSTDOWN | Errno::NONET | Errno::OPNOTSUPP)
+        || matches!(error, Errno::HOSTUNREACH | Errno::NETUNREACH)
+}
+
+/// Opens a socket for `address`, and says what to bind it to: where the kernel has no IPv6, "all
+/// addresses" are all of IPv4.
+fn open_for_listening(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), Errno> {
+    match open(address) {
+        Err(Errno::AFNOSUPPORT) if address.ip().is_unspecified() => {
+            let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            Ok((open(all)?, all))
+        }
+        opened => Ok((opened?, address)),
+    }
+}
+
+/// Sets what the connections that a listener accepts shall be like.
+///
+/// The kernel holds a new connection back until its client has sent something, but for a second
+/// at most: mostly the request is there when the connection is accepted.
+fn set_options_of_connections(listener: BorrowedFd<'_>) -> Result<(), IoError> {
+    sockopt::set_tcp_nodelay(listener, true)?;
+    let seconds: libc::c_int = 1;
+    // SAFETY: the option's value is an int.
+    unsafe { set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Listener, Socket};
+    use crate::sys::IoError;
+    use crate::sys::linux::UnixListener;
+    use rustix::fd::OwnedFd;
+    use std::net::{SocketAddr, TcpListener, UdpSocket};
+    use std::time::Duration;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    /// Connects, and sends something lest the connection be held back.
+    fn clients(address: SocketAddr, count: usize) -> Vec<Socket> {
+        let clients: Vec<Socket> = (0..count).map(|_| Socket::connect(address).unwrap()).collect();
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(clients.iter().all(|client| client.send([b"!", &[]]) == Ok(1)));
+        std::thread::sleep(Duration::from_millis(10));
+        clients
+    }
+
+    fn accepted(listener: &Listener) -> usize {
+        std::iter::from_fn(|| listener.accept().ok()).count()
+    }
+
+    #[test]
+    fn who_binds_alone_finds_out_who_listens_already() {
+        let first = Listener::bind(any(), 16).unwrap();
+        assert!(first.is_shared());
+        assert_eq!(Listener::bind(first.address(), 16).err(), Some(IoError::InUse));
+        let second = Listener::bind_shared(first.address(), 16).unwrap();
+        assert_eq!(second.address(), first.address());
+        drop(first);
+        assert_eq!(Listener::bind(second.address(), 16).err(), Some(IoError::InUse));
+        let address = second.address();
+        drop(second);
+        assert!(Listener::bind(address, 16).is_ok());
+    }
+
+    #[test]
+    fn nobody_shares_with_one_who_does_not() {
+        let other = TcpListener::bind(any()).unwrap();
+        let address = other.local_addr().unwrap();
+        assert_eq!(Listener::bind(address, 16).err(), Some(IoError::InUse));
+        assert_eq!(Listener::bind_shared(address, 16).err(), Some(IoError::InUse));
+    }
+
+    #[test]
+    fn all_addresses_are_shared_as_one_is() {
+        let first = Listener::bind("[::]:0".parse().unwrap(), 128).unwrap();
+        let port = first.address().port();
+        let one = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(Listener::bind(one, 16).err(), Some(IoError::InUse));
+        let second = Listener::bind_shared(first.address(), 128).unwrap();
+        let _clients = clients(one, 40);
+        let counts = [&first, &second].map(accepted);
+        assert!(counts.iter().sum::<usize>() == 40 && !counts.contains(&0), "{counts:?}");
+    }
+
+    #[test]
+    fn connections_come_only_to_those_over_whom_they_are_spread() {
+        let mut listeners = vec![Listener::bind(any(), 128).unwrap()];
+        let address = listeners[0].address();
+        listeners.extend([(); 3].map(|()| Listener::bind_shared(address, 128).unwrap()));
+        for count in [2, 1, 4, 3] {
+            listeners[1].spread_over(count as u32).unwrap();
+            let _clients = clients(address, 100);
+            let counts: Vec<usize> = listeners.iter().map(accepted).collect();
+            assert!(counts[..count].iter().all(|some| *some > 100 / 4 / count), "{counts:?}");
+            assert!(counts[count..].iter().all(|none| *none == 0), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn with_too_few_listeners_no_connection_is_lost() {
+        let listener = Listener::bind(any(), 128).unwrap();
+        listener.spread_over(7).unwrap();
+        let _clients = clients(listener.address(), 20);
+        assert_eq!(accepted(&listener), 20);
+    }
+
+    #[test]
+    fn an_adopted_listener_serves_as_one_of_our_own() {
+        let other = TcpListener::bind(any()).unwrap();
+        let address = other.local_addr().unwrap();
+        let listener = Listener::adopt(other.into()).unwrap();
+        assert!(listener.address() == address && !listener.is_shared());
+        assert_eq!(listener.accept().err(), Some(IoError::WouldBlock));
+        assert!(listener.spread_over(1).is_err());
+        let silent = Socket::connect(address).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(listener.accept().err(), Some(IoError::WouldBlock));
+        silent.send([b"!", &[]]).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(listener.accept().is_ok());
+        assert!(rustix::io::fcntl_getfd(&listener).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn only_listeners_of_tcp_are_adopted() {
+        let path = std::env::temp_dir().join(format!("httplb-adopt-{}", std::process::id()));
+        let unix = UnixListener::bind(&path, 0o600).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let no_listener = Socket::connect(any()).err();
+        assert!(no_listener.is_none() || no_listener == Some(IoError::Refused));
+        let udp = UdpSocket::bind(any()).unwrap();
+        let stream = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::STREAM,
+            None,
+        );
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let others: [OwnedFd; 4] = [unix.into(), udp.into(), stream.unwrap(), file.into()];
+        assert!(others.map(|other| Listener::adopt(other).is_ok()) == [false; 4]);
+    }
+
+    #[test]
+    fn a_clone_takes_from_the_same_queue() {
+        let listener = Listener::bind(any(), 16).unwrap();
+        let clone = listener.try_clone().unwrap();
+        let _clients = clients(listener.address(), 2);
+        assert!(listener.accept().is_ok() && clone.accept().is_ok());
+        let address = listener.address();
+        drop(listener);
+        assert_eq!(clone.address(), address);
+        let _clients = clients(address, 1);
+        assert!(clone.accept().is_ok());
+    }
+}

@@ -1,0 +1,138 @@
+//! Whose rights this process has.
+use crate::sys::IoError;
+use crate::sys::linux::last_error;
+use std::ptr;
+
+/// Where the users of the machine stand: passwd(5).
+const USERS: &str = "/etc/passwd";
+
+/// A user of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The number of the user's own group.
+    pub gid: u32,
+}
+
+impl User {
+    /// The user of this name, if there is one in /etc/passwd.
+    pub fn named(name: &str) -> Option<User> {
+        User::find(&std::fs::read_to_string(USERS).ok()?, name)
+    }
+
+    fn find(users: &str, name: &str) -> Option<User> {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            if fields.next()? != name {
+                return None;
+            }
+            let mut numbers = fields.skip(1).map(|field| field.parse().ok());
+            Some(User { name: name.to_owned(), uid: numbers.next()??, gid: numbers.next()?? })
+        })
+    }
+}
+
+/// This process may do whatever root may, unless something else forbids it.
+pub fn is_root() -> bool {
+    // SAFETY: it has no conditions, and never fails.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Becomes `user` for good, with the user's own group and no others: the rights of root are gone.
+/// `Denied` if this process is not root.
+///
+/// If it fails, some rights may be gone already: the process should end.
+pub fn drop_privileges(user: &User) -> Result<(), IoError> {
+    // The user last: without the rights of root, the groups could not be changed.
+    // SAFETY: no groups are to be read, so null is as good as any.
+    succeeds(unsafe { libc::setgroups(0, ptr::null()) })?;
+    // SAFETY: it has no conditions as far as memory is concerned.
+    succeeds(unsafe { libc::setresgid(user.gid, user.gid, user.gid) })?;
+    // SAFETY: as above.
+    succeeds(unsafe { libc::setresuid(user.uid, user.uid, user.uid) })
+}
+
+/// Lets neither this process nor its children ever get more rights than it has, whatever they
+/// execute.
+pub fn no_new_privileges() {
+    let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: the operation concerns no memory.
+    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, unused, unused, unused) };
+    assert_eq!(set, 0, "PR_SET_NO_NEW_PRIVS fails only for other arguments");
+}
+
+fn succeeds(returned: libc::c_int) -> Result<(), IoError> {
+    if returned == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::linux::process::Ended;
+    use crate::sys::linux::testing::{alone, in_child};
+
+    const SOME: &str = "root:x:0:0:root:/root:/bin/bash\n\
+                        # a comment\n\
+                        broken\n\
+                        broken:x\n\
+                        wrong:x:many:7::/:\n\
+                        httplb:x:993:991:a load balancer:/:/usr/sbin/nologin\n\
+                        httplb:x:1:1::/:\n";
+
+    #[test]
+    fn a_user_is_found_by_the_whole_name() {
+        let user = User::find(SOME, "httplb");
+        assert_eq!(user, Some(User { name: "httplb".into(), uid: 993, gid: 991 }));
+        for name in ["http", "httplb:x", "wrong", "broken", "nobody", "", "# a comment"] {
+            assert_eq!(User::find(SOME, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn root_is_a_user_of_every_machine() {
+        let root = User::named("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!(User::named("no such user"), None);
+    }
+
+    #[test]
+    fn privileges_are_dropped_for_good() {
+        if !alone(privileges_are_dropped_for_good) {
+            return;
+        }
+        let user = User { name: "nobody".into(), uid: 65534, gid: 65534 };
+        let ended = in_child(|| {
+            if !is_root() {
+                return i32::from(drop_privileges(&user) != Err(IoError::Denied));
+            }
+            if drop_privileges(&user).is_err() {
+                return 2;
+            }
+            // SAFETY: these have no conditions, but for the number of groups, which is asked
+            // without a place to write any.
+            let (users, groups) =
+                unsafe { ([libc::getuid(), libc::geteuid()], [libc::getgid(), libc::getegid()]) };
+            // SAFETY: as above.
+            let (more, back) = unsafe { (libc::getgroups(0, ptr::null_mut()), libc::setuid(0)) };
+            i32::from(is_root() || (users, groups, more, back) != ([65534; 2], [65534; 2], 0, -1))
+        });
+        assert_eq!(ended, Ended::Exited(0));
+    }
+
+    #[test]
+    fn new_privileges_are_refused_for_good() {
+        if !alone(new_privileges_are_refused_for_good) {
+            return;
+        }
+        let ended = in_child(|| {
+            no_new_privileges();
+            no_new_privileges();
+            // SAFETY: it concerns no memory.
+            1 - unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) }
+        });
+        assert_eq!(ended, Ended::Exited(0));
+    }
+}
