@@ -59,7 +59,7 @@
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
-//!   linux/           socket listener unix poller doorbell pipe file memory message process
+//!   linux/           socket listener unix poller doorbell pipe file disk memory message process
 //!                    signals notify clock random
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes

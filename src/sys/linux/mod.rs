@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+mod disk;
 mod doorbell;
 mod file;
 mod listener;
@@ -21,6 +22,7 @@ mod socket;
 mod testing;
 mod unix;
 
+pub use disk::{Directory, File, FileFacts};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;
@@ -47,6 +49,10 @@ impl From<Errno> for IoError {
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => IoError::Exhausted,
             Errno::ADDRINUSE => IoError::InUse,
             Errno::ACCESS | Errno::PERM => IoError::Denied,
+            Errno::NOENT | Errno::NOTDIR => IoError::NotFound,
+            Errno::EXIST => IoError::Exists,
+            Errno::NOSPC | Errno::DQUOT => IoError::Full,
+            Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV => IoError::Unsupported,
             other => IoError::Other(other.raw_os_error()),
         }
     }
