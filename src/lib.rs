@@ -148,6 +148,8 @@ pub mod worker;
 
 pub mod proxy;
 
+pub mod cache;
+
 pub mod net;
 
 pub mod sys;
