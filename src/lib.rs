@@ -57,6 +57,15 @@
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
+//! cache/             stored responses on disk; mod.rs tells how a request is answered from them
+//!   store.rs         a worker's view: find             shelf.rs      entries at hand
+//!   recorder.rs      a passing response recorded       renew.rs      what a 304 confirms
+//!   files.rs         the directory                     entry.rs      what is in a file
+//!   serve.rs         the head of an answer             sweep.rs      scan, evict, purge: in control
+//!   cells.rs         what all processes share          index.rs      which entries, when used
+//!   fetches.rs       who fetches what, who waits       keeper.rs     what every process does
+//!   checksum.rs      XXH64                             testing.rs    what the tests share
+//!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   linux/           socket listener unix poller doorbell pipe file disk memory message process

@@ -5,6 +5,7 @@
 //! header    what lies where; the budget
 //! reserved  a line for each worker: the bytes that its recordings have reserved
 //! stamps    counts of changes, by key: who keeps an entry at hand sees here that it is another by now
+//! voids     counts of invalidations, by key: who records an answer sees here that it is void by now
 //! fetches   see `fetches`
 //! index     see `index`
 //! ```
@@ -24,6 +25,8 @@ pub(super) const LINE: usize = 8;
 const LAYOUT_VERSION: u64 = u64::from_be_bytes(*b"cache\0\0\x01");
 /// Counts of changes. A power of two.
 const STAMPS: usize = 4096;
+/// Counts of invalidations. A power of two.
+const VOIDS: usize = 1024;
 /// Disks give room by so many bytes, as a rule.
 pub(super) const BLOCK: u64 = 4096;
 
@@ -63,8 +66,12 @@ impl Sizes {
         HEADER + self.workers * LINE
     }
 
-    fn fetches_at(&self) -> usize {
+    fn voids_at(&self) -> usize {
         self.stamps_at() + STAMPS
+    }
+
+    fn fetches_at(&self) -> usize {
+        self.voids_at() + VOIDS
     }
 
     fn index_at(&self) -> usize {
@@ -78,6 +85,7 @@ pub struct Cells {
     header: &'static [AtomicU64],
     reserved: &'static [AtomicU64],
     stamps: &'static [AtomicU64],
+    voids: &'static [AtomicU64],
     /// Who fetches what.
     pub fetches: Fetches,
     /// Which entries there are.
@@ -117,7 +125,8 @@ impl Cells {
         Cells {
             header,
             reserved: &cells[HEADER..sizes.stamps_at()],
-            stamps: &cells[sizes.stamps_at()..sizes.fetches_at()],
+            stamps: &cells[sizes.stamps_at()..sizes.voids_at()],
+            voids: &cells[sizes.voids_at()..sizes.fetches_at()],
             fetches: Fetches::over(&cells[sizes.fetches_at()..sizes.index_at()]),
             index: Index::over(&cells[sizes.index_at()..sizes.cells()], &header[HAND]),
         }
@@ -193,24 +202,34 @@ impl Cells {
         self.stamp_cell(hash).load(SeqCst)
     }
 
-    /// Counts a change, after it was made.
-    pub fn bump_stamp(&self, hash: u128) {
-        self.stamp_cell(hash).fetch_add(1, SeqCst);
+    /// Counts a change, after it was made. Returns the count.
+    pub fn bump_stamp(&self, hash: u128) -> u64 {
+        self.stamp_cell(hash).fetch_add(1, SeqCst) + 1
     }
 
     fn stamp_cell(&self, hash: u128) -> &'static AtomicU64 {
         &self.stamps[hash as usize & (STAMPS - 1)]
     }
 
-    /// How often answers were made void. A recording that sees another number at its end than at its
-    /// beginning may be of what was void by then.
-    pub fn voided(&self) -> u64 {
-        self.header[VOIDED].load(SeqCst)
+    /// How often answers of a URL, among others, were made void. A recording that sees another number at
+    /// its end than at its beginning may be of what was void by then.
+    pub fn voided(&self, primary: u128) -> u64 {
+        let all = self.header[VOIDED].load(SeqCst);
+        self.void_cell(primary).load(SeqCst).wrapping_add(all)
     }
 
-    /// Counts that, before what is void is looked for.
-    pub fn bump_voided(&self) {
+    /// Makes recordings of a URL void, before what is stored of it is removed.
+    pub fn void(&self, primary: u128) {
+        self.void_cell(primary).fetch_add(1, SeqCst);
+    }
+
+    /// Makes all recordings void.
+    pub fn void_all(&self) {
         self.header[VOIDED].fetch_add(1, SeqCst);
+    }
+
+    fn void_cell(&self, primary: u128) -> &'static AtomicU64 {
+        &self.voids[primary as usize & (VOIDS - 1)]
     }
 }
 
@@ -284,5 +303,10 @@ mod tests {
         let before = (cells.stamp(1), cells.stamp(2));
         cells.bump_stamp(1);
         assert!(cells.stamp(1) != before.0 && cells.stamp(2) == before.1);
+        let before = (cells.voided(1), cells.voided(2));
+        cells.void(1);
+        assert!(cells.voided(1) != before.0 && cells.voided(2) == before.1);
+        cells.void_all();
+        assert!(cells.voided(2) != before.1);
     }
 }

@@ -61,6 +61,11 @@ impl<'a> Fields<'a> {
         self.nominates
     }
 
+    /// Lines that were taken from a valid head, and of which none is for one connection.
+    pub fn stored(lines: &'a [u8]) -> Fields<'a> {
+        Fields { lines, nominates: false }
+    }
+
     /// The lines of a head that was valid when these facts of it were noted.
     pub(super) fn again(lines: &'a [u8], nominates: bool) -> Fields<'a> {
         Fields { lines, nominates }

@@ -20,7 +20,7 @@ pub mod rewrite;
 pub mod scan;
 pub mod structured;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use body::Body;
 pub use fields::{Field, Fields};

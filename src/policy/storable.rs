@@ -1,7 +1,7 @@
 //! May a response be stored: RFC 9111 §3. And which of its fields: §3.1.
 
 use crate::http::caching::{Asked, Offered};
-use crate::http::fields::{is_hop_by_hop, is_one_of, nominated};
+use crate::http::fields::{Fields, is_hop_by_hop, is_one_of, nominated};
 use crate::http::method::Method;
 use crate::http::request::Single;
 
@@ -117,6 +117,28 @@ pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
         _ => None,
     };
     Ok(Recipe { freshness, for_authorized, part })
+}
+
+/// The same for a stored response that was confirmed, with its fields by now: whatever the request
+/// was that asked about it, it is stored already.
+pub fn judge_again(
+    status: u16,
+    offered: &Offered,
+    receipt: Receipt,
+    default_ttl: u32,
+) -> Result<Recipe, Unstorable> {
+    let asked = &Asked::of(Fields::default(), b"");
+    let (method, has_body) = (Method::Get, false);
+    judge(&Facts { method, has_body, asked, status, offered, receipt, default_ttl })
+}
+
+/// Whether others who want the same may wait for what this request gets: it asks for all of it, for
+/// nobody in particular, and nothing forbids to keep it.
+pub fn is_for_all(asked: &Asked) -> bool {
+    !asked.authorization
+        && !asked.is_conditional()
+        && asked.range == Single::Absent
+        && !asked.directives.no_store
 }
 
 fn request_allows(facts: &Facts) -> Result<(), Unstorable> {

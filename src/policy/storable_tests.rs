@@ -1,6 +1,5 @@
 use super::*;
 use crate::http::date::imf_fixdate;
-use crate::http::fields::Fields;
 use crate::http::{request, response};
 
 /// 2026-01-01T00:00:00Z.
@@ -205,6 +204,23 @@ fn a_part_is_stored_where_it_belongs_and_nothing_else_to_a_range() {
     assert_eq!(obstacle("", 416, fresh), None);
 }
 
+#[test]
+fn nobody_waits_for_what_is_for_one_alone() {
+    for (fields, expected) in [
+        ("Accept: a | Cookie: b | Cache-Control: no-cache", true),
+        ("Authorization: Basic eA==", false),
+        ("Range: bytes=0-1", false),
+        ("If-None-Match: \"a\"", false),
+        ("If-Modified-Since: x", false),
+        ("If-Match: *", false),
+        ("Cache-Control: no-store", false),
+    ] {
+        let lines = lines(fields);
+        let asked = Asked::of(crate::http::Fields::stored(lines.as_bytes()), b"a");
+        assert_eq!(is_for_all(&asked), expected, "{fields}");
+    }
+}
+
 /// CACHE.md, rule 6.
 #[test]
 fn fields_of_one_connection_or_one_recipient_are_not_kept() {
@@ -250,6 +266,6 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
     ] {
         assert!(keeps(&offered, name.as_bytes()), "{name}");
     }
-    let none = Offered::of(Fields::default());
+    let none = Offered::of(crate::http::Fields::default());
     assert!(keeps(&none, b"x-hop") && keeps(&none, b"x-secret"));
 }

@@ -77,14 +77,35 @@ pub fn write_selection(names: Names, chosen: &Chosen, out: &mut impl Append) {
     let fields = &chosen.asked.fields;
     for name in names.iter() {
         match name {
-            OVERRIDES => put_overrides(fields, out),
-            POOL => out.append(chosen.pool),
+            OVERRIDES => {
+                out.append(b":overrides=");
+                put_overrides(fields, out);
+            }
+            POOL => {
+                out.append(b":pool=");
+                out.append(chosen.pool);
+            }
             _ => {
                 out.append(name);
                 put_values(fields, name, out);
             }
         }
         out.append(b"\n");
+    }
+}
+
+/// Writes the names that a selection was written for.
+pub fn write_names_of(selection: &[u8], out: &mut impl Append) {
+    for (index, line) in selection.split(|&byte| byte == b'\n').enumerate() {
+        let end = match line.first() {
+            None => continue,
+            Some(b':') => memchr::memchr(b'=', line),
+            Some(_) => memchr::memchr(b':', line),
+        };
+        if index > 0 {
+            out.append(b",");
+        }
+        out.append(&line[..end.unwrap_or(line.len())]);
     }
 }
 

@@ -143,6 +143,22 @@ fn names_are_gathered_in_lower_case_and_once() {
     assert_eq!(names("", "", "", ""), "");
 }
 
+#[test]
+fn a_selection_tells_its_names() {
+    for (names, fields, pool) in [
+        ("", "", ""),
+        ("accept", "Accept: a:b=c", ""),
+        (":overrides,accept,:pool,x", "X-Forwarded-Host: a", "canary"),
+        (":pool,:overrides", "", ""),
+        ("a,b,c", "B: 1", ""),
+    ] {
+        let selection = selection_of(names, fields, pool, true);
+        let mut out = Vec::new();
+        write_names_of(selection.as_bytes(), &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), names);
+    }
+}
+
 /// CACHE.md, rule 16: nothing that a backend may read as another URL is left out.
 #[test]
 fn what_a_trusted_proxy_changes_is_selected_by() {

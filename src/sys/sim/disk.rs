@@ -3,6 +3,7 @@
 //! There is one directory tree; paths are taken as they are written. What a process that was killed
 //! had written to files without a name is gone, as soon as its descriptors are dropped.
 use super::Socket;
+use super::clock;
 use super::descriptor::Descriptor;
 use super::dice::Dice;
 use super::kernel::{self, Kernel};
@@ -320,6 +321,7 @@ impl File {
     pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), IoError> {
         self.with(|kernel, number| {
             let left = kernel.faults.disk_room.saturating_sub(kernel.disk.used());
+            let changed = (clock::EPOCH + kernel.now).0 * 1000;
             let content = kernel.disk.contents.get_mut(&number).expect("it is open");
             let end = at as usize + bytes.len();
             let grows = end.saturating_sub(content.bytes.len());
@@ -328,7 +330,7 @@ impl File {
             }
             content.bytes.resize(content.bytes.len() + grows, 0);
             content.bytes[at as usize..end].copy_from_slice(bytes);
-            content.changed += 1;
+            content.changed = (content.changed + 1).max(changed);
             Ok(())
         })
     }
