@@ -34,6 +34,9 @@ Try in another terminal:
       slow='GET /slow HTTP/1.1\r\nHost: demo\r\n'
       time printf "$slow\r\n$slow\r\n${slow}Connection: close\r\n\r\n" | curl -s telnet://localhost:9000
 
+  what the backends do, in a browser:
+      http://localhost:9001/
+
   kill whichever backend answers; no client sees an error, and httplb says here what it found:
       curl localhost:9000/quit
       for i in 1 2 3 4 5 6; do curl localhost:9000; done

@@ -10,11 +10,15 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+mod explain;
+
 use crate::config::words::{meant, quote};
 use crate::config::{
     self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
 };
+use crate::policy::explain::Question;
 use crate::sys::message::{self, Level};
+use explain::Asked;
 
 /// The version, with the commit when built from a checkout.
 pub const VERSION: &str = env!("HTTPLB_VERSION");
@@ -32,8 +36,10 @@ const DEFAULT_FILE: &str = "/etc/httplb/servers.conf";
 const LARGEST_FILE: u64 = 16 << 20;
 
 const HELP: &str = "\
-Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [FILE]
+Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [--health-path PATH]
+              [--health-interval DUR] [FILE]
        httplb -t | -T [-c FILE] ...
+       httplb --explain 'GET http://host/path' [-H 'Name: value']... [-c FILE] ...
 
 An HTTP/1.1 load balancer.
 
@@ -41,8 +47,12 @@ An HTTP/1.1 load balancer.
   -l, --listen ADDR:PORT   replaces listen; repeatable; :80 is all addresses
   -b, --backend ADDR:PORT  replaces backend_servers; repeatable; with it no file is needed
   -w, --workers N          replaces workers
+  --health-path PATH       replaces health_check.path; http://host/path sets the host too
+  --health-interval DUR    replaces health_check.interval, such as 5s or 500ms
   -t, --test               check everything, print every error and the memory bound, exit
   -T, --dump               -t, then the effective configuration as JSON on standard output
+  --explain REQUEST        say how one request would be handled: 'GET http://host/path'
+  -H 'NAME: VALUE'         a header line of that request; repeatable
   -V, --version            print the version
   -h, --help               print this
 
@@ -50,8 +60,19 @@ Stops gracefully on TERM and QUIT, at once on INT. See httplb(8) and servers.con
 ";
 
 /// The long options, for guessing what was meant.
-const LONG_OPTIONS: [&str; 8] =
-    ["config", "listen", "backend", "workers", "test", "dump", "version", "help"];
+const LONG_OPTIONS: [&str; 11] = [
+    "config",
+    "listen",
+    "backend",
+    "workers",
+    "health-path",
+    "health-interval",
+    "explain",
+    "test",
+    "dump",
+    "version",
+    "help",
+];
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -62,6 +83,8 @@ pub enum Command {
     Test(Source),
     /// Check the configuration and show it with every default.
     Dump(Source),
+    /// Say how a request would be handled.
+    Explain(Source, Question),
     /// Show the version.
     ShowVersion,
     /// Show the options.
@@ -88,26 +111,48 @@ pub enum Input {
     Nothing,
 }
 
-/// Does what the command line of this process asks for; `serve` carries the traffic, and
-/// `memory_bound` says how much memory that may take, such as `memory bound 1056 MiB = ...`.
-///
-/// The result is the status to exit with: 0, 1, 2 or 78, or what `serve` returns.
-pub fn run(
-    memory_bound: fn(&Config) -> String,
-    serve: impl FnOnce(Config) -> ExitCode,
-) -> ExitCode {
+/// What is left to do after `run`.
+#[derive(Debug)]
+pub enum Next {
+    /// To exit with this status: 0, 1, 2 or 78.
+    Exit(ExitCode),
+    /// The configuration was tested and is valid. What else there is to find out about it is not
+    /// the command line's.
+    Tested(Box<Config>),
+    /// To carry traffic.
+    Serve(Box<Loaded>),
+}
+
+/// A configuration that is to be served, as far as it could be read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, or the message with every error.
+    pub config: Result<Config, String>,
+    /// It came from standard input, which can be read once.
+    pub is_standard_input: bool,
+}
+
+/// Does what the command line of this process asks for, as far as that needs no network;
+/// `memory_bound` says how much memory serving may take, such as `memory bound 1056 MiB = ...`.
+pub fn run(memory_bound: fn(&Config) -> String) -> Next {
     let command = match parse(lexopt::Parser::from_env()) {
         Ok(command) => command,
-        Err(message) => return fail(EXIT_USAGE, &message),
+        Err(message) => return Next::Exit(fail(EXIT_USAGE, &message)),
     };
     let (source, dump) = match command {
-        Command::ShowHelp => return print(HELP),
-        Command::ShowVersion => return print(&format!("httplb {VERSION}\n")),
+        Command::ShowHelp => return Next::Exit(print(HELP)),
+        Command::ShowVersion => return Next::Exit(print(&format!("httplb {VERSION}\n"))),
         Command::Serve(source) => {
-            return match load(&source) {
-                Ok(config) => serve(config),
+            return Next::Serve(Box::new(Loaded {
+                config: load(&source),
+                is_standard_input: source.input == Input::Standard,
+            }));
+        }
+        Command::Explain(source, question) => {
+            return Next::Exit(match load(&source) {
+                Ok(config) => print(&explain::answer(&question, &config)),
                 Err(message) => fail(EXIT_CONFIG, &message),
-            };
+            });
         }
         Command::Test(source) => (source, false),
         Command::Dump(source) => (source, true),
@@ -116,9 +161,12 @@ pub fn run(
         Ok(config) => {
             message::log(Level::Info, format_args!("{} is valid", source.input.name()));
             message::log(Level::Info, format_args!("{}", memory_bound(&config)));
-            if dump { print(&format!("{}\n", config.dump())) } else { ExitCode::SUCCESS }
+            if dump {
+                return Next::Exit(print(&format!("{}\n", config.dump())));
+            }
+            Next::Tested(Box::new(config))
         }
-        Err(message) => fail(EXIT_CONFIG, &message),
+        Err(message) => Next::Exit(fail(EXIT_CONFIG, &message)),
     }
 }
 
@@ -127,6 +175,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
     let (mut test, mut dump) = (false, false);
     let mut file: Option<OsString> = None;
     let mut overrides = Overrides::default();
+    let mut asked = Asked::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::ShowHelp),
@@ -147,10 +196,18 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
             Short('w') | Long("workers") => {
                 overrides.workers = Some(workers(&text(&mut parser)?)?);
             }
-            Short('H') => return Err(later("-H")),
-            Long(name @ ("explain" | "health-path" | "health-interval")) => {
-                return Err(later(&format!("--{name}")));
+            Long("health-path") => {
+                let url = config::check_url(&text(&mut parser)?)
+                    .map_err(|wrong| format!("--health-path: {wrong}"))?;
+                overrides.health_url = Some(url);
             }
+            Long("health-interval") => {
+                let interval = config::check_interval(&text(&mut parser)?)
+                    .map_err(|wrong| format!("--health-interval: {wrong}"))?;
+                overrides.health_interval = Some(interval);
+            }
+            Long("explain") => asked.set_request(text(&mut parser)?)?,
+            Short('H') => asked.add_field(text(&mut parser)?)?,
             Short(letter) => return Err(unknown_letter(letter)),
             Long(name) => return Err(unknown_name(name)),
         }
@@ -162,10 +219,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
         None => Input::Nothing,
     };
     let source = Source { input, overrides };
-    Ok(match (dump, test) {
-        (true, _) => Command::Dump(source),
-        (false, true) => Command::Test(source),
-        (false, false) => Command::Serve(source),
+    Ok(match (asked.question()?, dump, test) {
+        (Some(question), _, _) => Command::Explain(source, question),
+        (None, true, _) => Command::Dump(source),
+        (None, false, true) => Command::Test(source),
+        (None, false, false) => Command::Serve(source),
     })
 }
 
@@ -216,10 +274,6 @@ fn workers(text: &str) -> Result<Workers, String> {
     }
 }
 
-fn later(option: &str) -> String {
-    format!("{option}: {} (remove it)", config::version::LATER)
-}
-
 fn unknown_letter(letter: char) -> String {
     let other_case = if letter.is_lowercase() {
         letter.to_ascii_uppercase()
@@ -227,7 +281,7 @@ fn unknown_letter(letter: char) -> String {
         letter.to_ascii_lowercase()
     };
     let option = quote(&format!("-{letter}"));
-    if "clbwtTVh".contains(other_case) {
+    if "clbwtTHVh".contains(other_case) {
         format!("unknown option {option} (did you mean \"-{other_case}\"?)")
     } else {
         format!("unknown option {option} (\"-h\" lists all)")
@@ -310,7 +364,8 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn fail(status: u8, message: &str) -> ExitCode {
+/// Writes a message, and gives the status to exit with.
+pub fn fail(status: u8, message: &str) -> ExitCode {
     message::log(Level::Error, format_args!("{message}"));
     ExitCode::from(status)
 }
@@ -366,6 +421,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_to_be_explained_is_a_method_and_an_url_with_headers() {
+        let question = |arguments: &[&str]| match parse(lexopt::Parser::from_args(arguments)) {
+            Ok(Command::Explain(_, question)) => question,
+            other => panic!("{other:?}"),
+        };
+        let found = question(&["--explain", "PUT http://a/x", "-H", "A: b", "-HC: d", "file"]);
+        assert_eq!((&*found.method, &*found.url), ("PUT", "http://a/x"));
+        assert_eq!(found.fields, ["A: b", "C: d"]);
+        let found = question(&["-T", "--explain=http://a/"]);
+        assert_eq!((&*found.method, &*found.url), ("GET", "http://a/"));
+        assert!(found.fields.is_empty());
+    }
+
+    #[test]
     fn dumping_includes_testing() {
         assert_eq!(parsed("-t -T a"), Ok(Command::Dump(source(file("a")))));
         assert_eq!(parsed("-T -t a"), Ok(Command::Dump(source(file("a")))));
@@ -393,11 +462,24 @@ mod tests {
             ),
             ("-w 0", r#"--workers: "0" is out of range (write 1 to 256)"#),
             ("-w 257", r#"--workers: "257" is out of range (write 1 to 256)"#),
+            (
+                "--health-path up",
+                "--health-path: \"up\" is not a path (write \"/health\" or \
+                 \"http://shop.example/health\")",
+            ),
+            (
+                "--health-interval 1",
+                "--health-interval: \"1\" has no unit (write \"5s\" or \"250ms\")",
+            ),
+            (
+                "--health-interval=99ms",
+                "--health-interval: \"99ms\" is out of range (write \"100ms\" to \"1h\")",
+            ),
             ("-w x", r#"--workers: "x" is not a number of workers (write 1 to 256 or "auto")"#),
-            ("--explain x", "--explain: not in this version (remove it)"),
-            ("-H a:b", "-H: not in this version (remove it)"),
-            ("--health-path /", "--health-path: not in this version (remove it)"),
-            ("--health-interval=1s", "--health-interval: not in this version (remove it)"),
+            ("-H a:b", "-H: there is no --explain (add it)"),
+            ("-H ab", r#"-H: "ab" is not a header line (write "Name: value")"#),
+            ("--explain=", r#"--explain: "" names no URL (write "GET http://host/path")"#),
+            ("--explain a --explain b", "more than one --explain (ask for one request at a time)"),
         ];
         for (arguments, message) in cases {
             assert_eq!(parsed(arguments), Err(String::from(message)), "{arguments}");

@@ -1,4 +1,4 @@
-//! httplb: an HTTP/1.1 load balancer on raw system calls, one event loop in one process.
+//! httplb: an HTTP/1.1 load balancer on raw system calls: processes with an event loop each.
 //!
 //! This is the map: what there is, from the top layer down, and how a request travels through it.
 //!
@@ -24,19 +24,50 @@
 //! # Files
 //!
 //! ```text
-//! main.rs            hands the command line to cli and the configuration to worker
+//! main.rs            hands the command line to cli and the configuration to master
 //! cli.rs             options, -t, -T, exit statuses, messages about the command line and the file
+//! cli/explain.rs     --explain and -H
 //!
-//! worker/            one proxying process
+//! master/            the process that starts the others, watches them and replaces them
+//!   service.rs       Master: its loop; signals, ended children
+//!   stop.rs          the end of the service, more and more plainly
+//!   succession.rs    a generation whose processes all serve takes the place of the one before
+//!   start.rs         the start of the service, and of each generation
+//!   generation.rs    the processes of one configuration, and what they have in common
+//!   birth.rs         the first moments of a child: what it drops, opens and gives up
+//!   ledger.rs        how many workers died of late
+//!   doors.rs         the sockets where operators come in, and their token
+//!   listeners.rs     a socket for each worker and address, kept open; which worker has which
+//!   reload.rs        the program on disk takes this one's place, or all stays as it is
+//!   trial.rs         whether it could: what it is asked before, and how it answers
+//!   handover.rs      what an image of the program tells the next; sockets passed by systemd
+//!   facts.rs         what is known of the backends, from one generation to the next
+//!   files.rs         the access log and the cache's folder, made for those who are not root
+//!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
+//!
+//! worker/            a proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
-//!   probes.rs        connects each second to backends that were taken out
+//!   sticky_key.rs    the key of the sticky cookies, in the state directory
+//!
+//! control/           the process that does what must not be done by each worker
+//!   mod.rs           the event loop; how it ends
+//!   checks.rs        when each backend is checked, and what comes of it
+//!   probe.rs         one check: a connection, a request, the head of its response
+//!   admin.rs         operators' connections, within fixed limits
+//!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
+//!   asked.rs         a request to a Command                        commands.rs what it does
+//!   explain.rs       how a request would be handled now
+//!   look.rs          the shared cells to a view                    view.rs     plain numbers
+//!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   dispatch.rs      Waiting: its turn, a backend, a shared, unused or new connection; the lines
+//!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
+//!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
@@ -45,15 +76,26 @@
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
 //!   backend.rs       BackendConn, and a backend's stack of unused connections
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
-//!   rechunk.rs       chunked bodies from ring to ring, framing checked and written anew
-//!   pipes.rs         what relays borrow: rings, and at most 64 pipes
+//!   rechunk.rs       chunked bodies: framing checked, and written anew from ring to ring or spliced
+//!   pipes.rs         what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   preamble.rs      the PROXY header before a first request
-//!   pools.rs         Pool and Backend as a worker knows them; how fast a backend answers
+//!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timing.rs        which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
+//!   count.rs         counts what happens, in the worker's row of the shared cells
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
+//!
+//! shared/            what the processes share: one array of atomic cells
+//!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
+//!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
+//!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
+//!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
+//!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   words.rs         what master and children tell each other beside signals
+//!   report.rs        messages about backends that went up or down
+//!   moment.rs        all pools and backends at the moment, for explanations
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
@@ -69,7 +111,7 @@
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   linux/           socket listener unix poller doorbell pipe file disk memory message process
-//!                    signals notify clock random
+//!                    signals notify seccomp clock random channel spawn
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
@@ -77,10 +119,13 @@
 //!   route.rs         which pool a request is for: host, path, fields
 //!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
+//!   slow_start.rs    the growing share of a backend that came up
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
+//!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
+//!   explain/         how one request would be handled, asked of all the others
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   cache_key.rs     the URL by which answers are stored; references to others
 //!   storable.rs      may it be stored, and which of its fields         RFC 9111 §3
@@ -89,7 +134,7 @@
 //!   conditional.rs   304; validation, and what a 304 updates           RFC 9110 §13, RFC 9111 §4.3
 //!   ranges.rs        parts of a stored whole                           RFC 9110 §14
 //!   invalidation.rs  what an unsafe method makes void                  RFC 9111 §4.4
-//!   siphash.rs       SipHash-2-4 of 64 and 128 bits
+//!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
 //! http/              bytes to meaning and back
 //!   scan.rs          where a head ends; classes of bytes
@@ -97,10 +142,10 @@
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
-//!   date.rs          dates written and read            proxy_header.rs   PROXY, versions 1 and 2
-//!   caching.rs       what heads say to caches          cache_status.rs   RFC 9211
-//!   cache_control.rs   directives, CDN-Cache-Control   structured.rs     dictionaries, RFC 9651
-//!   testing.rs       what the tests share
+//!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
+//!   date.rs          dates written and read            cache_status.rs   RFC 9211
+//!   caching.rs       what heads say to caches          structured.rs     dictionaries, RFC 9651
+//!   cache_control.rs   directives, CDN-Cache-Control   testing.rs        what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError
@@ -153,11 +198,15 @@
 
 pub mod cli;
 
+pub mod master;
+
+pub mod control;
 pub mod worker;
 
 pub mod proxy;
 
 pub mod cache;
+pub mod shared;
 
 pub mod net;
 

@@ -2,16 +2,42 @@
 
 use std::process::ExitCode;
 
-use httplb::proxy::settings::memory_bound_line;
-use httplb::sys::message::{self, Level};
-use httplb::{cli, worker};
+use httplb::cli::{self, EXIT_CONFIG, EXIT_FAILED, Next, fail};
+use httplb::config::Config;
+use httplb::master::handover::{self, Heritage};
+use httplb::master::{self, cpus, trial};
+use httplb::proxy::settings;
 
 fn main() -> ExitCode {
-    cli::run(memory_bound_line, |config| match worker::run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            message::log(Level::Error, format_args!("{error}"));
-            ExitCode::FAILURE
-        }
-    })
+    let heritage = handover::receive();
+    match cli::run(memory_bound) {
+        Next::Exit(status) => status,
+        Next::Tested(config) => match heritage {
+            Heritage::Trial(to, held) => match trial::answer(to, &held, &config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(EXIT_FAILED, &error.to_string()),
+            },
+            Heritage::Nothing
+            | Heritage::Sockets(_)
+            | Heritage::Service(_)
+            | Heritage::Broken(_) => ExitCode::SUCCESS,
+        },
+        Next::Serve(loaded) => match (heritage, loaded.config) {
+            (Heritage::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
+            (Heritage::Service(received), config) => {
+                master::go_on(config, loaded.is_standard_input, *received)
+            }
+            (_, Err(message)) => fail(EXIT_CONFIG, &message),
+            (Heritage::Sockets(sockets), Ok(config)) => {
+                master::start(config, loaded.is_standard_input, sockets)
+            }
+            (Heritage::Nothing | Heritage::Trial(..), Ok(config)) => {
+                master::start(config, loaded.is_standard_input, Vec::new())
+            }
+        },
+    }
+}
+
+fn memory_bound(config: &Config) -> String {
+    settings::memory_bound_line(config, cpus::workers(config.workers))
 }

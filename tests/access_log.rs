@@ -143,6 +143,21 @@ fn attempts_before_the_last_are_listed() {
     }
 }
 
+#[test]
+fn an_attempt_that_failed_slowly_is_not_told_as_waiting() {
+    let (full, good) = (Backend::full(), Backend::named("good"));
+    let program = over(&[&full, &good], json!({ "timeouts": { "connect": "300ms" } }));
+    let mut client = program.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/").text(), "good");
+    }
+    let lines = program.log_lines(2);
+    let tried = lines.iter().find(|line| line.get("tries").is_some()).expect("one that was tried");
+    assert!(tried["tries"][0]["ms"].as_f64() >= Some(300.0), "{tried}");
+    assert!(tried["ms"].as_f64() >= Some(300.0), "{tried}");
+    assert!(tried["queue_ms"].as_f64() < Some(300.0), "{tried}");
+}
+
 /// What the log says of one request that goes wrong: the status and the reason.
 fn logged(backends: &[&Backend], config: Value, request: &str) -> (u64, String) {
     let program = over(backends, config);
@@ -260,6 +275,21 @@ fn nothing_that_a_client_sends_can_break_a_line() {
     let log = program.raw_log(hostile.len() + 1);
     assert!(log.bytes().all(|byte| byte == b'\n' || (byte >= b' ' && byte != 0x7f)), "{log}");
     assert_keys_in_order(&log);
+}
+
+#[test]
+fn a_request_with_the_longest_of_heads_has_its_line() {
+    let backend = Backend::named("a");
+    let program = over(&[&backend], json!({ "buffer_size": "128KiB" }));
+    let mut client = program.client();
+    let agent = vec![0xff; 65_000];
+    for _ in 0..3 {
+        client
+            .send([b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: ", &agent[..], b"\r\n\r\n"].concat());
+        assert_eq!(client.response().text(), "a");
+    }
+    let lines = program.log_lines(3);
+    assert!(lines.iter().all(|line| line["ua"] == "\u{ff}".repeat(agent.len())));
 }
 
 #[test]

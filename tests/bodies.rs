@@ -42,7 +42,15 @@ fn downloads_of_every_size_and_framing_come_whole() {
     let backend = any_body();
     let program = Program::over(&[&backend]);
     let mut client = program.client();
-    for framing in ["length", "chunked/1000", "chunked/40000", "chunked/10000000", "close"] {
+    for framing in [
+        "length",
+        "chunked/100",
+        "chunked/1000",
+        "chunked/16384",
+        "chunked/40000",
+        "chunked/10000000",
+        "close",
+    ] {
         for len in SIZES {
             let target = format!("/{len}/{framing}");
             let response = client.get(&target);
@@ -59,15 +67,25 @@ fn upload(client: &mut Client, body: &[u8], chunk: Option<usize>) {
         client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
         return client.send(body);
     };
-    client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    upload_in_chunks(client, "/", body, size);
+}
+
+fn upload_in_chunks(client: &mut Client, target: &str, body: &[u8], size: usize) {
+    client.send(format!("PUT {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    client.send([in_chunks(body, size), b"0\r\n\r\n".to_vec()].concat());
+}
+
+/// All chunks but the last.
+fn in_chunks(body: &[u8], size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for chunk in body.chunks(size) {
-        write!(bytes, "{:X}\r\n", chunk.len()).unwrap();
+    for (number, chunk) in body.chunks(size).enumerate() {
+        // One in the middle is written as it must not go on.
+        let zeros = if number == 1_000_000 / size { "00" } else { "" };
+        write!(bytes, "{zeros}{:X}\r\n", chunk.len()).unwrap();
         bytes.extend_from_slice(chunk);
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes.extend_from_slice(b"0\r\n\r\n");
-    client.send(bytes);
+    bytes
 }
 
 #[test]
@@ -75,7 +93,7 @@ fn uploads_of_every_size_and_framing_come_whole_and_return_whole() {
     let backend = Backend::answering(|request| Answer::text(&request.body));
     let program = Program::over(&[&backend]);
     let mut client = program.client();
-    for chunk in [None, Some(999), Some(50_000), Some(10_000_000)] {
+    for chunk in [None, Some(99), Some(999), Some(16_384), Some(50_000), Some(10_000_000)] {
         for len in SIZES {
             let body = noise(len, len as u64 + 1);
             upload(&mut client, &body, chunk);
@@ -113,6 +131,32 @@ fn bodies_that_come_in_pieces_of_any_size_come_whole() {
 }
 
 #[test]
+fn long_chunked_bodies_go_both_ways_at_once_and_come_whole() {
+    let backend = Backend::talking(|connection| {
+        while let Some(mut request) = connection.head() {
+            let size: usize = request.target[1..].parse().unwrap();
+            connection.read_body(&mut request);
+            connection.give(&Answer::chunked(&request.body, size), &request);
+        }
+    });
+    let program = Program::over(&[&backend]);
+    thread::scope(|scope| {
+        for (number, size) in [64, 1000, 4096, 16_384, 70_000, 16_384].into_iter().enumerate() {
+            let program = &program;
+            scope.spawn(move || {
+                let body = noise(5_000_000 + number, number as u64);
+                let mut client = program.client();
+                for _ in 0..2 {
+                    upload_in_chunks(&mut client, &format!("/{size}"), &body, size);
+                    let response = client.response();
+                    assert_same_bytes(&response.body, &body, &format!("in chunks of {size}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn many_large_downloads_at_once_come_whole() {
     let backends = [any_body(), any_body()];
     let program = Program::over(&[&backends[0], &backends[1]]);
@@ -121,7 +165,9 @@ fn many_large_downloads_at_once_come_whole() {
             let program = &program;
             scope.spawn(move || {
                 let len = 5_000_000 + number;
-                let framing = ["length", "chunked/100000", "close"][number % 3];
+                let framings =
+                    ["length", "chunked/100000", "close", "chunked/16384", "chunked/500"];
+                let framing = framings[number % framings.len()];
                 let response = program.client().get(&format!("/{len}/{framing}"));
                 assert_same_bytes(&response.body, &noise(len, len as u64), framing);
             });
@@ -264,11 +310,12 @@ fn a_large_answer_cut_short_never_looks_whole() {
     for ending in [Answer::then_close as fn(Answer) -> Answer, Answer::then_reset] {
         let body = noise(3_000_000, 12);
         let chunk = format!("{:x}\r\n", body.len() + 1);
-        for head in [
-            "Content-Length: 3000001\r\n\r\n",
-            &format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"),
+        for (head, body) in [
+            ("Content-Length: 3000001\r\n\r\n", &body),
+            (&format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"), &body),
+            ("Transfer-Encoding: chunked\r\n\r\n", &in_chunks(&body, 16_384)),
         ] {
-            let bytes = [b"HTTP/1.1 200 OK\r\n", head.as_bytes(), &body].concat();
+            let bytes = [b"HTTP/1.1 200 OK\r\n", head.as_bytes(), body].concat();
             let backend = Backend::always(ending(Answer::raw(bytes)));
             let program = Program::over(&[&backend]);
             let mut client = program.client();

@@ -158,17 +158,42 @@ fn what_is_not_json_is_named_by_line_and_column() {
 
 #[test]
 fn a_feature_of_a_later_version_is_refused() {
-    let found = run_with_input(&["-t", "-"], br#"{"sticky": true, "retries": 99}"#);
+    let found = run_with_input(&["-t", "-"], br#"{"cache": {"dir": "/d"}, "retries": 99}"#);
     let errors = "httplb: standard input has 2 errors; nothing was changed
-  sticky: not in this version (write false)
+  cache: not in this version (remove it)
   retries: 99 is out of range (write 0 to 10)
 ";
     assert_eq!(found, refused(78, errors));
-    for option in ["--explain", "-H", "--health-path", "--health-interval"] {
-        let found = run(&[option, "x", "-b", "127.0.0.1:1"]);
-        let errors = format!("httplb: {option}: not in this version (remove it)\n");
-        assert_eq!(found, refused(2, &errors));
+}
+
+#[test]
+fn a_request_is_explained_without_being_sent() {
+    let config = r#"{
+        "backend_servers": [{"ip": "127.0.0.1", "port": 1}],
+        "pools": {"api": {"retries": 0, "max_body": 10}},
+        "routes": [{"path": "/api", "pool": "api"}]
+    }"#;
+    let arguments = ["--explain", "POST http://a/api/x", "-H", "Content-Length: 11", "-c", "-"];
+    let found = run_with_input(&arguments, config.as_bytes());
+    assert_eq!((found.status, &*found.errors), (0, ""));
+    for line in [
+        "request:     POST http://a/api/x from 192.0.2.1",
+        "route:       routes[0]",
+        "answer:      413 at once: the body is larger than max_body (body_too_large)",
+        "pool:        api, round_robin; it waits for all requests before it on its connection",
+        "backends:    127.0.0.1:1 up, weight 1, 0 requests: candidate",
+        "repeated:    on no other backend; it is not idempotent",
+        "added:       X-Forwarded-For: 192.0.2.1",
+        "             body: 10B, then 413",
+    ] {
+        assert!(found.output.lines().any(|found| found == line), "{line}\n{}", found.output);
     }
+    let found = run(&["--explain", "http://a/", "-b", "127.0.0.1:1"]);
+    assert!(found.output.starts_with("request:     GET http://a/ from 192.0.2.1\n"), "{found:?}");
+    let found = run_with_input(&["--explain", "http://a/", "-"], b"{");
+    assert_eq!(found.status, 78);
+    let errors = "httplb: -H: there is no --explain (add it)\n";
+    assert_eq!(run(&["-H", "A: b", "-b", "127.0.0.1:1"]), refused(2, errors));
 }
 
 #[test]
@@ -261,5 +286,5 @@ fn the_manual_names_every_key_and_its_examples_are_valid() {
         assert_eq!(tested.status, 0, "{text}\n{}", tested.errors);
         examples += 1;
     }
-    assert_eq!(examples, 7);
+    assert_eq!(examples, 8);
 }

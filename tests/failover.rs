@@ -393,6 +393,24 @@ fn a_backend_whose_answers_timed_out_returns() {
 }
 
 #[test]
+fn a_client_that_never_sends_its_body_takes_no_backend_out() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let config =
+        json!({ "max_fails": 1, "fail_timeout": "60s", "timeouts": { "response": "300ms" } });
+    let program = over(&[&one, &two], config);
+    for _ in 0..2 {
+        let mut client = program.client();
+        client.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        );
+        assert_eq!(client.response().status, 504);
+    }
+    let mut client = program.client();
+    let answers: Vec<String> = (0..4).map(|_| client.get("/").text()).collect();
+    assert!(["one", "two"].iter().all(|name| answers.iter().any(|answer| answer == name)));
+}
+
+#[test]
 fn single_resets_and_answers_of_500_take_no_backend_out() {
     for answer in [Answer::nothing().then_reset(), Answer::status("500 Internal Server Error", "")]
     {

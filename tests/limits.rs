@@ -6,7 +6,11 @@ use common::{
     Answer, Backend, Client, Gate, Program, Value, assert_own_answer, backend::pause, json, noise,
     servers, shown, until,
 };
-use std::{thread, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    thread,
+    time::Duration,
+};
 
 fn over(backend: &Backend, mut more: Value) -> Program {
     more["backend_servers"] = servers(&[backend]);
@@ -80,6 +84,21 @@ fn a_request_body_that_stops_coming_gets_408() {
 }
 
 #[test]
+fn a_body_that_does_not_come_after_its_100_gets_408() {
+    let backend = Backend::talking(|connection| {
+        if let Some(mut request) = connection.head() {
+            connection.send("HTTP/1.1 100 Continue\r\n\r\n");
+            connection.read_body(&mut request);
+        }
+    });
+    let program = over(&backend, timeouts(json!({ "client": "500ms", "response": "60s" })));
+    let mut client = program.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(client.response().status, 100);
+    assert_refused(&mut client, "408 Request Timeout", "http_request_error");
+}
+
+#[test]
 fn a_client_that_stops_reading_is_ended_and_frees_its_backend() {
     let backend = Backend::always(Answer::text(noise(30_000_000, 1)));
     let program = over(&backend, timeouts(json!({ "client": "500ms" })));
@@ -88,6 +107,20 @@ fn a_client_that_stops_reading_is_ended_and_frees_its_backend() {
     backend.wait_for_requests(1);
     until("the backend's connection ends", || backend.open_connection_count() == 0);
     assert!(client.receive("GET").is_err(), "a part of it looks whole");
+}
+
+#[test]
+fn a_client_that_asks_on_and_on_and_reads_nothing_is_ended() {
+    let backend = Backend::always(Answer::text("").with("X-Long", &"a".repeat(2000)));
+    let program = over(&backend, timeouts(json!({ "client": "500ms" })));
+    let mut stream = &program.client().wire.stream;
+    let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let error = loop {
+        if let Err(error) = stream.write_all(requests.as_bytes()) {
+            break error.kind();
+        }
+    };
+    assert!(matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
 }
 
 #[test]
@@ -273,6 +306,7 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     let program = over(&backend, json!({}));
     assert_eq!(program.get("/").text(), "a");
     program.limit_descriptors(program.descriptor_count() as u64 + 8);
+    assert_eq!(program.get("/").text(), "a");
     let mut clients: Vec<Client> = (0..40).map(|_| program.client()).collect();
     for client in &mut clients {
         client.ask("/hold");
@@ -297,6 +331,20 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on() {
         client.ask("/");
         client.receive("GET").is_ok_and(|response| response.status == 200)
     });
+}
+
+#[test]
+fn idle_clients_give_their_descriptors_to_those_that_ask() {
+    let backend = Backend::always(Answer::text("a").with("Connection", "close").then_close());
+    let program = over(&backend, json!({}));
+    assert_eq!(program.get("/").text(), "a");
+    program.limit_descriptors(program.descriptor_count() as u64 + 6);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = program.client();
+        assert_eq!(client.get("/").status, 200);
+        clients.push(client);
+    }
 }
 
 #[test]

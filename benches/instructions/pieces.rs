@@ -5,7 +5,8 @@ use httplb::http::chunked::Chunks;
 use httplb::http::rewrite::{self, Answering, Forward, ResponseFraming};
 use httplb::http::{HeadScan, Scan, request, response};
 use httplb::mem::buffer::Buffer;
-use httplb::policy::balance::{Member, Tried, pick};
+use httplb::policy::balance::{Board, Member, Members, Pick, Tier, Tried, pick};
+use std::cell::Cell;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -100,11 +101,34 @@ fn rewrite_response(head: &[u8], times: u64) {
     }
 }
 
+/// What workers share of a pool, without the others.
+struct Alone {
+    ticket: Cell<u64>,
+    loads: Vec<Cell<u32>>,
+}
+
+impl Board for Alone {
+    fn ticket(&self, _: Tier) -> u64 {
+        self.ticket.get()
+    }
+
+    fn load(&self, id: u32) -> u32 {
+        self.loads[id as usize].get()
+    }
+}
+
 fn pick_often(balance: Balance, weights: &[u32], times: u64) {
-    let mut members: Vec<Member> =
-        weights.iter().map(|weight| Member::new(*weight, false, 0)).collect();
+    let list: Vec<Member> =
+        (0..).zip(weights).map(|(id, weight)| Member::new(id, *weight, false, 0)).collect();
+    let mut members = Members::default();
+    members.refresh(&list);
+    let loads = weights.iter().map(|_| Cell::new(0)).collect();
+    let board = Alone { ticket: Cell::new(0), loads };
     for _ in 0..times {
-        black_box(pick(balance, black_box(&mut members), &Tried::default()));
+        match pick(balance, black_box(&members), &Tried::default(), &board) {
+            Pick::Backend(turn) => board.ticket.set(turn.next),
+            Pick::Full | Pick::NoneUp => panic!("all are up and idle"),
+        }
     }
 }
 

@@ -157,6 +157,11 @@ impl Cidr {
     }
 }
 
+/// Whether one of `networks` contains `address`.
+pub fn any_contains(networks: &[Cidr], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
 /// `address` with all bits behind the first `prefix` cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {

@@ -63,6 +63,17 @@ fn apply(overrides: &Overrides, config: &mut Config) {
     if let Some(workers) = overrides.workers {
         config.workers = workers;
     }
+    // Who asks for a check has one, whatever the file says.
+    if let Some((host, path)) = &overrides.health_url {
+        let check = config.pools[0].health_check.get_or_insert_default();
+        check.path = Some(path.clone());
+        if host.is_some() {
+            check.host = host.clone();
+        }
+    }
+    if let Some(interval) = overrides.health_interval {
+        config.pools[0].health_check.get_or_insert_default().interval = interval;
+    }
 }
 
 fn add_unknown(key: &str, node: &Node, mistakes: &mut Mistakes) {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::config::file::{self, Value};
 use crate::config::read::Mistakes;
 use crate::config::{
-    AccessLog, Backend, Balance, Cidr, Config, ConfigError, Listen, Overrides, RequestId, Workers,
-    check, load, pool, process,
+    AccessLog, Backend, Balance, Cidr, Config, ConfigError, Listen, Overrides, RequestId, Sticky,
+    Workers, check, load, pool, process,
 };
 use crate::mem::time::Millis;
 
@@ -46,7 +46,7 @@ pub(super) const EVERYTHING: &str = r##"{
     "status_listen": null,
     "admin": {"socket": null, "listen": null, "token_file": null},
     "cache": null,
-    "pools": {"api": {"backend_servers": [], "retries": 5}, "v1.0": {}},
+    "pools": {"api": {"backend_servers": [], "retries": 5, "sticky": true}, "v1.0": {}},
     "routes": [
         {"host": "*.Example", "path": "/api", "header": {"X-Policy": "2"}, "pool": "api"},
         {"host": "Shop.example.", "pool": "default"}
@@ -59,13 +59,13 @@ pub(super) const EVERYTHING: &str = r##"{
         {"#": "a note", "ip": "fd00::7", "port": 1}
     ],
     "balance": "least_connections",
-    "sticky": false,
+    "sticky": {"cookie": "home", "max_age": "1h"},
     "health_check": false,
     "max_fails": 100,
     "fail_timeout": "1h",
     "retries": 0,
     "max_body": "8MiB",
-    "slow_start": "0s"
+    "slow_start": "10m"
 }"##;
 
 /// What only later versions can do.
@@ -182,9 +182,15 @@ fn every_key_has_its_effect() {
     };
     assert_eq!(pool.backends, [first, Backend::at(address("[fd00::7]:1"))]);
     assert_eq!(pool.name, "default");
+    let sticky = Sticky { cookie: "home".into(), max_age: Some(Millis::from_secs(3600)) };
+    assert_eq!(
+        (&pool.sticky, &api.sticky),
+        (&Some(sticky), &Some(Sticky::named("sticky_backend")))
+    );
     assert_eq!(pool.balance, Balance::LeastConnections);
     assert_eq!((pool.max_fails, pool.retries, pool.max_body), (100, 0, 8 << 20));
     assert_eq!(pool.fail_timeout, Millis::from_secs(3600));
+    assert_eq!(pool.slow_start, Millis::from_secs(600));
 }
 
 #[test]
@@ -204,19 +210,7 @@ fn the_keys_of_later_versions_are_read() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_and_never_ignored() {
-    let expected = [
-        "status_listen: not in this version (write null)",
-        "admin.socket: not in this version (write null)",
-        "admin.listen: not in this version (write null)",
-        "admin.token_file: not in this version (write null)",
-        "cache: not in this version (remove it)",
-        "sticky: not in this version (write false)",
-        "health_check: not in this version (write false)",
-        "slow_start: not in this version (write \"0s\")",
-        "pools.api.sticky: not in this version (write false)",
-        "pools.api.health_check: not in this version (write false)",
-        "pools.\"v1.0\".slow_start: not in this version (write \"0s\")",
-    ];
+    let expected = ["cache: not in this version (remove it)"];
     assert_eq!(messages(LATER), expected);
 }
 
@@ -259,6 +253,7 @@ fn the_command_line_goes_before_the_file() {
         listen: vec![Listen::on(address("127.0.0.1:1"))],
         backends: vec![address("127.0.0.1:2"), address("127.0.0.1:3")],
         workers: Some(Workers::Auto),
+        ..Overrides::default()
     };
     let text = r#"{"listen": [{"addr": ":80", "proxy_protocol": true}], "workers": 3, "retries": 7,
         "backend_servers": [{"ip": "127.0.0.1", "port": 8001, "weight": 5}]}"#;
@@ -294,14 +289,43 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "pools": {"api": {"helth_check": {}}},
         "timeouts": {"connect": "5"},
         "workers": "many",
-        "sticky": true
+        "cache": {"dir": "/d"}
     }"#;
     let expected = [
         "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
         "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
         "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
         "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "sticky: not in this version (write false)",
+        "cache: not in this version (remove it)",
     ];
     assert_eq!(messages(text), expected);
+}
+
+#[test]
+fn a_check_on_the_command_line_replaces_that_of_the_file_and_others_inherit_it() {
+    let tree = |text: &str, overrides: &Overrides| {
+        let tree = file::parse(text).unwrap();
+        check::config(&tree, overrides, &mut Mistakes::default())
+    };
+    let text = r#"{"health_check": {"path": "/a", "host": "a", "rise": 5}, "pools": {"b": {}}}"#;
+    let overrides = Overrides {
+        health_url: Some(pool::check_url("/up").unwrap()),
+        health_interval: Some(pool::check_interval("250ms").unwrap()),
+        ..Overrides::default()
+    };
+    for pool in tree(text, &overrides).pools {
+        let check = pool.health_check.unwrap();
+        assert_eq!((check.path.as_deref(), check.host.as_deref()), (Some("/up"), Some("a")));
+        assert_eq!((check.interval, check.rise), (Millis(250), 5));
+    }
+    let overrides = Overrides {
+        health_url: Some(pool::check_url("http://shop.example:81").unwrap()),
+        ..Overrides::default()
+    };
+    let check = tree("{}", &overrides).pools[0].health_check.clone().unwrap();
+    assert_eq!(check.path.as_deref(), Some("/"));
+    assert_eq!(check.host.as_deref(), Some("shop.example:81"));
+    for wrong in ["", "up", "http://", "http://a b/", "https://a/", "/a b", "/a#b"] {
+        assert!(pool::check_url(wrong).is_err(), "{wrong}");
+    }
 }

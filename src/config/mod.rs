@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 pub use address::Cidr;
+pub use pool::{check_interval, check_url};
 pub use process::{overlap, overlapping};
 
 /// Everything that is configured, every default filled in.
@@ -285,13 +286,20 @@ pub struct Overrides {
     pub backends: Vec<SocketAddr>,
     /// Replaces `workers`.
     pub workers: Option<Workers>,
+    /// Replaces `health_check.path`, and `health_check.host` if there is one.
+    pub health_url: Option<(Option<String>, String)>,
+    /// Replaces `health_check.interval`.
+    pub health_interval: Option<Millis>,
 }
+
+/// Bytes that a head may have, however large a ring is.
+pub const MAX_HEAD_LIMIT: usize = 64 * 1024;
 
 impl Config {
     /// Bytes that the head of a request or a response may have: a ring less 1 KiB, so that the
     /// rewritten head fits as well, and at most 64 KiB.
     pub fn head_limit(&self) -> usize {
-        (self.buffer_size - 1024).min(64 * 1024)
+        (self.buffer_size - 1024).min(MAX_HEAD_LIMIT)
     }
 
     /// The configuration as JSON, every default filled in: again a valid file.
@@ -382,6 +390,18 @@ impl Pool {
             health_check: None,
             slow_start: Millis(0),
         }
+    }
+}
+
+impl Sticky {
+    /// How long a client keeps it, in seconds.
+    pub fn max_age_secs(&self) -> Option<u64> {
+        self.max_age.map(|age| age.0 / 1000)
+    }
+
+    /// A cookie of this name that lasts as long as the browser's session.
+    pub fn named(cookie: &str) -> Sticky {
+        Sticky { cookie: cookie.to_owned(), max_age: None }
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::read::{INSTANT, Mistakes, Node, WEEK};
-use super::{Backend, Balance, HealthCheck, Pool, Sticky, Wrong, address};
+use super::words::quote;
+use super::{Backend, Balance, HealthCheck, Pool, Sticky, Wrong, address, units};
 use crate::mem::time::Millis;
 
 /// The keys of a pool.
@@ -19,6 +20,10 @@ pub const KEYS: [&str; 9] = [
     "max_body",
     "slow_start",
 ];
+
+/// Checks follow each other at most so closely.
+const LEAST_INTERVAL: Millis = Millis(100);
+const HOUR: Millis = Millis::from_secs(3600);
 
 const BACKEND_KEYS: [&str; 5] = ["ip", "port", "weight", "max_connections", "backup"];
 const CHECK_KEYS: [&str; 7] = ["path", "interval", "timeout", "rise", "fall", "status", "host"];
@@ -106,7 +111,7 @@ fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
 }
 
 fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
-    let mut sticky = Sticky { cookie: String::from("sticky_backend"), max_age: None };
+    let mut sticky = Sticky::named("sticky_backend");
     if !node.is_object() {
         let wanted = node.boolean().map_err(|wrong| {
             Wrong::new(wrong.fault, "write true, false or {\"cookie\": NAME, \"max_age\": \"1h\"}")
@@ -145,14 +150,13 @@ fn health_check(node: &Node, mistakes: &mut Mistakes) -> Option<HealthCheck> {
         }
         return None;
     }
-    let hour = Millis::from_secs(3600);
     for (key, node) in node.entries(mistakes) {
         match key {
             "path" => mistakes.set(&mut check.path, &node, node.or_null(target)),
             "interval" => {
-                mistakes.set(&mut check.interval, &node, node.duration(Millis(100), hour));
+                mistakes.set(&mut check.interval, &node, node.duration(LEAST_INTERVAL, HOUR));
             }
-            "timeout" => mistakes.set(&mut check.timeout, &node, node.duration(INSTANT, hour)),
+            "timeout" => mistakes.set(&mut check.timeout, &node, node.duration(INSTANT, HOUR)),
             "rise" => mistakes.set(&mut check.rise, &node, node.whole(1, 100)),
             "fall" => mistakes.set(&mut check.fall, &node, node.whole(1, 100)),
             "status" => mistakes.set(&mut check.status, &node, node.whole(200, 599)),
@@ -167,22 +171,49 @@ fn health_check(node: &Node, mistakes: &mut Mistakes) -> Option<HealthCheck> {
 fn target(node: &Node) -> Result<String, Wrong> {
     let remedy = "write \"/health\", or null for a TCP connect";
     let text = node.text("a path", remedy)?;
+    if is_target(text) { Ok(text.to_owned()) } else { Err(node.wrong("is not a path", remedy)) }
+}
+
+fn is_target(text: &str) -> bool {
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
-    if text.starts_with('/') && text.bytes().all(visible) {
-        Ok(text.to_owned())
-    } else {
-        Err(node.wrong("is not a path", remedy))
-    }
+    text.starts_with('/') && text.bytes().all(visible)
 }
 
 /// The value of a `Host` field: a name or an address, perhaps with a port.
 fn host(node: &Node) -> Result<String, Wrong> {
     let remedy = "write \"shop.example\", or null for the backend's address";
     let text = node.text("a host", remedy)?;
+    if is_host(text) { Ok(text.to_owned()) } else { Err(node.wrong("is not a host", remedy)) }
+}
+
+fn is_host(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if !text.is_empty() && text.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err(node.wrong("is not a host", remedy))
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+/// What a check asks for, as the command line writes it: `/path`, or `http://host/path`, which sets
+/// the host too.
+pub fn check_url(text: &str) -> Result<(Option<String>, String), Wrong> {
+    let (host, path) = match text.strip_prefix("http://") {
+        Some(rest) => {
+            let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
+            let path = &rest[host.len()..];
+            (Some(host), if path.is_empty() { "/" } else { path })
+        }
+        None => (None, text),
+    };
+    if host.is_none_or(is_host) && is_target(path) {
+        return Ok((host.map(str::to_owned), path.to_owned()));
     }
+    let remedy = "write \"/health\" or \"http://shop.example/health\"";
+    Err(Wrong::new(format!("{} is not a path", quote(text)), remedy))
+}
+
+/// How often backends are checked, as the command line writes it.
+pub fn check_interval(text: &str) -> Result<Millis, Wrong> {
+    let interval = units::duration(text)?;
+    if (LEAST_INTERVAL..=HOUR).contains(&interval) {
+        return Ok(interval);
+    }
+    Err(Wrong::new(format!("{} is out of range", quote(text)), "write \"100ms\" to \"1h\""))
 }

@@ -147,6 +147,11 @@ impl Chunks {
         matches!(self.state, State::Trailers)
     }
 
+    /// Whether [`Chunks::pass`] may go on from here: not from within framing of which a part was read.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self.state, State::Start | State::Data | State::DataReturn)
+    }
+
     /// Whether the message is complete.
     pub const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

@@ -9,6 +9,7 @@ pub mod cache_control;
 pub mod cache_status;
 pub mod caching;
 pub mod chunked;
+pub mod cookie;
 pub mod date;
 pub mod fields;
 pub mod method;

@@ -67,6 +67,14 @@ pub struct RequestHead<'a> {
     pub user_agent: &'a [u8],
 }
 
+impl RequestHead<'_> {
+    /// Whether the request may be sent again although it may have been acted on: by its method (RFC
+    /// 9110 §9.2.2), or because it carries an `Idempotency-Key`.
+    pub fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent() || self.idempotency_key
+    }
+}
+
 /// Why a request is answered by the proxy itself. Each variant is treated or reported differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -130,23 +138,6 @@ impl Refusal {
         }
     }
 
-    /// The `reason` in the log and the metrics.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Refusal::TimedOut => "client_timeout",
-            Refusal::BodyTooLarge => "body_too_large",
-            Refusal::TargetTooLong => "target_too_long",
-            Refusal::TooManyFields | Refusal::HeadTooLong => "header_too_large",
-            Refusal::Malformed
-            | Refusal::Host
-            | Refusal::Framing
-            | Refusal::Coding
-            | Refusal::Connect
-            | Refusal::Version
-            | Refusal::Expectation => "http_request_error",
-        }
-    }
-
     /// Whether nothing more may be read from the connection as HTTP.
     pub fn closes(self) -> bool {
         !matches!(self, Refusal::Expectation)
@@ -200,6 +191,14 @@ pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
         idempotency_key: facts.idempotency_key,
         user_agent: facts.user_agent,
     })
+}
+
+/// Why bytes that have no end of a head within `limit` of them are refused: what there is of it is
+/// too long a request line, or too many fields.
+pub fn too_long(bytes: &[u8], limit: usize) -> Refusal {
+    // The line end of an empty line before the request does not count.
+    let has_line = bytes.iter().take(limit).skip(2).any(|byte| *byte == b'\n');
+    if has_line { Refusal::HeadTooLong } else { Refusal::TargetTooLong }
 }
 
 /// `method SP target SP version CRLF`, with exactly one space each (RFC 9112 §3).

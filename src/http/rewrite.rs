@@ -3,6 +3,7 @@
 //! A head is written anew line by line. What concerns one connection only ends here, what says where
 //! the message ends is written by us and once, and all other lines are copied as they came.
 
+use super::cookie::{self, SetCookie};
 use super::fields::{Field, Fields, is_hop_by_hop, is_read_as, list_members, nominated};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
@@ -15,8 +16,8 @@ use std::net::IpAddr;
 /// them would be work out of proportion to what it costs to send them.
 const MAX_OPTIONS: usize = 64;
 
-/// What a response's head may grow by: a longer status line, framing, the id, the connection, and
-/// `Via` with a name of at most 64 bytes.
+/// What a response's head may grow by: a longer status line, framing, the id, the connection, `Via`
+/// and a cookie with names of at most 64 bytes each.
 const RESPONSE_GROWTH: usize = 512;
 
 /// What a request's head is given on its way.
@@ -32,12 +33,25 @@ pub struct Forward<'a> {
     pub tls: bool,
     /// The name that `Via` is given, at most 64 bytes; without one none is added.
     pub via: Option<&'a str>,
+    /// The cookie of this name is ours and goes no further.
+    pub own_cookie: Option<&'a str>,
 }
 
 impl<'a> Forward<'a> {
-    /// For a client that speaks for itself alone, and without `Via`.
+    /// For a client that speaks for itself alone, without `Via` and cookie.
     pub const fn new(client: IpAddr, id: &'a [u8]) -> Forward<'a> {
-        Forward { client, id, trusted: false, tls: false, via: None }
+        Forward { client, id, trusted: false, tls: false, via: None, own_cookie: None }
+    }
+
+    /// Whether the client came by https, as `X-Forwarded-Proto` will say: a trusted proxy's own,
+    /// else what is known of its connection.
+    pub fn is_https(&self, head: &RequestHead) -> bool {
+        let mut said = head.fields.values("x-forwarded-proto").filter(|_| self.trusted);
+        match (said.next(), said.next()) {
+            (None, _) => self.tls,
+            (Some(scheme), None) => scheme.eq_ignore_ascii_case(b"https"),
+            (Some(_), Some(_)) => false,
+        }
     }
 }
 
@@ -93,6 +107,10 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
         if !goes_on(head, &field, forward.trusted, &mut kept) {
             out.put(&lines[run..at]);
             run = end;
+        } else if let Some(name) = forward.own_cookie.filter(|name| has_cookie(&field, name)) {
+            out.put(&lines[run..at]);
+            run = end;
+            put_other_cookies(&field, name, out);
         } else if spans.user_agent.is_empty() && field.is("user-agent") {
             let start = out.len() + at - run;
             spans.user_agent = value_within(Span::new(start, start + field.line.len()), &field);
@@ -160,6 +178,20 @@ fn goes_on(head: &RequestHead, field: &Field, trusted: bool, kept: &mut Kept) ->
             }
         }
         _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
+    }
+}
+
+fn has_cookie(field: &Field, name: &str) -> bool {
+    field.name.len() == 6 && field.is("cookie") && cookie::contains(field.value, name.as_bytes())
+}
+
+/// The line without the cookie `name`; no line if it has no other.
+fn put_other_cookies(field: &Field, name: &str, out: &mut Fitting) {
+    if cookie::contains_others(field.value, name.as_bytes()) {
+        out.put(field.name);
+        out.put(b": ");
+        cookie::put_others(field.value, name.as_bytes(), |bytes| out.append(bytes));
+        out.put(b"\r\n");
     }
 }
 
@@ -249,12 +281,14 @@ pub struct Answering<'a> {
     pub framing: ResponseFraming,
     /// The name that `Via` is given, at most 64 bytes; without one none is added.
     pub via: Option<&'a str>,
+    /// A cookie that the client is given.
+    pub cookie: Option<SetCookie<'a>>,
 }
 
 impl<'a> Answering<'a> {
-    /// On a connection that stays open, for a client of HTTP/1.1, and without `Via`.
+    /// On a connection that stays open, for a client of HTTP/1.1, without `Via` and cookie.
     pub const fn new(id: &'a [u8], framing: ResponseFraming) -> Answering<'a> {
-        Answering { id, close: false, keep_alive_10: false, framing, via: None }
+        Answering { id, close: false, keep_alive_10: false, framing, via: None, cookie: None }
     }
 }
 
@@ -281,6 +315,9 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
         put_id(answering.id, out);
     }
     put_via(head.version, answering.via, out);
+    if let Some(cookie) = &answering.cookie {
+        cookie::put_set_cookie(cookie, out);
+    }
     if switches {
         out.append(&UPGRADED[2..]);
     } else {

@@ -450,6 +450,71 @@ fn via_is_added_behind_those_before_with_the_version_of_the_message() {
 }
 
 #[test]
+fn our_own_cookie_goes_no_further_and_all_others_do_as_they_are() {
+    let own = Forward { own_cookie: Some("s"), ..FORWARD };
+    let kept = |forward: &Forward, lines: &str| {
+        let written = forwarded_by(forward, &format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+        let rest = written.strip_prefix("GET / HTTP/1.1\r\nHost: a\r\n").expect(&written);
+        rest.strip_suffix(ADDED).expect(rest).to_owned()
+    };
+    for (lines, expected) in [
+        ("X-A: 1\r\nCookie: s=1\r\nX-B: 2\r\n", "X-A: 1\r\nX-B: 2\r\n"),
+        ("cOOkie:  a=b;s=1 ;  c=d  \r\nX-B: 2\r\n", "cOOkie: a=b;  c=d\r\nX-B: 2\r\n"),
+        (
+            "Cookie:a=b; c=d\r\nCookie: s=1\r\nCookie: s=2; e\r\n",
+            "Cookie:a=b; c=d\r\nCookie: e\r\n",
+        ),
+        ("Set-Cookie: s=1\r\nX-Cookie: s=1\r\n", "Set-Cookie: s=1\r\nX-Cookie: s=1\r\n"),
+        ("Cookie:\r\n", "Cookie:\r\n"),
+    ] {
+        assert_eq!(kept(&own, lines), expected);
+        assert_eq!(kept(&FORWARD, lines), lines);
+        assert_eq!(kept(&Forward { own_cookie: Some("t"), ..FORWARD }, lines), lines);
+    }
+    let nominated = "Connection: cookie\r\nCookie: s=1; a=b\r\n";
+    assert_eq!(kept(&own, nominated), "");
+    let agent = "Cookie: s=1\r\nUser-Agent: me\r\nCookie: s=2; a=b\r\n";
+    let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{agent}\r\n");
+    let mut out = buffer(4096);
+    let head = request::parse(text.as_bytes()).unwrap();
+    let spans = super::request(&head, &own, &mut out).unwrap();
+    assert_eq!(&out[spans.user_agent], b"me");
+}
+
+#[test]
+fn a_cookie_is_set_beside_those_of_the_backend() {
+    let cookie = Some(SetCookie { name: "s", value: b"0f", max_age_secs: None, secure: false });
+    let written = answered_by(
+        &Answering { cookie, ..ANSWERING },
+        "HTTP/1.1 200 OK\r\nSet-Cookie: s=theirs\r\n\r\n",
+    );
+    assert_eq!(
+        written,
+        "HTTP/1.1 200 OK\r\nSet-Cookie: s=theirs\r\nContent-Length: 5\r\nX-Request-ID: an-id\r\n\
+         Set-Cookie: s=0f; Path=/; HttpOnly; SameSite=Lax\r\n\r\n"
+    );
+}
+
+#[test]
+fn who_came_by_https_is_said_by_a_trusted_proxy_or_known_of_the_connection() {
+    for (trusted, tls, lines, expected) in [
+        (false, false, "", false),
+        (false, true, "", true),
+        (false, false, "X-Forwarded-Proto: https\r\n", false),
+        (false, true, "X-Forwarded-Proto: http\r\n", true),
+        (true, false, "X-Forwarded-Proto: HTTPS\r\n", true),
+        (true, true, "X-Forwarded-Proto: http\r\n", false),
+        (true, true, "", true),
+        (true, true, "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: https\r\n", false),
+    ] {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let head = request::parse(text.as_bytes()).unwrap();
+        let forward = Forward { trusted, tls, ..FORWARD };
+        assert_eq!(forward.is_https(&head), expected, "{trusted} {tls} {lines}");
+    }
+}
+
+#[test]
 fn a_client_that_speaks_tls_is_said_to_unless_a_trusted_proxy_says_otherwise() {
     let proto = |forward: &Forward, line: &str| {
         let written = forwarded_by(forward, &format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n"));
@@ -474,7 +539,9 @@ fn the_room_asked_for_is_enough_for_the_longest() {
             for head in ["HTTP/1.1 200\r\n\r\n", "HTTP/1.1 101\r\n\r\n"] {
                 let id = &[b'x'; 128];
                 let via = Some(LONGEST_NAME);
-                answered_by(&Answering { id, close, keep_alive_10, framing, via }, head);
+                let (name, value, max_age_secs) = (LONGEST_NAME, &[b'f'; 16], Some(31_536_000));
+                let cookie = Some(SetCookie { name, value, max_age_secs, secure: true });
+                answered_by(&Answering { id, close, keep_alive_10, framing, via, cookie }, head);
             }
         }
     }

@@ -15,7 +15,7 @@ pub enum End {
     Open,
     /// An event said that the peer has ended its side; bytes may be left to read before it.
     Announced,
-    /// A send failed; bytes may be left to read. Behind them comes no proper end, though it looks
+    /// A call told of an error; bytes may be left to read. Behind them comes no proper end, though it looks
     /// like one: the kernel tells of a reset only once.
     Torn,
     /// Everything was read.
@@ -41,6 +41,17 @@ pub struct Conn {
     pub end: End,
     /// Whether we have ended ours.
     pub has_said_end: bool,
+    /// What passed and was not counted yet; splicing adds to it.
+    pub traffic: Traffic,
+}
+
+/// Bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the peer.
+    pub received: u64,
+    /// To the peer.
+    pub sent: u64,
 }
 
 impl Conn {
@@ -54,6 +65,28 @@ impl Conn {
             writable,
             end: End::Open,
             has_said_end: false,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Looks at what the kernel has, which stays there. With an offset that is said each time, it
+    /// begins behind so many bytes, if the kernel can do that. Returns how many bytes were seen. With
+    /// 0 a read tells why, unless the connection is no longer readable.
+    pub fn peek(&mut self, offset: Option<usize>, room: &mut [u8]) -> usize {
+        if offset.is_some_and(|offset| self.socket.look_from(offset).is_err()) {
+            return 0;
+        }
+        match self.socket.peek(room) {
+            Ok(count) => count,
+            Err(IoError::WouldBlock) => {
+                self.readable = offset.is_some_and(|offset| offset > 0);
+                0
+            }
+            Err(_) => {
+                // The kernel will not say so again, and has still what came before.
+                self.torn();
+                0
+            }
         }
     }
 
@@ -84,6 +117,7 @@ impl Conn {
             }
             Ok(count) => {
                 self.input.filled(count);
+                self.traffic.received += count as u64;
                 // A short read has drained the socket, unless its end is still to be read.
                 self.readable = count == room || self.end != End::Open;
                 count
@@ -111,6 +145,10 @@ impl Conn {
 
     /// A send has failed. What the peer said before it closed can still be read.
     pub fn send_failed(&mut self) {
+        self.torn();
+    }
+
+    fn torn(&mut self) {
         self.readable = true;
         if matches!(self.end, End::Open | End::Announced) {
             self.end = End::Torn;
@@ -127,6 +165,7 @@ impl Conn {
         let sent = match self.socket.send(self.output.slices()) {
             Ok(count) => {
                 self.output.consume(count);
+                self.traffic.sent += count as u64;
                 self.writable = count == waiting;
                 count
             }
@@ -142,6 +181,11 @@ impl Conn {
         };
         give_back_if_empty(&mut self.output, rings);
         Ok(sent)
+    }
+
+    /// What passed since the last time that it was asked for.
+    pub fn take_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
     }
 
     /// Ends our side: the peer will read an end behind what was sent. Fails where the connection is

@@ -1,10 +1,28 @@
 //! Which backend of a pool gets the next request.
+//!
+//! The members of a tier (primaries, backups) take turns in one fixed *sequence*, which follows from
+//! their weights alone. All workers compute the same sequence, and share one *ticket*: the number of
+//! turns that were taken. A pick looks for the first turn from the ticket on whose member may be
+//! asked, and takes all turns up to and including that one. So the rotation is exact over all
+//! workers, and who misses a turn (full, tried, down) does not get it later.
+use std::collections::VecDeque;
+
 use crate::config::Balance;
-use std::cmp::Ordering;
+
+/// Which members of a pool take turns with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Those that are asked first.
+    Primaries,
+    /// Those that stand in for them.
+    Backups,
+}
 
 /// A backend, as one choice among those of its pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
+    /// What the caller names it by, whatever its place among the members.
+    pub id: u32,
     /// Its share of the requests, beside the weights of the others; at least 1.
     pub weight: u32,
     /// Whether it is asked only while no primary is up.
@@ -13,59 +31,208 @@ pub struct Member {
     pub cap: u32,
     /// Whether it may be asked at all: not marked, not draining.
     pub up: bool,
-    /// How many requests it has now.
-    pub active: u32,
-    /// When it was last picked, as a number that grows with every pick of the pool; 0: never.
-    picked: u64,
-    /// How far it is behind its share, in parts of a pick: `total` of them make one.
-    current: i64,
-    /// The weight of all that were in the weighted rotation with it; 0: it was not in it.
-    total: u64,
 }
 
 impl Member {
-    /// One that is up and idle.
-    pub fn new(weight: u32, backup: bool, cap: u32) -> Member {
-        assert!(weight > 0);
-        Member { weight, backup, cap, up: true, active: 0, picked: 0, current: 0, total: 0 }
+    /// One that is up.
+    pub fn new(id: u32, weight: u32, backup: bool, cap: u32) -> Member {
+        Member { id, weight, backup, cap, up: true }
     }
 
-    /// Whether it may have one more request.
-    #[inline]
-    pub fn has_room(&self) -> bool {
-        self.cap == 0 || self.active < self.cap
+    fn tier(&self) -> Tier {
+        if self.backup { Tier::Backups } else { Tier::Primaries }
     }
 
-    /// Compares requests per weight, without a division.
-    fn cmp_load(&self, other: &Member) -> Ordering {
-        let mine = u64::from(self.active) * u64::from(other.weight);
-        mine.cmp(&(u64::from(other.active) * u64::from(self.weight)))
+    /// What the sequences follow from.
+    fn share(&self) -> (u32, u32, bool) {
+        (self.id, self.weight, self.backup)
     }
+
+    /// Whether it may have one more request than `load`.
+    pub fn has_room(&self, load: u32) -> bool {
+        has_room(self.cap, load)
+    }
+}
+
+/// Whether a backend with this cap, where 0 is none, may have one more request than `load`.
+pub const fn has_room(cap: u32, load: u32) -> bool {
+    cap == 0 || load < cap
+}
+
+/// The members of a pool, with the sequences in which they take turns.
+#[derive(Debug, Default)]
+pub struct Members {
+    list: Vec<Member>,
+    primaries: Turns,
+    backups: Turns,
+}
+
+/// The turns of a tier.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Places in the list of members. It begins anew at its end.
+    sequence: Vec<u16>,
+    /// How many members are up.
+    up: usize,
+}
+
+impl Members {
+    /// Takes in how the members are now. Only if others came, or weights changed, are the sequences
+    /// computed anew, and is memory allocated.
+    ///
+    /// Workers that are to share a rotation must give the same members in the same order.
+    pub fn refresh(&mut self, fresh: &[Member]) {
+        let is_same = fresh.iter().map(Member::share).eq(self.list.iter().map(Member::share));
+        self.list.clear();
+        self.list.extend_from_slice(fresh);
+        if !is_same {
+            self.primaries.sequence = sequence(&self.list, Tier::Primaries);
+            self.backups.sequence = sequence(&self.list, Tier::Backups);
+        }
+        for tier in [Tier::Primaries, Tier::Backups] {
+            let up = self.list.iter().filter(|member| member.up && member.tier() == tier).count();
+            self.turns_mut(tier).up = up;
+        }
+    }
+
+    /// All of them, in their order.
+    pub fn list(&self) -> &[Member] {
+        &self.list
+    }
+
+    /// The first turn of the member at `place`, in the sequence of its tier.
+    pub fn first_turn(&self, place: usize) -> Option<u64> {
+        let sequence = &self.turns(self.list.get(place)?.tier()).sequence;
+        let turn = sequence.iter().position(|other| usize::from(*other) == place)?;
+        Some(turn as u64)
+    }
+
+    /// How many are up.
+    pub fn up(&self) -> usize {
+        self.primaries.up + self.backups.up
+    }
+
+    /// Whether any may be full.
+    pub fn has_caps(&self) -> bool {
+        self.list.iter().any(|member| member.cap > 0)
+    }
+
+    fn turns(&self, tier: Tier) -> &Turns {
+        match tier {
+            Tier::Primaries => &self.primaries,
+            Tier::Backups => &self.backups,
+        }
+    }
+
+    fn turns_mut(&mut self, tier: Tier) -> &mut Turns {
+        match tier {
+            Tier::Primaries => &mut self.primaries,
+            Tier::Backups => &mut self.backups,
+        }
+    }
+
+    /// The tier to ask: backups only if no primary is up, or none that was not tried while a backup
+    /// was not.
+    fn tier(&self, tried: &Tried) -> Tier {
+        let hope = |tier| {
+            let is_hope =
+                |member: &Member| member.up && member.tier() == tier && !tried.contains(member.id);
+            self.list.iter().any(is_hope)
+        };
+        if self.primaries.up == 0 {
+            Tier::Backups
+        } else if tried.is_empty() || hope(Tier::Primaries) || !hope(Tier::Backups) {
+            Tier::Primaries
+        } else {
+            Tier::Backups
+        }
+    }
+
+    /// The next turns of a tier and the members whose they are, each turn of the sequence once.
+    fn turns_from(&self, tier: Tier, ticket: u64) -> impl Iterator<Item = (u64, usize, &Member)> {
+        let sequence = &self.turns(tier).sequence;
+        let first = (ticket % sequence.len().max(1) as u64) as usize;
+        let places = sequence[first..].iter().chain(&sequence[..first]);
+        (ticket..).zip(places).map(|(turn, place)| {
+            let place = usize::from(*place);
+            (turn, place, &self.list[place])
+        })
+    }
+}
+
+/// The order in which the members of a tier take turns: smooth weighted round robin, as nginx has
+/// it. At each turn all gain their weight, the richest has the turn and pays what all gained; of
+/// several the one whose last turn is longest ago. After as many turns as the weights add up to,
+/// reduced by their common divisor, it begins anew.
+///
+/// Members of one weight take turns among themselves, so only one of each weight is looked at.
+fn sequence(members: &[Member], tier: Tier) -> Vec<u16> {
+    /// Members of one weight, the poorest last, each with its last turn.
+    struct Equals {
+        weight: i64,
+        queue: VecDeque<(i64, u16)>,
+        turns: i64,
+    }
+    assert!(members.len() <= usize::from(u16::MAX));
+    let divisor = members.iter().filter(|m| m.tier() == tier).fold(0, |d, m| common(d, m.weight));
+    let mut all: Vec<Equals> = Vec::new();
+    let mut total = 0;
+    for (place, member) in members.iter().enumerate().filter(|(_, m)| m.tier() == tier) {
+        let weight = i64::from(member.weight / divisor.max(1));
+        total += weight;
+        match all.iter_mut().find(|equals| equals.weight == weight) {
+            Some(equals) => equals.queue.push_back((0, place as u16)),
+            None => {
+                let queue = VecDeque::from([(0, place as u16)]);
+                all.push(Equals { weight, queue, turns: 0 });
+            }
+        }
+    }
+    let mut sequence = Vec::with_capacity(total as usize);
+    for turn in 1..=total {
+        let richest = all.iter_mut().max_by_key(|equals| {
+            let had = equals.turns / equals.queue.len() as i64;
+            let (last, place) = equals.queue[0];
+            (turn * equals.weight - had * total, -last, -i64::from(place))
+        });
+        let Some(equals) = richest else { break };
+        if let Some((_, place)) = equals.queue.pop_front() {
+            equals.queue.push_back((turn, place));
+            equals.turns += 1;
+            sequence.push(place);
+        }
+    }
+    sequence
+}
+
+/// The greatest common divisor.
+fn common(one: u32, other: u32) -> u32 {
+    if other == 0 { one } else { common(other, one % other) }
 }
 
 /// The most backends that are tried for one request: the first and 10 retries.
 const MOST_TRIED: usize = 11;
 
-/// The backends that a request was sent to already, in that order, by their places in the pool.
+/// The backends that a request was sent to already, in that order, by their ids.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tried {
-    backends: [u16; MOST_TRIED],
+    backends: [u32; MOST_TRIED],
     len: u8,
 }
 
 impl Tried {
     /// Adds `backend`, unless it is there. Panics at a twelfth.
-    pub fn add(&mut self, backend: usize) {
+    pub fn add(&mut self, backend: u32) {
         if !self.contains(backend) {
-            assert!(backend <= usize::from(u16::MAX) && self.len() < MOST_TRIED);
-            self.backends[self.len()] = backend as u16;
+            assert!(self.len() < MOST_TRIED);
+            self.backends[self.len()] = backend;
             self.len += 1;
         }
     }
 
     /// Whether `backend` was tried.
     #[inline]
-    pub fn contains(&self, backend: usize) -> bool {
+    pub fn contains(&self, backend: u32) -> bool {
         self.iter().any(|tried| tried == backend)
     }
 
@@ -83,17 +250,38 @@ impl Tried {
 
     /// The backends tried, the first one first.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.backends[..self.len()].iter().map(|backend| usize::from(*backend))
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.backends[..self.len()].iter().copied()
     }
+}
+
+/// What all workers know of a pool. It may change between two looks.
+pub trait Board {
+    /// How many turns of a tier were taken.
+    fn ticket(&self, tier: Tier) -> u64;
+    /// How many requests a member has now, by its id.
+    fn load(&self, id: u32) -> u32;
+}
+
+/// A member's turn, to be taken by setting the tier's ticket from the one to the other number. If
+/// it is another one by then, another worker was faster: pick again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The member's place in the list.
+    pub place: usize,
+    /// Whose ticket it is.
+    pub tier: Tier,
+    /// The ticket as it was.
+    pub ticket: u64,
+    /// The ticket as it will be.
+    pub next: u64,
 }
 
 /// What came of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
-    /// The backend at this place of the pool. It counts as picked in the rotation; `active` is the
-    /// caller's to raise.
-    Backend(usize),
+    /// This one's. Its load is the caller's to raise, once the turn is taken.
+    Backend(Turn),
     /// All that are up have as many requests as they may.
     Full,
     /// None is up.
@@ -103,116 +291,74 @@ pub enum Pick {
 /// Picks a backend that is up and below its cap: a backup only if no primary is up, or none that
 /// was not tried; one that was tried only if no other is left.
 ///
-/// Round robin is exact. Of equal weights the one that was picked longest ago comes next, so that as
-/// many picks in a row as there are members name each once, whatever happened before. Otherwise each
-/// has its exact share of as many picks as the weights add up to, evenly spread; this begins anew
-/// when a member comes or goes. Least connections follows the same rotation among those that are
-/// least loaded. Who misses picks in either (full, tried, down) does not get them later.
-pub fn pick(balance: Balance, members: &mut [Member], tried: &Tried) -> Pick {
-    let backups = is_time_for_backups(members, tried);
-    let in_turn = |member: &Member| member.up && member.backup == backups;
-    if !members.iter().any(in_turn) {
+/// Round robin is exact. Of equal weights, as many picks in a row as there are members that may be
+/// asked name each once, whatever happened before. Otherwise each has its exact share of as many
+/// picks as their weights add up to, evenly spread. Least connections follows the same rotation
+/// among those that are least loaded. Who misses picks in either (full, tried, down) does not get
+/// them later.
+pub fn pick(balance: Balance, members: &Members, tried: &Tried, board: &impl Board) -> Pick {
+    let tier = members.tier(tried);
+    if members.turns(tier).up == 0 {
         return Pick::NoneUp;
     }
-    let open = |member: &Member| in_turn(member) && member.has_room();
-    if !members.iter().any(open) {
-        return Pick::Full;
-    }
-    let untried = |place: usize, member: &Member| open(member) && !tried.contains(place);
-    let again = !members.iter().enumerate().any(|(place, member)| untried(place, member));
-    let eligible =
-        |place, member: &Member| if again { open(member) } else { untried(place, member) };
-    let chosen = match balance {
-        Balance::RoundRobin => rotate(members, in_turn, eligible),
-        Balance::LeastConnections => {
-            let all = members.iter().enumerate();
-            let able = all.filter(|(place, member)| eligible(*place, member));
-            let least = able.map(|(_, member)| member).min_by(|one, other| one.cmp_load(other));
-            let least = *least.expect("one is eligible");
-            let idlest = |member: &Member| member.cmp_load(&least) == Ordering::Equal;
-            rotate(members, in_turn, |place, member| idlest(member) && eligible(place, member))
-        }
+    let ticket = board.ticket(tier);
+    let of = |allowed: &dyn Fn(&Member) -> bool| match balance {
+        Balance::RoundRobin => next_in_turn(members, tier, ticket, allowed, board),
+        Balance::LeastConnections => next_least_loaded(members, tier, ticket, allowed, board),
     };
-    Pick::Backend(chosen)
-}
-
-/// Whether the primaries are out: down, or tried without success while a backup was not.
-fn is_time_for_backups(members: &[Member], tried: &Tried) -> bool {
-    let up = || members.iter().enumerate().filter(|(_, member)| member.up);
-    let hope = |(place, _): &(usize, &Member)| !tried.contains(*place);
-    let no_primary = !up().any(|(_, member)| !member.backup);
-    no_primary
-        || up().filter(hope).any(|(_, member)| member.backup)
-            && !up().filter(hope).any(|(_, member)| !member.backup)
-}
-
-/// The next of the `eligible` members, of which there is one at least.
-fn rotate(
-    members: &mut [Member],
-    in_turn: impl Fn(&Member) -> bool,
-    eligible: impl Fn(usize, &Member) -> bool,
-) -> usize {
-    let mut oldest: Option<(usize, &Member)> = None;
-    let mut equal = true;
-    let mut latest = 0;
-    for (place, member) in members.iter().enumerate() {
-        latest = latest.max(member.picked);
-        if eligible(place, member) {
-            equal &= oldest.is_none_or(|(_, other)| other.weight == member.weight);
-            if oldest.is_none_or(|(_, other)| member.picked < other.picked) {
-                oldest = Some((place, member));
-            }
-        }
+    let mut found = of(&|member| !tried.contains(member.id));
+    if found.is_none() && !tried.is_empty() {
+        found = of(&|_| true);
     }
-    let chosen = match oldest {
-        Some((place, _)) if equal => place,
-        Some(_) | None => rotate_by_weight(members, in_turn, eligible),
-    };
-    members[chosen].picked = latest + 1;
-    chosen
+    match found {
+        Some((turn, place)) => Pick::Backend(Turn { place, tier, ticket, next: turn + 1 }),
+        None => Pick::Full,
+    }
 }
 
-/// Smooth weighted round robin, as nginx has it: all that could be picked gain their weight, the
-/// richest is picked and pays what all gained.
+/// The first turn whose member is allowed, up and below its cap, and that member's place.
+fn next_in_turn(
+    members: &Members,
+    tier: Tier,
+    ticket: u64,
+    allowed: &dyn Fn(&Member) -> bool,
+    board: &impl Board,
+) -> Option<(u64, usize)> {
+    let mut turns = members.turns_from(tier, ticket);
+    let found = turns.find(|(_, _, member)| {
+        member.up && allowed(member) && (member.cap == 0 || member.has_room(board.load(member.id)))
+    });
+    found.map(|(turn, place, _)| (turn, place))
+}
+
+/// The same among those that have the fewest requests for their weight.
 ///
-/// Nobody gains while not eligible. What the others then gain without being picked is bounded, for
-/// it is always the richest that pays.
-fn rotate_by_weight(
-    members: &mut [Member],
-    in_turn: impl Fn(&Member) -> bool,
-    eligible: impl Fn(usize, &Member) -> bool,
-) -> usize {
-    restart_if_changed(members, in_turn);
-    let mut gained = 0;
-    let mut richest: Option<(usize, i64, u64)> = None;
-    for (place, member) in members.iter_mut().enumerate() {
-        if eligible(place, member) {
-            member.current += i64::from(member.weight);
-            gained += i64::from(member.weight);
-            if richest.is_none_or(|(_, current, picked)| {
-                (current, member.picked) < (member.current, picked)
-            }) {
-                richest = Some((place, member.current, member.picked));
-            }
-        }
-    }
-    let (chosen, ..) = richest.expect("one is eligible");
-    members[chosen].current -= gained;
-    chosen
-}
-
-/// Sets the weighted rotation to its start if it has other members than at the last pick. What they
-/// had gained was in parts of another size, and for a share of another size.
-fn restart_if_changed(members: &mut [Member], in_turn: impl Fn(&Member) -> bool) {
-    let weights = members.iter().filter(|member| in_turn(member)).map(|m| u64::from(m.weight));
-    let total = weights.sum();
-    let total_of = |member: &Member| if in_turn(member) { total } else { 0 };
-    if members.iter().any(|member| member.total != total_of(member)) {
-        for member in members {
-            member.total = total_of(member);
-            member.current = 0;
-        }
-    }
+/// Loads change while they are read: the one that had the least is taken even if it has more by
+/// the time when its turn is found.
+fn next_least_loaded(
+    members: &Members,
+    tier: Tier,
+    ticket: u64,
+    allowed: &dyn Fn(&Member) -> bool,
+    board: &impl Board,
+) -> Option<(u64, usize)> {
+    let able = |member: &Member| member.up && member.tier() == tier && allowed(member);
+    let all = members.list.iter().enumerate().filter(|(_, member)| able(member));
+    let with_load = all.map(|(place, member)| (place, member, board.load(member.id)));
+    let open = with_load.filter(|(_, member, load)| member.has_room(*load));
+    // Requests for each weight, compared without a division.
+    let (least, weight, least_load) = open
+        .map(|(place, member, load)| (place, u64::from(member.weight), u64::from(load)))
+        .min_by(|(_, one, load), (_, other, others)| (load * other).cmp(&(others * one)))?;
+    let mut turns = members.turns_from(tier, ticket);
+    let found = turns.find(|(_, place, member)| {
+        let is_idle = |load: u32| {
+            member.has_room(load)
+                && u64::from(load) * weight <= least_load * u64::from(member.weight)
+        };
+        *place == least || able(member) && is_idle(board.load(member.id))
+    });
+    found.map(|(turn, place, _)| (turn, place))
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! Results to up or down.
 //!
 //! [`Passive`] is what clients' requests tell of one backend: failures in a row, within a time, mark
-//! it as down. Then no client's request is the guinea pig: the mark ends by a probe.
+//! it as down. Then no client's request is the guinea pig: the mark ends by a probe. [`Check`] is
+//! what active checks tell, [`Admin`] what the operator wants. [`availability`] makes one word of
+//! the three.
+//!
+//! Each has a form in bits, for a cell that several processes change. All bits 0 is a backend that
+//! nothing is known of: it may be asked.
 
 use crate::mem::time::Millis;
 
@@ -69,6 +74,17 @@ pub struct Passive {
     state: State,
 }
 
+// Where the parts of a `Passive` and of a `Check` lie in their bits.
+const TAG: u64 = 0b11;
+const FAILING: u64 = 1;
+const MARKED: u64 = 2;
+const DOWN: u64 = 1;
+const HANGING: u64 = 0b100;
+const COUNT_AT: u32 = 8;
+/// The most that is counted in a row; more than any rule asks for.
+const COUNT_MAX: u32 = 0xff;
+const SINCE_AT: u32 = 16;
+
 impl Passive {
     /// A backend that nothing speaks against.
     pub const fn new() -> Passive {
@@ -82,6 +98,42 @@ impl Passive {
             State::Marked { .. } => false,
         }
     }
+
+    /// All of it in a number. Times from 2^48 ms (8,900 years) on are cut.
+    pub const fn to_bits(self) -> u64 {
+        match self.state {
+            State::Fine => 0,
+            State::Failing { in_a_row, since, cause } => {
+                FAILING | cause.bits() | (in_a_row as u64) << COUNT_AT | since.0 << SINCE_AT
+            }
+            State::Marked { cause, since } => MARKED | cause.bits() | since.0 << SINCE_AT,
+        }
+    }
+
+    /// What `to_bits` made the number of.
+    pub const fn from_bits(bits: u64) -> Passive {
+        let cause = if bits & HANGING == 0 { Cause::Unreachable } else { Cause::Hanging };
+        let since = Millis(bits >> SINCE_AT);
+        let state = match bits & TAG {
+            0 => State::Fine,
+            FAILING => State::Failing { in_a_row: count(bits), since, cause },
+            _ => State::Marked { cause, since },
+        };
+        Passive { state }
+    }
+}
+
+impl Cause {
+    const fn bits(self) -> u64 {
+        match self {
+            Cause::Unreachable => 0,
+            Cause::Hanging => HANGING,
+        }
+    }
+}
+
+const fn count(bits: u64) -> u32 {
+    (bits >> COUNT_AT) as u32 & COUNT_MAX
 }
 
 impl Default for Passive {
@@ -138,7 +190,7 @@ fn failed(
     let (in_a_row, since, cause) = match state {
         State::Failing { in_a_row, since, cause: before } if now - since <= rules.fail_timeout => {
             let cause = if before == Cause::Hanging { before } else { cause };
-            (in_a_row.saturating_add(1), since, cause)
+            ((in_a_row + 1).min(COUNT_MAX), since, cause)
         }
         State::Fine | State::Failing { .. } | State::Marked { .. } => (1, now, cause),
     };
@@ -149,123 +201,165 @@ fn failed(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What active checks told of one backend. New ones are up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It may be asked.
+    Up {
+        /// Checks that failed since the last one that passed.
+        failed: u32,
+    },
+    /// It is to be passed over.
+    Down {
+        /// Checks that passed since the last one that failed.
+        passed: u32,
+    },
+}
 
-    const RULES: Rules = Rules { max_fails: 3, fail_timeout: Millis(10_000) };
+/// When checks change a backend's state. Both 1 to 100.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckRules {
+    /// So many that pass in a row bring it back.
+    pub rise: u32,
+    /// So many that fail in a row take it out.
+    pub fall: u32,
+}
 
-    /// Plays events, each with its time in milliseconds, and gives the last one's change.
-    fn play(passive: &mut Passive, events: &[(u64, Event)]) -> Option<Change> {
-        let mut last = None;
-        for &(now, event) in events {
-            assert_eq!(last, None, "an earlier event changed something");
-            last = observe(passive, event, Millis(now), &RULES, false);
+impl Check {
+    /// A backend that nothing speaks against.
+    pub const fn new() -> Check {
+        Check::Up { failed: 0 }
+    }
+
+    /// Takes in whether a check passed, and says what that changes.
+    pub fn observe(&mut self, passed: bool, rules: &CheckRules) -> Option<Change> {
+        let (next, change) = match (*self, passed) {
+            (Check::Up { .. }, true) => (Check::Up { failed: 0 }, None),
+            (Check::Down { .. }, false) => (Check::Down { passed: 0 }, None),
+            (Check::Up { failed }, false) if failed + 1 >= rules.fall => {
+                (Check::Down { passed: 0 }, Some(Change::Down))
+            }
+            (Check::Down { passed }, true) if passed + 1 >= rules.rise => {
+                (Check::Up { failed: 0 }, Some(Change::Up))
+            }
+            (Check::Up { failed }, false) => (Check::Up { failed: failed + 1 }, None),
+            (Check::Down { passed }, true) => (Check::Down { passed: passed + 1 }, None),
+        };
+        *self = next;
+        change
+    }
+
+    /// Whether checks do not speak against asking it.
+    pub const fn is_up(self) -> bool {
+        matches!(self, Check::Up { .. })
+    }
+
+    /// Whether the last check spoke against the state, so that the next should follow soon.
+    pub const fn is_changing(self) -> bool {
+        let (Check::Up { failed: count } | Check::Down { passed: count }) = self;
+        count > 0
+    }
+
+    /// All of it in a number.
+    pub const fn to_bits(self) -> u64 {
+        match self {
+            Check::Up { failed } => (failed as u64) << COUNT_AT,
+            Check::Down { passed } => DOWN | (passed as u64) << COUNT_AT,
         }
-        last
     }
 
-    fn marked_by(event: Event) -> Passive {
-        let mut passive = Passive::new();
-        let events = [(1000, event), (1000, event), (1000, event)];
-        assert_eq!(play(&mut passive, &events), Some(Change::Down));
-        assert!(!passive.is_up());
-        passive
-    }
-
-    #[test]
-    fn three_failures_in_a_row_mark_a_backend() {
-        for failure in [Event::ConnectFailed, Event::ResponseTimedOut] {
-            marked_by(failure);
+    /// What `to_bits` made the number of.
+    pub const fn from_bits(bits: u64) -> Check {
+        if bits & DOWN == 0 {
+            Check::Up { failed: count(bits) }
+        } else {
+            Check::Down { passed: count(bits) }
         }
-        let mixed =
-            [(1, Event::ConnectFailed), (2, Event::ResponseTimedOut), (3, Event::ConnectFailed)];
-        assert_eq!(play(&mut Passive::new(), &mixed), Some(Change::Down));
-    }
-
-    #[test]
-    fn one_failure_marks_where_one_is_allowed() {
-        let rules = Rules { max_fails: 1, ..RULES };
-        let mut passive = Passive::new();
-        let change = observe(&mut passive, Event::ConnectFailed, Millis(5), &rules, false);
-        assert_eq!(change, Some(Change::Down));
-    }
-
-    #[test]
-    fn an_answer_between_them_breaks_the_row() {
-        let mut passive = Passive::new();
-        let failure = Event::ConnectFailed;
-        let events = [(1, failure), (2, failure), (3, Event::Answered), (4, failure), (5, failure)];
-        assert_eq!(play(&mut passive, &events), None);
-        assert_eq!(play(&mut passive, &[(6, failure)]), Some(Change::Down));
-    }
-
-    #[test]
-    fn a_probe_between_them_does_not_break_the_row() {
-        let failure = Event::ResponseTimedOut;
-        let events = [(1, failure), (2, failure), (3, Event::ProbeSucceeded), (4, failure)];
-        assert_eq!(play(&mut Passive::new(), &events), Some(Change::Down));
-    }
-
-    #[test]
-    fn failures_count_together_only_within_the_time() {
-        let failure = Event::ConnectFailed;
-        let just = [(0, failure), (5000, failure), (10_000, failure)];
-        assert_eq!(play(&mut Passive::new(), &just), Some(Change::Down));
-        let late = [(0, failure), (5000, failure), (10_001, failure), (10_002, failure)];
-        let mut passive = Passive::new();
-        assert_eq!(play(&mut passive, &late), None);
-        assert_eq!(play(&mut passive, &[(10_003, failure)]), Some(Change::Down));
-    }
-
-    #[test]
-    fn the_last_backend_that_is_up_is_never_marked_but_at_once_when_it_is_not_the_last() {
-        let mut passive = Passive::new();
-        for now in 0..20 {
-            let change = observe(&mut passive, Event::ConnectFailed, Millis(now), &RULES, true);
-            assert_eq!(change, None);
-            assert!(passive.is_up());
-        }
-        let change = observe(&mut passive, Event::ConnectFailed, Millis(20), &RULES, false);
-        assert_eq!(change, Some(Change::Down));
-    }
-
-    #[test]
-    fn the_first_connection_that_opens_ends_a_mark_by_refused_ones() {
-        let mut passive = marked_by(Event::ConnectFailed);
-        assert_eq!(play(&mut passive, &[(2000, Event::ProbeFailed)]), None);
-        assert_eq!(play(&mut passive, &[(2001, Event::ProbeSucceeded)]), Some(Change::Up));
-        assert_eq!(passive, Passive::new());
-    }
-
-    #[test]
-    fn a_mark_by_timeouts_lasts_for_the_time_and_then_to_the_first_connection_that_opens() {
-        let mut passive = marked_by(Event::ResponseTimedOut);
-        let events = [
-            (2000, Event::ProbeSucceeded),
-            (10_999, Event::ProbeSucceeded),
-            (11_000, Event::ProbeFailed),
-        ];
-        assert_eq!(play(&mut passive, &events), None);
-        assert_eq!(play(&mut passive, &[(11_000, Event::ProbeSucceeded)]), Some(Change::Up));
-    }
-
-    #[test]
-    fn one_timeout_among_them_makes_it_a_mark_by_timeouts() {
-        let mut passive = Passive::new();
-        let mixed =
-            [(1, Event::ConnectFailed), (2, Event::ResponseTimedOut), (3, Event::ConnectFailed)];
-        play(&mut passive, &mixed);
-        assert_eq!(play(&mut passive, &[(2000, Event::ProbeSucceeded)]), None);
-    }
-
-    #[test]
-    fn what_was_under_way_does_not_touch_a_mark() {
-        let mut passive = marked_by(Event::ConnectFailed);
-        let before = passive;
-        let events =
-            [(2, Event::Answered), (3, Event::ConnectFailed), (4, Event::ResponseTimedOut)];
-        assert_eq!(play(&mut passive, &events), None);
-        assert_eq!(passive, before);
     }
 }
+
+impl Default for Check {
+    fn default() -> Check {
+        Check::new()
+    }
+}
+
+/// What the operator wants of one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// It serves.
+    Ready,
+    /// It gets no new request but those of its sticky clients.
+    Drain,
+    /// It gets none at all.
+    Maint,
+    /// It gets none at all and is forgotten once it has none left.
+    Leaving,
+}
+
+impl Admin {
+    /// In a number of two bits.
+    pub const fn to_bits(self) -> u64 {
+        match self {
+            Admin::Ready => 0,
+            Admin::Drain => 1,
+            Admin::Maint => 2,
+            Admin::Leaving => 3,
+        }
+    }
+
+    /// What `to_bits` made the two lowest bits of.
+    pub const fn from_bits(bits: u64) -> Admin {
+        match bits & 3 {
+            0 => Admin::Ready,
+            1 => Admin::Drain,
+            2 => Admin::Maint,
+            _ => Admin::Leaving,
+        }
+    }
+}
+
+/// Whether a backend may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// By everybody.
+    Up,
+    /// Not: it does not work.
+    Down,
+    /// By its sticky clients at most: the operator wants it to become idle.
+    Drain,
+    /// Not: the operator does not want it.
+    Maint,
+}
+
+impl Availability {
+    /// All there are.
+    pub const ALL: [Availability; 4] =
+        [Availability::Up, Availability::Down, Availability::Drain, Availability::Maint];
+
+    /// As operators read it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Availability::Up => "up",
+            Availability::Down => "down",
+            Availability::Drain => "drain",
+            Availability::Maint => "maint",
+        }
+    }
+}
+
+/// Whether a backend may be asked, after all that is known of it.
+pub const fn availability(check: Check, passive: Passive, admin: Admin) -> Availability {
+    match admin {
+        Admin::Maint => Availability::Maint,
+        Admin::Ready | Admin::Drain | Admin::Leaving if !check.is_up() || !passive.is_up() => {
+            Availability::Down
+        }
+        Admin::Drain | Admin::Leaving => Availability::Drain,
+        Admin::Ready => Availability::Up,
+    }
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Which request of a client connection may go to a backend before those ahead of it are answered.
 
 use crate::http::method::Method;
-use crate::http::request::Framing;
+use crate::http::request::{Framing, RequestHead};
 
 /// Whether a request may be dispatched while earlier ones of its client are still at work: GET, HEAD
 /// and OPTIONS that bring no body.
@@ -20,6 +20,11 @@ pub fn pipelinable(method: Method, framing: Framing) -> bool {
         | Method::Other => false,
     };
     changes_nothing && matches!(framing, Framing::None | Framing::Length(0))
+}
+
+/// The same of a whole head, where what follows a request to switch protocols is seen to.
+pub fn runs_beside_others(head: &RequestHead) -> bool {
+    pipelinable(head.method, head.framing) && !head.websocket
 }
 
 /// Whether a request may be dispatched now.

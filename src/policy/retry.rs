@@ -2,6 +2,8 @@
 
 use crate::mem::time::Millis;
 
+use super::reason::Reason;
+
 /// Why a backend did not give a whole, valid response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -72,18 +74,18 @@ impl Failure {
     }
 
     /// The reason in the log and in the metrics.
-    pub const fn reason(self) -> &'static str {
+    pub const fn reason(self) -> Reason {
         match self {
-            Failure::IdentityMismatch => "identity_mismatch",
-            Failure::NoBackend
-            | Failure::QueueTimeout
-            | Failure::Refused
-            | Failure::ConnectTimeout
-            | Failure::Terminated
-            | Failure::Protocol
-            | Failure::HeadTooLarge
-            | Failure::ResponseTimeout
-            | Failure::Incomplete => self.error(),
+            Failure::NoBackend => Reason::DestinationUnavailable,
+            Failure::QueueTimeout => Reason::ConnectionLimit,
+            Failure::Refused => Reason::ConnectionRefused,
+            Failure::ConnectTimeout => Reason::ConnectionTimeout,
+            Failure::Terminated => Reason::ConnectionTerminated,
+            Failure::Protocol => Reason::ProtocolError,
+            Failure::HeadTooLarge => Reason::ResponseHeaderTooLarge,
+            Failure::IdentityMismatch => Reason::IdentityMismatch,
+            Failure::ResponseTimeout => Reason::ResponseTimeout,
+            Failure::Incomplete => Reason::ResponseIncomplete,
         }
     }
 
@@ -172,7 +174,7 @@ pub fn verdict(failure: Failure, facts: Facts) -> Verdict {
 /// Over how many seconds requests and repeats are weighed against each other.
 const WINDOW: usize = 10;
 
-/// So many repeats a second are free.
+/// So many repeats a second are free, over all workers.
 const FREE_A_SECOND: u64 = 10;
 
 /// One repeat for so many requests: 20 %.
@@ -185,6 +187,8 @@ pub struct Budget {
     seconds: [Second; WINDOW],
     /// The second that is counted now; it lies at this index modulo [`WINDOW`].
     newest: u64,
+    /// Repeats that are free within the window.
+    free: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,9 +198,14 @@ struct Second {
 }
 
 impl Budget {
-    /// With nothing counted.
-    pub fn new() -> Budget {
-        Budget { seconds: [Second::default(); WINDOW], newest: 0 }
+    /// With nothing counted: the budget of one of so many workers. Their free repeats add up to
+    /// those of one.
+    pub fn share(worker: usize, workers: usize) -> Budget {
+        assert!(worker < workers);
+        let (worker, workers) = (worker as u64, workers as u64);
+        let all = FREE_A_SECOND * WINDOW as u64;
+        let free = all / workers + u64::from(worker < all % workers);
+        Budget { seconds: [Second::default(); WINDOW], newest: 0, free }
     }
 
     /// A client's request came.
@@ -210,7 +219,7 @@ impl Budget {
         self.second(now);
         let requests: u64 = self.seconds.iter().map(|second| u64::from(second.requests)).sum();
         let repeats: u64 = self.seconds.iter().map(|second| u64::from(second.repeats)).sum();
-        repeats < requests / REQUESTS_A_REPEAT + FREE_A_SECOND * WINDOW as u64
+        repeats < requests / REQUESTS_A_REPEAT + self.free
     }
 
     /// Counts one more repeat, if it is allowed.
@@ -233,12 +242,6 @@ impl Budget {
         }
         self.newest = current;
         &mut self.seconds[(current % WINDOW as u64) as usize]
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget::new()
     }
 }
 

@@ -11,46 +11,66 @@ use crate::http::date;
 use crate::http::request::Version;
 use crate::http::rewrite::append_decimal;
 use crate::mem::time::Micros;
+use crate::policy::sticky::Sticky;
+use crate::shared::Counter;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, LogFile, clock};
 
 use super::Proxy;
 use super::client::{Client, since};
 use super::exchange::{Answer, Exchange, ExchangeId};
-use super::pools::Pool;
+use super::pools::{Backend, Pool};
+use super::settings;
 
 /// Bytes that are gathered before they are written.
 const FULL: usize = 64 * 1024;
-/// What a line has at most, beyond the parts of the request's head: two of the largest heads, for
-/// a byte that is escaped takes six, and heads in use are far smaller.
-const ROOM: usize = 2 * FULL;
+/// What a line may have beside the parts of the request's head.
+const AROUND_HEAD: usize = 2048;
+/// What a byte of the head takes at most: it may be escaped.
+const ESCAPED: usize = 6;
+/// The longest line: that of the largest head. A client must not be able to stay out of the log.
+/// What lines do not use of it costs no memory.
+const ROOM: usize = AROUND_HEAD + ESCAPED * settings::MAX_HEAD_SIZE;
 
 /// Where the lines go.
 pub struct AccessLog {
     path: Option<PathBuf>,
     file: Option<LogFile>,
     buffer: Vec<u8>,
+    /// Lines that were dropped since the last message about them.
     dropped: u64,
+    /// The same, over the life of the process.
+    dropped_in_all: u64,
 }
 
 impl AccessLog {
-    /// Opens what is configured. Fails where the file cannot be opened for appending.
-    pub fn open(config: &config::AccessLog) -> Result<AccessLog, IoError> {
+    /// Opens what is configured, unless the file was `opened` already. Fails where it cannot be opened
+    /// for appending.
+    pub fn open(config: &config::AccessLog, opened: Option<LogFile>) -> Result<AccessLog, IoError> {
         let (path, file) = match config {
             config::AccessLog::Off => (None, None),
             config::AccessLog::Stdout => (None, Some(LogFile::stdout()?)),
-            config::AccessLog::Path(path) => (Some(path.clone()), Some(LogFile::open(path)?)),
+            config::AccessLog::Path(path) => {
+                let file = opened.map_or_else(|| LogFile::open(path), Ok)?;
+                (Some(path.clone()), Some(file))
+            }
         };
         let capacity = if file.is_some() { FULL + ROOM } else { 0 };
-        Ok(AccessLog { path, file, buffer: Vec::with_capacity(capacity), dropped: 0 })
+        Ok(AccessLog {
+            path,
+            file,
+            buffer: Vec::with_capacity(capacity),
+            dropped: 0,
+            dropped_in_all: 0,
+        })
     }
 
-    /// Opens the file again under its path, after somebody has moved it away. If that fails, the
-    /// old one goes on.
-    pub fn reopen(&mut self) {
+    /// Goes on in `file`, or opens the file again under its path, after somebody has moved it away.
+    /// If that fails, the old one goes on.
+    pub fn reopen(&mut self, file: Option<LogFile>) {
         self.flush();
         let Some(path) = &self.path else { return };
-        match LogFile::open(path) {
+        match file.map_or_else(|| LogFile::open(path), Ok) {
             Ok(file) => self.file = Some(file),
             Err(error) => message::log(
                 Level::Error,
@@ -74,8 +94,9 @@ impl AccessLog {
                     self.buffer.drain(..count);
                 }
                 Err(_) => {
-                    self.dropped +=
-                        self.buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    let lines = self.buffer.iter().filter(|byte| **byte == b'\n').count();
+                    self.dropped += lines as u64;
+                    self.dropped_in_all += lines as u64;
                     self.buffer.clear();
                 }
             }
@@ -100,6 +121,7 @@ impl AccessLog {
         }
         if self.buffer.capacity() - self.buffer.len() < bound {
             self.dropped += 1;
+            self.dropped_in_all += 1;
             return;
         }
         write(&mut self.buffer);
@@ -107,14 +129,19 @@ impl AccessLog {
 }
 
 impl Proxy {
-    /// Opens the log file anew.
-    pub fn reopen_log(&mut self) {
-        self.log.reopen();
+    /// Goes on in another log file: this one, or that under the path of the old one.
+    pub fn reopen_log(&mut self, file: Option<LogFile>) {
+        self.log.reopen(file);
     }
 
     /// Writes the lines that have gathered.
     pub fn flush_log(&mut self) {
         self.log.flush();
+        let untold = self.log.dropped_in_all - self.dropped_lines;
+        if untold > 0 {
+            self.dropped_lines += untold;
+            self.row.add(Counter::DroppedLines, untold);
+        }
     }
 
     /// Logs an exchange that has a status.
@@ -124,15 +151,21 @@ impl Proxy {
             return;
         }
         let client = &self.clients[exchange.client];
-        let pool = &self.pools[exchange.pool];
-        // Each byte of the head may be escaped to six, and no part of it is written twice.
-        let bound = 2048 + 6 * exchange.head.len();
+        let (pool, backends) = (&self.pools[exchange.pool.0], &self.backends[..]);
+        // No part of the head is written twice.
+        let bound = AROUND_HEAD + ESCAPED * exchange.head.len();
         let now = self.now;
-        self.log.add(bound, |line| write_line(line, exchange, client, pool, now));
+        self.log.add(bound, |line| write_line(line, exchange, client, (pool, backends), now));
     }
 }
 
-fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &Pool, now: Micros) {
+fn write_line(
+    line: &mut Vec<u8>,
+    exchange: &Exchange,
+    client: &Client,
+    (pool, backends): (&Pool, &[Backend]),
+    now: Micros,
+) {
     let spans = &exchange.request.spans;
     let times = &exchange.times;
     let took = since(times.taken_in, now);
@@ -158,7 +191,7 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
     if exchange.last_backend.is_some() {
-        millis(line, "queue_ms", since(times.taken_in, times.chosen));
+        millis(line, "queue_ms", since(times.taken_in, times.chosen) - failed_for(exchange));
         if !exchange.reused && times.connected > times.chosen {
             millis(line, "connect_ms", since(times.chosen, times.connected));
         }
@@ -169,32 +202,33 @@ fn write_line(line: &mut Vec<u8>, exchange: &Exchange, client: &Client, pool: &P
     if exchange.is_routed {
         text(line, "pool", pool.name.as_bytes());
     }
-    if let Some(backend) = exchange.last_backend {
-        let last = pool.backends.get(usize::from(backend));
-        text(line, "backend", last.map_or("", |backend| &backend.name).as_bytes());
+    if let Some(last) = exchange.last_backend {
+        text(line, "backend", backends[last.0].name.as_bytes());
         key(line, "reused");
         line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });
     }
-    tries(line, exchange, pool);
-    let reason = match (exchange.broken, exchange.answer) {
-        (Some(reason), _) => reason,
-        (None, Answer::Own(answer)) => answer.reason,
-        (None, Answer::Pending | Answer::Backend(_)) => "",
-    };
-    text(line, "reason", reason.as_bytes());
+    tries(line, exchange, backends);
+    text(line, "sticky", exchange.sticky.map_or("", Sticky::word).as_bytes());
+    if let Some(reason) = exchange.reason() {
+        text(line, "reason", reason.word().as_bytes());
+    }
     text(line, "ua", &exchange.head[spans.user_agent]);
     line.extend_from_slice(b"}\n");
 }
 
-fn tries(line: &mut Vec<u8>, exchange: &Exchange, pool: &Pool) {
+/// How long the tries before the last took: that was no waiting for a backend.
+fn failed_for(exchange: &Exchange) -> Micros {
+    Micros(exchange.attempts.iter().map(|attempt| attempt.took.0).sum())
+}
+
+fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {
     let mut separator = ",\"tries\":[";
     for attempt in exchange.attempts.iter() {
-        let backend = pool.backends.get(usize::from(attempt.backend));
         let _ = write!(
             line,
             "{separator}{{\"backend\":\"{}\",\"reason\":\"{}\",\"ms\":{}.{}}}",
-            backend.map_or("", |backend| &backend.name),
-            attempt.failure.reason(),
+            backends[attempt.backend.0].name,
+            attempt.failure.reason().word(),
             attempt.took.0 / 1000,
             attempt.took.0 / 100 % 10
         );

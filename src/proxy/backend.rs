@@ -7,17 +7,10 @@
 use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::net::Conn;
+use crate::shared::{BackendGauge, Slot};
 
+use super::Proxy;
 use super::exchange::{BackendConnId, ClientId, ExchangeId};
-
-/// Names a backend: its pool, and its place in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackendRef {
-    /// Index of the pool.
-    pub pool: usize,
-    /// Index within the pool.
-    pub member: usize,
-}
 
 /// Who has a backend connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +33,7 @@ pub struct BackendConn {
     /// Socket and rings.
     pub conn: Conn,
     /// Whose server it leads to.
-    pub backend: BackendRef,
+    pub backend: Slot,
     /// Who has it.
     pub owner: Owner,
     /// The exchange that reads now.
@@ -61,7 +54,7 @@ pub struct BackendConn {
 
 impl BackendConn {
     /// A connection that is being opened for `client`.
-    pub fn new(conn: Conn, backend: BackendRef, client: ClientId) -> BackendConn {
+    pub fn new(conn: Conn, backend: Slot, client: ClientId) -> BackendConn {
         BackendConn {
             conn,
             backend,
@@ -131,6 +124,23 @@ impl IdleStack {
             None => self.newest = older,
         }
         self.len -= 1;
+    }
+}
+
+impl Proxy {
+    /// Puts a connection that nobody has any more on its backend's stack. Counted while its exchange
+    /// still holds a place there, so that no moment shows neither.
+    pub(super) fn keep_idle(&mut self, slot: Slot, id: BackendConnId) {
+        let idle = &mut self.backends[slot.0].idle;
+        idle.push(&mut self.conns, id, self.now);
+        self.row.backend(slot).set(BackendGauge::Idle, idle.len() as u64);
+    }
+
+    /// Takes one off it again, wherever it lies.
+    pub(super) fn take_idle(&mut self, slot: Slot, id: BackendConnId) {
+        let idle = &mut self.backends[slot.0].idle;
+        idle.remove(&mut self.conns, id);
+        self.row.backend(slot).set(BackendGauge::Idle, idle.len() as u64);
     }
 }
 

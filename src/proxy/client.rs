@@ -2,21 +2,19 @@
 
 use std::net::SocketAddr;
 
-use crate::http::body;
 use crate::http::method::Method;
-use crate::http::request::{self, Framing, Refusal, RequestHead};
-use crate::http::rewrite::{self, Forward, RequestSpans};
+use crate::http::request::{self, Framing, Refusal};
+use crate::http::rewrite::RequestSpans;
 use crate::http::scan::{HeadScan, Scan};
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
 use crate::net::{Conn, End};
-use crate::policy::retry::Failure;
-use crate::policy::{admit, order};
+use crate::shared::Counter;
 
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
-use super::pools;
+use super::intake::Taken;
 use super::preamble::Preamble;
 use super::relay::{Frame, Moved, Relay};
 
@@ -98,6 +96,11 @@ impl Client {
             speaks_tls: false,
         }
     }
+
+    /// Whether it has nothing in work, nor sent a part of a head.
+    pub fn is_idle(&self) -> bool {
+        self.first.is_none() && self.conn.output.is_empty() && self.conn.input.is_empty()
+    }
 }
 
 impl Proxy {
@@ -135,8 +138,8 @@ impl Proxy {
         // Requests to fast backends share connections and sends if they are taken in together:
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
-        let pool = &self.pools[self.exchanges[last].pool];
-        if client.queue_was_full && !half_empty && pool.is_fast() {
+        let pool = self.exchanges[last].pool;
+        if client.queue_was_full && !half_empty && self.is_fast(pool) {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;
@@ -154,10 +157,7 @@ impl Proxy {
                 self.enqueue_request(id, end)
             }
             Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
-                let bytes = self.clients[id].conn.input.flatten();
-                // The line end of an empty line before the request does not count.
-                let has_line = bytes.iter().take(limit).skip(2).any(|byte| *byte == b'\n');
-                Err(if has_line { Refusal::HeadTooLong } else { Refusal::TargetTooLong })
+                Err(request::too_long(self.clients[id].conn.input.flatten(), limit))
             }
         };
         match taken {
@@ -169,38 +169,20 @@ impl Proxy {
     /// Rewrites the head of `end` bytes into a new exchange.
     fn enqueue_request(&mut self, id: ClientId, end: usize) -> Result<(), Refusal> {
         let mut buffer = self.lend_head();
-        let client = &mut self.clients[id];
-        let parsed = request::parse(&client.conn.input.flatten()[..end]);
-        let outcome = parsed.and_then(|head| {
-            let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };
-            let forward = Forward {
-                client: client.peer.ip(),
-                id: head.request_id.unwrap_or(&own_id),
-                trusted: self.settings.is_trusted(client.peer.ip()),
-                tls: client.speaks_tls,
-                via: self.settings.via.as_deref(),
-            };
-            let spans = rewrite::request(&head, &forward, &mut buffer);
-            let spans = spans.ok_or(Refusal::HeadTooLong)?;
-            let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
-            let answer = match choice.pool() {
-                Some(pool) => admit::refusal(&head, self.pools[pool].max_body).map(own_answer),
-                None => Some(OwnAnswer::of(Failure::NoBackend)),
-            };
-            let facts = Self::facts_of(&head, spans, client.batch);
-            Ok((facts, choice.pool(), body::of_request(&head), answer))
-        });
-        let (request, pool, body, answer) = match outcome {
-            Ok(found) => found,
+        let taken = match self.read_request(id, end, &mut buffer) {
+            Ok(taken) => taken,
             Err(refusal) => {
                 self.return_head(buffer);
                 return Err(refusal);
             }
         };
+        let Taken { request, pool, bond, body, answer } = taken;
+        let client = &mut self.clients[id];
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
         let mut exchange = Exchange::new(id, pool, buffer, request);
+        exchange.bond = bond;
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         exchange.closes = !request.keep_alive;
@@ -214,25 +196,10 @@ impl Proxy {
                 exchange.answer = Answer::Own(answer);
                 exchange.enter(State::Answered);
             }
-            None => self.pools[exchange.pool].budget.request(self.now.millis()),
+            None => self.pools[exchange.pool.0].budget.request(self.now.millis()),
         }
         self.enqueue(id, exchange);
         Ok(())
-    }
-
-    fn facts_of(head: &RequestHead<'_>, spans: RequestSpans, batch: u32) -> Request {
-        Request {
-            spans,
-            method: head.method,
-            version: head.version,
-            framing: head.framing,
-            keep_alive: head.keep_alive,
-            expects_continue: head.expect_continue,
-            websocket: head.websocket,
-            idempotent: head.method.is_idempotent() || head.idempotency_key,
-            pipelinable: order::pipelinable(head.method, head.framing) && !head.websocket,
-            batch,
-        }
     }
 
     /// Puts an answer of our own into the queue. Nothing that follows can be trusted: the
@@ -262,11 +229,12 @@ impl Proxy {
             websocket: false,
             idempotent: false,
             pipelinable: false,
+            is_https: false,
             batch: self.clients[id].batch,
         };
         let mut exchange = Exchange::new(id, None, head, request);
         exchange.times.taken_in = self.now;
-        exchange.answer = Answer::Own(own_answer(refusal));
+        exchange.answer = Answer::Own(OwnAnswer::refusing(refusal));
         exchange.enter(State::Answered);
         exchange
     }
@@ -275,8 +243,12 @@ impl Proxy {
         let pipeline = self.settings.pipeline;
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         let client = &mut self.clients[id];
+        self.row.add(Counter::Requests, 1);
         match client.last {
-            Some(last) => self.exchanges[last].behind = Some(new),
+            Some(last) => {
+                self.row.add(Counter::Pipelined, 1);
+                self.exchanges[last].behind = Some(new);
+            }
             None => {
                 client.first = Some(new);
                 self.busy_clients += 1;
@@ -311,15 +283,6 @@ impl Proxy {
     /// Takes a head's buffer back.
     pub(super) fn return_head(&mut self, mut head: Buffer) {
         self.heads.give_back(head.take_bytes());
-    }
-}
-
-fn own_answer(refusal: Refusal) -> OwnAnswer {
-    OwnAnswer {
-        status: refusal.status(),
-        error: refusal.error(),
-        reason: refusal.reason(),
-        close: refusal.closes(),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use crate::mem::time::Micros;
 use crate::net::Conn;
-use crate::policy::balance::{self, Pick};
 use crate::policy::order;
 use crate::policy::retry::Failure;
 use crate::policy::reuse;
+use crate::shared::{BackendCounter, Slot};
 use crate::sys::{IoError, Socket};
 
 use super::Proxy;
 use super::Token;
-use super::backend::{BackendConn, BackendRef, Owner};
+use super::backend::{BackendConn, Owner};
 use super::exchange::{BackendConnId, ExchangeId, Line, Manner, State};
 use super::relay::Moved;
 
@@ -32,50 +32,18 @@ impl Proxy {
         self.open(id)
     }
 
-    /// Picks a backend. `false`: all are at their cap, and a first exchange stands in the pool's
-    /// line.
-    fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
-        let pool = self.exchanges[id].pool;
-        let is_next = self.pools[pool].line.front().is_none_or(|front| *front == id);
-        loop {
-            let facts = &mut self.pools[pool];
-            let pick = if is_next {
-                balance::pick(facts.balance, &mut facts.members, &self.exchanges[id].tried)
-            } else {
-                Pick::Full
-            };
-            match pick {
-                Pick::Backend(member) => {
-                    facts.members[member].active += 1;
-                    self.leave_line(id);
-                    let exchange = &mut self.exchanges[id];
-                    exchange.choice = Some(member);
-                    exchange.last_backend = u16::try_from(member).ok();
-                    exchange.times.chosen = self.now;
-                    return Ok(true);
-                }
-                Pick::NoneUp => return Err(Failure::NoBackend),
-                Pick::Full if is_next && self.is_first(id) && self.revoke_choice(pool) => (),
-                Pick::Full => {
-                    self.stand_in_line(id, Line::Pool);
-                    return Ok(false);
-                }
-            }
-        }
-    }
-
     /// Joins the connection of an exchange ahead of it that was taken in with it and goes to the
     /// same backend, if that answers fast: one send carries their heads.
     fn share(&mut self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let (Some(member), Manner::Eager) = (exchange.choice, exchange.manner) else {
+        let (Some(slot), Manner::Eager) = (exchange.choice, exchange.manner) else {
             return false;
         };
-        let pool = &self.pools[exchange.pool];
-        if !exchange.request.pipelinable || !pool.backends[member].pace.allows_sharing() {
+        let backend = &self.backends[slot.0];
+        if !exchange.request.pipelinable || !backend.pace.allows_sharing() {
             return false;
         }
-        let Some((conn_id, before)) = self.conn_to_share(id, member) else { return false };
+        let Some((conn_id, before)) = self.conn_to_share(id, slot) else { return false };
         let backend = &mut self.conns[conn_id];
         if backend.conn.output_room(self.tools.ring_size) < exchange.head.len() {
             return false;
@@ -85,12 +53,13 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.reused = true;
+        self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
         true
     }
 
     /// The connection that the exchanges ahead of `id` share, and the last of them on it.
-    fn conn_to_share(&self, id: ExchangeId, member: usize) -> Option<(BackendConnId, ExchangeId)> {
+    fn conn_to_share(&self, id: ExchangeId, slot: Slot) -> Option<(BackendConnId, ExchangeId)> {
         let exchange = &self.exchanges[id];
         let mut found = None;
         let mut next = self.clients[exchange.client].first;
@@ -101,7 +70,7 @@ impl Proxy {
             let ahead = &self.exchanges[ahead_id];
             next = ahead.behind;
             let fits = ahead.request.batch == exchange.request.batch
-                && (ahead.pool, ahead.choice) == (exchange.pool, Some(member))
+                && ahead.choice == Some(slot)
                 && ahead.state() == State::Sending
                 && ahead.manner == Manner::Eager;
             if let (true, Some(conn)) = (fits, ahead.conn)
@@ -118,8 +87,8 @@ impl Proxy {
     fn reuse(&mut self, id: ExchangeId) -> bool {
         let is_polite = self.line.is_empty() || self.is_first(id);
         let exchange = &self.exchanges[id];
-        let Some(member) = exchange.choice else { return false };
-        let backend = &mut self.pools[exchange.pool].backends[member];
+        let Some(slot) = exchange.choice else { return false };
+        let backend = &self.backends[slot.0];
         let Some(conn_id) = backend.idle.newest() else { return false };
         let Owner::Idle { since, .. } = self.conns[conn_id].owner else { return false };
         let idle_for = Micros(self.now.0.saturating_sub(since.0));
@@ -128,15 +97,17 @@ impl Proxy {
         if exchange.wants_new || !fresh || !is_polite {
             return false;
         }
-        backend.idle.remove(&mut self.conns, conn_id);
+        let client = exchange.client;
+        self.take_idle(slot, conn_id);
         let conn = &mut self.conns[conn_id];
-        conn.owner = Owner::Client(exchange.client);
+        conn.owner = Owner::Client(client);
         conn.idled = idle_for;
         conn.front = Some(id);
         conn.back = Some(id);
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.reused = true;
+        self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
         true
     }
@@ -149,16 +120,16 @@ impl Proxy {
             return Ok(Moved::Nothing);
         }
         let exchange = &self.exchanges[id];
-        let member = exchange.choice.ok_or(Failure::NoBackend)?;
-        let address = self.pools[exchange.pool].backends[member].address;
+        let slot = exchange.choice.ok_or(Failure::NoBackend)?;
+        let address = self.backends[slot.0].address;
         let socket = match Socket::connect(address) {
             Ok(socket) => socket,
             Err(IoError::Exhausted) => return Ok(self.without_descriptor(id)),
             Err(_) => return Err(Failure::Refused),
         };
-        let backend = BackendRef { pool: exchange.pool, member };
-        let conn = BackendConn::new(Conn::new(socket, false, false), backend, exchange.client);
+        let conn = BackendConn::new(Conn::new(socket, false, false), slot, exchange.client);
         let conn_id = self.conns.insert(conn).expect("room was made for it");
+        self.row.backend(slot).add(BackendCounter::Connects, 1);
         let conn = &mut self.conns[conn_id];
         conn.front = Some(id);
         conn.back = Some(id);
@@ -184,17 +155,18 @@ impl Proxy {
         self.is_first(id) && self.revoke_conn()
     }
 
-    /// The process has no descriptor left: an idle connection gives its own up for the next try.
+    /// The process has no descriptor left: an idle connection gives its own up for the next try, in
+    /// the end a client's, lest idle clients keep those with a request from being served.
     fn without_descriptor(&mut self, id: ExchangeId) -> Moved {
         self.stand_in_line(id, Line::Connection);
-        let freed = self.close_an_idle_conn() || self.is_first(id) && self.revoke_conn();
+        let freed = self.close_an_idle_conn()
+            || self.is_first(id) && (self.revoke_conn() || self.close_an_idle_client());
         if freed { Moved::Some } else { Moved::Nothing }
     }
 
     /// Closes some backend's oldest idle connection.
     fn close_an_idle_conn(&mut self) -> bool {
-        let backends = self.pools.iter().flat_map(|pool| &pool.backends);
-        let oldest = backends.filter_map(|backend| backend.idle.oldest()).next();
+        let oldest = self.backends.iter().find_map(|backend| backend.idle.oldest());
         if let Some(conn) = oldest {
             self.close_idle_conn(conn);
         }
@@ -217,83 +189,10 @@ impl Proxy {
         victim.is_some()
     }
 
-    /// The same for a place below a backend's cap. One behind a first exchange on its connection
-    /// keeps it: to take it would break that answer.
-    fn revoke_choice(&mut self, pool: usize) -> bool {
-        if self.exchanges.len() == self.busy_clients {
-            return false;
-        }
-        let victim = self.exchanges.ids().find(|id| {
-            let exchange = &self.exchanges[*id];
-            let leader = exchange.conn.and_then(|conn| self.conns[conn].front).unwrap_or(*id);
-            exchange.choice.is_some() && exchange.pool == pool && !self.is_first(leader)
-        });
-        let Some(id) = victim else { return false };
-        match self.exchanges[id].conn {
-            Some(conn) => self.close_used_conn(conn, Manner::Patient),
-            None => self.exchanges[id].manner = Manner::Patient,
-        }
-        self.release_choice(id);
-        true
-    }
-
-    /// Puts a first exchange at the end of a line, where it stands until `leave_line`. Others try
-    /// again whenever their client is driven: in the line they would hold up those who may revoke.
-    fn stand_in_line(&mut self, id: ExchangeId, line: Line) {
-        if self.exchanges[id].line == line || !self.is_first(id) {
-            return;
-        }
-        self.leave_line(id);
-        let exchange = &mut self.exchanges[id];
-        exchange.line = line;
-        exchange.progress = true;
-        let queue = match line {
-            Line::Pool => &mut self.pools[exchange.pool].line,
-            Line::Connection => &mut self.line,
-            Line::Nowhere => return,
-        };
-        queue.push_back(id).expect("a line has room for all exchanges");
-    }
-
-    /// Takes an exchange out of its line; the one that is now first in it has another try.
-    pub(super) fn leave_line(&mut self, id: ExchangeId) {
-        let exchange = &mut self.exchanges[id];
-        let line = std::mem::replace(&mut exchange.line, Line::Nowhere);
-        let pool = exchange.pool;
-        match line {
-            Line::Nowhere => (),
-            Line::Pool => {
-                self.pools[pool].line.remove(&id);
-                self.wake_pool_line(pool);
-            }
-            Line::Connection => {
-                self.line.remove(&id);
-                self.wake_line();
-            }
-        }
-    }
-
-    /// A backend may be below its cap again.
-    pub(super) fn wake_pool_line(&mut self, pool: usize) {
-        if let Some(next) = self.pools[pool].line.front() {
-            self.wake(self.exchanges[*next].client);
-        }
-    }
-
     /// A connection may be opened again.
     pub(super) fn wake_line(&mut self) {
         if let Some(next) = self.line.front() {
             self.wake(self.exchanges[*next].client);
-        }
-    }
-
-    /// Gives back the place that an exchange has at its backend.
-    pub(super) fn release_choice(&mut self, id: ExchangeId) {
-        let exchange = &mut self.exchanges[id];
-        if let Some(member) = exchange.choice.take() {
-            let pool = exchange.pool;
-            self.pools[pool].members[member].active -= 1;
-            self.wake_pool_line(pool);
         }
     }
 }

@@ -11,14 +11,17 @@
 //! can. Only the first exchange in a client's queue commits.
 
 use crate::http::method::Method;
-use crate::http::request::{Framing, Version};
+use crate::http::request::{Framing, Refusal, Version};
 use crate::http::response::Reading;
 use crate::http::rewrite::RequestSpans;
 use crate::mem::buffer::Buffer;
 use crate::mem::slab::Id;
 use crate::mem::time::Micros;
 use crate::policy::balance::Tried;
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
+use crate::policy::sticky::{Bond, Sticky};
+use crate::shared::{PoolId, Slot};
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -83,7 +86,7 @@ pub struct Request {
     pub framing: Framing,
     /// Whether the client lets the connection live on.
     pub keep_alive: bool,
-    /// Whether the client waits for a 100 before it sends the body.
+    /// Whether the client waits for a 100 before it sends the body, until it is passed on.
     pub expects_continue: bool,
     /// Whether it asks to switch to WebSocket.
     pub websocket: bool,
@@ -91,6 +94,8 @@ pub struct Request {
     pub idempotent: bool,
     /// May be in work together with others of its client.
     pub pipelinable: bool,
+    /// Whether the client came by https, as far as that is to be believed.
+    pub is_https: bool,
     /// Requests of one number were taken in together.
     pub batch: u32,
 }
@@ -122,13 +127,23 @@ pub struct OwnAnswer {
     pub status: u16,
     /// For `Proxy-Status`.
     pub error: &'static str,
-    /// For the log.
-    pub reason: &'static str,
+    /// For the log and the metrics.
+    pub reason: Reason,
     /// Whether the client's connection closes behind it.
     pub close: bool,
 }
 
 impl OwnAnswer {
+    /// To a request that is not taken.
+    pub fn refusing(refusal: Refusal) -> OwnAnswer {
+        OwnAnswer {
+            status: refusal.status(),
+            error: refusal.error(),
+            reason: refusal.into(),
+            close: refusal.closes(),
+        }
+    }
+
     /// What becomes of a failure that is not repeated.
     pub fn of(failure: Failure) -> OwnAnswer {
         OwnAnswer {
@@ -143,8 +158,8 @@ impl OwnAnswer {
 /// An attempt that failed and was followed by another.
 #[derive(Clone, Copy)]
 pub struct Attempt {
-    /// The backend that was asked, an index into its pool.
-    pub backend: u16,
+    /// The backend that was asked.
+    pub backend: Slot,
     /// What went wrong.
     pub failure: Failure,
     /// How long it took.
@@ -221,13 +236,17 @@ pub struct Exchange {
     /// Where it stands; changed by `enter` alone.
     state: State,
     /// Its pool; the first one as long as it has none.
-    pub pool: usize,
+    pub pool: PoolId,
     /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
     pub is_routed: bool,
-    /// The backend that was picked, an index into the pool, counted as active there.
-    pub choice: Option<usize>,
+    /// The backend that its cookie names.
+    pub bond: Bond,
+    /// How it came to its backend, once that has answered, where clients are kept at theirs.
+    pub sticky: Option<Sticky>,
+    /// The backend that was picked; a place there is claimed.
+    pub choice: Option<Slot>,
     /// The one that was picked last, for the log.
-    pub last_backend: Option<u16>,
+    pub last_backend: Option<Slot>,
     /// The connection to it.
     pub conn: Option<BackendConnId>,
     /// The rewritten head, kept until Done: to send, to repeat, to log.
@@ -259,7 +278,7 @@ pub struct Exchange {
     /// Something moved since its timer was set.
     pub progress: bool,
     /// Cut short after commit: the reason for the log, and the client is closed hard.
-    pub broken: Option<&'static str>,
+    pub broken: Option<Reason>,
     /// Closes the client's connection when it is done.
     pub closes: bool,
     /// Only the end of the connection tells the client where the answer ends.
@@ -276,14 +295,16 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request that was just taken in, for this pool.
-    pub fn new(client: ClientId, pool: Option<usize>, head: Buffer, request: Request) -> Exchange {
+    pub fn new(client: ClientId, pool: Option<PoolId>, head: Buffer, request: Request) -> Exchange {
         Exchange {
             client,
             behind: None,
             next_on_conn: None,
             state: State::Waiting,
-            pool: pool.unwrap_or(0),
+            pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),
+            bond: Bond::None,
+            sticky: None,
             choice: None,
             last_backend: None,
             conn: None,
@@ -333,6 +354,21 @@ impl Exchange {
             | State::Awaiting
             | State::Answered => false,
         }
+    }
+
+    /// Why it did not get a backend's answer, or not a whole one.
+    pub fn reason(&self) -> Option<Reason> {
+        match (self.broken, self.answer) {
+            (Some(reason), _) => Some(reason),
+            (None, Answer::Own(answer)) => Some(answer.reason),
+            (None, Answer::Pending | Answer::Backend(_)) => None,
+        }
+    }
+
+    /// Whether its client holds the body back until the backend asks for it by a 100.
+    pub fn waits_for_leave(&self) -> bool {
+        let nothing_came = !self.upload.is_done() && self.upload.payload() == 0;
+        nothing_came && self.request.expects_continue
     }
 
     /// The request identifier that goes both ways.

@@ -1,11 +1,12 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
 use crate::policy::health::{self, Change};
+use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Facts, Failure, Verdict};
+use crate::shared::{Awaited, BackendCounter, PoolCounter, Slot, report};
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
-use super::backend::BackendRef;
 use super::client::since;
 use super::exchange::{Answer, Attempt, ExchangeId, Manner, OwnAnswer, State};
 
@@ -16,25 +17,28 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
         let stale = exchange.reused && !heard && failure == Failure::Terminated;
-        let backend = exchange.choice.map(|member| BackendRef { pool: exchange.pool, member });
+        let backend = exchange.choice;
+        // A backend that never got the body owes no answer: clients must not take it out so.
+        let counts = failure != Failure::ResponseTimeout || !exchange.waits_for_leave();
         if stale && let Some(conn) = exchange.conn {
             self.learn_idle_limit(conn);
+            self.row.backend(self.conns[conn].backend).add(BackendCounter::Stale, 1);
         }
         self.detach(id);
-        if let Some(backend) = backend {
+        if let Some(backend) = backend.filter(|_| counts && !stale) {
             self.count_failure(backend, failure);
         }
         self.release_choice(id);
         match self.verdict(id, failure, stale) {
             Verdict::Retry { counts } => self.retry(id, backend, failure, counts),
             Verdict::Answer(failure) => self.answer_instead(id, OwnAnswer::of(failure)),
-            Verdict::Truncate => self.truncate(id, "http_response_incomplete"),
+            Verdict::Truncate => self.truncate(id, Reason::ResponseIncomplete),
         }
     }
 
     fn verdict(&mut self, id: ExchangeId, failure: Failure, stale: bool) -> Verdict {
         let exchange = &self.exchanges[id];
-        let pool = &mut self.pools[exchange.pool];
+        let pool = &mut self.pools[exchange.pool.0];
         let facts = Facts {
             committed: exchange.is_committed(),
             sent: exchange.sent,
@@ -47,26 +51,21 @@ impl Proxy {
         let verdict = retry::verdict(failure, facts);
         if verdict == (Verdict::Retry { counts: true }) {
             pool.budget.try_repeat(self.now.millis());
+            self.row.pool(exchange.pool).add(PoolCounter::Retries, 1);
         }
         verdict
     }
 
     /// Back to Waiting, for another backend if there is one.
-    fn retry(
-        &mut self,
-        id: ExchangeId,
-        backend: Option<BackendRef>,
-        failure: Failure,
-        counts: bool,
-    ) {
+    fn retry(&mut self, id: ExchangeId, backend: Option<Slot>, failure: Failure, counts: bool) {
         let exchange = &mut self.exchanges[id];
-        if let Some(BackendRef { member, .. }) = backend
+        if let Some(backend) = backend
             && counts
         {
-            exchange.tried.add(member);
+            exchange.tried.add(backend.id());
             exchange.tries += 1;
             exchange.attempts.add(Attempt {
-                backend: member as u16,
+                backend,
                 failure,
                 took: since(exchange.times.chosen, self.now),
             });
@@ -98,7 +97,7 @@ impl Proxy {
 
     /// The client has seen a part of the answer and will not see the rest: its connection closes
     /// short, so that what it has cannot look whole.
-    pub(super) fn truncate(&mut self, id: ExchangeId, reason: &'static str) {
+    pub(super) fn truncate(&mut self, id: ExchangeId, reason: Reason) {
         if self.exchanges[id].state() == State::Done {
             return;
         }
@@ -126,21 +125,35 @@ impl Proxy {
         self.close_used_conn(conn, Manner::Alone);
     }
 
-    /// Notes a failure of a backend, where it says something of the backend's health.
-    fn count_failure(&mut self, backend: BackendRef, failure: Failure) {
+    /// The backend does not give the rest of its answer.
+    pub(super) fn cut_by_backend(&mut self, id: ExchangeId) {
+        if let Some(slot) = self.exchanges[id].choice {
+            let reason = Reason::ResponseIncomplete;
+            self.row.backend(slot).add(BackendCounter::Errors(reason), 1);
+        }
+        self.truncate(id, Reason::ResponseIncomplete);
+    }
+
+    /// Counts a failure of a backend, and notes it where it says something of the backend's health.
+    /// As long as it is claimed: then its slot can be no other's.
+    fn count_failure(&mut self, backend: Slot, failure: Failure) {
+        self.row.backend(backend).add(BackendCounter::Errors(failure.reason()), 1);
         match failure {
             Failure::Refused | Failure::ConnectTimeout => {
                 self.observe(backend, health::Event::ConnectFailed);
             }
             Failure::ResponseTimeout => self.observe(backend, health::Event::ResponseTimedOut),
-            Failure::IdentityMismatch => message::log(
-                Level::Warning,
-                format_args!(
-                    "backend {} answered another request than the one it was asked \
-                     (X-Request-ID differs); the answer was thrown away",
-                    self.pools[backend.pool].backends[backend.member].name
-                ),
-            ),
+            Failure::IdentityMismatch => {
+                self.row.backend(backend).add(BackendCounter::Mismatches, 1);
+                message::log(
+                    Level::Warning,
+                    format_args!(
+                        "backend {} answered another request than the one it was asked \
+                         (X-Request-ID differs); the answer was thrown away",
+                        self.backends[backend.0].name
+                    ),
+                );
+            }
             Failure::NoBackend
             | Failure::QueueTimeout
             | Failure::Terminated
@@ -150,53 +163,23 @@ impl Proxy {
         }
     }
 
-    /// Tells `policy/health` of an event and acts on the change it makes.
-    pub(super) fn observe(&mut self, backend: BackendRef, event: health::Event) {
-        let pool = &mut self.pools[backend.pool];
-        let is_failure =
-            matches!(event, health::Event::ConnectFailed | health::Event::ResponseTimedOut);
-        let is_last = is_failure && pool.members[backend.member].up && pool.up() == 1;
-        let member = &mut pool.backends[backend.member];
-        let now = self.now.millis();
-        let change = health::observe(&mut member.passive, event, now, &pool.rules, is_last);
+    /// Notes what was seen of a backend, and acts on the change that makes. Other workers see it at
+    /// their next pick; only this one tells of it.
+    pub(super) fn observe(&mut self, slot: Slot, event: health::Event) {
+        let pool = self.backends[slot.0].pool;
+        let rules = &self.pools[pool.0].rules;
+        let Some(change) = self.segment.observe(slot, event, self.now.millis(), rules) else {
+            return;
+        };
+        report::log_change(&self.segment, slot, change, report::reason(event));
+        self.refresh(pool);
         match change {
-            None => (),
-            Some(Change::Down) => {
-                pool.members[backend.member].up = false;
-                self.log_change(backend, "down", event);
-                while let Some(idle) =
-                    self.pools[backend.pool].backends[backend.member].idle.newest()
-                {
-                    self.close_idle_conn(idle);
-                }
-            }
-            Some(Change::Up) => {
-                pool.members[backend.member].up = true;
-                pool.backends[backend.member].idle_limit.forget();
-                self.log_change(backend, "up", event);
-                self.wake_pool_line(backend.pool);
+            // It is checked from now on, and the first time at once.
+            Change::Down => self.bells.control.ring(),
+            Change::Up => {
+                self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+                self.give_turn(pool);
             }
         }
-    }
-
-    fn log_change(&self, backend: BackendRef, change: &str, event: health::Event) {
-        let pool = &self.pools[backend.pool];
-        let reason = match event {
-            health::Event::ConnectFailed => "connections are refused or time out",
-            health::Event::ResponseTimedOut => "it does not answer in time",
-            health::Event::ProbeFailed => "it cannot be connected to",
-            health::Event::Answered => "it answers",
-            health::Event::ProbeSucceeded => "it takes connections",
-        };
-        message::log(
-            if change == "down" { Level::Warning } else { Level::Notice },
-            format_args!(
-                "pool {}: backend {} is {change}: {reason}; {}/{} backends up",
-                pool.name,
-                pool.backends[backend.member].name,
-                pool.up(),
-                pool.members.len()
-            ),
-        );
     }
 }

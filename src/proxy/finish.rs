@@ -2,6 +2,8 @@
 
 use crate::mem::time::Micros;
 use crate::net::End;
+use crate::policy::reason::Reason;
+use crate::shared::Slot;
 
 use super::Proxy;
 use super::Service;
@@ -47,7 +49,7 @@ impl Proxy {
             let exchange = &mut self.exchanges[first];
             if reported == Reported::Yes {
                 exchange.bytes_out += exchange.download.payload();
-                exchange.broken.get_or_insert("client_abort");
+                exchange.broken.get_or_insert(Reason::ClientAbort);
                 if exchange.status == 0 {
                     exchange.status = 499;
                 }
@@ -60,6 +62,7 @@ impl Proxy {
     fn remove_exchange(&mut self, id: ExchangeId) {
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
+        self.count_end(id);
         self.write_log(id);
         let exchange = self.exchanges.remove(id);
         let client = &mut self.clients[exchange.client];
@@ -86,6 +89,7 @@ impl Proxy {
         };
         let backend = &mut self.conns[conn];
         backend.front = exchange.next_on_conn.take();
+        let slot = backend.backend;
         if !kept || exchange.broken.is_some() {
             return self.close_used_conn(conn, Manner::Alone);
         }
@@ -97,14 +101,12 @@ impl Proxy {
             && matches!(backend.conn.fill(&mut self.tools.rings), Ok(0))
             && backend.conn.end == End::Open
             && backend.conn.output.is_empty();
-        if !silent {
+        if !silent || self.backends[slot.0].is_out {
             return self.close_used_conn(conn, Manner::Alone);
         }
         backend.back = None;
         backend.conn.rest(&mut self.tools.rings);
-        let place = backend.backend;
-        let idle = &mut self.pools[place.pool].backends[place.member].idle;
-        idle.push(&mut self.conns, conn, self.now);
+        self.keep_idle(slot, conn);
     }
 
     /// Takes `id` out of the middle of a shared connection's queue.
@@ -145,10 +147,16 @@ impl Proxy {
 
     /// Closes an idle connection.
     pub(super) fn close_idle_conn(&mut self, id: BackendConnId) {
-        let backend = self.conns[id].backend;
-        let idle = &mut self.pools[backend.pool].backends[backend.member].idle;
-        idle.remove(&mut self.conns, id);
+        let slot = self.conns[id].backend;
+        self.take_idle(slot, id);
         self.remove_conn(id);
+    }
+
+    /// Closes all idle connections to a backend.
+    pub(super) fn close_idle_conns(&mut self, slot: Slot) {
+        while let Some(idle) = self.backends[slot.0].idle.newest() {
+            self.close_idle_conn(idle);
+        }
     }
 
     fn remove_conn(&mut self, id: BackendConnId) {
@@ -160,11 +168,10 @@ impl Proxy {
     /// An idle connection closes, or says something that nobody asked for.
     pub(super) fn idle_conn_spoke(&mut self, id: BackendConnId, event: crate::sys::Event) {
         if event.closed || event.failed {
-            let backend = self.conns[id].backend;
+            let slot = self.conns[id].backend;
             if let Owner::Idle { since, .. } = self.conns[id].owner {
                 let age = Micros(self.now.0.saturating_sub(since.0)).millis();
-                let member = &mut self.pools[backend.pool].backends[backend.member];
-                member.idle_limit.seen_closing(age);
+                self.backends[slot.0].idle_limit.seen_closing(age);
             }
         }
         self.close_idle_conn(id);
@@ -173,22 +180,21 @@ impl Proxy {
     /// A reused connection turned out to be closed: its backend keeps them for less than it lay.
     pub(super) fn learn_idle_limit(&mut self, conn: BackendConnId) {
         let backend = &self.conns[conn];
-        let place = backend.backend;
         let idled = backend.idled.millis();
-        self.pools[place.pool].backends[place.member].idle_limit.seen_closing(idled);
+        self.backends[backend.backend.0].idle_limit.seen_closing(idled);
     }
 
-    /// Closes idle backend connections that are past their backend's limit, and gives back the
-    /// pages of memory that was not used of late. Called about twice a second; `count` counts the
-    /// calls. Whether there is anything left that another call could find.
+    /// Closes idle backend connections that are past their backend's limit, or whose backend is
+    /// out, and gives back the pages of memory that was not used of late. Called about twice a
+    /// second; `count` counts the calls. Whether there is anything left that another call could
+    /// find.
     pub fn sweep(&mut self, count: u64) -> bool {
-        for pool in 0..self.pools.len() {
-            for member in 0..self.pools[pool].backends.len() {
-                self.sweep_backend(pool, member);
-            }
-        }
+        self.refresh_all();
+        self.give_turns();
+        self.sweep_backends();
+        self.show_backends();
         if count % FORGETTING == 0 {
-            for backend in self.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
+            for backend in &mut self.backends {
                 backend.idle_limit.forget();
             }
         }
@@ -203,9 +209,13 @@ impl Proxy {
         any
     }
 
-    fn sweep_backend(&mut self, pool: usize, member: usize) {
+    fn sweep_backends(&mut self) {
+        (0..self.backends.len()).for_each(|slot| self.sweep_backend(Slot(slot)));
+    }
+
+    fn sweep_backend(&mut self, slot: Slot) {
         loop {
-            let backend = &self.pools[pool].backends[member];
+            let backend = &self.backends[slot.0];
             let Some(oldest) = backend.idle.oldest() else { return };
             let Owner::Idle { since, .. } = self.conns[oldest].owner else { return };
             let idle_for = Micros(self.now.0.saturating_sub(since.0)).millis();
@@ -277,11 +287,13 @@ impl Proxy {
 
     fn take_client(&mut self, id: ClientId) -> Client {
         self.timers.stop(client_owner(id));
+        self.count_traffic_of(id);
         let mut client = self.clients.remove(id);
         if client.is_ready {
             self.ready.remove(&id); // It has room for the clients that there can be, and no more.
         }
         client.conn.release(&mut self.tools.rings);
+        self.give_room_back();
         self.wake_line();
         client
     }
@@ -289,24 +301,43 @@ impl Proxy {
     /// Begins to drain: each next answer closes its connection.
     pub fn drain(&mut self) {
         self.service = Service::Draining;
-        for pool in 0..self.pools.len() {
-            for member in 0..self.pools[pool].backends.len() {
-                self.sweep_backend(pool, member);
-            }
-        }
+        self.sweep_backends();
     }
 
     /// Closes the clients that have nothing in work, nor sent a part of a head.
     pub fn close_idle_clients(&mut self) {
         for index in 0..self.settings.clients {
             if let Some(id) = self.clients.id_at(index)
-                && self.clients[id].first.is_none()
-                && self.clients[id].conn.output.is_empty()
-                && self.clients[id].conn.input.is_empty()
+                && self.clients[id].is_idle()
             {
                 self.close(id);
             }
         }
+    }
+
+    /// Closes a client that has nothing in work, for the descriptor that it holds.
+    pub(super) fn close_an_idle_client(&mut self) -> bool {
+        for index in 0..self.settings.clients {
+            if let Some(id) = self.clients.id_at(index)
+                && self.clients[id].is_idle()
+                && !self.has_just_asked(id)
+            {
+                self.close(id);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether an idle client has sent something of which no event has told yet.
+    fn has_just_asked(&mut self, id: ClientId) -> bool {
+        let conn = &mut self.clients[id].conn;
+        conn.readable = true;
+        let asks = matches!(conn.fill(&mut self.tools.rings), Ok(1..));
+        if asks {
+            self.wake(id);
+        }
+        asks
     }
 
     /// Whether nothing is left to do.

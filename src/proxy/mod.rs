@@ -6,11 +6,14 @@
 
 pub mod access_log;
 pub mod backend;
+mod choose;
 pub mod client;
+mod count;
 pub mod dispatch;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
+mod intake;
 pub mod pipes;
 pub mod pools;
 pub mod preamble;
@@ -36,15 +39,20 @@ use crate::mem::stock::Stock;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
 use crate::net::{Conn, End};
+use crate::policy::balance::Member;
 use crate::policy::health;
+use crate::policy::retry::Budget;
+use crate::policy::sticky::Key;
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Awaited, Counter, Segment, Slot, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
 use access_log::AccessLog;
-use backend::{BackendConn, BackendRef, Owner};
+use backend::{BackendConn, Owner};
 use client::{Client, Phase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
-use pools::Pool;
+use pools::{Backend, Pool};
 use preamble::{Complaints, Preamble};
 use relay::Moved;
 use request_ids::RequestIds;
@@ -54,7 +62,7 @@ use settings::Settings;
 const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
-/// Pipes for splicing: 256 KiB each, of the 64 MiB that an unprivileged user has.
+/// Pipes for splicing: 22 MiB, of the 64 MiB that an unprivileged user has.
 const PIPES: usize = 64;
 
 /// What an epoll event is about: the two highest bits of its data say what kind of thing, the
@@ -67,6 +75,8 @@ pub enum Token {
     Backend(BackendConnId),
     /// Something of the worker's own: a listener, the signals, a probe.
     Worker(u64),
+    /// The worker's doorbell, which other processes ring.
+    Doorbell,
 }
 
 impl Token {
@@ -76,6 +86,7 @@ impl Token {
             Token::Client(id) => id.pack(),
             Token::Backend(id) => 1 << 62 | id.pack(),
             Token::Worker(number) => 2 << 62 | number,
+            Token::Doorbell => 3 << 62,
         }
     }
 
@@ -85,7 +96,8 @@ impl Token {
         match packed >> 62 {
             0 => Token::Client(Id::unpack(rest)),
             1 => Token::Backend(Id::unpack(rest)),
-            _ => Token::Worker(rest),
+            2 => Token::Worker(rest),
+            _ => Token::Doorbell,
         }
     }
 }
@@ -102,7 +114,24 @@ pub enum Service {
 /// All that one process proxies.
 pub struct Proxy {
     settings: Settings,
+    /// What all workers share.
+    segment: Segment,
+    /// This worker's number.
+    worker: usize,
+    /// Its row.
+    row: WorkerCells,
+    /// The doorbells of all workers.
+    bells: Doorbells,
+    /// By `PoolId`.
     pools: Vec<Pool>,
+    /// By `Slot`.
+    backends: Vec<Backend>,
+    /// How many pools there were when their names were read.
+    known_pools: usize,
+    /// Lines dropped from the log that are counted.
+    dropped_lines: u64,
+    /// For members that are read anew.
+    scratch: Vec<Member>,
     clients: Slab<Client>,
     exchanges: Slab<Exchange>,
     conns: Slab<BackendConn>,
@@ -128,14 +157,28 @@ pub struct Proxy {
 
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
-    pub fn new(config: &Config, log: AccessLog) -> Result<Proxy, IoError> {
-        Proxy::with_settings(config, Settings::new(config), log)
+    ///
+    /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
+    /// for each.
+    pub fn new(
+        config: &Config,
+        sticky_key: Key,
+        segment: Segment,
+        worker: usize,
+        bells: Doorbells,
+        log: AccessLog,
+    ) -> Result<Proxy, IoError> {
+        let settings = Settings::new(config, segment.layout().workers, sticky_key);
+        Proxy::with_settings(config, settings, segment, worker, bells, log)
     }
 
     /// The same, within other limits than those that follow from the configuration.
     fn with_settings(
         config: &Config,
         settings: Settings,
+        segment: Segment,
+        worker: usize,
+        bells: Doorbells,
         log: AccessLog,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
@@ -150,11 +193,23 @@ impl Proxy {
             spliced: 0,
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
-        let pools = config.pools.iter();
-        Ok(Proxy {
-            pools: pools
-                .map(|pool| Pool::new(pool, config.timeouts.backend_idle, exchanges))
-                .collect(),
+        let layout = segment.layout();
+        let poller = Poller::new()?;
+        poller.watch_doorbell(&bells.bells[worker], Token::Doorbell.pack())?;
+        let budget = Budget::share(worker, layout.workers);
+        // Pools that are added later have the keys of the first, "default".
+        let keys = config.pools.iter().chain(std::iter::repeat(&config.pools[0]));
+        let unknown = || Backend::unknown(config.timeouts.backend_idle);
+        let mut proxy = Proxy {
+            pools: keys.take(layout.pools).map(|keys| Pool::new(keys, exchanges, budget)).collect(),
+            backends: (0..layout.backends).map(|_| unknown()).collect(),
+            known_pools: 0,
+            dropped_lines: 0,
+            scratch: Vec::new(),
+            row: segment.worker(worker),
+            segment,
+            worker,
+            bells,
             clients: Slab::with_capacity(settings.clients),
             exchanges: Slab::with_capacity(exchanges),
             conns: Slab::with_capacity(settings.backend_conns),
@@ -164,7 +219,7 @@ impl Proxy {
             timers,
             ready: Queue::with_capacity(settings.clients),
             line: Queue::with_capacity(exchanges),
-            poller: Poller::new()?,
+            poller,
             now: crate::sys::clock::now(),
             lag: Micros(0),
             ids: RequestIds::new(),
@@ -172,24 +227,59 @@ impl Proxy {
             complaints: Complaints::default(),
             service: Service::Running,
             settings,
-        })
+        };
+        proxy.refresh_names();
+        Ok(proxy)
     }
 
-    /// Takes a client that was just accepted, at a listener whose connections begin with `preamble`.
-    /// There must be a free slot (`has_room`).
+    /// Takes a client that was just accepted, in the room that was claimed for it, at a listener whose
+    /// connections begin with `preamble`.
     pub fn admit(&mut self, socket: Socket, peer: SocketAddr, preamble: Preamble) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let client = Client::new(Conn::new(socket, true, true), peer, preamble);
-        let id = self.clients.insert(client).expect("the caller saw a free slot");
+        let id = self.clients.insert(client).expect("room was claimed for it");
+        self.row.add(Counter::Connections, 1);
         self.start_client_timer(id, timing::HEADER);
         self.wake(id);
     }
 
-    /// Whether another client can be taken.
+    /// Claims room for another client of the service. `false`: there is none now.
+    pub fn claim_room(&mut self) -> bool {
+        self.segment.claim_client(self.worker, self.settings.clients as u32)
+    }
+
+    /// Gives the room of a client back: one has left, or none has come. Who waits for it is rung.
+    pub fn give_room_back(&mut self) {
+        self.segment.release_client(self.worker);
+        self.ring_next_door();
+    }
+
+    /// Whether there may be room for another client.
     pub fn has_room(&self) -> bool {
-        !self.clients.is_full()
+        (self.segment.clients() as usize) < self.settings.clients
+    }
+
+    /// From now on this worker is rung when there is room. The caller then looks once more.
+    pub fn wait_for_room(&mut self) {
+        self.segment.wait(self.worker, Awaited::Client);
+    }
+
+    /// No client waits here any more. What room there is may have been told to this worker alone,
+    /// and is told to the next one that waits.
+    pub fn stop_waiting_for_room(&mut self) {
+        self.segment.unwait(self.worker, Awaited::Client);
+        if self.has_room() {
+            self.ring_next_door();
+        }
+    }
+
+    fn ring_next_door(&self) {
+        match self.segment.next_waiting(self.worker, Awaited::Client) {
+            Some(worker) if worker != self.worker => self.bells.ring(worker),
+            Some(_) | None => (), // This one looks at the end of the turn.
+        }
     }
 
     /// Clients that are connected.
@@ -202,9 +292,9 @@ impl Proxy {
         &mut self.poller
     }
 
-    /// The pools.
-    pub fn pools(&self) -> &[Pool] {
-        &self.pools
+    /// What all workers share.
+    pub fn segment(&self) -> Segment {
+        self.segment
     }
 
     /// Sets the time of this turn.
@@ -223,19 +313,9 @@ impl Proxy {
         self.now
     }
 
-    /// Whether a backend may be asked.
-    pub fn is_up(&self, backend: BackendRef) -> bool {
-        self.pools[backend.pool].members[backend.member].up
-    }
-
-    /// Where a backend listens.
-    pub fn address(&self, backend: BackendRef) -> SocketAddr {
-        self.pools[backend.pool].backends[backend.member].address
-    }
-
     /// Notes how a probe of a backend went.
-    pub fn probed(&mut self, backend: BackendRef, outcome: health::Event) {
-        self.observe(backend, outcome);
+    pub fn probed(&mut self, slot: Slot, outcome: health::Event) {
+        self.observe(slot, outcome);
     }
 
     /// Whether clients are ready to be driven.
@@ -388,6 +468,7 @@ impl Proxy {
     /// What a client that can go no further now leaves behind: rings returned, a timer set, events
     /// asked for, or the connection closed.
     fn settle(&mut self, id: ClientId) {
+        self.count_traffic_of(id);
         let client = &mut self.clients[id];
         client.conn.rest(&mut self.tools.rings);
         if client.first.is_none() && client.conn.output.is_empty() {

@@ -1,16 +1,22 @@
-//! What a worker knows of its pools and their backends.
+//! What a worker knows of its pools and their backends: what all share lies in the segment, and is
+//! read anew when it has changed.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::config;
 use crate::mem::queue::Queue;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::balance::Member;
-use crate::policy::health::{Passive, Rules};
+use crate::policy::balance::{Board, Member, Members, Tier};
+use crate::policy::health::Rules;
 use crate::policy::identity::Echo;
 use crate::policy::retry::Budget;
 use crate::policy::reuse::IdleLimit;
+use crate::policy::slow_start;
+use crate::policy::sticky::{self, Mark};
+use crate::shared::backends::Standing;
+use crate::shared::{PoolId, Segment, Slot};
 
+use super::Proxy;
 use super::backend::IdleStack;
 use super::exchange::ExchangeId;
 
@@ -30,83 +36,215 @@ pub struct Pool {
     pub max_body: u64,
     /// When a backend is taken out.
     pub rules: Rules,
-    /// What balancing looks at, a member for each backend.
-    pub members: Vec<Member>,
-    /// The rest, in the same order.
-    pub backends: Vec<Backend>,
-    /// Exchanges that wait for a backend below its cap.
+    /// The cookie that keeps clients at their backends.
+    pub sticky: Option<config::Sticky>,
+    /// What balancing looks at, in the order of the slots.
+    pub members: Members,
+    /// The epoch that `members` are of.
+    pub epoch: u64,
+    /// How long the share of a backend that came up grows.
+    pub slow_start: Millis,
+    /// When the share of one of `members` grows next.
+    pub next_step: Option<Millis>,
+    /// Exchanges of this worker that wait for a backend below its cap.
     pub line: Queue<ExchangeId>,
+    /// The first in `line` was told of a place, and need not care for other workers that wait.
+    pub has_turn: bool,
     /// Limits the repeats.
     pub budget: Budget,
 }
 
-/// What is known of one backend.
+/// What a worker knows of one backend.
 pub struct Backend {
+    /// Which one it is, and what the operator wants of it, as far as this worker knows.
+    pub standing: Standing,
+    /// Its pool.
+    pub pool: PoolId,
+    /// It is not to be asked, so that none of its connections is kept.
+    pub is_out: bool,
     /// Where it listens.
     pub address: SocketAddr,
     /// The same, as the log writes it.
     pub name: String,
+    /// The same and its pool, as the sticky cookie has it.
+    pub mark: Mark,
     /// Its unused connections.
     pub idle: IdleStack,
     /// How long these are good for.
     pub idle_limit: IdleLimit,
     /// Whether it returns the request identifier.
     pub echo: Echo,
-    /// Its failures of late.
-    pub passive: Passive,
     /// How fast it answers.
     pub pace: Pace,
 }
 
 impl Pool {
-    /// The pool that `config` describes, with room for `exchanges` in its line.
-    pub fn new(config: &config::Pool, backend_idle: Millis, exchanges: usize) -> Pool {
-        let members = config
-            .backends
-            .iter()
-            .map(|backend| Member::new(backend.weight, backend.backup, backend.max_connections))
-            .collect();
-        let backends = config
-            .backends
-            .iter()
-            .map(|backend| Backend {
-                address: backend.address,
-                name: backend.address.to_string(),
-                idle: IdleStack::default(),
-                idle_limit: IdleLimit::new(backend_idle),
-                echo: Echo::default(),
-                passive: Passive::default(),
-                pace: Pace::default(),
-            })
-            .collect();
+    /// A pool with the keys of `config` and no members yet, with room for `exchanges` in its line.
+    pub fn new(config: &config::Pool, exchanges: usize, budget: Budget) -> Pool {
         Pool {
-            name: config.name.clone(),
+            name: String::new(),
             balance: config.balance,
             retries: config.retries,
             max_body: config.max_body,
             rules: Rules { max_fails: config.max_fails, fail_timeout: config.fail_timeout },
-            members,
-            backends,
+            sticky: config.sticky.clone(),
+            members: Members::default(),
+            epoch: 0,
+            slow_start: config.slow_start,
+            next_step: None,
             line: Queue::with_capacity(exchanges),
-            budget: Budget::default(),
+            has_turn: false,
+            budget,
+        }
+    }
+}
+
+impl Backend {
+    /// Of a slot that nobody has.
+    pub fn unknown(backend_idle: Millis) -> Backend {
+        Backend {
+            standing: Standing::default(),
+            pool: PoolId(0),
+            is_out: false,
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            name: String::new(),
+            mark: Mark::default(),
+            idle: IdleStack::default(),
+            idle_limit: IdleLimit::new(backend_idle),
+            echo: Echo::default(),
+            pace: Pace::default(),
+        }
+    }
+}
+
+/// A pool's cells, as balancing looks at them.
+pub(super) struct PoolBoard {
+    pub segment: Segment,
+    pub pool: PoolId,
+}
+
+impl Board for PoolBoard {
+    fn ticket(&self, tier: Tier) -> u64 {
+        self.segment.pool(self.pool).rotation(tier)
+    }
+
+    fn load(&self, id: u32) -> u32 {
+        self.segment.backend(Slot::of_id(id)).load()
+    }
+}
+
+impl Proxy {
+    /// Reads a pool's members anew if they have changed since, or one's share has grown: before a
+    /// pick, and at each tick.
+    pub(super) fn refresh(&mut self, pool: PoolId) {
+        // Before the members: what changes meanwhile changes it once more.
+        let epoch = self.segment.pool(pool).epoch();
+        let facts = &self.pools[pool.0];
+        let grows = facts.next_step.is_some_and(|time| time <= self.now.millis());
+        if epoch != facts.epoch || grows {
+            self.read_members(pool, epoch);
         }
     }
 
-    /// Whether all backends that are up answer fast, so that requests are best taken in together.
-    pub fn is_fast(&self) -> bool {
-        let pairs = self.members.iter().zip(&self.backends);
-        pairs.filter(|(member, _)| member.up).all(|(_, backend)| backend.pace.allows_sharing())
+    /// Makes the names of pools known that were added since.
+    pub(super) fn refresh_names(&mut self) {
+        let count = self.segment.pool_count();
+        if count != self.known_pools {
+            self.known_pools = count;
+            self.refresh_all();
+        }
     }
 
-    /// How many backends are up.
-    pub fn up(&self) -> usize {
-        self.members.iter().filter(|member| member.up).count()
+    /// Reads the members of all pools that have changed.
+    pub(super) fn refresh_all(&mut self) {
+        (0..self.pools.len()).for_each(|pool| self.refresh(PoolId(pool)));
+    }
+
+    #[cold]
+    pub(super) fn read_members(&mut self, pool: PoolId, epoch: u64) {
+        let segment = self.segment;
+        let facts = &mut self.pools[pool.0];
+        facts.epoch = epoch;
+        let name = segment.pool(pool).name();
+        if facts.name != name.as_str() {
+            facts.name = name.to_string();
+        }
+        let (slow_start, now) = (facts.slow_start, self.now.millis());
+        let mut next_step: Option<Millis> = None;
+        let mut parts = Vec::new();
+        let mut members = std::mem::take(&mut self.scratch);
+        members.clear();
+        for slot in segment.members(pool) {
+            self.read_backend(pool, slot);
+            let cells = segment.backend(slot);
+            if slow_start > Millis(0) {
+                let up = cells.up_for(now);
+                parts.push(up.map_or(slow_start::PARTS, |up| slow_start::parts(up, slow_start)));
+                let step =
+                    up.and_then(|up| Some(now - up + slow_start::next_step(up, slow_start)?));
+                next_step = next_step.into_iter().chain(step).min();
+            }
+            members.push(Member {
+                id: slot.id(),
+                weight: cells.weight(),
+                backup: cells.is_backup(),
+                cap: cells.cap(),
+                up: cells.is_up(),
+            });
+        }
+        slow_start::apply(&mut members, &parts);
+        let facts = &mut self.pools[pool.0];
+        facts.next_step = next_step;
+        facts.members.refresh(&members);
+        self.scratch = members;
+    }
+
+    /// Notes how a backend stands now. Nobody is to be asked over the idle connections of one that
+    /// is out; what was learned of one that was out, or of another one in this slot, is void.
+    fn read_backend(&mut self, pool: PoolId, slot: Slot) {
+        let cells = self.segment.backend(slot);
+        let standing = cells.standing();
+        let is_out = !sticky::may_keep(cells.availability(), standing.admin());
+        let backend = &mut self.backends[slot.0];
+        let is_other = backend.standing.generation() != standing.generation();
+        let came_back = backend.is_out && !is_out;
+        backend.standing = standing;
+        backend.pool = pool;
+        backend.is_out = is_out;
+        if is_other {
+            backend.address = cells.address();
+            backend.name = backend.address.to_string();
+            backend.mark = self.settings.sticky_key.mark(&self.pools[pool.0].name, backend.address);
+            backend.echo = Echo::default();
+            backend.pace = Pace::default();
+        }
+        if came_back || is_other {
+            backend.idle_limit.forget();
+        }
+        if is_out || is_other {
+            self.close_idle_conns(slot);
+        }
+    }
+
+    /// Whether all backends of a pool that are up answer fast, so that requests are best taken in
+    /// together.
+    pub(super) fn is_fast(&self, pool: PoolId) -> bool {
+        let up = self.pools[pool.0].members.list().iter().filter(|member| member.up);
+        up.map(|member| &self.backends[Slot::of_id(member.id).0])
+            .all(|backend| backend.pace.allows_sharing())
     }
 }
 
 /// The pool of this name.
 pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
-    pools.iter().position(|pool| pool.name.as_bytes() == name)
+    // Those that nobody has named yet have no name.
+    pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
+}
+
+/// The mark with these digits, if it is that of a member of `pool`.
+pub(super) fn find_mark(pool: &Pool, backends: &[Backend], digits: &[u8]) -> Option<Mark> {
+    let mut marks = pool.members.list().iter().map(|member| backends[member.id as usize].mark);
+    marks.find(|mark| mark.digits() == digits)
 }
 
 /// How fast a backend answers as a rule, and whether it keeps its connections.

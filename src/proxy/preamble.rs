@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Listen;
 use crate::http::proxy_header::{self, ProxyHeader, Reading};
 use crate::mem::time::Micros;
 use crate::net::End;
@@ -26,6 +27,13 @@ pub enum Preamble {
     None,
     /// A PROXY header.
     ProxyHeader,
+}
+
+impl Preamble {
+    /// What a listener demands.
+    pub fn of(listen: &Listen) -> Preamble {
+        if listen.proxy_protocol { Preamble::ProxyHeader } else { Preamble::None }
+    }
 }
 
 /// What is told of connections that begin badly: not more than a message now and then, however

@@ -8,6 +8,7 @@ use crate::http::scan::{HeadScan, Scan};
 use crate::policy::health;
 use crate::policy::identity::{self, Identity, Observed, Seen};
 use crate::policy::retry::Failure;
+use crate::shared::{BackendCounter, Class};
 
 use super::Proxy;
 use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
@@ -98,6 +99,8 @@ impl Proxy {
                 let via = self.settings.via.as_deref();
                 rewrite::interim(&head, via, client.conn.prepare_output(&mut self.tools.rings));
             }
+            // With the 100 it is the client's turn to say something.
+            exchange.request.expects_continue &= head.status != 100;
             exchange.progress = true;
             backend.conn.input.consume(end);
             backend.scan = HeadScan::response();
@@ -106,7 +109,8 @@ impl Proxy {
         if head.status == 101 && !(exchange.request.websocket && head.upgrade_websocket) {
             return Err(Failure::Protocol);
         }
-        let member = &mut self.pools[backend.backend.pool].backends[backend.backend.member];
+        let slot = backend.backend;
+        let member = &mut self.backends[slot.0];
         let observed = Observed {
             fresh: backend.responses == 0,
             id: seen(&head, exchange.id()),
@@ -132,16 +136,18 @@ impl Proxy {
         if let Some(seconds) = head.keep_alive_timeout_secs {
             member.idle_limit.keep_alive(seconds);
         }
+        let took = self.now - backend.front_since;
         // What this process is late itself is not the backend's time.
-        let took = self.now - backend.front_since - self.lag;
-        member.pace.observe(took, keep_alive);
+        member.pace.observe(took - self.lag, keep_alive);
+        let row = self.row.backend(slot);
+        row.add(BackendCounter::Responses(Class::of(head.status)), 1);
+        row.observe_response(took);
         exchange.answer =
             Answer::Backend(ResponseFacts { head: Reading::of(&head, end), keep_alive });
         exchange.download = Relay::new(body, frame);
         exchange.times.answered = self.now;
         exchange.enter(State::Answered);
-        let backend = backend.backend;
-        self.observe(backend, health::Event::Answered);
+        self.observe(slot, health::Event::Answered);
         Ok(Head::Final)
     }
 }

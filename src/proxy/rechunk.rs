@@ -8,11 +8,15 @@ use crate::mem::Append;
 use crate::mem::ring::Ring;
 use crate::net::Conn;
 
-use super::pipes::Tools;
+use super::pipes::{Sight, Tools};
 use super::relay::{Cut, Frame};
 
 /// The longest line of framing that is written at once, with the line end before it.
 pub(super) const FRAMING_MAX: usize = 32;
+
+/// The longest line of framing that may pass as it came, with the line end before it, and a byte
+/// more: where so much does not pass, nothing will.
+const LINE_MAX: usize = 20;
 
 /// Chunks read from one ring and written to another.
 pub(super) struct ChunkCopy<'a> {
@@ -118,6 +122,82 @@ impl ChunkCopy<'_> {
             *self.kept += count;
         } else {
             input.consume(count);
+        }
+    }
+}
+
+/// Chunks that go by splice, data and framing alike: what is known of the bytes that come next from
+/// the source's socket. They are looked at there, and left.
+///
+/// The [`Chunks`] of the body stand behind what is cleared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    /// So many bytes may go as they are: framing that was checked, and data. Not all of the data
+    /// need have come yet.
+    cleared: u64,
+    /// Bytes of data among them.
+    data: u64,
+    /// Framing was found that must be written anew. The rest of the body is for the rings.
+    is_odd: bool,
+}
+
+impl Ahead {
+    /// Bytes that may go as they are, by splice or by the rings.
+    pub fn cleared(&self) -> u64 {
+        self.cleared
+    }
+
+    /// Whether to look on may bring anything.
+    pub fn may_look(&self, chunks: &Chunks) -> bool {
+        !self.is_odd && chunks.may_pass()
+    }
+
+    /// So many of the cleared bytes are moved. Returns how many of them are surely data; once all are
+    /// moved, all that is data was told.
+    pub fn advance(&mut self, moved: u64) -> u64 {
+        self.cleared -= moved;
+        let told = self.data.saturating_sub(self.cleared);
+        self.data -= told;
+        told
+    }
+
+    /// Looks on, as far as a pipe reaches. Says whether so much may go as it is that splicing pays:
+    /// if not, nothing has changed.
+    pub fn look(&mut self, chunks: &mut Chunks, source: &mut Conn, tools: &mut Tools) -> bool {
+        let (mut after, mut place) = (*self, *chunks);
+        after.clear(&mut place, source, tools);
+        self.is_odd = after.is_odd;
+        if self.cleared == 0 && after.cleared + place.data_left() < tools.splice_min {
+            return false;
+        }
+        after.data += data_passed(&place) - data_passed(chunks);
+        (*self, *chunks) = (after, place);
+        true
+    }
+
+    fn clear(&mut self, chunks: &mut Chunks, source: &mut Conn, tools: &mut Tools) {
+        let Sight { bytes, is_far } = &mut tools.pipes.sight;
+        // To look at data costs about as much as to look away from so much of it.
+        let near = tools.splice_min / 4;
+        let mut width = if *is_far { LINE_MAX } else { bytes.len() };
+        while self.cleared + chunks.data_left() < bytes.len() as u64 {
+            if *is_far {
+                self.cleared += chunks.data_left();
+                chunks.advance(chunks.data_left());
+            } else if self.cleared > 0 {
+                return;
+            }
+            let offset = self.cleared as usize; // below the length of `bytes`
+            let reach = width.min(bytes.len() - offset);
+            let sight = &mut bytes[..reach];
+            let seen = source.peek(is_far.then_some(offset), sight);
+            let passed = chunks.pass(&sight[..seen], seen);
+            self.cleared += passed as u64;
+            self.is_odd = seen - passed >= LINE_MAX;
+            if self.is_odd || passed == 0 || seen < sight.len() {
+                return;
+            }
+            width = if chunks.data_left() < near { bytes.len() } else { LINE_MAX };
         }
     }
 }

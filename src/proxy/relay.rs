@@ -2,7 +2,8 @@
 //!
 //! Bytes go from the source's input ring to the sink's output ring: framing is read, checked and
 //! written anew. Where a whole ring may pass as it is, the two rings change places instead. Long
-//! stretches without framing bypass both rings by `splice(2)` through a pipe.
+//! stretches that need no change bypass both rings by `splice(2)` through a pipe: those without
+//! framing, and chunks whose framing was checked where the kernel has it, and is as we write it.
 
 use std::mem::swap;
 
@@ -13,7 +14,7 @@ use crate::net::{Conn, End};
 use crate::sys::{IoError, Pipe};
 
 use super::pipes::Tools;
-use super::rechunk::{ChunkCopy, FRAMING_MAX};
+use super::rechunk::{Ahead, ChunkCopy, FRAMING_MAX};
 
 /// A splice that moves less than this would have been cheaper by the rings.
 const SMALL: usize = 16 * 1024;
@@ -65,8 +66,10 @@ pub struct Relay {
     gone: bool,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
-    /// Of a body without a length: the last read brought so much that splicing pays.
+    /// Of a body whose end is not known: the last read brought so much that splicing pays.
     flows: bool,
+    /// Chunks at the source that may be spliced.
+    ahead: Ahead,
     /// The data of a chunk went out by splice: its line end is due.
     line_end_due: bool,
 }
@@ -89,6 +92,7 @@ impl Relay {
             gone: false,
             pipe: None,
             flows: false,
+            ahead: Ahead::default(),
             line_end_due: false,
         }
     }
@@ -106,7 +110,7 @@ impl Relay {
 
     /// Whether nothing has been moved, or all that was is still there.
     pub fn is_replayable(&self) -> bool {
-        self.keeping || self.payload == 0 && !self.gone
+        self.keeping || self.payload == 0 && self.ahead.cleared() == 0 && !self.gone
     }
 
     /// Whether a pipe holds bytes that the sink has not taken.
@@ -114,7 +118,8 @@ impl Relay {
         self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
     }
 
-    /// Bytes of the body proper that were moved so far.
+    /// Bytes of the body proper that were moved so far. While chunks are spliced, it is told late
+    /// of some.
     pub fn payload(&self) -> u64 {
         self.payload
     }
@@ -180,23 +185,32 @@ impl Relay {
         if self.is_done() {
             return Ok(Moved::Nothing);
         }
-        if self.pipe.is_some() || self.may_splice(source, tools) {
-            if self.pipe.is_none() && !sink.output.is_empty() {
+        if self.pipe.is_some() {
+            return self.splice(source, sink, tools);
+        }
+        if self.may_splice(source, tools) {
+            if !sink.output.is_empty() {
                 return Ok(Moved::Nothing); // What is in the ring goes first, and then the pipe.
             }
-            return self.splice(source, sink, tools);
+            if self.look_ahead(source, tools) {
+                return self.splice(source, sink, tools);
+            }
         }
         let mut moved = 0;
         let mut received = 0;
         if source.input.len() > self.kept {
             moved = self.copy(source, sink, tools)?;
+            if moved == 0 && self.flows && !self.keeping && !sink.output.is_empty() {
+                return Ok(Moved::Nothing); // With more behind it, the ring would not empty for a pipe.
+            }
         }
         if moved == 0 {
             self.make_room(source, sink);
             // A broken source is found by `is_ended`; what it sent before comes first.
             received = source.fill(&mut tools.rings).unwrap_or(0);
-            self.flows = received == tools.ring_size;
             if received > 0 {
+                // A ring full, but for what was left in it.
+                self.flows = source.input.is_full() && received > tools.ring_size / 2;
                 moved = self.copy(source, sink, tools)?;
             }
         }
@@ -222,7 +236,7 @@ impl Relay {
         sink: &mut Conn,
         tools: &mut Tools,
     ) -> Result<usize, Cut> {
-        let Relay { body, frame, keeping, kept, payload, .. } = self;
+        let Relay { body, frame, keeping, kept, payload, ahead, .. } = self;
         match (body, *frame) {
             (Body::Empty, _) => Ok(0),
             (Body::Length(left), _) => {
@@ -250,6 +264,12 @@ impl Relay {
                 *payload += size as u64;
                 Ok(size)
             }
+            (Body::Chunked(_), _) if ahead.cleared() > 0 => {
+                let limit = usize::try_from(ahead.cleared()).unwrap_or(usize::MAX);
+                let moved = copy_raw(source, sink, tools, limit, *keeping, kept);
+                *payload += ahead.advance(moved as u64);
+                Ok(moved)
+            }
             (Body::Chunked(chunks), _) => {
                 let mut copy =
                     ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload };
@@ -276,23 +296,44 @@ impl Relay {
         Ok(Moved::Some)
     }
 
-    /// Bytes that are sure to follow without framing.
+    /// Bytes that are sure to follow and may go as they are.
     fn raw_left(&self) -> u64 {
         match &self.body {
             Body::Empty => 0,
             Body::Length(left) => *left,
-            Body::Chunked(chunks) => chunks.data_left(),
+            Body::Chunked(chunks) => self.ahead.cleared() + chunks.data_left(),
             Body::UntilClose => u64::MAX,
         }
     }
 
     fn may_splice(&self, source: &Conn, tools: &Tools) -> bool {
-        source.input.is_empty()
+        let pays = match &self.body {
+            Body::UntilClose => self.flows,
+            Body::Chunked(chunks) if self.flows && self.may_look_ahead(chunks) => true,
+            Body::Empty | Body::Length(_) | Body::Chunked(_) => self.raw_left() >= tools.splice_min,
+        };
+        pays && source.input.is_empty()
             && source.readable
             && !self.keeping
-            && self.raw_left() >= tools.splice_min
-            && (self.flows || !matches!(self.body, Body::UntilClose))
             && tools.pipes.has_spare()
+    }
+
+    fn may_look_ahead(&self, chunks: &Chunks) -> bool {
+        self.frame == Frame::Chunked && self.ahead.may_look(chunks)
+    }
+
+    /// Finds out how far chunks may go as they are. Says whether splicing pays.
+    fn look_ahead(&mut self, source: &mut Conn, tools: &mut Tools) -> bool {
+        let Body::Chunked(mut chunks) = self.body else { return true };
+        let is_enough = self.raw_left() >= tools.pipes.sight.bytes.len() as u64 / 2;
+        if is_enough || !self.may_look_ahead(&chunks) {
+            return true;
+        }
+        let pays = self.ahead.look(&mut chunks, source, tools);
+        self.body = Body::Chunked(chunks);
+        // Where nothing has come yet, as much as before may follow.
+        self.flows &= pays || !source.readable;
+        pays
     }
 
     /// Moves bytes through the pipe: into it while it is empty, out of it while it is not.
@@ -306,9 +347,7 @@ impl Relay {
             return self.step_without_pipe(source, sink, tools);
         };
         let outcome = self.splice_through(&mut pipe, source, sink, tools);
-        let more = outcome.is_ok() && (!pipe.is_empty() || self.raw_left() > 0);
-        // A source that is silent, or ended, needs no pipe: `step` finds the end.
-        if more && (!pipe.is_empty() || source.readable && !source.is_ended()) {
+        if outcome.is_ok() && !pipe.is_empty() {
             self.pipe = Some(pipe);
         } else {
             tools.pipes.give_back(pipe);
@@ -333,7 +372,6 @@ impl Relay {
             let filled = self.fill_pipe(pipe, source)?;
             if filled > 0 {
                 moved = Moved::Some;
-                self.payload += filled as u64;
                 tools.spliced += filled as u64;
                 self.announce(filled, sink, tools);
             } else if source.is_ended() {
@@ -342,7 +380,10 @@ impl Relay {
         }
         if !pipe.is_empty() && sink.writable && sink.output.is_empty() {
             match pipe.drain(&sink.socket) {
-                Ok(_) => moved = Moved::Some,
+                Ok(count) => {
+                    sink.traffic.sent += count as u64;
+                    moved = Moved::Some;
+                }
                 Err(IoError::WouldBlock) => sink.writable = false,
                 Err(_) => return Err(Cut::SinkBroken),
             }
@@ -363,12 +404,9 @@ impl Relay {
                 Ok(0)
             }
             Ok(count) => {
+                source.traffic.received += count as u64;
                 self.flows = count >= SMALL;
-                match &mut self.body {
-                    Body::Length(left) => *left -= count as u64,
-                    Body::Chunked(chunks) => chunks.advance(count as u64),
-                    Body::Empty | Body::UntilClose => (),
-                }
+                self.take_off(count as u64);
                 Ok(count)
             }
             Err(IoError::WouldBlock) => {
@@ -381,6 +419,21 @@ impl Relay {
                 Err(Cut::Ended)
             }
         }
+    }
+
+    /// So many bytes went into the pipe.
+    fn take_off(&mut self, count: u64) {
+        match &mut self.body {
+            Body::Length(left) => *left -= count,
+            Body::Chunked(chunks) => {
+                let cleared = count.min(self.ahead.cleared());
+                chunks.advance(count - cleared);
+                self.payload += self.ahead.advance(cleared) + count - cleared;
+                return;
+            }
+            Body::Empty | Body::UntilClose => (),
+        }
+        self.payload += count;
     }
 
     /// A body without a length is cut into chunks of what the pipe holds.

@@ -1,5 +1,6 @@
 //! Answered and Responding: the commit, and the body behind it.
 
+use crate::http::cookie::SetCookie;
 use crate::http::date;
 use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
@@ -7,6 +8,7 @@ use crate::http::request::Version;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::net::End;
 use crate::policy::retry::Failure;
+use crate::policy::sticky::{self, Mark};
 use crate::sys::clock;
 
 use super::Proxy;
@@ -92,9 +94,17 @@ impl Proxy {
         self.exchanges[id].closes |= closes_to_end;
         let close = facts.head.status() != 101 && self.decide_close(id);
         let conn = self.conn_of(id);
+        let mark = self.judge_bond(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
+        let keeps = self.pools[exchange.pool.0].sticky.as_ref();
+        let cookie = keeps.zip(mark.as_ref()).map(|(keeps, mark)| SetCookie {
+            name: &keeps.cookie,
+            value: mark.digits(),
+            max_age_secs: keeps.max_age_secs(),
+            secure: exchange.request.is_https,
+        });
         let head = facts.head.open(backend.conn.input.flatten());
         let output = client.conn.prepare_output(&mut self.tools.rings);
         let before = output.len();
@@ -104,6 +114,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             framing,
             via: self.settings.via.as_deref(),
+            cookie,
         };
         rewrite::response(&head, &answering, output);
         exchange.bytes_out = (output.len() - before) as u64;
@@ -121,6 +132,18 @@ impl Proxy {
             Ok(_) => Ok(Moved::Some),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Notes how the exchange came to the backend that has answered it, where clients are kept at
+    /// theirs. The mark that the client is given, if it is given one.
+    fn judge_bond(&mut self, id: ExchangeId) -> Option<Mark> {
+        let slot = self.conns[self.conn_of(id)].backend;
+        let exchange = &mut self.exchanges[id];
+        self.pools[exchange.pool.0].sticky.as_ref()?;
+        let mark = self.backends[slot.0].mark;
+        let sticky = sticky::verdict(exchange.bond, mark);
+        exchange.sticky = Some(sticky);
+        sticky.sets_cookie().then_some(mark)
     }
 
     fn framing_for_client(&self, id: ExchangeId, status: u16) -> ResponseFraming {
@@ -161,7 +184,7 @@ impl Proxy {
                 Ok(Moved::Some)
             }
             Err(Cut::Ended | Cut::Malformed) => {
-                self.truncate(id, "http_response_incomplete");
+                self.cut_by_backend(id);
                 Ok(Moved::Some)
             }
         }

@@ -4,6 +4,7 @@ use crate::mem::Append;
 use crate::mem::time::Micros;
 use crate::net::End;
 use crate::policy::admit;
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 use crate::sys::IoError;
 
@@ -67,10 +68,10 @@ impl Proxy {
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
         let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.tools);
-        let limit = self.pools[exchange.pool].max_body;
+        let limit = self.pools[exchange.pool.0].max_body;
         match outcome {
             Ok(_) if admit::is_too_large(exchange.upload.payload(), limit) => {
-                self.refuse_body(id, 413, "http_request_denied", "body_too_large");
+                self.refuse_body(id, 413, "http_request_denied", Reason::BodyTooLarge);
                 Moved::Some
             }
             Ok(moved) => moved,
@@ -80,7 +81,7 @@ impl Proxy {
                 Moved::Some
             }
             Err(Cut::Ended | Cut::Malformed) => {
-                self.refuse_body(id, 400, "http_request_error", "http_request_error");
+                self.refuse_body(id, 400, "http_request_error", Reason::RequestError);
                 Moved::Some
             }
         }
@@ -88,13 +89,7 @@ impl Proxy {
 
     /// The body is not to be had, or not to be sent on. The backend must not take what it has for
     /// a whole request, so its connection closes.
-    fn refuse_body(
-        &mut self,
-        id: ExchangeId,
-        status: u16,
-        error: &'static str,
-        reason: &'static str,
-    ) {
+    fn refuse_body(&mut self, id: ExchangeId, status: u16, error: &'static str, reason: Reason) {
         if self.exchanges[id].is_committed() {
             self.truncate(id, reason);
         } else {

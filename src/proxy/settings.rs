@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Cidr, Config, RequestId};
+use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
+use crate::policy::sticky::{KEY_LEN, Key};
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -14,6 +15,8 @@ use super::exchange::Exchange;
 const SPLICE_MIN: u64 = 32 * 1024;
 /// Bytes that rewriting may add to a head.
 pub const REWRITE_ROOM: usize = 1024;
+/// Bytes of the buffer for a rewritten head, whatever is configured.
+pub const MAX_HEAD_SIZE: usize = MAX_HEAD_LIMIT + REWRITE_ROOM;
 /// How long a closed connection waits for the client's end, so that the last answer arrives.
 const LINGER: Millis = Millis(2_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.
@@ -25,8 +28,10 @@ pub struct Settings {
     pub clients: usize,
     /// Connections to backends.
     pub backend_conns: usize,
-    /// Exchanges beyond the one that each client is sure of.
+    /// Exchanges beyond the one that each client is sure of: this process's part of them.
     pub spare_exchanges: usize,
+    /// Processes that share the service's clients.
+    workers: usize,
     /// Requests of one client in work at once.
     pub pipeline: usize,
     /// Bytes in a ring.
@@ -39,6 +44,8 @@ pub struct Settings {
     pub request_id: RequestId,
     /// The name that `Via` is given.
     pub via: Option<String>,
+    /// What the sticky cookies are made with.
+    pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
     timeouts: crate::config::Timeouts,
@@ -46,19 +53,24 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The limits that `config` gives.
-    pub fn new(config: &Config) -> Settings {
+    /// The limits that `config` gives one of so many workers, with this key for the sticky cookies.
+    /// Each of them may have all the clients there are, but no two the same, so what belongs to a
+    /// client is bounded over all of them. What does not is divided.
+    pub fn new(config: &Config, workers: usize, sticky_key: Key) -> Settings {
         let clients = config.max_connections;
+        let spare = (clients / 4).max(64).max(workers);
         Settings {
             clients,
             backend_conns: clients,
-            spare_exchanges: if config.pipeline > 1 { (clients / 4).max(64) } else { 0 },
+            spare_exchanges: if config.pipeline > 1 { spare / workers } else { 0 },
+            workers,
             pipeline: config.pipeline,
             ring_size: config.buffer_size,
             head_limit: config.head_limit(),
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             via: config.via.clone(),
+            sticky_key,
             routing: Routing::new(config),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
@@ -67,7 +79,7 @@ impl Settings {
 
     /// Whether what a client says of those before it is believed.
     pub fn is_trusted(&self, client: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|proxies| proxies.contains(client))
+        address::any_contains(&self.trusted_proxies, client)
     }
 
     /// Exchanges that there can be.
@@ -105,14 +117,20 @@ impl Settings {
     /// Bytes of memory that are never exceeded: connections, their buffers and what is kept of
     /// them, each at its limit.
     pub fn memory_bound(&self) -> usize {
-        self.clients * self.bytes_per_client() + BASE
+        self.clients * self.bytes_per_client() + self.base()
+    }
+
+    /// Code, tables and log buffers: what all processes need without any connection.
+    pub fn base(&self) -> usize {
+        BASE * (self.workers + OTHER_PROCESSES)
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection
     /// with two rings, and its part of the heads that pipelining may use.
     pub fn bytes_per_client(&self) -> usize {
         let rings = self.connections() * 2 * self.ring_size;
-        let heads = self.exchanges() * (self.head_size() + size_of::<Exchange>());
+        let exchanges = self.clients + self.workers * self.spare_exchanges;
+        let heads = exchanges * (self.head_size() + size_of::<Exchange>());
         let slots =
             self.clients * size_of::<Client>() + self.backend_conns * size_of::<BackendConn>();
         (rings + heads + slots).div_ceil(self.clients)
@@ -120,16 +138,23 @@ impl Settings {
 }
 
 /// Code, tables and log buffers: what a process needs without any connection.
-pub const BASE: usize = 8 << 20;
+const BASE: usize = 2 << 20;
+/// The master and the control process.
+const OTHER_PROCESSES: usize = 2;
+
+/// Those of one of so many workers, for whoever only wants to know what they come to.
+pub fn without_key(config: &Config, workers: usize) -> Settings {
+    Settings::new(config, workers, Key::new([0; KEY_LEN]))
+}
 
 /// The line that start and `-t` print.
-pub fn memory_bound_line(config: &Config) -> String {
-    let settings = Settings::new(config);
+pub fn memory_bound_line(config: &Config, workers: usize) -> String {
+    let settings = without_key(config, workers);
     format!(
         "memory bound {} MiB = {} connections x {} KiB + {} MiB; idle connections give theirs back",
         settings.memory_bound().div_ceil(1 << 20),
         settings.clients,
         settings.bytes_per_client().div_ceil(1 << 10),
-        BASE >> 20,
+        settings.base() >> 20,
     )
 }

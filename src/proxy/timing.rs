@@ -4,6 +4,7 @@
 //! is the slow side, and nothing against a client while the backend is.
 
 use crate::mem::time::{Micros, Millis};
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
@@ -58,25 +59,28 @@ impl Proxy {
         match timer {
             QUEUE => self.fail(id, Failure::QueueTimeout),
             CONNECT => self.fail(id, Failure::ConnectTimeout),
-            RESPONSE if self.exchanges[id].is_committed() => {
-                self.truncate(id, "http_response_incomplete")
-            }
+            RESPONSE if self.exchanges[id].is_committed() => self.cut_by_backend(id),
             RESPONSE => self.fail(id, Failure::ResponseTimeout),
             TUNNEL => self.finish_tunnel(id),
-            _ if self.exchanges[id].is_committed() => self.truncate(id, "client_timeout"),
+            _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
         self.wake(client);
     }
 
-    /// A client that stopped in the middle of its body gets 408.
+    /// A client that stopped in the middle of its body gets 408. One that does not take the answers
+    /// it has would not take that either.
     fn client_too_slow(&mut self, id: ExchangeId) {
+        if self.exchanges[id].state() == State::Answered {
+            self.exchanges[id].status = 499;
+            return self.truncate(id, Reason::ClientTimeout);
+        }
         self.answer_instead(
             id,
             OwnAnswer {
                 status: 408,
                 error: "http_request_error",
-                reason: "client_timeout",
+                reason: Reason::ClientTimeout,
                 close: true,
             },
         );
@@ -140,7 +144,9 @@ impl Proxy {
             State::Responding if self.client_is_slow(id) => Some(CLIENT),
             State::Responding => Some(RESPONSE),
             State::Tunneling => Some(TUNNEL),
-            State::Answered | State::Done => None,
+            // There is no room for its head: the client does not take the answers before it.
+            State::Answered => self.is_first(id).then_some(CLIENT),
+            State::Done => None,
         }
     }
 
@@ -161,10 +167,9 @@ impl Proxy {
     /// Whether it is the client's body that is missing, and not the backend's leave to send it.
     fn waits_for_upload(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let silent = exchange.request.expects_continue && exchange.upload.payload() == 0;
         let backend_is_slow = exchange.upload.is_stuck_in_pipe()
             || exchange.conn.is_some_and(|conn| !self.conns[conn].conn.output.is_empty());
-        !exchange.upload.is_done() && !backend_is_slow && !silent
+        !exchange.upload.is_done() && !backend_is_slow && !exchange.waits_for_leave()
     }
 
     fn client_is_slow(&self, id: ExchangeId) -> bool {

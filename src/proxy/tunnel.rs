@@ -2,6 +2,7 @@
 
 use crate::http::body::Body;
 use crate::net::End;
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
@@ -33,7 +34,7 @@ impl Proxy {
                 return Ok(Moved::Some);
             }
             (Err(_), _) | (_, Err(_)) => {
-                self.truncate(id, "http_response_incomplete");
+                self.truncate(id, Reason::ResponseIncomplete);
                 return Ok(Moved::Some);
             }
         };

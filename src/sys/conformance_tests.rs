@@ -27,6 +27,8 @@ trait System: Sized {
     fn connect(address: SocketAddr) -> Result<Self::Socket, IoError>;
     fn local_address(socket: &Self::Socket) -> Result<SocketAddr, IoError>;
     fn receive(socket: &Self::Socket, room: [&mut [u8]; 2]) -> Result<usize, IoError>;
+    fn peek(socket: &Self::Socket, room: &mut [u8]) -> Result<usize, IoError>;
+    fn look_from(socket: &Self::Socket, offset: usize) -> Result<(), IoError>;
     fn send(socket: &Self::Socket, bytes: [&[u8]; 2]) -> Result<usize, IoError>;
     fn shutdown_write(socket: &Self::Socket) -> Result<(), IoError>;
     fn reset(socket: Self::Socket);
@@ -71,6 +73,12 @@ macro_rules! system {
             }
             fn receive(socket: &Self::Socket, room: [&mut [u8]; 2]) -> Result<usize, IoError> {
                 socket.receive(room)
+            }
+            fn peek(socket: &Self::Socket, room: &mut [u8]) -> Result<usize, IoError> {
+                socket.peek(room)
+            }
+            fn look_from(socket: &Self::Socket, offset: usize) -> Result<(), IoError> {
+                socket.look_from(offset)
             }
             fn send(socket: &Self::Socket, bytes: [&[u8]; 2]) -> Result<usize, IoError> {
                 socket.send(bytes)
@@ -217,6 +225,17 @@ impl<S: System> Scene<S> {
         self.note(&format!("{side:?} receives"), text);
     }
 
+    /// Looks at what has come, and leaves it there.
+    fn peek(&mut self, side: Side, from: Option<usize>, limit: usize) {
+        if let Some(from) = from {
+            S::look_from(self.socket(side), from).unwrap();
+        }
+        let mut room = vec![b'?'; limit];
+        let count = S::peek(self.socket(side), &mut room);
+        let text = count.map(|count| String::from_utf8_lossy(&room[..count]).into_owned());
+        self.note(&format!("{side:?} sees from {from:?}"), text);
+    }
+
     /// Sends until there is no room, and then receives it all: the same bytes in the same order.
     fn send_much(&mut self, from: Side, to: Side) -> bool {
         let text: Vec<u8> = (0..100_000_u32).flat_map(|number| number.to_be_bytes()).collect();
@@ -297,6 +316,9 @@ same! {
     reset_before_it_was_accepted
     room_after_a_full_buffer
     a_listener_is_level_triggered
+    looking_at_what_stays
+    looking_ahead
+    looking_ahead_of_a_reset
     splicing
     splicing_the_end
     splicing_a_reset

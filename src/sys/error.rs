@@ -63,6 +63,35 @@ impl fmt::Display for IoError {
 
 impl std::error::Error for IoError {}
 
+impl From<std::io::Error> for IoError {
+    fn from(error: std::io::Error) -> IoError {
+        super::linux::translate(&error)
+    }
+}
+
+/// Why a process could not start, or not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// What was tried.
+    pub what: String,
+    /// What the kernel said.
+    pub error: IoError,
+}
+
+impl StartError {
+    /// Makes one of what the kernel said when `what` was tried.
+    pub fn at(what: impl Into<String>) -> impl FnOnce(IoError) -> StartError {
+        // Not before it is wanted: this stands in event loops too.
+        move |error| StartError { what: what.into(), error }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.what, self.error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::IoError;

@@ -12,7 +12,7 @@ pub mod linux;
 #[cfg(test)]
 pub mod sim;
 
-pub use error::IoError;
+pub use error::{IoError, StartError};
 #[cfg(not(test))]
 pub use linux::*;
 #[cfg(test)]

@@ -1,25 +1,23 @@
 //! The listeners, and new clients.
 
-use std::net::SocketAddr;
-
-use crate::config::Config;
 use crate::proxy::preamble::Preamble;
 use crate::proxy::{Proxy, Token};
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Listener, Poller};
 
-use super::{FIRST_LISTENER, WorkerError};
+use super::FIRST_LISTENER;
 
 /// New clients that are taken from a listener before others have their turn.
 const BUDGET: usize = 64;
-/// Connections that may wait to be accepted; the kernel's net.core.somaxconn may allow fewer.
-const BACKLOG: i32 = 4096;
+/// Clients that are taken from a listener at most when it is closed: as many as may wait there.
+const LAST: usize = 4096;
 
 /// Whether new clients are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
-    /// All client slots are taken: until one is free, clients wait in the backlog.
+    /// The service has as many clients as it may: until one leaves, in whatever process, others
+    /// wait in the backlog.
     Full,
     /// The process has no descriptor left: tried again with each tick.
     Exhausted,
@@ -27,42 +25,33 @@ enum Gate {
     Closed,
 }
 
+/// A socket that clients connect to.
+pub struct Entrance {
+    /// The socket.
+    pub listener: Listener,
+    /// What the connections begin with.
+    pub preamble: Preamble,
+}
+
 /// All listeners of a process.
 pub struct Door {
-    listeners: Vec<Listener>,
-    /// What the connections of each begin with, in the same order.
-    preambles: Vec<Preamble>,
+    entrances: Vec<Entrance>,
     gate: Gate,
     /// Whether the last try to take a client failed, which is told once.
     is_failing: bool,
 }
 
 impl Door {
-    /// Listens on all configured addresses.
-    pub fn open(config: &Config) -> Result<Door, WorkerError> {
-        let mut listeners = Vec::with_capacity(config.listen.len());
-        for listen in &config.listen {
-            let listener = Listener::bind(listen.address, BACKLOG)
-                .map_err(WorkerError::new(format!("listen {}", listen.address)))?;
-            listeners.push(listener);
-        }
-        let preambles = config.listen.iter().map(|listen| match listen.proxy_protocol {
-            true => Preamble::ProxyHeader,
-            false => Preamble::None,
-        });
-        Ok(Door { listeners, preambles: preambles.collect(), gate: Gate::Open, is_failing: false })
-    }
-
-    /// Where it listens.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners.iter().map(Listener::address)
+    /// Opens these.
+    pub fn new(entrances: Vec<Entrance>) -> Door {
+        Door { entrances, gate: Gate::Open, is_failing: false }
     }
 
     /// Asks for events.
     pub fn watch(&self, poller: &Poller) -> Result<(), IoError> {
-        for (index, listener) in self.listeners.iter().enumerate() {
+        for (index, entrance) in self.entrances.iter().enumerate() {
             let token = Token::Worker(FIRST_LISTENER + index as u64);
-            poller.watch_listener(listener, token.pack())?;
+            poller.watch_listener(&entrance.listener, token.pack())?;
         }
         Ok(())
     }
@@ -73,17 +62,19 @@ impl Door {
             if self.gate != Gate::Open {
                 return;
             }
-            if !proxy.has_room() {
+            let Some(entrance) = self.entrances.get(index) else { return };
+            if !proxy.claim_room() {
+                proxy.wait_for_room();
                 return self.shut(proxy, Gate::Full);
             }
-            let Some(listener) = self.listeners.get(index) else { return };
-            match listener.accept() {
+            match entrance.listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
-                    proxy.admit(socket, peer, self.preambles[index]);
+                    proxy.admit(socket, peer, entrance.preamble);
                 }
-                Err(IoError::WouldBlock) => return,
+                Err(IoError::WouldBlock) => return proxy.give_room_back(),
                 Err(error) => {
+                    proxy.give_room_back();
                     if !self.is_failing {
                         message::log(
                             Level::Warning,
@@ -99,17 +90,23 @@ impl Door {
 
     /// Takes no clients for now. Listeners that are not watched do not keep the loop spinning.
     fn shut(&mut self, proxy: &mut Proxy, gate: Gate) {
-        for listener in &self.listeners {
+        for entrance in &self.entrances {
             // One that cannot be unwatched is watched still: `accept` returns at once.
-            let _ = proxy.poller().unwatch_listener(listener);
+            let _ = proxy.poller().unwatch_listener(&entrance.listener);
         }
         self.gate = gate;
     }
 
-    /// Takes clients again when a slot is free.
+    /// Takes clients again when there is room. At the end of each turn.
     pub fn reopen_if_possible(&mut self, proxy: &mut Proxy) {
-        if self.gate == Gate::Full && proxy.has_room() {
-            self.reopen(proxy);
+        if self.gate != Gate::Full || !proxy.has_room() {
+            return;
+        }
+        self.reopen(proxy);
+        // At once: if nobody waits here, others may take the room.
+        (0..self.entrances.len()).for_each(|listener| self.accept(proxy, listener));
+        if self.gate != Gate::Full {
+            proxy.stop_waiting_for_room();
         }
     }
 
@@ -127,16 +124,19 @@ impl Door {
         }
     }
 
-    /// Takes those who wait in the backlog, for closing a listener resets them, and closes.
+    /// Takes those who wait in the backlog, for closing the last copy of a listener resets them, and
+    /// closes. Where others go on listening more may come all the time, and are left to them.
     pub fn close(&mut self, proxy: &mut Proxy) {
-        for index in 0..self.listeners.len() {
+        for index in 0..self.entrances.len() {
+            let first = proxy.clients();
             let mut before = usize::MAX;
-            while proxy.clients() != before {
+            while proxy.clients() != before && proxy.clients() < first + LAST {
                 before = proxy.clients();
                 self.accept(proxy, index);
             }
         }
-        self.listeners.clear();
+        self.entrances.clear();
         self.gate = Gate::Closed;
+        proxy.stop_waiting_for_room();
     }
 }

@@ -5,59 +5,46 @@
 //! brought nothing: what came in time is seen first, also by a process that was held up.
 
 mod accept;
-mod probes;
+pub mod sticky_key;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::settings::memory_bound_line;
+use crate::proxy::preamble::Preamble;
 use crate::proxy::{Proxy, Token};
+use crate::shared::doorbell::Doorbells;
+use crate::shared::words::Word;
+use crate::shared::{Layout, Segment};
 use crate::sys::message::{self, Level};
-use crate::sys::{Event, IoError, Signal, Signals, clock, process};
+use crate::sys::{
+    Channel, Event, IoError, Listener, LogFile, Signal, Signals, StartError, clock, memory,
+};
 
 use accept::Door;
-use probes::Probes;
+pub use accept::Entrance;
 
 /// Rare things are done so often: old connections closed, memory given back, the log written.
 const TICK: Millis = Millis(500);
 /// A graceful stop closes idle clients after this time.
 const IDLE_AT_STOP: Millis = Millis(1000);
-/// Descriptors beside connections: epoll, signals, standard streams, log, listeners, probes.
-const OTHER_DESCRIPTORS: u64 = 256;
 
 /// What the numbers of `Token::Worker` mean.
 const SIGNALS: u64 = 0;
 const FIRST_LISTENER: u64 = 1;
-const FIRST_PROBE: u64 = 1 << 16;
-
-/// Why the service could not start, or not go on.
-#[derive(Debug)]
-pub struct WorkerError {
-    /// What was tried.
-    pub what: String,
-    /// What the kernel said.
-    pub error: IoError,
-}
-
-impl WorkerError {
-    fn new(what: impl Into<String>) -> impl FnOnce(IoError) -> WorkerError {
-        // Not before it is wanted: this stands in the event loop too.
-        move |error| WorkerError { what: what.into(), error }
-    }
-}
-
-impl std::fmt::Display for WorkerError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}: {}", self.what, self.error)
-    }
-}
 
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Serving,
-    /// Stopping gracefully.
-    Draining {
+    /// Others take the new clients. Those who are connected here are served to the end, and idle
+    /// ones are kept until their next request.
+    Replaced {
+        /// Whatever is left is given up then.
+        until: Micros,
+    },
+    /// The service stops gracefully.
+    Stopping {
         /// Idle clients are closed then; `None` once they are.
         idle_until: Option<Micros>,
         /// Whatever is left is given up then.
@@ -66,86 +53,98 @@ enum Life {
     Over,
 }
 
+/// What a worker is given of what all share.
+pub struct Seat {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The shared cells, with the configuration in them.
+    pub segment: Segment,
+    /// A doorbell for each worker.
+    pub doorbells: Doorbells,
+    /// Its listening sockets.
+    pub entrances: Vec<Entrance>,
+    /// What the sticky cookies are made with: [`sticky_key::load`].
+    pub sticky_key: Key,
+    /// The access log.
+    pub log: AccessLog,
+    /// The signals.
+    pub signals: Signals,
+    /// The line to the master, if there is one.
+    pub channel: Option<Channel>,
+}
+
 /// The process's state.
-struct Worker {
+pub struct Worker {
     proxy: Proxy,
     door: Door,
     signals: Signals,
-    probes: Probes,
+    channel: Option<Channel>,
     life: Life,
     drain: Millis,
     next_tick: Option<Micros>,
     ticks: u64,
 }
 
-/// Proxies until a signal says to stop.
-pub fn run(config: &Config) -> Result<(), WorkerError> {
-    let signals = Signals::block_and_open().map_err(WorkerError::new("signals"))?;
-    let wanted = 2 * config.max_connections as u64 + OTHER_DESCRIPTORS;
-    let allowed = process::raise_descriptor_limit(wanted);
-    let log = AccessLog::open(&config.access_log).map_err(|error| WorkerError {
-        what: match &config.access_log {
-            config::AccessLog::Path(path) => format!("access_log {}", path.display()),
-            config::AccessLog::Off | config::AccessLog::Stdout => String::from("access_log"),
-        },
-        error,
-    })?;
-    let door = Door::open(config)?;
-    let proxy = Proxy::new(config, log).map_err(WorkerError::new(
-        "the memory of max_connections and buffer_size cannot be reserved (lower them)",
-    ))?;
-    let mut worker = Worker {
-        probes: Probes::new(&proxy),
-        proxy,
-        door,
-        signals,
-        life: Life::Serving,
-        drain: config.timeouts.drain,
-        next_tick: None,
-        ticks: 0,
-    };
-    worker.watch_all().map_err(WorkerError::new("epoll"))?;
-    worker.announce(config);
-    if allowed < wanted {
-        message::log(
-            Level::Warning,
-            format_args!(
-                "{allowed} file descriptors are allowed, and max_connections {} may need {wanted} \
-                 (raise LimitNOFILE; until then clients wait in the backlog when they run out)",
-                config.max_connections
-            ),
-        );
+impl Seat {
+    /// That of the only worker of a service without other processes.
+    pub fn alone(config: &Config) -> Result<Seat, StartError> {
+        let layout = Layout::of(config, 1);
+        let memory = memory::share(layout.cells()).map_err(StartError::at("shared memory"))?;
+        let mut segment = Segment::create(memory.cells(), layout);
+        segment.load_config(config);
+        let mut entrances = Vec::with_capacity(config.listen.len());
+        for listen in &config.listen {
+            let failed = StartError::at(format!("listen {}", listen.address));
+            let listener = Listener::bind(listen.address, 4096).map_err(failed)?;
+            entrances.push(Entrance { listener, preamble: Preamble::of(listen) });
+        }
+        Ok(Seat {
+            index: 0,
+            segment,
+            doorbells: Doorbells::new(1).map_err(StartError::at("doorbells"))?,
+            entrances,
+            sticky_key: sticky_key::load(config, None),
+            log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
+            signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
+            channel: None,
+        })
     }
-    message::log(Level::Info, format_args!("ready"));
-    while worker.life != Life::Over {
-        worker.turn().map_err(WorkerError::new("epoll"))?;
-    }
-    worker.proxy.flush_log();
-    Ok(())
 }
 
 impl Worker {
+    /// Reserves and opens all that it needs.
+    pub fn open(config: &Config, seat: Seat) -> Result<Worker, StartError> {
+        let Seat { index, segment, doorbells, entrances, sticky_key, log, signals, channel } = seat;
+        let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log);
+        let mut worker = Worker {
+            proxy: proxy.map_err(StartError::at(
+                "the memory of max_connections and buffer_size cannot be reserved (lower them)",
+            ))?,
+            door: Door::new(entrances),
+            signals,
+            channel,
+            life: Life::Serving,
+            drain: config.timeouts.drain,
+            next_tick: None,
+            ticks: 0,
+        };
+        worker.watch_all().map_err(StartError::at("epoll"))?;
+        Ok(worker)
+    }
+
+    /// Proxies until a signal says to stop.
+    pub fn serve(mut self) -> Result<(), StartError> {
+        while self.life != Life::Over {
+            self.turn().map_err(StartError::at("epoll"))?;
+        }
+        self.proxy.flush_log();
+        Ok(())
+    }
+
     fn watch_all(&mut self) -> Result<(), IoError> {
         let poller = self.proxy.poller();
         poller.watch_signals(&self.signals, Token::Worker(SIGNALS).pack())?;
         self.door.watch(poller)
-    }
-
-    /// The first lines on standard error.
-    fn announce(&self, config: &Config) {
-        let mut line = format!("httplb {}: 1 worker, listening on", env!("CARGO_PKG_VERSION"));
-        let mut separator = " ";
-        for address in self.door.addresses() {
-            line.push_str(&format!("{separator}{address}"));
-            separator = ", ";
-        }
-        for pool in self.proxy.pools() {
-            let count = pool.members.len();
-            let noun = if count == 1 { "backend" } else { "backends" };
-            line.push_str(&format!(", pool {}: {count} {noun}", pool.name));
-        }
-        message::line(Level::Info, format_args!("{line}"));
-        message::log(Level::Info, format_args!("{}", memory_bound_line(config)));
     }
 
     /// A turn of the event loop.
@@ -176,13 +175,11 @@ impl Worker {
         match Token::unpack(event.token) {
             Token::Client(id) => self.proxy.client_event(id, event),
             Token::Backend(id) => self.proxy.backend_event(id, event),
+            Token::Doorbell => self.proxy.doorbell_rang(),
             Token::Worker(SIGNALS) => {
                 while let Some(signal) = self.signals.next() {
                     self.signal(signal);
                 }
-            }
-            Token::Worker(probe) if probe >= FIRST_PROBE => {
-                self.probes.event(&mut self.proxy, probe - FIRST_PROBE, event);
             }
             Token::Worker(listener) => {
                 self.door.accept(&mut self.proxy, (listener - FIRST_LISTENER) as usize);
@@ -192,51 +189,77 @@ impl Worker {
 
     fn signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Usr1 => self.proxy.reopen_log(),
-            // It has no children, and nobody replaces it.
-            Signal::Usr2 | Signal::Chld => (),
-            Signal::Hup => message::log(
-                Level::Warning,
-                format_args!("HUP: reload is not in this version (restart to read the file anew)"),
-            ),
+            Signal::Usr1 => self.reopen_log(),
+            Signal::Usr2 => self.be_replaced(),
             Signal::Int => self.life = Life::Over,
             Signal::Term | Signal::Quit => match self.life {
-                Life::Serving => self.begin_drain(),
-                Life::Draining { .. } | Life::Over => self.life = Life::Over,
+                Life::Serving | Life::Replaced { .. } => self.stop(),
+                Life::Stopping { .. } | Life::Over => self.life = Life::Over,
             },
+            // The master's.
+            Signal::Hup | Signal::Chld => (),
         }
     }
 
-    /// Those who are connected are served to the end, nobody else is.
-    fn begin_drain(&mut self) {
-        message::log(
-            Level::Notice,
-            format_args!("stopping: {} clients are connected", self.proxy.clients()),
-        );
-        self.door.close(&mut self.proxy);
-        self.proxy.drain();
-        self.life = Life::Draining {
+    /// Goes on with the log file that the master has opened, or else opens it.
+    fn reopen_log(&mut self) {
+        let mut newest = None;
+        while let Some(message) = self.channel.as_ref().and_then(Channel::receive) {
+            if let (Some((Word::Log, _)), Some(file)) =
+                (Word::of(&message.text), message.descriptor)
+            {
+                newest = Some(LogFile::adopt(file));
+            }
+        }
+        self.proxy.reopen_log(newest);
+    }
+
+    /// Others have taken this worker's place.
+    fn be_replaced(&mut self) {
+        if self.life == Life::Serving {
+            self.begin_drain();
+            self.life = Life::Replaced { until: self.now() + Micros::from(self.drain) };
+        }
+    }
+
+    fn stop(&mut self) {
+        self.begin_drain();
+        self.life = Life::Stopping {
             idle_until: Some(self.now() + Micros::from(IDLE_AT_STOP)),
             until: self.now() + Micros::from(self.drain),
         };
     }
 
+    /// Those who are connected are served to the end, nobody else is.
+    fn begin_drain(&mut self) {
+        self.door.close(&mut self.proxy);
+        self.proxy.drain();
+    }
+
     fn check_end(&mut self) {
-        let Life::Draining { idle_until, until } = self.life else { return };
-        if idle_until.is_some_and(|time| time <= self.now()) {
+        let until = match self.life {
+            Life::Serving | Life::Over => return,
+            Life::Replaced { until } => until,
+            Life::Stopping { idle_until: Some(time), until } if time <= self.now() => {
+                self.proxy.close_idle_clients();
+                self.life = Life::Stopping { idle_until: None, until };
+                until
+            }
+            Life::Stopping { until, .. } => until,
+        };
+        if until <= self.now() {
             self.proxy.close_idle_clients();
-            self.life = Life::Draining { idle_until: None, until };
-        }
-        if self.proxy.is_empty() {
+            if !self.proxy.is_empty() {
+                message::log(
+                    Level::Warning,
+                    format_args!(
+                        "{} clients were not done within timeouts.drain and are cut off",
+                        self.proxy.clients()
+                    ),
+                );
+            }
             self.life = Life::Over;
-        } else if until <= self.now() {
-            message::log(
-                Level::Warning,
-                format_args!(
-                    "{} clients were not done within timeouts.drain and are cut off",
-                    self.proxy.clients()
-                ),
-            );
+        } else if self.proxy.is_empty() {
             self.life = Life::Over;
         }
     }
@@ -246,9 +269,8 @@ impl Worker {
         self.ticks += 1;
         self.proxy.flush_log();
         let swept = self.proxy.sweep(self.ticks);
-        let probing = self.probes.tick(&mut self.proxy);
         let closed = self.door.retry(&mut self.proxy);
-        let again = swept || probing || closed;
+        let again = swept || closed;
         self.next_tick = again.then(|| self.now() + Micros::from(TICK));
     }
 
@@ -271,9 +293,13 @@ impl Worker {
             };
         };
         consider(deadline);
-        if let Life::Draining { idle_until, until } = self.life {
-            consider(idle_until.map(Micros::millis));
-            consider(Some(until.millis()));
+        match self.life {
+            Life::Serving | Life::Over => (),
+            Life::Replaced { until } => consider(Some(until.millis())),
+            Life::Stopping { idle_until, until } => {
+                consider(idle_until.map(Micros::millis));
+                consider(Some(until.millis()));
+            }
         }
         // A millisecond more, so that what is due is past when the wait is over.
         next.map(|time| Millis(time.0.saturating_sub(now.millis().0) + 1))

@@ -8,15 +8,21 @@
 pub mod backend;
 pub mod client;
 pub mod message;
+pub mod operator;
 pub mod peers;
+pub mod process;
 pub mod program;
+pub mod reload;
+pub mod traffic;
 pub mod wire;
 
 pub use backend::{Answer, Backend, Connection, servers};
 pub use client::{Client, Cut};
 pub use message::{Request, Response};
+pub use operator::Reply;
 pub use program::Program;
 pub use serde_json::{Value, json};
+pub use traffic::Traffic;
 pub use wire::End;
 
 use std::{

@@ -1,32 +1,36 @@
 //! The program under test: started with a configuration of its own, watched, and killed in the
 //! end.
 
-use super::{Backend, Client, DEADLINE, Response, eventually, servers, until};
+use super::{Backend, Client, DEADLINE, Response, eventually, process, servers, until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
-    process::{self, Child, ChildStderr, Command, ExitStatus, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub struct Program {
     child: Child,
     pub address: SocketAddr,
     pub folder: PathBuf,
+    /// What it was started with, or told by `configure`.
+    pub config: Value,
     stderr: Arc<Mutex<String>>,
 }
 
 /// The binary: the one just built, or that of `HTTPLB_UNDER_TEST` (an installed one, say).
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     env::var_os("HTTPLB_UNDER_TEST")
         .map_or_else(|| env!("CARGO_BIN_EXE_httplb").into(), PathBuf::from)
 }
@@ -34,12 +38,21 @@ fn binary() -> PathBuf {
 fn new_folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = env::temp_dir().join(format!("httplb-test-{}-{number}", process::id()));
+    let folder = env::temp_dir().join(format!("httplb-test-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 impl Program {
+    /// With this configuration, an access log, and this folder for its state.
+    pub fn with_state(mut config: Value, state: &Path) -> Program {
+        let folder = new_folder();
+        config["access_log"] = json!(folder.join("access.log"));
+        let mut command = plain(binary());
+        command.env("STATE_DIRECTORY", state);
+        Program::launch(config, folder, command)
+    }
+
     /// With all defaults before these backends.
     pub fn over(backends: &[&Backend]) -> Program {
         Program::with(json!({ "backend_servers": servers(backends) }))
@@ -58,7 +71,34 @@ impl Program {
         Program::start(config, folder)
     }
 
-    fn start(mut config: Value, folder: PathBuf) -> Program {
+    /// With an admin socket and a status page. See `operator`.
+    pub fn operated(mut config: Value) -> Program {
+        let folder = new_folder();
+        config["admin"]["socket"] = json!(folder.join("admin.sock"));
+        config["status_listen"] = json!("127.0.0.1:0");
+        Program::start(config, folder)
+    }
+
+    /// With a copy of the binary of its own, which a test may replace: see `own_binary`.
+    pub fn replaceable(config: Value) -> Program {
+        let folder = new_folder();
+        let own = folder.join("httplb");
+        fs::copy(binary(), &own).expect("a copy of the program");
+        Program::launch(config, folder, plain(own))
+    }
+
+    /// By a command that executes the program, to which `-c FILE` is added. In a folder of its own.
+    pub fn by(config: Value, command: impl FnOnce(&Path) -> Command) -> Program {
+        let folder = new_folder();
+        let command = command(&folder);
+        Program::launch(config, folder, command)
+    }
+
+    fn start(config: Value, folder: PathBuf) -> Program {
+        Program::launch(config, folder, plain(binary()))
+    }
+
+    fn launch(mut config: Value, folder: PathBuf, mut command: Command) -> Program {
         if config["listen"].is_null() {
             config["listen"] = json!(["127.0.0.1:0"]);
         }
@@ -67,21 +107,15 @@ impl Program {
         }
         let file = folder.join("servers.conf");
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
-        let mut child = Command::new(binary())
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .env_remove("JOURNAL_STREAM")
-            .spawn()
-            .expect("the program's binary");
+        command.arg("-c").arg(&file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program's binary");
         let stderr = Arc::new(Mutex::new(String::new()));
         let reader = child.stderr.take().unwrap();
         let sink = stderr.clone();
         thread::spawn(move || copy_lines(reader, &sink));
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut program = Program { child, address: unknown, folder, stderr };
+        let mut program = Program { child, address: unknown, folder, config, stderr };
         program.wait_until_ready();
         program
     }
@@ -125,6 +159,11 @@ impl Program {
         });
     }
 
+    /// How often this was said so far.
+    pub fn count_messages(&self, part: &str) -> usize {
+        self.stderr().matches(part).count()
+    }
+
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -142,44 +181,76 @@ impl Program {
         eventually("the program ends", || child.try_wait().unwrap())
     }
 
-    /// Ends it at once; all its connections are closed then.
+    /// Ends it at once, with all its processes; all its connections are closed then.
     pub fn kill(&mut self) {
-        let _ = self.child.kill(); // it may have ended
+        let processes = self.processes();
+        if self.is_running() {
+            // The workers would let their clients end if the master were killed.
+            self.signal(Signal::INT);
+            let start = Instant::now();
+            while self.is_running() && start.elapsed() < Duration::from_secs(5) {
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let _ = self.child.kill(); // it has ended, as a rule
         let _ = self.child.wait();
+        processes.into_iter().skip(1).for_each(process::kill);
     }
 
-    /// Allows it `count` descriptors from now on.
+    /// All its processes, the master first.
+    pub fn processes(&self) -> Vec<Pid> {
+        let mut all = vec![self.pid()];
+        all.extend(process::children(self.pid()));
+        all
+    }
+
+    /// The processes of this name.
+    fn named(&self, name: &str) -> Vec<Pid> {
+        let is_named = |pid: &Pid| process::name(*pid).as_deref() == Some(name);
+        process::children(self.pid()).into_iter().filter(is_named).collect()
+    }
+
+    /// The worker in a seat, once there is one. The youngest, if there are several.
+    pub fn worker(&self, seat: usize) -> Pid {
+        let name = format!("httplb-w{seat}");
+        eventually(&format!("a process {name}"), || self.named(&name).last().copied())
+    }
+
+    /// All worker processes there are.
+    pub fn workers(&self) -> Vec<Pid> {
+        let is_worker =
+            |pid: &Pid| process::name(*pid).is_some_and(|name| name.starts_with("httplb-w"));
+        process::children(self.pid()).into_iter().filter(is_worker).collect()
+    }
+
+    /// The control process, once there is one.
+    pub fn control(&self) -> Pid {
+        eventually("a control process", || self.named("httplb-control").last().copied())
+    }
+
+    /// Allows its only worker `count` descriptors. It is another one then: the limit of a process of
+    /// another user is not ours to set, but what the master has is inherited.
     pub fn limit_descriptors(&self, count: u64) {
         let limit = Rlimit { current: Some(count), maximum: Some(count.max(4096)) };
         prlimit(Some(self.pid()), Resource::Nofile, limit).expect("a limit that may be set");
+        let before = self.worker(0);
+        process::kill(before);
+        until("another worker", || self.worker(0) != before);
     }
 
+    /// The descriptors of its only worker.
     pub fn descriptor_count(&self) -> usize {
-        fs::read_dir(self.proc_file("fd")).expect("its descriptors").count()
+        process::descriptor_count(self.worker(0))
     }
 
-    fn proc_file(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
-    }
-
-    /// Its resident memory now, in bytes.
+    /// The resident memory of all its processes now, in bytes.
     pub fn memory(&self) -> u64 {
-        let status = fs::read_to_string(self.proc_file("status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kibibytes * 1024
+        self.processes().into_iter().map(process::memory).sum()
     }
 
-    /// The CPU time that it has used so far, to a hundredth of a second.
+    /// The CPU time that its processes have used so far, each to a hundredth of a second.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(self.proc_file("stat")).unwrap();
-        let after_name = stat.rsplit(')').next().unwrap();
-        let ticks = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<u64>().unwrap());
-        Duration::from_millis(ticks.sum::<u64>() * 10)
+        self.processes().into_iter().map(process::cpu_time).sum()
     }
 
     pub fn log_path(&self) -> PathBuf {
@@ -200,6 +271,13 @@ impl Program {
             |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         self.raw_log(count).lines().map(parse).collect()
     }
+}
+
+/// A command that does not know what manages this process.
+pub fn plain(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("JOURNAL_STREAM").env_remove("STATE_DIRECTORY");
+    command
 }
 
 fn copy_lines(from: ChildStderr, to: &Mutex<String>) {

@@ -1,9 +1,12 @@
 //! What holds between two turns, whatever happened, and what holds when all is over.
 
 use crate::net::Conn;
+use crate::policy::balance::{self, Pick};
 use crate::proxy::Proxy;
 use crate::proxy::backend::Owner;
 use crate::proxy::exchange::{ExchangeId, Line, State};
+use crate::proxy::pools::PoolBoard;
+use crate::shared::{Awaited, BackendGauge, PoolId, Segment};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
@@ -11,15 +14,7 @@ pub fn hold(proxy: &Proxy) {
     queues(proxy);
     connections(proxy);
     lines(proxy);
-    for (index, pool) in proxy.pools.iter().enumerate() {
-        for (place, member) in pool.members.iter().enumerate() {
-            let holders = proxy.exchanges.ids().filter(|id| {
-                let exchange = &proxy.exchanges[*id];
-                exchange.pool == index && exchange.choice == Some(place)
-            });
-            assert_eq!(member.active as usize, holders.count(), "requests counted at {place}");
-        }
-    }
+    shares(proxy);
     let clients = proxy.clients.ids().map(|id| &proxy.clients[id].conn);
     let backends = proxy.conns.ids().map(|id| &proxy.conns[id].conn);
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
@@ -80,6 +75,25 @@ fn connections(proxy: &Proxy) {
     }
 }
 
+/// What others know of this worker by its row is true.
+fn shares(proxy: &Proxy) {
+    for slot in proxy.segment.pools().flat_map(|pool| proxy.segment.members(pool)) {
+        let (row, backend) = (proxy.row.backend(slot), &proxy.backends[slot.0]);
+        let is_held = |id: &ExchangeId| proxy.exchanges[*id].choice == Some(slot);
+        let holders = proxy.exchanges.ids().filter(is_held).count();
+        assert_eq!(row.held() as usize, holders, "requests counted at {slot:?}");
+        let cells = proxy.segment.backend(slot);
+        assert!(u64::from(cells.load()) >= row.held());
+        assert!(cells.cap() == 0 || cells.load() <= cells.cap(), "{slot:?} is above its cap");
+        assert_eq!(row.gauge(BackendGauge::Idle) as usize, backend.idle.len(), "{slot:?}");
+    }
+    assert_eq!(proxy.row.clients() as usize, proxy.clients.len());
+    for pool in (0..proxy.pools.len()).map(PoolId) {
+        let waits = proxy.segment.waits(proxy.worker, Awaited::Pool(pool));
+        assert_eq!(waits, !proxy.pools[pool.0].line.is_empty());
+    }
+}
+
 /// Who waits in a line stands in it once, and nobody else does.
 fn lines(proxy: &Proxy) {
     let stands = |id: &ExchangeId, line: Line| {
@@ -111,6 +125,33 @@ pub fn is_over(proxy: &Proxy) {
     assert_eq!(proxy.tools.pipes.lent(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
+}
+
+/// Checks that no exchange stands in a pool's line while there is a place for it. Those that have
+/// tried some backends are left out: what is free may be for them alone.
+pub fn waits_with_cause(proxy: &mut Proxy) {
+    for pool in (0..proxy.pools.len()).map(PoolId) {
+        proxy.refresh(pool);
+        let facts = &proxy.pools[pool.0];
+        let Some(front) = facts.line.front() else { continue };
+        let tried = &proxy.exchanges[*front].tried;
+        let board = PoolBoard { segment: proxy.segment, pool };
+        let pick = balance::pick(facts.balance, &facts.members, tried, &board);
+        let is_free = matches!(pick, Pick::Backend(_)) && tried.is_empty();
+        assert!(!is_free, "{front:?} waits in vain\n{}", shown(proxy));
+    }
+}
+
+/// Checks what holds when no worker has anything.
+pub fn is_unclaimed(segment: Segment) {
+    assert_eq!(segment.clients(), 0, "clients");
+    assert_eq!(segment.next_waiting(0, Awaited::Client), None, "a door waits");
+    for pool in segment.pools() {
+        assert_eq!(segment.next_waiting(0, Awaited::Pool(pool)), None, "a worker waits");
+        for slot in segment.members(pool) {
+            assert_eq!(segment.backend(slot).load(), 0, "requests at {slot:?}");
+        }
+    }
 }
 
 /// Where everything stands, for whoever reads a trace.

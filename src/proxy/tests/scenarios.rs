@@ -2,8 +2,13 @@
 
 mod bodies;
 mod clients;
+mod counts;
+mod explained;
 mod limits;
 mod order;
 mod preambles;
 mod repeats;
+mod slow_start;
+mod sticky;
 mod timers;
+mod workers;

@@ -3,17 +3,24 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
-use crate::mem::time::Millis;
+use crate::mem::time::{Micros, Millis};
 use crate::proxy::settings::Settings;
+use crate::shared::{PoolId, Registration};
+use crate::sys::clock;
 use crate::sys::world::{self, End, Faults, Peer};
 
 use super::invariants;
 use super::message::{Kind, Message, Reader};
-use super::service::Service;
+use super::service::{Seats, Service};
 
 /// A proxy with everybody around it. When it is dropped, all leave, and nothing may be left.
 pub struct Scene {
+    /// The first worker.
     pub service: Service,
+    /// Other workers of the same service.
+    pub others: Vec<Service>,
+    /// What they share.
+    pub seats: Seats,
     hosts: Vec<Host>,
     visitors: Vec<Visitor>,
 }
@@ -61,6 +68,16 @@ impl Scene {
         configure: impl FnOnce(&mut Config),
         limit: impl FnOnce(&mut Settings),
     ) -> Scene {
+        Scene::of_workers(1, count, configure, limit)
+    }
+
+    /// Several workers of one service; `limit` concerns the first.
+    pub fn of_workers(
+        workers: usize,
+        count: usize,
+        configure: impl FnOnce(&mut Config),
+        limit: impl FnOnce(&mut Settings),
+    ) -> Scene {
         world::reset(1, Faults::default());
         let addresses: Vec<SocketAddr> =
             (0..count).map(|place| ([10, 0, 1, place as u8], 80).into()).collect();
@@ -75,12 +92,22 @@ impl Scene {
             reads: true,
         };
         let hosts = addresses.iter().map(host).collect();
-        Scene { service: Service::start(&config, limit), hosts, visitors: Vec::new() }
+        // Where there are several, the test may play one more.
+        let seats = Seats::new(&config, if workers > 1 { workers + 1 } else { 1 });
+        let service = Service::start_in(&seats.seat(0), &config, limit);
+        let others = (1..workers).map(|worker| seats.seat(worker));
+        let others = others.map(|seat| Service::start_in(&seat, &config, |_| ())).collect();
+        Scene { service, others, seats, hosts, visitors: Vec::new() }
     }
 
     /// A client connects.
     pub fn client(&mut self) -> usize {
-        let peer = Some(world::connect(self.service.address()));
+        self.client_of(0)
+    }
+
+    /// A client connects to this worker.
+    pub fn client_of(&mut self, worker: usize) -> usize {
+        let peer = Some(world::connect(self.worker(worker).address()));
         let visitor = Visitor { peer, received: Vec::new(), reads: true, end: End::Open };
         self.visitors.push(visitor);
         self.settle();
@@ -127,6 +154,12 @@ impl Scene {
         self.settle();
     }
 
+    /// A client is no longer looked at.
+    pub fn forget(&mut self, client: usize) {
+        self.visitors[client].peer = None;
+        self.settle();
+    }
+
     /// A client goes away.
     pub fn leave(&mut self, client: usize) {
         self.visitors[client].peer.take().expect("a client that is here").reset();
@@ -166,6 +199,15 @@ impl Scene {
     /// How a client sees its connection.
     pub fn end_of(&self, client: usize) -> End {
         self.visitors[client].end
+    }
+
+    /// Another backend registers itself.
+    pub fn join(&mut self, address: SocketAddr) {
+        let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+        let segment = self.service.proxy.segment();
+        segment.register(PoolId(0), entry).expect("a free slot");
+        let server = world::listen(address);
+        self.hosts.push(Host { server, conns: Vec::new(), asked: Vec::new(), reads: true });
     }
 
     /// Backend `host` refuses connections from now on, or takes them again.
@@ -231,6 +273,13 @@ impl Scene {
         }
     }
 
+    /// The same, but nobody has its turn.
+    pub fn respond_unheard(&mut self, path: &str, text: &str) {
+        let (host, conn) = self.place_of(path);
+        let peer = self.hosts[host].conns[conn].peer.as_ref().expect("an open connection");
+        assert_eq!(peer.send(text.as_bytes()), text.len());
+    }
+
     /// The backend that was asked for `path` answers with `body`.
     pub fn answer(&mut self, path: &str, body: &str) {
         let length = body.len();
@@ -294,16 +343,34 @@ impl Scene {
         conns.filter(|conn| conn.is_open()).count()
     }
 
+    /// One of the workers.
+    pub fn worker(&mut self, worker: usize) -> &mut Service {
+        if worker == 0 { &mut self.service } else { &mut self.others[worker - 1] }
+    }
+
     /// Lets time pass.
     pub fn advance(&mut self, millis: u64) {
-        self.service.advance(Millis(millis));
+        let until = clock::now() + Micros::from(Millis(millis));
+        while !self.others.is_empty() && clock::now() < until {
+            for worker in 0..=self.others.len() {
+                self.worker(worker).turn(Millis(1));
+            }
+        }
+        self.service.advance((until - clock::now()).millis());
         self.settle();
     }
 
     /// Lets everything come to rest.
     pub fn settle(&mut self) {
-        self.service.settle();
+        self.settle_workers();
         while self.listen() {
+            self.settle_workers();
+        }
+    }
+
+    fn settle_workers(&mut self) {
+        self.service.settle();
+        while self.others.iter_mut().any(|worker| !worker.is_settled()) {
             self.service.settle();
         }
     }
@@ -378,10 +445,13 @@ impl Drop for Scene {
             return;
         }
         self.visitors.clear();
-        self.service.settle();
+        self.settle_workers();
         self.hosts.clear();
-        self.service.settle();
-        self.service.advance(Millis(6000));
-        invariants::is_over(&self.service.proxy);
+        self.settle_workers();
+        self.advance(6000);
+        for worker in 0..=self.others.len() {
+            invariants::is_over(&self.worker(worker).proxy);
+        }
+        invariants::is_unclaimed(self.seats.segment);
     }
 }

@@ -4,18 +4,53 @@ use std::net::SocketAddr;
 
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Preamble;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
-use crate::sys::{IoError, Listener, clock};
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Counter, Layout, Segment};
+use crate::sys::{Event, IoError, Listener, clock, memory};
 
 use super::invariants;
 
 /// As in the worker.
 const TICK: Millis = Millis(500);
+/// Of several workers each has a look at least so often.
+const ALERT: Millis = Millis(50);
 /// The listener's token.
 const LISTENER: u64 = 1;
+
+/// What the workers of a service share.
+pub struct Seats {
+    pub segment: Segment,
+    pub bells: Doorbells,
+}
+
+/// One worker's part in it.
+#[derive(Clone)]
+pub struct Seat<'a> {
+    segment: Segment,
+    bells: &'a Doorbells,
+    worker: usize,
+}
+
+impl Seats {
+    pub fn new(config: &Config, workers: usize) -> Seats {
+        let full = Layout::of(config, workers);
+        // Fewer spares, for what a test maps is never freed.
+        let layout = Layout { pools: full.pools - 14, backends: full.backends - 248, ..full };
+        let cells = memory::share(layout.cells()).expect("memory");
+        let mut segment = Segment::create(cells.cells(), layout);
+        segment.load_config(config);
+        Seats { segment, bells: Doorbells::new(workers).expect("descriptors") }
+    }
+
+    pub fn seat(&self, worker: usize) -> Seat<'_> {
+        Seat { segment: self.segment, bells: &self.bells, worker }
+    }
+}
 
 /// A proxy, its listener and its loop.
 pub struct Service {
@@ -36,13 +71,22 @@ enum Gate {
 }
 
 impl Service {
-    /// Starts it, with the limits of the configuration changed by `change`.
-    pub fn start(config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
-        let listener = Listener::bind(([10, 0, 0, 100], 80).into(), 16).expect("no other listens");
-        let log = AccessLog::open(&config.access_log).expect("a log");
-        let mut settings = Settings::new(config);
+    /// Bytes that were spliced so far.
+    pub fn spliced(&self) -> u64 {
+        self.proxy.row.get(Counter::Spliced) + self.proxy.tools.spliced
+    }
+
+    /// Starts it as one of several workers, with the limits of the configuration changed by `change`.
+    pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
+        let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
+        let listener = Listener::bind(address, 16).expect("no other listens");
+        let log = AccessLog::open(&config.access_log, None).expect("a log");
+        let key = Key::new(*b"0123456789abcdef");
+        let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
-        let mut proxy = Proxy::with_settings(config, settings, log).expect("memory");
+        let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
+        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log);
+        let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
         let preamble = match config.listen[0].proxy_protocol {
@@ -50,6 +94,12 @@ impl Service {
             false => Preamble::None,
         };
         Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, preamble }
+    }
+
+    /// Takes no clients any more, and waits for none.
+    pub fn close_door(&mut self) {
+        self.gate = Gate::Exhausted;
+        self.proxy.stop_waiting_for_room();
     }
 
     /// Where clients connect.
@@ -60,13 +110,37 @@ impl Service {
     /// A turn of the loop, which waits for `limit` at most. Whether there was an event.
     pub fn turn(&mut self, limit: Millis) -> bool {
         let timeout = self.timeout(limit);
+        let events = self.poll(timeout);
+        self.handle(&events);
+        !events.is_empty()
+    }
+
+    /// The same without waiting, and nothing at all where a worker would go on waiting. Whether it
+    /// would not.
+    pub fn turn_if_due(&mut self) -> bool {
+        let events = self.poll(Millis(0));
+        let now = clock::now().millis();
+        let mut times =
+            self.proxy.next_deadline().into_iter().chain(self.next_tick.map(Micros::millis));
+        let is_due = !events.is_empty() || self.proxy.is_ready() || times.any(|time| time < now);
+        if is_due {
+            self.handle(&events);
+        }
+        is_due
+    }
+
+    fn poll(&mut self, timeout: Millis) -> Vec<Event> {
         self.proxy.poller().wait(Some(timeout)).expect("a poller");
         self.proxy.set_now(clock::now());
-        let events = self.proxy.poller().events().to_vec();
-        for event in &events {
+        self.proxy.poller().events().to_vec()
+    }
+
+    fn handle(&mut self, events: &[Event]) {
+        for event in events {
             match Token::unpack(event.token) {
                 Token::Client(id) => self.proxy.client_event(id, *event),
                 Token::Backend(id) => self.proxy.backend_event(id, *event),
+                Token::Doorbell => self.proxy.doorbell_rang(),
                 Token::Worker(_) => self.accept(),
             }
         }
@@ -74,22 +148,37 @@ impl Service {
         self.proxy.expire(self.proxy.now());
         if self.gate == Gate::Full && self.proxy.has_room() {
             self.reopen();
+            self.accept();
+            if self.gate != Gate::Full {
+                self.proxy.stop_waiting_for_room();
+            }
         }
         self.tick(!events.is_empty());
         self.proxy.end_turn(clock::now());
         invariants::hold(&self.proxy);
-        !events.is_empty()
+    }
+
+    /// Checks that nobody here waits for what is there. When nothing is left to do.
+    fn waits_with_cause(&mut self) {
+        assert!(self.gate != Gate::Full || !self.proxy.has_room(), "a door waits in vain");
+        invariants::waits_with_cause(&mut self.proxy);
     }
 
     fn accept(&mut self) {
         self.gate = loop {
-            if !self.proxy.has_room() {
+            if !self.proxy.claim_room() {
+                self.proxy.wait_for_room();
                 break Gate::Full;
             }
             match self.listener.accept() {
                 Ok((socket, peer)) => self.proxy.admit(socket, peer, self.preamble),
-                Err(IoError::WouldBlock) => return,
-                Err(_) => break Gate::Exhausted,
+                Err(error) => {
+                    self.proxy.give_room_back();
+                    match error {
+                        IoError::WouldBlock => return,
+                        _ => break Gate::Exhausted,
+                    }
+                }
             }
         };
         self.proxy.poller().unwatch_listener(&self.listener).expect("it was watched");
@@ -125,6 +214,14 @@ impl Service {
         next.map(|time| time - now + Millis(1)).chain([limit]).min().unwrap_or(limit)
     }
 
+    /// Turns until nothing is left to do without the time passing. Whether there
+    /// was nothing to begin with.
+    pub fn is_settled(&mut self) -> bool {
+        let is_idle = !self.turn(Millis(0)) && !self.proxy.is_ready();
+        self.settle();
+        is_idle
+    }
+
     /// Turns until nothing is left to do without the time passing.
     pub fn settle(&mut self) {
         for _ in 0..10_000 {
@@ -142,5 +239,60 @@ impl Service {
             self.turn((until - clock::now()).millis().max(Millis(1)));
         }
         self.settle();
+    }
+}
+
+/// The workers of one service, which take turns.
+pub struct Team {
+    pub workers: Vec<Service>,
+    pub segment: Segment,
+}
+
+impl Team {
+    /// Starts so many, each with its limits changed by `change`.
+    pub fn start(count: usize, config: &Config, mut change: impl FnMut(&mut Settings)) -> Team {
+        let seats = Seats::new(config, count);
+        let seats = (0..count).map(|worker| seats.seat(worker));
+        let segment = seats.clone().next().expect("a worker").segment;
+        let workers = seats.map(|seat| Service::start_in(&seat, config, &mut change)).collect();
+        Team { workers, segment }
+    }
+
+    /// A turn of each that has something to do; if none has, time passes, at most `limit`.
+    pub fn turn(&mut self, limit: Millis) {
+        let mut any = false;
+        for worker in &mut self.workers {
+            any |= worker.turn_if_due();
+        }
+        if any {
+            return;
+        }
+        self.workers.iter_mut().for_each(Service::waits_with_cause);
+        let mut step = limit;
+        for worker in &self.workers {
+            step = worker.timeout(step);
+        }
+        if self.workers.len() > 1 {
+            step = step.min(ALERT); // One waits, and the others do not see what happens.
+        }
+        self.workers[0].turn(step);
+    }
+
+    /// Lets time pass, and whatever happens in it.
+    pub fn advance(&mut self, time: Millis) {
+        let until = clock::now() + Micros::from(time);
+        while clock::now() < until {
+            self.turn((until - clock::now()).millis().max(Millis(1)));
+        }
+    }
+
+    /// Whether no worker has a client.
+    pub fn is_empty(&self) -> bool {
+        self.workers.iter().all(|worker| worker.proxy.is_empty())
+    }
+
+    /// Where everything stands.
+    pub fn shown(&self) -> String {
+        self.workers.iter().map(|worker| invariants::shown(&worker.proxy)).collect()
     }
 }

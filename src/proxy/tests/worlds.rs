@@ -19,7 +19,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::sys::{clock, world};
 
 use super::invariants;
-use super::service::Service;
+use super::service::Team;
 use client::Client;
 use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
@@ -75,12 +75,12 @@ fn play(seed: u64, trace: Trace) {
     let addresses = (0..servers).map(|place| ([10, 0, 1, place as u8], 80).into());
     let addresses: Vec<_> = addresses.collect();
     let config = configure(Config::for_backends(&addresses), clients, &mut book);
-    let mut service = start(&config, &mut book);
+    let mut team = start(&config, &mut book);
     let servers = addresses.iter().enumerate();
     let mut servers: Vec<Server> =
         servers.map(|(place, address)| Server::new(place, *address, &mut book)).collect();
     let mut clients: Vec<Client> =
-        (0..clients).map(|name| new_client(name, &service, &mut book)).collect();
+        (0..clients).map(|name| new_client(name, &team, &mut book)).collect();
     for (number, plan) in book.plans.iter().enumerate() {
         book.trace.note(|| format!("{number}: {plan:?}"));
     }
@@ -91,19 +91,19 @@ fn play(seed: u64, trace: Trace) {
     let mut turns = 0;
     while !clients.iter().all(Client::is_done) {
         turns += 1;
-        let shown = || invariants::shown(&service.proxy);
+        let shown = || team.shown();
         assert!(turns < TURNS, "it turns in a circle\n{}", shown());
         assert!(clock::now() < end, "it stalls\n{}", shown());
         if drains && clock::now() >= drain_at {
             drains = false;
             book.trace.note(|| "the proxy drains".to_owned());
-            service.proxy.drain();
+            team.workers.iter_mut().for_each(|worker| worker.proxy.drain());
         }
         let wish = act(&mut clients, &mut servers, &mut book);
         let wish = wish.into_iter().chain(drains.then_some(drain_at)).min();
-        service.turn(until(wish, end));
+        team.turn(until(wish, end));
     }
-    finish(service, servers, clients, &mut book);
+    finish(team, servers, clients, &mut book);
 }
 
 /// Lets everybody act, in any order. When somebody wants to act again.
@@ -127,29 +127,29 @@ fn until(wish: Option<Micros>, end: Micros) -> Millis {
 }
 
 /// All clients are gone: whatever is left ends, by itself or with the servers.
-fn finish(mut service: Service, mut servers: Vec<Server>, clients: Vec<Client>, book: &mut Book) {
+fn finish(mut team: Team, mut servers: Vec<Server>, clients: Vec<Client>, book: &mut Book) {
     drop(clients);
     let end = clock::now() + Micros::from_secs(60);
     // Clients may still come out of the backlog.
     let mut quiet = clock::now() + Micros::from_secs(3);
     while clock::now() < quiet {
-        let shown = || invariants::shown(&service.proxy);
+        let shown = || team.shown();
         assert!(clock::now() < end, "clients are gone, and not for the proxy\n{}", shown());
         let wish = act(&mut [], &mut servers, book);
-        service.turn(until(wish, quiet));
-        if !service.proxy.is_empty() {
+        team.turn(until(wish, quiet));
+        if !team.is_empty() {
             quiet = clock::now() + Micros::from_secs(3);
         }
     }
     if book.dice.one_in(2) {
         servers.iter_mut().for_each(Server::close);
-        service.settle();
     }
-    service.advance(Millis(6000));
-    invariants::is_over(&service.proxy);
+    team.advance(Millis(6000));
+    team.workers.iter().for_each(|worker| invariants::is_over(&worker.proxy));
+    invariants::is_unclaimed(team.segment);
 }
 
-fn new_client(name: usize, service: &Service, book: &mut Book) -> Client {
+fn new_client(name: usize, team: &Team, book: &mut Book) -> Client {
     let first = book.plans.len();
     let count = book.dice.between(1, 8);
     let weather = book.weather;
@@ -164,7 +164,8 @@ fn new_client(name: usize, service: &Service, book: &mut Book) -> Client {
         book.plans.push(plan);
     }
     let row = (first..book.plans.len()).collect();
-    Client::new(name, service.address(), row, book)
+    let worker = book.dice.choose(&team.workers);
+    Client::new(name, worker.address(), row, book)
 }
 
 fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
@@ -198,14 +199,24 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
     config
 }
 
-fn start(config: &Config, book: &mut Book) -> Service {
+fn start(config: &Config, book: &mut Book) -> Team {
     let dice = &mut book.dice;
     let conns = dice.between(1, config.max_connections + 3);
     let spare = dice.between(0, 8);
     let splice_min = *dice.choose(&[1, 500, 5000, 32 * 1024]);
-    Service::start(config, |settings| {
+    let reach = *dice.choose(&[100, 5000, 1 << 20]);
+    let workers = *dice.choose(&[1, 1, 2, 3]);
+    if workers > 1 {
+        // The simulated kernel has one limit, and real ones have one for each process.
+        world::change_faults(|faults| faults.descriptors = 100_000);
+    }
+    let mut team = Team::start(workers, config, |settings| {
         settings.backend_conns = conns;
         settings.spare_exchanges = spare;
         settings.splice_min = splice_min;
-    })
+    });
+    for service in &mut team.workers {
+        service.proxy.tools.pipes.sight.bytes.truncate(reach);
+    }
+    team
 }

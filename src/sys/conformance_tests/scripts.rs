@@ -1,6 +1,6 @@
 //! The scripts: each plays a scene, and returns the notes of it.
 use super::Side::{Far, Near};
-use super::{LOOPBACK, Scene, System};
+use super::{LOOPBACK, Scene, System, linux};
 
 pub(super) fn connecting<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
@@ -249,6 +249,69 @@ pub(super) fn a_listener_is_level_triggered<S: System>() -> Vec<String> {
     scene.look();
     scene.accept();
     scene.look();
+    scene.notes
+}
+
+pub(super) fn looking_at_what_stays<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    scene.peek(Far, None, 10);
+    scene.send(Near, "hello world");
+    scene.look();
+    scene.peek(Far, None, 5);
+    scene.peek(Far, None, 20);
+    scene.receive(Far, 6);
+    scene.peek(Far, None, 20);
+    scene.close(Near);
+    scene.look();
+    scene.receive(Far, 5);
+    scene.peek(Far, None, 20);
+    scene.peek(Far, None, 20);
+    scene.receive(Far, 5);
+    scene.notes
+}
+
+pub(super) fn looking_ahead<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    if !linux::Socket::looks_ahead() {
+        return vec!["not with this kernel".to_owned()];
+    }
+    scene.peek(Far, Some(3), 10);
+    scene.send(Near, "hello world");
+    scene.look();
+    scene.peek(Far, Some(6), 3);
+    scene.peek(Far, Some(9), 10);
+    scene.peek(Far, Some(11), 10);
+    scene.peek(Far, Some(1000), 10);
+    scene.receive(Far, 2);
+    scene.peek(Far, Some(0), 3);
+    scene.peek(Far, Some(4), 3);
+    scene.shutdown_write(Near);
+    scene.look();
+    scene.peek(Far, Some(9), 3);
+    scene.peek(Far, Some(100), 3);
+    scene.peek(Far, Some(7), 30);
+    scene.receive(Far, 9);
+    scene.peek(Far, Some(0), 3);
+    scene.receive(Far, 9);
+    scene.notes
+}
+
+pub(super) fn looking_ahead_of_a_reset<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    if !linux::Socket::looks_ahead() {
+        return vec!["not with this kernel".to_owned()];
+    }
+    scene.send(Near, "last words");
+    scene.look();
+    scene.reset(Near);
+    scene.look();
+    scene.peek(Far, Some(5), 10);
+    scene.peek(Far, Some(10), 10);
+    scene.peek(Far, Some(10), 10);
+    scene.peek(Far, Some(0), 4);
+    scene.receive(Far, 20);
+    scene.peek(Far, Some(0), 10);
+    scene.receive(Far, 20);
     scene.notes
 }
 

@@ -1,9 +1,11 @@
 //! Log files.
 use crate::sys::IoError;
+use crate::sys::linux::process::User;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::SendFlags;
+use rustix::process::{Gid, Uid};
 use std::path::Path;
 
 /// A wait of no time at all.
@@ -31,9 +33,39 @@ enum Manner {
 impl LogFile {
     /// Opens the file at `path`, created if need be (readable for its group), to append to it.
     pub fn open(path: &Path) -> Result<LogFile, IoError> {
-        let flags = OFlags::CREATE | writing();
+        LogFile::open_with(path, OFlags::empty())
+    }
+
+    /// The same for root, on behalf of `user`, whose file it is from then on.
+    ///
+    /// In a folder that root alone may write, the path may lead to a file elsewhere. In any other, the
+    /// link might be somebody's trick to have root give them a file of the system: `Other(ELOOP)`.
+    pub fn open_for(path: &Path, user: &User) -> Result<LogFile, IoError> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            Some(_) | None => Path::new("."),
+        };
+        let folder = rustix::fs::stat(folder)?;
+        let is_safe = folder.st_uid == 0 && folder.st_mode & 0o022 == 0;
+        let flags = if is_safe { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let log = LogFile::open_with(path, flags)?;
+        let opened = rustix::fs::fstat(&log.descriptor)?;
+        if FileType::from_raw_mode(opened.st_mode) == FileType::RegularFile {
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            rustix::fs::fchown(&log.descriptor, Some(uid), Some(gid))?;
+        }
+        Ok(log)
+    }
+
+    fn open_with(path: &Path, flags: OFlags) -> Result<LogFile, IoError> {
+        let flags = OFlags::CREATE | writing() | flags;
         let descriptor = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?;
         Ok(LogFile { descriptor, manner: Manner::Plain })
+    }
+
+    /// Takes one that another process has opened by `open` or `open_for`.
+    pub fn adopt(descriptor: OwnedFd) -> LogFile {
+        LogFile { descriptor, manner: Manner::Plain }
     }
 
     /// Standard output, whatever that is.
@@ -78,6 +110,12 @@ impl LogFile {
                 Ok(rustix::io::write(&self.descriptor, some)?)
             }
         }
+    }
+}
+
+impl AsFd for LogFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

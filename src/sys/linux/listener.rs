@@ -1,6 +1,6 @@
 //! TCP sockets that connections come to, also several at one address.
-use super::Socket;
 use super::socket::{internet, open, set_option};
+use super::{Socket, statement};
 use crate::sys::IoError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -92,9 +92,9 @@ impl Listener {
         assert!(count > 0, "they must come to someone");
         let random = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
         let mut program = [
-            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, random),
-            instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count),
-            instruction(libc::BPF_RET | libc::BPF_A, 0),
+            statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, random),
+            statement(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count),
+            statement(libc::BPF_RET | libc::BPF_A, 0),
         ];
         let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         // SAFETY: the option's value is a program, which points to as many instructions as it
@@ -136,11 +136,6 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
-}
-
-/// An instruction of a classic BPF program that does not jump.
-fn instruction(code: u32, operand: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: operand }
 }
 
 /// The error is that of a connection which broke while it waited: accept(2) says to go on.

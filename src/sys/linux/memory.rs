@@ -113,7 +113,12 @@ pub fn keep(bytes: &[u8]) -> Result<OwnedFd, IoError> {
     Ok(descriptor)
 }
 
-/// The bytes that `keep` kept, as often as they are wanted. It must be a file.
+/// A file that has no name, for another program to write into: `recall` reads what it wrote.
+pub fn scratch() -> Result<OwnedFd, IoError> {
+    Ok(memory_file("httplb-scratch")?)
+}
+
+/// The bytes of a file, such as `keep` kept, as often as they are wanted.
 pub fn recall(descriptor: BorrowedFd<'_>) -> Result<Vec<u8>, IoError> {
     let size = usize::try_from(fstat(descriptor)?.st_size).map_err(|_| Errno::INVAL)?;
     let mut bytes = vec![0; size];

@@ -4,6 +4,7 @@
 //! the trap is. It decides nothing.
 #![allow(unsafe_code)]
 
+mod channel;
 pub mod clock;
 mod disk;
 mod doorbell;
@@ -16,12 +17,15 @@ mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod seccomp;
 mod signals;
 mod socket;
+mod spawn;
 #[cfg(test)]
 mod testing;
 mod unix;
 
+pub use channel::{Channel, Message};
 pub use disk::{Directory, File, FileFacts};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
@@ -31,6 +35,7 @@ pub use pipe::Pipe;
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals};
 pub use socket::Socket;
+pub use spawn::{kill_group, spawn};
 pub use unix::UnixListener;
 
 use super::IoError;
@@ -58,7 +63,17 @@ impl From<Errno> for IoError {
     }
 }
 
+/// Why a call of the standard library failed.
+pub(super) fn translate(error: &std::io::Error) -> IoError {
+    Errno::from_io_error(error).map_or(IoError::Other(0), IoError::from)
+}
+
 /// Why the last call of libc in this thread failed.
 fn last_error() -> IoError {
-    Errno::from_io_error(&std::io::Error::last_os_error()).map_or(IoError::Other(0), IoError::from)
+    translate(&std::io::Error::last_os_error())
+}
+
+/// An instruction of a classic BPF program that does not jump.
+fn statement(code: u32, operand: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: operand }
 }

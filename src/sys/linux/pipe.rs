@@ -4,6 +4,9 @@ use crate::sys::IoError;
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
+/// What a pipe holds at first, if the user has not too many. One of less would slow a body down.
+const USEFUL: usize = 64 * 1024;
+
 /// A pipe and how much it holds.
 ///
 /// A call that fails because the peer is gone raises SIGPIPE, which Rust programs ignore.
@@ -16,13 +19,19 @@ pub struct Pipe {
 
 impl Pipe {
     /// Opens a pipe for about `capacity` bytes. It may get less, as an unprivileged user may
-    /// have but so much in pipes, so look at `capacity()`. `Exhausted` if there is none at all.
+    /// have but so much in pipes, so look at `capacity()`. `Exhausted` if there is none, or one of a
+    /// page or two, as the kernel gives them to a user who has too much in pipes already.
     pub fn open(capacity: usize) -> Result<Pipe, IoError> {
         let (read_end, write_end) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // If it may not grow, it is as large as it is, and is asked just below.
-        let _ = rustix::pipe::fcntl_setpipe_size(&write_end, capacity);
+        // It may not be allowed to grow so much. Then it is as large as it is, and asked just below.
+        let _ = rustix::pipe::fcntl_setpipe_size(&write_end, capacity)
+            .or_else(|_| rustix::pipe::fcntl_setpipe_size(&write_end, capacity / 4));
+        let asked = capacity;
         let capacity = rustix::pipe::fcntl_getpipe_size(&write_end)?;
+        if capacity < asked.min(USEFUL) {
+            return Err(IoError::Exhausted);
+        }
         Ok(Pipe { read_end, write_end, len: 0, capacity })
     }
 

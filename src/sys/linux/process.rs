@@ -10,7 +10,7 @@ mod user;
 #[cfg(test)]
 pub(super) use children::status;
 pub use children::{Ended, Forked, Pid, die_with_parent, execute, fork, kill, reap, signal};
-pub use user::{User, drop_privileges, is_root, no_new_privileges};
+pub use user::{User, drop_privileges, give_up_capabilities, is_root, no_new_privileges};
 
 /// The kernel takes so many bytes of a name, and a zero at the end.
 const TITLE_BYTES: usize = 15;

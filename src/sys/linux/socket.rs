@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::ptr;
 use std::time::Duration;
 
+/// Where a peek begins: asm-generic/socket.h. The libc crate leaves it out.
+const SO_PEEK_OFF: libc::c_int = 42;
+
 /// A connection by TCP, or the attempt at one; or one by a Unix socket, that was accepted. Dropping
 /// it closes it.
 pub struct Socket {
@@ -50,6 +53,30 @@ impl Socket {
             let mut slices = [IoSliceMut::new(first), IoSliceMut::new(second)];
             Ok(rustix::io::readv(&self.descriptor, &mut slices)?)
         }
+    }
+
+    /// Looks at what has come, and leaves it there. `Ok(0)` is the end of the stream, which comes
+    /// behind what can be seen. An error is told once: a read gives what came before it, and then
+    /// what looks like an end.
+    pub fn peek(&self, room: &mut [u8]) -> Result<usize, IoError> {
+        assert!(!room.is_empty(), "no room would look like the end");
+        let (_, count) = net::recv(&self.descriptor, room, RecvFlags::PEEK)?;
+        Ok(count)
+    }
+
+    /// Has the next `peek` begin `offset` bytes behind the next one to be read. Where that is has to
+    /// be said before each from now on. Not every kernel can do it: see `looks_ahead`.
+    pub fn look_from(&self, offset: usize) -> Result<(), IoError> {
+        let offset = libc::c_int::try_from(offset).expect("farther ahead than a socket can hold");
+        // SAFETY: this option has an int for its value.
+        unsafe { set_option(self.as_fd(), libc::SOL_SOCKET, SO_PEEK_OFF, &offset) }
+    }
+
+    /// Whether this kernel can look ahead in TCP connections, as Linux does from 6.9 on.
+    pub fn looks_ahead() -> bool {
+        let any = SocketAddr::from(([0; 4], 0));
+        let Ok(descriptor) = open(any) else { return false };
+        Socket { descriptor }.look_from(0).is_ok()
     }
 
     /// Writes `bytes`, the first slice before the second, as many as there is room for: the

@@ -3,7 +3,7 @@ use crate::sys::IoError;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 
-pub use crate::sys::linux::memory::{keep, recall};
+pub use crate::sys::linux::memory::{keep, recall, scratch};
 
 /// See `linux::memory`.
 pub fn reserve(size: usize) -> Result<&'static mut [u8], IoError> {

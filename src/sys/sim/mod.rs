@@ -19,6 +19,7 @@ mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod seccomp;
 mod signals;
 mod socket;
 mod stream;
@@ -28,7 +29,7 @@ pub mod world;
 
 /// The service manager is not simulated: it hears nothing unless the environment names it.
 pub use super::linux::NotifySocket;
-pub use super::linux::{Event, Signal};
+pub use super::linux::{Channel, Event, Message, Signal, kill_group, spawn};
 pub use disk::{Directory, File, FileFacts};
 pub use doorbell::Doorbell;
 pub use file::LogFile;

@@ -4,6 +4,9 @@ use super::kernel::{self, Id, Owner};
 use crate::sys::IoError;
 use std::net::{Ipv4Addr, SocketAddr};
 
+/// The kernel has no such option here.
+const EOPNOTSUPP: i32 = 95;
+
 /// A TCP connection of the program, or the attempt at one.
 pub struct Socket {
     id: Id,
@@ -37,6 +40,30 @@ impl Socket {
         first[..head.len()].copy_from_slice(head);
         second[..tail.len()].copy_from_slice(tail);
         Ok(bytes.len())
+    }
+
+    pub fn peek(&self, room: &mut [u8]) -> Result<usize, IoError> {
+        assert!(!room.is_empty(), "no room would look like the end");
+        let bytes = kernel::with(|kernel| {
+            kernel.calls.receive += 1;
+            kernel.peek(self.id, room.len())
+        })?;
+        room[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    pub fn look_from(&self, offset: usize) -> Result<(), IoError> {
+        kernel::with(|kernel| {
+            if !kernel.faults.looks_ahead {
+                return Err(IoError::Other(EOPNOTSUPP));
+            }
+            kernel.end(self.id).looks_from = Some(offset);
+            Ok(())
+        })
+    }
+
+    pub fn looks_ahead() -> bool {
+        kernel::with(|kernel| kernel.faults.looks_ahead)
     }
 
     pub fn send(&self, bytes: [&[u8]; 2]) -> Result<usize, IoError> {

@@ -38,6 +38,8 @@ pub struct Endpoint {
     pub ended: bool,
     /// This side sends no more.
     shut: bool,
+    /// How far behind the first byte the program looks next at what it leaves here, if it has said.
+    pub looks_from: Option<usize>,
     /// What the next call reports, once.
     error: Option<IoError>,
     /// The other side broke it off.
@@ -72,6 +74,7 @@ impl Endpoint {
             flight_ends: false,
             ended: false,
             shut: false,
+            looks_from: None,
             error: None,
             was_reset: false,
             wants_room: false,
@@ -163,6 +166,21 @@ impl Kernel {
             }
             return Ok(bytes);
         }
+        self.why_nothing(id)
+    }
+
+    /// Looks at up to `limit` bytes, from where the endpoint was told to look, and leaves them. If none
+    /// are there, it is as if nothing were before either.
+    pub fn peek(&mut self, id: Id, limit: usize) -> Result<Vec<u8>, IoError> {
+        let end = self.end(id);
+        let from = end.looks_from.unwrap_or(0);
+        let bytes: Vec<u8> = end.inbox.iter().skip(from).take(limit).copied().collect();
+        end.looks_from = end.looks_from.map(|from| from + bytes.len());
+        if bytes.is_empty() { self.why_nothing(id) } else { Ok(bytes) }
+    }
+
+    fn why_nothing(&mut self, id: Id) -> Result<Vec<u8>, IoError> {
+        let end = self.end(id);
         if end.ended {
             return Ok(Vec::new());
         }

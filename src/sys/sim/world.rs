@@ -54,6 +54,9 @@ pub struct Faults {
     /// A reset takes from the test's side what it has not read yet, as some systems do (RFC 9112
     /// §9.6). Linux does not.
     pub reset_erases: bool,
+    /// The program can look behind bytes that it leaves where they are. It is no fault; kernels
+    /// differ.
+    pub looks_ahead: bool,
 }
 
 impl Default for Faults {
@@ -74,6 +77,7 @@ impl Default for Faults {
             spurious_events: false,
             defers_accept: false,
             reset_erases: false,
+            looks_ahead: true,
         }
     }
 }

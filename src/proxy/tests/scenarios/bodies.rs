@@ -27,11 +27,7 @@ fn relay(splice_min: u64, version: &str, answer: &str, faults: Faults) -> (Strin
 #[test]
 fn the_same_bytes_arrive_by_copy_and_by_splice() {
     let body = long_body(30_000);
-    let chunks: String = body
-        .as_bytes()
-        .chunks(7000)
-        .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)))
-        .collect();
+    let chunks = in_chunks(&body, 7000);
     for head in ["Content-Length: 30000\r\n", "Transfer-Encoding: chunked\r\n", ""] {
         let sent = if head.starts_with('T') { format!("{chunks}0\r\n\r\n") } else { body.clone() };
         let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n{sent}");
@@ -46,6 +42,130 @@ fn the_same_bytes_arrive_by_copy_and_by_splice() {
             let without = relay(1, version, &answer, Faults { pipes: 0, ..Faults::default() });
             assert!(decode(&without.0) == body, "{head:?} for {version} without pipes");
         }
+    }
+}
+
+/// A body in chunks of `size`, without the last one.
+fn in_chunks(body: &str, size: usize) -> String {
+    let chunks = body.as_bytes().chunks(size);
+    chunks
+        .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)))
+        .collect()
+}
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// A scene whose kernel lets the proxy look behind data or not, and a client that has asked for `/`
+/// and has the head of a chunked answer.
+fn chunks_in_flow(looks_ahead: bool) -> (Scene, usize) {
+    let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 2000);
+    scene.service.proxy.tools.pipes.sight.is_far = looks_ahead;
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.respond("/", CHUNKED);
+    (scene, client)
+}
+
+#[test]
+fn chunks_of_any_size_go_by_splice_once_they_flow() {
+    for looks_ahead in [true, false] {
+        for size in [1, 10, 500, 1500, 9000] {
+            let (mut scene, client) = chunks_in_flow(looks_ahead);
+            let body = long_body(20_000);
+            let chunks = in_chunks(&body, size);
+            let before = scene.service.spliced();
+            scene.respond("/", &chunks);
+            let spliced = scene.service.spliced() - before;
+            let few = chunks.len() as u64 / 2;
+            assert!(spliced > few, "{spliced} bytes of {}", chunks.len());
+            scene.respond("/", "0\r\n\r\n");
+            assert!(scene.received(client).ends_with(&format!("\r\n\r\n{chunks}0\r\n\r\n")));
+            assert_eq!(scene.service.proxy.tools.pipes.lent(), 0);
+        }
+    }
+}
+
+#[test]
+fn chunks_are_looked_at_no_further_than_a_pipe_reaches() {
+    for looks_ahead in [true, false] {
+        let harmless = Faults { buffer: 32 * 1024, ..Faults::harmless() };
+        for (size, faults) in [(10, Faults::default()), (1500, harmless)] {
+            let (mut scene, client) = chunks_in_flow(looks_ahead);
+            scene.service.proxy.tools.pipes.sight.bytes.truncate(3000);
+            world::change_faults(|known| *known = faults);
+            let chunks = in_chunks(&long_body(20_000), size);
+            let mut sent = 0;
+            while sent < chunks.len() {
+                sent += scene.respond("/", &chunks[sent..]);
+            }
+            assert!(scene.service.spliced() > 0);
+            assert!(scene.received(client).ends_with(&format!("\r\n\r\n{chunks}")));
+        }
+    }
+}
+
+#[test]
+fn framing_that_is_not_as_we_write_it_is_written_anew_amid_what_is_spliced() {
+    for looks_ahead in [true, false] {
+        let (mut scene, client) = chunks_in_flow(looks_ahead);
+        let body = long_body(30_000);
+        let (first, last) = (in_chunks(&body[..20_000], 900), in_chunks(&body[20_003..], 900));
+        let odd = format!("0003;a=\"b\"\r\n{}\r\n", &body[20_000..20_003]);
+        scene.respond("/", format!("{first}{odd}{last}0;x\r\nX-Trailer: t\r\n\r\n"));
+        let plain = format!("3\r\n{}\r\n", &body[20_000..20_003]);
+        let end = "0\r\nX-Trailer: t\r\n\r\n";
+        assert!(scene.received(client).ends_with(&format!("\r\n\r\n{first}{plain}{last}{end}")));
+    }
+}
+
+#[test]
+fn chunks_that_break_behind_those_that_were_spliced_cut_the_answer() {
+    for looks_ahead in [true, false] {
+        for broken in ["zz\r\n", "5\r\nabcdeX\r\n0\r\n\r\n", "-1\r\n\r\n0\r\n\r\n"] {
+            let (mut scene, client) = chunks_in_flow(looks_ahead);
+            let chunks = in_chunks(&long_body(20_000), 900);
+            scene.respond("/", format!("{chunks}{broken}"));
+            let message = scene.messages(client).pop().expect("a part of an answer");
+            assert!(long_body(20_000).as_bytes() == &message.body[..20_000]);
+            assert!(!message.is_whole());
+            assert_eq!(scene.end_of(client), End::Fin);
+            assert_eq!(scene.backend_conns(), 0);
+        }
+    }
+}
+
+#[test]
+fn an_end_within_a_chunk_that_was_promised_cuts_the_answer() {
+    for (looks_ahead, by_reset) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (mut scene, client) = chunks_in_flow(looks_ahead);
+        let chunks = in_chunks(&long_body(20_000), 5000);
+        scene.respond("/", &chunks[..19_000]);
+        if by_reset {
+            scene.reset("/")
+        } else {
+            scene.hang_up("/")
+        }
+        let message = scene.messages(client).pop().expect("a part of an answer");
+        assert!(!message.is_whole());
+        assert!(scene.received(client).ends_with(&chunks[..19_000]));
+    }
+}
+
+#[test]
+fn an_upload_in_chunks_goes_by_splice_once_a_ring_is_full() {
+    for looks_ahead in [true, false] {
+        let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 2000);
+        scene.service.proxy.tools.pipes.sight.is_far = looks_ahead;
+        let client = scene.client();
+        let body = long_body(50_000);
+        scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        scene.send(client, in_chunks(&body, 900));
+        assert!(scene.service.spliced() > 30_000);
+        scene.send(client, "0\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(scene.request("/").body, body.as_bytes());
+        scene.answer("/", "put");
+        scene.answer("/next", "next");
+        assert_eq!(scene.bodies(client), ["put", "next"]);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::RequestId;
 use crate::proxy::tests::scene::Scene;
+use crate::shared::PoolId;
 
 const POST: &str = "POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -38,7 +39,7 @@ fn three_refusals_in_a_row_take_a_backend_out_but_never_the_last() {
     for round in 0..6 {
         scene.warm_up(client, &format!("/{round}"));
     }
-    let up = |scene: &Scene| scene.service.proxy.pools()[0].up();
+    let up = |scene: &Scene| scene.service.proxy.segment().count_up(PoolId(0)).0;
     assert_eq!(up(&scene), 1);
     scene.refuse(1, true);
     // The idle connection is used up, and then the last backend refuses as often as it likes.

@@ -76,7 +76,9 @@ impl Weather {
             spurious_events: dice.one_in(2),
             defers_accept: dice.one_in(2),
             reset_erases: dice.one_in(3),
-            descriptors: if weather.scarcity { dice.between(4, 9) } else { 1000 },
+            // The service itself takes six or seven, of which two are free again once it is there.
+            descriptors: if weather.scarcity { dice.between(7, 11) } else { 1000 },
+            looks_ahead: dice.one_in(2),
             ..Faults::default()
         };
         weather

@@ -64,6 +64,19 @@ pub fn no_new_privileges() {
     assert_eq!(set, 0, "PR_SET_NO_NEW_PRIVS fails only for other arguments");
 }
 
+/// Gives up all capabilities for good, such as the one for ports below 1024 that the service manager
+/// may have given to a user who is not root: capabilities(7).
+pub fn give_up_capabilities() {
+    /// `_LINUX_CAPABILITY_VERSION_3`, which has two words of 32 for each set.
+    const VERSION: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION, 0];
+    let none = [0_u32; 6];
+    // SAFETY: the header is a version and a process, here this one, and the data of this version is
+    // two times three words. The kernel reads both, and they live until the end of this function.
+    let given = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    assert_eq!(given, 0, "to have less is always allowed");
+}
+
 fn succeeds(returned: libc::c_int) -> Result<(), IoError> {
     if returned == 0 { Ok(()) } else { Err(last_error()) }
 }
@@ -118,6 +131,21 @@ mod tests {
             // SAFETY: as above.
             let (more, back) = unsafe { (libc::getgroups(0, ptr::null_mut()), libc::setuid(0)) };
             i32::from(is_root() || (users, groups, more, back) != ([65534; 2], [65534; 2], 0, -1))
+        });
+        assert_eq!(ended, Ended::Exited(0));
+    }
+
+    #[test]
+    fn capabilities_are_given_up_for_good() {
+        if !alone(capabilities_are_given_up_for_good) {
+            return;
+        }
+        let ended = in_child(|| {
+            give_up_capabilities();
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let none = "\t0000000000000000\n";
+            let sets = ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"];
+            i32::from(sets.iter().any(|set| !status.contains(&format!("{set}{none}"))))
         });
         assert_eq!(ended, Ended::Exited(0));
     }

@@ -1,0 +1,328 @@
+//! What an operator asks for: a request to a command, or to the answer that says why it is none.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+use crate::config::{address, units, words};
+use crate::http::Method;
+use crate::mem::time::Millis;
+use crate::policy::explain::{Question, SOMEBODY};
+use crate::policy::health::Admin;
+
+use super::answer::Answer;
+use super::intake::Request;
+
+/// Where a request came in, which decides what may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The Unix socket: whoever may open it may do everything.
+    Socket,
+    /// TCP, with a token.
+    Token,
+    /// The address of the status page, where nothing is changed and no secret told.
+    Status,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The status page.
+    Page,
+    /// The metrics.
+    Metrics,
+    /// Whether clients are accepted.
+    Health,
+    /// The service in numbers.
+    Status,
+    /// All pools.
+    Pools,
+    /// One pool.
+    Pool(String),
+    /// A backend is there, or still is.
+    Register(Place, Registration),
+    /// A registered backend goes.
+    Remove(Place),
+    /// The operator wants something of a backend.
+    Adjust(Place, Adjustment),
+    /// The configuration is to be read anew.
+    Reload,
+    /// Stored answers are to be forgotten.
+    Purge,
+    /// How one request would be handled.
+    Explain(Question),
+}
+
+/// Which backend of which pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The pool's name, which is a valid one.
+    pub pool: String,
+    /// The backend.
+    pub address: SocketAddr,
+}
+
+/// How a backend registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registration {
+    /// It is removed after this time unless it registers again; `None`: it stays.
+    pub lease: Option<Millis>,
+    /// Its share, 1 to 256, if that was said.
+    pub weight: Option<u32>,
+    /// Requests at once, 0 for any, if that was said.
+    pub max_connections: Option<u32>,
+}
+
+/// What the operator wants of a backend; at least one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Never [`Admin::Leaving`].
+    pub state: Option<Admin>,
+    /// Its share, 1 to 256.
+    pub weight: Option<u32>,
+}
+
+/// The command that a request asks for. `Err` is the answer to one that asks for none.
+pub fn read(door: Door, request: &Request) -> Result<Command, Answer> {
+    let (path, query) = match request.target.split_once('?') {
+        Some((path, query)) => (path, query),
+        None => (request.target.as_str(), ""),
+    };
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match (segments.as_slice(), door) {
+        ([""], _) => only_get(request).map(|()| Command::Page),
+        (["metrics"], _) => only_get(request).map(|()| Command::Metrics),
+        (["healthz"], _) => only_get(request).map(|()| Command::Health),
+        (["v1", rest @ ..], Door::Socket | Door::Token) => command(rest, path, query, request),
+        (_, Door::Socket | Door::Token | Door::Status) => Err(nothing(path)),
+    }
+}
+
+/// A command of the first version of the API.
+fn command(
+    segments: &[&str],
+    path: &str,
+    query: &str,
+    request: &Request,
+) -> Result<Command, Answer> {
+    match segments {
+        ["status"] => only_get(request).map(|()| Command::Status),
+        ["pools"] => only_get(request).map(|()| Command::Pools),
+        ["pools", name] => {
+            only_get(request)?;
+            Ok(Command::Pool(decoded(name)?.into_owned()))
+        }
+        ["pools", name, "backends", backend] => {
+            let method = request.method;
+            if !matches!(method, Method::Put | Method::Delete | Method::Patch) {
+                return Err(not_allowed("Allow: PUT, DELETE, PATCH\r\n"));
+            }
+            let place = place(name, backend)?;
+            Ok(match method {
+                Method::Put => Command::Register(place, registration(query)?),
+                Method::Delete => Command::Remove(place),
+                _ => Command::Adjust(place, adjustment(&request.body)?),
+            })
+        }
+        ["reload"] => only_post(request).map(|()| Command::Reload),
+        ["cache", "purge"] => only_post(request).map(|()| Command::Purge),
+        ["explain"] => {
+            only_get(request)?;
+            question(query).map(Command::Explain)
+        }
+        _ => Err(nothing(path)),
+    }
+}
+
+fn nothing(path: &str) -> Answer {
+    Answer::error(404, &format!("there is no {} (see httplb(8))", words::quote(path)))
+}
+
+fn wrong(message: impl AsRef<str>) -> Answer {
+    Answer::error(400, message.as_ref())
+}
+
+fn not_allowed(allow: &'static str) -> Answer {
+    Answer::error(405, "this cannot be done there").with(allow)
+}
+
+fn only_get(request: &Request) -> Result<(), Answer> {
+    match request.method {
+        Method::Get | Method::Head => Ok(()),
+        Method::Options
+        | Method::Trace
+        | Method::Put
+        | Method::Delete
+        | Method::Post
+        | Method::Patch
+        | Method::Connect
+        | Method::Other => Err(not_allowed("Allow: GET, HEAD\r\n")),
+    }
+}
+
+fn only_post(request: &Request) -> Result<(), Answer> {
+    if request.method == Method::Post { Ok(()) } else { Err(not_allowed("Allow: POST\r\n")) }
+}
+
+fn place(name: &str, backend: &str) -> Result<Place, Answer> {
+    let pool = decoded(name)?.into_owned();
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if pool.is_empty() || pool.len() > 64 || !pool.bytes().all(allowed) {
+        let name = words::quote(&pool);
+        let remedy = "write 1 to 64 letters, digits, \".\", \"_\" or \"-\"";
+        return Err(wrong(format!("{name} is not a name for a pool ({remedy})")));
+    }
+    let text = decoded(backend)?;
+    let address = address::backend(&text).map_err(|fault| wrong(fault.to_string()))?;
+    Ok(Place { pool, address })
+}
+
+/// `lease=10s&weight=1&max_connections=0`, each at most once.
+fn registration(query: &str) -> Result<Registration, Answer> {
+    let mut registration = Registration::default();
+    let mut seen: Vec<String> = Vec::new();
+    for (name, value) in parameters(query) {
+        let (name, value) = (decoded(name)?, decoded(value)?);
+        if seen.iter().any(|earlier| *earlier == name) {
+            return Err(wrong(format!("{name} is given twice")));
+        }
+        match &*name {
+            "lease" => registration.lease = Some(lease(&value)?),
+            "weight" => registration.weight = Some(number("weight", &value, 1, 256)?),
+            "max_connections" => {
+                registration.max_connections =
+                    Some(number("max_connections", &value, 0, 1_000_000)?);
+            }
+            _ => {
+                let known = ["lease", "weight", "max_connections"];
+                return Err(unknown(&name, &known));
+            }
+        }
+        seen.push(name.into_owned());
+    }
+    Ok(registration)
+}
+
+fn lease(value: &str) -> Result<Millis, Answer> {
+    let day = Millis::from_secs(24 * 3600);
+    match units::duration(value) {
+        Ok(lease) if lease >= Millis(100) && lease <= day => Ok(lease),
+        Ok(_) => {
+            let value = words::quote(value);
+            Err(wrong(format!("lease: {value} is out of range (write 100ms to 24h)")))
+        }
+        Err(fault) => Err(wrong(format!("lease: {fault}"))),
+    }
+}
+
+fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, Answer> {
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(number) if digits && (least..=most).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => {
+            let value = words::quote(value);
+            Err(wrong(format!("{name}: {value} is not right (write {least} to {most})")))
+        }
+    }
+}
+
+fn unknown(name: &str, known: &[&str]) -> Answer {
+    let all = words::list(known, " and ");
+    wrong(format!("unknown parameter {} (there are {all})", words::quote(name)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdjustmentJson {
+    state: Option<String>,
+    weight: Option<u32>,
+}
+
+/// `{"state": "drain", "weight": 5}`, one of them or both.
+fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
+    let example = "write {\"state\": \"drain\"} or {\"weight\": 5}";
+    // A list of both values would be taken for the object.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(wrong(format!("the body is no JSON object ({example})")));
+    }
+    let json: AdjustmentJson =
+        serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
+    let state = match json.state.as_deref() {
+        None => None,
+        Some("ready") => Some(Admin::Ready),
+        Some("drain") => Some(Admin::Drain),
+        Some("maint") => Some(Admin::Maint),
+        Some(other) => {
+            let remedy = "write \"ready\", \"drain\" or \"maint\"";
+            return Err(wrong(format!("{} is not a state ({remedy})", words::quote(other))));
+        }
+    };
+    if json.weight.is_some_and(|weight| !(1..=256).contains(&weight)) {
+        return Err(wrong("weight is out of range (write 1 to 256)"));
+    }
+    if state.is_none() && json.weight.is_none() {
+        return Err(wrong(format!("nothing is to be changed ({example})")));
+    }
+    Ok(Adjustment { state, weight: json.weight })
+}
+
+/// `method=GET&url=…&h=Name:value`, of which `h` may come several times.
+fn question(query: &str) -> Result<Question, Answer> {
+    let (mut method, mut url, mut fields) = (None, None, Vec::new());
+    for (name, value) in parameters(query) {
+        let value = decoded(value)?.into_owned();
+        match name {
+            "method" => method = Some(value),
+            "url" => url = Some(value),
+            "h" if value.contains(':') => fields.push(value),
+            "h" => {
+                let found = words::quote(&value);
+                return Err(wrong(format!(
+                    "h={found} is not a header line (write h=Name:%20value)"
+                )));
+            }
+            _ => return Err(unknown(name, &["method", "url", "h"])),
+        }
+    }
+    let Some(url) = url else {
+        return Err(wrong("there is no url (write ?method=GET&url=http://host/path)"));
+    };
+    let method = method.unwrap_or_else(|| String::from("GET"));
+    Ok(Question { method, url, fields, client: SOMEBODY })
+}
+
+/// The pairs of a query. One without `=` has an empty value.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Without percent-encoding (RFC 3986 §2.1). A plus is a plus.
+fn decoded(text: &str) -> Result<Cow<'_, str>, Answer> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let malformed = || wrong(format!("{} is not percent-encoded well", words::quote(text)));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        if byte == b'%' {
+            let (digits, behind) = rest.split_at_checked(2).ok_or_else(malformed)?;
+            let hex = |digit: u8| (digit as char).to_digit(16);
+            let (Some(high), Some(low)) = (hex(digits[0]), hex(digits[1])) else {
+                return Err(malformed());
+            };
+            bytes.push((high * 16 + low) as u8); // below 256
+            rest = behind;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| malformed())
+}
+
+#[cfg(test)]
+#[path = "asked_tests.rs"]
+mod tests;

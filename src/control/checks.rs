@@ -1,0 +1,304 @@
+//! Active health checks, and probes of backends that clients' requests have taken out: once for the
+//! whole service.
+//!
+//! Each backend has a time at which something is due: its next check, or the end of the time that
+//! the present one may take. Checks of a pool are spread over its interval. While a backend's state
+//! is changing its checks follow each other more closely.
+
+use crate::config::{self, Config};
+use crate::mem::time::{Micros, Millis};
+use crate::policy::health::{Admin, Change, CheckRules, Event as Seen, Rules};
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Awaited, BackendCells, LastCheck, Segment, Slot, Source, report};
+use crate::sys::message::{self, Level};
+use crate::sys::{Event, IoError, Poller};
+
+use super::probe::{Outcome, Probe, Question, Scratch};
+
+/// Without checks, a backend that is out is probed so often, and a probe may take as long.
+const PROBE_INTERVAL: Millis = Millis(1000);
+/// While a state changes the next check follows after this time at the latest.
+const SOON: Millis = Millis(500);
+/// So many checks are begun before others have their turn.
+const BUDGET: usize = 64;
+/// Nothing is due.
+const NEVER: Micros = Micros(u64::MAX);
+
+/// How the backends of a pool are checked.
+struct Plan {
+    /// What is asked; `None`: that it connects is enough.
+    question: Option<Question>,
+    /// Whether those that are up are checked too.
+    is_active: bool,
+    interval: Millis,
+    timeout: Millis,
+    rules: CheckRules,
+    passive: Rules,
+}
+
+impl Plan {
+    fn of(pool: &config::Pool) -> Plan {
+        let passive = Rules { max_fails: pool.max_fails, fail_timeout: pool.fail_timeout };
+        let Some(check) = &pool.health_check else {
+            return Plan {
+                question: None,
+                is_active: false,
+                interval: PROBE_INTERVAL,
+                timeout: PROBE_INTERVAL,
+                rules: CheckRules { rise: 1, fall: 1 },
+                passive,
+            };
+        };
+        let question = check.path.as_ref().map(|path| Question {
+            path: path.clone(),
+            host: check.host.clone(),
+            status: check.status,
+        });
+        Plan {
+            question,
+            is_active: true,
+            interval: check.interval,
+            timeout: check.timeout,
+            rules: CheckRules { rise: check.rise, fall: check.fall },
+            passive,
+        }
+    }
+}
+
+/// What is known of one slot.
+#[derive(Default)]
+struct Entry {
+    /// Which backend has it; 0: nobody.
+    generation: u64,
+    /// Whether clients' requests had taken it out when it was last looked at.
+    is_marked: bool,
+    /// Whether it is checked at all now.
+    is_watched: bool,
+    /// The check under way, and when it was begun.
+    probe: Option<(Probe, Micros)>,
+}
+
+/// The checks of all backends.
+pub struct Checks {
+    segment: Segment,
+    /// By pool; those beyond have the first one's.
+    plans: Vec<Plan>,
+    entries: Vec<Entry>,
+    /// When something is due for each slot: apart from the rest, for it is gone through each time.
+    due: Vec<Micros>,
+    scratch: Scratch,
+    /// A backend went up, down or away since that was asked for.
+    has_changed: bool,
+}
+
+impl Checks {
+    /// For all backends that `segment` has and will have.
+    pub fn new(segment: Segment, config: &Config) -> Checks {
+        let slots = segment.layout().backends;
+        Checks {
+            segment,
+            plans: config.pools.iter().map(Plan::of).collect(),
+            entries: (0..slots).map(|_| Entry::default()).collect(),
+            due: vec![NEVER; slots],
+            scratch: Scratch::default(),
+            has_changed: false,
+        }
+    }
+
+    /// Whether a backend went up, down or away by its checks since that was last asked.
+    pub fn take_changes(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// Looks who has come, gone, or was taken out by clients' requests. To be called before `run`
+    /// whenever that may be, and now and then.
+    pub fn look_around(&mut self, now: Micros) {
+        for slot in 0..self.entries.len() {
+            let cells = self.segment.backend(Slot(slot));
+            let standing = cells.standing();
+            let generation = if standing.source().is_some() { standing.generation() } else { 0 };
+            let entry = &mut self.entries[slot];
+            if entry.generation != generation {
+                *entry = Entry { generation, ..Entry::default() };
+                self.due[slot] = NEVER;
+            }
+            if generation == 0 {
+                continue;
+            }
+            let is_marked = !cells.passive().is_up();
+            let is_active = plan_of(&self.plans, &cells).is_active;
+            let is_watched = match standing.admin() {
+                Admin::Ready | Admin::Drain => is_active || is_marked,
+                // Whatever it does, it gets nothing, so nobody is to be told of it.
+                Admin::Maint | Admin::Leaving => false,
+            };
+            let newly_marked = is_marked && !entry.is_marked;
+            let newly_watched = is_watched && !entry.is_watched;
+            entry.is_marked = is_marked;
+            entry.is_watched = is_watched;
+            if !is_watched {
+                entry.probe = None;
+                self.due[slot] = NEVER;
+            } else if entry.probe.is_none() && (newly_marked || newly_watched) {
+                self.due[slot] = match cells.last_check() {
+                    // It was checked before the configuration was read anew.
+                    Some(last) if !newly_marked => {
+                        now.max(Micros::from(last.at + plan_of(&self.plans, &cells).interval))
+                    }
+                    Some(_) | None => now,
+                };
+            }
+        }
+    }
+
+    /// When `run` is to be called next.
+    pub fn next_deadline(&self) -> Option<Micros> {
+        self.due.iter().copied().min().filter(|due| *due != NEVER)
+    }
+
+    /// Begins the checks that are due, and ends those that took too long.
+    pub fn run(&mut self, poller: &Poller, first_token: u64, bells: &Doorbells, now: Micros) {
+        let mut begun = 0;
+        for slot in 0..self.due.len() {
+            if self.due[slot] > now {
+                continue;
+            }
+            if self.entries[slot].probe.is_some() {
+                self.conclude(slot, Outcome::TimedOut, bells, now);
+                // What is late already is begun below.
+                if self.due[slot] > now {
+                    continue;
+                }
+            }
+            if begun == BUDGET {
+                return;
+            }
+            begun += 1;
+            self.begin(slot, poller, first_token, bells, now);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        slot: usize,
+        poller: &Poller,
+        first_token: u64,
+        bells: &Doorbells,
+        now: Micros,
+    ) {
+        let cells = self.segment.backend(Slot(slot));
+        match Probe::begin(cells.address(), poller, first_token + slot as u64) {
+            Ok(probe) => {
+                let timeout = plan_of(&self.plans, &cells).timeout;
+                self.due[slot] = now + Micros::from(timeout);
+                self.entries[slot].probe = Some((probe, now));
+            }
+            // It is tried again; the backend is what it was.
+            Err(IoError::Exhausted) => self.due[slot] = now + Micros::from(SOON),
+            Err(_) => self.conclude(slot, Outcome::NoConnection, bells, now),
+        }
+    }
+
+    /// Takes in an event of the check of the backend whose slot was added to `first_token`.
+    pub fn event(&mut self, slot: u64, event: Event, bells: &Doorbells, now: Micros) {
+        let slot = slot as usize;
+        let Some((probe, _)) = self.entries.get_mut(slot).and_then(|entry| entry.probe.as_mut())
+        else {
+            return;
+        };
+        let plan = plan_of(&self.plans, &self.segment.backend(Slot(slot)));
+        if let Some(outcome) = probe.event(event, plan.question.as_ref(), &mut self.scratch) {
+            self.conclude(slot, outcome, bells, now);
+        }
+    }
+
+    /// A check is over.
+    fn conclude(&mut self, slot: usize, outcome: Outcome, bells: &Doorbells, now: Micros) {
+        let begun = self.entries[slot].probe.take().map_or(now, |(_, begun)| begun);
+        let cells = self.segment.backend(Slot(slot));
+        if cells.standing().generation() != self.entries[slot].generation {
+            self.due[slot] = NEVER; // Somebody else's.
+            return;
+        }
+        let is_first = cells.last_check().is_none();
+        let plan = plan_of(&self.plans, &cells);
+        let (passive, interval) = (plan.passive, plan.interval);
+        let checked = plan.is_active.then(|| {
+            let result = LastCheck {
+                passed: outcome.passed(),
+                status: outcome.status(),
+                took: now - begun,
+                at: now.millis().max(Millis(1)),
+            };
+            self.segment.note_check(Slot(slot), result, &plan.rules)
+        });
+        let seen = if outcome.passed() { Seen::ProbeSucceeded } else { Seen::ProbeFailed };
+        let unmarked = self.segment.observe(Slot(slot), seen, now.millis(), &passive);
+        if let Some(change) = checked.flatten().or(unmarked) {
+            self.tell(Slot(slot), change, outcome, bells);
+            self.has_changed = true;
+        }
+        self.due[slot] = match checked {
+            Some(_) => begun + self.pause(slot, is_first, interval),
+            None if cells.passive().is_up() => NEVER,
+            None => begun + Micros::from(PROBE_INTERVAL),
+        };
+        if checked.is_some() && !cells.check().is_up() && cells.source() == Some(Source::Api) {
+            self.remove(Slot(slot), outcome, now);
+        }
+    }
+
+    /// From the beginning of a check to that of the next.
+    fn pause(&self, slot: usize, is_first: bool, interval: Millis) -> Micros {
+        let cells = self.segment.backend(Slot(slot));
+        let is_contested = cells.check().is_up() && !cells.passive().is_up();
+        if cells.check().is_changing() || is_contested {
+            return Micros::from(interval.min(SOON));
+        }
+        let interval = Micros::from(interval);
+        if !is_first || cells.source() == Some(Source::Api) {
+            return interval; // Those who register come spread already.
+        }
+        // All of the file began together. From here on each has its own place in the interval.
+        let members = self.segment.members(cells.pool());
+        let (mut place, mut count) = (0, 0);
+        for member in members {
+            count += 1;
+            if member.0 <= slot {
+                place = count;
+            }
+        }
+        Micros(interval.0 * place / count.max(1))
+    }
+
+    fn tell(&self, slot: Slot, change: Change, outcome: Outcome, bells: &Doorbells) {
+        report::log_change(&self.segment, slot, change, &outcome.to_string());
+        let cells = self.segment.backend(slot);
+        bells.ring_all(&self.segment, Awaited::Pool(cells.pool()));
+    }
+
+    /// A backend that registered itself has failed its checks: it is taken for gone.
+    fn remove(&mut self, slot: Slot, outcome: Outcome, now: Micros) {
+        let cells = self.segment.backend(slot);
+        message::log(
+            Level::Notice,
+            format_args!(
+                "pool {}: backend {} is removed: {outcome}",
+                self.segment.pool(cells.pool()).name(),
+                cells.address(),
+            ),
+        );
+        self.segment.set_admin(slot, Admin::Leaving, now.millis());
+        self.due[slot.0] = NEVER;
+        self.has_changed = true;
+    }
+}
+
+/// How the backend is checked.
+fn plan_of<'a>(plans: &'a [Plan], cells: &BackendCells) -> &'a Plan {
+    plans.get(cells.pool().0).unwrap_or(&plans[0])
+}
+
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

@@ -1,0 +1,312 @@
+//! What operators' commands do to the shared cells, and what becomes of backends that register
+//! themselves: leases that end, backends that leave.
+
+use crate::mem::time::{Micros, Millis};
+use crate::policy::health::Admin as Wanted;
+use crate::shared::words::Word;
+use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, doorbell::Doorbells};
+use crate::sys::message::{self, Level};
+use crate::sys::{Channel, Doorbell};
+
+use super::admin::{Commander, Outcome};
+use super::answer::Answer;
+use super::asked::{Adjustment, Command, Place, Registration};
+use super::explain::Explainer;
+use super::look::{Looker, Now};
+use super::{listing, metrics, page};
+
+/// A backend that is leaving is looked at so often, until nobody has a request there.
+const LEAVING_INTERVAL: Micros = Micros(50_000);
+
+/// Carries out what operators ask for.
+pub struct Commands {
+    segment: Segment,
+    looker: Looker,
+    explainer: Explainer,
+    /// The workers' doorbells.
+    bells: Doorbells,
+    /// The line to the master.
+    channel: Channel,
+    /// The master's doorbell.
+    master: Doorbell,
+    now: Now,
+    /// When leases and leaving backends are to be looked at again.
+    due: Option<Micros>,
+    /// A backend came, went, or is to be used otherwise, since that was asked for.
+    has_changed: bool,
+}
+
+impl Commands {
+    /// On the cells of `segment`, of whose changes the workers are told by `bells`.
+    pub fn new(
+        segment: Segment,
+        looker: Looker,
+        explainer: Explainer,
+        bells: Doorbells,
+        channel: Channel,
+        master: Doorbell,
+    ) -> Commands {
+        let now = Now { clock: Micros(0), wall: Micros(0) };
+        // Some may have registered, or be leaving, since before this process.
+        let due = Some(Micros(0));
+        Commands {
+            segment,
+            looker,
+            explainer,
+            bells,
+            channel,
+            master,
+            now,
+            due,
+            has_changed: false,
+        }
+    }
+
+    /// Whether a backend came, went, or is to be used otherwise, since that was last asked.
+    pub fn take_changes(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// Sets the time of what follows.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// When `tend` is to be called next.
+    pub fn next_deadline(&self) -> Option<Micros> {
+        self.due
+    }
+
+    /// Whatever there is may have changed: `tend` looks at it.
+    pub fn look_again(&mut self) {
+        self.due = Some(self.now.clock);
+    }
+
+    /// Ends the leases whose time is over, and forgets backends that have left.
+    pub fn tend(&mut self) {
+        if self.due.is_none_or(|due| due > self.now.clock) {
+            return;
+        }
+        let now = self.now.clock.millis();
+        let mut next: Option<Micros> = None;
+        let mut consider = |time: Micros| next = Some(next.map_or(time, |known| known.min(time)));
+        for slot in (0..self.segment.layout().backends).map(Slot) {
+            let cells = self.segment.backend(slot);
+            if cells.source() != Some(Source::Api) {
+                continue;
+            }
+            if cells.admin() != Wanted::Leaving {
+                match cells.lease() {
+                    Some(end) if end <= now => self.leave(slot, "its lease has ended"),
+                    // A millisecond more, so that it is over then.
+                    Some(end) => consider(Micros::from(end + Millis(1))),
+                    None => (),
+                }
+            }
+            if cells.admin() == Wanted::Leaving {
+                match self.segment.forget_if_unused(slot) {
+                    true => self.has_changed = true,
+                    false => consider(self.now.clock + LEAVING_INTERVAL),
+                }
+            }
+        }
+        self.due = next;
+    }
+
+    /// A registered backend gets nothing more, and is forgotten when it has nothing left.
+    fn leave(&mut self, slot: Slot, why: &str) {
+        self.has_changed = true;
+        let cells = self.segment.backend(slot);
+        self.log(slot, format_args!("is removed: {why}"));
+        self.segment.set_admin(slot, Wanted::Leaving, self.now.clock.millis());
+        // Who waits for it alone is to be told that there is nobody any more.
+        self.bells.ring_all(&self.segment, Awaited::Pool(cells.pool()));
+    }
+
+    fn log(&self, slot: Slot, what: std::fmt::Arguments<'_>) {
+        let cells = self.segment.backend(slot);
+        let pool = self.segment.pool(cells.pool()).name();
+        let address = cells.address();
+        message::log(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
+    }
+
+    /// The backend as it is now, as JSON.
+    fn shown(&self, status: u16, slot: Slot) -> Answer {
+        let backend = self.looker.backend_at(slot, self.now.clock.millis());
+        Answer::json(status, listing::backend(&backend))
+    }
+
+    fn register(&mut self, place: &Place, wanted: Registration) -> Result<Answer, Answer> {
+        let now = self.now.clock.millis();
+        let lease = wanted.lease.map(|lease| now + lease);
+        let pool = match self.segment.find_pool(&place.pool) {
+            Some(pool) => pool,
+            None => self.segment.add_pool(&place.pool).ok_or_else(|| full("pools"))?,
+        };
+        self.due = Some(self.now.clock);
+        if let Some(slot) = self.segment.find(pool, place.address) {
+            let cells = self.segment.backend(slot);
+            if cells.source() == Some(Source::File) {
+                return Err(Answer::error(409, "the configuration names this backend"));
+            }
+            self.segment.set_lease(slot, lease);
+            if let Some(weight) = wanted.weight.filter(|weight| *weight != cells.weight()) {
+                self.segment.set_weight(slot, weight);
+            }
+            if let Some(cap) = wanted.max_connections.filter(|cap| *cap != cells.cap()) {
+                self.segment.set_cap(slot, cap);
+                self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+            }
+            return Ok(self.shown(200, slot));
+        }
+        let entry = shared::Registration {
+            address: place.address,
+            weight: wanted.weight.unwrap_or(1),
+            max_connections: wanted.max_connections.unwrap_or(0),
+            lease,
+        };
+        let slot = self.segment.register(pool, entry).ok_or_else(|| full("backends"))?;
+        self.log(slot, format_args!("has registered"));
+        self.has_changed = true;
+        self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+        Ok(self.shown(201, slot))
+    }
+
+    fn find(&self, place: &Place) -> Result<(PoolId, Slot), Answer> {
+        let Some(pool) = self.segment.find_pool(&place.pool) else {
+            return Err(Answer::error(404, &format!("there is no pool \"{}\"", place.pool)));
+        };
+        let slot = self.segment.find(pool, place.address).ok_or_else(|| {
+            let (pool, address) = (&place.pool, place.address);
+            Answer::error(404, &format!("pool \"{pool}\" has no backend {address}"))
+        })?;
+        Ok((pool, slot))
+    }
+
+    fn remove(&mut self, place: &Place) -> Result<Answer, Answer> {
+        let (_, slot) = self.find(place)?;
+        if self.segment.backend(slot).source() == Some(Source::File) {
+            let message = "the configuration names this backend (drain it, or remove it there)";
+            return Err(Answer::error(409, message));
+        }
+        self.leave(slot, "an operator, or itself, has asked for it");
+        self.due = Some(self.now.clock);
+        Ok(self.shown(202, slot))
+    }
+
+    fn adjust(&mut self, place: &Place, wanted: Adjustment) -> Result<Answer, Answer> {
+        let (pool, slot) = self.find(place)?;
+        self.has_changed = true;
+        if let Some(weight) = wanted.weight {
+            self.segment.set_weight(slot, weight);
+            self.log(slot, format_args!("has weight {weight} now"));
+        }
+        if let Some(state) = wanted.state {
+            self.segment.set_admin(slot, state, self.now.clock.millis());
+            self.log(slot, format_args!("is set to {}", listing::admin(state)));
+        }
+        self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+        Ok(self.shown(200, slot))
+    }
+
+    /// Asks the master for a reload, whose outcome comes through the channel.
+    fn reload(&self) -> Outcome {
+        if self.channel.send(Word::Reload.text(), None).is_err() {
+            return Outcome::Done(Answer::error(503, "the master process does not listen"));
+        }
+        self.master.ring();
+        Outcome::Later
+    }
+
+    /// The outcome of a reload, if the master has told one.
+    pub fn reload_outcome(&self) -> Option<Answer> {
+        let mut outcome = None;
+        while let Some(message) = self.channel.receive() {
+            match Word::of(&message.text) {
+                Some((Word::Reloaded, _)) => {
+                    outcome = Some(Answer::json(200, String::from("{\"reloaded\":true}\n")));
+                }
+                Some((Word::Refused, why)) => outcome = Some(refused(why)),
+                // None is of another version of the program.
+                Some((Word::Ready | Word::Reload | Word::Log, _)) | None => (),
+            }
+        }
+        outcome
+    }
+
+    fn health(&self) -> Answer {
+        match self.segment.service(shared::ServiceCell::Draining) {
+            0 => Answer::line(200, "ok"),
+            _ => Answer::line(503, "draining"),
+        }
+    }
+}
+
+impl Commander for Commands {
+    fn carry_out(&mut self, command: Command) -> Outcome {
+        let clock = self.now.clock.millis();
+        let outcome = match command {
+            Command::Page => {
+                let text = page::render(&self.looker.service(self.now));
+                let page = Answer {
+                    status: 200,
+                    content_type: page::CONTENT_TYPE,
+                    body: text,
+                    fields: "",
+                };
+                Ok(page.with(page::FIELDS))
+            }
+            Command::Metrics => {
+                let body = metrics::render(&self.looker.service(self.now));
+                let content_type = metrics::CONTENT_TYPE;
+                Ok(Answer { status: 200, content_type, body, fields: "" })
+            }
+            Command::Health => Ok(self.health()),
+            Command::Status => {
+                Ok(Answer::json(200, listing::status(&self.looker.service(self.now))))
+            }
+            Command::Pools => {
+                Ok(Answer::json(200, listing::pools(&self.looker.service(self.now).pools)))
+            }
+            Command::Pool(name) => match self.looker.pool_named(&name, clock) {
+                Some(pool) => Ok(Answer::json(200, listing::pool(&pool))),
+                None => Err(Answer::error(404, &format!("there is no pool \"{name}\""))),
+            },
+            Command::Register(place, registration) => self.register(&place, registration),
+            Command::Remove(place) => self.remove(&place),
+            Command::Adjust(place, adjustment) => self.adjust(&place, adjustment),
+            Command::Reload => return self.reload(),
+            Command::Purge => {
+                Err(Answer::error(404, "there is no cache (set \"cache\" in servers.conf)"))
+            }
+            Command::Explain(question) => Ok(self.explainer.answer(&self.segment, &question)),
+        };
+        // Either is the answer.
+        Outcome::Done(outcome.unwrap_or_else(|answer| answer))
+    }
+}
+
+fn full(what: &str) -> Answer {
+    let message = format!("the table of {what} is full (a reload makes room)");
+    Answer::error(507, &message)
+}
+
+/// The answer that has the mistakes of the configuration, if they are the reason: they stand
+/// further in than the line that counts them.
+fn refused(why: &str) -> Answer {
+    let (mistakes, lines): (Vec<&str>, Vec<&str>) =
+        why.lines().partition(|line| line.starts_with("    "));
+    let mistakes: Vec<String> = mistakes.iter().map(|line| line.trim().to_owned()).collect();
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    let message = match (lines.iter().find(|line| line.contains("nothing was changed")), &lines[..])
+    {
+        (Some(summary), _) => String::from(*summary),
+        (None, []) => String::from("the reload was refused"),
+        (None, lines) => lines.join(" "),
+    };
+    Answer::json(422, listing::error(&message, &mistakes))
+}
+
+#[cfg(test)]
+#[path = "commands_tests.rs"]
+mod tests;

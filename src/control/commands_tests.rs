@@ -1,0 +1,259 @@
+use crate::policy::sticky::{KEY_LEN, Key};
+use serde_json::Value;
+
+use super::*;
+use crate::config::Config;
+use crate::http::Method;
+use crate::shared::{BackendGauge, Layout};
+use crate::sys::memory;
+use crate::sys::world::{self, Faults};
+
+use super::super::asked::{Door, read};
+use super::super::intake::{After, Request};
+
+struct Scene {
+    commands: Commands,
+    segment: Segment,
+    /// The master's end of the line.
+    channel: Channel,
+    clock: Micros,
+}
+
+impl Scene {
+    /// With one backend, 10.0.1.1:80, in pool "default".
+    fn new() -> Scene {
+        world::reset(1, Faults::default());
+        let config = Config::for_backends(&["10.0.1.1:80".parse().unwrap()]);
+        let layout = Layout::of(&config, 2);
+        let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
+        segment.load_config(&config);
+        let (channel, own) = Channel::pair().unwrap();
+        let looker = Looker::new(segment, &config, 7);
+        let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
+        let bells = Doorbells::new(2).unwrap();
+        let commands =
+            Commands::new(segment, looker, explainer, bells, own, Doorbell::new().unwrap());
+        let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
+        scene.advance(0);
+        scene
+    }
+
+    fn advance(&mut self, millis: u64) {
+        self.clock = self.clock + Micros::from(Millis(millis));
+        self.commands.set_now(Now { clock: self.clock, wall: Micros::from_secs(1_000_000) });
+        self.commands.tend();
+    }
+
+    fn answer(&mut self, line: &str, body: &str) -> Option<Answer> {
+        let (method, target) = line.split_once(' ').unwrap();
+        let request = Request {
+            method: Method::of(method.as_bytes()),
+            target: target.to_owned(),
+            authorization: None,
+            body: body.as_bytes().to_vec(),
+            after: After::Keep,
+        };
+        match self.commands.carry_out(read(Door::Socket, &request).unwrap()) {
+            Outcome::Done(answer) => Some(answer),
+            Outcome::Later => None,
+        }
+    }
+
+    fn ask_with(&mut self, line: &str, body: &str) -> (u16, Value) {
+        let answer = self.answer(line, body).expect("an answer at once");
+        (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
+    }
+
+    fn ask(&mut self, line: &str) -> (u16, Value) {
+        self.ask_with(line, "")
+    }
+
+    fn status(&mut self, line: &str) -> u16 {
+        self.ask(line).0
+    }
+
+    fn names(&mut self, pool: &str) -> Vec<String> {
+        let (status, json) = self.ask(&format!("GET /v1/pools/{pool}"));
+        assert_eq!(status, 200);
+        let backends = json["backends"].as_array().unwrap();
+        backends.iter().map(|backend| backend["backend"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+const SELF: &str = "/v1/pools/api/backends/10.0.1.7:80";
+const OF_FILE: &str = "/v1/pools/default/backends/10.0.1.1:80";
+
+#[test]
+fn a_backend_registers_and_renews_and_its_pool_is_made() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.status("GET /v1/pools/api"), 404);
+    let (status, json) = scene.ask(&format!("PUT {SELF}?lease=10s&weight=3&max_connections=5"));
+    assert_eq!(status, 201);
+    assert_eq!(json["backend"], "10.0.1.7:80");
+    assert_eq!((&json["state"], &json["source"]), (&"up".into(), &"api".into()));
+    assert_eq!((&json["weight"], &json["max_connections"]), (&3.into(), &5.into()));
+    assert_eq!(json["lease_s"], 10);
+    scene.advance(9_000);
+    let (status, json) = scene.ask(&format!("PUT {SELF}?lease=20s"));
+    assert_eq!((status, &json["lease_s"], &json["weight"]), (200, &20.into(), &3.into()));
+    let (status, json) = scene.ask(&format!("PUT {SELF}?weight=4"));
+    assert_eq!((status, &json["lease_s"], &json["weight"]), (200, &Value::Null, &4.into()));
+    assert_eq!(scene.names("api"), ["10.0.1.7:80"]);
+    let (_, json) = scene.ask("GET /v1/pools");
+    assert_eq!(json["pools"][1]["name"], "api");
+}
+
+#[test]
+fn a_lease_that_ends_removes_its_backend() {
+    let mut scene = Scene::new();
+    scene.ask(&format!("PUT {SELF}?lease=10s"));
+    scene.ask("PUT /v1/pools/api/backends/10.0.1.8:80");
+    scene.advance(0);
+    assert_eq!(scene.commands.next_deadline(), Some(scene.clock + Micros(10_001_000)));
+    scene.advance(9_999);
+    assert_eq!(scene.names("api").len(), 2);
+    scene.advance(2);
+    assert_eq!(scene.names("api"), ["10.0.1.8:80"]);
+    let (_, text) = world::messages().pop().unwrap();
+    assert_eq!(text, "pool api: backend 10.0.1.7:80 is removed: its lease has ended");
+    assert_eq!(scene.commands.next_deadline(), None);
+    assert_eq!(scene.status(&format!("PUT {SELF}?lease=10s")), 201);
+}
+
+#[test]
+fn a_backend_is_removed_once_nobody_has_a_request_or_a_connection_there() {
+    let mut scene = Scene::new();
+    scene.ask(&format!("PUT {SELF}"));
+    let pool = scene.segment.find_pool("api").unwrap();
+    let slot = scene.segment.find(pool, "10.0.1.7:80".parse().unwrap()).unwrap();
+    assert!(scene.segment.claim(0, slot, 0));
+    let (status, json) = scene.ask(&format!("DELETE {SELF}"));
+    assert_eq!((status, &json["admin"]), (202, &"leaving".into()));
+    assert_eq!(scene.status(&format!("DELETE {SELF}")), 404);
+    assert_eq!(scene.ask_with(&format!("PATCH {SELF}"), "{\"weight\": 2}").0, 404);
+    scene.advance(1_000);
+    assert_eq!(scene.names("api").len(), 1);
+    scene.segment.worker(0).backend(slot).set(BackendGauge::Idle, 1);
+    scene.segment.release(0, slot);
+    scene.advance(100);
+    assert_eq!(scene.names("api").len(), 1);
+    scene.segment.worker(0).backend(slot).set(BackendGauge::Idle, 0);
+    scene.advance(100);
+    assert!(scene.names("api").is_empty());
+}
+
+#[test]
+fn who_leaves_may_come_back_before_it_is_gone() {
+    let mut scene = Scene::new();
+    scene.ask(&format!("PUT {SELF}"));
+    let pool = scene.segment.find_pool("api").unwrap();
+    let slot = scene.segment.find(pool, "10.0.1.7:80".parse().unwrap()).unwrap();
+    assert!(scene.segment.claim(0, slot, 0));
+    scene.ask(&format!("DELETE {SELF}"));
+    assert_eq!(scene.status(&format!("PUT {SELF}")), 201);
+    assert_eq!(scene.names("api").len(), 2, "the one that leaves is shown too");
+    scene.segment.release(0, slot);
+    scene.advance(100);
+    assert_eq!(scene.names("api").len(), 1);
+}
+
+#[test]
+fn what_the_configuration_names_can_be_drained_but_not_removed() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.status(&format!("PUT {OF_FILE}")), 409);
+    assert_eq!(
+        scene.status(&format!(
+            "PUT {}",
+            OF_FILE.replace("10.0", "[::ffff:10.0").replace(":80", "]:80")
+        )),
+        409
+    );
+    assert_eq!(scene.status(&format!("DELETE {OF_FILE}")), 409);
+    assert_eq!(scene.status("DELETE /v1/pools/default/backends/10.0.1.2:80"), 404);
+    assert_eq!(scene.status("DELETE /v1/pools/none/backends/10.0.1.2:80"), 404);
+    for (state, shown) in [("drain", "drain"), ("maint", "maint"), ("ready", "up")] {
+        let body = format!("{{\"state\": \"{state}\"}}");
+        let (status, json) = scene.ask_with(&format!("PATCH {OF_FILE}"), &body);
+        assert_eq!((status, &json["state"]), (200, &shown.into()));
+        assert_eq!(json["admin"], state);
+    }
+    let (status, json) = scene.ask_with(&format!("PATCH {OF_FILE}"), "{\"weight\": 256}");
+    assert_eq!((status, &json["weight"]), (200, &256.into()));
+}
+
+#[test]
+fn a_full_table_is_told() {
+    let mut scene = Scene::new();
+    let mut last = 0;
+    for number in 0..300 {
+        last = scene.status(&format!("PUT /v1/pools/api/backends/10.1.{}.1:{}", number, 80));
+        if last != 201 {
+            assert!(number >= 250, "{number}");
+            break;
+        }
+        if number == 254 {
+            // Addresses end here; ports go on.
+            last = scene.status("PUT /v1/pools/api/backends/10.1.0.1:81");
+            let more = scene.status("PUT /v1/pools/api/backends/10.1.0.1:82");
+            assert_eq!((last, more), (201, 507));
+            last = more;
+            break;
+        }
+    }
+    assert_eq!(last, 507);
+    let mut pools = 1;
+    while scene.segment.add_pool(&format!("p{pools}")).is_some() {
+        pools += 1;
+    }
+    assert_eq!(scene.status("PUT /v1/pools/one-more/backends/10.1.0.1:80"), 507);
+}
+
+#[test]
+fn a_reload_is_the_masters_and_its_outcome_is_passed_on() {
+    let mut scene = Scene::new();
+    assert!(scene.answer("POST /v1/reload", "").is_none());
+    assert_eq!(scene.channel.receive().unwrap().text, "reload");
+    assert_eq!(scene.commands.reload_outcome(), None);
+    scene.channel.send("reloaded", None).unwrap();
+    assert_eq!(scene.commands.reload_outcome().map(|answer| answer.status), Some(200));
+    let why = "refused it ended with status 78:\n  a.conf has 2 errors; nothing was changed\n    \
+               listen: no\n    workers: \"x\"";
+    scene.channel.send(why, None).unwrap();
+    let answer = scene.commands.reload_outcome().unwrap();
+    assert_eq!(answer.status, 422);
+    assert_eq!(
+        answer.body,
+        "{\"error\":\"a.conf has 2 errors; nothing was changed\",\
+         \"errors\":[\"listen: no\",\"workers: \\\"x\\\"\"]}\n"
+    );
+    scene.channel.send("refused it is too old", None).unwrap();
+    let answer = scene.commands.reload_outcome().unwrap();
+    assert_eq!(answer.body, "{\"error\":\"it is too old\"}\n");
+}
+
+#[test]
+fn health_follows_the_service() {
+    let mut scene = Scene::new();
+    let text = |scene: &mut Scene| {
+        let answer = scene.answer("GET /healthz", "").unwrap();
+        (answer.status, answer.body)
+    };
+    assert_eq!(text(&mut scene), (200, String::from("ok\n")));
+    scene.segment.set_service(shared::ServiceCell::Draining, 1);
+    assert_eq!(text(&mut scene), (503, String::from("draining\n")));
+}
+
+#[test]
+fn the_service_is_shown_in_each_form() {
+    let mut scene = Scene::new();
+    for (path, part) in [
+        ("/", "<title>httplb: 1 of 1 up</title>"),
+        ("/metrics", "httplb_pool_backends_up{pool=\"default\"} 1"),
+        ("/v1/status", "\"pid\":7,"),
+    ] {
+        let answer = scene.answer(&format!("GET {path}"), "").unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.contains(part), "{path}");
+    }
+    assert_eq!(scene.status("POST /v1/cache/purge"), 404);
+}

@@ -1,0 +1,40 @@
+//! Says how a request would be handled at the moment, without sending it.
+
+use crate::config::Config;
+use crate::mem::buffer::Buffer;
+use crate::policy::explain::{self, Question};
+use crate::policy::sticky::Key;
+use crate::shared::Segment;
+
+use super::answer::Answer;
+
+/// Bytes that a head may grow by on its way, far more than it does.
+const GROWTH: usize = 64 * 1024;
+
+/// Explains requests to one service.
+pub struct Explainer {
+    config: Config,
+    /// What sticky cookies are made with.
+    key: Key,
+    scratch: Buffer,
+}
+
+impl Explainer {
+    /// For the service that `config` describes.
+    pub fn new(config: &Config, key: Key) -> Explainer {
+        // One for the life of the process.
+        let scratch = Buffer::new(vec![0; config.head_limit() + GROWTH].leak());
+        Explainer { config: config.clone(), key, scratch }
+    }
+
+    /// What would become of `question` now.
+    pub fn answer(&mut self, segment: &Segment, question: &Question) -> Answer {
+        let Explainer { config, key, scratch } = self;
+        let pools = segment.pools_now(config);
+        let explanation = explain::explain(question, config, &pools, Some(key), scratch);
+        match serde_json::to_string_pretty(&explanation) {
+            Ok(text) => Answer::json(200, text + "\n"),
+            Err(error) => Answer::error(500, &format!("the explanation is not JSON: {error}")),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One reading of the shared cells, as a view.
+
+use std::net::SocketAddr;
+
+use crate::config::Config;
+use crate::mem::time::{Micros, Millis};
+use crate::policy::health::Availability;
+use crate::policy::reason::Reason;
+use crate::proxy::settings;
+use crate::shared::{
+    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment,
+    ServiceCell, Slot,
+};
+
+use super::view::{Backend, LastCheck, Pool, Rate, Service, Totals};
+
+/// Why a request can fail at a backend; the other reasons concern the client alone.
+const AT_BACKENDS: [Reason; 8] = [
+    Reason::ConnectionRefused,
+    Reason::ConnectionTimeout,
+    Reason::ConnectionTerminated,
+    Reason::ProtocolError,
+    Reason::ResponseHeaderTooLarge,
+    Reason::IdentityMismatch,
+    Reason::ResponseTimeout,
+    Reason::ResponseIncomplete,
+];
+
+/// What the cache can do for a request.
+const CACHE_RESULTS: [&str; 4] = ["hit", "miss", "stale", "revalidated"];
+
+/// Reads the cells.
+pub struct Looker {
+    segment: Segment,
+    config: Config,
+    master: u32,
+    memory_bound: u64,
+    rate: Rate,
+}
+
+/// What time it is, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Monotonic.
+    pub clock: Micros,
+    /// Since the epoch.
+    pub wall: Micros,
+}
+
+impl Looker {
+    /// For the service that `config` describes, whose master is the process `master`.
+    pub fn new(segment: Segment, config: &Config, master: u32) -> Looker {
+        let memory_bound =
+            settings::without_key(config, segment.layout().workers).memory_bound() as u64;
+        Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new() }
+    }
+
+    /// The service as it is now.
+    pub fn service(&mut self, now: Now) -> Service {
+        let segment = &self.segment;
+        let started = Micros(segment.service(ServiceCell::StartTime));
+        let totals = totals(segment);
+        Service {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: self.master,
+            started,
+            uptime: (now.wall - started).millis(),
+            workers: segment.service(ServiceCell::Workers),
+            worker_restarts: segment.service(ServiceCell::WorkerRestarts),
+            reloads_done: segment.service(ServiceCell::ReloadsDone),
+            reloads_refused: segment.service(ServiceCell::ReloadsFailed),
+            memory_bound: self.memory_bound,
+            is_draining: segment.service(ServiceCell::Draining) != 0,
+            clients: u64::from(segment.clients()),
+            clients_max: self.config.max_connections as u64,
+            requests_per_second: self.rate.observe(now.clock, totals.requests),
+            totals,
+            pools: segment.pools().map(|pool| self.pool(pool, now.clock.millis())).collect(),
+        }
+    }
+
+    /// One pool as it is now; `None` if there is none of this name.
+    pub fn pool_named(&self, name: &str, now: Millis) -> Option<Pool> {
+        self.segment.find_pool(name).map(|pool| self.pool(pool, now))
+    }
+
+    /// One backend as it is now.
+    pub fn backend_at(&self, slot: Slot, now: Millis) -> Backend {
+        let queue = self.segment.pool_gauge(self.segment.backend(slot).pool(), PoolGauge::Queue);
+        self.backend(slot, queue, now)
+    }
+
+    fn pool(&self, pool: PoolId, now: Millis) -> Pool {
+        let segment = &self.segment;
+        // Pools that were made by registering have the keys of the first.
+        let configured = self.config.pools.get(pool.0).unwrap_or(&self.config.pools[0]);
+        let queue = segment.pool_gauge(pool, PoolGauge::Queue);
+        let members = segment.members(pool);
+        Pool {
+            name: segment.pool(pool).name().to_string(),
+            balance: configured.balance,
+            queue,
+            retries: segment.pool_total(pool, PoolCounter::Retries),
+            backends: members.map(|slot| self.backend(slot, queue, now)).collect(),
+        }
+    }
+
+    fn backend(&self, slot: Slot, queue: u64, now: Millis) -> Backend {
+        let segment = &self.segment;
+        let cells = segment.backend(slot);
+        let total = |counter| segment.backend_total(slot, counter);
+        let state = cells.availability();
+        let state_since = now - cells.state_since();
+        let is_full = cells.cap() > 0 && cells.load() >= cells.cap();
+        Backend {
+            address: canonical(cells.address()),
+            state,
+            state_since,
+            wanted: cells.admin(),
+            source: cells.source().unwrap_or(crate::shared::Source::File),
+            weight: u64::from(cells.weight()),
+            is_backup: cells.is_backup(),
+            active: u64::from(cells.load()),
+            max_connections: u64::from(cells.cap()),
+            queue: if is_full { queue } else { 0 },
+            last_check: cells.last_check().map(|check| LastCheck {
+                is_ok: check.passed,
+                status: (check.status > 0).then_some(check.status),
+                time: check.took,
+                age: now - check.at,
+            }),
+            check_failures: cells.check_failures(),
+            downtime: match state {
+                Availability::Down => cells.downtime() + state_since,
+                Availability::Up | Availability::Drain | Availability::Maint => cells.downtime(),
+            },
+            idle_limit: self.idle_limit(slot),
+            echoes_id: self.any_worker(slot, BackendGauge::Echoes) == 1,
+            lease: cells.lease().map(|end| end - now),
+            requests: total(BackendCounter::Requests),
+            responses: Class::ALL.map(|class| total(BackendCounter::Responses(class))),
+            errors: AT_BACKENDS
+                .map(|reason| (reason.word(), total(BackendCounter::Errors(reason))))
+                .to_vec(),
+            connects: total(BackendCounter::Connects),
+            reuses: total(BackendCounter::Reuses),
+            stale_connections: total(BackendCounter::Stale),
+            identity_mismatches: total(BackendCounter::Mismatches),
+            idle_connections: segment.idle_connections(slot),
+            response_times: segment.response_time(slot),
+        }
+    }
+
+    /// The shortest that any worker knows; else what is configured.
+    fn idle_limit(&self, slot: Slot) -> Millis {
+        let limit = self.any_worker(slot, BackendGauge::IdleLimit);
+        if limit > 0 { Millis(limit) } else { self.config.timeouts.backend_idle }
+    }
+
+    /// The least value above 0 that a worker has; 0 if none has one.
+    fn any_worker(&self, slot: Slot, gauge: BackendGauge) -> u64 {
+        let rows = (0..self.segment.layout().workers).map(|worker| self.segment.worker(worker));
+        let values = rows.map(|row| row.backend(slot).gauge(gauge));
+        values.filter(|value| *value > 0).min().unwrap_or(0)
+    }
+}
+
+fn totals(segment: &Segment) -> Totals {
+    let total = |counter| segment.total(counter);
+    Totals {
+        clients: total(Counter::Connections),
+        requests: total(Counter::Requests),
+        pipelined: total(Counter::Pipelined),
+        responses: Class::ALL.map(|class| total(Counter::Responses(class))),
+        request_errors: Reason::ALL
+            .map(|reason| (reason.word(), total(Counter::Errors(reason))))
+            .to_vec(),
+        received: total(Counter::Received),
+        sent: total(Counter::Sent),
+        spliced: total(Counter::Spliced),
+        durations: segment.request_duration(),
+        dropped_log_lines: total(Counter::DroppedLines),
+        cache_requests: CACHE_RESULTS.map(|result| (result, 0)).to_vec(),
+        cache_bytes: 0,
+    }
+}
+
+/// An IPv4 address mapped into IPv6 is shown as what it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Backend as ConfigBackend;
+    use crate::policy::health::{Admin, CheckRules};
+    use crate::shared::{self, Layout, Registration, Source};
+    use crate::sys::memory;
+
+    fn segment() -> (Segment, Config) {
+        let mut config = Config::for_backends(&["127.0.0.1:8001".parse().unwrap()]);
+        config.pools[0].backends.push(ConfigBackend {
+            max_connections: 1,
+            backup: true,
+            ..ConfigBackend::at("[fd00::7]:80".parse().unwrap())
+        });
+        let layout = Layout::of(&config, 2);
+        let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
+        segment.load_config(&config);
+        (segment, config)
+    }
+
+    #[test]
+    fn the_view_sums_over_the_workers() {
+        let (segment, config) = segment();
+        for worker in 0..2 {
+            let row = segment.worker(worker);
+            row.add(Counter::Requests, 10);
+            row.pool(PoolId(0)).set(PoolGauge::Queue, 2);
+            row.backend(Slot(0)).add(BackendCounter::Responses(Class::Success), 3);
+            row.backend(Slot(0)).set(BackendGauge::IdleLimit, 3000 - worker as u64);
+            row.backend(Slot(0)).set(BackendGauge::Echoes, worker as u64);
+            assert!(segment.claim_client(worker, 0));
+        }
+        assert!(segment.claim(0, Slot(1), 1));
+        let now = Now { clock: Micros::from_secs(100), wall: Micros::from_secs(1000) };
+        segment.set_service(ServiceCell::StartTime, 990_000_000);
+        let service = Looker::new(segment, &config, 7).service(now);
+        assert_eq!((service.pid, service.uptime), (7, Millis(10_000)));
+        assert_eq!((service.clients, service.totals.requests), (2, 20));
+        let [first, second] = &service.pools[0].backends[..] else { panic!() };
+        assert_eq!(
+            (first.responses[1], first.idle_limit, first.echoes_id),
+            (6, Millis(2999), true)
+        );
+        assert_eq!(first.queue, 0);
+        assert_eq!((second.queue, second.active, second.is_backup), (4, 1, true));
+        assert_eq!((second.idle_limit, second.echoes_id), (Millis(4000), false));
+    }
+
+    #[test]
+    fn a_registered_backend_shows_its_lease_and_how_it_fares() {
+        let (segment, config) = segment();
+        let pool = segment.add_pool("api").unwrap();
+        let entry = Registration {
+            address: "10.0.0.7:80".parse().unwrap(),
+            weight: 3,
+            max_connections: 0,
+            lease: Some(Millis(5_000)),
+        };
+        let slot = segment.register(pool, entry).unwrap();
+        let failed =
+            shared::LastCheck { passed: false, status: 0, took: Micros(700), at: Millis(2_000) };
+        segment.note_check(slot, failed, &CheckRules { rise: 2, fall: 1 });
+        let looker = Looker::new(segment, &config, 7);
+        let backend = looker.backend_at(slot, Millis(3_000));
+        assert_eq!((backend.source, backend.wanted), (Source::Api, Admin::Ready));
+        assert_eq!((backend.state, backend.downtime), (Availability::Down, Millis(1_000)));
+        assert_eq!((backend.lease, backend.check_failures), (Some(Millis(2_000)), 1));
+        let check = backend.last_check.unwrap();
+        assert_eq!((check.status, check.age, check.time), (None, Millis(1_000), Micros(700)));
+        let pool = looker.pool_named("api", Millis(3_000)).unwrap();
+        assert_eq!((pool.backends.len(), pool.balance), (1, config.pools[0].balance));
+        assert!(looker.pool_named("nobody", Millis(0)).is_none());
+    }
+}

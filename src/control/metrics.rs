@@ -1,0 +1,303 @@
+//! The metrics as Prometheus reads them: the text format, version 0.0.4.
+//!
+//! A family is one metric of all pools and backends; all its samples stand together, behind its
+//! HELP and TYPE.
+
+use std::fmt::Write as _;
+
+use crate::mem::time::{Micros, Millis};
+
+use super::view::{Backend, Pool, Service};
+use crate::policy::health::Availability;
+use crate::shared::{Class, Histogram};
+
+/// The media type of what `render` writes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What kind of metric a family is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// It only grows.
+    Counter,
+    /// It is as it is now.
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// All metrics of the service.
+pub fn render(service: &Service) -> String {
+    let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
+    let mut page = Page { text: String::with_capacity(8192 + 4608 * backends) };
+    page.process(service);
+    page.clients(service);
+    page.pools(&service.pools);
+    let backends = named(&service.pools);
+    page.backends(&backends);
+    page.backend_outcomes(&backends);
+    page.backend_times(&backends);
+    page.text
+}
+
+/// The text so far.
+struct Page {
+    text: String,
+}
+
+/// A backend with the labels that name it, as they are written.
+type Named<'a> = (String, &'a Backend);
+
+/// All backends. Their labels are written once, for there are dozens of samples of each.
+fn named(pools: &[Pool]) -> Vec<Named<'_>> {
+    let mut all = Vec::new();
+    for pool in pools {
+        let of_pool = label("pool", &pool.name);
+        for backend in &pool.backends {
+            let own = label("backend", &backend.address.to_string());
+            all.push((format!("{of_pool},{own}"), backend));
+        }
+    }
+    all
+}
+
+/// `name="value"`.
+fn label(name: &str, value: &str) -> String {
+    let mut text = format!("{name}=\"");
+    escape(value, &mut text);
+    text.push('"');
+    text
+}
+
+impl Page {
+    fn process(&mut self, service: &Service) {
+        self.family("httplb_build_info", Kind::Gauge, "1, with the version that runs.");
+        self.sample("httplb_build_info", &label("version", service.version), 1);
+        let start = service.started.0 as f64 / 1e6;
+        let help = "When the service started, in seconds since the epoch.";
+        self.family("httplb_start_time_seconds", Kind::Gauge, help);
+        self.sample("httplb_start_time_seconds", "", start);
+        self.gauge("httplb_workers", "Worker processes.", service.workers);
+        let help = "Workers started in the place of one that died.";
+        self.counter("httplb_worker_restarts_total", help, service.worker_restarts);
+        let reloads = [("ok", service.reloads_done), ("failed", service.reloads_refused)];
+        let help = "Reloads: those that took effect, and those that changed nothing.";
+        self.by("httplb_reloads_total", help, "result", &reloads);
+        let help = "The most memory that connections can take.";
+        self.gauge("httplb_memory_bound_bytes", help, service.memory_bound);
+        let help = "1 while the service is stopping.";
+        self.gauge("httplb_draining", help, u64::from(service.is_draining));
+    }
+
+    fn clients(&mut self, service: &Service) {
+        let totals = &service.totals;
+        self.gauge("httplb_client_connections", "Client connections now.", service.clients);
+        let help = "Client connections allowed.";
+        self.gauge("httplb_client_connections_max", help, service.clients_max);
+        let help = "Client connections accepted.";
+        self.counter("httplb_client_connections_total", help, totals.clients);
+        self.counter("httplb_requests_total", "Requests that came.", totals.requests);
+        let help = "Requests that came before the answer to the one before them.";
+        self.counter("httplb_pipelined_requests_total", help, totals.pipelined);
+        let codes = Class::ALL.map(Class::word);
+        let codes: Vec<(&str, u64)> = codes.into_iter().zip(totals.responses).collect();
+        let help = "Answers to clients by class of status.";
+        self.by("httplb_responses_total", help, "code", &codes);
+        let help = "Answers that httplb made itself, by reason.";
+        self.by("httplb_request_errors_total", help, "reason", &totals.request_errors);
+        self.counter("httplb_received_bytes_total", "Bytes from clients.", totals.received);
+        self.counter("httplb_sent_bytes_total", "Bytes to clients.", totals.sent);
+        let help = "Bytes that were moved by splice, past the buffers.";
+        self.counter("httplb_spliced_bytes_total", help, totals.spliced);
+        let help = "From a request's head to the end of its answer.";
+        self.family("httplb_request_duration_seconds", Kind::Histogram, help);
+        self.histogram("httplb_request_duration_seconds", "", &totals.durations);
+        let help = "Lines of the access log that found no room.";
+        self.counter("httplb_dropped_log_lines_total", help, totals.dropped_log_lines);
+        let help = "Requests by what the cache did for them.";
+        self.by("httplb_cache_requests_total", help, "result", &totals.cache_requests);
+        let help = "Bytes of all stored answers.";
+        self.gauge("httplb_cache_bytes", help, totals.cache_bytes);
+    }
+
+    fn pools(&mut self, pools: &[Pool]) {
+        let up = |pool: &Pool| pool.count(Availability::Up) as u64;
+        self.of_pools(pools, "httplb_pool_backends_up", Kind::Gauge, "Backends that are up.", up);
+        let help = "Requests that wait for a backend below its cap.";
+        self.of_pools(pools, "httplb_pool_queue", Kind::Gauge, help, |pool| pool.queue);
+        let help = "Requests sent to a further backend.";
+        self.of_pools(pools, "httplb_retries_total", Kind::Counter, help, |pool| pool.retries);
+    }
+
+    fn of_pools(
+        &mut self,
+        pools: &[Pool],
+        name: &str,
+        kind: Kind,
+        help: &str,
+        read: impl Fn(&Pool) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for pool in pools {
+            self.sample(name, &label("pool", &pool.name), read(pool));
+        }
+    }
+
+    fn backends(&mut self, backends: &[Named]) {
+        use Kind::{Counter, Gauge};
+        let mut one = |name, kind, help, read: fn(&Backend) -> f64| {
+            self.family(name, kind, help);
+            for (labels, backend) in backends {
+                self.sample(name, labels, read(backend));
+            }
+        };
+        one("httplb_backend_up", Gauge, "1 while requests may go there.", |backend| {
+            f64::from(u8::from(backend.state == Availability::Up))
+        });
+        let help = "Its share of requests.";
+        one("httplb_backend_weight", Gauge, help, |backend| backend.weight as f64);
+        let help = "Requests that it works on.";
+        one("httplb_backend_requests_active", Gauge, help, |backend| backend.active as f64);
+        let help = "Requests sent to it.";
+        one("httplb_backend_requests_total", Counter, help, |backend| backend.requests as f64);
+        let help = "Connections opened to it.";
+        one("httplb_backend_connects_total", Counter, help, |backend| backend.connects as f64);
+        let help = "Requests over a connection that was there already.";
+        one("httplb_backend_reuses_total", Counter, help, |backend| backend.reuses as f64);
+        let help = "Kept connections that turned out closed.";
+        one("httplb_backend_stale_connections_total", Counter, help, |backend| {
+            backend.stale_connections as f64
+        });
+        let help = "Answers that belonged to another request.";
+        one("httplb_backend_identity_mismatches_total", Counter, help, |backend| {
+            backend.identity_mismatches as f64
+        });
+        let help = "Connections kept without work.";
+        one("httplb_backend_idle_connections", Gauge, help, |backend| {
+            backend.idle_connections as f64
+        });
+        let help = "Checks of its health that failed.";
+        one("httplb_backend_check_failures_total", Counter, help, |backend| {
+            backend.check_failures as f64
+        });
+        let help = "How long it was down.";
+        one("httplb_backend_downtime_seconds_total", Counter, help, |backend| {
+            seconds(backend.downtime)
+        });
+    }
+
+    fn backend_outcomes(&mut self, backends: &[Named]) {
+        let name = "httplb_backend_state";
+        self.family(name, Kind::Gauge, "1 for the state that it is in.");
+        for (labels, backend) in backends {
+            for state in Availability::ALL {
+                let value = u64::from(backend.state == state);
+                self.sample_of(name, labels, "state", state.word(), value);
+            }
+        }
+        let name = "httplb_backend_responses_total";
+        self.family(name, Kind::Counter, "Its answers by class of status.");
+        for (labels, backend) in backends {
+            for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
+                self.sample_of(name, labels, "code", class.word(), count);
+            }
+        }
+        let name = "httplb_backend_errors_total";
+        self.family(name, Kind::Counter, "Requests that failed there, by reason.");
+        for (labels, backend) in backends {
+            for (reason, count) in &backend.errors {
+                self.sample_of(name, labels, "reason", reason, *count);
+            }
+        }
+    }
+
+    fn backend_times(&mut self, backends: &[Named]) {
+        let name = "httplb_backend_response_seconds";
+        self.family(name, Kind::Histogram, "From a request's dispatch to the end of its answer.");
+        for (labels, backend) in backends {
+            self.histogram(name, labels, &backend.response_times);
+        }
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, Kind::Counter, help);
+        self.sample(name, "", value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, Kind::Gauge, help);
+        self.sample(name, "", value);
+    }
+
+    /// A counter with a sample for each value of one label.
+    fn by(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+        self.family(name, Kind::Counter, help);
+        for (value, count) in values {
+            self.sample_of(name, "", label, value, *count);
+        }
+    }
+
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
+    }
+
+    /// A sample with these labels, which are fit to be written.
+    fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let (open, close) = if labels.is_empty() { ("", "") } else { ("{", "}") };
+        let _ = writeln!(self.text, "{name}{open}{labels}{close} {value}");
+    }
+
+    /// A sample with one more label, whose value needs no escaping.
+    fn sample_of(&mut self, name: &str, labels: &str, last: &str, value: &str, count: u64) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let _ = writeln!(self.text, "{name}{{{labels}{comma}{last}=\"{value}\"}} {count}");
+    }
+
+    /// Buckets as the format has them: each counts all that took no longer.
+    fn histogram(&mut self, name: &str, labels: &str, times: &Histogram) {
+        let bucket = format!("{name}_bucket");
+        let mut count = 0;
+        for (bound, inside) in Histogram::BOUNDS.iter().zip(times.buckets) {
+            count += inside;
+            let bound = micro_seconds(*bound).to_string();
+            self.sample_of(&bucket, labels, "le", &bound, count);
+        }
+        let count = times.count();
+        self.sample_of(&bucket, labels, "le", "+Inf", count);
+        self.sample(&format!("{name}_sum"), labels, micro_seconds(times.sum));
+        self.sample(&format!("{name}_count"), labels, count);
+    }
+}
+
+fn seconds(time: Millis) -> f64 {
+    time.0 as f64 / 1e3
+}
+
+fn micro_seconds(time: Micros) -> f64 {
+    time.0 as f64 / 1e6
+}
+
+/// The three characters that would end a label's value or its line.
+fn escape(text: &str, out: &mut String) {
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            _ => out.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -1,0 +1,275 @@
+//! The process that does what must not be done by each worker, nor beside traffic: it checks the
+//! health of backends, answers operators, and sees to backends that register themselves.
+//!
+//! wait (until something is due) → signals, events of checks and of operators' connections → checks
+//! that are due → commands → leases. Workers ring its doorbell when they have taken a backend out,
+//! and the master when it has sent something; it rings the workers that wait for a backend, and the
+//! master, which tells the service manager how many are up.
+
+pub mod admin;
+pub mod answer;
+pub mod asked;
+pub mod checks;
+pub mod commands;
+pub mod explain;
+pub mod intake;
+pub mod listing;
+pub mod look;
+pub mod metrics;
+pub mod page;
+pub mod probe;
+pub mod view;
+
+use crate::config::Config;
+use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
+use crate::shared::Segment;
+use crate::shared::doorbell::Doorbells;
+use crate::sys::{
+    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
+};
+
+use admin::{Admin, Listening};
+use asked::Door;
+use checks::Checks;
+use commands::Commands;
+use explain::Explainer;
+use look::{Looker, Now};
+
+/// What is watched: then come the doors and their connections, and from `FIRST_CHECK` on checks.
+const SIGNALS: u64 = 0;
+const BELL: u64 = 1;
+const FIRST_DOOR: u64 = 2;
+const FIRST_CHECK: u64 = 1 << 16;
+
+/// Descriptors beside these: epoll, signals, standard streams, doorbells, the line to the master.
+const OTHER_DESCRIPTORS: u64 = 512;
+/// Whatever nobody rang for is noticed after this time.
+const GLANCE: Micros = Micros::from_secs(1);
+/// While the service stops, the workers are looked at so often.
+const WATCH: Micros = Micros(50_000);
+/// Who is connected when this process is replaced may take so long.
+const FAREWELL: Millis = Millis::from_secs(60);
+
+/// What the control process is given of what all share.
+pub struct Desk {
+    /// The shared cells, with the configuration in them.
+    pub segment: Segment,
+    /// A doorbell for each worker, and the control process's own.
+    pub doorbells: Doorbells,
+    /// The master's.
+    pub master: Doorbell,
+    /// The line to the master.
+    pub channel: Channel,
+    /// The signals.
+    pub signals: Signals,
+    /// Where operators come in.
+    pub doors: Vec<(Door, Listening)>,
+    /// What they must know over TCP.
+    pub token: Option<Vec<u8>>,
+    /// What sticky cookies are made with.
+    pub sticky_key: Key,
+    /// The master's process.
+    pub master_pid: u32,
+}
+
+/// How far the process is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Serving,
+    /// The service stops: operators are told so, until no worker is left.
+    Stopping {
+        /// At the latest.
+        until: Micros,
+    },
+    /// Another process does this one's work. Who is still connected is answered.
+    Replaced {
+        /// At the latest.
+        until: Micros,
+    },
+    Over,
+}
+
+/// The control process.
+pub struct Control {
+    segment: Segment,
+    doorbells: Doorbells,
+    master: Doorbell,
+    signals: Signals,
+    poller: Poller,
+    checks: Checks,
+    admin: Admin,
+    commands: Commands,
+    life: Life,
+    drain: Millis,
+    /// When to look what nobody rang for.
+    glance: Micros,
+}
+
+impl Control {
+    /// Opens all that it needs.
+    pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
+        let Desk {
+            segment,
+            doorbells,
+            master,
+            channel,
+            signals,
+            doors,
+            token,
+            master_pid,
+            sticky_key,
+        } = desk;
+        // Each backend may have a check under way.
+        let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
+        process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
+        let looker = Looker::new(segment, config, master_pid);
+        let explainer = Explainer::new(config, sticky_key);
+        let mut admin = Admin::new(doors, token, FIRST_DOOR);
+        let mut open = || {
+            let poller = Poller::new()?;
+            poller.watch_signals(&signals, SIGNALS)?;
+            poller.watch_doorbell(&doorbells.control, BELL)?;
+            admin.watch(&poller)?;
+            Ok(poller)
+        };
+        let poller = open().map_err(StartError::at("epoll"))?;
+        let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
+        let (bells, bell) = clones().map_err(StartError::at("doorbells"))?;
+        let commands = Commands::new(segment, looker, explainer, bells, channel, bell);
+        Ok(Control {
+            checks: Checks::new(segment, config),
+            segment,
+            doorbells,
+            master,
+            signals,
+            poller,
+            admin,
+            commands,
+            life: Life::Serving,
+            drain: config.timeouts.drain,
+            glance: Micros(0),
+        })
+    }
+
+    /// Works until a signal says to stop.
+    pub fn serve(mut self) -> Result<(), StartError> {
+        while self.life != Life::Over {
+            self.turn().map_err(StartError::at("epoll"))?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), IoError> {
+        let timeout = self.timeout(clock::now());
+        self.poller.wait(Some(timeout))?;
+        let now = clock::now();
+        self.commands.set_now(Now { clock: now, wall: clock::wall() });
+        for index in 0..self.poller.events().len() {
+            let event = self.poller.events()[index];
+            self.event(event, now);
+        }
+        if self.glance <= now {
+            self.look_around(now);
+        }
+        if let Some(outcome) = self.commands.reload_outcome() {
+            self.admin.settle(&outcome, now);
+        }
+        if !matches!(self.life, Life::Replaced { .. }) {
+            self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
+            if self.checks.take_changes() {
+                self.commands.look_again();
+                self.master.ring();
+            }
+            self.commands.tend();
+        }
+        self.admin.turn(&self.poller, &mut self.commands, now);
+        if self.commands.take_changes() {
+            // What there is to be checked and tended is another: the next turn comes at once.
+            self.look_around(now);
+            self.master.ring();
+        }
+        self.admin.expire(&self.poller, now);
+        self.check_end(now);
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event, now: Micros) {
+        match event.token {
+            SIGNALS => {
+                while let Some(signal) = self.signals.next() {
+                    self.signal(signal, now);
+                }
+            }
+            BELL => {
+                self.doorbells.control.silence();
+                self.look_around(now);
+            }
+            door if door < FIRST_CHECK => {
+                self.admin.event(&self.poller, door - FIRST_DOOR, event, now);
+            }
+            check => self.checks.event(check - FIRST_CHECK, event, &self.doorbells, now),
+        }
+    }
+
+    fn look_around(&mut self, now: Micros) {
+        self.glance = now + GLANCE;
+        if !matches!(self.life, Life::Replaced { .. }) {
+            self.checks.look_around(now);
+            self.commands.look_again();
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Micros) {
+        match (signal, self.life) {
+            (Signal::Term | Signal::Quit, Life::Serving) => {
+                self.life = Life::Stopping { until: now + Micros::from(self.drain) };
+            }
+            (Signal::Usr2, Life::Serving) => {
+                self.admin.close(&self.poller);
+                self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+            }
+            (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
+            (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
+        }
+    }
+
+    fn check_end(&mut self, now: Micros) {
+        let (until, is_done) = match self.life {
+            Life::Serving | Life::Over => return,
+            Life::Stopping { until } => (until, self.is_last()),
+            Life::Replaced { until } => (until, self.admin.is_empty()),
+        };
+        if is_done || until <= now {
+            self.life = Life::Over;
+        }
+    }
+
+    /// Whether no worker is left. The master clears the rows of those that have ended.
+    fn is_last(&self) -> bool {
+        let workers = self.segment.layout().workers;
+        (0..workers).all(|worker| self.segment.worker(worker).pid() == 0)
+    }
+
+    /// How long to wait for events.
+    fn timeout(&self, now: Micros) -> Millis {
+        if self.admin.is_ready() {
+            return Millis(0);
+        }
+        let end = match self.life {
+            Life::Serving | Life::Over => None,
+            Life::Stopping { until } => Some(until.min(now + WATCH)),
+            Life::Replaced { until } => Some(until),
+        };
+        let work = match self.life {
+            Life::Replaced { .. } => [None, None, None],
+            Life::Serving | Life::Stopping { .. } | Life::Over => {
+                [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
+            }
+        };
+        let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
+        let next = all.min().unwrap_or(now + GLANCE);
+        // A millisecond more, so that what is due is past when the wait is over.
+        if next <= now { Millis(0) } else { (next - now).millis() + Millis(1) }
+    }
+}

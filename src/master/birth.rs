@@ -1,0 +1,184 @@
+//! The first moments of a child: what it has from the master and does not need is dropped, what
+//! only root may open is opened, then it is root no more, opens the rest, gives up all rights that
+//! it does not need, and says that it serves.
+
+use std::process::ExitCode;
+
+use crate::control::{Control, Desk};
+use crate::proxy::preamble::Preamble;
+use crate::shared::words::Word;
+use crate::sys::message::{self, Level};
+use crate::sys::process::{self, Pid, User};
+use crate::sys::seccomp;
+use crate::sys::{Channel, Doorbell, IoError, Listener, Signals, StartError};
+use crate::worker::{Entrance, Seat, Worker};
+
+use super::doors::Doors;
+use super::files;
+use super::generation::{Generation, Origin};
+use super::handover::Role;
+use super::listeners::Listeners;
+use super::service::Master;
+
+/// A child that was just forked.
+pub struct Birth {
+    /// Which generation it belongs to.
+    pub place: usize,
+    /// What it is to do.
+    pub role: Role,
+    /// Its end of the line to the master.
+    pub channel: Channel,
+    /// The master.
+    pub parent: Pid,
+}
+
+/// Lives the child's life, to its end.
+pub fn live(master: Master, birth: Birth) -> ExitCode {
+    match begin(master, birth) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            message::log(Level::Error, format_args!("{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
+    // What is not named here is closed at once.
+    let Master {
+        bell, listeners, doors, mut generations, user, signals: of_master, poller, ..
+    } = master;
+    drop((of_master, poller));
+    let generation = generations.swap_remove(birth.place);
+    drop(generations);
+    let Generation { number, workers, origin, children, .. } = generation;
+    drop(children);
+    let Some(origin) = origin else { return Ok(()) }; // Such a generation has no births.
+    if !process::die_with_parent(birth.parent) {
+        return Ok(());
+    }
+    let child = Beginning { bell, user, parent: birth.parent, channel: birth.channel };
+    match birth.role {
+        Role::Worker(seat) => {
+            drop(doors);
+            child.work(origin, listeners, number, seat, workers)
+        }
+        Role::Control => {
+            drop(listeners);
+            child.control(origin, doors)
+        }
+    }
+}
+
+/// What every child has.
+struct Beginning {
+    /// The master's.
+    bell: Doorbell,
+    user: Option<User>,
+    parent: Pid,
+    channel: Channel,
+}
+
+impl Beginning {
+    fn work(
+        self,
+        origin: Origin,
+        listeners: Listeners<Listener>,
+        generation: u64,
+        seat: usize,
+        workers: usize,
+    ) -> Result<(), StartError> {
+        process::set_title(&format!("httplb-w{seat}"));
+        // The cells stay mapped, and their memory needs no descriptor any more.
+        let Origin { config, segment, bells, sticky_key, memory } = origin;
+        drop(memory);
+        let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
+            let preamble = Preamble::of(&config.listen[entry]);
+            Ok(Entrance { listener: socket.try_clone()?, preamble })
+        });
+        let entrances =
+            mine.collect::<Result<_, _>>().map_err(StartError::at("the listening sockets"))?;
+        // Those that are not its own are closed, and of its own the copies are left.
+        drop(listeners);
+        let row = segment.worker(seat);
+        row.set_pid(Pid::own().number());
+        row.set_generation(generation);
+        let log = files::open(&config.access_log, self.user.as_ref())?;
+        self.become_user()?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let seat = Seat {
+            index: seat,
+            segment,
+            doorbells: bells,
+            entrances,
+            sticky_key,
+            log,
+            signals,
+            channel: Some(
+                self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
+            ),
+        };
+        let worker = Worker::open(&config, seat)?;
+        confine(seccomp::Role::Worker);
+        row.set_ready(true);
+        self.tell_ready();
+        worker.serve()
+    }
+
+    fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
+        process::set_title("httplb-control");
+        let Origin { config, segment, bells, memory, sticky_key } = origin;
+        drop(memory);
+        self.become_user()?;
+        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let (doors, token) = doors.into_parts(&config);
+        let desk = Desk {
+            doors,
+            token,
+            sticky_key,
+            master_pid: self.parent.number().unsigned_abs(),
+            segment,
+            doorbells: bells,
+            master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
+            channel: self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
+            signals,
+        };
+        let control = Control::open(&config, desk)?;
+        confine(seccomp::Role::Control);
+        self.tell_ready();
+        control.serve()
+    }
+
+    /// Becomes the user that children are, if the master is root.
+    fn become_user(&self) -> Result<(), StartError> {
+        if let Some(user) = &self.user {
+            process::drop_privileges(user)
+                .map_err(StartError::at(format!("user {}", user.name)))?;
+            // The change has undone it.
+            if !process::die_with_parent(self.parent) {
+                return Err(StartError::at("the master")(IoError::Reset));
+            }
+        }
+        process::give_up_capabilities();
+        process::no_new_privileges();
+        Ok(())
+    }
+
+    fn tell_ready(self) {
+        // A master that does not hear it is gone, and this process soon is too.
+        let _ = self.channel.send(Word::Ready.text(), None);
+        self.bell.ring();
+    }
+}
+
+/// The last step before it serves. A kernel without such filters is not what keeps it from that.
+fn confine(role: seccomp::Role) {
+    match (seccomp::confine(role), role) {
+        (Ok(()), _) | (Err(_), seccomp::Role::Worker) => (),
+        // Told once, by the process of which there is one.
+        (Err(error), seccomp::Role::Control) => message::log(
+            Level::Warning,
+            format_args!("seccomp: {error}; processes are not confined to the calls they need"),
+        ),
+    }
+}

@@ -1,0 +1,227 @@
+//! The sockets where operators come in: a path, an address that wants a token, and that of the
+//! status page. The master opens them, for it may be root, and keeps them over reloads; its control
+//! process has them too.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::control::admin::Listening;
+use crate::control::asked::Door;
+use crate::sys::process::User;
+use crate::sys::{IoError, Listener, UnixListener};
+
+use super::StartError;
+use super::handover::{Kept, Received};
+
+/// Who may use the Unix socket: its owner and group.
+const MODE: u32 = 0o660;
+/// Connections that may wait: few, as those who come are operators.
+const BACKLOG: i32 = 128;
+
+/// Where operators come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A path, for whoever may open it.
+    Socket(PathBuf),
+    /// An address, for whoever has the token.
+    Token(SocketAddr),
+    /// The read-only address.
+    Status(SocketAddr),
+}
+
+/// A socket that is handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// As the configuration has it: its port may be 0.
+    pub place: Place,
+    /// The descriptor.
+    pub socket: i32,
+}
+
+impl Place {
+    /// All that a configuration wants.
+    pub fn wanted(config: &Config) -> impl Iterator<Item = Place> {
+        let socket = config.admin.socket.clone().map(Place::Socket);
+        let token = config.admin.listen.map(Place::Token);
+        let status = config.status_listen.map(Place::Status);
+        [socket, token, status].into_iter().flatten()
+    }
+
+    /// Its address, if it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Place::Socket(_) => None,
+            Place::Token(address) | Place::Status(address) => Some(*address),
+        }
+    }
+
+    fn door(&self) -> Door {
+        match self {
+            Place::Socket(_) => Door::Socket,
+            Place::Token(_) => Door::Token,
+            Place::Status(_) => Door::Status,
+        }
+    }
+
+    /// The key that names it.
+    fn key(&self) -> String {
+        match self {
+            Place::Socket(path) => format!("admin.socket {}", path.display()),
+            Place::Token(address) => format!("admin.listen {address}"),
+            Place::Status(address) => format!("status_listen {address}"),
+        }
+    }
+
+    fn open(&self, user: Option<&User>) -> Result<Listening, StartError> {
+        let failed = |error| StartError { what: self.key(), error };
+        let listening = match self {
+            Place::Socket(path) => UnixListener::bind(path, MODE).map(Listening::Unix),
+            Place::Token(address) | Place::Status(address) => {
+                Listener::bind(*address, BACKLOG).map(Listening::Tcp)
+            }
+        };
+        let listening = listening.map_err(failed)?;
+        if let (Place::Socket(path), Some(user)) = (self, user) {
+            let (owner, group) = (Some(user.uid), Some(user.gid));
+            chown(path, owner, group).map_err(|_| failed(IoError::Denied))?;
+        }
+        Ok(listening)
+    }
+}
+
+/// All doors that are open.
+#[derive(Default)]
+pub struct Doors {
+    open: Vec<(Place, Listening)>,
+    /// What those who come by an address must know.
+    token: Option<Vec<u8>>,
+}
+
+impl Doors {
+    /// Opens what `config` wants and is not open yet, and reads the token. Fails where that cannot
+    /// be, and then some of it may have been done.
+    pub fn open(&mut self, config: &Config, user: Option<&User>) -> Result<(), StartError> {
+        self.token = token(config)?;
+        for place in Place::wanted(config) {
+            if !self.open.iter().any(|(known, _)| *known == place) {
+                let listening = place.open(user)?;
+                self.open.push((place, listening));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes what `config` does not want.
+    pub fn close_unwanted(&mut self, config: &Config) {
+        let wanted: Vec<Place> = Place::wanted(config).collect();
+        self.open.retain(|(place, _)| {
+            let keep = wanted.contains(place);
+            if !keep {
+                remove_file(place);
+            }
+            keep
+        });
+    }
+
+    /// Removes the files of sockets, at the end of the service.
+    pub fn remove_files(&self) {
+        self.open.iter().for_each(|(place, _)| remove_file(place));
+    }
+
+    /// The addresses that are open, as the configuration has them.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.open.iter().filter_map(|(place, _)| place.address())
+    }
+
+    /// What `config` wants of them, and the token, for the control process.
+    pub fn into_parts(self, config: &Config) -> (Vec<(Door, Listening)>, Option<Vec<u8>>) {
+        let wanted: Vec<Place> = Place::wanted(config).collect();
+        let mine = self.open.into_iter().filter(|(place, _)| wanted.contains(place));
+        (mine.map(|(place, listening)| (place.door(), listening)).collect(), self.token)
+    }
+
+    /// What is handed over to the next image.
+    pub fn tell(&self, kept: &mut Kept) -> Result<Vec<Told>, IoError> {
+        let told = self.open.iter().map(|(place, listening)| {
+            let socket = match listening {
+                Listening::Unix(listener) => kept.keep(listener)?,
+                Listening::Tcp(listener) => kept.keep(listener)?,
+            };
+            Ok(Told { place: place.clone(), socket })
+        });
+        told.collect()
+    }
+
+    /// Takes what the image before has handed over. What cannot be understood is opened anew.
+    pub fn adopt(told: &[Told], received: &mut Received) -> Doors {
+        let mut open = Vec::new();
+        for told in told {
+            let Ok(descriptor) = received.take(told.socket) else { continue };
+            let listening = match told.place {
+                Place::Socket(_) => UnixListener::adopt(descriptor).map(Listening::Unix),
+                Place::Token(_) | Place::Status(_) => {
+                    Listener::adopt(descriptor).map(Listening::Tcp)
+                }
+            };
+            if let Ok(listening) = listening {
+                open.push((told.place.clone(), listening));
+            }
+        }
+        Doors { open, token: None }
+    }
+
+    /// Where operators come in, as the start tells them; `None`: nowhere.
+    pub fn summary(&self) -> Option<String> {
+        let texts = self.open.iter().map(|(place, listening)| match (place, listening) {
+            (Place::Socket(path), _) => format!("admin socket {}", path.display()),
+            (Place::Token(_), Listening::Tcp(listener)) => {
+                format!("admin API on {}", listener.address())
+            }
+            (Place::Status(_), Listening::Tcp(listener)) => {
+                format!("status page on {}", listener.address())
+            }
+            (Place::Token(_) | Place::Status(_), Listening::Unix(_)) => String::new(),
+        });
+        let texts: Vec<String> = texts.collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
+    }
+}
+
+/// Tries what [`Doors::open`] will do, but for what is `held` already.
+pub fn try_out(config: &Config, held: &[SocketAddr]) -> Result<(), StartError> {
+    token(config)?;
+    for place in Place::wanted(config) {
+        if place.address().is_some_and(|address| !held.contains(&address)) {
+            place.open(None)?;
+        }
+    }
+    Ok(())
+}
+
+/// The token of the configuration's file, if it names one.
+fn token(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
+    let Some(path) = &config.admin.token_file else { return Ok(None) };
+    let what = format!("admin.token_file {}", path.display());
+    let text = std::fs::read(path).map_err(|error| StartError {
+        what: what.clone(),
+        error: error.raw_os_error().map_or(IoError::Denied, IoError::Other),
+    })?;
+    let token = text.trim_ascii();
+    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        let what = format!("{what} has no token (write one line without blanks)");
+        return Err(StartError { what, error: IoError::Denied });
+    }
+    Ok(Some(token.to_vec()))
+}
+
+fn remove_file(place: &Place) {
+    if let Place::Socket(path) = place {
+        // Somebody else may have removed it, or put another there.
+        let _ = std::fs::remove_file(path);
+    }
+}

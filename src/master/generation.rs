@@ -1,0 +1,290 @@
+//! A generation: the processes of one configuration, and what they have in common.
+
+use crate::config::{Config, Overrides};
+use crate::mem::time::{Micros, Millis};
+use crate::policy::sticky::Key;
+use crate::shared::doorbell::Doorbells;
+use crate::shared::words::Word;
+use crate::shared::{Layout, Segment};
+use crate::sys::process::{self, Pid};
+use crate::sys::{Channel, Doorbell, IoError, memory};
+use crate::worker::sticky_key;
+
+use super::handover::{self, Kept, Received, Role};
+use super::ledger::Ledger;
+
+/// A process that was asked to end gracefully may take so much longer than `timeouts.drain`.
+const GRACE: Millis = Millis::from_secs(5);
+
+/// How far a generation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not all of its processes serve yet.
+    Starting {
+        /// They must do so by then.
+        until: Micros,
+    },
+    /// It is the one that clients come to.
+    Serving,
+    /// Its processes were asked to end.
+    Leaving {
+        /// Those that are left then are killed.
+        until: Micros,
+    },
+}
+
+/// The processes of one configuration.
+pub struct Generation {
+    /// The first is 1.
+    pub number: u64,
+    /// How many workers it is to have.
+    pub workers: usize,
+    /// How far it has come.
+    pub standing: Standing,
+    /// What its processes are made of. None if it was handed over by a version of the program whose
+    /// cells mean something else: then its processes cannot be replaced.
+    pub origin: Option<Origin>,
+    /// Those of its processes that live.
+    pub children: Vec<Child>,
+    /// The deaths of its workers.
+    pub ledger: Ledger,
+    /// Its control process, if it has none, is not started before this time.
+    pub control_pause: Micros,
+}
+
+/// What the processes of a generation are made of.
+pub struct Origin {
+    /// The configuration.
+    pub config: Config,
+    /// The shared cells.
+    pub segment: Segment,
+    /// The memory that they lie in.
+    pub memory: memory::Shared,
+    /// All doorbells but the master's.
+    pub bells: Doorbells,
+    /// What its sticky cookies are made with.
+    pub sticky_key: Key,
+}
+
+/// A process.
+pub struct Child {
+    /// Its number.
+    pub pid: Pid,
+    /// What it does.
+    pub role: Role,
+    /// This end of the line to it.
+    pub channel: Channel,
+    /// Whether it has said that it serves.
+    pub is_ready: bool,
+}
+
+impl Origin {
+    /// Makes the cells and doorbells for `config`.
+    pub fn new(config: Config, workers: usize, sticky_key: Key) -> Result<Origin, IoError> {
+        let layout = Layout::of(&config, workers);
+        let memory = memory::share(layout.cells())?;
+        let mut segment = Segment::create(memory.cells(), layout);
+        segment.load_config(&config);
+        let bells = Doorbells::new(workers)?;
+        Ok(Origin { config, segment, memory, bells, sticky_key })
+    }
+
+    /// Takes those of a generation that was handed over. Fails where the configuration or the cells
+    /// are of a version that this one does not understand.
+    fn adopt(told: &handover::Generation, received: &mut Received) -> Result<Origin, String> {
+        let memory = memory::adopt(received.take(told.segment)?);
+        let memory = memory.map_err(|error| error.to_string())?;
+        let config = crate::config::load(&told.config, &Overrides::default());
+        let config = config.map_err(|_| "its configuration is not understood")?;
+        let segment = Segment::open(memory.cells()).ok_or("its cells are not understood")?;
+        let mut bells = Vec::new();
+        for number in &told.bells {
+            bells.push(Doorbell::adopt(received.take(*number)?));
+        }
+        let control = bells.pop().ok_or("it has no doorbells")?;
+        if bells.len() != told.workers || segment.layout().workers != told.workers {
+            return Err(String::from("its workers are not as many as was said"));
+        }
+        let sticky_key = sticky_key::from_text(&told.sticky_key).ok_or("it has no sticky key")?;
+        Ok(Origin { config, segment, memory, bells: Doorbells { bells, control }, sticky_key })
+    }
+}
+
+impl Generation {
+    /// One whose processes are to be started, by `until`.
+    pub fn new(number: u64, origin: Origin, workers: usize, until: Micros) -> Generation {
+        Generation {
+            number,
+            workers,
+            standing: Standing::Starting { until },
+            origin: Some(origin),
+            children: Vec::new(),
+            ledger: Ledger::default(),
+            control_pause: Micros(0),
+        }
+    }
+
+    /// Takes one that was handed over. What cannot be understood of it is told to `note`.
+    pub fn adopt(
+        told: &handover::Generation,
+        received: &mut Received,
+        note: impl FnOnce(String),
+    ) -> Generation {
+        let origin = Origin::adopt(told, received);
+        let mut children = Vec::new();
+        for child in &told.children {
+            // Without its line a process still can be told to end.
+            let channel = received.take(child.channel).map(Channel::adopt);
+            let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
+            let Ok(channel) = channel else { continue };
+            let Some(pid) = Pid::new(child.pid) else { continue };
+            children.push(Child { pid, role: child.role, channel, is_ready: true });
+        }
+        let standing = match told.leaves_until {
+            Some(until) => Standing::Leaving { until: Micros(until) },
+            None => Standing::Serving,
+        };
+        Generation {
+            number: told.number,
+            workers: told.workers,
+            standing,
+            origin: origin.map_err(note).ok(),
+            children,
+            ledger: Ledger::default(),
+            control_pause: Micros(0),
+        }
+    }
+
+    /// What is handed over of it.
+    pub fn tell(&self, kept: &mut Kept) -> Result<handover::Generation, IoError> {
+        let mut told = handover::Generation {
+            number: self.number,
+            workers: self.workers,
+            leaves_until: match self.standing {
+                Standing::Leaving { until } => Some(until.0),
+                Standing::Starting { .. } | Standing::Serving => None,
+            },
+            config: String::new(),
+            segment: -1,
+            bells: Vec::new(),
+            sticky_key: String::new(),
+            children: Vec::new(),
+        };
+        if let Some(origin) = &self.origin {
+            told.config = origin.config.dump();
+            told.sticky_key = sticky_key::to_text(&origin.sticky_key);
+            told.segment = kept.keep(&origin.memory)?;
+            for bell in origin.bells.bells.iter().chain([&origin.bells.control]) {
+                told.bells.push(kept.keep(bell)?);
+            }
+        }
+        for child in &self.children {
+            let channel = kept.keep(&child.channel)?;
+            let (pid, role) = (child.pid.number(), child.role);
+            told.children.push(handover::Child { pid, role, channel });
+        }
+        Ok(told)
+    }
+
+    /// The processes that it should have and does not, the control process first.
+    pub fn missing(&self, now: Micros) -> Option<Role> {
+        if matches!(self.standing, Standing::Leaving { .. }) || self.origin.is_none() {
+            return None;
+        }
+        let is_there = |role: Role| self.children.iter().any(|child| child.role == role);
+        if !is_there(Role::Control) && self.control_pause <= now {
+            return Some(Role::Control);
+        }
+        (0..self.workers).map(Role::Worker).find(|role| !is_there(*role))
+    }
+
+    /// Whether its control process is to be started, now or later.
+    pub fn lacks_control(&self) -> bool {
+        let leaves = matches!(self.standing, Standing::Leaving { .. }) || self.origin.is_none();
+        !leaves && self.children.iter().all(|child| child.role != Role::Control)
+    }
+
+    /// Whether all of its processes serve.
+    pub fn is_ready(&self) -> bool {
+        self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
+    }
+
+    /// Whether any of its workers lives.
+    pub fn has_workers(&self) -> bool {
+        self.children.iter().any(|child| child.role != Role::Control)
+    }
+
+    /// Hears what its processes say. Whether one of them wants the service to be reloaded.
+    pub fn hear(&mut self) -> Option<Pid> {
+        let mut wants_reload = None;
+        for child in &mut self.children {
+            while let Some(message) = child.channel.receive() {
+                match Word::of(&message.text) {
+                    Some((Word::Ready, _)) => child.is_ready = true,
+                    Some((Word::Reload, _)) if child.role == Role::Control => {
+                        wants_reload = Some(child.pid);
+                    }
+                    // None is of another version of the program.
+                    Some((Word::Reload | Word::Log | Word::Reloaded | Word::Refused, _)) | None => {
+                    }
+                }
+            }
+        }
+        wants_reload
+    }
+
+    /// Takes out a process that has ended, and gives back what it had. None if it is not one of
+    /// these.
+    pub fn bury(&mut self, pid: Pid, now: Micros) -> Option<Child> {
+        let place = self.children.iter().position(|child| child.pid == pid)?;
+        let child = self.children.remove(place);
+        match (child.role, &self.origin) {
+            (Role::Worker(seat), Some(origin)) => {
+                origin.segment.bury(seat);
+                origin.bells.ring_everybody(&origin.segment);
+            }
+            (Role::Control, _) => self.control_pause = now + Micros::from_secs(1),
+            (Role::Worker(_), None) => (),
+        }
+        Some(child)
+    }
+
+    /// From now on its processes are expected to end, within `timeouts.drain` and a bit more.
+    pub fn leaves(&mut self, now: Micros) {
+        let drain = self.origin.as_ref().map(|origin| origin.config.timeouts.drain);
+        // Of a generation that is not understood nobody knows how long it may take.
+        let drain = drain.unwrap_or(Millis::from_secs(3600));
+        self.standing = Standing::Leaving { until: now + Micros::from(drain + GRACE) };
+    }
+
+    /// Kills those of its processes that are left.
+    pub fn kill(&mut self, now: Micros) {
+        for child in &self.children {
+            // It fails only if the process has just ended.
+            let _ = process::kill(child.pid);
+        }
+        self.standing = Standing::Leaving { until: now + Micros::from_secs(1) };
+    }
+
+    /// How many backends are up, and how many there are.
+    pub fn backends(&self) -> (usize, usize) {
+        let Some(origin) = &self.origin else { return (0, 0) };
+        let counts = origin.segment.pools().map(|pool| origin.segment.count_up(pool));
+        counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
+    }
+
+    /// Clients that are connected.
+    pub fn clients(&self) -> u32 {
+        self.origin.as_ref().map_or(0, |origin| origin.segment.clients())
+    }
+}
+
+impl Child {
+    /// As the log calls it.
+    pub fn name(&self) -> String {
+        match self.role {
+            Role::Worker(seat) => format!("worker {seat} (pid {})", self.pid),
+            Role::Control => format!("the control process (pid {})", self.pid),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The sockets that clients connect to: for each address one for each worker, in one SO_REUSEPORT
+//! group, so that the kernel spreads new connections and no worker can take them all.
+//!
+//! The master holds all of them, and closes none while its address is configured: who waits in
+//! the queue of a socket whose last descriptor is closed is reset. With fewer workers than
+//! sockets new connections are steered to the first ones, and the workers share the rest, where
+//! somebody may still wait. A socket that was passed without SO_REUSEPORT, as systemd's socket
+//! activation does, is shared by all workers.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use crate::config::Listen;
+use crate::sys::message::{self, Level};
+use crate::sys::{IoError, Listener, StartError};
+
+/// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
+/// allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// An address and its sockets, in the order of their binding, which is the kernel's order too.
+pub struct Group<S> {
+    /// As `listen` has it: its port may be 0.
+    pub configured: SocketAddr,
+    /// With the port that the kernel chose, if it was to choose.
+    pub address: SocketAddr,
+    /// The sockets, at least one.
+    pub sockets: Vec<S>,
+}
+
+/// All sockets. In tests they are numbers.
+pub struct Listeners<S> {
+    groups: Vec<Group<S>>,
+}
+
+impl<S> Default for Listeners<S> {
+    fn default() -> Listeners<S> {
+        Listeners { groups: Vec::new() }
+    }
+}
+
+impl<S> Listeners<S> {
+    /// Adds the sockets of an address, which `listen` may have with port 0.
+    pub fn add(&mut self, configured: SocketAddr, address: SocketAddr, sockets: Vec<S>) {
+        self.groups.push(Group { configured, address, sockets });
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> &[Group<S>] {
+        &self.groups
+    }
+
+    /// Every address that is listened on, as it is configured and as it is.
+    pub fn held(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.groups.iter().flat_map(|group| [group.configured, group.address])
+    }
+
+    /// The group for an entry of `listen`.
+    pub fn group(&self, listen: &[Listen], entry: usize) -> Option<&Group<S>> {
+        self.place(listen, entry).map(|place| &self.groups[place])
+    }
+
+    /// An address of port 0 may stand in `listen` several times, and each time is another. One whose
+    /// port the kernel has chosen may be named with it later.
+    fn place(&self, listen: &[Listen], entry: usize) -> Option<usize> {
+        let address = listen[entry].address;
+        let earlier = listen[..entry].iter().filter(|other| other.address == address).count();
+        let of = |of: fn(&Group<S>) -> SocketAddr| {
+            let same = self.groups.iter().enumerate().filter(move |(_, it)| of(it) == address);
+            same.map(|(place, _)| place)
+        };
+        of(|group| group.configured).nth(earlier).or_else(|| of(|group| group.address).next())
+    }
+
+    /// The groups for an entry: its own, and those of before that lie within it. As long as
+    /// `10.0.0.1:80` has a socket, what comes there does not come to that of `[::]:80`; and were it
+    /// closed while clients come, some of them would be lost.
+    fn places(&self, listen: &[Listen], entry: usize) -> impl Iterator<Item = usize> {
+        let own = self.place(listen, entry);
+        let others: Vec<Option<usize>> =
+            (0..listen.len()).map(|other| self.place(listen, other)).collect();
+        let address = listen[entry].address;
+        let within = (0..self.groups.len()).filter(move |place| {
+            !others.contains(&Some(*place)) && covers(address, self.groups[*place].address)
+        });
+        own.into_iter().chain(within)
+    }
+
+    /// Takes out the groups that no entry of `listen` wants. Dropping them closes them.
+    pub fn remove_unwanted(&mut self, listen: &[Listen]) -> Vec<Group<S>> {
+        let wanted: Vec<usize> =
+            (0..listen.len()).flat_map(|entry| self.places(listen, entry)).collect();
+        let mut removed = Vec::new();
+        for place in (0..self.groups.len()).rev() {
+            if !wanted.contains(&place) {
+                removed.push(self.groups.remove(place));
+            }
+        }
+        removed
+    }
+
+    /// The sockets that a worker accepts from, each with its entry of `listen`.
+    pub fn of_worker(
+        &self,
+        listen: &[Listen],
+        worker: usize,
+        workers: usize,
+    ) -> impl Iterator<Item = (usize, &S)> {
+        let groups = (0..listen.len())
+            .flat_map(move |entry| self.places(listen, entry).map(move |place| (entry, place)));
+        groups.flat_map(move |(entry, place)| {
+            let sockets = &self.groups[place].sockets;
+            let mine = move |socket: &usize| is_mine(*socket, worker, workers, sockets.len());
+            (0..sockets.len()).filter(mine).map(move |socket| (entry, &sockets[socket]))
+        })
+    }
+}
+
+/// Whether a worker accepts from a socket: from its own, and from its part of those beyond the
+/// number of workers. A group of fewer sockets than workers is one that all share.
+fn is_mine(socket: usize, worker: usize, workers: usize, sockets: usize) -> bool {
+    sockets < workers || socket % workers == worker
+}
+
+/// Whether it may be we ourselves who listen where `address` is, for one of those that are `held`
+/// has the same port: `[::]:80` takes what comes to `10.0.0.1:80` too. Else nobody may listen there
+/// already: SO_REUSEPORT would share it with another service without a word.
+fn is_ours(address: SocketAddr, held: impl IntoIterator<Item = SocketAddr>) -> bool {
+    held.into_iter().any(|held| held.port() == address.port())
+}
+
+/// Whether all that comes to `narrow` would come to `wide`, were there no socket for the one.
+fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
+    let is_of_family = wide.is_ipv6() || narrow.is_ipv4();
+    wide.ip().is_unspecified() && wide.port() != 0 && wide.port() == narrow.port() && is_of_family
+}
+
+/// What a socket is called in systemd's descriptor store. A colon must not stand there.
+pub fn stored_name(configured: SocketAddr, seat: usize) -> String {
+    format!("{}.{seat}", configured.to_string().replace(':', "_"))
+}
+
+/// The place of a passed socket among those of its address, if its name says so.
+fn seat_of(name: &str) -> Option<usize> {
+    name.rsplit_once('.')?.1.parse().ok()
+}
+
+/// Whether a socket that listens at `passed` is the one that `configured` asks for.
+fn fits(passed: SocketAddr, configured: SocketAddr) -> bool {
+    // Where there is no IPv6, "all addresses" are all of IPv4.
+    let all = |address: SocketAddr| address.ip().is_unspecified();
+    passed == configured || all(passed) && all(configured) && passed.port() == configured.port()
+}
+
+impl Listeners<Listener> {
+    /// Takes those of the passed sockets that `listen` has, and closes the others.
+    pub fn take_passed(&mut self, listen: &[Listen], passed: Vec<(String, OwnedFd)>) {
+        let mut found: Vec<(usize, Option<usize>, Listener)> = Vec::new();
+        for (name, descriptor) in passed {
+            let fitting = Listener::adopt(descriptor).map(|listener| {
+                let fit = |wanted: &Listen| fits(listener.address(), wanted.address);
+                (listen.iter().position(fit), listener)
+            });
+            match fitting {
+                Ok((Some(entry), listener)) => found.push((entry, seat_of(&name), listener)),
+                Ok((None, listener)) => message::log(
+                    Level::Notice,
+                    format_args!(
+                        "the passed socket {} is closed, for it is not in \"listen\"",
+                        listener.address()
+                    ),
+                ),
+                Err(error) => message::log(
+                    Level::Warning,
+                    format_args!("the passed descriptor \"{name}\" is closed: {error}"),
+                ),
+            }
+        }
+        // Those without a place come last, in the order in which they were passed.
+        found.sort_by_key(|(entry, seat, _)| (*entry, seat.unwrap_or(usize::MAX)));
+        for (entry, _, listener) in found {
+            let configured = listen[entry].address;
+            match self.groups.iter_mut().find(|group| group.configured == configured) {
+                Some(group) => group.sockets.push(listener),
+                None => self.add(configured, listener.address(), vec![listener]),
+            }
+        }
+    }
+
+    /// Listens wherever `listen` says and it does not yet, for so many workers. Fails where an
+    /// address cannot be had, and then some of the others are open.
+    pub fn open(&mut self, listen: &[Listen], workers: usize) -> Result<(), StartError> {
+        for (entry, wanted) in listen.iter().enumerate() {
+            let address = wanted.address;
+            let failed = |error| StartError { what: format!("listen {address}"), error };
+            let place = match self.place(listen, entry) {
+                Some(place) => place,
+                None => {
+                    let first = first(address, self.held()).map_err(failed)?;
+                    self.add(address, first.address(), vec![first]);
+                    self.groups.len() - 1
+                }
+            };
+            let group = &mut self.groups[place];
+            while group.sockets.len() < workers && group.sockets[0].is_shared() {
+                let another = Listener::bind_shared(group.address, BACKLOG).map_err(failed)?;
+                group.sockets.push(another);
+            }
+        }
+        Ok(())
+    }
+
+    /// Steers new connections to the sockets that are the workers' own.
+    pub fn spread(&self, workers: usize) {
+        for group in self.groups.iter().filter(|group| group.sockets[0].is_shared()) {
+            if let Err(error) = group.sockets[0].spread_over(workers as u32) {
+                message::log(
+                    Level::Warning,
+                    format_args!(
+                        "listen {}: {error}; some workers may get more clients than others",
+                        group.configured
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Listens at an address where nobody does, unless we do so ourselves, at those that are `held`.
+pub fn first(
+    address: SocketAddr,
+    held: impl IntoIterator<Item = SocketAddr>,
+) -> Result<Listener, IoError> {
+    if address.port() != 0 && is_ours(address, held) {
+        return Listener::bind_shared(address, BACKLOG);
+    }
+    Listener::bind(address, BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(texts: &[&str]) -> Vec<Listen> {
+        texts.iter().map(|text| Listen::on(text.parse().unwrap())).collect()
+    }
+
+    fn sockets_of(sockets: usize, worker: usize, workers: usize) -> Vec<usize> {
+        (0..sockets).filter(|socket| is_mine(*socket, worker, workers, sockets)).collect()
+    }
+
+    #[test]
+    fn each_worker_has_its_own_socket() {
+        for worker in 0..4 {
+            assert_eq!(sockets_of(4, worker, 4), [worker]);
+        }
+    }
+
+    #[test]
+    fn every_socket_has_a_worker_when_there_are_fewer() {
+        assert_eq!(sockets_of(5, 0, 2), [0, 2, 4]);
+        assert_eq!(sockets_of(5, 1, 2), [1, 3]);
+        for (sockets, workers) in
+            (1..20).flat_map(|sockets| (1..=sockets).map(move |w| (sockets, w)))
+        {
+            let mut all: Vec<usize> =
+                (0..workers).flat_map(|worker| sockets_of(sockets, worker, workers)).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..sockets), "{sockets} sockets, {workers} workers");
+        }
+    }
+
+    #[test]
+    fn one_socket_is_shared_by_all() {
+        for worker in 0..3 {
+            assert_eq!(sockets_of(1, worker, 3), [0]);
+        }
+    }
+
+    #[test]
+    fn a_worker_gets_its_sockets_of_all_addresses_in_the_order_of_the_file() {
+        let mut listeners = Listeners::default();
+        for (port, sockets) in [(80, vec![1, 2]), (90, vec![3]), (70, vec![4, 5, 6])] {
+            let address = ([10, 0, 0, 1], port).into();
+            listeners.add(address, address, sockets);
+        }
+        let listen = listen(&["10.0.0.1:70", "10.0.0.1:80"]);
+        let of = |worker| -> Vec<(usize, i32)> {
+            listeners
+                .of_worker(&listen, worker, 2)
+                .map(|(entry, socket)| (entry, *socket))
+                .collect()
+        };
+        assert_eq!(of(0), [(0, 4), (0, 6), (1, 1)]);
+        assert_eq!(of(1), [(0, 5), (1, 2)]);
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_removed_and_the_rest_stays() {
+        let mut listeners = Listeners::default();
+        for (port, socket) in [(1, 1), (2, 2), (3, 3)] {
+            let address = ([10, 0, 0, 1], port).into();
+            listeners.add(address, address, vec![socket]);
+        }
+        let removed = listeners.remove_unwanted(&listen(&["10.0.0.1:4", "10.0.0.1:2"]));
+        let sockets = |groups: &[Group<i32>]| -> Vec<i32> {
+            groups.iter().flat_map(|group| group.sockets.iter().copied()).collect()
+        };
+        assert_eq!(sockets(&removed), [3, 1]);
+        assert_eq!(sockets(listeners.groups()), [2]);
+    }
+
+    #[test]
+    fn each_entry_of_port_0_is_another_until_it_is_named() {
+        let two = listen(&["127.0.0.1:0", "127.0.0.1:0"]);
+        let mut listeners = Listeners::default();
+        let chosen = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        listeners.add(two[0].address, chosen(20_000), vec![1]);
+        assert_eq!(listeners.group(&two, 0).map(|group| group.sockets[0]), Some(1));
+        assert!(listeners.group(&two, 1).is_none());
+        listeners.add(two[0].address, chosen(20_001), vec![2]);
+        assert_eq!(listeners.group(&two, 1).map(|group| group.sockets[0]), Some(2));
+        let named = listen(&["127.0.0.1:20001", "127.0.0.1:20002"]);
+        assert_eq!(listeners.group(&named, 0).map(|group| group.sockets[0]), Some(2));
+        assert!(listeners.group(&named, 1).is_none());
+        assert_eq!(listeners.remove_unwanted(&two[..1]).len(), 1);
+        assert_eq!(listeners.group(&two, 0).map(|group| group.sockets[0]), Some(1));
+    }
+
+    #[test]
+    fn what_lies_within_a_new_address_is_kept() {
+        let mut listeners = Listeners::default();
+        for (text, socket) in [("10.0.0.1:80", 1), ("[2001:db8::1]:80", 2), ("10.0.0.1:90", 3)] {
+            let address = text.parse().unwrap();
+            listeners.add(address, address, vec![socket]);
+        }
+        let all = listen(&["[::]:80", "10.0.0.1:80"]);
+        listeners.add(all[0].address, all[0].address, vec![4]);
+        let of: Vec<(usize, i32)> =
+            listeners.of_worker(&all, 0, 1).map(|(entry, socket)| (entry, *socket)).collect();
+        assert_eq!(of, [(0, 4), (0, 2), (1, 1)]);
+        assert_eq!(listeners.remove_unwanted(&all).len(), 1);
+        assert_eq!(listeners.remove_unwanted(&listen(&["0.0.0.0:80"])).len(), 2);
+        assert_eq!(listeners.groups().len(), 1);
+    }
+
+    #[test]
+    fn where_we_listen_already_an_address_is_shared_with_ourselves() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(!is_ours(address("[::]:80"), []));
+        assert!(!is_ours(address("[::]:80"), [address("10.0.0.1:81")]));
+        assert!(is_ours(address("[::]:80"), [address("10.0.0.1:80")]));
+    }
+
+    #[test]
+    fn a_stored_socket_is_found_again_by_its_name_and_address() {
+        let address = "[2001:db8::1]:80".parse().unwrap();
+        let name = stored_name(address, 12);
+        assert_eq!(name, "[2001_db8__1]_80.12");
+        assert_eq!(seat_of(&name), Some(12));
+        assert_eq!(seat_of(&stored_name("10.0.0.1:80".parse().unwrap(), 3)), Some(3));
+        for name in ["", "httplb.socket", "unknown", "a."] {
+            assert_eq!(seat_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_passed_socket_fits_by_its_address() {
+        let fits = |passed: &str, configured: &str| {
+            fits(passed.parse().unwrap(), configured.parse().unwrap())
+        };
+        assert!(fits("10.0.0.1:80", "10.0.0.1:80"));
+        assert!(fits("0.0.0.0:80", "[::]:80"));
+        assert!(!fits("10.0.0.1:80", "[::]:80"));
+        assert!(!fits("[::]:80", "[::]:81"));
+    }
+}

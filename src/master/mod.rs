@@ -1,0 +1,21 @@
+//! The process that starts the others, watches them and replaces them. It carries no traffic.
+
+mod birth;
+pub mod cpus;
+mod doors;
+mod facts;
+mod files;
+mod generation;
+pub mod handover;
+mod ledger;
+pub mod listeners;
+pub mod notify;
+pub mod reload;
+mod service;
+mod start;
+mod stop;
+mod succession;
+pub mod trial;
+
+use crate::sys::StartError;
+pub use start::{go_on, start};

@@ -1,0 +1,218 @@
+//! A reload, which is an upgrade as well: the program on disk is tried out (`trial`), and then
+//! executed in place of this one. It has the same number, the same children and the same sockets; it
+//! is told the rest (`handover`). It starts a new generation, and when all of its processes serve, the
+//! one before is told to end. Whatever fails on the way, the service goes on as it was.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::shared::words::Word;
+use crate::sys::Channel;
+use crate::sys::message::{self, Level};
+use crate::sys::process::{self, Ended, Pid};
+
+use super::facts;
+use super::generation::Standing;
+use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State};
+use super::service::{Master, Wish};
+use super::stop::Life;
+use super::trial::Trial;
+
+/// What the kernel adds to the path of a program whose file is gone.
+const GONE: &[u8] = b" (deleted)";
+
+/// What is executed in a reload.
+pub struct Identity {
+    /// The file of the program.
+    pub binary: PathBuf,
+    /// The name that it was called by, and its arguments.
+    arguments: Vec<OsString>,
+    /// The configuration came from standard input, which can be read once.
+    is_standard_input: bool,
+}
+
+impl Identity {
+    /// That of this process. `told` is the path of the program as the image before knew it.
+    pub fn new(is_standard_input: bool, told: Option<String>) -> Identity {
+        let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+        Identity {
+            binary: told.map_or_else(|| without_mark(own, Path::exists), PathBuf::from),
+            arguments: std::env::args_os().collect(),
+            is_standard_input,
+        }
+    }
+}
+
+/// The path of a program whose file may have been replaced since it was executed.
+fn without_mark(path: PathBuf, exists: impl Fn(&Path) -> bool) -> PathBuf {
+    match path.as_os_str().as_bytes().strip_suffix(GONE) {
+        Some(before) if !exists(&path) => PathBuf::from(OsString::from_vec(before.to_vec())),
+        Some(_) | None => path,
+    }
+}
+
+impl Master {
+    /// Begins a reload, or remembers that there is to be another one after the one under way.
+    pub(super) fn reload(&mut self, wish: Wish) {
+        if self.life != Life::Running {
+            return;
+        }
+        if self.trial.is_some() || self.is_starting() {
+            let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
+            self.wish = Some(Wish { by });
+            return;
+        }
+        self.asked_by = wish.by;
+        self.notifier.reloading(self.now);
+        if self.identity.is_standard_input {
+            return self.refuse("a configuration from standard input cannot be read again");
+        }
+        let held = self.listeners.held().chain(self.doors.addresses());
+        let arguments = self.identity.arguments.get(1..).unwrap_or_default();
+        match Trial::start(&self.identity.binary, arguments, held, self.now) {
+            Ok(trial) => self.trial = Some(trial),
+            Err(error) => {
+                let why = format!("{}: {error}", self.identity.binary.display());
+                self.refuse(&why);
+            }
+        }
+    }
+
+    /// A reload that was asked for during another one, once that is over.
+    pub(super) fn begin_remembered_reload(&mut self) {
+        if self.trial.is_none() && !self.is_starting() {
+            if let Some(wish) = self.wish.take() {
+                self.reload(wish);
+            }
+        }
+    }
+
+    /// The program on disk was tried out.
+    pub(super) fn tried(&mut self, trial: Trial, ended: Ended) {
+        let verdict = trial.verdict(ended);
+        if self.life != Life::Running {
+            return;
+        }
+        let why = verdict.map_or_else(|why| why, |()| self.execute());
+        let why = format!("{}: {why}", self.identity.binary.display());
+        self.refuse(&why);
+    }
+
+    /// Becomes the program on disk. Returns, with the reason, only if that fails.
+    fn execute(&self) -> String {
+        let mut kept = Kept::default();
+        let told = self.tell(&mut kept).and_then(|state| state.write());
+        let number = told.and_then(|file| kept.keep(&file).map_err(|error| error.to_string()));
+        let number = match number {
+            Ok(number) => number,
+            Err(error) => return error,
+        };
+        let variable = (OsString::from(HANDOVER), OsString::from(number.to_string()));
+        let environment = handover::environment().chain([variable]).map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            name
+        });
+        // What came from the kernel as a text that ends with a zero has none within.
+        let text = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
+        let environment: Vec<CString> = environment.map(text).collect();
+        let arguments: Vec<CString> = self.identity.arguments.iter().cloned().map(text).collect();
+        let path = text(self.identity.binary.clone().into_os_string());
+        process::execute(&path, &arguments, &environment).to_string()
+    }
+
+    /// All that the next image must know.
+    fn tell(&self, kept: &mut Kept) -> Result<State, String> {
+        let error = |error: crate::sys::IoError| error.to_string();
+        let mut listeners = Vec::new();
+        for group in self.listeners.groups() {
+            let sockets = group.sockets.iter().map(|socket| kept.keep(socket));
+            let sockets = sockets.collect::<Result<_, _>>().map_err(error)?;
+            listeners.push(Address { configured: group.configured, sockets });
+        }
+        let mut generations = Vec::new();
+        for generation in &self.generations {
+            generations.push(generation.tell(kept).map_err(error)?);
+        }
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        let origin = serving.and_then(|generation| generation.origin.as_ref());
+        Ok(State {
+            format: FORMAT,
+            started: self.started,
+            binary: self.identity.binary.to_str().map(str::to_owned),
+            reloads: self.reloads,
+            restarts: self.restarts,
+            asked_by: self.asked_by.map(Pid::number),
+            reload_again: self.wish.is_some(),
+            again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
+            bell: kept.keep(&self.bell).map_err(error)?,
+            listeners,
+            doors: self.doors.tell(kept).map_err(error)?,
+            generations,
+            backends: origin.map_or(Vec::new(), |origin| facts::collect(origin.segment)),
+        })
+    }
+
+    /// Nothing changes. Tells all who want to know.
+    pub(super) fn refuse(&mut self, why: &str) {
+        message::log(Level::Error, format_args!("not reloaded, nothing was changed: {why}"));
+        self.reloads.refused += 1;
+        self.publish();
+        self.outcome(Word::Refused, why);
+        self.notifier.ready();
+    }
+
+    /// Gives a new generation up: the one that serves goes on.
+    pub(super) fn give_up(&mut self, place: usize, why: &str) {
+        self.generations[place].kill(self.now);
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
+            drop(self.listeners.remove_unwanted(&origin.config.listen));
+            self.doors.close_unwanted(&origin.config);
+        }
+        self.refuse(why);
+    }
+
+    /// Tells the control process that has asked for the reload how that went.
+    pub(super) fn outcome(&mut self, word: Word, why: &str) {
+        let Some(asked_by) = self.asked_by.take() else { return };
+        for generation in &self.generations {
+            let Some(origin) = &generation.origin else { continue };
+            for child in generation.children.iter().filter(|child| child.pid == asked_by) {
+                let text = format!("{} {why}", word.text());
+                // One that does not hear it has ended.
+                let _ = child.channel.send(within(text.trim_end(), Channel::LONGEST), None);
+                origin.bells.control.ring();
+            }
+        }
+    }
+}
+
+/// As much of a text as that many bytes have room for.
+fn within(text: &str, bytes: usize) -> &str {
+    let ends = (0..=bytes.min(text.len())).rev();
+    let end = ends.into_iter().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(within("äöü", 6), "äöü");
+        assert_eq!(within("äöü", 100), "äöü");
+        assert_eq!(within("äöü", 5), "äö");
+        assert_eq!(within("äöü", 1), "");
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_is_found_where_it_was() {
+        let path = |text: &str, exists: bool| without_mark(PathBuf::from(text), |_| exists);
+        assert_eq!(path("/usr/bin/httplb (deleted)", false), Path::new("/usr/bin/httplb"));
+        assert_eq!(path("/usr/bin/httplb (deleted)", true), Path::new("/usr/bin/httplb (deleted)"));
+        assert_eq!(path("/usr/bin/httplb", false), Path::new("/usr/bin/httplb"));
+    }
+}

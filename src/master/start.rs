@@ -1,0 +1,164 @@
+//! The start of the service, and of each generation: the very first, and those that replace another
+//! in the new image of the program.
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::mem::time::{Micros, Millis};
+use crate::proxy::settings::memory_bound_line;
+use crate::sys::message::{self, Level};
+use crate::sys::process::{self, Pid};
+use crate::sys::{Doorbell, IoError, Listener, clock};
+use crate::worker::sticky_key;
+
+use super::doors::Doors;
+use super::generation::{Generation, Origin};
+use super::handover::Received;
+use super::reload::Identity;
+use super::service::{Master, Wish};
+use super::succession::summary;
+use super::{StartError, cpus, facts, files};
+
+/// All processes of a generation must serve after this time.
+const PATIENCE: Millis = Millis::from_secs(30);
+/// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Serves, with the sockets that this process was given. In the children it returns too.
+pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
+    live(Master::start(config, is_standard_input, passed))
+}
+
+/// Goes on with the service that the image before this one has handed over. `config` is that for a
+/// new generation, or the message with every error.
+pub fn go_on(
+    config: Result<Config, String>,
+    is_standard_input: bool,
+    received: Received,
+) -> ExitCode {
+    live(Master::go_on(config, is_standard_input, received))
+}
+
+fn live(master: Result<Master, StartError>) -> ExitCode {
+    match master {
+        Ok(master) => master.live(),
+        Err(error) => {
+            message::log(Level::Error, format_args!("{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Master {
+    fn start(
+        config: Config,
+        is_standard_input: bool,
+        passed: Vec<(String, OwnedFd)>,
+    ) -> Result<Master, StartError> {
+        let bell = Doorbell::new().map_err(StartError::at("a doorbell"))?;
+        let mut master = Master::new(Identity::new(is_standard_input, None), bell)?;
+        master.listeners.take_passed(&config.listen, passed);
+        let workers = cpus::workers(config.workers);
+        let bound = memory_bound_line(&config, workers);
+        let listen = config.clone();
+        master.begin_generation(config)?;
+        let summary = summary(workers, &master.listeners, &listen);
+        message::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
+        message::log(Level::Info, format_args!("{bound}"));
+        if let Some(doors) = master.doors.summary() {
+            message::log(Level::Info, format_args!("{doors}"));
+        }
+        Ok(master)
+    }
+
+    /// Fails only where the image before was told wrong, for it has seen to all the rest.
+    fn go_on(
+        config: Result<Config, String>,
+        is_standard_input: bool,
+        mut received: Received,
+    ) -> Result<Master, StartError> {
+        let told = |error: String| {
+            message::log(Level::Error, format_args!("handover: {error}"));
+            StartError { what: String::from("handover"), error: IoError::Reset }
+        };
+        let state = std::mem::take(&mut received.state);
+        let bell = Doorbell::adopt(received.take(state.bell).map_err(told)?);
+        let identity = Identity::new(is_standard_input, state.binary);
+        let mut master = Master::new(identity, bell)?;
+        for address in &state.listeners {
+            let mut sockets = Vec::new();
+            for number in &address.sockets {
+                let socket = Listener::adopt(received.take(*number).map_err(told)?);
+                let what = format!("listen {}", address.configured);
+                sockets.push(socket.map_err(StartError::at(what))?);
+            }
+            let own = sockets.first().map_or(address.configured, Listener::address);
+            master.listeners.add(address.configured, own, sockets);
+        }
+        master.doors = Doors::adopt(&state.doors, &mut received);
+        for told in &state.generations {
+            let note = |error: String| {
+                message::log(
+                    Level::Warning,
+                    format_args!(
+                        "generation {} cannot be gone on with, only ended: {error}",
+                        told.number
+                    ),
+                );
+            };
+            master.generations.push(Generation::adopt(told, &mut received, note));
+        }
+        master.started = state.started;
+        master.reloads = state.reloads;
+        master.restarts = state.restarts;
+        let by = state.again_by.and_then(Pid::new);
+        master.wish = state.reload_again.then_some(Wish { by });
+        master.asked_by = state.asked_by.and_then(Pid::new);
+        let begun = match config {
+            Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
+            Err(message) => Err(message),
+        };
+        match begun {
+            Ok(origin) => facts::restore(origin, &state.backends, master.now.millis()),
+            // The file has changed since it was tried.
+            Err(why) => master.refuse(&why),
+        }
+        Ok(master)
+    }
+
+    /// Prepares a generation, whose processes the loop then forks.
+    fn begin_generation(&mut self, config: Config) -> Result<crate::shared::Segment, StartError> {
+        let workers = cpus::workers(config.workers);
+        raise_descriptor_limit(config.max_connections);
+        self.listeners.open(&config.listen, workers)?;
+        self.doors.open(&config, self.user.as_ref())?;
+        files::prepare(&config, self.user.as_ref())?;
+        let before = self.generations.last().and_then(|last| last.origin.as_ref());
+        let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
+        let origin = Origin::new(config, workers, sticky_key);
+        let origin = origin.map_err(StartError::at("shared memory"))?;
+        let segment = origin.segment;
+        let number = self.generations.last().map_or(1, |last| last.number + 1);
+        let until = clock::now() + Micros::from(PATIENCE);
+        self.generations.push(Generation::new(number, origin, workers, until));
+        self.publish();
+        Ok(segment)
+    }
+}
+
+/// Allows the processes that are forked from now on the descriptors that so many clients take.
+fn raise_descriptor_limit(max_connections: usize) {
+    let wanted = 2 * max_connections as u64 + OTHER_DESCRIPTORS;
+    let allowed = process::raise_descriptor_limit(wanted);
+    if allowed < wanted {
+        message::log(
+            Level::Warning,
+            format_args!(
+                "{allowed} file descriptors are allowed, and max_connections {max_connections} may \
+                 need {wanted} (raise LimitNOFILE; until then clients wait in the backlog when they \
+                 run out)"
+            ),
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! How one generation takes the place of another: when all of its processes serve, and what becomes of
+//! what the others have counted.
+
+use std::os::fd::AsFd;
+
+use crate::config::Config;
+use crate::shared::ServiceCell;
+use crate::shared::words::Word;
+use crate::sys::message::{self, Level};
+use crate::sys::process;
+use crate::sys::{Listener, Signal};
+
+use super::generation::Standing;
+use super::listeners::{Listeners, stored_name};
+use super::service::Master;
+
+impl Master {
+    /// All processes of a generation serve: from now on it is the one.
+    pub(super) fn all_ready(&mut self, place: usize) {
+        let workers = self.generations[place].workers;
+        let number = self.generations[place].number;
+        let is_first = !self.generations.iter().any(|other| other.standing == Standing::Serving);
+        self.generations[place].standing = Standing::Serving;
+        let Some(origin) = &self.generations[place].origin else { return };
+        let listen = &origin.config.listen;
+        self.listeners.spread(workers);
+        // Before those who leave are told: they empty the queues of what only they still have.
+        for group in self.listeners.remove_unwanted(listen) {
+            (0..group.sockets.len())
+                .for_each(|seat| self.notifier.unstore(&stored_name(group.configured, seat)));
+        }
+        self.doors.close_unwanted(&origin.config);
+        for group in self.listeners.groups() {
+            // Port 0 means another port in another life, and a shared socket is kept by others.
+            if group.configured.port() != 0 && group.sockets[0].is_shared() {
+                for (seat, socket) in group.sockets.iter().enumerate() {
+                    self.notifier.store(&stored_name(group.configured, seat), socket.as_fd());
+                }
+            }
+        }
+        if is_first {
+            message::log(Level::Info, format_args!("ready"));
+        } else {
+            self.reloads.done += 1;
+            let summary = summary(workers, &self.listeners, &origin.config);
+            message::log(
+                Level::Notice,
+                format_args!(
+                    "reloaded: generation {number}, httplb {}: {summary}",
+                    env!("CARGO_PKG_VERSION")
+                ),
+            );
+        }
+        self.outcome(Word::Reloaded, "");
+        self.retire_others(place);
+        self.publish();
+        self.notifier.ready();
+    }
+
+    /// Tells the generation that served so far that it is replaced.
+    fn retire_others(&mut self, place: usize) {
+        let now = self.now;
+        let others = self.generations.iter_mut().enumerate().filter(|(other, generation)| {
+            *other != place && generation.standing == Standing::Serving
+        });
+        for (_, generation) in others {
+            generation.leaves(now);
+            for child in &generation.children {
+                // It fails only if the process has just ended.
+                let _ = process::signal(child.pid, Signal::Usr2);
+            }
+        }
+    }
+
+    /// Writes what operators want to know of the master where the others find it.
+    pub(super) fn publish(&self) {
+        for generation in &self.generations {
+            let Some(origin) = &generation.origin else { continue };
+            let numbers = [
+                (ServiceCell::StartTime, self.started),
+                (ServiceCell::Workers, generation.workers as u64),
+                (ServiceCell::WorkerRestarts, self.restarts),
+                (ServiceCell::ReloadsDone, self.reloads.done),
+                (ServiceCell::ReloadsFailed, self.reloads.refused),
+            ];
+            for (cell, number) in numbers {
+                origin.segment.set_service(cell, number);
+            }
+        }
+    }
+
+    /// Adds what the generations before it have counted to the one that serves, and forgets those of
+    /// which nothing is left.
+    pub(super) fn gather(&mut self) {
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
+            for other in &self.generations {
+                if let (Standing::Leaving { .. }, Some(older)) = (other.standing, &other.origin) {
+                    origin.segment.absorb(&older.segment);
+                }
+            }
+        }
+        self.generations.retain(|generation| {
+            !matches!(generation.standing, Standing::Leaving { .. })
+                || !generation.children.is_empty()
+        });
+    }
+}
+
+/// Workers, addresses and pools, in a line.
+pub fn summary(workers: usize, listeners: &Listeners<Listener>, config: &Config) -> String {
+    let plural = if workers == 1 { "" } else { "s" };
+    let mut line = format!("{workers} worker{plural}, listening on");
+    let mut separator = " ";
+    for entry in 0..config.listen.len() {
+        if let Some(group) = listeners.group(&config.listen, entry) {
+            line.push_str(&format!("{separator}{}", group.address));
+            separator = ", ";
+        }
+    }
+    for pool in &config.pools {
+        let count = pool.backends.len();
+        let noun = if count == 1 { "backend" } else { "backends" };
+        line.push_str(&format!(", pool {}: {count} {noun}", pool.name));
+    }
+    line
+}

@@ -1,0 +1,216 @@
+//! Before a reload: the program on disk is asked whether it could take over. It runs as
+//! `httplb -t` with the arguments of this one, so that it checks the file on disk, and besides binds
+//! the addresses that are not listened on yet. If all is well it answers in a file that
+//! [`TRIAL`](super::handover::TRIAL) names by its descriptor:
+//!
+//! ```text
+//! HTTPLB_TRIAL=7 [::]:9000 127.0.0.1:0     the descriptor, and the addresses that are held
+//! httplb handover 1                        the answer: the newest handover that it understands
+//! ```
+//!
+//! What is no httplb does not give that answer, whatever else it does, and then nothing changes.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use crate::config::Config;
+use crate::mem::time::{Micros, Millis};
+use crate::sys::process::{Ended, Pid};
+use crate::sys::{IoError, LogFile, StartError, memory};
+
+use super::doors;
+use super::handover::{self, FORMAT, TRIAL};
+use super::listeners;
+
+/// A program that has not answered by then never will.
+const PATIENCE: Millis = Millis::from_secs(10);
+/// So much of its messages is passed on.
+const MOST_LINES: usize = 100;
+
+/// What the answer begins with.
+const ANSWER: &str = "httplb handover ";
+
+/// Whether a program may take over: it has ended, with this answer and these messages. If not, why.
+fn judge(ended: Ended, is_late: bool, answer: &str, errors: &str) -> Result<(), String> {
+    if is_late {
+        return Err(format!("it has not answered within {} s", PATIENCE.0 / 1000));
+    }
+    let said = match errors.lines().count() {
+        0 => String::from("; it said nothing"),
+        _ => said(errors),
+    };
+    if ended != Ended::Exited(0) {
+        return Err(format!("it {ended}{said}"));
+    }
+    let understood = answer.trim_end().strip_prefix(ANSWER).and_then(|number| number.parse().ok());
+    match understood {
+        None => Err(String::from("it is not an httplb that could take over (restart to use it)")),
+        Some(understood) if FORMAT > understood => Err(format!(
+            "it is too old to take over: it understands handover {understood}, this one writes \
+             {FORMAT} (restart to use it)"
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Its messages, as lines below ours.
+fn said(errors: &str) -> String {
+    let mut text = String::from(":");
+    for line in errors.lines().take(MOST_LINES) {
+        text.push_str("\n  ");
+        text.push_str(line.strip_prefix("httplb: ").unwrap_or(line));
+    }
+    text
+}
+
+/// What [`TRIAL`](super::handover::TRIAL) says: a descriptor, and addresses.
+pub fn parse(variable: &str) -> Option<(i32, Vec<SocketAddr>)> {
+    let mut words = variable.split(' ');
+    let number = words.next()?.parse().ok()?;
+    let held = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some((number, held))
+}
+
+fn variable(number: i32, held: impl Iterator<Item = SocketAddr>) -> String {
+    held.fold(number.to_string(), |text, address| format!("{text} {address}"))
+}
+
+/// Variables that would make it speak to the service manager in our place, or in its manner.
+const NOT_PASSED_ON: [&str; 4] =
+    ["JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// A program that was asked, and has not answered yet.
+pub struct Trial {
+    /// Its process, and its process group.
+    pub pid: Pid,
+    /// When it is too late to answer.
+    pub until: Micros,
+    answer: OwnedFd,
+    errors: OwnedFd,
+    is_late: bool,
+}
+
+impl Trial {
+    /// Asks the program at `path`, which is given `arguments` after `-t`, and told which
+    /// addresses are `held`.
+    pub fn start(
+        path: &Path,
+        arguments: &[OsString],
+        held: impl Iterator<Item = SocketAddr>,
+        now: Micros,
+    ) -> Result<Trial, IoError> {
+        let (answer, errors) = (memory::scratch()?, memory::scratch()?);
+        let copy = errors.try_clone().map_err(|_| IoError::Exhausted)?;
+        let told = OsString::from(variable(answer.as_raw_fd(), held));
+        let passed_on = handover::environment()
+            .filter(|(name, _)| NOT_PASSED_ON.iter().all(|not| name != *not))
+            .chain([(TRIAL.into(), told)]);
+        let test = OsString::from("-t");
+        let arguments = [&test].into_iter().chain(arguments);
+        let pid = crate::sys::spawn(path, arguments, passed_on, copy, answer.as_fd())?;
+        let until = now + Micros::from(PATIENCE);
+        Ok(Trial { pid, until, answer, errors, is_late: false })
+    }
+
+    /// It is too late: whatever it runs is killed, and its end is awaited.
+    pub fn give_up(&mut self) {
+        self.is_late = true;
+        self.until = Micros(u64::MAX);
+        self.kill();
+    }
+
+    /// Kills it with whatever it has started.
+    pub fn kill(&self) {
+        crate::sys::kill_group(self.pid);
+    }
+
+    /// It has ended. Whether it may take over, and if not, why.
+    pub fn verdict(self, ended: Ended) -> Result<(), String> {
+        self.kill(); // What it has left behind, if anything.
+        let text = |file: &OwnedFd| {
+            let bytes = memory::recall(file.as_fd()).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        judge(ended, self.is_late, &text(&self.answer), &text(&self.errors))
+    }
+}
+
+/// The other side: the configuration is valid, and whoever asked listens at `held`. Tries to
+/// listen at the other addresses, and answers.
+pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), StartError> {
+    for address in config.listen.iter().map(|listen| listen.address) {
+        if !held.contains(&address) {
+            let failed = |error| StartError { what: format!("listen {address}"), error };
+            listeners::first(address, held.iter().copied()).map_err(failed)?;
+        }
+    }
+    doors::try_out(config, held)?;
+    let text = format!("{ANSWER}{FORMAT}\n");
+    let failed = |error| StartError { what: String::from("the answer"), error };
+    LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: Ended = Ended::Exited(0);
+    const ANSWERED: &str = "httplb handover 1\n";
+
+    #[test]
+    fn who_answers_may_take_over() {
+        assert_eq!(judge(WELL, false, ANSWERED, "httplb: a.conf is valid\n"), Ok(()));
+        assert_eq!(judge(WELL, false, "httplb handover 7\n", ""), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_httplb_may_not() {
+        for answer in ["", "yes", "httplb handover ", "httplb handover x", "handover 1"] {
+            let refused = judge(WELL, false, answer, "").unwrap_err();
+            assert!(refused.starts_with("it is not an httplb"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn neither_may_one_that_is_older_than_what_is_written() {
+        let refused = judge(WELL, false, "httplb handover 0", "").unwrap_err();
+        assert!(refused.starts_with("it is too old"), "{refused}");
+    }
+
+    #[test]
+    fn the_mistakes_that_it_found_are_told() {
+        let errors = "httplb: a.conf has 1 error; nothing was changed\n  listen: no\n";
+        assert_eq!(
+            judge(Ended::Exited(78), false, "", errors),
+            Err("it exited with status 78:\n  a.conf has 1 error; nothing was changed\n    listen: no"
+                .into())
+        );
+        let refused = judge(Ended::Killed(11), false, ANSWERED, "").unwrap_err();
+        assert_eq!(refused, "it was killed by signal 11; it said nothing");
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_none() {
+        let refused = judge(WELL, true, ANSWERED, "").unwrap_err();
+        assert_eq!(refused, "it has not answered within 10 s");
+    }
+
+    #[test]
+    fn endless_messages_are_cut() {
+        assert_eq!(said(&"a\n".repeat(1000)).lines().count(), 101);
+    }
+
+    #[test]
+    fn the_question_is_understood() {
+        let held: Vec<SocketAddr> = vec!["[::]:80".parse().unwrap(), "10.0.0.1:0".parse().unwrap()];
+        let text = variable(7, held.iter().copied());
+        assert_eq!(text, "7 [::]:80 10.0.0.1:0");
+        assert_eq!(parse(&text), Some((7, held)));
+        assert_eq!(parse("7"), Some((7, Vec::new())));
+        for text in ["", "x", "7 y", "7  "] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

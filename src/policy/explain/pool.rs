@@ -1,0 +1,336 @@
+//! What a pool would do with a request.
+
+use serde::Serialize;
+
+use super::{AnswerAtOnce, BackendNow, PoolNow};
+use crate::config::Balance;
+use crate::http::cookie::SetCookie;
+use crate::http::request::RequestHead;
+use crate::http::response;
+use crate::http::rewrite::{self, Answering, Forward, ResponseFraming};
+use crate::policy::balance::{self, Board, Member, Members, Pick, Tier, Tried};
+use crate::policy::health::Availability;
+use crate::policy::retry::{self, Facts, Failure, Verdict};
+use crate::policy::sticky::{self, Bond, Key, Mark, Sticky};
+use crate::policy::{order, slow_start};
+
+/// A pool, and what it would do with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolPlan {
+    /// Its name.
+    pub name: String,
+    /// `round_robin` or `least_connections`.
+    pub balance: &'static str,
+    /// Its backends.
+    pub backends: Vec<BackendPlan>,
+    /// The cookie that keeps clients at their backends, if there is one.
+    pub sticky: Option<StickyPlan>,
+    /// What becomes of the request if a backend fails it.
+    pub repeats: RepeatPlan,
+    /// Whether it may run while others of its connection do.
+    pub is_pipelined: bool,
+    /// `picked`, `waits` if all are at their cap, or `none up`.
+    pub outcome: &'static str,
+}
+
+/// A backend as a choice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendPlan {
+    /// Its address.
+    pub backend: String,
+    /// `up`, `down`, `drain` or `maint`.
+    pub state: &'static str,
+    /// Its share.
+    pub weight: u32,
+    /// How many tenths of that count, while it starts slowly.
+    pub tenths: u32,
+    /// Whether it stands in for others.
+    pub backup: bool,
+    /// Requests that it has.
+    pub connections: u32,
+    /// Those that it may have; 0 is no cap.
+    pub max_connections: u32,
+    /// `next`, `candidate` or `out`.
+    pub verdict: &'static str,
+    /// Why it is out, or next; empty for the others.
+    pub because: &'static str,
+}
+
+/// What becomes of a sticky cookie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StickyPlan {
+    /// Its name.
+    pub cookie: String,
+    /// As the log will call it: `hit`, `new` or `moved`; `unknown` without the key.
+    pub verdict: &'static str,
+    /// The same, for people.
+    pub because: &'static str,
+    /// The backend that the cookie names.
+    pub backend: Option<String>,
+    /// Whether the answer sets it.
+    pub is_set: bool,
+}
+
+/// What becomes of a request that a backend fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RepeatPlan {
+    /// Further backends that are tried.
+    pub retries: u32,
+    /// Whether what may have been acted on may be sent again.
+    pub is_idempotent: bool,
+    /// The failures after which it is repeated, by their reasons.
+    pub repeated_after: Vec<&'static str>,
+    /// Those after which it is not.
+    pub answered_after: Vec<&'static str>,
+}
+
+/// The pool as balancing looks at it: when the turn with this number has come.
+struct At<'a> {
+    turn: [u64; 2],
+    backends: &'a [BackendNow],
+}
+
+impl Board for At<'_> {
+    fn ticket(&self, tier: Tier) -> u64 {
+        self.turn[tier as usize]
+    }
+
+    fn load(&self, id: u32) -> u32 {
+        self.backends[id as usize].load
+    }
+}
+
+impl PoolPlan {
+    pub(super) fn of(pool: &PoolNow, head: &RequestHead, key: Option<&Key>) -> PoolPlan {
+        let (mut backends, mut outcome) = choices(pool);
+        let sticky = pool
+            .keys
+            .sticky
+            .as_ref()
+            .map(|keys| StickyPlan::of(pool, &keys.cookie, head, key, &mut backends));
+        if sticky.as_ref().is_some_and(|sticky| sticky.verdict == Sticky::Hit.word()) {
+            outcome = PICKED;
+        }
+        PoolPlan {
+            name: pool.name.clone(),
+            balance: match pool.keys.balance {
+                Balance::RoundRobin => "round_robin",
+                Balance::LeastConnections => "least_connections",
+            },
+            outcome,
+            backends,
+            sticky,
+            repeats: RepeatPlan::of(pool, head),
+            is_pipelined: order::runs_beside_others(head),
+        }
+    }
+
+    /// The answer, if nobody can be asked.
+    pub(super) fn answer(&self) -> Option<AnswerAtOnce> {
+        let because = "no backend of the pool is up";
+        (self.outcome == NONE_UP).then(|| AnswerAtOnce::of(Failure::NoBackend, because))
+    }
+
+    /// The lines that a client gets with the answer, beside the backend's.
+    pub(super) fn added_to_response(
+        &self,
+        pool: &PoolNow,
+        forward: &Forward,
+        is_https: bool,
+    ) -> Vec<String> {
+        let given = pool.keys.sticky.as_ref().zip(self.sticky.as_ref());
+        let cookie = given.filter(|(_, plan)| plan.is_set).map(|(keys, _)| SetCookie {
+            name: &keys.cookie,
+            value: b"(16 digits)",
+            max_age_secs: keys.max_age_secs(),
+            secure: is_https,
+        });
+        let framing = ResponseFraming::AsIs;
+        let answering =
+            Answering { via: forward.via, cookie, ..Answering::new(forward.id, framing) };
+        let mut written = Vec::new();
+        if let Ok(head) = response::parse(b"HTTP/1.1 200 OK\r\n\r\n") {
+            rewrite::response(&head, &answering, &mut written);
+        }
+        let text = String::from_utf8_lossy(&written).into_owned();
+        text.split("\r\n").skip(1).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+const PICKED: &str = "picked";
+const WAITS: &str = "waits";
+const NONE_UP: &str = "none up";
+
+/// The backends as choices for a request that nothing binds, and what comes of it. One could be
+/// picked if it is when its own turn has come.
+fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
+    let member = |(place, backend): (usize, &BackendNow)| Member {
+        id: place as u32,
+        weight: backend.keys.weight,
+        backup: backend.keys.backup,
+        cap: backend.keys.max_connections,
+        up: backend.availability == Availability::Up,
+    };
+    let mut list: Vec<Member> = pool.backends.iter().enumerate().map(member).collect();
+    let parts: Vec<u32> = pool.backends.iter().map(|backend| backend.parts).collect();
+    slow_start::apply(&mut list, &parts);
+    let mut members = Members::default();
+    members.refresh(&list);
+    let pick = |turn| {
+        let board = At { turn, backends: &pool.backends };
+        balance::pick(pool.keys.balance, &members, &Tried::default(), &board)
+    };
+    let place_of = |pick| match pick {
+        Pick::Backend(turn) => Some(turn.place),
+        Pick::Full | Pick::NoneUp => None,
+    };
+    let next = pool.turns.and_then(|turns| place_of(pick(turns)));
+    let plan = |(place, backend): (usize, &BackendNow)| {
+        let own_turn = members.first_turn(place).unwrap_or_default();
+        let could_be = place_of(pick([own_turn; 2])) == Some(place);
+        let (verdict, because) = match (next, could_be) {
+            (Some(next), _) if next == place => ("next", "it is its turn"),
+            (_, true) => ("candidate", ""),
+            (_, false) => ("out", why_out(backend, &list[place])),
+        };
+        BackendPlan {
+            backend: backend.keys.address.to_string(),
+            state: backend.availability.word(),
+            weight: backend.keys.weight,
+            tenths: backend.parts,
+            backup: backend.keys.backup,
+            connections: backend.load,
+            max_connections: backend.keys.max_connections,
+            verdict,
+            because,
+        }
+    };
+    let plans = pool.backends.iter().enumerate().map(plan).collect();
+    let outcome = match pick(pool.turns.unwrap_or_default()) {
+        Pick::Backend(_) => PICKED,
+        Pick::Full => WAITS,
+        Pick::NoneUp => NONE_UP,
+    };
+    (plans, outcome)
+}
+
+/// Why a backend could not be picked.
+fn why_out(backend: &BackendNow, member: &Member) -> &'static str {
+    match backend.availability {
+        Availability::Down => "it does not work",
+        Availability::Maint => "the operator has taken it out",
+        Availability::Drain if sticky::may_keep(backend.availability, backend.admin) => {
+            "it is drained: only its sticky clients may ask it"
+        }
+        Availability::Drain => "it is to be forgotten",
+        Availability::Up if !member.has_room(backend.load) => "it has as many requests as it may",
+        Availability::Up if member.backup => "it stands in for others, and one of those is up",
+        Availability::Up => "others have fewer requests for their weight",
+    }
+}
+
+impl StickyPlan {
+    /// What becomes of the cookie `name`. If it leads to its backend, `backends` are told.
+    fn of(
+        pool: &PoolNow,
+        name: &str,
+        head: &RequestHead,
+        key: Option<&Key>,
+        backends: &mut [BackendPlan],
+    ) -> StickyPlan {
+        let mut plan = StickyPlan {
+            cookie: name.to_owned(),
+            verdict: Sticky::New.word(),
+            because: "none came",
+            backend: None,
+            is_set: true,
+        };
+        let any = sticky::brought(head, name, |_| Some(Mark::default()));
+        let Some(key) = key else {
+            if any != Bond::None {
+                plan.verdict = "unknown";
+                plan.because =
+                    "the key is not known here (set STATE_DIRECTORY as the service has it)";
+            }
+            return plan;
+        };
+        let marks: Vec<Mark> = pool
+            .backends
+            .iter()
+            .map(|backend| key.mark(&pool.name, backend.keys.address))
+            .collect();
+        let known = |value: &[u8]| marks.iter().copied().find(|mark| mark.digits() == value);
+        let mut bond = sticky::brought(head, name, known);
+        if any != Bond::None && bond == Bond::None {
+            plan.because = "what came names no backend of the pool";
+        }
+        let home = marks.iter().position(|mark| Some(*mark) == bond.mark());
+        let Some(home) = home else { return plan };
+        let backend = &pool.backends[home];
+        let cap = backend.keys.max_connections;
+        let (works, has_room) = (
+            sticky::may_keep(backend.availability, backend.admin),
+            balance::has_room(cap, backend.load),
+        );
+        if works && !has_room {
+            bond = Bond::Lent(marks[home]);
+        }
+        let chosen = if works && has_room { marks[home] } else { Mark::default() };
+        let verdict = sticky::verdict(bond, chosen);
+        plan.verdict = verdict.word();
+        plan.is_set = verdict.sets_cookie();
+        plan.backend = Some(backends[home].backend.clone());
+        plan.because = match verdict {
+            Sticky::Hit => "it leads to its backend",
+            Sticky::Lent => "its backend has as many requests as it may, so another has this one",
+            Sticky::Moved => "its backend may not be asked, so it is balanced anew",
+            Sticky::New => plan.because,
+        };
+        if verdict == Sticky::Hit {
+            for plan in backends.iter_mut().filter(|plan| plan.verdict != "out") {
+                (plan.verdict, plan.because) = ("out", "the cookie names another one");
+            }
+            (backends[home].verdict, backends[home].because) = ("next", "the cookie names it");
+        }
+        plan
+    }
+}
+
+impl RepeatPlan {
+    fn of(pool: &PoolNow, head: &RequestHead) -> RepeatPlan {
+        let mut plan = RepeatPlan {
+            retries: pool.keys.retries,
+            is_idempotent: head.is_idempotent(),
+            repeated_after: Vec::new(),
+            answered_after: Vec::new(),
+        };
+        for failure in Failure::ALL {
+            let sent = match failure {
+                Failure::Refused | Failure::ConnectTimeout => false,
+                Failure::Terminated
+                | Failure::Protocol
+                | Failure::HeadTooLarge
+                | Failure::IdentityMismatch
+                | Failure::ResponseTimeout => true,
+                // Of nobody, or when an answer is on its way already.
+                Failure::NoBackend | Failure::QueueTimeout | Failure::Incomplete => continue,
+            };
+            let facts = Facts {
+                committed: false,
+                sent,
+                idempotent: plan.is_idempotent,
+                replayable: true,
+                tries_left: plan.retries,
+                reused_and_silent: false,
+                budget_left: true,
+            };
+            match retry::verdict(failure, facts) {
+                Verdict::Retry { .. } => plan.repeated_after.push(failure.reason().word()),
+                Verdict::Answer(_) | Verdict::Truncate => {
+                    plan.answered_after.push(failure.reason().word())
+                }
+            }
+        }
+        plan
+    }
+}

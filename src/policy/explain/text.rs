@@ -1,0 +1,117 @@
+//! An explanation for a terminal.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{Explanation, PoolPlan, RoutePlan};
+
+/// Where what is said begins, behind the word that says of what.
+const INDENT: usize = 13;
+
+/// Writes a line, with its word if it is the first of its kind.
+fn line(out: &mut Formatter<'_>, word: &str, text: &str) -> fmt::Result {
+    let word = if word.is_empty() { String::new() } else { format!("{word}:") };
+    writeln!(out, "{}", format!("{word:INDENT$}{text}").trim_end())
+}
+
+/// Writes a line for each of `texts`, the word before the first.
+fn lines<T: AsRef<str>>(
+    out: &mut Formatter<'_>,
+    word: &str,
+    texts: impl IntoIterator<Item = T>,
+) -> fmt::Result {
+    let mut word = word;
+    for text in texts {
+        line(out, word, text.as_ref())?;
+        word = "";
+    }
+    Ok(())
+}
+
+impl Display for Explanation {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        line(out, "request", &format!("{} from {}", self.request, self.client))?;
+        if let Some(route) = &self.route {
+            route.write(out)?;
+        }
+        if let Some(answer) = &self.answer {
+            let text = format!("{} at once: {} ({})", answer.status, answer.because, answer.reason);
+            line(out, "answer", &text)?;
+        }
+        if let Some(pool) = &self.pool {
+            pool.write(out)?;
+        }
+        line(out, "cache", &self.cache)?;
+        lines(out, "added", &self.added_to_request)?;
+        lines(out, "removed", &self.removed_from_request)?;
+        lines(out, "response", &self.added_to_response)?;
+        lines(out, "limits", self.limits.iter().map(|limit| format!("{}: {}", limit.of, limit.is)))
+    }
+}
+
+impl RoutePlan {
+    fn write(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        line(out, "route", &self.by)?;
+        let passed = |route: &super::PassedOver| format!("not {}: {}", route.route, route.because);
+        lines(out, "", self.passed_over.iter().map(passed))
+    }
+}
+
+impl PoolPlan {
+    fn write(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let beside = if self.is_pipelined {
+            "runs beside other requests of its connection"
+        } else {
+            "waits for all requests before it on its connection"
+        };
+        line(out, "pool", &format!("{}, {}; it {beside}", self.name, self.balance))?;
+        if let Some(sticky) = &self.sticky {
+            let of = sticky.backend.as_ref().map_or(String::new(), |of| format!(" of {of}"));
+            let sets = if sticky.is_set { ", and it is set" } else { "" };
+            let cookie = &sticky.cookie;
+            let text = format!("{}: cookie {cookie}{of}: {}{sets}", sticky.verdict, sticky.because);
+            line(out, "sticky", &text)?;
+        }
+        lines(
+            out,
+            "backends",
+            self.backends.iter().map(|backend| {
+                let tenths = match backend.tenths {
+                    10.. => String::new(),
+                    tenths => format!(" ({tenths} tenths of it)"),
+                };
+                let backup = if backend.backup { ", backup" } else { "" };
+                let cap = match backend.max_connections {
+                    0 => String::new(),
+                    cap => format!(" of {cap}"),
+                };
+                let because = match backend.because {
+                    "" => String::new(),
+                    because => format!(": {because}"),
+                };
+                format!(
+                    "{} {}, weight {}{tenths}{backup}, {}{cap} requests: {}{because}",
+                    backend.backend,
+                    backend.state,
+                    backend.weight,
+                    backend.connections,
+                    backend.verdict
+                )
+            }),
+        )?;
+        if self.outcome == "waits" {
+            line(out, "", "all are at their cap: it waits")?;
+        }
+        let repeats = &self.repeats;
+        let kind = if repeats.is_idempotent { "idempotent" } else { "not idempotent" };
+        let more = match repeats.retries {
+            0 => String::from("on no other backend"),
+            1 => String::from("on 1 other backend"),
+            most => format!("on up to {most} other backends"),
+        };
+        line(out, "repeated", &format!("{more}; it is {kind}"))?;
+        if !repeats.repeated_after.is_empty() {
+            line(out, "", &format!("after {}", repeats.repeated_after.join(", ")))?;
+        }
+        line(out, "", &format!("not after {}", repeats.answered_after.join(", ")))
+    }
+}

@@ -1,0 +1,142 @@
+//! Why a request did not get a backend's answer, or not a whole one: as the log and the metrics
+//! name it.
+
+use crate::http::request::Refusal;
+
+/// The reasons of the contract's table of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The request is malformed, or asks for what is not offered.
+    RequestError,
+    /// The client was too slow.
+    ClientTimeout,
+    /// The client went away.
+    ClientAbort,
+    /// The request's body is above `max_body`.
+    BodyTooLarge,
+    /// The request line is above the limit.
+    TargetTooLong,
+    /// The head is above the limit, or has too many fields.
+    HeaderTooLarge,
+    /// No backend may be asked.
+    DestinationUnavailable,
+    /// All backends are at their cap.
+    ConnectionLimit,
+    /// A backend refused the connection.
+    ConnectionRefused,
+    /// The connection to a backend did not open in time.
+    ConnectionTimeout,
+    /// A backend closed or reset the connection before a whole response head.
+    ConnectionTerminated,
+    /// What a backend sent is not HTTP.
+    ProtocolError,
+    /// The response head is above the limit.
+    ResponseHeaderTooLarge,
+    /// The response is another request's.
+    IdentityMismatch,
+    /// A backend did not answer in time.
+    ResponseTimeout,
+    /// The response was cut short.
+    ResponseIncomplete,
+}
+
+impl Reason {
+    /// All there are, in the order of their numbers.
+    pub const ALL: [Reason; 16] = [
+        Reason::RequestError,
+        Reason::ClientTimeout,
+        Reason::ClientAbort,
+        Reason::BodyTooLarge,
+        Reason::TargetTooLong,
+        Reason::HeaderTooLarge,
+        Reason::DestinationUnavailable,
+        Reason::ConnectionLimit,
+        Reason::ConnectionRefused,
+        Reason::ConnectionTimeout,
+        Reason::ConnectionTerminated,
+        Reason::ProtocolError,
+        Reason::ResponseHeaderTooLarge,
+        Reason::IdentityMismatch,
+        Reason::ResponseTimeout,
+        Reason::ResponseIncomplete,
+    ];
+
+    /// Its place in `ALL`.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// As the log and the metrics write it: mostly the error types of RFC 9209 §2.3.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Reason::RequestError => "http_request_error",
+            Reason::ClientTimeout => "client_timeout",
+            Reason::ClientAbort => "client_abort",
+            Reason::BodyTooLarge => "body_too_large",
+            Reason::TargetTooLong => "target_too_long",
+            Reason::HeaderTooLarge => "header_too_large",
+            Reason::DestinationUnavailable => "destination_unavailable",
+            Reason::ConnectionLimit => "connection_limit_reached",
+            Reason::ConnectionRefused => "connection_refused",
+            Reason::ConnectionTimeout => "connection_timeout",
+            Reason::ConnectionTerminated => "connection_terminated",
+            Reason::ProtocolError => "http_protocol_error",
+            Reason::ResponseHeaderTooLarge => "http_response_header_section_size",
+            Reason::IdentityMismatch => "identity_mismatch",
+            Reason::ResponseTimeout => "http_response_timeout",
+            Reason::ResponseIncomplete => "http_response_incomplete",
+        }
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Reason {
+        match refusal {
+            Refusal::TimedOut => Reason::ClientTimeout,
+            Refusal::BodyTooLarge => Reason::BodyTooLarge,
+            Refusal::TargetTooLong => Reason::TargetTooLong,
+            Refusal::TooManyFields | Refusal::HeadTooLong => Reason::HeaderTooLarge,
+            Refusal::Malformed
+            | Refusal::Host
+            | Refusal::Framing
+            | Refusal::Coding
+            | Refusal::Connect
+            | Refusal::Version
+            | Refusal::Expectation => Reason::RequestError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_number_and_word() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            let same = Reason::ALL.iter().filter(|other| other.word() == reason.word());
+            assert_eq!(same.count(), 1, "{}", reason.word());
+        }
+    }
+
+    #[test]
+    fn refusals_are_reported_as_documented() {
+        for (refusal, word) in [
+            (Refusal::Malformed, "http_request_error"),
+            (Refusal::Host, "http_request_error"),
+            (Refusal::Framing, "http_request_error"),
+            (Refusal::TimedOut, "client_timeout"),
+            (Refusal::BodyTooLarge, "body_too_large"),
+            (Refusal::TargetTooLong, "target_too_long"),
+            (Refusal::Expectation, "http_request_error"),
+            (Refusal::HeadTooLong, "header_too_large"),
+            (Refusal::TooManyFields, "header_too_large"),
+            (Refusal::Coding, "http_request_error"),
+            (Refusal::Connect, "http_request_error"),
+            (Refusal::Version, "http_request_error"),
+        ] {
+            assert_eq!(Reason::from(refusal).word(), word, "{refusal:?}");
+        }
+    }
+}

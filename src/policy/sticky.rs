@@ -1,0 +1,254 @@
+//! The cookie that keeps a client at its backend.
+//!
+//! Its value, a [`Mark`], is a keyed hash of pool and address. It shows no address, and it can
+//! only name a backend that the pool has: a value counts if it is equal to the mark of one, and
+//! else it is as good as none. Whoever has the key (the same file) gives the same marks.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::health::{Admin, Availability};
+use super::siphash::SipHasher;
+use crate::http::cookie;
+use crate::http::request::RequestHead;
+
+/// Bytes of a key.
+pub const KEY_LEN: usize = 16;
+
+/// What marks are made with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; KEY_LEN]);
+
+/// The name of one backend of one pool, as the cookie has it: 16 hexadecimal digits in lower case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark([u8; 16]);
+
+/// How a request came to its backend, in a pool that keeps clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// It brought the backend's mark.
+    Hit,
+    /// It brought no mark of this pool, and is given one.
+    New,
+    /// It brought another backend's mark, which could not be had, and is given a new one.
+    Moved,
+    /// It brought another backend's mark, which could not be had just now: it keeps that.
+    Lent,
+}
+
+impl Key {
+    /// A key of random bytes.
+    pub const fn new(bytes: [u8; KEY_LEN]) -> Key {
+        Key(bytes)
+    }
+
+    /// The random bytes.
+    pub const fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+
+    /// The mark of the backend at `address` in the pool of this name.
+    ///
+    /// It is made from the name, a zero byte, the address as one of IPv6 (an IPv4 one mapped into
+    /// it), and the port, both with the highest byte first.
+    pub fn mark(&self, pool: &str, address: SocketAddr) -> Mark {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let port = address.port().to_be_bytes();
+        let message = [pool.as_bytes(), &[0], &ip.octets(), &port].concat();
+        let mut hasher = SipHasher::new_64(&self.0);
+        hasher.write(&message);
+        Mark::of(hasher.finish_64())
+    }
+}
+
+impl Mark {
+    fn of(hash: u64) -> Mark {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        Mark(std::array::from_fn(|place| DIGITS[(hash >> (60 - 4 * place) & 15) as usize]))
+    }
+
+    /// Its digits.
+    pub const fn digits(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// What binds a request to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bond {
+    /// Nothing: it brings no mark of its pool.
+    None,
+    /// It brings this one.
+    To(Mark),
+    /// It brings this one, whose backend works, but has as many requests as it may: another one may
+    /// have this request.
+    Lent(Mark),
+}
+
+impl Bond {
+    /// The mark that the request brings.
+    pub const fn mark(self) -> Option<Mark> {
+        match self {
+            Bond::None => None,
+            Bond::To(mark) | Bond::Lent(mark) => Some(mark),
+        }
+    }
+}
+
+/// What the request brings in the cookie `name`: the first value that `find` knows as a mark of its
+/// pool. Others, forged, cut, of other pools or of backends that are gone, are passed over.
+pub fn brought(head: &RequestHead, name: &str, find: impl Fn(&[u8]) -> Option<Mark>) -> Bond {
+    let fields = head.fields.values("cookie");
+    let mark = fields.flat_map(|field| cookie::values(field, name.as_bytes())).find_map(find);
+    mark.map_or(Bond::None, Bond::To)
+}
+
+/// Whether a backend may be asked by the clients that are bound to it: also while it is drained, but
+/// not when it is to be forgotten.
+pub const fn may_keep(availability: Availability, admin: Admin) -> bool {
+    match (availability, admin) {
+        (Availability::Up, _) => true,
+        (Availability::Drain, Admin::Leaving) => false,
+        (Availability::Drain, Admin::Ready | Admin::Drain | Admin::Maint) => true,
+        (Availability::Down | Availability::Maint, _) => false,
+    }
+}
+
+/// How a request with `bond` came to the backend with the mark `chosen`, which has answered it.
+pub fn verdict(bond: Bond, chosen: Mark) -> Sticky {
+    match bond {
+        Bond::None => Sticky::New,
+        Bond::To(mark) | Bond::Lent(mark) if mark == chosen => Sticky::Hit,
+        Bond::To(_) => Sticky::Moved,
+        Bond::Lent(_) => Sticky::Lent,
+    }
+}
+
+impl Sticky {
+    /// As the log calls it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Sticky::Hit => "hit",
+            Sticky::New => "new",
+            Sticky::Moved | Sticky::Lent => "moved",
+        }
+    }
+
+    /// Whether the answer sets the cookie.
+    pub const fn sets_cookie(self) -> bool {
+        match self {
+            Sticky::Hit | Sticky::Lent => false,
+            Sticky::New | Sticky::Moved => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request;
+
+    const KEY: Key = Key::new(*b"0123456789abcdef");
+
+    fn mark(pool: &str, address: &str) -> String {
+        let address: SocketAddr = address.parse().unwrap();
+        String::from_utf8(KEY.mark(pool, address).digits().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_mark_is_16_digits_of_pool_address_and_key_and_never_changes() {
+        // Made once by `openssl mac -macopt size:8 SipHash`, and never to change: clients keep them.
+        assert_eq!(mark("default", "127.0.0.1:8001"), "39996877e37b121e");
+        assert_eq!(mark("default", "[::ffff:127.0.0.1]:8001"), mark("default", "127.0.0.1:8001"));
+        let all = [
+            mark("default", "127.0.0.1:8001"),
+            mark("default", "127.0.0.1:8002"),
+            mark("default", "127.0.0.2:8001"),
+            mark("api", "127.0.0.1:8001"),
+            mark("default", "[fd00::1]:8001"),
+        ];
+        let distinct: std::collections::HashSet<&String> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        for mark in &all {
+            assert!(
+                mark.len() == 16 && mark.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+            );
+        }
+        let other = Key::new([0; 16]).mark("default", "127.0.0.1:8001".parse().unwrap());
+        assert_ne!(other.digits().as_slice(), all[0].as_bytes());
+    }
+
+    #[test]
+    fn digits_are_written_from_the_highest_on() {
+        assert_eq!(Mark::of(0x0123_4567_89ab_cdef).digits(), b"0123456789abcdef");
+        assert_eq!(Mark::of(15).digits(), b"000000000000000f");
+    }
+
+    fn found(lines: &str) -> Option<usize> {
+        let marks = [Mark(*b"00000000000000aa"), Mark(*b"00000000000000bb")];
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let head = request::parse(text.as_bytes()).unwrap();
+        let find = |value: &[u8]| marks.into_iter().find(|mark| mark.digits() == value);
+        let mark = brought(&head, "s", find).mark()?;
+        marks.iter().position(|other| *other == mark)
+    }
+
+    #[test]
+    fn the_first_value_that_is_a_mark_of_the_pool_counts_and_all_others_are_none() {
+        let long = format!("Cookie: s={}\r\n", "a".repeat(5000));
+        for (lines, expected) in [
+            ("Cookie: s=00000000000000aa\r\n", Some(0)),
+            ("cookie: a=b; s=00000000000000bb; c=d\r\n", Some(1)),
+            ("Cookie: a=b\r\nCookie: s=00000000000000bb\r\n", Some(1)),
+            ("Cookie: s=00000000000000aa; s=00000000000000bb\r\n", Some(0)),
+            ("Cookie: s=forged; s=00000000000000bb\r\n", Some(1)),
+            ("Cookie: s=00000000000000cc\r\n", None),
+            ("Cookie: s=00000000000000AA\r\n", None),
+            ("Cookie: s=00000000000000a\r\n", None),
+            ("Cookie: s=00000000000000aaa\r\n", None),
+            ("Cookie: s=\"00000000000000aa\"\r\n", None),
+            ("Cookie: s=00000000000000aa=\r\n", None),
+            ("Cookie: S=00000000000000aa\r\n", None),
+            ("Cookie: ss=00000000000000aa\r\n", None),
+            ("Cookie: s\r\n", None),
+            ("Cookie: s=\r\n", None),
+            ("Cookie:\r\n", None),
+            ("Cookie2: s=00000000000000aa\r\n", None),
+            (&long, None),
+            ("", None),
+        ] {
+            assert_eq!(found(lines), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_set_unless_the_backend_is_the_one_that_was_asked_for() {
+        let [one, other] = [1, 2].map(Mark::of);
+        for (bond, chosen, expected, word, sets) in [
+            (Bond::To(one), one, Sticky::Hit, "hit", false),
+            (Bond::Lent(one), one, Sticky::Hit, "hit", false),
+            (Bond::To(one), other, Sticky::Moved, "moved", true),
+            (Bond::Lent(one), other, Sticky::Lent, "moved", false),
+            (Bond::None, other, Sticky::New, "new", true),
+        ] {
+            let found = verdict(bond, chosen);
+            assert_eq!((found, found.word(), found.sets_cookie()), (expected, word, sets));
+        }
+    }
+
+    #[test]
+    fn a_drained_backend_keeps_its_clients_and_one_that_leaves_does_not() {
+        for (availability, admin, expected) in [
+            (Availability::Up, Admin::Ready, true),
+            (Availability::Drain, Admin::Drain, true),
+            (Availability::Drain, Admin::Leaving, false),
+            (Availability::Down, Admin::Drain, false),
+            (Availability::Down, Admin::Ready, false),
+            (Availability::Maint, Admin::Maint, false),
+        ] {
+            assert_eq!(may_keep(availability, admin), expected, "{availability:?} {admin:?}");
+        }
+    }
+}

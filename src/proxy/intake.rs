@@ -1,0 +1,117 @@
+//! What is made of a request's head: its pool, what its cookie says, and the head as it goes on.
+
+use crate::http::body::{self, Body};
+use crate::http::request::{self, Refusal, RequestHead};
+use crate::http::rewrite::{self, Forward, RequestSpans};
+use crate::mem::buffer::Buffer;
+use crate::policy::retry::Failure;
+use crate::policy::sticky::{self, Bond};
+use crate::policy::{admit, order};
+use crate::shared::PoolId;
+
+use super::Proxy;
+use super::exchange::{ClientId, OwnAnswer, Request};
+use super::pools;
+
+/// A valid head that was written as it goes on.
+pub(super) struct Taken {
+    pub request: Request,
+    /// Its pool; none if it names one that there is not.
+    pub pool: Option<PoolId>,
+    /// The backend that its cookie names.
+    pub bond: Bond,
+    pub body: Body,
+    /// The answer, if no backend is asked for one.
+    pub answer: Option<OwnAnswer>,
+}
+
+/// Why a head was not taken.
+enum Obstacle {
+    /// It is not valid.
+    Refused(Refusal),
+    /// The members of this pool have changed, and its cookie may name a new one.
+    Stale(PoolId),
+}
+
+impl Proxy {
+    /// Reads the head of `end` bytes at the front of a client's ring, where it stays, and writes it
+    /// to `buffer`.
+    pub(super) fn read_request(
+        &mut self,
+        id: ClientId,
+        end: usize,
+        buffer: &mut Buffer,
+    ) -> Result<Taken, Refusal> {
+        if self.settings.routing.pool_header().is_some() {
+            self.refresh_names(); // It may name a pool that was added just now.
+        }
+        loop {
+            match self.try_to_read(id, end, buffer) {
+                Ok(taken) => return Ok(taken),
+                Err(Obstacle::Refused(refusal)) => return Err(refusal),
+                Err(Obstacle::Stale(pool)) => self.refresh(pool),
+            }
+        }
+    }
+
+    fn try_to_read(
+        &mut self,
+        id: ClientId,
+        end: usize,
+        buffer: &mut Buffer,
+    ) -> Result<Taken, Obstacle> {
+        let client = &mut self.clients[id];
+        let bytes = &client.conn.input.flatten()[..end];
+        let head = request::parse(bytes).map_err(Obstacle::Refused)?;
+        let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
+        let pool = choice.pool().map(PoolId);
+        let facts = pool.map(|pool| &self.pools[pool.0]);
+        let keeps = facts.and_then(|facts| facts.sticky.as_ref());
+        let mut bond = Bond::None;
+        if let (Some(pool), Some(facts), Some(sticky)) = (pool, facts, keeps) {
+            if facts.epoch != self.segment.pool(pool).epoch() {
+                return Err(Obstacle::Stale(pool));
+            }
+            let known = |value: &[u8]| pools::find_mark(facts, &self.backends, value);
+            bond = sticky::brought(&head, &sticky.cookie, known);
+        }
+        let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };
+        let forward = Forward {
+            client: client.peer.ip(),
+            id: head.request_id.unwrap_or(&own_id),
+            trusted: self.settings.is_trusted(client.peer.ip()),
+            tls: client.speaks_tls,
+            via: self.settings.via.as_deref(),
+            own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
+        };
+        let spans = rewrite::request(&head, &forward, buffer);
+        let spans = spans.ok_or(Obstacle::Refused(Refusal::HeadTooLong))?;
+        let answer = match facts {
+            Some(facts) => admit::refusal(&head, facts.max_body).map(OwnAnswer::refusing),
+            None => Some(OwnAnswer::of(Failure::NoBackend)),
+        };
+        let request = Request {
+            is_https: forward.is_https(&head),
+            batch: client.batch,
+            ..facts_of(&head, spans)
+        };
+        Ok(Taken { request, pool, bond, body: body::of_request(&head), answer })
+    }
+}
+
+/// What is known of a request by its head alone.
+fn facts_of(head: &RequestHead<'_>, spans: RequestSpans) -> Request {
+    Request {
+        spans,
+        method: head.method,
+        version: head.version,
+        framing: head.framing,
+        keep_alive: head.keep_alive,
+        expects_continue: head.expect_continue,
+        websocket: head.websocket,
+        idempotent: head.is_idempotent(),
+        pipelinable: order::runs_beside_others(head),
+        is_https: false,
+        batch: 0,
+    }
+}

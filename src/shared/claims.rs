@@ -1,0 +1,249 @@
+//! Places that are limited over all workers: requests of a backend, clients of the service. Who
+//! claims one, who waits for one, and what becomes of those that a dead worker had.
+//!
+//! A place is counted twice: in a cell of all, which is what the limit is about, and in the row of
+//! the worker that has it, so that it can be given back if that dies. Between the two a worker
+//! has its *intent* in its row: if it dies there, the cell of all is set right by the rows.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
+
+use super::backends::LOAD;
+use super::counters::{BackendGauge, PoolGauge};
+use super::pools::WAITING;
+use super::{CLIENTS, CLIENTS_WAITING, PoolId, Segment, Slot};
+
+/// Workers for which one cell has bits.
+const BITS: usize = 64;
+/// The cell of all has the count in its lower half, and in the upper one the number of changes, so
+/// that whoever compares two readings sees any change between them.
+const CHANGE: u64 = 1 << 32;
+/// So often a cell is tried to be set right by the rows, which takes a moment in which nobody
+/// changes it.
+const TRIES: usize = 1_000_000;
+
+/// What workers wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// That the service has room for another client.
+    Client,
+    /// That a backend of this pool is below its cap.
+    Pool(PoolId),
+}
+
+/// A cell of all together with those of the rows.
+#[derive(Clone, Copy)]
+enum Place {
+    Backend(Slot),
+    Client,
+}
+
+impl Place {
+    /// As a row's intent has it. 0 is none.
+    fn intent(self) -> u64 {
+        match self {
+            Place::Client => 1,
+            Place::Backend(slot) => 2 + slot.0 as u64,
+        }
+    }
+
+    fn of_intent(intent: u64) -> Option<Place> {
+        match intent {
+            0 => None,
+            1 => Some(Place::Client),
+            slot => Some(Place::Backend(Slot(slot as usize - 2))),
+        }
+    }
+}
+
+impl Segment {
+    /// Claims a place at a backend for a request of `worker`, if it has fewer than `cap` over all
+    /// workers; 0 is no cap. The caller then looks whether it is still the backend that it means.
+    pub fn claim(&self, worker: usize, slot: Slot, cap: u32) -> bool {
+        self.raise(worker, Place::Backend(slot), cap)
+    }
+
+    /// Gives it back. The caller then rings who waits.
+    pub fn release(&self, worker: usize, slot: Slot) {
+        self.lower(worker, Place::Backend(slot));
+    }
+
+    /// Claims a place for a client of `worker`, if there are fewer than `max` over all workers.
+    pub fn claim_client(&self, worker: usize, max: u32) -> bool {
+        self.raise(worker, Place::Client, max)
+    }
+
+    /// Gives it back. The caller then rings who waits.
+    pub fn release_client(&self, worker: usize) {
+        self.lower(worker, Place::Client);
+    }
+
+    /// Clients of all workers.
+    pub fn clients(&self) -> u32 {
+        self.cells[CLIENTS].load(SeqCst) as u32
+    }
+
+    fn raise(&self, worker: usize, place: Place, limit: u32) -> bool {
+        let (row, cell) = (self.worker(worker), self.cell(place));
+        row.set_intent(place.intent());
+        let mut seen = cell.load(SeqCst);
+        let claimed = loop {
+            if limit != 0 && seen as u32 >= limit {
+                break false;
+            }
+            let next = seen.wrapping_add(CHANGE) + 1;
+            match cell.compare_exchange_weak(seen, next, SeqCst, SeqCst) {
+                Ok(_) => break true,
+                Err(actual) => seen = actual,
+            }
+        };
+        if claimed {
+            self.hold(worker, place, 1);
+        }
+        row.set_intent(0);
+        claimed
+    }
+
+    fn lower(&self, worker: usize, place: Place) {
+        let row = self.worker(worker);
+        row.set_intent(place.intent());
+        self.hold(worker, place, -1);
+        self.take_off(place, 1);
+        row.set_intent(0);
+    }
+
+    fn take_off(&self, place: Place, count: u32) {
+        let cell = self.cell(place);
+        let mut seen = cell.load(SeqCst);
+        loop {
+            let fewer = (seen as u32).saturating_sub(count);
+            let next = (seen.wrapping_add(CHANGE) & !(CHANGE - 1)) | u64::from(fewer);
+            match cell.compare_exchange_weak(seen, next, SeqCst, SeqCst) {
+                Ok(_) => return,
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
+    fn cell(&self, place: Place) -> &'static AtomicU64 {
+        match place {
+            Place::Backend(slot) => &self.backend(slot).cells[LOAD],
+            Place::Client => &self.cells[CLIENTS],
+        }
+    }
+
+    /// What a worker has of it, by its row.
+    fn held(&self, worker: usize, place: Place) -> u64 {
+        let row = self.worker(worker);
+        match place {
+            Place::Backend(slot) => row.backend(slot).held(),
+            Place::Client => row.clients(),
+        }
+    }
+
+    fn hold(&self, worker: usize, place: Place, more: i64) {
+        let held = self.held(worker, place).saturating_add_signed(more);
+        let row = self.worker(worker);
+        match place {
+            Place::Backend(slot) => row.backend(slot).set_held(held),
+            Place::Client => row.set_clients(held),
+        }
+    }
+
+    /// Gives back what a dead worker had, and makes its row that of a worker that has not started;
+    /// what it has counted stays. For the master, which then rings all who wait, for places are
+    /// free now.
+    pub fn bury(&self, worker: usize) {
+        let row = self.worker(worker);
+        let places = (0..self.layout.backends).map(|slot| Place::Backend(Slot(slot)));
+        for place in places.chain([Place::Client]) {
+            let held = self.held(worker, place);
+            if held > 0 {
+                self.hold(worker, place, -(held as i64));
+                self.take_off(place, held as u32);
+            }
+        }
+        for slot in (0..self.layout.backends).map(Slot) {
+            BackendGauge::ALL.iter().for_each(|gauge| row.backend(slot).set(*gauge, 0));
+        }
+        for pool in (0..self.layout.pools).map(PoolId) {
+            PoolGauge::ALL.iter().for_each(|gauge| row.pool(pool).set(*gauge, 0));
+            self.unwait(worker, Awaited::Pool(pool));
+        }
+        self.unwait(worker, Awaited::Client);
+        if let Some(place) = Place::of_intent(row.intent()) {
+            row.set_intent(0);
+            self.set_right(place);
+        }
+        row.set_pid(0);
+        row.set_ready(false);
+    }
+
+    /// Sets a cell of all to what the rows add up to. It is right only if no worker is between the
+    /// two, which its intent tells, and nothing changes meanwhile, which the cell tells.
+    fn set_right(&self, place: Place) {
+        let cell = self.cell(place);
+        let workers = 0..self.layout.workers;
+        for _ in 0..TRIES {
+            let seen = cell.load(SeqCst);
+            let mut rows = workers.clone().map(|worker| self.worker(worker));
+            if rows.all(|row| row.intent() != place.intent()) {
+                let held: u64 = workers.clone().map(|worker| self.held(worker, place)).sum();
+                let next = (seen.wrapping_add(CHANGE) & !(CHANGE - 1)) | held;
+                if cell.compare_exchange(seen, next, SeqCst, SeqCst).is_ok() {
+                    return;
+                }
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Sets the bit of a worker that waits. It must look once more before it sleeps.
+    pub fn wait(&self, worker: usize, awaited: Awaited) {
+        self.waiting(awaited)[worker / BITS].fetch_or(1 << (worker % BITS), SeqCst);
+    }
+
+    /// Clears the bit of one that does not wait any more. What became free for it may have been
+    /// told to it alone: it rings the next.
+    pub fn unwait(&self, worker: usize, awaited: Awaited) {
+        self.waiting(awaited)[worker / BITS].fetch_and(!(1 << (worker % BITS)), SeqCst);
+    }
+
+    /// Whether a worker waits.
+    pub fn waits(&self, worker: usize, awaited: Awaited) -> bool {
+        self.waiting(awaited)[worker / BITS].load(SeqCst) >> (worker % BITS) & 1 == 1
+    }
+
+    /// The worker that waits and is next behind `worker`, which comes last itself.
+    pub fn next_waiting(&self, worker: usize, awaited: Awaited) -> Option<usize> {
+        let cells = self.waiting(awaited);
+        if cells.iter().all(|cell| cell.load(SeqCst) == 0) {
+            return None; // Nearly always.
+        }
+        let workers = self.layout.workers;
+        (1..=workers)
+            .map(|distance| (worker + distance) % workers)
+            .find(|other| self.waits(*other, awaited))
+    }
+
+    fn waiting(&self, awaited: Awaited) -> &'static [AtomicU64] {
+        let cells = self.layout.workers.div_ceil(BITS);
+        match awaited {
+            Awaited::Client => &self.cells[CLIENTS_WAITING..][..cells],
+            Awaited::Pool(pool) => &self.pool(pool).cells[WAITING..][..cells],
+        }
+    }
+
+    /// Whether a worker has idle connections to a backend.
+    pub(super) fn has_idle(&self, slot: Slot) -> bool {
+        (0..self.layout.workers).any(|worker| {
+            let row = self.worker(worker).backend(slot);
+            row.held() > 0 || row.gauge(BackendGauge::Idle) > 0
+        })
+    }
+}
+
+/// Reads what its writer stored before it.
+pub(super) fn acquire(cell: &AtomicU64) -> u64 {
+    cell.load(Acquire)
+}

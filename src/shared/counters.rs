@@ -1,0 +1,496 @@
+//! A worker's row: what it holds, and what it has counted.
+//!
+//! Only the worker writes it, by a load and a store without any lock, in cache lines that no other
+//! worker writes.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use crate::mem::time::Micros;
+use crate::policy::reason::Reason;
+
+use super::claims::acquire;
+use super::{LINE, Layout, PoolId, Slot};
+
+// The row's head.
+const PID: usize = 0;
+const READY: usize = 1;
+const GENERATION: usize = 2;
+const CLIENTS: usize = 3;
+const INTENT: usize = 4;
+const COUNTERS: usize = LINE;
+const DURATION: usize = COUNTERS + Counter::COUNT;
+const HEAD: usize = (DURATION + Histogram::CELLS).next_multiple_of(LINE);
+
+// A row's part for one pool.
+const POOL_COUNTERS: usize = PoolGauge::ALL.len();
+const POOL: usize = POOL_COUNTERS + PoolCounter::ALL.len();
+
+// A row's part for one backend.
+const HELD: usize = 0;
+const GAUGES: usize = 1;
+const BACKEND_COUNTERS: usize = GAUGES + BackendGauge::ALL.len();
+const RESPONSE: usize = BACKEND_COUNTERS + BackendCounter::COUNT;
+const BACKEND: usize = (RESPONSE + Histogram::CELLS).next_multiple_of(LINE);
+
+fn pools_len(layout: &Layout) -> usize {
+    (layout.pools * POOL).next_multiple_of(LINE)
+}
+
+/// How many cells a row has.
+pub(super) fn row_cells(layout: &Layout) -> usize {
+    HEAD + pools_len(layout) + layout.backends * BACKEND
+}
+
+/// The first digit of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 1xx: of a whole answer only 101.
+    Interim,
+    /// 2xx.
+    Success,
+    /// 3xx.
+    Redirect,
+    /// 4xx.
+    ClientError,
+    /// 5xx, and what is none of these.
+    ServerError,
+}
+
+impl Class {
+    /// All there are, in the order of their numbers.
+    pub const ALL: [Class; 5] =
+        [Class::Interim, Class::Success, Class::Redirect, Class::ClientError, Class::ServerError];
+
+    /// That of a status.
+    pub const fn of(status: u16) -> Class {
+        match status {
+            100..=199 => Class::Interim,
+            200..=299 => Class::Success,
+            300..=399 => Class::Redirect,
+            400..=499 => Class::ClientError,
+            _ => Class::ServerError,
+        }
+    }
+
+    /// The value of the label `code`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Class::Interim => "1xx",
+            Class::Success => "2xx",
+            Class::Redirect => "3xx",
+            Class::ClientError => "4xx",
+            Class::ServerError => "5xx",
+        }
+    }
+}
+
+/// What a worker counts for the whole service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// `httplb_client_connections_total`: clients that were accepted.
+    Connections,
+    /// `httplb_requests_total`: requests that were taken in, refused ones too.
+    Requests,
+    /// `httplb_pipelined_requests_total`: those that came while another of their client was in work.
+    Pipelined,
+    /// `httplb_received_bytes_total`: from clients.
+    Received,
+    /// `httplb_sent_bytes_total`: to clients.
+    Sent,
+    /// `httplb_spliced_bytes_total`: of bodies, in both directions, that bypassed the program.
+    Spliced,
+    /// `httplb_dropped_log_lines_total`.
+    DroppedLines,
+    /// `httplb_responses_total{code}`: by the status that the client got.
+    Responses(Class),
+    /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
+    Errors(Reason),
+}
+
+impl Counter {
+    const COUNT: usize = Counter::Errors(Reason::ALL[0]).index() + Reason::ALL.len();
+
+    /// All there are.
+    pub fn all() -> impl Iterator<Item = Counter> {
+        let plain = [
+            Counter::Connections,
+            Counter::Requests,
+            Counter::Pipelined,
+            Counter::Received,
+            Counter::Sent,
+            Counter::Spliced,
+            Counter::DroppedLines,
+        ];
+        let responses = Class::ALL.map(Counter::Responses);
+        plain.into_iter().chain(responses).chain(Reason::ALL.map(Counter::Errors))
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Counter::Connections => 0,
+            Counter::Requests => 1,
+            Counter::Pipelined => 2,
+            Counter::Received => 3,
+            Counter::Sent => 4,
+            Counter::Spliced => 5,
+            Counter::DroppedLines => 6,
+            Counter::Responses(class) => 7 + class as usize,
+            Counter::Errors(reason) => 7 + Class::ALL.len() + reason.index(),
+        }
+    }
+}
+
+/// What a worker counts for a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolCounter {
+    /// `httplb_retries_total{pool}`.
+    Retries,
+}
+
+impl PoolCounter {
+    /// All there are.
+    pub const ALL: [PoolCounter; 1] = [PoolCounter::Retries];
+}
+
+/// What a worker has now of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolGauge {
+    /// `httplb_pool_queue{pool}`: requests that wait for a backend below its cap.
+    Queue,
+}
+
+impl PoolGauge {
+    /// All there are.
+    pub const ALL: [PoolGauge; 1] = [PoolGauge::Queue];
+}
+
+/// What a worker counts for a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendCounter {
+    /// `httplb_backend_requests_total`: how often it was chosen.
+    Requests,
+    /// `httplb_backend_connects_total`: connections that were begun.
+    Connects,
+    /// `httplb_backend_reuses_total`: requests over a connection that had been used before.
+    Reuses,
+    /// `httplb_backend_stale_connections_total`: reused ones that turned out to be closed.
+    Stale,
+    /// `httplb_backend_identity_mismatches_total`.
+    Mismatches,
+    /// `httplb_backend_responses_total{code}`: by the status that it gave.
+    Responses(Class),
+    /// `httplb_backend_errors_total{reason}`: tries that failed. Stale connections are none.
+    Errors(Reason),
+}
+
+impl BackendCounter {
+    const COUNT: usize = BackendCounter::Errors(Reason::ALL[0]).index() + Reason::ALL.len();
+
+    /// All there are.
+    pub fn all() -> impl Iterator<Item = BackendCounter> {
+        let plain = [
+            BackendCounter::Requests,
+            BackendCounter::Connects,
+            BackendCounter::Reuses,
+            BackendCounter::Stale,
+            BackendCounter::Mismatches,
+        ];
+        let responses = Class::ALL.map(BackendCounter::Responses);
+        plain.into_iter().chain(responses).chain(Reason::ALL.map(BackendCounter::Errors))
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            BackendCounter::Requests => 0,
+            BackendCounter::Connects => 1,
+            BackendCounter::Reuses => 2,
+            BackendCounter::Stale => 3,
+            BackendCounter::Mismatches => 4,
+            BackendCounter::Responses(class) => 5 + class as usize,
+            BackendCounter::Errors(reason) => 5 + Class::ALL.len() + reason.index(),
+        }
+    }
+}
+
+/// What a worker has now of a backend, or knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendGauge {
+    /// `httplb_backend_idle_connections`.
+    Idle,
+    /// For how long connections may be unused, in milliseconds; 0: nothing is known yet.
+    IdleLimit,
+    /// 1 if it returns the request identifier.
+    Echoes,
+}
+
+impl BackendGauge {
+    /// All there are.
+    pub const ALL: [BackendGauge; 3] =
+        [BackendGauge::Idle, BackendGauge::IdleLimit, BackendGauge::Echoes];
+}
+
+/// How long something took, counted in buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// How many took at most the bound of each bucket, and more than that of the one before. The
+    /// last has no bound.
+    pub buckets: [u64; Histogram::BOUNDS.len() + 1],
+    /// All of them together.
+    pub sum: Micros,
+}
+
+impl Histogram {
+    /// The bounds of the buckets, each of which is within.
+    pub const BOUNDS: [Micros; 15] = [
+        Micros(1_000),
+        Micros(2_500),
+        Micros(5_000),
+        Micros(10_000),
+        Micros(25_000),
+        Micros(50_000),
+        Micros(100_000),
+        Micros(250_000),
+        Micros(500_000),
+        Micros(1_000_000),
+        Micros(2_500_000),
+        Micros(5_000_000),
+        Micros(10_000_000),
+        Micros(30_000_000),
+        Micros(60_000_000),
+    ];
+    const CELLS: usize = Histogram::BOUNDS.len() + 2;
+
+    /// How many there were in all.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The time that `share` of all (0.5 is the median) did not exceed, as if they were spread
+    /// evenly within a bucket. Beyond the last bound it is that bound. `None` if there was none.
+    pub fn quantile(&self, share: f64) -> Option<Micros> {
+        let count = self.count();
+        let wanted = share * count as f64;
+        let mut below = 0.0;
+        let mut lower = Micros(0);
+        for (upper, inside) in Histogram::BOUNDS.into_iter().zip(self.buckets) {
+            if inside > 0 && below + inside as f64 >= wanted {
+                let part = (wanted - below) / inside as f64;
+                let within = part * (upper - lower).0 as f64;
+                return Some(Micros(lower.0 + within as u64));
+            }
+            below += inside as f64;
+            lower = upper;
+        }
+        (count > 0).then_some(lower)
+    }
+
+    pub(super) fn add_cells(&mut self, cells: &[AtomicU64]) {
+        for (bucket, cell) in self.buckets.iter_mut().zip(cells) {
+            *bucket += cell.load(Relaxed);
+        }
+        self.sum = self.sum + Micros(cells[Histogram::CELLS - 1].load(Relaxed));
+    }
+}
+
+fn observe(cells: &[AtomicU64], took: Micros) {
+    let bucket = Histogram::BOUNDS.iter().take_while(|bound| **bound < took).count();
+    add(&cells[bucket], 1);
+    add(&cells[Histogram::CELLS - 1], took.0);
+}
+
+/// Only the worker whose row it is writes it, so that nothing is lost between load and store.
+pub(super) fn add(cell: &AtomicU64, count: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
+}
+
+/// A worker's row. Only the worker adds and sets.
+#[derive(Clone, Copy)]
+pub struct WorkerCells {
+    cells: &'static [AtomicU64],
+    layout: Layout,
+}
+
+impl WorkerCells {
+    pub(super) fn new(cells: &'static [AtomicU64], layout: Layout) -> WorkerCells {
+        WorkerCells { cells, layout }
+    }
+
+    /// Counts.
+    #[inline]
+    pub fn add(&self, counter: Counter, count: u64) {
+        add(&self.cells[COUNTERS + counter.index()], count);
+    }
+
+    /// What it has counted.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.cells[COUNTERS + counter.index()].load(Relaxed)
+    }
+
+    /// Counts a request that took so long from its whole head to its end.
+    #[inline]
+    pub fn observe_duration(&self, took: Micros) {
+        observe(self.duration(), took);
+    }
+
+    pub(super) fn duration(&self) -> &'static [AtomicU64] {
+        &self.cells[DURATION..DURATION + Histogram::CELLS]
+    }
+
+    /// All that only grows, except for pools and backends.
+    pub(super) fn counters(&self) -> &'static [AtomicU64] {
+        &self.cells[COUNTERS..DURATION + Histogram::CELLS]
+    }
+
+    /// What it has of a pool.
+    pub fn pool(&self, pool: PoolId) -> WorkerPoolCells {
+        let start = HEAD + pool.0 * POOL;
+        WorkerPoolCells { cells: &self.cells[start..start + POOL] }
+    }
+
+    /// What it has of a backend.
+    #[inline]
+    pub fn backend(&self, slot: Slot) -> WorkerBackendCells {
+        let start = HEAD + pools_len(&self.layout) + slot.0 * BACKEND;
+        WorkerBackendCells { cells: &self.cells[start..start + BACKEND] }
+    }
+
+    /// Its process; 0 if there is none.
+    pub fn pid(&self) -> i32 {
+        self.cells[PID].load(Relaxed) as i32
+    }
+
+    /// Sets its process.
+    pub fn set_pid(&self, pid: i32) {
+        self.cells[PID].store(pid as u64, Relaxed);
+    }
+
+    /// Whether it serves.
+    pub fn is_ready(&self) -> bool {
+        acquire(&self.cells[READY]) == 1
+    }
+
+    /// Sets whether it serves.
+    pub fn set_ready(&self, ready: bool) {
+        self.cells[READY].store(u64::from(ready), Release);
+    }
+
+    /// The generation of its configuration.
+    pub fn generation(&self) -> u64 {
+        self.cells[GENERATION].load(Relaxed)
+    }
+
+    /// Sets the generation.
+    pub fn set_generation(&self, generation: u64) {
+        self.cells[GENERATION].store(generation, Relaxed);
+    }
+
+    /// Clients that it has now.
+    pub fn clients(&self) -> u64 {
+        self.cells[CLIENTS].load(Relaxed)
+    }
+
+    pub(super) fn set_clients(&self, count: u64) {
+        self.cells[CLIENTS].store(count, Relaxed);
+    }
+
+    pub(super) fn intent(&self) -> u64 {
+        acquire(&self.cells[INTENT])
+    }
+
+    /// What was stored before it is seen by whoever sees it.
+    pub(super) fn set_intent(&self, intent: u64) {
+        self.cells[INTENT].store(intent, Release);
+    }
+}
+
+/// What a worker has of one pool.
+#[derive(Clone, Copy)]
+pub struct WorkerPoolCells {
+    cells: &'static [AtomicU64],
+}
+
+impl WorkerPoolCells {
+    /// Counts.
+    pub fn add(&self, counter: PoolCounter, count: u64) {
+        add(&self.cells[POOL_COUNTERS + counter as usize], count);
+    }
+
+    /// What it has counted.
+    pub fn get(&self, counter: PoolCounter) -> u64 {
+        self.cells[POOL_COUNTERS + counter as usize].load(Relaxed)
+    }
+
+    /// All that only grows.
+    pub(super) fn counters(&self) -> &'static [AtomicU64] {
+        &self.cells[POOL_COUNTERS..]
+    }
+
+    /// Sets what there is now.
+    pub fn set(&self, gauge: PoolGauge, value: u64) {
+        self.cells[gauge as usize].store(value, Relaxed);
+    }
+
+    /// What there is now.
+    pub fn gauge(&self, gauge: PoolGauge) -> u64 {
+        self.cells[gauge as usize].load(Relaxed)
+    }
+}
+
+/// What a worker has of one backend.
+#[derive(Clone, Copy)]
+pub struct WorkerBackendCells {
+    cells: &'static [AtomicU64],
+}
+
+impl WorkerBackendCells {
+    /// Counts.
+    #[inline]
+    pub fn add(&self, counter: BackendCounter, count: u64) {
+        add(&self.cells[BACKEND_COUNTERS + counter.index()], count);
+    }
+
+    /// What it has counted.
+    pub fn get(&self, counter: BackendCounter) -> u64 {
+        self.cells[BACKEND_COUNTERS + counter.index()].load(Relaxed)
+    }
+
+    /// Counts a response that took so long from its request.
+    #[inline]
+    pub fn observe_response(&self, took: Micros) {
+        observe(self.response(), took);
+    }
+
+    pub(super) fn response(&self) -> &'static [AtomicU64] {
+        &self.cells[RESPONSE..RESPONSE + Histogram::CELLS]
+    }
+
+    /// All that only grows.
+    pub(super) fn counters(&self) -> &'static [AtomicU64] {
+        &self.cells[BACKEND_COUNTERS..RESPONSE + Histogram::CELLS]
+    }
+
+    /// For another backend that gets the slot.
+    pub(super) fn clear(&self) {
+        self.cells.iter().for_each(|cell| cell.store(0, Relaxed));
+    }
+
+    /// Sets what there is now.
+    pub fn set(&self, gauge: BackendGauge, value: u64) {
+        self.cells[GAUGES + gauge as usize].store(value, Relaxed);
+    }
+
+    /// What there is now.
+    pub fn gauge(&self, gauge: BackendGauge) -> u64 {
+        self.cells[GAUGES + gauge as usize].load(Relaxed)
+    }
+
+    /// Requests that the worker has there now.
+    pub fn held(&self) -> u64 {
+        self.cells[HELD].load(Relaxed)
+    }
+
+    pub(super) fn set_held(&self, count: u64) {
+        self.cells[HELD].store(count, Relaxed);
+    }
+}

@@ -1,0 +1,69 @@
+//! Wakes the workers that wait for a place.
+//!
+//! A place that becomes free is told to one worker, the next one that waits behind the one that
+//! freed it, so that each has its turn. Nobody is forgotten by that:
+//!
+//! - Who is rung takes the place, or finds that it has nobody left who wants it. Then it clears its
+//!   bit, and *afterwards* rings the next that waits. Had the ringer seen the bit, the place was
+//!   free before that, so the next one finds it.
+//! - Who begins to wait sets its bit, and *afterwards* looks once more. If it finds a place that it
+//!   was not rung for while others wait, these come first: it rings the next of them, and waits.
+//!   Else it takes it.
+//! - Who dies is buried by the master, which rings all.
+
+use crate::sys::{Doorbell, IoError};
+
+use super::{Awaited, Segment};
+
+/// A doorbell for each worker, the same in all processes.
+pub struct Doorbells {
+    /// By the workers' numbers.
+    pub bells: Vec<Doorbell>,
+    /// That of the control process.
+    pub control: Doorbell,
+}
+
+impl Doorbells {
+    /// Opens one for each of so many workers. Before the processes are forked.
+    pub fn new(workers: usize) -> Result<Doorbells, IoError> {
+        let bells = (0..workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
+        Ok(Doorbells { bells, control: Doorbell::new()? })
+    }
+
+    /// The same doorbells once more, for another part of this process.
+    pub fn try_clone(&self) -> Result<Doorbells, IoError> {
+        let bells = self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?;
+        Ok(Doorbells { bells, control: self.control.try_clone()? })
+    }
+
+    /// Rings all that wait: after a change that may concern any of them.
+    pub fn ring_all(&self, segment: &Segment, awaited: Awaited) {
+        for (worker, bell) in self.bells.iter().enumerate() {
+            if segment.waits(worker, awaited) {
+                bell.ring();
+            }
+        }
+    }
+
+    /// Rings all that wait for anything.
+    pub fn ring_everybody(&self, segment: &Segment) {
+        self.ring_all(segment, Awaited::Client);
+        for pool in segment.pools() {
+            self.ring_all(segment, Awaited::Pool(pool));
+        }
+    }
+
+    /// Makes a worker's own doorbell silent, before it looks what it was rung for.
+    pub fn silence(&self, worker: usize) {
+        if let Some(bell) = self.bells.get(worker) {
+            bell.silence();
+        }
+    }
+
+    /// Rings one worker.
+    pub fn ring(&self, worker: usize) {
+        if let Some(bell) = self.bells.get(worker) {
+            bell.ring();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What the processes share: one array of atomic cells, mapped before they are forked.
+//!
+//! ```text
+//! header   what lies where; the service's own numbers; clients, and who waits to take one
+//! pools    name, rotation, epoch, and which workers wait for a backend below its cap
+//! backends address, weight, setting, health, load
+//! rows     one for each worker: what it holds, and its counters; two more for those before it
+//! ```
+//!
+//! There are no locks. A row is written by its worker alone, with plain loads and stores, and lies
+//! in cache lines of its own. What the operator sets (address, weight, cap, admin state, lease,
+//! checks) is written by the control process alone. Rotation, loads, marks and waiting belong to
+//! all and change by compare and exchange.
+//!
+//! **Epochs.** Whoever changes which backends of a pool may be asked, or how, bumps the pool's epoch
+//! afterwards. A worker that sees another epoch than it knows, before a pick or at a tick, reads the
+//! members anew. So each change is seen at the next pick.
+//!
+//! **Waiting.** Who finds no place (no client slot, no backend below its cap) sets its worker's bit
+//! and looks once more before it sleeps; who frees a place does so before it looks for bits. Bits and
+//! loads are changed and read sequentially consistent, so of two that do this at once at least one
+//! sees the other, and no wake-up is lost. See [`doorbell`].
+//!
+//! **A slot is used again** only when nobody can mean the backend that was there. It is marked as
+//! leaving first. A worker raises the load, and only then looks whether the backend is leaving, or
+//! another one, and if so gives its place back; the control process marks first, and only then looks
+//! whether the load is zero: again one of them sees the other. Connections count as long as
+//! they are idle, in each worker's row, and are covered by the load while they are in use: a worker
+//! counts one as idle before it lowers the load, and raises the load before it takes one. So a load
+//! that is read as zero, and after it no idle connection in any row, means that none is left.
+
+pub mod backends;
+mod claims;
+pub mod counters;
+pub mod doorbell;
+mod moment;
+mod pools;
+pub mod report;
+mod totals;
+pub mod words;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::config::Config;
+use crate::sys::clock;
+
+pub use backends::{BackendCells, LastCheck, Registration, Source};
+pub use claims::Awaited;
+pub use counters::{
+    BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
+};
+pub use pools::{Name, PoolCells};
+
+/// Cells in a cache line: what different processes write lies in different lines.
+const LINE: usize = 8;
+/// Pools that may be added while the service runs.
+const SPARE_POOLS: usize = 16;
+/// Backends that may be added while the service runs.
+const SPARE_BACKENDS: usize = 256;
+/// Which cell means what; another number for every other meaning.
+const LAYOUT_VERSION: u64 = 1;
+/// That these are cells of ours at all.
+const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
+
+// The header's cells.
+const FIRST_SPARE: usize = 5;
+const POOL_COUNT: usize = 6;
+const HEADER: usize = 3 * LINE;
+const SERVICE: usize = LINE;
+const CLIENTS: usize = 2 * LINE;
+const CLIENTS_WAITING: usize = CLIENTS + 1;
+
+/// Names a pool: its place in the table, those of the file first, in the file's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub usize);
+
+/// Names a backend: its place in the table of all pools. Those that the file gives one pool lie
+/// next to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub usize);
+
+impl Slot {
+    /// As `policy::balance` names it.
+    pub fn id(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The slot of that name.
+    pub fn of_id(id: u32) -> Slot {
+        Slot(id as usize)
+    }
+}
+
+/// How many of each there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Worker processes, 1 to 256.
+    pub workers: usize,
+    /// Pools.
+    pub pools: usize,
+    /// Backends of all pools.
+    pub backends: usize,
+}
+
+impl Layout {
+    /// For what `config` names, and some that may be added later.
+    pub fn of(config: &Config, workers: usize) -> Layout {
+        let named: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+        Layout {
+            workers,
+            pools: config.pools.len() + SPARE_POOLS,
+            backends: named + SPARE_BACKENDS,
+        }
+    }
+
+    /// How many cells that takes.
+    pub fn cells(&self) -> usize {
+        self.row_at(self.workers + totals::PAST_ROWS)
+    }
+
+    fn pool_at(&self, pool: usize) -> usize {
+        HEADER + pool * pools::CELLS
+    }
+
+    fn backend_at(&self, slot: usize) -> usize {
+        self.pool_at(self.pools) + slot * backends::CELLS
+    }
+
+    fn row_at(&self, row: usize) -> usize {
+        self.backend_at(self.backends) + row * counters::row_cells(self)
+    }
+}
+
+/// A number that concerns the whole service. The master writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceCell {
+    /// When the service started, in microseconds since 1970.
+    StartTime,
+    /// Workers that run.
+    Workers,
+    /// Workers that were started anew after they had died.
+    WorkerRestarts,
+    /// Reloads that succeeded.
+    ReloadsDone,
+    /// Reloads that did not.
+    ReloadsFailed,
+    /// 1 while the service stops.
+    Draining,
+}
+
+/// The cells. A handle: copies mean the same cells.
+#[derive(Clone, Copy)]
+pub struct Segment {
+    cells: &'static [AtomicU64],
+    layout: Layout,
+    /// The first slot that the file gives to no pool.
+    first_spare: usize,
+}
+
+impl Segment {
+    /// Lays out cells that are all zero. Panics if there are too few.
+    pub fn create(cells: &'static [AtomicU64], layout: Layout) -> Segment {
+        assert!(cells.len() >= layout.cells() && (1..=256).contains(&layout.workers));
+        let numbers = [
+            MAGIC,
+            LAYOUT_VERSION,
+            layout.workers as u64,
+            layout.pools as u64,
+            layout.backends as u64,
+        ];
+        for (cell, number) in cells.iter().zip(numbers) {
+            cell.store(number, SeqCst);
+        }
+        Segment { cells, layout, first_spare: 0 }
+    }
+
+    /// The segment that another process has laid out, and loaded a configuration into. `None` if
+    /// these are no such cells, or have other meanings.
+    pub fn open(cells: &'static [AtomicU64]) -> Option<Segment> {
+        let number = |place: usize| Some(cells.get(place)?.load(SeqCst));
+        if number(0)? != MAGIC || number(1)? != LAYOUT_VERSION {
+            return None;
+        }
+        let count = |place: usize| usize::try_from(number(place)?).ok();
+        let layout = Layout { workers: count(2)?, pools: count(3)?, backends: count(4)? };
+        let first_spare = count(FIRST_SPARE)?;
+        (cells.len() >= layout.cells()).then_some(Segment { cells, layout, first_spare })
+    }
+
+    /// How many of each there may be.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Writes the pools and backends of `config`, all of them up. To be called once, before others
+    /// know the segment.
+    pub fn load_config(&mut self, config: &Config) {
+        let mut slot = 0;
+        let now = clock::now().millis();
+        for (index, pool) in config.pools.iter().enumerate() {
+            self.pool(PoolId(index)).load(&pool.name, slot, pool.backends.len());
+            for backend in &pool.backends {
+                self.backend(Slot(slot)).load_config(PoolId(index), backend, now);
+                slot += 1;
+            }
+        }
+        self.first_spare = slot;
+        self.cells[FIRST_SPARE].store(slot as u64, SeqCst);
+        self.cells[POOL_COUNT].store(config.pools.len() as u64, SeqCst);
+    }
+
+    /// A number that concerns the whole service.
+    pub fn service(&self, cell: ServiceCell) -> u64 {
+        self.cells[SERVICE + cell as usize].load(Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_service(&self, cell: ServiceCell, value: u64) {
+        self.cells[SERVICE + cell as usize].store(value, Relaxed);
+    }
+
+    /// A pool's cells.
+    pub fn pool(&self, pool: PoolId) -> PoolCells {
+        assert!(pool.0 < self.layout.pools);
+        let start = self.layout.pool_at(pool.0);
+        PoolCells::new(&self.cells[start..start + pools::CELLS])
+    }
+
+    /// A backend's cells.
+    pub fn backend(&self, slot: Slot) -> BackendCells {
+        assert!(slot.0 < self.layout.backends);
+        let start = self.layout.backend_at(slot.0);
+        BackendCells::new(&self.cells[start..start + backends::CELLS])
+    }
+
+    /// A worker's row.
+    pub fn worker(&self, worker: usize) -> WorkerCells {
+        assert!(worker < self.layout.workers);
+        self.row(worker)
+    }
+
+    fn row(&self, row: usize) -> WorkerCells {
+        let start = self.layout.row_at(row);
+        WorkerCells::new(&self.cells[start..self.layout.row_at(row + 1)], self.layout)
+    }
+
+    /// How many pools there are. None ever goes.
+    pub fn pool_count(&self) -> usize {
+        self.cells[POOL_COUNT].load(SeqCst) as usize
+    }
+
+    /// The pools there are.
+    pub fn pools(self) -> impl Iterator<Item = PoolId> {
+        let all = (0..self.layout.pools).map(PoolId);
+        all.filter(move |pool| self.pool(*pool).source().is_some())
+    }
+
+    /// The pool of this name.
+    pub fn find_pool(&self, name: &str) -> Option<PoolId> {
+        self.pools().find(|pool| self.pool(*pool).name().as_str() == name)
+    }
+
+    /// The backends of a pool, in the order of their slots, which is that of the file first.
+    pub fn members(self, pool: PoolId) -> impl Iterator<Item = Slot> {
+        let (first, count) = self.pool(pool).range();
+        let spare = self.first_spare..self.layout.backends;
+        (first..first + count).chain(spare).map(Slot).filter(move |slot| {
+            let backend = self.backend(*slot);
+            backend.source().is_some() && backend.pool() == pool
+        })
+    }
+
+    /// Slots that no pool of the file has: added backends lie there.
+    fn spares(&self) -> impl Iterator<Item = Slot> + use<> {
+        (self.first_spare..self.layout.backends).map(Slot)
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod threads_tests;

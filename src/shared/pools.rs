@@ -1,0 +1,141 @@
+//! The cells of a pool: its name, its rotation, its epoch.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::policy::balance::Tier;
+
+use super::{LINE, POOL_COUNT, PoolId, Segment, Source};
+
+/// Cells of a pool. Those that each pick writes have a line of their own.
+pub(super) const CELLS: usize = 3 * LINE;
+
+const STATE: usize = 0;
+const NAME: usize = 1;
+const NAME_CELLS: usize = 8;
+const FIRST: usize = NAME + NAME_CELLS;
+const COUNT: usize = FIRST + 1;
+const EPOCH: usize = COUNT + 1;
+pub(super) const WAITING: usize = EPOCH + 1;
+const TURNS: usize = 2 * LINE;
+
+const SOURCE_BITS: u64 = 3;
+const LENGTH_AT: u32 = 8;
+
+/// The longest name, as the configuration has it.
+const NAME_BYTES: usize = NAME_CELLS * size_of::<u64>();
+
+/// The name of a pool.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; NAME_BYTES],
+    len: usize,
+}
+
+impl Name {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        // Names are ASCII; what is none was written by nobody.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// The cells of one pool.
+#[derive(Clone, Copy)]
+pub struct PoolCells {
+    pub(super) cells: &'static [AtomicU64],
+}
+
+impl PoolCells {
+    pub(super) fn new(cells: &'static [AtomicU64]) -> PoolCells {
+        PoolCells { cells }
+    }
+
+    /// Who named it. `None`: there is no pool here.
+    pub fn source(&self) -> Option<Source> {
+        Source::from_bits(self.cells[STATE].load(SeqCst) & SOURCE_BITS)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Name {
+        let len = (self.cells[STATE].load(SeqCst) >> LENGTH_AT) as usize;
+        let mut bytes = [0; NAME_BYTES];
+        for (piece, cell) in bytes.chunks_exact_mut(8).zip(&self.cells[NAME..]) {
+            piece.copy_from_slice(&cell.load(Relaxed).to_le_bytes());
+        }
+        Name { bytes, len: len.min(NAME_BYTES) }
+    }
+
+    /// The slots that the file gives it: the first, and how many.
+    pub(super) fn range(&self) -> (usize, usize) {
+        (self.cells[FIRST].load(Relaxed) as usize, self.cells[COUNT].load(Relaxed) as usize)
+    }
+
+    pub(super) fn load(&self, name: &str, first: usize, count: usize) {
+        self.cells[FIRST].store(first as u64, Relaxed);
+        self.cells[COUNT].store(count as u64, Relaxed);
+        self.write(name, Source::File);
+    }
+
+    fn write(&self, name: &str, source: Source) {
+        assert!(name.len() <= NAME_BYTES, "the configuration has no longer names");
+        let mut bytes = [0; NAME_BYTES];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        for (piece, cell) in bytes.chunks_exact(8).zip(&self.cells[NAME..]) {
+            let piece: [u8; 8] = piece.try_into().expect("a piece of eight");
+            cell.store(u64::from_le_bytes(piece), Relaxed);
+        }
+        self.cells[STATE].store(source.to_bits() | (name.len() as u64) << LENGTH_AT, SeqCst);
+        self.bump();
+    }
+
+    /// Changes whenever a member comes or goes, or may be asked or not, or differently. Never 0 in
+    /// a pool that there is.
+    pub fn epoch(&self) -> u64 {
+        self.cells[EPOCH].load(SeqCst)
+    }
+
+    /// Tells the workers to read the members anew. After the change.
+    pub fn bump(&self) {
+        self.cells[EPOCH].fetch_add(1, SeqCst);
+    }
+
+    /// How many turns of the rotation were taken.
+    pub fn rotation(&self, tier: Tier) -> u64 {
+        self.cells[TURNS + tier as usize].load(SeqCst)
+    }
+
+    /// Takes the turns from `old` to `new`, unless somebody else has taken one.
+    pub fn try_turn(&self, tier: Tier, old: u64, new: u64) -> bool {
+        let cell = &self.cells[TURNS + tier as usize];
+        cell.compare_exchange(old, new, SeqCst, Relaxed).is_ok()
+    }
+}
+
+impl Segment {
+    /// Makes a pool without members. `None` if the table is full. For the control process alone.
+    pub fn add_pool(&self, name: &str) -> Option<PoolId> {
+        let mut all = (0..self.layout.pools).map(PoolId);
+        let free = all.find(|pool| self.pool(*pool).source().is_none())?;
+        self.pool(free).write(name, Source::Api);
+        self.cells[POOL_COUNT].store(free.0 as u64 + 1, SeqCst);
+        Some(free)
+    }
+
+    /// How many members of a pool are up, and how many there are.
+    pub fn count_up(&self, pool: PoolId) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for slot in self.members(pool) {
+            counts.0 += usize::from(self.backend(slot).is_up());
+            counts.1 += 1;
+        }
+        counts
+    }
+}

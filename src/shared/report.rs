@@ -1,0 +1,35 @@
+//! Messages about backends: written once, by the process that made the change.
+
+use crate::policy::health::{Change, Event};
+use crate::sys::message::{self, Level};
+
+use super::{Segment, Slot};
+
+/// What an event says of the backend, as the reason of a change.
+pub fn reason(event: Event) -> &'static str {
+    match event {
+        Event::ConnectFailed => "connections are refused or time out",
+        Event::ResponseTimedOut => "it does not answer in time",
+        Event::ProbeFailed => "it cannot be connected to",
+        Event::Answered => "it answers",
+        Event::ProbeSucceeded => "it takes connections",
+    }
+}
+
+/// Tells the operator that a backend is up or down from now on.
+pub fn log_change(segment: &Segment, slot: Slot, change: Change, reason: &str) {
+    let backend = segment.backend(slot);
+    let (up, count) = segment.count_up(backend.pool());
+    let (level, change) = match change {
+        Change::Down => (Level::Warning, "down"),
+        Change::Up => (Level::Notice, "up"),
+    };
+    message::log(
+        level,
+        format_args!(
+            "pool {}: backend {} is {change}: {reason}; {up}/{count} backends up",
+            segment.pool(backend.pool()).name(),
+            backend.address(),
+        ),
+    );
+}

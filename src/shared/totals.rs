@@ -1,0 +1,101 @@
+//! What all workers have counted, and what is handed on to those of a later generation.
+//!
+//! Behind the rows of the workers lie two more, which the master writes: what the workers of earlier
+//! generations have counted, and what of all this a later generation has taken over.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::counters::{
+    BackendCounter, BackendGauge, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells, add,
+};
+use super::{PoolId, Segment, Slot};
+
+/// Rows behind those of the workers.
+pub(super) const PAST_ROWS: usize = 2;
+
+impl Segment {
+    /// All rows that count: the workers', and that of earlier generations.
+    fn counting_rows(&self) -> impl Iterator<Item = WorkerCells> + use<> {
+        let segment = *self;
+        (0..=segment.layout.workers).map(move |row| segment.row(row))
+    }
+
+    /// What all workers have counted, those of earlier generations too.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.counting_rows().map(|row| row.get(counter)).sum()
+    }
+
+    /// The same for a pool.
+    pub fn pool_total(&self, pool: PoolId, counter: PoolCounter) -> u64 {
+        self.counting_rows().map(|row| row.pool(pool).get(counter)).sum()
+    }
+
+    /// The same for a backend.
+    pub fn backend_total(&self, slot: Slot, counter: BackendCounter) -> u64 {
+        self.counting_rows().map(|row| row.backend(slot).get(counter)).sum()
+    }
+
+    /// What all workers have now of a pool.
+    pub fn pool_gauge(&self, pool: PoolId, gauge: PoolGauge) -> u64 {
+        self.counting_rows().map(|row| row.pool(pool).gauge(gauge)).sum()
+    }
+
+    /// Idle connections that all workers have to a backend.
+    pub fn idle_connections(&self, slot: Slot) -> u64 {
+        self.counting_rows().map(|row| row.backend(slot).gauge(BackendGauge::Idle)).sum()
+    }
+
+    /// How long requests took from their whole head to their end.
+    pub fn request_duration(&self) -> Histogram {
+        let mut all = Histogram::default();
+        self.counting_rows().for_each(|row| all.add_cells(row.duration()));
+        all
+    }
+
+    /// How long a backend took from request to response.
+    pub fn response_time(&self, slot: Slot) -> Histogram {
+        let mut all = Histogram::default();
+        self.counting_rows().for_each(|row| all.add_cells(row.backend(slot).response()));
+        all
+    }
+
+    /// Takes over what the workers of an earlier generation have counted since they were last asked,
+    /// of pools and backends that are here too. So it may be called as often as is wanted, while
+    /// they go on, and once more when they have ended. For the master.
+    pub fn absorb(&self, older: &Segment) {
+        let past = self.row(self.layout.workers);
+        older.hand_on(|row| row.counters(), past.counters());
+        for older_pool in older.pools() {
+            let name = older.pool(older_pool).name();
+            let Some(pool) = self.find_pool(name.as_str()) else { continue };
+            older.hand_on(|row| row.pool(older_pool).counters(), past.pool(pool).counters());
+            for older_slot in older.members(older_pool) {
+                let address = older.backend(older_slot).address();
+                let Some(slot) = self.find(pool, address) else { continue };
+                let counters = past.backend(slot).counters();
+                older.hand_on(|row| row.backend(older_slot).counters(), counters);
+            }
+        }
+    }
+
+    /// Adds what `counters` of the rows have in all to those of a later generation, less what was
+    /// added before.
+    fn hand_on(&self, counters: impl Fn(WorkerCells) -> &'static [AtomicU64], into: &[AtomicU64]) {
+        let taken = counters(self.row(self.layout.workers + 1));
+        for (place, (taken, into)) in taken.iter().zip(into).enumerate() {
+            let rows = self.counting_rows();
+            let all: u64 = rows.map(|row| counters(row)[place].load(Relaxed)).sum();
+            let more = all.wrapping_sub(taken.load(Relaxed));
+            add(taken, more);
+            add(into, more);
+        }
+    }
+
+    /// Nobody counts anything of a backend whose slot was free: begins at zero.
+    pub(super) fn clear_counters(&self, slot: Slot) {
+        for row in 0..self.layout.workers + PAST_ROWS {
+            self.row(row).backend(slot).clear();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Confinement, which is not simulated: the program of a test may do what it likes.
+use crate::sys::IoError;
+
+pub use crate::sys::linux::seccomp::Role;
+
+/// See `linux::seccomp`.
+pub fn confine(_: Role) -> Result<(), IoError> {
+    Ok(())
+}

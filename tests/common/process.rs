@@ -1,0 +1,66 @@
+//! What the kernel tells of processes, by their numbers.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{fs, path::PathBuf, time::Duration};
+
+fn file(pid: Pid, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{name}", pid.as_raw_nonzero()))
+}
+
+/// The fields of /proc/PID/stat behind the name; none if there is no such process.
+fn stat(pid: Pid) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(file(pid, "stat")).ok()?;
+    let after_name = stat.rsplit(") ").next()?;
+    Some(after_name.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Its name; none if there is no such process.
+pub fn name(pid: Pid) -> Option<String> {
+    Some(fs::read_to_string(file(pid, "comm")).ok()?.trim_end().to_owned())
+}
+
+/// Whether it is there and has not ended.
+pub fn lives(pid: Pid) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
+}
+
+/// Its children that live, by number.
+pub fn children(parent: Pid) -> Vec<Pid> {
+    let numbers = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
+    let parent = parent.as_raw_nonzero().to_string();
+    let is_child =
+        |pid: &Pid| stat(*pid).is_some_and(|fields| fields[1] == parent && fields[0] != "Z");
+    let mut children: Vec<Pid> = numbers.filter(is_child).collect();
+    children.sort_by_key(|pid| pid.as_raw_nonzero());
+    children
+}
+
+/// Its resident memory now, in bytes.
+pub fn memory(pid: Pid) -> u64 {
+    let status = fs::read_to_string(file(pid, "status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kibibytes * 1024
+}
+
+/// The CPU time that it has used so far, to a hundredth of a second.
+pub fn cpu_time(pid: Pid) -> Duration {
+    let fields = stat(pid).expect("a process");
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// How many descriptors it has open.
+pub fn descriptor_count(pid: Pid) -> usize {
+    fs::read_dir(file(pid, "fd")).expect("its descriptors").count()
+}
+
+/// Ends a process of the program at once, if it is there.
+pub fn kill(pid: Pid) {
+    // The number may be that of another one by now.
+    if name(pid).is_some_and(|name| name.starts_with("httplb")) {
+        let _ = kill_process(pid, Signal::KILL); // it may have ended
+    }
+}

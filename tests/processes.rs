@@ -1,0 +1,284 @@
+//! The processes of the service: who is there, what each keeps, and what becomes of the others when
+//! one of them dies.
+
+mod common;
+
+use common::{
+    Answer, Backend, Client, Gate, Program, Traffic, eventually, json, process, servers,
+    traffic::mirror, until,
+};
+use rustix::process::{Pid, Signal, getuid, kill_process};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpListener,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+fn with_workers(workers: usize, backends: &[&Backend]) -> Program {
+    Program::with(json!({ "workers": workers, "backend_servers": servers(backends) }))
+}
+
+fn status_of(pid: Pid, key: &str) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
+    line.expect(key).split_whitespace().map(str::to_owned).collect()
+}
+
+/// What its descriptors lead to.
+fn open_files(pid: Pid) -> Vec<String> {
+    let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    let target = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
+    let targets = folder.filter_map(|entry| target(entry.ok()?));
+    targets.map(|target| target.to_string_lossy().into_owned()).collect()
+}
+
+/// The inodes of all sockets that listen for TCP over IPv4.
+fn listening() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[3] == "0A").map(|row| format!("socket:[{}]", row[9])).collect()
+}
+
+#[test]
+fn there_is_a_master_a_control_process_and_a_worker_in_each_seat() {
+    let backend = Backend::named("a");
+    let program = with_workers(3, &[&backend]);
+    let mut names: Vec<String> =
+        program.processes().into_iter().filter_map(process::name).collect();
+    names.sort();
+    assert_eq!(names, ["httplb", "httplb-control", "httplb-w0", "httplb-w1", "httplb-w2"]);
+    assert!(program.stderr().contains(": 3 workers, listening on 127.0.0.1:"));
+    assert!(program.stderr().contains(" KiB + 10 MiB; idle connections"), "{}", program.stderr());
+}
+
+#[test]
+fn children_have_no_rights_that_they_do_not_need() {
+    let backend = Backend::named("a");
+    let program = with_workers(2, &[&backend]);
+    for child in process::children(program.pid()) {
+        assert_eq!(status_of(child, "NoNewPrivs"), ["1"]);
+        assert_eq!(status_of(child, "Seccomp"), ["2"]);
+        if getuid().is_root() {
+            assert!(status_of(child, "Uid").iter().all(|uid| uid != "0"), "a child is root");
+            assert!(status_of(child, "Gid").iter().all(|gid| gid != "0"), "a child is root's");
+            assert!(status_of(child, "Groups").iter().all(|group| group != "0"));
+        }
+        assert_eq!(status_of(child, "CapEff"), ["0000000000000000"]);
+    }
+}
+
+#[test]
+fn each_worker_has_its_own_listening_socket_and_nobody_else_s() {
+    let backend = Backend::named("a");
+    let program = with_workers(3, &[&backend]);
+    let listening = listening();
+    let of = |pid: Pid| -> BTreeSet<String> {
+        open_files(pid).into_iter().filter(|file| listening.contains(file)).collect()
+    };
+    assert_eq!(of(program.pid()).len(), 3);
+    assert_eq!(of(program.control()).len(), 0);
+    let all: BTreeSet<String> = program
+        .workers()
+        .into_iter()
+        .flat_map(|worker| {
+            let own = of(worker);
+            assert_eq!(own.len(), 1);
+            own
+        })
+        .collect();
+    assert_eq!(all.len(), 3);
+    for child in process::children(program.pid()) {
+        let files = open_files(child);
+        assert!(!files.iter().any(|file| file.contains("memfd")), "{files:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_is_back_and_the_others_go_on() {
+    let backend = Backend::named("a");
+    let program = with_workers(2, &[&backend]);
+    let mut clients: Vec<Client> = (0..32).map(|_| program.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").text(), "a");
+    }
+    let (killed, other) = (program.worker(0), program.worker(1));
+    process::kill(killed);
+    let goes_on = |client: &mut Client| {
+        client.ask("/");
+        client.receive("GET").is_ok_and(|response| response.text() == "a")
+    };
+    let survivors = clients.iter_mut().filter_map(|client| goes_on(client).then_some(())).count();
+    assert!((1..32).contains(&survivors), "{survivors} of 32 connections are left");
+    until("another worker", || program.workers().len() == 2 && program.worker(0) != killed);
+    assert_eq!(program.worker(1), other);
+    for _ in 0..32 {
+        assert_eq!(program.get("/").text(), "a");
+    }
+    program.wait_for_message("httplb: worker 0 (pid ");
+    assert!(program.stderr().contains("was killed by signal 9; another takes its place"));
+}
+
+#[test]
+fn what_a_killed_worker_held_is_given_back() {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::answering(move |request| {
+        if request.target == "/hold" {
+            waiting.wait();
+        }
+        Answer::text("a")
+    });
+    let config = json!({
+        "backend_servers": [backend.server_with(json!({ "max_connections": 1 }))],
+        "max_connections": 2,
+        "timeouts": { "queue": "20s" },
+    });
+    let program = Program::with(config);
+    let mut client = program.client();
+    client.ask("/hold");
+    backend.wait_for_requests(1);
+    let _idle = program.client();
+    process::kill(program.worker(0));
+    gate.open();
+    assert_eq!(program.get("/").text(), "a");
+}
+
+#[test]
+fn when_workers_keep_dying_it_gives_up_with_status_1() {
+    let backend = Backend::named("a");
+    let mut program = with_workers(2, &[&backend]);
+    let mut killed = None;
+    for _ in 0..5 {
+        let next = eventually("a worker to kill", || {
+            program.workers().into_iter().find(|worker| Some(*worker) != killed)
+        });
+        process::kill(next);
+        killed = Some(next);
+        until("it is gone", || !process::lives(next));
+    }
+    let status = program.wait_for_exit();
+    assert_eq!(status.code(), Some(1), "{status}");
+    assert!(program.stderr().contains("5 workers died within 10 s; stopping"));
+}
+
+#[test]
+fn the_control_process_is_back_however_often_it_dies() {
+    let backend = Backend::named("a");
+    let mut program = with_workers(1, &[&backend]);
+    for _ in 0..3 {
+        let before = program.control();
+        process::kill(before);
+        until("another control process", || program.control() != before);
+    }
+    assert_eq!(program.get("/").text(), "a");
+    assert!(program.is_running());
+}
+
+#[test]
+fn when_the_master_is_killed_running_requests_are_finished_and_nothing_is_left() {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::answering(move |_| {
+        waiting.wait();
+        Answer::text("done")
+    });
+    let program = with_workers(2, &[&backend]);
+    let mut client = program.client();
+    client.ask("/");
+    backend.wait_for_requests(1);
+    let processes = program.processes();
+    assert_eq!(processes.len(), 4);
+    process::kill(program.pid());
+    until("nobody listens", || TcpListener::bind(program.address).is_ok());
+    gate.open();
+    let response = client.response();
+    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    drop(client);
+    until("all have ended", || !processes.iter().copied().any(process::lives));
+}
+
+#[test]
+fn processes_that_are_killed_one_after_the_other_are_always_back() {
+    let backend = mirror();
+    let program = with_workers(2, &[&backend]);
+    // Five workers would be too many.
+    for seat in [0, 1, 1, 0] {
+        process::kill(program.worker(seat));
+        process::kill(program.control());
+        until("all are back", || process::children(program.pid()).len() == 3);
+    }
+    let traffic = Traffic::at(program.address, 4);
+    traffic.wait_for(100);
+    traffic.end();
+}
+
+#[test]
+fn a_stop_at_any_moment_of_the_start_leaves_nothing_behind() {
+    let backend = Backend::named("a");
+    for round in 0..20 {
+        let address = backend.address.to_string();
+        let mut child = Command::new(common::program::binary())
+            .args(["-l", "127.0.0.1:0", "-w", "3", "-b", &address])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(round));
+        let pid = Pid::from_child(&child);
+        let children = process::children(pid);
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = eventually("it ends", || child.try_wait().unwrap());
+        // It may not yet have been there to hear the signal.
+        assert!(status.success() || status.code().is_none(), "{status}");
+        until("its children have ended", || !children.iter().copied().any(process::lives));
+    }
+}
+
+#[test]
+fn an_address_that_others_have_is_not_shared_with_them() {
+    let backend = Backend::named("a");
+    let program = with_workers(2, &[&backend]);
+    let address = program.address.to_string();
+    let output = Command::new(common::program::binary())
+        .args(["-l", &address, "-b", &backend.address.to_string()])
+        .env_remove("JOURNAL_STREAM")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "httplb: listen {address}: the address is in use (stop the other program, or choose another)\n"
+    );
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn a_log_is_opened_anew_in_a_folder_that_only_root_may_enter() {
+    use std::os::unix::fs::PermissionsExt;
+    let backend = Backend::named("a");
+    let folder = std::env::temp_dir().join(format!("httplb-closed-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let log = folder.join("access.log");
+    let program = Program::with(json!({
+        "workers": 2,
+        "access_log": log,
+        "backend_servers": servers(&[&backend]),
+    }));
+    let lines = |path: &std::path::Path| fs::read_to_string(path).unwrap_or_default();
+    program.get("/before");
+    until("a line", || lines(&log).contains("/before"));
+    let old = folder.join("old.log");
+    fs::rename(&log, &old).unwrap();
+    program.signal(Signal::USR1);
+    until("the new log", || log.exists());
+    for index in 0..20 {
+        program.get(&format!("/after{index}"));
+    }
+    until("all lines in the new log", || lines(&log).matches("/after").count() == 20);
+    assert_eq!(lines(&old).lines().count(), 1);
+    fs::remove_dir_all(folder).unwrap();
+}
