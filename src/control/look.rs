@@ -8,8 +8,8 @@ use crate::policy::health::Availability;
 use crate::policy::reason::Reason;
 use crate::proxy::settings;
 use crate::shared::{
-    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment,
-    ServiceCell, Slot,
+    BackendCounter, BackendGauge, CacheResult, Class, Counter, PoolCounter, PoolGauge, PoolId,
+    Segment, ServiceCell, Slot,
 };
 
 use super::view::{Backend, LastCheck, Pool, Rate, Service, Totals};
@@ -25,9 +25,6 @@ const AT_BACKENDS: [Reason; 8] = [
     Reason::ResponseTimeout,
     Reason::ResponseIncomplete,
 ];
-
-/// What the cache can do for a request.
-const CACHE_RESULTS: [&str; 4] = ["hit", "miss", "stale", "revalidated"];
 
 /// Reads the cells.
 pub struct Looker {
@@ -180,7 +177,9 @@ fn totals(segment: &Segment) -> Totals {
         spliced: total(Counter::Spliced),
         durations: segment.request_duration(),
         dropped_log_lines: total(Counter::DroppedLines),
-        cache_requests: CACHE_RESULTS.map(|result| (result, 0)).to_vec(),
+        cache_requests: CacheResult::ALL
+            .map(|result| (result.word(), total(Counter::Cache(result))))
+            .to_vec(),
         cache_bytes: 0,
     }
 }

@@ -85,6 +85,35 @@ impl Class {
     }
 }
 
+/// What the cache did for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheResult {
+    /// A stored answer was given, and no backend was asked.
+    Hit,
+    /// A backend gave the answer.
+    Miss,
+    /// A stored answer was given although it is stale.
+    Stale,
+    /// A stored answer was given, for a backend said that it is still right.
+    Revalidated,
+}
+
+impl CacheResult {
+    /// All there are, in the order of their numbers.
+    pub const ALL: [CacheResult; 4] =
+        [CacheResult::Hit, CacheResult::Miss, CacheResult::Stale, CacheResult::Revalidated];
+
+    /// The value of the label `result`, and of the access log's key `cache`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            CacheResult::Hit => "hit",
+            CacheResult::Miss => "miss",
+            CacheResult::Stale => "stale",
+            CacheResult::Revalidated => "revalidated",
+        }
+    }
+}
+
 /// What a worker counts for the whole service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -106,10 +135,12 @@ pub enum Counter {
     Responses(Class),
     /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
     Errors(Reason),
+    /// `httplb_cache_requests_total{result}`: requests that the cache was asked for.
+    Cache(CacheResult),
 }
 
 impl Counter {
-    const COUNT: usize = Counter::Errors(Reason::ALL[0]).index() + Reason::ALL.len();
+    const COUNT: usize = Counter::Cache(CacheResult::Hit).index() + CacheResult::ALL.len();
 
     /// All there are.
     pub fn all() -> impl Iterator<Item = Counter> {
@@ -123,7 +154,9 @@ impl Counter {
             Counter::DroppedLines,
         ];
         let responses = Class::ALL.map(Counter::Responses);
-        plain.into_iter().chain(responses).chain(Reason::ALL.map(Counter::Errors))
+        let errors = Reason::ALL.map(Counter::Errors);
+        let cache = CacheResult::ALL.map(Counter::Cache);
+        plain.into_iter().chain(responses).chain(errors).chain(cache)
     }
 
     const fn index(self) -> usize {
@@ -137,6 +170,7 @@ impl Counter {
             Counter::DroppedLines => 6,
             Counter::Responses(class) => 7 + class as usize,
             Counter::Errors(reason) => 7 + Class::ALL.len() + reason.index(),
+            Counter::Cache(result) => 7 + Class::ALL.len() + Reason::ALL.len() + result as usize,
         }
     }
 }
