@@ -152,7 +152,6 @@
 //!   file.rs          JSON as a tree that keeps order and duplicates
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
-//!   version.rs       refuses what this version does not have
 //!   address.rs  units.rs  words.rs   addresses; "5s", "64KiB"; quoting and guessing
 //!   dump.rs          a Config as JSON, for -T
 //!

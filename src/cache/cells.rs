@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use super::fetches::{self, Fetches};
 use super::index::{self, Index};
+use super::numbers::Numbers;
 
 /// Cells in a cache line: what different processes write often lies in different lines.
 pub(super) const LINE: usize = 8;
@@ -44,7 +45,7 @@ const HEADER: usize = 4 * LINE;
 /// How much there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Processes that may record or wait, 1 to 256; each has a number below this.
+    /// Processes that may record or wait, 1 to [`fetches::MOST_WAITING`]; each has a number below this.
     pub workers: usize,
     /// The most bytes on disk.
     pub max_size: u64,
@@ -54,6 +55,11 @@ impl Sizes {
     /// How many cells that takes.
     pub fn cells(&self) -> usize {
         self.index_at() + self.slots() * index::CELLS
+    }
+
+    /// How many bytes of memory they take at most.
+    pub fn bytes(&self) -> usize {
+        self.cells() * size_of::<AtomicU64>()
     }
 
     /// Places in the index: one for each block that all answers may have, within limits.
@@ -86,6 +92,8 @@ pub struct Cells {
     reserved: &'static [AtomicU64],
     stamps: &'static [AtomicU64],
     voids: &'static [AtomicU64],
+    /// Whose number is which.
+    numbers: Numbers,
     /// Who fetches what.
     pub fetches: Fetches,
     /// Which entries there are.
@@ -96,7 +104,8 @@ impl Cells {
     /// Gives a meaning to cells that are all zero, at least [`Sizes::cells`] of them. All of the
     /// budget counts as used until the directory was scanned.
     pub fn create(cells: &'static [AtomicU64], sizes: Sizes) -> Cells {
-        assert!(cells.len() >= sizes.cells() && (1..=256).contains(&sizes.workers));
+        assert!(cells.len() >= sizes.cells());
+        assert!((1..=fetches::MOST_WAITING).contains(&sizes.workers));
         cells[WORKERS].store(sizes.workers as u64, Relaxed);
         cells[SLOTS].store(sizes.slots() as u64, Relaxed);
         cells[MAX_SIZE].store(sizes.max_size, Relaxed);
@@ -122,14 +131,27 @@ impl Cells {
 
     fn over(cells: &'static [AtomicU64], sizes: Sizes) -> Cells {
         let header = &cells[..HEADER];
+        let numbers = Numbers::new(0, sizes.workers);
         Cells {
             header,
+            numbers,
             reserved: &cells[HEADER..sizes.stamps_at()],
             stamps: &cells[sizes.stamps_at()..sizes.voids_at()],
             voids: &cells[sizes.voids_at()..sizes.fetches_at()],
-            fetches: Fetches::over(&cells[sizes.fetches_at()..sizes.index_at()]),
+            fetches: Fetches::over(&cells[sizes.fetches_at()..sizes.index_at()], numbers),
             index: Index::over(&cells[sizes.index_at()..sizes.cells()], &header[HAND]),
         }
+    }
+
+    /// The same cells, for processes whose number 0 is `first` to others: see [`super::numbers`].
+    pub fn from_number(self, first: usize) -> Cells {
+        let numbers = Numbers::new(first, self.header[WORKERS].load(Relaxed) as usize);
+        Cells { numbers, fetches: self.fetches.with(numbers), ..self }
+    }
+
+    /// The number of a process in the cells.
+    pub(super) fn number_of(&self, worker: usize) -> usize {
+        self.numbers.in_cells(worker)
     }
 
     /// The most bytes that all entries may have.
@@ -189,12 +211,12 @@ impl Cells {
     /// fetched nobody does. Returns whom to wake, by their numbers.
     pub fn bury(&self, worker: usize) -> fetches::Waiting {
         let reserved = self.reserved_by(worker).swap(0, Relaxed);
-        self.release(reserved + self.index.bury(worker) * BLOCK);
+        self.release(reserved + self.index.bury(self.number_of(worker)) * BLOCK);
         self.fetches.bury(worker)
     }
 
     fn reserved_by(&self, worker: usize) -> &'static AtomicU64 {
-        &self.reserved[worker * LINE]
+        &self.reserved[self.number_of(worker) * LINE]
     }
 
     /// The count of changes to what has this hash, among others.
@@ -241,6 +263,8 @@ pub fn on_disk(len: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::fetches::Turn;
+    use crate::mem::time::Micros;
 
     fn sizes() -> Sizes {
         Sizes { workers: 4, max_size: 1 << 20 }
@@ -295,6 +319,21 @@ mod tests {
         assert_eq!((cells.used(), cells.max_size()), (5000, (1 << 20) - 1));
         assert!(Cells::open(memory, Sizes { workers: 5, ..sizes() }).is_none());
         assert!(Cells::open(memory, Sizes { max_size: 1 << 30, ..sizes() }).is_none());
+    }
+
+    #[test]
+    fn processes_of_two_generations_are_told_apart() {
+        let one = cells();
+        let other = one.from_number(2);
+        assert!(one.reserve(0, 1000) && other.reserve(0, 2000));
+        let Turn::Fetch(fetch) = other.fetches.begin(0, 5, Micros(0)) else { panic!() };
+        assert!(matches!(one.fetches.begin(1, 5, Micros(0)), Turn::Wait(_)));
+        let woken = other.fetches.end(fetch, fetches::Ending::Stored, Micros(0));
+        assert_eq!(woken.workers().collect::<Vec<_>>(), [3]);
+        one.bury(0);
+        assert_eq!(one.used(), 2000);
+        other.bury(0);
+        assert_eq!(one.used(), 0);
     }
 
     #[test]

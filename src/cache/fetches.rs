@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::mem::time::Micros;
 
 use super::cells::LINE;
+use super::numbers::Numbers;
 
 /// Fetches at once. A power of two.
 const PLACES: usize = 4096;
@@ -26,8 +27,10 @@ pub(super) const CELLS: usize = PLACES * LINE + MEMORIES;
 
 /// Bits of a key in a fetch's first cell; the worker stands below.
 const TAG_BITS: u32 = 52;
-/// Cells with bits of workers that wait.
-const MASKS: usize = 4;
+/// Cells with bits of workers that wait: the rest of a line.
+const MASKS: usize = LINE - 1;
+/// So many processes can wait, each with a number below this.
+pub const MOST_WAITING: usize = MASKS * 64;
 
 /// How long a key is known to be one that nobody needs to wait for.
 const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);
@@ -66,19 +69,23 @@ pub enum Ending {
     Abandoned,
 }
 
-/// The workers that wait, a bit for each number.
+/// The workers that wait, a bit for each number as this process knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting([u64; MASKS]);
 
 impl Waiting {
     /// Their numbers.
     pub fn workers(self) -> impl Iterator<Item = usize> {
-        (0..MASKS * 64).filter(move |worker| self.0[worker / 64] >> (worker % 64) & 1 == 1)
+        (0..MOST_WAITING).filter(move |worker| self.0[worker / 64] >> (worker % 64) & 1 == 1)
     }
 
     /// Whether nobody waits.
     pub fn is_empty(self) -> bool {
         self.0 == [0; MASKS]
+    }
+
+    fn add(&mut self, worker: usize) {
+        self.0[worker / 64] |= 1 << (worker % 64);
     }
 
     fn join(&mut self, other: Waiting) {
@@ -93,12 +100,18 @@ impl Waiting {
 pub struct Fetches {
     places: &'static [AtomicU64],
     memories: &'static [AtomicU64],
+    numbers: Numbers,
 }
 
 impl Fetches {
-    pub(super) fn over(cells: &'static [AtomicU64]) -> Fetches {
+    pub(super) fn over(cells: &'static [AtomicU64], numbers: Numbers) -> Fetches {
         let (places, memories) = cells.split_at(PLACES * LINE);
-        Fetches { places, memories }
+        Fetches { places, memories, numbers }
+    }
+
+    /// The same for processes that have other numbers in the cells.
+    pub(super) fn with(self, numbers: Numbers) -> Fetches {
+        Fetches { numbers, ..self }
     }
 
     fn word(&self, place: usize) -> &'static AtomicU64 {
@@ -127,7 +140,7 @@ impl Fetches {
                 return Turn::Wait(Fetch { place: place as u32, word, hash });
             }
         }
-        let mine = tag | worker as u64;
+        let mine = tag | self.numbers.in_cells(worker) as u64;
         for place in places {
             match self.word(place).compare_exchange(0, mine, SeqCst, SeqCst) {
                 Ok(_) => return Turn::Fetch(Fetch { place: place as u32, word: mine, hash }),
@@ -142,8 +155,9 @@ impl Fetches {
 
     /// Leaves word that the worker waits. False if there is nothing to wait for any more.
     fn wait(&self, worker: usize, place: usize, word: u64) -> bool {
-        let mask = &self.places[place * LINE + 1 + worker / 64];
-        mask.fetch_or(1 << (worker % 64), SeqCst);
+        let number = self.numbers.in_cells(worker);
+        let mask = &self.places[place * LINE + 1 + number / 64];
+        mask.fetch_or(1 << (number % 64), SeqCst);
         self.word(place).load(SeqCst) == word
     }
 
@@ -167,18 +181,23 @@ impl Fetches {
     fn take_waiting(&self, place: usize) -> Waiting {
         let masks = &self.places[place * LINE + 1..][..MASKS];
         let mut waiting = Waiting::default();
-        for (bits, mask) in waiting.0.iter_mut().zip(masks) {
-            *bits = mask.swap(0, SeqCst);
+        for (place, mask) in masks.iter().enumerate() {
+            let mut bits = mask.swap(0, SeqCst);
+            while bits != 0 {
+                let number = place * 64 + bits.trailing_zeros() as usize;
+                waiting.add(self.numbers.here(number));
+                bits &= bits - 1;
+            }
         }
         waiting
     }
 
     /// Ends all that a dead process fetched. Returns whom to wake.
     pub(super) fn bury(&self, worker: usize) -> Waiting {
-        let mut waiting = Waiting::default();
+        let (mut waiting, number) = (Waiting::default(), self.numbers.in_cells(worker));
         for place in 0..PLACES {
             let word = self.word(place).load(SeqCst);
-            if word != 0 && (word & !tag_mask()) as usize == worker {
+            if word != 0 && (word & !tag_mask()) as usize == number {
                 self.word(place).store(0, SeqCst);
                 waiting.join(self.take_waiting(place));
             }
@@ -227,7 +246,8 @@ mod tests {
     const NOW: Micros = Micros::from_secs(1000);
 
     fn fetches() -> Fetches {
-        Fetches::over((0..CELLS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak())
+        let cells: Vec<AtomicU64> = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        Fetches::over(cells.leak(), Numbers::new(0, MOST_WAITING))
     }
 
     fn begun(turn: Turn) -> Fetch {
@@ -249,13 +269,13 @@ mod tests {
     fn one_fetches_and_all_others_wait_for_it() {
         let fetches = fetches();
         let fetch = begun(fetches.begin(3, KEY, NOW));
-        for worker in [0, 3, 64, 255, 64] {
+        for worker in [0, 3, 64, 447, 64] {
             let awaited = waiting(fetches.begin(worker, KEY, NOW));
             assert!(fetches.is_going_on(awaited));
         }
         begun(fetches.begin(1, KEY + 1, NOW));
         let woken = fetches.end(fetch, Ending::Stored, NOW);
-        assert_eq!(woken.workers().collect::<Vec<_>>(), [0, 3, 64, 255]);
+        assert_eq!(woken.workers().collect::<Vec<_>>(), [0, 3, 64, 447]);
         assert!(!fetches.is_going_on(fetch));
         let again = begun(fetches.begin(5, KEY, NOW));
         assert!(fetches.end(again, Ending::Abandoned, NOW).is_empty());

@@ -6,10 +6,8 @@
 //! are made in `new/`, which is emptied now and then.
 
 use std::ffi::CStr;
-use std::path::Path;
 
 use crate::policy::siphash::Key;
-use crate::sys::process::User;
 use crate::sys::{Directory, File, IoError, random};
 
 use super::checksum::Checksum;
@@ -100,13 +98,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the directory at `path`, made if need be, and finds the secret in it, made if need be.
-    /// It is given to `owner`, if that is not who runs this.
-    pub fn open(path: &Path, owner: Option<&User>) -> Result<(Files, Key), IoError> {
-        let root = Directory::open(path)?;
-        if let Some(owner) = owner {
-            root.give_to(owner)?;
-        }
+    /// Finds the secret in the directory, made if need be.
+    pub fn enter(root: Directory) -> Result<(Files, Key), IoError> {
         let mut files = Files { root, wants_names: false };
         let secret = files.secret()?;
         Ok((files, secret))
@@ -255,12 +248,17 @@ fn gone_or_removed(removed: Result<(), IoError>) -> Result<(), IoError> {
 mod tests {
     use super::*;
     use crate::sys::sim::world::{self, Faults};
+    use std::path::Path;
 
     const HASH: u128 = 0xabc1_2345_6789_0123_4567_89ab_cdef_0011;
     const PATH: &str = "cache/a/bc/abc12345678901234567_89abcdef0011";
 
+    fn try_open() -> Result<(Files, Key), IoError> {
+        Files::enter(Directory::open(Path::new("/cache"))?)
+    }
+
     fn open() -> (Files, Key) {
-        Files::open(Path::new("/cache"), None).expect("it opens")
+        try_open().expect("it opens")
     }
 
     fn text(file: &File) -> String {
@@ -351,7 +349,7 @@ mod tests {
             Faults { disk_errors: 1, ..Faults::default() },
         ] {
             world::reset(1, faults);
-            assert!(Files::open(Path::new("/cache"), None).is_err());
+            assert!(try_open().is_err());
             world::change_faults(|faults| *faults = Faults::default());
             let (mut files, _) = open();
             world::change_faults(|now| *now = Faults { disk_room: 30, ..faults });

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
 use crate::policy::siphash::{Key, SipHasher};
-use crate::sys::IoError;
 use crate::sys::process::User;
+use crate::sys::{Directory, IoError};
 
 use super::cells::{BLOCK, Cells, on_disk};
 use super::files::{Files, Making};
@@ -15,7 +15,27 @@ use super::index::{Put, Used};
 /// Old entries that are removed at once for the room of a new one.
 const EVICTED_AT_ONCE: usize = 8;
 
-/// The directory, opened while the rights for it are still there.
+/// The directory, opened while the rights for the way to it are still there.
+pub struct Reached(Directory);
+
+impl Reached {
+    /// Opens the directory at `path`, made if need be, and gives it to `owner`.
+    pub fn reach(path: &Path, owner: Option<&User>) -> Result<Reached, IoError> {
+        let root = Directory::open(path)?;
+        if let Some(owner) = owner {
+            root.give_to(owner)?;
+        }
+        Ok(Reached(root))
+    }
+
+    /// Finds the secret in it, made if need be: as the one who will use it, so that it stays readable.
+    pub fn enter(self) -> Result<Opened, IoError> {
+        let (files, secret) = Files::enter(self.0)?;
+        Ok(Opened { files, secret })
+    }
+}
+
+/// The directory, with all that is needed to find entries in it.
 pub struct Opened {
     files: Files,
     secret: Key,
@@ -24,8 +44,7 @@ pub struct Opened {
 impl Opened {
     /// Opens the directory at `path`, made if need be, and gives it to `owner`.
     pub fn open(path: &Path, owner: Option<&User>) -> Result<Opened, IoError> {
-        let (files, secret) = Files::open(path, owner)?;
-        Ok(Opened { files, secret })
+        Reached::reach(path, owner)?.enter()
     }
 }
 
@@ -94,7 +113,8 @@ impl Keeper {
     fn put(&self, hash: u128, bytes: u64, used: Used) -> bool {
         let blocks = u32::try_from(bytes / BLOCK).unwrap_or(u32::MAX);
         self.cells.add(bytes);
-        match self.cells.index.put(self.worker, hash, blocks, used) {
+        let number = self.cells.number_of(self.worker);
+        match self.cells.index.put(number, hash, blocks, used) {
             Put::New => true,
             Put::Again(before) => {
                 self.cells.release(u64::from(before) * BLOCK);
@@ -158,7 +178,8 @@ impl Keeper {
 
     /// Removes an entry that was used long ago.
     pub(super) fn evict_one(&self) -> bool {
-        let Some(victim) = self.cells.index.take_old(self.worker) else { return false };
+        let number = self.cells.number_of(self.worker);
+        let Some(victim) = self.cells.index.take_old(number) else { return false };
         self.remove_file(victim.entry.hash);
         self.cells.release(u64::from(victim.entry.blocks) * BLOCK);
         self.cells.index.free(&victim);

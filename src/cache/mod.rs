@@ -10,7 +10,7 @@
 //! store     a worker's view: find         shelf     entries at hand, opened and verified
 //! recorder  a passing response becomes an entry     renew     a 304 makes one fresh again
 //! cells     shared by all: the budget, changes      index     which entries there are, when used
-//!                                                   fetches   who fetches what, who waits
+//! numbers   whose is which                             fetches   who fetches what, who waits
 //! keeper    what every process does       sweep     what control does: scan, evict, purge
 //! ```
 //!
@@ -92,6 +92,7 @@ pub mod fetches;
 pub mod files;
 pub mod index;
 pub mod keeper;
+pub mod numbers;
 pub mod recorder;
 pub mod renew;
 pub mod serve;

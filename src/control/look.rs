@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::http::cache_status::CacheResult;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
 use crate::policy::reason::Reason;
 use crate::proxy::settings;
 use crate::shared::{
-    BackendCounter, BackendGauge, CacheResult, Class, Counter, PoolCounter, PoolGauge, PoolId,
-    Segment, ServiceCell, Slot,
+    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment,
+    ServiceCell, Slot,
 };
 
 use super::view::{Backend, LastCheck, Pool, Rate, Service, Totals};

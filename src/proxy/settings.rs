@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
+use crate::cache::shelf::PIECE;
+use crate::cache::{numbers, store};
+use crate::config::{Cache, Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -48,6 +50,8 @@ pub struct Settings {
     pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
+    /// Bytes that all processes keep of stored answers.
+    cache: usize,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -72,6 +76,7 @@ impl Settings {
             via: config.via.clone(),
             sticky_key,
             routing: Routing::new(config),
+            cache: config.cache.as_ref().map_or(0, |cache| cache_memory(cache, workers)),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
@@ -120,9 +125,10 @@ impl Settings {
         self.clients * self.bytes_per_client() + self.base()
     }
 
-    /// Code, tables and log buffers: what all processes need without any connection.
+    /// Code, tables, log buffers and stored answers at hand: what all processes need without any
+    /// connection.
     pub fn base(&self) -> usize {
-        BASE * (self.workers + OTHER_PROCESSES)
+        BASE * (self.workers + OTHER_PROCESSES) + self.cache
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection
@@ -141,6 +147,13 @@ impl Settings {
 const BASE: usize = 2 << 20;
 /// The master and the control process.
 const OTHER_PROCESSES: usize = 2;
+
+/// Bytes of stored answers at hand in each worker and in the control process, and of the cells that
+/// they share.
+fn cache_memory(cache: &Cache, workers: usize) -> usize {
+    let pieces = store::HELD + store::RECORDINGS + 2;
+    (workers + 1) * pieces * PIECE + numbers::sizes(cache, workers).bytes()
+}
 
 /// Those of one of so many workers, for whoever only wants to know what they come to.
 pub fn without_key(config: &Config, workers: usize) -> Settings {

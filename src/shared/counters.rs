@@ -6,6 +6,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use crate::http::cache_status::CacheResult;
 use crate::mem::time::Micros;
 use crate::policy::reason::Reason;
 
@@ -85,35 +86,6 @@ impl Class {
     }
 }
 
-/// What the cache did for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheResult {
-    /// A stored answer was given, and no backend was asked.
-    Hit,
-    /// A backend gave the answer.
-    Miss,
-    /// A stored answer was given although it is stale.
-    Stale,
-    /// A stored answer was given, for a backend said that it is still right.
-    Revalidated,
-}
-
-impl CacheResult {
-    /// All there are, in the order of their numbers.
-    pub const ALL: [CacheResult; 4] =
-        [CacheResult::Hit, CacheResult::Miss, CacheResult::Stale, CacheResult::Revalidated];
-
-    /// The value of the label `result`, and of the access log's key `cache`.
-    pub const fn word(self) -> &'static str {
-        match self {
-            CacheResult::Hit => "hit",
-            CacheResult::Miss => "miss",
-            CacheResult::Stale => "stale",
-            CacheResult::Revalidated => "revalidated",
-        }
-    }
-}
-
 /// What a worker counts for the whole service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -135,12 +107,12 @@ pub enum Counter {
     Responses(Class),
     /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
     Errors(Reason),
-    /// `httplb_cache_requests_total{result}`: requests that the cache was asked for.
+    /// `httplb_cache_requests_total{result}`: where there is a cache.
     Cache(CacheResult),
 }
 
 impl Counter {
-    const COUNT: usize = Counter::Cache(CacheResult::Hit).index() + CacheResult::ALL.len();
+    const COUNT: usize = Counter::Cache(CacheResult::ALL[0]).index() + CacheResult::ALL.len();
 
     /// All there are.
     pub fn all() -> impl Iterator<Item = Counter> {
@@ -154,9 +126,9 @@ impl Counter {
             Counter::DroppedLines,
         ];
         let responses = Class::ALL.map(Counter::Responses);
-        let errors = Reason::ALL.map(Counter::Errors);
-        let cache = CacheResult::ALL.map(Counter::Cache);
-        plain.into_iter().chain(responses).chain(errors).chain(cache)
+        let results = CacheResult::ALL.map(Counter::Cache);
+        let plain = plain.into_iter().chain(responses);
+        plain.chain(Reason::ALL.map(Counter::Errors)).chain(results)
     }
 
     const fn index(self) -> usize {

@@ -48,8 +48,7 @@ use crate::sys::clock;
 pub use backends::{BackendCells, LastCheck, Registration, Source};
 pub use claims::Awaited;
 pub use counters::{
-    BackendCounter, BackendGauge, CacheResult, Class, Counter, Histogram, PoolCounter, PoolGauge,
-    WorkerCells,
+    BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
 pub use pools::{Name, PoolCells};
 
