@@ -117,6 +117,7 @@ impl Beginning {
             channel: Some(
                 self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             ),
+            store: None,
         };
         let worker = Worker::open(&config, seat)?;
         confine(seccomp::Role::Worker);

@@ -32,6 +32,7 @@ mod tests;
 
 use std::net::SocketAddr;
 
+use crate::cache::store::Store;
 use crate::config::Config;
 use crate::mem::queue::Queue;
 use crate::mem::slab::{Id, Slab};
@@ -153,13 +154,15 @@ pub struct Proxy {
     log: AccessLog,
     complaints: Complaints,
     service: Service,
+    /// The stored answers, where there is a cache.
+    store: Option<Store>,
 }
 
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
     /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
-    /// for each.
+    /// for each. With `store` answers are stored and answered from there.
     pub fn new(
         config: &Config,
         sticky_key: Key,
@@ -167,9 +170,10 @@ impl Proxy {
         worker: usize,
         bells: Doorbells,
         log: AccessLog,
+        store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let settings = Settings::new(config, segment.layout().workers, sticky_key);
-        Proxy::with_settings(config, settings, segment, worker, bells, log)
+        Proxy::with_settings(config, settings, segment, worker, bells, log, store)
     }
 
     /// The same, within other limits than those that follow from the configuration.
@@ -180,6 +184,7 @@ impl Proxy {
         worker: usize,
         bells: Doorbells,
         log: AccessLog,
+        store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
         let rings = settings.connections() * 2 * settings.ring_size;
@@ -226,6 +231,7 @@ impl Proxy {
             log,
             complaints: Complaints::default(),
             service: Service::Running,
+            store,
             settings,
         };
         proxy.refresh_names();
@@ -318,9 +324,9 @@ impl Proxy {
         self.observe(slot, outcome);
     }
 
-    /// Whether clients are ready to be driven.
+    /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.store.as_ref().is_some_and(Store::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -358,11 +364,14 @@ impl Proxy {
     /// Drives each client that is ready now once.
     pub fn turn(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.ready.pop_front() else { break };
             if let Some(client) = self.clients.get_mut(id) {
                 client.is_ready = false;
                 self.drive(id);
             }
+        }
+        if let Some(store) = self.store.as_mut().filter(|store| store.has_work()) {
+            store.work(self.now);
         }
     }
 

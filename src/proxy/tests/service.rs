@@ -85,7 +85,7 @@ impl Service {
         let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
         let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
-        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log);
+        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log, None);
         let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");

@@ -36,7 +36,7 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// The real one closes its descriptor; the cells stay.
+    /// The cells stay, as what is mapped does.
     fn drop(&mut self) {}
 }
 
