@@ -42,7 +42,8 @@
 //!   trial.rs         whether it could: what it is asked before, and how it answers
 //!   handover.rs      what an image of the program tells the next; sockets passed by systemd
 //!   facts.rs         what is known of the backends, from one generation to the next
-//!   files.rs         the access log and the cache's folder, made for those who are not root
+//!   files.rs         the access log, made for those who are not root
+//!   stored.rs        what generations share of the stored answers; a child's way to their directory
 //!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
 //!
 //! worker/            a proxying process
@@ -58,6 +59,7 @@
 //!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
 //!   asked.rs         a request to a Command                        commands.rs what it does
 //!   explain.rs       how a request would be handled now
+//!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   look.rs          the shared cells to a view                    view.rs     plain numbers
 //!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
@@ -106,6 +108,7 @@
 //!   serve.rs         the head of an answer             sweep.rs      scan, evict, purge: in control
 //!   cells.rs         what all processes share          index.rs      which entries, when used
 //!   fetches.rs       who fetches what, who waits       keeper.rs     what every process does
+//!   numbers.rs       of the processes of several generations
 //!   checksum.rs      XXH64                             testing.rs    what the tests share
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests

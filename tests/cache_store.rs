@@ -20,7 +20,8 @@ use httplb::policy::cache_key::Url;
 use httplb::policy::conditional::{self, Reply};
 use httplb::policy::freshness::{Receipt, Use};
 use httplb::policy::vary::Chosen;
-use httplb::sys::clock;
+use httplb::sys::seccomp::{Role, confine};
+use httplb::sys::{Listener, Socket, clock};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -252,6 +253,59 @@ fn a_kill_leaves_nothing_that_is_not_whole() {
         println!("round {round}: {count} found");
     }
     assert!(!folder.files().is_empty());
+}
+
+/// Each in a thread of its own: to the kernel that is what a process is, and one that is confined
+/// leaves the others as they are.
+#[test]
+fn who_is_confined_stores_sends_sweeps_and_purges() {
+    let folder = Folder::new("confined");
+    let cells = known_cells();
+    let confined = |role: Role, act: &mut (dyn FnMut() + Send)| {
+        httplb::sys::process::no_new_privileges();
+        confine(role).unwrap();
+        act();
+    };
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let mut store = store(&folder.0, cells);
+            let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            let client = Socket::connect(listener.address()).unwrap();
+            confined(Role::Worker, &mut || {
+                assert!((0..10).all(|number| put(&mut store, number, "ETag: \"e\"\r\n")));
+                assert!((0..10).all(|number| get(&mut store, number) == Some(body(number))));
+                send_large(&mut store, 9, &client);
+            });
+        });
+        worker.join().unwrap();
+        let control = scope.spawn(|| {
+            let opened = Opened::open(&folder.0, None).unwrap();
+            let mut sweeper = Sweeper::new(opened, cells, 1);
+            confined(Role::Control, &mut || {
+                assert_eq!(sweeper.try_out(), Ok(()));
+                sweeper.step(clock::now(), clock::wall());
+                sweeper.sweep_new();
+                let mut purge =
+                    sweeper.begin_purge(PurgeOf::Prefix(b"http://shop.example/")).unwrap();
+                while !sweeper.step_purge(&mut purge) {}
+                assert_eq!(purge.purged(), 10);
+            });
+        });
+        control.join().unwrap();
+    });
+    assert!(folder.files().is_empty());
+}
+
+/// The first bytes of a body that is not in memory, as a client gets it.
+fn send_large(store: &mut Store, number: usize, client: &Socket) {
+    let target = format!("/{number}");
+    let (found, _) = with(&written(&target), &target, |wanted| store.find(wanted, clock::now()));
+    let Found::Answer(id) = found else { panic!() };
+    let Body::File(file, at) = store.entry(id).body() else { panic!() };
+    let sent = (0..1000).find_map(|_| file.send(client, at, 1000).ok());
+    assert_eq!(sent, Some(1000));
+    file.read_ahead(at, 1000);
+    store.release(id);
 }
 
 #[test]

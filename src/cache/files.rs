@@ -184,6 +184,17 @@ impl Files {
         }
     }
 
+    /// Finds out whether something could be stored, without storing it.
+    pub fn try_out(&mut self) -> Result<(), IoError> {
+        if !self.root.has_name()? {
+            return Err(IoError::NotFound);
+        }
+        let making = self.make()?;
+        let written = making.file.write_at(&[0], 0);
+        self.discard(making);
+        written
+    }
+
     /// Throws away a file that was not published.
     pub fn discard(&self, making: Making) {
         if let Some(name) = making.name {
@@ -352,6 +363,9 @@ mod tests {
             assert!(try_open().is_err());
             world::change_faults(|faults| *faults = Faults::default());
             let (mut files, _) = open();
+            assert_eq!(files.try_out(), Ok(()));
+            world::change_faults(|now| *now = Faults { disk_room: 24, ..faults });
+            assert!(files.try_out().is_err());
             world::change_faults(|now| *now = Faults { disk_room: 30, ..faults });
             assert!(put(&mut files, HASH, "more than there is room for").is_err());
         }

@@ -28,6 +28,11 @@ impl Reached {
         Ok(Reached(root))
     }
 
+    /// The same directory once more.
+    pub fn again(&self) -> Result<Reached, IoError> {
+        Ok(Reached(self.0.open_below(c".")?))
+    }
+
     /// Finds the secret in it, made if need be: as the one who will use it, so that it stays readable.
     pub fn enter(self) -> Result<Opened, IoError> {
         let (files, secret) = Files::enter(self.0)?;

@@ -3,6 +3,7 @@
 
 use crate::mem::time::{Micros, Millis};
 use crate::policy::cache_key::Url;
+use crate::sys::IoError;
 
 use super::cells::{Cells, on_disk};
 use super::entry::{Entry, Kind};
@@ -102,6 +103,11 @@ impl Sweeper {
             keeper.cells.set_unscanned(0);
         }
         opened
+    }
+
+    /// Finds out whether answers can be stored: the directory may have vanished, the disk be full.
+    pub fn try_out(&mut self) -> Result<(), IoError> {
+        self.keeper.files.try_out()
     }
 
     /// What the process has in common with others.

@@ -127,6 +127,26 @@ fn a_backend_is_adjusted_by_json() {
 }
 
 #[test]
+fn what_is_to_be_purged_is_a_url_or_a_beginning() {
+    let line = "POST /v1/cache/purge";
+    let url = Wanted::Url(String::from("http://a/x"));
+    assert_eq!(ask_at(Door::Socket, line, "{\"url\": \"http://a/x\"}"), Ok(Command::Purge(url)));
+    let prefix = Wanted::Prefix(String::from("http://a/"));
+    let found = ask_at(Door::Token, line, " {\"prefix\": \"http://a/\"}");
+    assert_eq!(found, Ok(Command::Purge(prefix)));
+    for (body, part) in [
+        ("", "no JSON object"),
+        ("[\"http://a/\"]", "no JSON object"),
+        ("{}", "nothing is to be purged"),
+        ("{\"url\": \"http://a/\", \"prefix\": \"http://a/\"}", "either"),
+        ("{\"uri\": \"http://a/\"}", "unknown field"),
+        ("{\"url\": 7}", "invalid type"),
+    ] {
+        assert_refused(line, body, 400, part);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_somewhere_says_what_can() {
     for (line, allow) in [
         ("POST /v1/status", "GET, HEAD"),

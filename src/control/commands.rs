@@ -8,12 +8,13 @@ use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, doorbell::Door
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell};
 
-use super::admin::{Commander, Outcome};
+use super::admin::{Commander, Outcome, Pending};
 use super::answer::Answer;
 use super::asked::{Adjustment, Command, Place, Registration};
+use super::cache::{self, Begun, Larder};
 use super::explain::Explainer;
 use super::look::{Looker, Now};
-use super::{listing, metrics, page};
+use super::{listing, metrics, page, view};
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
 const LEAVING_INTERVAL: Micros = Micros(50_000);
@@ -23,6 +24,10 @@ pub struct Commands {
     segment: Segment,
     looker: Looker,
     explainer: Explainer,
+    /// The stored answers, if there are any and their directory can be used.
+    larder: Option<Larder>,
+    /// Whether answers are meant to be stored.
+    has_cache: bool,
     /// The workers' doorbells.
     bells: Doorbells,
     /// The line to the master.
@@ -42,6 +47,7 @@ impl Commands {
         segment: Segment,
         looker: Looker,
         explainer: Explainer,
+        larder: Option<Larder>,
         bells: Doorbells,
         channel: Channel,
         master: Doorbell,
@@ -51,8 +57,10 @@ impl Commands {
         let due = Some(Micros(0));
         Commands {
             segment,
+            has_cache: looker.has_cache(),
             looker,
             explainer,
+            larder,
             bells,
             channel,
             master,
@@ -75,6 +83,52 @@ impl Commands {
     /// When `tend` is to be called next.
     pub fn next_deadline(&self) -> Option<Micros> {
         self.due
+    }
+
+    /// When `keep_house` is to be called next.
+    pub fn next_housework(&self) -> Option<Micros> {
+        self.larder.as_ref().map(Larder::next_deadline)
+    }
+
+    /// Whether a purge is under way.
+    pub fn is_purging(&self) -> bool {
+        self.larder.as_ref().is_some_and(Larder::is_purging)
+    }
+
+    /// Sees to the stored answers, a little.
+    pub fn keep_house(&mut self) {
+        let deaths = self.segment.service(shared::ServiceCell::WorkerRestarts);
+        if let Some(larder) = &mut self.larder {
+            larder.work(self.now, deaths);
+        }
+    }
+
+    /// Goes on with purges, a little. The end of one, and the answer to it.
+    pub fn step_purges(&mut self) -> Option<(Pending, Answer)> {
+        let (ticket, count) = self.larder.as_mut()?.step_purges()?;
+        let answer = Answer::json(200, format!("{{\"purged\":{count}}}\n"));
+        Some((Pending::Purge(ticket), answer))
+    }
+
+    fn purge(&mut self, wanted: &cache::Wanted) -> Outcome {
+        let refused = match self.larder.as_mut().map(|larder| larder.begin_purge(wanted)) {
+            Some(Begun::Under(ticket)) => return Outcome::Later(Pending::Purge(ticket)),
+            Some(Begun::NoUrl) => {
+                Answer::error(400, "this is not a URL (write http://host/path, or its beginning)")
+            }
+            Some(Begun::TooMany) => Answer::error(503, "too many purges are under way"),
+            None if self.has_cache => {
+                Answer::error(503, "the directory of the cache cannot be used (the log says why)")
+            }
+            None => Answer::error(404, "there is no cache (set \"cache\" in servers.conf)"),
+        };
+        Outcome::Done(refused)
+    }
+
+    fn service(&mut self) -> view::Service {
+        let mut service = self.looker.service(self.now);
+        service.totals.cache_bytes = self.larder.as_ref().map_or(0, Larder::bytes);
+        service
     }
 
     /// Whatever there is may have changed: `tend` looks at it.
@@ -215,7 +269,7 @@ impl Commands {
             return Outcome::Done(Answer::error(503, "the master process does not listen"));
         }
         self.master.ring();
-        Outcome::Later
+        Outcome::Later(Pending::Reload)
     }
 
     /// The outcome of a reload, if the master has told one.
@@ -247,7 +301,7 @@ impl Commander for Commands {
         let clock = self.now.clock.millis();
         let outcome = match command {
             Command::Page => {
-                let text = page::render(&self.looker.service(self.now));
+                let text = page::render(&self.service());
                 let page = Answer {
                     status: 200,
                     content_type: page::CONTENT_TYPE,
@@ -257,17 +311,13 @@ impl Commander for Commands {
                 Ok(page.with(page::FIELDS))
             }
             Command::Metrics => {
-                let body = metrics::render(&self.looker.service(self.now));
+                let body = metrics::render(&self.service());
                 let content_type = metrics::CONTENT_TYPE;
                 Ok(Answer { status: 200, content_type, body, fields: "" })
             }
             Command::Health => Ok(self.health()),
-            Command::Status => {
-                Ok(Answer::json(200, listing::status(&self.looker.service(self.now))))
-            }
-            Command::Pools => {
-                Ok(Answer::json(200, listing::pools(&self.looker.service(self.now).pools)))
-            }
+            Command::Status => Ok(Answer::json(200, listing::status(&self.service()))),
+            Command::Pools => Ok(Answer::json(200, listing::pools(&self.service().pools))),
             Command::Pool(name) => match self.looker.pool_named(&name, clock) {
                 Some(pool) => Ok(Answer::json(200, listing::pool(&pool))),
                 None => Err(Answer::error(404, &format!("there is no pool \"{name}\""))),
@@ -276,9 +326,7 @@ impl Commander for Commands {
             Command::Remove(place) => self.remove(&place),
             Command::Adjust(place, adjustment) => self.adjust(&place, adjustment),
             Command::Reload => return self.reload(),
-            Command::Purge => {
-                Err(Answer::error(404, "there is no cache (set \"cache\" in servers.conf)"))
-            }
+            Command::Purge(wanted) => return self.purge(&wanted),
             Command::Explain(question) => Ok(self.explainer.answer(&self.segment, &question)),
         };
         // Either is the answer.

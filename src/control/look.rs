@@ -53,7 +53,12 @@ impl Looker {
         Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new() }
     }
 
-    /// The service as it is now.
+    /// Whether answers are meant to be stored.
+    pub fn has_cache(&self) -> bool {
+        self.config.cache.is_some()
+    }
+
+    /// The service as it is now, without what is stored.
     pub fn service(&mut self, now: Now) -> Service {
         let segment = &self.segment;
         let started = Micros(segment.service(ServiceCell::StartTime));
@@ -73,6 +78,7 @@ impl Looker {
             clients_max: self.config.max_connections as u64,
             requests_per_second: self.rate.observe(now.clock, totals.requests),
             totals,
+            cache_max: self.config.cache.as_ref().map(|cache| cache.max_size),
             pools: segment.pools().map(|pool| self.pool(pool, now.clock.millis())).collect(),
         }
     }

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod answer;
 pub mod asked;
+pub mod cache;
 pub mod checks;
 pub mod commands;
 pub mod explain;
@@ -29,8 +30,9 @@ use crate::sys::{
     Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
 };
 
-use admin::{Admin, Listening};
+use admin::{Admin, Listening, Pending};
 use asked::Door;
+use cache::Larder;
 use checks::Checks;
 use commands::Commands;
 use explain::Explainer;
@@ -71,6 +73,8 @@ pub struct Desk {
     pub sticky_key: Key,
     /// The master's process.
     pub master_pid: u32,
+    /// The stored answers, if there are any and their directory can be used.
+    pub larder: Option<Larder>,
 }
 
 /// How far the process is from its end.
@@ -119,6 +123,7 @@ impl Control {
             token,
             master_pid,
             sticky_key,
+            larder,
         } = desk;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
@@ -136,7 +141,7 @@ impl Control {
         let poller = open().map_err(StartError::at("epoll"))?;
         let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
         let (bells, bell) = clones().map_err(StartError::at("doorbells"))?;
-        let commands = Commands::new(segment, looker, explainer, bells, channel, bell);
+        let commands = Commands::new(segment, looker, explainer, larder, bells, channel, bell);
         Ok(Control {
             checks: Checks::new(segment, config),
             segment,
@@ -173,7 +178,11 @@ impl Control {
             self.look_around(now);
         }
         if let Some(outcome) = self.commands.reload_outcome() {
-            self.admin.settle(&outcome, now);
+            self.admin.settle(Pending::Reload, &outcome, now);
+        }
+        // A purge goes on to its end, also where another process does the rest by now.
+        if let Some((awaited, answer)) = self.commands.step_purges() {
+            self.admin.settle(awaited, &answer, now);
         }
         if !matches!(self.life, Life::Replaced { .. }) {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
@@ -182,6 +191,7 @@ impl Control {
                 self.master.ring();
             }
             self.commands.tend();
+            self.commands.keep_house();
         }
         self.admin.turn(&self.poller, &mut self.commands, now);
         if self.commands.take_changes() {
@@ -253,7 +263,7 @@ impl Control {
 
     /// How long to wait for events.
     fn timeout(&self, now: Micros) -> Millis {
-        if self.admin.is_ready() {
+        if self.admin.is_ready() || self.commands.is_purging() {
             return Millis(0);
         }
         let end = match self.life {
@@ -262,10 +272,13 @@ impl Control {
             Life::Replaced { until } => Some(until),
         };
         let work = match self.life {
-            Life::Replaced { .. } => [None, None, None],
-            Life::Serving | Life::Stopping { .. } | Life::Over => {
-                [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
-            }
+            Life::Replaced { .. } => [None; 4],
+            Life::Serving | Life::Stopping { .. } | Life::Over => [
+                self.checks.next_deadline(),
+                self.commands.next_deadline(),
+                self.commands.next_housework(),
+                Some(self.glance),
+            ],
         };
         let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
         let next = all.min().unwrap_or(now + GLANCE);

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use crate::config::Config;
 use crate::control::{Control, Desk};
 use crate::proxy::preamble::Preamble;
 use crate::shared::words::Word;
@@ -19,6 +20,7 @@ use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
 use super::service::Master;
+use super::stored::{Common, Way};
 
 /// A child that was just forked.
 pub struct Birth {
@@ -90,8 +92,9 @@ impl Beginning {
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
         // The cells stay mapped, and their memory needs no descriptor any more.
-        let Origin { config, segment, bells, sticky_key, memory } = origin;
+        let Origin { config, segment, bells, sticky_key, memory, stored } = origin;
         drop(memory);
+        let way = self.way(stored, &config);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
@@ -106,6 +109,7 @@ impl Beginning {
         let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let store = way.and_then(|way| way.store(&config, seat));
         let seat = Seat {
             index: seat,
             segment,
@@ -117,7 +121,7 @@ impl Beginning {
             channel: Some(
                 self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             ),
-            store: None,
+            store,
         };
         let worker = Worker::open(&config, seat)?;
         confine(seccomp::Role::Worker);
@@ -128,9 +132,12 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, memory, sticky_key } = origin;
+        let Origin { config, segment, bells, memory, sticky_key, stored } = origin;
         drop(memory);
+        let way = self.way(stored, &config);
         self.become_user()?;
+        let workers = segment.layout().workers;
+        let larder = way.and_then(|way| way.larder(&config, workers));
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let (doors, token) = doors.into_parts(&config);
         let desk = Desk {
@@ -143,11 +150,18 @@ impl Beginning {
             master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
             channel: self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             signals,
+            larder,
         };
         let control = Control::open(&config, desk)?;
         confine(seccomp::Role::Control);
         self.tell_ready();
         control.serve()
+    }
+
+    /// Opens the directory of stored answers, while there may be rights that the user has not.
+    fn way(&self, stored: Option<Common>, config: &Config) -> Option<Way> {
+        let (common, cache) = stored.zip(config.cache.as_ref())?;
+        Some(Way::open(common, cache, self.user.as_ref()))
     }
 
     /// Becomes the user that children are, if the master is root.

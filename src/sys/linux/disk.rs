@@ -34,6 +34,11 @@ impl Directory {
         Ok(Directory { descriptor: fs::open(path, flags, Mode::empty())? })
     }
 
+    /// Whether it still has a name: it may have been removed since it was opened.
+    pub fn has_name(&self) -> Result<bool, IoError> {
+        Ok(fs::fstat(&self.descriptor)?.st_nlink > 0)
+    }
+
     /// Opens a directory below this one. What happens to their names later makes no difference.
     pub fn open_below(&self, name: &CStr) -> Result<Directory, IoError> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -124,6 +129,12 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// How many bytes the disk has on which `path` lies, free or not.
+pub fn disk_size(path: &Path) -> Result<u64, IoError> {
+    let disk = fs::statvfs(path)?;
+    Ok(disk.f_blocks.saturating_mul(disk.f_frsize))
 }
 
 /// What is known of a file without reading it.

@@ -134,6 +134,11 @@ pub struct Directory {
     _descriptor: Descriptor,
 }
 
+/// See `linux::disk_size`.
+pub fn disk_size(_: &Path) -> Result<u64, IoError> {
+    kernel::with(|kernel| Ok(kernel.faults.disk_room))
+}
+
 #[expect(missing_docs, reason = "as in linux::Directory")]
 impl Directory {
     pub fn open(path: &Path) -> Result<Directory, IoError> {
@@ -165,6 +170,13 @@ impl Directory {
                 kernel.disk.forget(number);
                 Err(error)
             }
+        })
+    }
+
+    pub fn has_name(&self) -> Result<bool, IoError> {
+        kernel::with(|kernel| {
+            falter(kernel)?;
+            Ok(kernel.disk.names.get(&self.path) == Some(&Node::Folder))
         })
     }
 
