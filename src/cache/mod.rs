@@ -99,4 +99,4 @@ pub mod shelf;
 pub mod store;
 pub mod sweep;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -60,6 +60,43 @@ pub enum CacheStatus {
     },
 }
 
+/// What came of a request to the cache: as the log and the metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheResult {
+    /// A stored answer, which was fresh.
+    Hit,
+    /// A backend's answer.
+    Miss,
+    /// A stored answer, which was stale.
+    Stale,
+    /// A stored answer, which a backend has confirmed.
+    Revalidated,
+    /// A backend's answer to a request that is none of the cache's.
+    Bypass,
+}
+
+impl CacheResult {
+    /// All there are, in the order of their numbers.
+    pub const ALL: [CacheResult; 5] = [
+        CacheResult::Hit,
+        CacheResult::Miss,
+        CacheResult::Stale,
+        CacheResult::Revalidated,
+        CacheResult::Bypass,
+    ];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            CacheResult::Hit => "hit",
+            CacheResult::Miss => "miss",
+            CacheResult::Stale => "stale",
+            CacheResult::Revalidated => "revalidated",
+            CacheResult::Bypass => "bypass",
+        }
+    }
+}
+
 /// Writes the line. `out` must have room for [`MAX_LEN`] bytes.
 pub fn write(status: CacheStatus, out: &mut impl Append) {
     out.append(b"Cache-Status: httplb; ");

@@ -22,6 +22,9 @@ const LINGER: Millis = Millis(2_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.
 const UNWATCHED: Millis = Millis(100);
 
+/// So long a request waits for what another one fetches. Then it goes to a backend itself.
+const COLLAPSED: Millis = Millis(5_000);
+
 /// The limits of one process.
 pub struct Settings {
     /// Client connections.
@@ -48,6 +51,8 @@ pub struct Settings {
     pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
+    /// Whether the pool of a request may depend on more than its URL.
+    pub pool_by_fields: bool,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -72,6 +77,7 @@ impl Settings {
             via: config.via.clone(),
             sticky_key,
             routing: Routing::new(config),
+            pool_by_fields: Routing::new(config).looks_at_fields(),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
@@ -98,7 +104,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 10] {
+    pub fn durations(&self) -> [Millis; 11] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -111,6 +117,7 @@ impl Settings {
             timeouts.response,
             timeouts.tunnel,
             timeouts.client,
+            COLLAPSED,
         ]
     }
 
