@@ -169,7 +169,8 @@ impl Proxy {
 
     pub(super) fn is_going_on(&self, fetch: Fetch) -> bool {
         let cache = self.tools.cache.as_ref();
-        cache.is_some_and(|cache| cache.store.keeper().cells.fetches.is_going_on(fetch))
+        cache
+            .is_some_and(|cache| cache.store.keeper().cells.fetches.is_going_on(self.worker, fetch))
     }
 
     /// The exchange has nothing to do with the cache any more: what it has of it goes back.
