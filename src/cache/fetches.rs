@@ -161,9 +161,11 @@ impl Fetches {
         self.word(place).load(SeqCst) == word
     }
 
-    /// Whether a fetch that was waited for is still going on.
-    pub fn is_going_on(&self, fetch: Fetch) -> bool {
-        self.word(fetch.place as usize).load(SeqCst) == fetch.word
+    /// Whether a fetch that a worker waits for is still going on. If so it waits on: the one it knew may
+    /// be over, and this another one of the same worker.
+    pub fn is_going_on(&self, worker: usize, fetch: Fetch) -> bool {
+        let place = fetch.place as usize;
+        self.word(place).load(SeqCst) == fetch.word && self.wait(worker, place, fetch.word)
     }
 
     /// Ends a fetch that `begin` gave to this worker. Returns whom to wake.
@@ -271,14 +273,26 @@ mod tests {
         let fetch = begun(fetches.begin(3, KEY, NOW));
         for worker in [0, 3, 64, 447, 64] {
             let awaited = waiting(fetches.begin(worker, KEY, NOW));
-            assert!(fetches.is_going_on(awaited));
+            assert!(fetches.is_going_on(worker, awaited));
         }
         begun(fetches.begin(1, KEY + 1, NOW));
         let woken = fetches.end(fetch, Ending::Stored, NOW);
         assert_eq!(woken.workers().collect::<Vec<_>>(), [0, 3, 64, 447]);
-        assert!(!fetches.is_going_on(fetch));
+        assert!(!fetches.is_going_on(0, fetch));
         let again = begun(fetches.begin(5, KEY, NOW));
         assert!(fetches.end(again, Ending::Abandoned, NOW).is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_fetch_is_rung_by_the_one_that_took_its_place() {
+        let fetches = fetches();
+        let first = begun(fetches.begin(0, KEY, NOW));
+        let awaited = waiting(fetches.begin(1, KEY, NOW));
+        fetches.end(first, Ending::Abandoned, NOW);
+        let second = begun(fetches.begin(0, KEY, NOW));
+        // Worker 1 was rung, and finds the same one at it again.
+        assert!(fetches.is_going_on(1, awaited));
+        assert_eq!(fetches.end(second, Ending::Stored, NOW).workers().collect::<Vec<_>>(), [1]);
     }
 
     #[test]
@@ -325,8 +339,8 @@ mod tests {
         waiting(fetches.begin(200, KEY + 1, NOW));
         waiting(fetches.begin(2, KEY + 2, NOW));
         assert_eq!(fetches.bury(7).workers().collect::<Vec<_>>(), [1, 200]);
-        assert!(!fetches.is_going_on(first) && !fetches.is_going_on(second));
-        assert!(fetches.is_going_on(others));
+        assert!(!fetches.is_going_on(1, first) && !fetches.is_going_on(1, second));
+        assert!(fetches.is_going_on(2, others));
     }
 
     #[test]

@@ -250,6 +250,11 @@ impl Shelf {
         self.held[id].pins > 1
     }
 
+    /// How often entries are pinned.
+    pub fn pinned(&self) -> u32 {
+        self.held.ids().map(|id| self.held[id].pins).sum()
+    }
+
     /// How many entries are at hand.
     pub fn len(&self) -> usize {
         self.held.len()

@@ -285,9 +285,19 @@ impl Store {
         self.shelf.get(id)
     }
 
+    /// Pins an entry once more that is pinned.
+    pub fn keep(&mut self, id: EntryId) {
+        self.shelf.pin(id);
+    }
+
     /// Gives an entry back.
     pub fn release(&mut self, id: EntryId) {
         self.shelf.unpin(id);
+    }
+
+    /// How often entries are pinned.
+    pub fn pinned(&self) -> u32 {
+        self.shelf.pinned()
     }
 
     /// Whether some work is left that may be done now and then.

@@ -49,8 +49,9 @@ pub enum Command {
     Adjust(Place, Adjustment),
     /// The configuration is to be read anew.
     Reload,
-    /// Stored answers are to be forgotten.
-    Purge(Wanted),
+    /// Stored answers are to be forgotten: what [`purge`] reads. Where there are none, nothing of it
+    /// counts.
+    Purge(Vec<u8>),
     /// How one request would be handled.
     Explain(Question),
 }
@@ -129,7 +130,7 @@ fn command(
         ["reload"] => only_post(request).map(|()| Command::Reload),
         ["cache", "purge"] => {
             only_post(request)?;
-            purge(&request.body).map(Command::Purge)
+            Ok(Command::Purge(request.body.clone()))
         }
         ["explain"] => {
             only_get(request)?;
@@ -279,7 +280,7 @@ struct PurgeJson {
 }
 
 /// `{"url": "http://host/path"}` or `{"prefix": "http://host/pa"}`.
-fn purge(body: &[u8]) -> Result<Wanted, Answer> {
+pub fn purge(body: &[u8]) -> Result<Wanted, Answer> {
     let example = "write {\"url\": \"http://host/path\"} or {\"prefix\": \"http://host/\"}";
     // A list of both values would be taken for the object.
     if body.trim_ascii_start().first() != Some(&b'{') {

@@ -128,12 +128,12 @@ fn a_backend_is_adjusted_by_json() {
 
 #[test]
 fn what_is_to_be_purged_is_a_url_or_a_beginning() {
-    let line = "POST /v1/cache/purge";
+    let body = Command::Purge(b"{".to_vec());
+    assert_eq!(ask_at(Door::Token, "POST /v1/cache/purge", "{"), Ok(body));
     let url = Wanted::Url(String::from("http://a/x"));
-    assert_eq!(ask_at(Door::Socket, line, "{\"url\": \"http://a/x\"}"), Ok(Command::Purge(url)));
+    assert_eq!(purge(b"{\"url\": \"http://a/x\"}"), Ok(url));
     let prefix = Wanted::Prefix(String::from("http://a/"));
-    let found = ask_at(Door::Token, line, " {\"prefix\": \"http://a/\"}");
-    assert_eq!(found, Ok(Command::Purge(prefix)));
+    assert_eq!(purge(b" {\"prefix\": \"http://a/\"}"), Ok(prefix));
     for (body, part) in [
         ("", "no JSON object"),
         ("[\"http://a/\"]", "no JSON object"),
@@ -142,7 +142,8 @@ fn what_is_to_be_purged_is_a_url_or_a_beginning() {
         ("{\"uri\": \"http://a/\"}", "unknown field"),
         ("{\"url\": 7}", "invalid type"),
     ] {
-        assert_refused(line, body, 400, part);
+        let answer = purge(body.as_bytes()).unwrap_err();
+        assert!(answer.status == 400 && answer.body.contains(part), "{body}: {}", answer.body);
     }
 }
 

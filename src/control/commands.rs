@@ -10,8 +10,8 @@ use crate::sys::{Channel, Doorbell};
 
 use super::admin::{Commander, Outcome, Pending};
 use super::answer::Answer;
-use super::asked::{Adjustment, Command, Place, Registration};
-use super::cache::{self, Begun, Larder};
+use super::asked::{self, Adjustment, Command, Place, Registration};
+use super::cache::{Begun, Larder};
 use super::explain::Explainer;
 use super::look::{Looker, Now};
 use super::{listing, metrics, page, view};
@@ -110,17 +110,24 @@ impl Commands {
         Some((Pending::Purge(ticket), answer))
     }
 
-    fn purge(&mut self, wanted: &cache::Wanted) -> Outcome {
-        let refused = match self.larder.as_mut().map(|larder| larder.begin_purge(wanted)) {
+    fn purge(&mut self, body: &[u8]) -> Outcome {
+        if !self.has_cache {
+            let message = "there is no cache (set \"cache\" in servers.conf)";
+            return Outcome::Done(Answer::error(404, message));
+        }
+        let wanted = match asked::purge(body) {
+            Ok(wanted) => wanted,
+            Err(answer) => return Outcome::Done(answer),
+        };
+        let refused = match self.larder.as_mut().map(|larder| larder.begin_purge(&wanted)) {
             Some(Begun::Under(ticket)) => return Outcome::Later(Pending::Purge(ticket)),
             Some(Begun::NoUrl) => {
                 Answer::error(400, "this is not a URL (write http://host/path, or its beginning)")
             }
             Some(Begun::TooMany) => Answer::error(503, "too many purges are under way"),
-            None if self.has_cache => {
+            None => {
                 Answer::error(503, "the directory of the cache cannot be used (the log says why)")
             }
-            None => Answer::error(404, "there is no cache (set \"cache\" in servers.conf)"),
         };
         Outcome::Done(refused)
     }
@@ -326,7 +333,7 @@ impl Commander for Commands {
             Command::Remove(place) => self.remove(&place),
             Command::Adjust(place, adjustment) => self.adjust(&place, adjustment),
             Command::Reload => return self.reload(),
-            Command::Purge(wanted) => return self.purge(&wanted),
+            Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => Ok(self.explainer.answer(&self.segment, &question)),
         };
         // Either is the answer.

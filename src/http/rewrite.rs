@@ -3,6 +3,7 @@
 //! A head is written anew line by line. What concerns one connection only ends here, what says where
 //! the message ends is written by us and once, and all other lines are copied as they came.
 
+use super::cache_status::{self, CacheStatus};
 use super::cookie::{self, SetCookie};
 use super::fields::{Field, Fields, is_hop_by_hop, is_read_as, list_members, nominated};
 use super::request::{Framing, RequestHead, Version};
@@ -17,8 +18,8 @@ use std::net::IpAddr;
 const MAX_OPTIONS: usize = 64;
 
 /// What a response's head may grow by: a longer status line, framing, the id, the connection, `Via`
-/// and a cookie with names of at most 64 bytes each.
-const RESPONSE_GROWTH: usize = 512;
+/// and a cookie with names of at most 64 bytes each, `Cache-Status`.
+const RESPONSE_GROWTH: usize = 512 + cache_status::MAX_LEN;
 
 /// What a request's head is given on its way.
 #[derive(Clone, Copy, Debug)]
@@ -283,12 +284,22 @@ pub struct Answering<'a> {
     pub via: Option<&'a str>,
     /// A cookie that the client is given.
     pub cookie: Option<SetCookie<'a>>,
+    /// What the cache had to do with it, where there is one.
+    pub cache: Option<CacheStatus>,
 }
 
 impl<'a> Answering<'a> {
     /// On a connection that stays open, for a client of HTTP/1.1, without `Via` and cookie.
     pub const fn new(id: &'a [u8], framing: ResponseFraming) -> Answering<'a> {
-        Answering { id, close: false, keep_alive_10: false, framing, via: None, cookie: None }
+        Answering {
+            id,
+            close: false,
+            keep_alive_10: false,
+            framing,
+            via: None,
+            cookie: None,
+            cache: None,
+        }
     }
 }
 
@@ -317,6 +328,9 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
     put_via(head.version, answering.via, out);
     if let Some(cookie) = &answering.cookie {
         cookie::put_set_cookie(cookie, out);
+    }
+    if let Some(status) = answering.cache {
+        cache_status::write(status, out);
     }
     if switches {
         out.append(&UPGRADED[2..]);

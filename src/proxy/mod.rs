@@ -10,22 +10,28 @@ mod choose;
 pub mod client;
 mod count;
 pub mod dispatch;
+pub mod errand;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
 mod intake;
+mod lookup;
 pub mod pipes;
 pub mod pools;
 pub mod preamble;
 pub mod receive;
 mod rechunk;
+pub mod record;
+mod refresh;
 pub mod relay;
 pub mod request_ids;
 pub mod respond;
 pub mod send;
 pub mod settings;
+mod stored;
 pub mod timing;
 pub mod tunnel;
+mod validate;
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +61,7 @@ use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
 use pools::{Backend, Pool};
 use preamble::{Complaints, Preamble};
+use record::Cache;
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
@@ -145,6 +152,8 @@ pub struct Proxy {
     ready: Queue<ClientId>,
     /// Exchanges that wait for a connection to be free.
     line: Queue<ExchangeId>,
+    /// Exchanges that wait for what others fetch.
+    fetch_line: Queue<ExchangeId>,
     poller: Poller,
     /// The time, read once a turn.
     now: Micros,
@@ -154,8 +163,6 @@ pub struct Proxy {
     log: AccessLog,
     complaints: Complaints,
     service: Service,
-    /// The stored answers, where there is a cache.
-    store: Option<Store>,
 }
 
 impl Proxy {
@@ -187,6 +194,7 @@ impl Proxy {
         store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
+        let has_cache = store.is_some();
         let rings = settings.connections() * 2 * settings.ring_size;
         let arena = memory::reserve(rings + exchanges * settings.head_size())?;
         let (rings, heads) = arena.split_at_mut(rings);
@@ -196,6 +204,7 @@ impl Proxy {
             pipes: Pipes::new(PIPES),
             splice_min: settings.splice_min,
             spliced: 0,
+            cache: store.map(Cache::new),
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let layout = segment.layout();
@@ -224,6 +233,7 @@ impl Proxy {
             timers,
             ready: Queue::with_capacity(settings.clients),
             line: Queue::with_capacity(exchanges),
+            fetch_line: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
             poller,
             now: crate::sys::clock::now(),
             lag: Micros(0),
@@ -231,7 +241,6 @@ impl Proxy {
             log,
             complaints: Complaints::default(),
             service: Service::Running,
-            store,
             settings,
         };
         proxy.refresh_names();
@@ -326,7 +335,7 @@ impl Proxy {
 
     /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.store.as_ref().is_some_and(Store::has_work)
+        !self.ready.is_empty() || self.tools.cache.as_ref().is_some_and(Cache::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -370,8 +379,8 @@ impl Proxy {
                 self.drive(id);
             }
         }
-        if let Some(store) = self.store.as_mut().filter(|store| store.has_work()) {
-            store.work(self.now);
+        if let Some(cache) = self.tools.cache.as_mut().filter(|cache| cache.has_work()) {
+            cache.store.work(self.now);
         }
     }
 
@@ -454,6 +463,9 @@ impl Proxy {
             moved = either(moved, self.flush_backend(exchange));
         }
         let client = &mut self.clients[id];
+        if client.is_nobody {
+            client.conn.discard_output(&mut self.tools.rings);
+        }
         match client.conn.flush(&mut self.tools.rings) {
             Ok(0) => moved,
             Ok(_) => {

@@ -24,6 +24,9 @@ const LINGER: Millis = Millis(2_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.
 const UNWATCHED: Millis = Millis(100);
 
+/// So long a request waits for what another one fetches. Then it goes to a backend itself.
+const COLLAPSED: Millis = Millis(5_000);
+
 /// The limits of one process.
 pub struct Settings {
     /// Client connections.
@@ -52,6 +55,8 @@ pub struct Settings {
     pub routing: Routing,
     /// Bytes that all processes keep of stored answers.
     cache: usize,
+    /// Whether the pool of a request may depend on more than its URL.
+    pub pool_by_fields: bool,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -77,6 +82,7 @@ impl Settings {
             sticky_key,
             routing: Routing::new(config),
             cache: config.cache.as_ref().map_or(0, |cache| cache_memory(cache, workers)),
+            pool_by_fields: Routing::new(config).looks_at_fields(),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
@@ -103,7 +109,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 10] {
+    pub fn durations(&self) -> [Millis; 11] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -116,6 +122,7 @@ impl Settings {
             timeouts.response,
             timeouts.tunnel,
             timeouts.client,
+            COLLAPSED,
         ]
     }
 
