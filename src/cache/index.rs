@@ -6,10 +6,12 @@
 //!
 //! The place's first cell says what it is; it changes by compare and exchange alone. Whoever takes a
 //! place, to fill or to empty it, marks it as theirs meanwhile. Who looks for an entry just then does
-//! not find it, or finds another, and notes a use of that: which harms nobody.
+//! not find it, or finds another, and notes a use of that: which harms nobody. Two who put in the same
+//! entry at once may give it two places: who has filled one looks for the other *afterwards*, so one of
+//! them at least sees both, and takes the second out.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use crate::mem::time::Micros;
 
@@ -192,7 +194,7 @@ impl Index {
         let free = |place: &usize| self.take(*place, Place::Free.cell(), worker, 0);
         if let Some(place) = self.group(hash).find(free) {
             self.fill(place, hash, filled);
-            return Put::New;
+            return self.take_second_out(hash).map_or(Put::New, Put::Again);
         }
         let ages = self.group(hash).filter_map(|place| self.age(place));
         let oldest = ages.min_by_key(|(used, ..)| *used);
@@ -208,7 +210,25 @@ impl Index {
 
     fn fill(&self, place: usize, hash: u128, filled: u64) {
         self.set_hash(place, hash);
-        self.state(place).store(filled, Release);
+        self.state(place).store(filled, SeqCst);
+    }
+
+    /// If an entry has two places, frees the second, and says how many blocks stood there.
+    fn take_second_out(&self, hash: u128) -> Option<u32> {
+        let is_it = |place: &usize| {
+            let cell = self.state(*place).load(SeqCst);
+            matches!(Place::of(cell), Place::Filled { .. }) && self.hash_of(*place) == hash
+        };
+        let second = self.group(hash).filter(is_it).nth(1)?;
+        loop {
+            let cell = self.state(second).load(SeqCst);
+            let Place::Filled { blocks, .. } = Place::of(cell) else { return None };
+            let free = Place::Free.cell();
+            // A use may have been noted there meanwhile. If the other one was faster, it counts.
+            if self.state(second).compare_exchange(cell, free, SeqCst, Relaxed).is_ok() {
+                return Some(blocks);
+            }
+        }
     }
 
     fn take(&self, place: usize, expected: u64, worker: usize, blocks: u32) -> bool {

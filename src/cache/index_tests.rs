@@ -141,3 +141,32 @@ fn a_table_does_as_a_map_does_as_long_as_no_group_is_full() {
         }
     }
 }
+
+/// As a worker that opens an entry and the control process that finds it on the disk do.
+#[test]
+fn an_entry_that_two_put_in_at_once_counts_once() {
+    let index = index(1 << 14);
+    let counted = std::sync::atomic::AtomicI64::new(0);
+    let barrier = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (counted, barrier) = (&counted, &barrier);
+            scope.spawn(move || {
+                for number in 0..2000 {
+                    barrier.wait();
+                    let change = match index.put(worker, hash(number), 3, at(1)) {
+                        Put::New => 3,
+                        Put::Again(blocks) => 3 - i64::from(blocks),
+                        other => panic!("{other:?}"),
+                    };
+                    counted.fetch_add(change, Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(counted.load(Relaxed), 2000 * 3);
+    for number in 0..2000 {
+        assert_eq!(index.remove(hash(number)), Some(3));
+        assert!(!index.contains(hash(number)), "{number} is there twice");
+    }
+}

@@ -23,7 +23,8 @@ impl Reached {
     pub fn reach(path: &Path, owner: Option<&User>) -> Result<Reached, IoError> {
         let root = Directory::open(path)?;
         if let Some(owner) = owner {
-            root.give_to(owner)?;
+            // On a disk that cannot be written it fails, and the owner perhaps may read.
+            let _ = root.give_to(owner);
         }
         Ok(Reached(root))
     }

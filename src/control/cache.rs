@@ -13,7 +13,7 @@ use crate::sys::message::{self, Level};
 use super::look::Now;
 
 /// Whether the disk takes what is stored is looked at so often.
-const TRIAL_INTERVAL: Micros = Micros::from_secs(10);
+const TRIAL_INTERVAL: Micros = Micros::from_secs(5);
 /// Purges at once; a further one is refused.
 const MOST_PURGES: usize = 64;
 

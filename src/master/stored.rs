@@ -17,7 +17,7 @@ use crate::control::cache::Larder;
 use crate::shared::doorbell::Doorbells;
 use crate::sys::message::{self, Level};
 use crate::sys::process::User;
-use crate::sys::{Doorbell, IoError, StartError, disk_size, memory};
+use crate::sys::{Doorbell, IoError, disk_size, memory};
 
 use super::generation::Generation;
 use super::handover::{self, Kept, Received};
@@ -162,10 +162,11 @@ impl Way {
         };
         let opened = open();
         let failed = |error: &IoError| {
-            let error = StartError { what: name(cache), error: *error };
+            let why = no_directory(cache).unwrap_or_else(|| error.to_string());
+            let name = name(cache);
             message::log(
                 Level::Warning,
-                format_args!("{error}; answers are not stored (repair the directory, then reload)"),
+                format_args!("{name}: {why}; answers are not stored (repair that, then reload)"),
             );
         };
         opened.inspect_err(failed).ok()
@@ -181,23 +182,30 @@ pub fn name(cache: &Cache) -> String {
 /// perhaps may not enter it. It is never a reason not to serve.
 pub fn doubts(config: &Config) -> Vec<String> {
     let Some(cache) = &config.cache else { return Vec::new() };
-    let is_folder = |path: &Path| match std::fs::metadata(path) {
+    match no_directory(cache) {
+        Some(why) => vec![format!("{}: {why}; answers would not be stored", name(cache))],
+        None => small_disk(cache).into_iter().collect(),
+    }
+}
+
+/// Why there can be no directory of that name.
+fn no_directory(cache: &Cache) -> Option<String> {
+    let found = |path: &Path| match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Found::Folder,
         Ok(_) => Found::Other,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
         Err(_) => Found::Unknown,
     };
     let above = cache.dir.parent().unwrap_or(&cache.dir);
-    let trouble = match (is_folder(&cache.dir), is_folder(above)) {
-        (Found::Other, _) => String::from("it is no directory (name another)"),
+    match (found(&cache.dir), found(above)) {
+        (Found::Other, _) => Some(String::from("it is no directory (name another)")),
         (Found::Nothing, Found::Nothing | Found::Other) => {
-            format!("there is no directory {} to make it in (make that)", above.display())
+            Some(format!("there is no directory {} to make it in (make that)", above.display()))
         }
         (Found::Nothing, Found::Folder | Found::Unknown) | (Found::Folder | Found::Unknown, _) => {
-            return small_disk(cache).into_iter().collect();
+            None
         }
-    };
-    vec![format!("{}: {trouble}; answers would not be stored", name(cache))]
+    }
 }
 
 /// What a path leads to.

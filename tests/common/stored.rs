@@ -107,7 +107,7 @@ pub fn status(response: &Response) -> String {
 }
 
 pub fn is_hit(response: &Response) -> bool {
-    status(response).starts_with("hit")
+    response.field("Cache-Status").is_some_and(|value| value.starts_with("httplb; hit"))
 }
 
 /// `GET target` with these field lines, over a connection of its own.
