@@ -225,16 +225,13 @@ fn a_stale_answer_stands_in_for_an_error_where_it_may() {
 
 #[test]
 fn what_is_validated_is_not_sent_again() {
-    let backend = Backend::answering(|request| {
-        let answer = match request.field("If-None-Match") {
-            Some("\"one\"") => Answer::raw(
-                "HTTP/1.1 304 Not Modified\r\nETag: \"one\"\r\nCache-Control: no-cache\r\n\r\n",
-            ),
-            _ => Answer::text(noise(100_000, 5))
-                .with("ETag", "\"one\"")
-                .with("Cache-Control", "no-cache"),
-        };
-        answer
+    let backend = Backend::answering(|request| match request.field("If-None-Match") {
+        Some("\"one\"") => Answer::raw(
+            "HTTP/1.1 304 Not Modified\r\nETag: \"one\"\r\nCache-Control: no-cache\r\n\r\n",
+        ),
+        _ => Answer::text(noise(100_000, 5))
+            .with("ETag", "\"one\"")
+            .with("Cache-Control", "no-cache"),
     });
     let shelf = Shelf::new();
     let program = shelf.program(&[&backend]);
