@@ -95,6 +95,22 @@ fn a_failure_behind_an_answer_harms_nobody() {
 }
 
 #[test]
+fn what_grows_too_large_behind_an_answer_ends() {
+    let (mut scene, one, _) = stale(REFRESHED);
+    scene.get(one, &["/a"]);
+    scene
+        .respond("/a", format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    let chunk = format!("{:x}\r\n{}\r\n", 100_000, long_body(100_000));
+    for _ in 0..12 {
+        if scene.place_is_open("/a") {
+            scene.respond("/a", &chunk);
+        }
+    }
+    assert!(!scene.place_is_open("/a"));
+    assert_eq!(scene.seats.segment.clients(), 2);
+}
+
+#[test]
 fn one_that_hangs_behind_an_answer_comes_to_an_end() {
     let (mut scene, one, _) = stale(REFRESHED);
     scene.get(one, &["/a"]);
