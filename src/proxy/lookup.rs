@@ -8,15 +8,18 @@ use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
 use crate::http::caching::Asked;
 use crate::http::method::Method;
 use crate::http::request::Framing;
+use crate::mem::time::Micros;
 use crate::policy::conditional::{self, Reply};
 use crate::policy::freshness::{Use, WhenStale};
 use crate::policy::reason::Reason;
 use crate::policy::storable;
 
 use super::Proxy;
+use super::client::since;
 use super::errand::{self, Caching, Errand, Patience, StoredAnswer};
 use super::exchange::{Answer, ExchangeId, Line, OwnAnswer, Request, State};
 use super::relay::Moved;
+use super::settings::COLLAPSED;
 
 /// What was found for a request.
 enum Finding {
@@ -146,6 +149,8 @@ impl Proxy {
     ) -> Option<Moved> {
         let is_first = self.is_first(id);
         let exchange = &mut self.exchanges[id];
+        // Whoever has waited for one after the other has waited as well.
+        let is_late = since(exchange.times.taken_in, self.now) > Micros::from(COLLAPSED);
         exchange.caching = Caching::Forwarded(errand);
         let cache = self.tools.cache.as_ref()?;
         match (sharing, patience) {
@@ -156,6 +161,7 @@ impl Proxy {
             }
             (Sharing::Own, _) | (Sharing::Common, Patience::Over) => return None,
             (Sharing::Common, Patience::Fresh | Patience::Waited(_)) if !is_first => return None,
+            (Sharing::Common, Patience::Waited(_)) if is_late => return None,
             (Sharing::Common, Patience::Fresh | Patience::Waited(_)) => (),
         }
         let fetches = cache.store.keeper().cells.fetches;
@@ -232,7 +238,8 @@ fn judge(
                 !(held.entry.etag.is_empty() && held.entry.last_modified_text.is_empty());
             let validates = method == Method::Get && has_validator;
             // What is confirmed each time anew is of no use to those who wait.
-            let is_of_use = freshness.lifetime > 0 && freshness.when_stale != WhenStale::Validate;
+            let is_of_use = freshness.lifetime > freshness.initial_age
+                && freshness.when_stale != WhenStale::Validate;
             let sharing = match sharing(method, asked) {
                 Sharing::Common if !is_of_use || why == Forward::Request => Sharing::Own,
                 sharing => sharing,

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::cache::cells::Sizes;
+use crate::cache::store;
 use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
@@ -23,7 +25,7 @@ const LINGER: Millis = Millis(2_000);
 const UNWATCHED: Millis = Millis(100);
 
 /// So long a request waits for what another one fetches. Then it goes to a backend itself.
-const COLLAPSED: Millis = Millis(5_000);
+pub const COLLAPSED: Millis = Millis(5_000);
 
 /// The limits of one process.
 pub struct Settings {
@@ -53,6 +55,8 @@ pub struct Settings {
     pub routing: Routing,
     /// Whether the pool of a request may depend on more than its URL.
     pub pool_by_fields: bool,
+    /// Bytes of memory that all workers have for the cache.
+    for_cache: usize,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -78,6 +82,10 @@ impl Settings {
             sticky_key,
             routing: Routing::new(config),
             pool_by_fields: Routing::new(config).looks_at_fields(),
+            for_cache: config.cache.as_ref().map_or(0, |cache| {
+                let sizes = Sizes { workers, max_size: cache.max_size };
+                workers * store::MEMORY + sizes.cells() * size_of::<u64>()
+            }),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
@@ -127,9 +135,9 @@ impl Settings {
         self.clients * self.bytes_per_client() + self.base()
     }
 
-    /// Code, tables and log buffers: what all processes need without any connection.
+    /// Code, tables, log buffers and the cache's: what all processes need without any connection.
     pub fn base(&self) -> usize {
-        BASE * (self.workers + OTHER_PROCESSES)
+        BASE * (self.workers + OTHER_PROCESSES) + self.for_cache
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection

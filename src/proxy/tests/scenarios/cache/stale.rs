@@ -52,9 +52,10 @@ fn what_is_confirmed_behind_an_answer_is_fresh_again() {
 fn without_a_validator_it_is_asked_for_whole() {
     let body = long_body(300_000);
     let (mut scene, one, other) = stale("Cache-Control: max-age=60, stale-while-revalidate=30");
-    scene.get(one, &["/a"]);
+    ask(&mut scene, one, "/a", "Range: bytes=0-1 | If-None-Match: \"x\"");
     scene.leave(one);
     assert_eq!(scene.request("/a").head.get("if-none-match"), None);
+    assert_eq!(scene.request("/a").head.get("range"), None);
     scene.respond("/a", answer(FRESH, &body));
     scene.get(other, &["/a"]);
     assert!(last(&mut scene, other).2 == body);

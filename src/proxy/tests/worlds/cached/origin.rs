@@ -261,11 +261,15 @@ fn spoil(answer: &mut Answer, book: &mut Book) {
         // An end that only the connection tells is none where it was reset, and looks like one else.
         let lasts = answer.after == After::Close;
         answer.after = if lasts || dice.one_in(3) { After::Reset } else { After::Close };
+        if lasts || cut < answer.bytes.len() {
+            answer.gives = None;
+        }
         answer.bytes.truncate(cut);
-        answer.gives = None;
     } else if book.weather.hangs && dice.one_in(6) {
+        if answer.after == After::Close || cut < answer.bytes.len() {
+            answer.gives = None;
+        }
         answer.after = After::Silence;
         answer.bytes.truncate(cut);
-        answer.gives = None;
     }
 }
