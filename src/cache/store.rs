@@ -21,12 +21,6 @@ pub const HELD: usize = 512;
 /// Answers that a worker records at once; those beyond pass unstored.
 pub const RECORDINGS: usize = 128;
 
-/// Pieces lent to others than entries and recordings: one for what is made beside a recording, and one
-/// for a copy.
-const OTHERS: usize = 2;
-/// Bytes of memory that a worker has for it at most.
-pub const MEMORY: usize = (HELD + RECORDINGS + OTHERS) * PIECE;
-
 /// What the operator set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -96,8 +90,9 @@ impl Store {
         worker: usize,
         settings: Settings,
     ) -> Result<Store, IoError> {
-        let others = RECORDINGS + OTHERS;
-        let arena = memory::reserve(MEMORY)?;
+        // One more for what is made beside a recording, and one for a copy.
+        let others = RECORDINGS + 2;
+        let arena = memory::reserve((HELD + others) * PIECE)?;
         Ok(Store {
             keeper: Keeper::new(opened, cells, worker),
             settings,

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::cache::cells::Sizes;
-use crate::cache::store;
 use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
@@ -55,8 +53,6 @@ pub struct Settings {
     pub routing: Routing,
     /// Whether the pool of a request may depend on more than its URL.
     pub pool_by_fields: bool,
-    /// Bytes of memory that all workers have for the cache.
-    for_cache: usize,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -82,10 +78,6 @@ impl Settings {
             sticky_key,
             routing: Routing::new(config),
             pool_by_fields: Routing::new(config).looks_at_fields(),
-            for_cache: config.cache.as_ref().map_or(0, |cache| {
-                let sizes = Sizes { workers, max_size: cache.max_size };
-                workers * store::MEMORY + sizes.cells() * size_of::<u64>()
-            }),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
@@ -135,9 +127,9 @@ impl Settings {
         self.clients * self.bytes_per_client() + self.base()
     }
 
-    /// Code, tables, log buffers and the cache's: what all processes need without any connection.
+    /// Code, tables and log buffers: what all processes need without any connection.
     pub fn base(&self) -> usize {
-        BASE * (self.workers + OTHER_PROCESSES) + self.for_cache
+        BASE * (self.workers + OTHER_PROCESSES)
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection
