@@ -66,13 +66,19 @@
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
+//!   errand.rs        Caching: what the cache has to do with an exchange; who waits for whom
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
 //!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   lookup.rs        Waiting: a stored answer, or what another request fetches
 //!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
+//!   stored.rs        the same of stored answers: from memory by the ring, from files past it
+//!   record.rs        answers recorded while they pass
+//!   validate.rs      what an answer or a failure means for what is stored: 304, stale, void
+//!   refresh.rs       stale entries asked for anew behind an answer, by a client that is nobody
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
@@ -177,7 +183,8 @@
 //!    a head, `http/request.rs` validates it, `policy/route.rs` finds its pool, `http/rewrite.rs`
 //!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
 //!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
-//! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), a backend is picked (`policy/balance.rs`)
+//! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), no stored answer fits
+//!    (`proxy/lookup.rs`, else on with 6), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
 //!    unused one (`policy/reuse.rs`), or opens one.
 //! 4. `proxy/send.rs`: the head goes into the backend's output ring, the body follows by

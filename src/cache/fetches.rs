@@ -194,6 +194,11 @@ impl Fetches {
         waiting
     }
 
+    /// How many go on.
+    pub fn count(&self) -> usize {
+        (0..PLACES).filter(|place| self.word(*place).load(Relaxed) != 0).count()
+    }
+
     /// Ends all that a dead process fetched. Returns whom to wake.
     pub(super) fn bury(&self, worker: usize) -> Waiting {
         let (mut waiting, number) = (Waiting::default(), self.numbers.in_cells(worker));

@@ -19,7 +19,8 @@
 //! **Looking.** A GET or HEAD without a body, once its head was rewritten: [`Asked`] reads its fields
 //! in one pass, and [`Store::find`] looks for an entry: at hand, else on disk. That costs two hashes and
 //! no system call at hand (one `fstat` for a large entry, so that a file that was changed is noticed),
-//! else `openat`, `fstat`, `pread`, `close`, and once more where answers vary. What is larger than
+//! nor for what is not stored, once the directory was looked through; else `openat`, `fstat`, `pread`,
+//! `close`, and once more where answers vary. What is larger than
 //! [`shelf::PIECE`] is verified by [`Store::verify`], some bytes a turn, before it answers for the
 //! first time. Then [`Freshness::judge`] and [`conditional::reply`] say what becomes of it.
 //!

@@ -169,6 +169,10 @@ impl Store {
 
     /// Opens an entry and verifies all that is read of it.
     fn open(&mut self, hash: u128, primary: u128, wanted: &Wanted, now: Micros) -> Option<EntryId> {
+        // Most of what is not stored is asked for again and again, and costs no look at the disk.
+        if self.keeper.cells.unscanned() == 0 && !self.keeper.cells.index.contains(hash) {
+            return None;
+        }
         // What changes from here on is seen the next time.
         let stamps = self.keeper.stamps(hash, primary);
         let file = match self.keeper.files.entry(hash) {

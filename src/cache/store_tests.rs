@@ -70,6 +70,8 @@ fn entries_outlive_the_program() {
     put_plain(&mut worker(cells, 0), "/a", "hello").expect("stored");
     let cells = known_cells(MIB);
     let mut store = worker(cells, 2);
+    assert_eq!(get_text(&mut store, "/a", ""), None, "what is not in the index is not looked for");
+    cells.set_unscanned(1);
     assert_eq!(get_text(&mut store, "/a", "").as_deref(), Some("hello"));
     assert_eq!(cells.used(), 4096);
     assert_eq!(get(&mut store, "/A", ""), None);

@@ -39,6 +39,25 @@ pub fn known_cells(max_size: u64) -> Cells {
     cells
 }
 
+thread_local! {
+    /// The cells of the world that a test plays now.
+    static CELLS: std::cell::Cell<&'static [AtomicU64]> = const { std::cell::Cell::new(&[]) };
+}
+
+/// The same, for a test that plays many worlds: those of the one before are no more.
+pub fn known_cells_of_world(max_size: u64, workers: usize) -> Cells {
+    let sizes = Sizes { workers, max_size };
+    let mut memory = CELLS.get();
+    if memory.len() < sizes.cells() {
+        memory = (0..sizes.cells()).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        CELLS.set(memory);
+    }
+    memory.iter().for_each(|cell| cell.store(0, std::sync::atomic::Ordering::Relaxed));
+    let cells = Cells::create(memory, sizes);
+    cells.set_unscanned(0);
+    cells
+}
+
 pub fn opened() -> Opened {
     Opened::open(Path::new("/cache"), None).expect("it opens")
 }

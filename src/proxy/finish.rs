@@ -196,6 +196,7 @@ impl Proxy {
         self.refresh_all();
         self.give_turns();
         self.wake_fetch_line();
+        self.release_from_slow_clients();
         self.sweep_backends();
         self.show_backends();
         if count % FORGETTING == 0 {

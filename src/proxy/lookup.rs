@@ -1,6 +1,6 @@
 //! Waiting: is there a stored answer, does another request fetch it already, or whose turn is it?
 
-use crate::cache::fetches::{Ending, Turn};
+use crate::cache::fetches::{Ending, Fetch, Turn};
 use crate::cache::serve;
 use crate::cache::shelf::EntryId;
 use crate::cache::store::{Found, Sight, Store};
@@ -8,15 +8,18 @@ use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
 use crate::http::caching::Asked;
 use crate::http::method::Method;
 use crate::http::request::Framing;
+use crate::mem::time::Micros;
 use crate::policy::conditional::{self, Reply};
 use crate::policy::freshness::{Use, WhenStale};
 use crate::policy::reason::Reason;
 use crate::policy::storable;
 
 use super::Proxy;
+use super::client::since;
 use super::errand::{self, Caching, Errand, Patience, StoredAnswer};
 use super::exchange::{Answer, ExchangeId, Line, OwnAnswer, Request, State};
 use super::relay::Moved;
+use super::settings::COLLAPSED;
 
 /// What was found for a request.
 enum Finding {
@@ -50,7 +53,7 @@ impl Proxy {
     pub(super) fn caching_of(&self, request: &Request) -> Caching {
         match (&self.tools.cache, request.framing) {
             (None, _) => Caching::Absent,
-            (Some(_), _) if !Proxy::may_be_stored(request.method) => {
+            (Some(_), _) if !matches!(request.method, Method::Get | Method::Head) => {
                 Caching::Aside(Forward::Method)
             }
             (Some(_), Framing::None) if !request.websocket => Caching::Unasked(Patience::Fresh),
@@ -94,7 +97,7 @@ impl Proxy {
             Found::Answer(entry) => entry,
             Found::Nothing(why) => {
                 let sharing = sharing(method, &asked);
-                return Some(Finding::Forward(errand_for(why, sight), sharing));
+                return Some(Finding::Forward(Errand::new(why, sight), sharing));
             }
         };
         Some(judge(&mut cache.store, (entry, sight), (method, &asked), tools.ring_size))
@@ -146,6 +149,8 @@ impl Proxy {
     ) -> Option<Moved> {
         let is_first = self.is_first(id);
         let exchange = &mut self.exchanges[id];
+        // Whoever has waited for one after the other has waited as well.
+        let is_late = since(exchange.times.taken_in, self.now) > Micros::from(COLLAPSED);
         exchange.caching = Caching::Forwarded(errand);
         let cache = self.tools.cache.as_ref()?;
         match (sharing, patience) {
@@ -156,6 +161,7 @@ impl Proxy {
             }
             (Sharing::Own, _) | (Sharing::Common, Patience::Over) => return None,
             (Sharing::Common, Patience::Fresh | Patience::Waited(_)) if !is_first => return None,
+            (Sharing::Common, Patience::Waited(_)) if is_late => return None,
             (Sharing::Common, Patience::Fresh | Patience::Waited(_)) => (),
         }
         let fetches = cache.store.keeper().cells.fetches;
@@ -173,30 +179,19 @@ impl Proxy {
 
     /// It is this exchange's turn to fetch. Another may have done so since it has looked: it looks
     /// again, lest two equal requests go to backends one right behind the other.
-    fn fetch(
-        &mut self,
-        id: ExchangeId,
-        errand: Errand,
-        fetch: crate::cache::fetches::Fetch,
-    ) -> Option<Moved> {
+    fn fetch(&mut self, id: ExchangeId, errand: Errand, fetch: Fetch) -> Option<Moved> {
         let again = if errand.stale.is_none() { self.look(id) } else { None };
-        match again {
+        let errand = match again {
             Some(Finding::Answer(stored, _)) => {
                 self.end(fetch, Ending::Stored);
                 self.answer_from(id, stored);
-                Some(Moved::Some)
+                return Some(Moved::Some);
             }
-            Some(Finding::Forward(errand, _)) => {
-                self.exchanges[id].caching =
-                    Caching::Forwarded(Errand { fetch: Some(fetch), ..errand });
-                None
-            }
-            None => {
-                self.exchanges[id].caching =
-                    Caching::Forwarded(Errand { fetch: Some(fetch), ..errand });
-                None
-            }
-        }
+            Some(Finding::Forward(errand, _)) => errand,
+            None => errand,
+        };
+        self.exchanges[id].caching = Caching::Forwarded(Errand { fetch: Some(fetch), ..errand });
+        None
     }
 
     /// What another fetches takes too long: the exchange goes to a backend itself.
@@ -225,7 +220,7 @@ fn judge(
     };
     if let Some(why) = bypass {
         store.release(entry);
-        return Finding::Forward(errand_for(why, sight), alone(asked));
+        return Finding::Forward(Errand::new(why, sight), alone(asked));
     }
     let status = CacheStatus::Hit { ttl: freshness.time_left(now) };
     let answer = |result| StoredAnswer { entry, reply, status, result, left: None };
@@ -243,19 +238,16 @@ fn judge(
                 !(held.entry.etag.is_empty() && held.entry.last_modified_text.is_empty());
             let validates = method == Method::Get && has_validator;
             // What is confirmed each time anew is of no use to those who wait.
-            let is_of_use = freshness.lifetime > 0 && freshness.when_stale != WhenStale::Validate;
+            let is_of_use = freshness.lifetime > freshness.initial_age
+                && freshness.when_stale != WhenStale::Validate;
             let sharing = match sharing(method, asked) {
                 Sharing::Common if !is_of_use || why == Forward::Request => Sharing::Own,
                 sharing => sharing,
             };
-            let errand = Errand { stale: Some(entry), validates, ..errand_for(why, sight) };
+            let errand = Errand { stale: Some(entry), validates, ..Errand::new(why, sight) };
             Finding::Forward(errand, sharing)
         }
     }
-}
-
-fn errand_for(why: Forward, sight: Sight) -> Errand {
-    Errand { why, sight, fetch: None, stale: None, validates: false }
 }
 
 fn sharing(method: Method, asked: &Asked) -> Sharing {

@@ -512,7 +512,8 @@ impl Proxy {
             let exchange = &self.exchanges[first];
             exchange.closes && exchange.upload.is_done() && exchange.behind.is_none()
         });
-        if client.watch == Watch::Watched || answer_closes && client.conn.output.is_empty() {
+        let has_room = client.conn.output.is_empty() && client.conn.writable;
+        if client.watch == Watch::Watched || answer_closes && has_room {
             return;
         }
         self.watch_now(id);

@@ -5,12 +5,14 @@ use crate::cache::recorder::{Lost, Recorder, Response};
 use crate::cache::store::{RECORDINGS, Store};
 use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::caching::Offered;
-use crate::http::method::Method;
 use crate::mem::slab::{Id, Slab};
+use crate::mem::time::Micros;
 use crate::policy::freshness::Receipt;
+use crate::policy::reason::Reason;
 
 use super::Proxy;
-use super::errand::{self, Caching};
+use super::client::since;
+use super::errand::{self, Caching, Errand};
 use super::exchange::{ExchangeId, ResponseFacts};
 use super::pipes::Tools;
 
@@ -145,11 +147,45 @@ impl Proxy {
         self.end_fetch(id, ending);
     }
 
-    /// What passes is recorded no more: those who wait for it need not.
+    /// If what passes is recorded no more, those who wait for it need not; and if there is nobody else
+    /// who gets it, it ends.
     pub(super) fn check_recording(&mut self, id: ExchangeId) {
-        let is_lost = self.exchanges[id].download.recorder().is_none();
-        if is_lost && self.errand(id).is_some_and(|errand| errand.fetch.is_some()) {
+        if self.is_recorded(id) {
+            return;
+        }
+        if self.errand(id).is_some_and(|errand| errand.fetch.is_some()) {
             self.end_fetch(id, Ending::Unshareable);
+        }
+        if self.clients[self.exchanges[id].client].is_nobody {
+            self.truncate(id, Reason::ClientAbort);
+        }
+    }
+
+    /// Those who wait for what a client takes too slowly need not either: another has its turn. Called
+    /// about twice a second.
+    pub(super) fn release_from_slow_clients(&mut self) {
+        if self.tools.cache.as_ref().is_none_or(|cache| cache.recordings() == 0) {
+            return;
+        }
+        for index in 0..self.exchanges.capacity() {
+            let Some(id) = self.exchanges.id_at(index) else { continue };
+            let exchange = &mut self.exchanges[id];
+            let payload = exchange.download.payload();
+            let is_stuck = match &mut exchange.caching {
+                Caching::Forwarded(Errand { fetch: Some(_), passed, .. }) => {
+                    std::mem::replace(passed, payload) == payload && payload > 0
+                }
+                Caching::Absent
+                | Caching::Aside(_)
+                | Caching::Unasked(_)
+                | Caching::Promised
+                | Caching::Waiting(..)
+                | Caching::Forwarded(_)
+                | Caching::Served => false,
+            };
+            if is_stuck && !self.clients[self.exchanges[id].client].conn.output.is_empty() {
+                self.end_fetch(id, Ending::Abandoned);
+            }
         }
     }
 
@@ -165,21 +201,12 @@ impl Proxy {
     pub(super) fn is_recorded(&self, id: ExchangeId) -> bool {
         self.exchanges[id].download.recorder().is_some()
     }
-
-    /// Whether the request may be answered from the cache, or its answer stored.
-    pub(super) fn may_be_stored(method: Method) -> bool {
-        matches!(method, Method::Get | Method::Head)
-    }
 }
 
 /// When a response came whose request was `sent`, and how late.
-pub(super) fn receipt_of(
-    sent: crate::mem::time::Micros,
-    answered: crate::mem::time::Micros,
-    now: crate::mem::time::Micros,
-) -> Receipt {
-    let since = super::client::since(answered, now).0 / 1_000_000;
-    let delay = super::client::since(sent, answered).0 / 1_000_000;
+pub(super) fn receipt_of(sent: Micros, answered: Micros, now: Micros) -> Receipt {
+    let since = since(answered, now).0 / 1_000_000;
+    let delay = answered.0.saturating_sub(sent.0) / 1_000_000;
     Receipt {
         at: errand::wall_seconds().saturating_sub(since),
         delay: u32::try_from(delay).unwrap_or(u32::MAX),

@@ -5,9 +5,10 @@
 //! its exchange goes the way of all others, and what it fetches is recorded. It ends as soon as it is
 //! clear that nothing of it will be stored.
 
-use crate::cache::fetches::Turn;
+use crate::cache::fetches::{Ending, Turn};
 use crate::cache::shelf::EntryId;
 use crate::cache::store::Sight;
+use crate::http::cache_status::Forward;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
 use crate::net::Conn;
@@ -19,7 +20,6 @@ use super::client::{Client, Phase, Watch};
 use super::errand::{Caching, Errand};
 use super::exchange::{Exchange, ExchangeId};
 use super::preamble::Preamble;
-use super::validate::BEHIND;
 
 impl Proxy {
     /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
@@ -33,10 +33,9 @@ impl Proxy {
         let Turn::Fetch(fetch) = fetches.begin(self.worker, sight.fetch_key, self.now) else {
             return;
         };
-        let errand =
-            Errand { why: BEHIND, sight, fetch: Some(fetch), stale: None, validates: false };
+        let errand = Errand { fetch: Some(fetch), ..Errand::new(Forward::Stale, sight) };
         if self.begin_refresh(id, entry, errand).is_none() {
-            self.end(fetch, crate::cache::fetches::Ending::Abandoned);
+            self.end(fetch, Ending::Abandoned);
         }
     }
 

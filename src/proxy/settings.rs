@@ -25,7 +25,7 @@ const LINGER: Millis = Millis(2_000);
 const UNWATCHED: Millis = Millis(100);
 
 /// So long a request waits for what another one fetches. Then it goes to a backend itself.
-const COLLAPSED: Millis = Millis(5_000);
+pub const COLLAPSED: Millis = Millis(5_000);
 
 /// The limits of one process.
 pub struct Settings {

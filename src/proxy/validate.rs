@@ -2,7 +2,7 @@
 
 use crate::cache::fetches::Ending;
 use crate::cache::shelf::EntryId;
-use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
+use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::caching::Offered;
 use crate::http::rewrite;
 use crate::mem::Append;
@@ -10,6 +10,7 @@ use crate::policy::conditional::{self, Reply, VALIDATION_GROWTH};
 use crate::policy::freshness::Trouble;
 use crate::policy::invalidation;
 use crate::policy::retry::Failure;
+use crate::policy::siphash::SipHasher;
 
 use super::Proxy;
 use super::errand::{self, Caching, Errand, StoredAnswer};
@@ -234,7 +235,7 @@ impl Proxy {
         let url = errand::url_of(exchange, &asked);
         keeper.invalidate(keeper.primary(&url));
         let start = || keeper.primary_hasher();
-        let each = |key: crate::policy::siphash::SipHasher| keeper.invalidate(key.finish_128());
+        let each = |key: SipHasher| keeper.invalidate(key.finish_128());
         invalidation::also_invalidated(&url, &head.fields, start, each);
     }
 }
@@ -252,6 +253,3 @@ fn trouble(failure: Failure) -> Trouble {
         | Failure::Incomplete => Trouble::Status(502),
     }
 }
-
-/// Why an entry is asked for anew behind an answer.
-pub(super) const BEHIND: Forward = Forward::Stale;

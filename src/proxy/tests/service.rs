@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::cache::cells::Cells;
 use crate::cache::store::{self, Store};
-use crate::cache::testing::{known_cells, opened};
+use crate::cache::testing::{known_cells_of_world, opened};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
@@ -55,7 +55,7 @@ impl Seats {
                 max_object: cache.max_object,
                 default_ttl: (cache.default_ttl.0 / 1000) as u32,
             };
-            (known_cells(cache.max_size), settings)
+            (known_cells_of_world(cache.max_size, workers), settings)
         });
         Seats { segment, bells: Doorbells::new(workers).expect("descriptors"), cache }
     }

@@ -1,7 +1,6 @@
 //! Equal misses become one request.
 
 use super::*;
-use crate::shared::Slot;
 
 /// Clients of these workers, each of which asks for `/a`.
 fn crowd(scene: &mut Scene, workers: usize, count: usize) -> Vec<usize> {
@@ -98,7 +97,7 @@ fn a_slow_reader_holds_nobody_up_for_longer() {
     let body = long_body(900_000);
     scene.respond("/a", answer(FRESH, &body));
     assert_eq!(scene.times_asked("/a"), 1);
-    scene.advance(5200);
+    scene.advance(1700);
     assert_eq!(scene.times_asked("/a"), 2);
     scene.respond("/a", answer(FRESH, "short"));
     assert_eq!(last(&mut scene, other).2, "short");
@@ -185,26 +184,37 @@ fn what_is_stale_is_asked_for_once() {
     assert_eq!(scene.times_asked("/a"), 2);
 }
 
-/// Those who wait for a fetch hold no place at a backend that the one who fetches may wait for.
+/// Those who wait for a fetch hold no place at a backend that the one who fetches may wait for: nobody
+/// waits in a circle.
 #[test]
-fn nobody_waits_in_a_circle() {
-    let configure = |config: &mut Config| {
-        with_cache(config);
-        config.max_connections = 40;
-        config.pools[0].backends[0].max_connections = 1;
-    };
-    let mut scene = Scene::of_workers(2, 1, configure, |_| ());
-    let segment = scene.seats.segment;
+fn behind_one_that_waits_nothing_is_sent_to_backends() {
+    let mut scene = workers(2);
     let (one, other) = (scene.client_of(0), scene.client_of(1));
-    assert!(segment.claim(2, Slot(0), 1), "the third takes the place");
     scene.get(one, &["/a"]);
     scene.get(other, &["/a", "/b"]);
-    assert_eq!(scene.asked(), [""; 0]);
-    segment.release(2, Slot(0));
-    scene.seats.bells.ring_everybody(&segment);
-    scene.settle();
     assert_eq!(scene.asked(), ["/a"]);
     scene.respond("/a", answer(FRESH, "hello"));
     scene.answer("/b", "b");
     assert_eq!(scene.bodies(other), ["hello", "b"]);
+}
+
+#[test]
+fn one_that_is_not_first_asks_for_itself_alone() {
+    let mut scene = workers(2);
+    let (one, other) = (scene.client_of(0), scene.client_of(1));
+    scene.get(one, &["/slow", "/a"]);
+    scene.get(other, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 2, "else the other would wait for the slow one");
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert_eq!(last(&mut scene, other).2, "hello");
+}
+
+#[test]
+fn what_comes_stale_already_is_waited_for_once() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 5);
+    let old = "Cache-Control: max-age=60 | Age: 100 | ETag: \"e\"";
+    scene.respond("/a", answer(old, "hello"));
+    assert_eq!(scene.times_asked("/a"), 5, "all others at once");
+    drop(clients);
 }

@@ -168,6 +168,47 @@ fn pipelined_answers_keep_their_order_whoever_gives_them() {
 }
 
 #[test]
+fn the_log_tells_where_an_answer_came_from() {
+    let configure = |config: &mut Config| {
+        with_cache(config);
+        config.access_log = crate::config::AccessLog::Path("/log".into());
+    };
+    let mut scene = Scene::with(1, configure, |_| ());
+    let client = scene.client();
+    store(&mut scene, client, "/a", "Cache-Control: max-age=60, stale-while-revalidate=9", "hello");
+    scene.get(client, &["/a"]);
+    scene.advance(65_000);
+    let client = scene.client();
+    scene.get(client, &["/a"]);
+    scene.respond("/a", answer("Cache-Control: no-cache | ETag: \"e\"", "hello"));
+    scene.get(client, &["/a"]);
+    scene.respond("/a", "HTTP/1.1 304 Not Modified\r\n\r\n");
+    scene.send(client, "OPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    scene.respond("/a", answer(FRESH, "hello"));
+    scene.service.proxy.flush_log();
+    let log = String::from_utf8(world::take_log("/log")).expect("UTF-8");
+    let words: Vec<_> = log
+        .lines()
+        .map(|line| line.split("\"cache\":\"").nth(1).map(|rest| rest.split('"').next()))
+        .collect();
+    let expected = ["miss", "hit", "stale", "revalidated"].map(|word| Some(Some(word)));
+    assert_eq!(words, [&expected[..], &[None]].concat(), "and nothing of what nobody asked for");
+    assert!(log.lines().nth(1).is_some_and(|line| line.contains("\"bytes_out\":")));
+    assert!(!log.lines().nth(1).is_some_and(|line| line.contains("\"backend\":")));
+}
+
+#[test]
+fn what_is_asked_for_again_and_again_costs_no_look_at_the_disk() {
+    let mut scene = scene();
+    let client = scene.client();
+    let before = world::calls().disk;
+    for _ in 0..3 {
+        store(&mut scene, client, "/a", "Cache-Control: private", "hello");
+    }
+    assert_eq!(world::calls().disk, before);
+}
+
+#[test]
 fn other_requests_pass_by_the_cache() {
     let mut scene = scene();
     let client = scene.client();

@@ -52,9 +52,10 @@ fn what_is_confirmed_behind_an_answer_is_fresh_again() {
 fn without_a_validator_it_is_asked_for_whole() {
     let body = long_body(300_000);
     let (mut scene, one, other) = stale("Cache-Control: max-age=60, stale-while-revalidate=30");
-    scene.get(one, &["/a"]);
+    ask(&mut scene, one, "/a", "Range: bytes=0-1 | If-None-Match: \"x\"");
     scene.leave(one);
     assert_eq!(scene.request("/a").head.get("if-none-match"), None);
+    assert_eq!(scene.request("/a").head.get("range"), None);
     scene.respond("/a", answer(FRESH, &body));
     scene.get(other, &["/a"]);
     assert!(last(&mut scene, other).2 == body);
@@ -92,6 +93,22 @@ fn a_failure_behind_an_answer_harms_nobody() {
     scene.get(late, &["/a"]);
     scene.respond("/a", answer(FRESH, "new"));
     assert_eq!(last(&mut scene, late), is(200, "fwd=stale; stored", "new"));
+}
+
+#[test]
+fn what_grows_too_large_behind_an_answer_ends() {
+    let (mut scene, one, _) = stale(REFRESHED);
+    scene.get(one, &["/a"]);
+    scene
+        .respond("/a", format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    let chunk = format!("{:x}\r\n{}\r\n", 100_000, long_body(100_000));
+    for _ in 0..12 {
+        if scene.place_is_open("/a") {
+            scene.respond("/a", &chunk);
+        }
+    }
+    assert!(!scene.place_is_open("/a"));
+    assert_eq!(scene.seats.segment.clients(), 2);
 }
 
 #[test]
