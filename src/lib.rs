@@ -42,7 +42,8 @@
 //!   trial.rs         whether it could: what it is asked before, and how it answers
 //!   handover.rs      what an image of the program tells the next; sockets passed by systemd
 //!   facts.rs         what is known of the backends, from one generation to the next
-//!   files.rs         the access log and the cache's folder, made for those who are not root
+//!   files.rs         the access log, made for those who are not root
+//!   stored.rs        what generations share of the stored answers; a child's way to their directory
 //!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
 //!
 //! worker/            a proxying process
@@ -58,19 +59,26 @@
 //!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
 //!   asked.rs         a request to a Command                        commands.rs what it does
 //!   explain.rs       how a request would be handled now
+//!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   look.rs          the shared cells to a view                    view.rs     plain numbers
 //!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
+//!   errand.rs        Caching: what the cache has to do with an exchange; who waits for whom
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
 //!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
+//!   lookup.rs        Waiting: a stored answer, or what another request fetches
 //!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
+//!   stored.rs        the same of stored answers: from memory by the ring, from files past it
+//!   record.rs        answers recorded while they pass
+//!   validate.rs      what an answer or a failure means for what is stored: 304, stale, void
+//!   refresh.rs       stale entries asked for anew behind an answer, by a client that is nobody
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
@@ -99,9 +107,19 @@
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!
+//! cache/             stored responses on disk; mod.rs tells how a request is answered from them
+//!   store.rs         a worker's view: find             shelf.rs      entries at hand
+//!   recorder.rs      a passing response recorded       renew.rs      what a 304 confirms
+//!   files.rs         the directory                     entry.rs      what is in a file
+//!   serve.rs         the head of an answer             sweep.rs      scan, evict, purge: in control
+//!   cells.rs         what all processes share          index.rs      which entries, when used
+//!   fetches.rs       who fetches what, who waits       keeper.rs     what every process does
+//!   numbers.rs       of the processes of several generations
+//!   checksum.rs      XXH64                             testing.rs    what the tests share
+//!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
-//!   linux/           socket listener unix poller doorbell pipe file memory message process
+//!   linux/           socket listener unix poller doorbell pipe file disk memory message process
 //!                    signals notify seccomp clock random channel spawn
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
@@ -118,6 +136,13 @@
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   explain/         how one request would be handled, asked of all the others
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
+//!   cache_key.rs     the URL by which answers are stored; references to others
+//!   storable.rs      may it be stored, and which of its fields         RFC 9111 §3
+//!   freshness.rs     age, lifetime, what a stale answer is good for    RFC 9111 §4.2, RFC 5861
+//!   vary.rs          which requests an answer fits                     RFC 9111 §4.1
+//!   conditional.rs   304; validation, and what a 304 updates           RFC 9110 §13, RFC 9111 §4.3
+//!   ranges.rs        parts of a stored whole                           RFC 9110 §14
+//!   invalidation.rs  what an unsafe method makes void                  RFC 9111 §4.4
 //!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
 //! http/              bytes to meaning and back
@@ -127,14 +152,15 @@
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
 //!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
-//!   date.rs          IMF-fixdate, RFC 3339             testing.rs    what the tests share
+//!   date.rs          dates written and read            cache_status.rs   RFC 9211
+//!   caching.rs       what heads say to caches          structured.rs     dictionaries, RFC 9651
+//!   cache_control.rs   directives, CDN-Cache-Control   testing.rs        what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   mod.rs           Config, its defaults, ConfigError
 //!   file.rs          JSON as a tree that keeps order and duplicates
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
-//!   version.rs       refuses what this version does not have
 //!   address.rs  units.rs  words.rs   addresses; "5s", "64KiB"; quoting and guessing
 //!   dump.rs          a Config as JSON, for -T
 //!
@@ -157,7 +183,8 @@
 //!    a head, `http/request.rs` validates it, `policy/route.rs` finds its pool, `http/rewrite.rs`
 //!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
 //!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
-//! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), a backend is picked (`policy/balance.rs`)
+//! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), no stored answer fits
+//!    (`proxy/lookup.rs`, else on with 6), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
 //!    unused one (`policy/reuse.rs`), or opens one.
 //! 4. `proxy/send.rs`: the head goes into the backend's output ring, the body follows by
@@ -187,6 +214,7 @@ pub mod worker;
 
 pub mod proxy;
 
+pub mod cache;
 pub mod shared;
 
 pub mod net;

@@ -7,21 +7,18 @@ use httplb::config::Config;
 use httplb::master::handover::{self, Heritage};
 use httplb::master::{self, cpus, trial};
 use httplb::proxy::settings;
+use httplb::sys::message::{self, Level};
 
 fn main() -> ExitCode {
     let heritage = handover::receive();
     match cli::run(memory_bound) {
         Next::Exit(status) => status,
-        Next::Tested(config) => match heritage {
-            Heritage::Trial(to, held) => match trial::answer(to, &held, &config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(EXIT_FAILED, &error.to_string()),
-            },
-            Heritage::Nothing
-            | Heritage::Sockets(_)
-            | Heritage::Service(_)
-            | Heritage::Broken(_) => ExitCode::SUCCESS,
-        },
+        Next::Tested(config) => {
+            for doubt in master::doubts(&config) {
+                message::log(Level::Warning, format_args!("{doubt}"));
+            }
+            tested(heritage, &config)
+        }
         Next::Serve(loaded) => match (heritage, loaded.config) {
             (Heritage::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
             (Heritage::Service(received), config) => {
@@ -35,6 +32,19 @@ fn main() -> ExitCode {
                 master::start(config, loaded.is_standard_input, Vec::new())
             }
         },
+    }
+}
+
+/// What is left to do once a configuration is found to be valid.
+fn tested(heritage: Heritage, config: &Config) -> ExitCode {
+    match heritage {
+        Heritage::Trial(to, held) => match trial::answer(to, &held, config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(EXIT_FAILED, &error.to_string()),
+        },
+        Heritage::Nothing | Heritage::Sockets(_) | Heritage::Service(_) | Heritage::Broken(_) => {
+            ExitCode::SUCCESS
+        }
     }
 }
 

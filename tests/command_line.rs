@@ -157,16 +157,6 @@ fn what_is_not_json_is_named_by_line_and_column() {
 }
 
 #[test]
-fn a_feature_of_a_later_version_is_refused() {
-    let found = run_with_input(&["-t", "-"], br#"{"cache": {"dir": "/d"}, "retries": 99}"#);
-    let errors = "httplb: standard input has 2 errors; nothing was changed
-  cache: not in this version (remove it)
-  retries: 99 is out of range (write 0 to 10)
-";
-    assert_eq!(found, refused(78, errors));
-}
-
-#[test]
 fn a_request_is_explained_without_being_sent() {
     let config = r#"{
         "backend_servers": [{"ip": "127.0.0.1", "port": 1}],

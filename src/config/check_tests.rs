@@ -18,15 +18,6 @@ pub(super) fn messages(text: &str) -> Vec<String> {
     }
 }
 
-/// Reads a file for any version: nothing is refused because it is not built yet.
-pub(super) fn read_for_any_version(text: &str) -> Result<Config, Vec<ConfigError>> {
-    let tree = file::parse(text).map_err(|error| vec![error])?;
-    let mut mistakes = Mistakes::default();
-    let config = check::config(&tree, &Overrides::default(), &mut mistakes);
-    let errors = mistakes.in_order(&tree);
-    if errors.is_empty() { Ok(config) } else { Err(errors) }
-}
-
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -68,8 +59,8 @@ pub(super) const EVERYTHING: &str = r##"{
     "slow_start": "10m"
 }"##;
 
-/// What only later versions can do.
-pub(super) const LATER: &str = r##"{
+/// Still more keys.
+pub(super) const MORE: &str = r##"{
     "trusted_proxies": ["10.0.0.0/8", "192.0.2.1"],
     "access_log": "stdout",
     "status_listen": ":9001",
@@ -195,7 +186,7 @@ fn every_key_has_its_effect() {
 
 #[test]
 fn the_keys_of_later_versions_are_read() {
-    let config = read_for_any_version(LATER).unwrap();
+    let config = load(MORE, &Overrides::default()).unwrap();
     let networks = ["10.0.0.0/8", "192.0.2.1/32"].map(|text| Cidr::parse(text).unwrap());
     assert_eq!(config.trusted_proxies, networks);
     let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
@@ -209,20 +200,26 @@ fn the_keys_of_later_versions_are_read() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_and_never_ignored() {
-    let expected = ["cache: not in this version (remove it)"];
-    assert_eq!(messages(LATER), expected);
+fn the_parts_of_a_small_cache_are_small() {
+    for (keys, max_size, max_object) in [
+        ("", 256 << 20, 16 << 20),
+        (r#", "max_size": "8MiB""#, 8 << 20, 8 << 20),
+        (r#", "max_size": "8MiB", "max_object": "1MiB""#, 8 << 20, 1 << 20),
+        (r#", "max_object": "32MiB""#, 256 << 20, 32 << 20),
+    ] {
+        let text = format!(r#"{{"cache": {{"dir": "/c"{keys}}}}}"#);
+        let cache = load(&text, &Overrides::default()).unwrap().cache.unwrap();
+        assert_eq!((cache.max_size, cache.max_object), (max_size, max_object), "{text}");
+    }
 }
 
 #[test]
 fn the_dump_is_read_as_the_same_configuration() {
-    for text in ["{}", EVERYTHING, LATER] {
-        let config = read_for_any_version(text).unwrap();
+    for text in ["{}", EVERYTHING, MORE] {
+        let config = load(text, &Overrides::default()).unwrap();
         let dump = config.dump();
-        assert_eq!(read_for_any_version(&dump), Ok(config), "{dump}");
+        assert_eq!(load(&dump, &Overrides::default()), Ok(config), "{dump}");
     }
-    let config = load(EVERYTHING, &Overrides::default()).unwrap();
-    assert_eq!(load(&config.dump(), &Overrides::default()), Ok(config));
 }
 
 #[test]
@@ -289,14 +286,14 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "pools": {"api": {"helth_check": {}}},
         "timeouts": {"connect": "5"},
         "workers": "many",
-        "cache": {"dir": "/d"}
+        "cache": {"dir": "d"}
     }"#;
     let expected = [
         "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
         "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
         "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
         "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "cache: not in this version (remove it)",
+        "cache.dir: \"d\" is not an absolute path (write a path that starts with \"/\")",
     ];
     assert_eq!(messages(text), expected);
 }

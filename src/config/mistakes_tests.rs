@@ -1,6 +1,7 @@
 //! Bad files, with the exact messages; and mutations of good ones.
 
-use super::tests::{EVERYTHING, LATER, messages, read_for_any_version};
+use super::tests::{EVERYTHING, MORE, messages};
+use crate::config::{Overrides, load};
 use crate::mem::xorshift::Xorshift;
 
 /// A file of one mistake, and what is said of it.
@@ -160,7 +161,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     (r#"{"admin": null}"#, "admin: null is not an object (write {...})"),
     (r#"{"cache": {}}"#, r#"cache: there is no "dir" (add "dir": "/var/cache/httplb")"#),
     (
-        r#"{"cache": {"dir": "/c", "max_size": "1MiB"}}"#,
+        r#"{"cache": {"dir": "/c", "max_size": "1MiB", "max_object": "2MiB"}}"#,
         r#"cache: "max_object" is larger than "max_size" (make it at most as large)"#,
     ),
     (
@@ -363,7 +364,7 @@ fn no_file_makes_it_panic() {
     let mut valid = 0;
     for seed in 1..=20_000 {
         let mut random = Xorshift::new(seed);
-        let source = if seed % 2 == 0 { EVERYTHING } else { LATER };
+        let source = if seed % 2 == 0 { EVERYTHING } else { MORE };
         let mut characters: Vec<char> = source.chars().collect();
         for _ in 0..=random.below(3) {
             let at = random.below(characters.len());
@@ -382,10 +383,14 @@ fn no_file_makes_it_panic() {
             }
         }
         let text: String = characters.into_iter().collect();
-        match read_for_any_version(&text) {
+        match load(&text, &Overrides::default()) {
             Ok(config) => {
                 valid += 1;
-                assert_eq!(read_for_any_version(&config.dump()), Ok(config), "seed {seed}: {text}");
+                assert_eq!(
+                    load(&config.dump(), &Overrides::default()),
+                    Ok(config),
+                    "seed {seed}: {text}"
+                );
             }
             Err(errors) => {
                 assert!(!errors.is_empty(), "seed {seed}");

@@ -2,8 +2,8 @@
 //! is valid by construction.
 //!
 //! The way of a file: [`mod@file`] reads JSON into a tree that keeps order and duplicates, [`check`]
-//! makes a [`Config`] of it and collects every mistake with its place, and [`version`] refuses
-//! what only a later version can do. [`dump`] writes a configuration back.
+//! makes a [`Config`] of it and collects every mistake with its place. [`dump`] writes a configuration
+//! back.
 
 pub mod address;
 pub mod check;
@@ -14,7 +14,6 @@ mod process;
 mod read;
 mod route;
 pub mod units;
-pub mod version;
 pub mod words;
 
 use std::fmt;
@@ -419,7 +418,6 @@ pub fn load(text: &str, overrides: &Overrides) -> Result<Config, Vec<ConfigError
     let tree = file::parse(text).map_err(|error| vec![error])?;
     let mut mistakes = read::Mistakes::default();
     let config = check::config(&tree, overrides, &mut mistakes);
-    version::refuse(&config, &mut mistakes);
     let errors = mistakes.in_order(&tree);
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }

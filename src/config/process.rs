@@ -215,23 +215,20 @@ fn cache(node: &Node, mistakes: &mut Mistakes) -> Option<Cache> {
     if let Ok(None) = node.or_null(|_| Ok(())) {
         return None;
     }
-    let mut cache = Cache {
-        dir: PathBuf::new(),
-        max_size: 256 << 20,
-        max_object: 16 << 20,
-        default_ttl: Millis(0),
-    };
-    let mut found = false;
+    let (mut dir, mut max_size, mut default_ttl) = (PathBuf::new(), 256 << 20, Millis(0));
+    let (mut max_object, mut found) = (None, false);
     for (key, node) in node.entries(mistakes) {
         match key {
             "dir" => {
                 found = true;
-                mistakes.set(&mut cache.dir, &node, node.absolute_path());
+                mistakes.set(&mut dir, &node, node.absolute_path());
             }
-            "max_size" => mistakes.set(&mut cache.max_size, &node, node.size(1, u64::MAX)),
-            "max_object" => mistakes.set(&mut cache.max_object, &node, node.size(1, u64::MAX)),
+            "max_size" => mistakes.set(&mut max_size, &node, node.size(1, u64::MAX)),
+            "max_object" => {
+                mistakes.set(&mut max_object, &node, node.size(1, u64::MAX).map(Some));
+            }
             "default_ttl" => {
-                mistakes.set(&mut cache.default_ttl, &node, node.duration(Millis(0), WEEK));
+                mistakes.set(&mut default_ttl, &node, node.duration(Millis(0), WEEK));
             }
             _ => {
                 let known = ["dir", "max_size", "max_object", "default_ttl"];
@@ -243,9 +240,11 @@ fn cache(node: &Node, mistakes: &mut Mistakes) -> Option<Cache> {
         let remedy = "add \"dir\": \"/var/cache/httplb\"";
         mistakes.add(node, Wrong::new("there is no \"dir\"", remedy));
     }
-    if cache.max_object > cache.max_size {
+    if max_object.is_some_and(|most| most > max_size) {
         let fault = "\"max_object\" is larger than \"max_size\"";
         mistakes.add(node, Wrong::new(fault, "make it at most as large"));
     }
-    Some(cache)
+    // Who makes the whole small need not think of the parts.
+    let max_object = max_object.unwrap_or(max_size.min(16 << 20));
+    Some(Cache { dir, max_size, max_object, default_ttl })
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Reading → Writing → Reading … → Lingering → closed
-//!    └→ Waiting ─↑      (for the outcome of a reload)
+//!    └→ Waiting ─↑      (for the outcome of a reload, or the end of a purge)
 //! ```
 
 use crate::http::{Method, Refusal};
@@ -12,6 +12,7 @@ use crate::sys::{Event, IoError, Listener, Poller, Socket, UnixListener, clock};
 
 use super::answer::{Answer, is_same_secret};
 use super::asked::{self, Command, Door};
+use super::cache::Ticket;
 use super::intake::{After, Intake, Request, Taken};
 
 /// Connections of one door. A further one takes the place of one that has nothing to do.
@@ -23,7 +24,9 @@ const IDLE_TIME: Micros = Micros::from_secs(60);
 /// Without progress in sending an answer.
 const SEND_TIME: Micros = Micros::from_secs(10);
 /// The outcome of a reload: longer than the master waits for the program that it asks.
-const WAIT_TIME: Micros = Micros::from_secs(60);
+const RELOAD_TIME: Micros = Micros::from_secs(60);
+/// The end of a purge: longer than it takes to open a million files.
+const PURGE_TIME: Micros = Micros::from_secs(600);
 /// The other side may take so long to end after our end.
 const LINGER_TIME: Micros = Micros::from_secs(2);
 /// So many bytes are read to nobody's use, at most, before a connection is broken off.
@@ -77,7 +80,26 @@ pub enum Outcome {
     /// It is done, or not.
     Done(Answer),
     /// That is not known yet: [`Admin::settle`] will say.
-    Later,
+    Later(Pending),
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// The outcome of a reload.
+    Reload,
+    /// The end of a purge.
+    Purge(Ticket),
+}
+
+impl Pending {
+    /// How long at most.
+    fn patience(self) -> Micros {
+        match self {
+            Pending::Reload => RELOAD_TIME,
+            Pending::Purge(_) => PURGE_TIME,
+        }
+    }
 }
 
 /// A way in.
@@ -91,8 +113,8 @@ struct Entrance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Reading,
-    /// The outcome of a reload is not known yet.
-    Waiting(After),
+    /// It is not known yet what comes of the request.
+    Waiting(After, Pending),
     Writing(After),
     /// Our side is ended; so many bytes were read since.
     Lingering(usize),
@@ -185,7 +207,7 @@ impl Admin {
     /// Whether nobody who is connected may ask for something before the connection closes.
     pub fn is_quiet(&self) -> bool {
         self.connections.iter().flatten().all(|connection| match connection.phase {
-            Phase::Waiting(_) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
+            Phase::Waiting(_, _) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
             Phase::Reading | Phase::Writing(After::Keep | After::KeepAndSay) => false,
         })
     }
@@ -195,10 +217,10 @@ impl Admin {
         self.connections.iter().all(Option::is_none)
     }
 
-    /// Whether somebody waits for the outcome of a reload.
+    /// Whether somebody waits for what comes of their request.
     pub fn is_awaited(&self) -> bool {
         let mut all = self.connections.iter().flatten();
-        all.any(|connection| matches!(connection.phase, Phase::Waiting(_)))
+        all.any(|connection| matches!(connection.phase, Phase::Waiting(..)))
     }
 
     /// Whether `turn` has something to do without any event.
@@ -305,9 +327,9 @@ impl Admin {
         let Some(connection) = &mut self.connections[seat] else { return true };
         match outcome {
             Outcome::Done(answer) => connection.say(&answer, after, head_only, now),
-            Outcome::Later => {
-                connection.phase = Phase::Waiting(after);
-                connection.until = now + WAIT_TIME;
+            Outcome::Later(awaited) => {
+                connection.phase = Phase::Waiting(after, awaited);
+                connection.until = now + awaited.patience();
             }
         }
         // What can be sent, and what was sent behind the request, has its next turn at once.
@@ -342,12 +364,15 @@ impl Admin {
         given.is_some_and(|given| is_same_secret(given.trim_ascii(), secret))
     }
 
-    /// Answers those who wait for the outcome of a reload.
-    pub fn settle(&mut self, answer: &Answer, now: Micros) {
+    /// Answers those who wait for this.
+    pub fn settle(&mut self, settled: Pending, answer: &Answer, now: Micros) {
         for connection in self.connections.iter_mut().flatten() {
-            if let Phase::Waiting(after) = connection.phase {
-                connection.say(answer, after, false, now);
-                self.is_ready = true;
+            match connection.phase {
+                Phase::Waiting(after, awaited) if awaited == settled => {
+                    connection.say(answer, after, false, now);
+                    self.is_ready = true;
+                }
+                Phase::Waiting(..) | Phase::Reading | Phase::Writing(_) | Phase::Lingering(_) => (),
             }
         }
     }
@@ -390,7 +415,7 @@ impl Connection {
             }
             let is_flushed = self.output.is_empty();
             match self.phase {
-                Phase::Waiting(_) => return Step::Blocked,
+                Phase::Waiting(..) => return Step::Blocked,
                 Phase::Writing(_) if !is_flushed => return Step::Blocked,
                 Phase::Writing(After::Close) => {
                     if self.socket.shutdown_write().is_err() {

@@ -13,7 +13,7 @@ impl Commander for Echo {
     fn carry_out(&mut self, command: Command) -> Outcome {
         self.commands.push(command.clone());
         match command {
-            Command::Reload => Outcome::Later,
+            Command::Reload => Outcome::Later(Pending::Reload),
             Command::Metrics => Outcome::Done(Answer::json(200, "m".repeat(1 << 20))),
             other => Outcome::Done(Answer::json(200, format!("{other:?}"))),
         }
@@ -164,7 +164,7 @@ fn the_outcome_of_a_reload_comes_when_it_is_known_and_others_go_on_meanwhile() {
     assert_eq!(text, "");
     assert!(scene.admin.is_awaited());
     assert!(scene.ask(&other, &get("/v1/status")).contains("Status"));
-    scene.admin.settle(&Answer::json(200, String::from("{}")), clock::now());
+    scene.admin.settle(Pending::Reload, &Answer::json(200, String::from("{}")), clock::now());
     assert!(scene.ask(&peer, "").ends_with("\r\n\r\n{}"));
     assert!(!scene.admin.is_awaited());
 }

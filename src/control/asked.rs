@@ -12,6 +12,7 @@ use crate::policy::explain::{Question, SOMEBODY};
 use crate::policy::health::Admin;
 
 use super::answer::Answer;
+use super::cache::Wanted;
 use super::intake::Request;
 
 /// Where a request came in, which decides what may be asked.
@@ -48,8 +49,9 @@ pub enum Command {
     Adjust(Place, Adjustment),
     /// The configuration is to be read anew.
     Reload,
-    /// Stored answers are to be forgotten.
-    Purge,
+    /// Stored answers are to be forgotten: what [`purge`] reads. Where there are none, nothing of it
+    /// counts.
+    Purge(Vec<u8>),
     /// How one request would be handled.
     Explain(Question),
 }
@@ -126,7 +128,10 @@ fn command(
             })
         }
         ["reload"] => only_post(request).map(|()| Command::Reload),
-        ["cache", "purge"] => only_post(request).map(|()| Command::Purge),
+        ["cache", "purge"] => {
+            only_post(request)?;
+            Ok(Command::Purge(request.body.clone()))
+        }
         ["explain"] => {
             only_get(request)?;
             question(query).map(Command::Explain)
@@ -265,6 +270,32 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
         return Err(wrong(format!("nothing is to be changed ({example})")));
     }
     Ok(Adjustment { state, weight: json.weight })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeJson {
+    url: Option<String>,
+    prefix: Option<String>,
+}
+
+/// `{"url": "http://host/path"}` or `{"prefix": "http://host/pa"}`.
+pub fn purge(body: &[u8]) -> Result<Wanted, Answer> {
+    let example = "write {\"url\": \"http://host/path\"} or {\"prefix\": \"http://host/\"}";
+    // A list of both values would be taken for the object.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(wrong(format!("the body is no JSON object ({example})")));
+    }
+    let json: PurgeJson =
+        serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
+    match (json.url, json.prefix) {
+        (Some(url), None) => Ok(Wanted::Url(url)),
+        (None, Some(prefix)) => Ok(Wanted::Prefix(prefix)),
+        (Some(_), Some(_)) => {
+            Err(wrong(format!("either \"url\" or \"prefix\" must be given ({example})")))
+        }
+        (None, None) => Err(wrong(format!("nothing is to be purged ({example})"))),
+    }
 }
 
 /// `method=GET&url=…&h=Name:value`, of which `h` may come several times.

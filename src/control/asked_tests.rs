@@ -127,6 +127,27 @@ fn a_backend_is_adjusted_by_json() {
 }
 
 #[test]
+fn what_is_to_be_purged_is_a_url_or_a_beginning() {
+    let body = Command::Purge(b"{".to_vec());
+    assert_eq!(ask_at(Door::Token, "POST /v1/cache/purge", "{"), Ok(body));
+    let url = Wanted::Url(String::from("http://a/x"));
+    assert_eq!(purge(b"{\"url\": \"http://a/x\"}"), Ok(url));
+    let prefix = Wanted::Prefix(String::from("http://a/"));
+    assert_eq!(purge(b" {\"prefix\": \"http://a/\"}"), Ok(prefix));
+    for (body, part) in [
+        ("", "no JSON object"),
+        ("[\"http://a/\"]", "no JSON object"),
+        ("{}", "nothing is to be purged"),
+        ("{\"url\": \"http://a/\", \"prefix\": \"http://a/\"}", "either"),
+        ("{\"uri\": \"http://a/\"}", "unknown field"),
+        ("{\"url\": 7}", "invalid type"),
+    ] {
+        let answer = purge(body.as_bytes()).unwrap_err();
+        assert!(answer.status == 400 && answer.body.contains(part), "{body}: {}", answer.body);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_somewhere_says_what_can() {
     for (line, allow) in [
         ("POST /v1/status", "GET, HEAD"),

@@ -8,12 +8,13 @@ use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, doorbell::Door
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell};
 
-use super::admin::{Commander, Outcome};
+use super::admin::{Commander, Outcome, Pending};
 use super::answer::Answer;
-use super::asked::{Adjustment, Command, Place, Registration};
+use super::asked::{self, Adjustment, Command, Place, Registration};
+use super::cache::{Begun, Larder};
 use super::explain::Explainer;
 use super::look::{Looker, Now};
-use super::{listing, metrics, page};
+use super::{listing, metrics, page, view};
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
 const LEAVING_INTERVAL: Micros = Micros(50_000);
@@ -23,6 +24,10 @@ pub struct Commands {
     segment: Segment,
     looker: Looker,
     explainer: Explainer,
+    /// The stored answers, if there are any and their directory can be used.
+    larder: Option<Larder>,
+    /// Whether answers are meant to be stored.
+    has_cache: bool,
     /// The workers' doorbells.
     bells: Doorbells,
     /// The line to the master.
@@ -44,6 +49,7 @@ impl Commands {
         segment: Segment,
         looker: Looker,
         explainer: Explainer,
+        larder: Option<Larder>,
         bells: Doorbells,
         channel: Channel,
         master: Doorbell,
@@ -53,8 +59,10 @@ impl Commands {
         let due = Some(Micros(0));
         Commands {
             segment,
+            has_cache: looker.has_cache(),
             looker,
             explainer,
+            larder,
             bells,
             channel,
             master,
@@ -78,6 +86,59 @@ impl Commands {
     /// When `tend` is to be called next.
     pub fn next_deadline(&self) -> Option<Micros> {
         self.due
+    }
+
+    /// When `keep_house` is to be called next.
+    pub fn next_housework(&self) -> Option<Micros> {
+        self.larder.as_ref().map(Larder::next_deadline)
+    }
+
+    /// Whether a purge is under way.
+    pub fn is_purging(&self) -> bool {
+        self.larder.as_ref().is_some_and(Larder::is_purging)
+    }
+
+    /// Sees to the stored answers, a little.
+    pub fn keep_house(&mut self) {
+        let deaths = self.segment.service(shared::ServiceCell::WorkerRestarts);
+        if let Some(larder) = &mut self.larder {
+            larder.work(self.now, deaths);
+        }
+    }
+
+    /// Goes on with purges, a little. The end of one, and the answer to it.
+    pub fn step_purges(&mut self) -> Option<(Pending, Answer)> {
+        let (ticket, count) = self.larder.as_mut()?.step_purges()?;
+        let answer = Answer::json(200, format!("{{\"purged\":{count}}}\n"));
+        Some((Pending::Purge(ticket), answer))
+    }
+
+    fn purge(&mut self, body: &[u8]) -> Outcome {
+        if !self.has_cache {
+            let message = "there is no cache (set \"cache\" in servers.conf)";
+            return Outcome::Done(Answer::error(404, message));
+        }
+        let wanted = match asked::purge(body) {
+            Ok(wanted) => wanted,
+            Err(answer) => return Outcome::Done(answer),
+        };
+        let refused = match self.larder.as_mut().map(|larder| larder.begin_purge(&wanted)) {
+            Some(Begun::Under(ticket)) => return Outcome::Later(Pending::Purge(ticket)),
+            Some(Begun::NoUrl) => {
+                Answer::error(400, "this is not a URL (write http://host/path, or its beginning)")
+            }
+            Some(Begun::TooMany) => Answer::error(503, "too many purges are under way"),
+            None => {
+                Answer::error(503, "the directory of the cache cannot be used (the log says why)")
+            }
+        };
+        Outcome::Done(refused)
+    }
+
+    fn service(&mut self) -> view::Service {
+        let mut service = self.looker.service(self.now);
+        service.totals.cache_bytes = self.larder.as_ref().map_or(0, Larder::bytes);
+        service
     }
 
     /// Whatever there is may have changed: `tend` looks at it.
@@ -236,7 +297,7 @@ impl Commands {
             return Outcome::Done(Answer::error(503, "the master process does not listen"));
         }
         self.master.ring();
-        Outcome::Later
+        Outcome::Later(Pending::Reload)
     }
 
     /// The outcome of a reload, if the master has told one.
@@ -267,7 +328,7 @@ impl Commander for Commands {
     fn carry_out(&mut self, command: Command) -> Outcome {
         let outcome = match command {
             Command::Page => {
-                let text = page::render(&self.looker.service(self.now));
+                let text = page::render(&self.service());
                 let page = Answer {
                     status: 200,
                     content_type: page::CONTENT_TYPE,
@@ -277,17 +338,13 @@ impl Commander for Commands {
                 Ok(page.with(page::FIELDS))
             }
             Command::Metrics => {
-                let body = metrics::render(&self.looker.service(self.now));
+                let body = metrics::render(&self.service());
                 let content_type = metrics::CONTENT_TYPE;
                 Ok(Answer { status: 200, content_type, body, fields: "" })
             }
             Command::Health => Ok(self.health()),
-            Command::Status => {
-                Ok(Answer::json(200, listing::status(&self.looker.service(self.now))))
-            }
-            Command::Pools => {
-                Ok(Answer::json(200, listing::pools(&self.looker.service(self.now).pools)))
-            }
+            Command::Status => Ok(Answer::json(200, listing::status(&self.service()))),
+            Command::Pools => Ok(Answer::json(200, listing::pools(&self.service().pools))),
             Command::Pool(name) => match self.looker.pool_named(&name, self.now) {
                 Some(pool) => Ok(Answer::json(200, listing::pool(&pool))),
                 None => Err(Answer::error(404, &format!("there is no pool \"{name}\""))),
@@ -300,9 +357,7 @@ impl Commander for Commands {
                 self.open().and_then(|()| self.adjust(&place, adjustment))
             }
             Command::Reload => return self.reload(),
-            Command::Purge => {
-                Err(Answer::error(404, "there is no cache (set \"cache\" in servers.conf)"))
-            }
+            Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => Ok(self.explainer.answer(&self.segment, &question)),
         };
         // Either is the answer.

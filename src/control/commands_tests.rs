@@ -32,7 +32,7 @@ impl Scene {
         let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
         let bells = Doorbells::new(2).unwrap();
         let commands =
-            Commands::new(segment, looker, explainer, bells, own, Doorbell::new().unwrap());
+            Commands::new(segment, looker, explainer, None, bells, own, Doorbell::new().unwrap());
         let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
         scene.advance(0);
         scene
@@ -55,7 +55,7 @@ impl Scene {
         };
         match self.commands.carry_out(read(Door::Socket, &request).unwrap()) {
             Outcome::Done(answer) => Some(answer),
-            Outcome::Later => None,
+            Outcome::Later(_) => None,
         }
     }
 
@@ -275,5 +275,11 @@ fn the_service_is_shown_in_each_form() {
         assert_eq!(answer.status, 200);
         assert!(answer.body.contains(part), "{path}");
     }
-    assert_eq!(scene.status("POST /v1/cache/purge"), 404);
+}
+
+#[test]
+fn without_a_cache_there_is_nothing_to_purge() {
+    let mut scene = Scene::new();
+    let answer = scene.answer("POST /v1/cache/purge", "{\"url\": \"http://a/\"}").unwrap();
+    assert_eq!(answer.status, 404);
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::http::cache_status::CacheResult;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
 use crate::policy::reason::Reason;
@@ -25,9 +26,6 @@ const AT_BACKENDS: [Reason; 8] = [
     Reason::ResponseTimeout,
     Reason::ResponseIncomplete,
 ];
-
-/// What the cache can do for a request.
-const CACHE_RESULTS: [&str; 4] = ["hit", "miss", "stale", "revalidated"];
 
 /// Reads the cells.
 pub struct Looker {
@@ -55,7 +53,12 @@ impl Looker {
         Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new() }
     }
 
-    /// The service as it is now.
+    /// Whether answers are meant to be stored.
+    pub fn has_cache(&self) -> bool {
+        self.config.cache.is_some()
+    }
+
+    /// The service as it is now, without what is stored.
     pub fn service(&mut self, now: Now) -> Service {
         let segment = &self.segment;
         let totals = totals(segment);
@@ -74,6 +77,7 @@ impl Looker {
             clients_max: self.config.max_connections as u64,
             requests_per_second: self.rate.observe(now.clock, totals.requests),
             totals,
+            cache_max: self.config.cache.as_ref().map(|cache| cache.max_size),
             pools: segment.pools().map(|pool| self.pool(pool, now)).collect(),
         }
     }
@@ -190,7 +194,9 @@ fn totals(segment: &Segment) -> Totals {
         spliced: total(Counter::Spliced),
         durations: segment.request_duration(),
         dropped_log_lines: total(Counter::DroppedLines),
-        cache_requests: CACHE_RESULTS.map(|result| (result, 0)).to_vec(),
+        cache_requests: CacheResult::ALL
+            .map(|result| (result.word(), total(Counter::Cache(result))))
+            .to_vec(),
         cache_bytes: 0,
     }
 }

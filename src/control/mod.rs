@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod answer;
 pub mod asked;
+pub mod cache;
 pub mod checks;
 pub mod commands;
 pub mod explain;
@@ -29,8 +30,9 @@ use crate::shared::{Segment, ServiceCell};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
 
-use admin::{Admin, Listening};
+use admin::{Admin, Listening, Pending};
 use asked::Door;
+use cache::Larder;
 use checks::Checks;
 use commands::Commands;
 use explain::Explainer;
@@ -75,6 +77,8 @@ pub struct Desk {
     pub sticky_key: Key,
     /// The master's process.
     pub master_pid: Pid,
+    /// The stored answers, if there are any and their directory can be used.
+    pub larder: Option<Larder>,
 }
 
 /// How far the process is from its end.
@@ -131,6 +135,7 @@ impl Control {
             token,
             master_pid,
             sticky_key,
+            larder,
         } = desk;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
@@ -146,7 +151,7 @@ impl Control {
         let poller = open().map_err(StartError::at("epoll"))?;
         let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
         let (bells, bell) = clones().map_err(StartError::at("doorbells"))?;
-        let commands = Commands::new(segment, looker, explainer, bells, channel, bell);
+        let commands = Commands::new(segment, looker, explainer, larder, bells, channel, bell);
         Ok(Control {
             checks: Checks::new(segment, config),
             segment,
@@ -188,6 +193,10 @@ impl Control {
         if self.glance <= now {
             self.look_around(now);
         }
+        // A purge goes on to its end, also where another process does the rest by now.
+        if let Some((awaited, answer)) = self.commands.step_purges() {
+            self.admin.settle(awaited, &answer, now);
+        }
         if self.is_at_work() {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
             if self.checks.take_changes() {
@@ -195,6 +204,7 @@ impl Control {
                 self.master.ring();
             }
             self.commands.tend();
+            self.commands.keep_house();
         }
         self.admin.turn(&self.poller, &mut self.commands, now);
         if self.commands.take_changes() {
@@ -237,7 +247,7 @@ impl Control {
         self.glance = now + GLANCE;
         // The master rings when it has sent one.
         if let Some(outcome) = self.commands.reload_outcome() {
-            self.admin.settle(&outcome, now);
+            self.admin.settle(Pending::Reload, &outcome, now);
         }
         if self.is_at_work() {
             self.checks.look_around(now);
@@ -297,7 +307,7 @@ impl Control {
 
     /// How long to wait for events.
     fn timeout(&self, now: Micros) -> Millis {
-        if self.admin.is_ready() {
+        if self.admin.is_ready() || self.commands.is_purging() {
             return Millis(0);
         }
         let end = match self.life {
@@ -306,9 +316,14 @@ impl Control {
             Life::Closing { until } | Life::Replaced { until } => Some(until),
         };
         let work = if self.is_at_work() {
-            [self.checks.next_deadline(), self.commands.next_deadline(), Some(self.glance)]
+            [
+                self.checks.next_deadline(),
+                self.commands.next_deadline(),
+                self.commands.next_housework(),
+                Some(self.glance),
+            ]
         } else {
-            [None, None, None]
+            [None; 4]
         };
         let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
         let next = all.min().unwrap_or(now + GLANCE);

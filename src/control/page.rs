@@ -8,7 +8,7 @@ use crate::policy::health::Availability;
 use crate::shared::Source;
 
 use super::listing;
-use super::view::{Backend, LastCheck, Pool, Service};
+use super::view::{Backend, LastCheck, Pool, Service, Totals};
 
 /// The media type of what `render` writes.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
@@ -108,6 +108,10 @@ impl Page {
         self.fact("requests a second", &rate, "");
         self.fact("requests", &grouped(service.totals.requests), "");
         self.fact("memory bound", &bytes(service.memory_bound), "");
+        if let Some(most) = service.cache_max {
+            let limit = format!("of {}{}", bytes(most), hits(&service.totals));
+            self.fact("stored answers", &bytes(service.totals.cache_bytes), &limit);
+        }
         self.text.push_str("</dl>\n");
     }
 
@@ -285,6 +289,19 @@ fn restarts(count: u64) -> String {
         0 => String::new(),
         1 => String::from("1 restarted"),
         count => format!("{} restarted", grouped(count)),
+    }
+}
+
+/// How many of the requests that the cache was asked for it could answer.
+fn hits(totals: &Totals) -> String {
+    let of = |words: &[&str]| -> u64 {
+        let chosen = totals.cache_requests.iter().filter(|(word, _)| words.contains(word));
+        chosen.map(|(_, count)| count).sum()
+    };
+    let answered = of(&["hit", "stale", "revalidated"]);
+    match answered + of(&["miss"]) {
+        0 => String::new(),
+        asked => format!(", {} % hits", answered * 100 / asked),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Service {
     pub clients: u64,
     /// Client connections allowed.
     pub clients_max: u64,
+    /// Bytes that stored answers may have; `None`: none are stored.
+    pub cache_max: Option<u64>,
     /// What was counted since the start.
     pub totals: Totals,
     /// Requests a second of late; `None` until there is something to compare with.

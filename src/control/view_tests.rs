@@ -59,6 +59,7 @@ pub fn service() -> Service {
         reloads_done: 3,
         reloads_refused: 2,
         memory_bound: 1_107_296_256,
+        cache_max: None,
         is_draining: false,
         clients: 17,
         clients_max: 8192,

@@ -1,8 +1,12 @@
 //! Points in time as HTTP and the log write them, both in UTC.
 
+use super::body::decimal;
+
 /// The names as they lie in a `Date` field, three letters each, from the first of January 1970,
 /// a Thursday.
 const WEEKDAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
+/// What follows the three letters where a weekday is written out.
+const WEEKDAY_ENDS: [&[u8]; 7] = [b"rsday", b"day", b"urday", b"day", b"day", b"sday", b"nesday"];
 const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -74,6 +78,154 @@ impl Moment {
     }
 }
 
+/// The seconds since the epoch of a date in any of the three formats of RFC 9110 §5.6.7; 0 for one
+/// before 1970. `None` for anything else.
+///
+/// Names count in any case, and no zone but GMT does (RFC 9111 §4.2). `now`, in seconds since the
+/// epoch, is what a year of two digits is seen from.
+pub fn parse(text: &[u8], now: u64) -> Option<u64> {
+    let mut reader = Reader { rest: text };
+    let comma = memchr::memchr(b',', text);
+    let (date, seconds_of_day) = match comma {
+        Some(3) => reader.imf_fixdate(),
+        Some(_) => reader.rfc850(now),
+        None => reader.asctime(),
+    }?;
+    let days = date.days_since_epoch()?;
+    if !reader.rest.is_empty() {
+        return None;
+    }
+    let seconds = days * SECONDS_PER_DAY as i64 + seconds_of_day as i64;
+    Some(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// A day by the calendar, as it was written: perhaps none at all.
+struct Day {
+    year: u64,
+    /// From 1.
+    month: u64,
+    /// From 1.
+    day: u64,
+}
+
+impl Day {
+    /// `None` if the month has no such day. The inverse of [`Moment::of`].
+    fn days_since_epoch(&self) -> Option<i64> {
+        let Day { year, month, day } = *self;
+        let is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        let length = match month {
+            2 if is_leap => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        if !(1..=length).contains(&day) {
+            return None;
+        }
+        // Years that begin with March, as above; year 0 has a January, too.
+        let (year, month) =
+            if month > 2 { (year + 400, month - 3) } else { (year + 399, month + 9) };
+        let (era, year_of_era) = (year / 400, year % 400);
+        let day_of_year = (153 * month + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        Some((era * 146_097 + day_of_era) as i64 - 146_097 - 719_468)
+    }
+}
+
+/// Takes a date apart, from the front.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`
+    fn imf_fixdate(&mut self) -> Option<(Day, u64)> {
+        self.name(WEEKDAYS)?;
+        self.literal(b", ")?;
+        let day = self.number(2)?;
+        self.literal(b" ")?;
+        let month = self.name(MONTHS)? + 1;
+        self.literal(b" ")?;
+        let year = self.number(4)?;
+        self.literal(b" ")?;
+        let time = self.time_of_day()?;
+        self.literal(b" GMT")?;
+        Some((Day { year, month, day }, time))
+    }
+
+    /// `Sunday, 06-Nov-94 08:49:37 GMT`: the year is the one at most 50 years ahead of `now`.
+    fn rfc850(&mut self, now: u64) -> Option<(Day, u64)> {
+        let weekday = self.name(WEEKDAYS)?;
+        self.literal(WEEKDAY_ENDS[weekday as usize])?;
+        self.literal(b", ")?;
+        let day = self.number(2)?;
+        self.literal(b"-")?;
+        let month = self.name(MONTHS)? + 1;
+        self.literal(b"-")?;
+        let two_digits = self.number(2)?;
+        self.literal(b" ")?;
+        let time = self.time_of_day()?;
+        self.literal(b" GMT")?;
+        let this_year = Moment::of(now).year;
+        let century = this_year - this_year % 100;
+        let year = match century + two_digits {
+            year if year > this_year + 50 => year - 100,
+            year if year + 50 <= this_year => year + 100,
+            year => year,
+        };
+        Some((Day { year, month, day }, time))
+    }
+
+    /// `Sun Nov  6 08:49:37 1994`
+    fn asctime(&mut self) -> Option<(Day, u64)> {
+        self.name(WEEKDAYS)?;
+        self.literal(b" ")?;
+        let month = self.name(MONTHS)? + 1;
+        self.literal(b" ")?;
+        let day = match self.literal(b" ") {
+            Some(()) => self.number(1)?,
+            None => self.number(2)?,
+        };
+        self.literal(b" ")?;
+        let time = self.time_of_day()?;
+        self.literal(b" ")?;
+        let year = self.number(4)?;
+        Some((Day { year, month, day }, time))
+    }
+
+    /// `08:49:37`, with a 60th second where one is inserted, which counts as the first of the next
+    /// minute.
+    fn time_of_day(&mut self) -> Option<u64> {
+        let hour = self.number(2)?;
+        self.literal(b":")?;
+        let minute = self.number(2)?;
+        self.literal(b":")?;
+        let second = self.number(2)?;
+        let is_time = hour < 24 && minute < 60 && second <= 60;
+        is_time.then_some(hour * 3600 + minute * 60 + second)
+    }
+
+    /// The index of a name of three letters.
+    fn name(&mut self, names: &'static [u8]) -> Option<u64> {
+        let (name, rest) = self.rest.split_at_checked(3)?;
+        let index = names.chunks(3).position(|known| known.eq_ignore_ascii_case(name))?;
+        self.rest = rest;
+        Some(index as u64)
+    }
+
+    fn literal(&mut self, wanted: &[u8]) -> Option<()> {
+        let (text, rest) = self.rest.split_at_checked(wanted.len())?;
+        self.rest = text.eq_ignore_ascii_case(wanted).then_some(rest)?;
+        Some(())
+    }
+
+    fn number(&mut self, digits: usize) -> Option<u64> {
+        let (text, rest) = self.rest.split_at_checked(digits)?;
+        self.rest = rest;
+        decimal(text)
+    }
+}
+
 fn three_letters(names: &'static [u8], index: u64) -> &'static [u8] {
     let start = 3 * index as usize;
     &names[start..start + 3]
@@ -88,56 +240,5 @@ fn put_digits(text: &mut [u8], mut number: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{imf_fixdate, rfc3339_millis};
-
-    fn fixdate(seconds: u64) -> String {
-        String::from_utf8_lossy(&imf_fixdate(seconds)).into_owned()
-    }
-
-    #[test]
-    fn dates_are_written_as_the_rfc_writes_its_example() {
-        assert_eq!(fixdate(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(fixdate(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-    }
-
-    #[test]
-    fn leap_years_have_their_day() {
-        assert_eq!(fixdate(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(fixdate(951_868_799), "Tue, 29 Feb 2000 23:59:59 GMT");
-        assert_eq!(fixdate(951_868_800), "Wed, 01 Mar 2000 00:00:00 GMT");
-        assert_eq!(fixdate(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT");
-        assert_eq!(fixdate(4_107_542_399), "Sun, 28 Feb 2100 23:59:59 GMT");
-    }
-
-    #[test]
-    fn every_day_follows_the_one_before() {
-        let lengths = |year: u64| {
-            let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-            [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-        };
-        let mut day_count = 0;
-        for year in 1970..2500 {
-            for (month, length) in lengths(year).into_iter().enumerate() {
-                for day in 1..=length {
-                    let expected = format!("{year:04}-{:02}-{day:02}T00:00:00.000Z", month + 1);
-                    let text = rfc3339_millis(day_count * 86_400_000_000);
-                    assert_eq!(String::from_utf8_lossy(&text), expected);
-                    day_count += 1;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn milliseconds_are_rounded_down() {
-        let text = rfc3339_millis(1_795_250_401_123_999);
-        assert_eq!(String::from_utf8_lossy(&text), "2026-11-21T08:40:01.123Z");
-    }
-
-    #[test]
-    fn times_out_of_range_stop_at_the_year_9999() {
-        assert_eq!(fixdate(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
-        assert_eq!(&rfc3339_millis(u64::MAX)[..19], b"9999-12-31T23:59:59");
-    }
-}
+#[path = "date_tests.rs"]
+mod tests;

@@ -38,7 +38,7 @@ impl<'a> Field<'a> {
 }
 
 /// The field lines of a head that was validated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
     lines: &'a [u8],
     /// Whether a `Connection` field names anything but close, keep-alive and upgrade.
@@ -59,6 +59,11 @@ impl<'a> Fields<'a> {
     /// Whether `Connection` names fields, so that [`nominated`] is worth asking.
     pub fn nominates(&self) -> bool {
         self.nominates
+    }
+
+    /// Lines that were taken from a valid head, and of which none is for one connection.
+    pub fn stored(lines: &'a [u8]) -> Fields<'a> {
+        Fields { lines, nominates: false }
     }
 
     /// The lines of a head that was valid when these facts of it were noted.
@@ -104,8 +109,13 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim_blanks).filter(|member| !member.is_empty())
 }
 
+/// Whether `word` is a token: RFC 9110 §5.6.2.
+pub fn is_token(word: &[u8]) -> bool {
+    !word.is_empty() && scan::token_len(word) == word.len()
+}
+
 /// `value` without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
-fn trim_blanks(value: &[u8]) -> &[u8] {
+pub fn trim_blanks(value: &[u8]) -> &[u8] {
     let mut trimmed = value;
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = trimmed {
         trimmed = rest;
@@ -145,7 +155,7 @@ impl ConnectionOptions {
 
 /// Whether `name` is one of `names`, which are in lower case. The length and the first byte rule
 /// nearly all of them out.
-fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+pub fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     let first = name.first().map(u8::to_ascii_lowercase);
     names.iter().any(|candidate| {
         candidate.len() == name.len()
@@ -176,6 +186,15 @@ pub fn is_shadow_of_framing(name: &[u8]) -> bool {
     matches!(name.len(), 14 | 17)
         && name.contains(&b'_')
         && (resembles(b"content-length") || resembles(b"transfer-encoding"))
+}
+
+/// Whether some server reads the name as `wanted`: in any case, and with underscores for hyphens,
+/// which are one where fields become CGI variables.
+pub(super) fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
+    let alike = |(&given, &wanted): (&u8, &u8)| {
+        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
+    };
+    name.len() == wanted.len() && name.iter().zip(wanted).all(alike)
 }
 
 /// Field names that mean nothing good in a trailer section, by what they would change there.

@@ -5,6 +5,9 @@
 //! that it begins will end. What is not readable in one way only does not get past `parse`.
 
 pub mod body;
+pub mod cache_control;
+pub mod cache_status;
+pub mod caching;
 pub mod chunked;
 pub mod cookie;
 pub mod date;
@@ -16,8 +19,9 @@ pub mod request;
 pub mod response;
 pub mod rewrite;
 pub mod scan;
+pub mod structured;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use body::Body;
 pub use fields::{Field, Fields};

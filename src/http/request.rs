@@ -335,15 +335,19 @@ fn is_request_id(id: &[u8]) -> bool {
 }
 
 /// A field of which one line at most makes sense.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Single<'a> {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Single<'a> {
+    /// There is none.
     #[default]
     Absent,
+    /// One, with that value.
     Once(&'a [u8]),
+    /// More than one, so that nobody knows which counts.
     Several,
 }
 
 impl<'a> Single<'a> {
+    /// Takes in the value of one more line.
     pub fn add(&mut self, value: &'a [u8]) {
         *self = match self {
             Single::Absent => Single::Once(value),
@@ -351,6 +355,7 @@ impl<'a> Single<'a> {
         };
     }
 
+    /// The value, if there is exactly one.
     pub fn only(self) -> Option<&'a [u8]> {
         match self {
             Single::Once(value) => Some(value),

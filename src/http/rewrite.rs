@@ -3,12 +3,13 @@
 //! A head is written anew line by line. What concerns one connection only ends here, what says where
 //! the message ends is written by us and once, and all other lines are copied as they came.
 
+use super::cache_status::{self, CacheStatus};
 use super::cookie::{self, SetCookie};
-use super::fields::{Field, is_hop_by_hop, list_members, nominated};
+use super::fields::{Field, Fields, is_hop_by_hop, is_read_as, list_members, nominated};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
 use crate::mem::Append;
-use crate::mem::buffer::{Buffer, Span};
+use crate::mem::buffer::{Buffer, Fitting, Span};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -17,8 +18,8 @@ use std::net::IpAddr;
 const MAX_OPTIONS: usize = 64;
 
 /// What a response's head may grow by: a longer status line, framing, the id, the connection, `Via`
-/// and a cookie with names of at most 64 bytes each.
-const RESPONSE_GROWTH: usize = 512;
+/// and a cookie with names of at most 64 bytes each, `Cache-Status`.
+const RESPONSE_GROWTH: usize = 512 + cache_status::MAX_LEN;
 
 /// What a request's head is given on its way.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Optio
     if options.take(MAX_OPTIONS + 1).count() > MAX_OPTIONS {
         return None;
     }
-    let written = write_request(head, forward, &mut Fitting { out, fits: true });
+    let written = write_request(head, forward, &mut Fitting::new(out));
     if written.is_none() {
         out.clear();
     }
@@ -112,7 +113,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
             run = end;
             put_other_cookies(&field, name, out);
         } else if spans.user_agent.is_empty() && field.is("user-agent") {
-            let start = out.out.len() + at - run;
+            let start = out.len() + at - run;
             spans.user_agent = value_within(Span::new(start, start + field.line.len()), &field);
         }
         at = end;
@@ -129,7 +130,13 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     out.put(b"X-Request-ID: ");
     spans.id = out.put(forward.id);
     out.put(if head.websocket { UPGRADED } else { b"\r\n\r\n" });
-    out.fits.then_some(spans)
+    out.fits().then_some(spans)
+}
+
+/// The fields of a head that [`request`] wrote.
+pub fn written_fields(head: &[u8]) -> Fields<'_> {
+    let lines = memchr::memchr(b'\n', head).and_then(|end| head.get(end + 1..)).unwrap_or_default();
+    Fields::again(lines.strip_suffix(b"\r\n").unwrap_or_default(), false)
 }
 
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
@@ -187,15 +194,6 @@ fn put_other_cookies(field: &Field, name: &str, out: &mut Fitting) {
         cookie::put_others(field.value, name.as_bytes(), |bytes| out.append(bytes));
         out.put(b"\r\n");
     }
-}
-
-/// Whether some server reads the name as `wanted`: in any case, and with underscores for hyphens,
-/// which are one where fields become CGI variables.
-fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
-    let alike = |(&given, &wanted): (&u8, &u8)| {
-        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
-    };
-    name.len() == wanted.len() && name.iter().zip(wanted).all(alike)
 }
 
 fn put_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
@@ -286,12 +284,22 @@ pub struct Answering<'a> {
     pub via: Option<&'a str>,
     /// A cookie that the client is given.
     pub cookie: Option<SetCookie<'a>>,
+    /// What the cache had to do with it, where there is one.
+    pub cache: Option<CacheStatus>,
 }
 
 impl<'a> Answering<'a> {
     /// On a connection that stays open, for a client of HTTP/1.1, without `Via` and cookie.
     pub const fn new(id: &'a [u8], framing: ResponseFraming) -> Answering<'a> {
-        Answering { id, close: false, keep_alive_10: false, framing, via: None, cookie: None }
+        Answering {
+            id,
+            close: false,
+            keep_alive_10: false,
+            framing,
+            via: None,
+            cookie: None,
+            cache: None,
+        }
     }
 }
 
@@ -314,19 +322,40 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
         | ResponseFraming::Chunked
         | ResponseFraming::Close => (),
     }
-    if head.request_id.is_none() && !answering.id.is_empty() {
-        out.append(b"X-Request-ID: ");
-        out.append(answering.id);
-        out.append(b"\r\n");
+    if head.request_id.is_none() {
+        put_id(answering.id, out);
     }
     put_via(head.version, answering.via, out);
     if let Some(cookie) = &answering.cookie {
         cookie::put_set_cookie(cookie, out);
     }
+    if let Some(status) = answering.cache {
+        cache_status::write(status, out);
+    }
     if switches {
         out.append(&UPGRADED[2..]);
-        return;
+    } else {
+        put_connection(answering, out);
     }
+}
+
+/// Writes the end of a head whose lines were stored before: what each answer is given on its way, and
+/// the empty line. At most [`response_len_bound`] of nothing.
+pub fn end_of_stored(answering: &Answering, out: &mut impl Append) {
+    put_id(answering.id, out);
+    put_via(Version::Http11, answering.via, out);
+    put_connection(answering, out);
+}
+
+fn put_id(id: &[u8], out: &mut impl Append) {
+    if !id.is_empty() {
+        out.append(b"X-Request-ID: ");
+        out.append(id);
+        out.append(b"\r\n");
+    }
+}
+
+fn put_connection(answering: &Answering, out: &mut impl Append) {
     if answering.close || answering.framing == ResponseFraming::Close {
         out.append(b"Connection: close\r\n");
     } else if answering.keep_alive_10 {
@@ -349,11 +378,7 @@ const fn is_never_framed(status: u16) -> bool {
 }
 
 fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut impl Append) {
-    out.append(b"HTTP/1.1 ");
-    out.append(&status_digits(head.status));
-    out.append(b" ");
-    out.append(head.reason);
-    out.append(b"\r\n");
+    put_status_line(head.status, head.reason, out);
     let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
     // Neighbouring lines that go on are copied at once.
@@ -376,6 +401,15 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
         at += field.line.len();
     }
     out.append(&lines[run..at]);
+}
+
+/// Writes the status line of a response.
+pub fn put_status_line(status: u16, reason: &[u8], out: &mut impl Append) {
+    out.append(b"HTTP/1.1 ");
+    out.append(&status_digits(status));
+    out.append(b" ");
+    out.append(reason);
+    out.append(b"\r\n");
 }
 
 /// The three digits of a status.
@@ -401,38 +435,6 @@ pub fn append_decimal(number: u64, out: &mut impl Append) {
         if rest == 0 {
             return out.append(&digits[start..]);
         }
-    }
-}
-
-/// Writes to a buffer as long as all fits.
-struct Fitting<'a> {
-    out: &'a mut Buffer,
-    fits: bool,
-}
-
-impl Fitting<'_> {
-    /// Appends `bytes` and says where they lie; that is nowhere once something did not fit.
-    fn put(&mut self, bytes: &[u8]) -> Span {
-        self.fits &= bytes.len() <= self.out.room();
-        if !self.fits {
-            return Span::default();
-        }
-        let start = self.out.len();
-        self.out.append(bytes);
-        Span::new(start, self.out.len())
-    }
-}
-
-impl Append for Fitting<'_> {
-    fn append(&mut self, bytes: &[u8]) {
-        self.put(bytes);
-    }
-}
-
-impl std::fmt::Write for Fitting<'_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.put(text.as_bytes());
-        Ok(())
     }
 }
 

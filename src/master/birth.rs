@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use crate::config::Config;
 use crate::control::{Control, Desk};
 use crate::proxy::preamble::Preamble;
 use crate::shared::words::Word;
@@ -19,6 +20,7 @@ use super::generation::{Generation, Origin};
 use super::handover::Role;
 use super::listeners::Listeners;
 use super::service::Master;
+use super::stored::{Common, Way};
 
 /// A child that was just forked.
 pub struct Birth {
@@ -89,7 +91,8 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        let (config, segment, bells, sticky_key) = origin.into_parts();
+        let (config, segment, bells, sticky_key, stored) = origin.into_parts();
+        let way = self.way(stored, &config);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
             Ok(Entrance { listener: socket.try_clone()?, preamble })
@@ -104,6 +107,7 @@ impl Beginning {
         let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let store = way.and_then(|way| way.store(&config, seat));
         let seat = Seat {
             index: seat,
             segment,
@@ -115,6 +119,7 @@ impl Beginning {
             channel: Some(
                 self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             ),
+            store,
         };
         let worker = Worker::open(&config, seat)?;
         confine(seccomp::Role::Worker);
@@ -125,8 +130,11 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, bells, sticky_key) = origin.into_parts();
+        let (config, segment, bells, sticky_key, stored) = origin.into_parts();
+        let way = self.way(stored, &config);
         self.become_user()?;
+        let workers = segment.layout().workers;
+        let larder = way.and_then(|way| way.larder(&config, workers));
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let (doors, token) = doors.into_parts(&config);
         let desk = Desk {
@@ -139,11 +147,18 @@ impl Beginning {
             master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
             channel: self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             signals,
+            larder,
         };
         let control = Control::open(&config, desk)?;
         confine(seccomp::Role::Control);
         self.tell_ready();
         control.serve()
+    }
+
+    /// Opens the directory of stored answers, while there may be rights that the user has not.
+    fn way(&self, stored: Option<Common>, config: &Config) -> Option<Way> {
+        let (common, cache) = stored.zip(config.cache.as_ref())?;
+        Some(Way::open(common, cache, self.user.as_ref()))
     }
 
     /// Becomes the user that children are, if the master is root.

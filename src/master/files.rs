@@ -1,7 +1,6 @@
 //! Files that belong to the children although the master makes them: where children are not root,
 //! they could not make them, or could not open them anew.
 
-use std::os::unix::fs::lchown;
 use std::path::Path;
 
 use crate::config::{self, Config};
@@ -55,16 +54,6 @@ pub fn prepare(config: &Config, user: Option<&User>) -> Result<(), StartError> {
     if let config::AccessLog::Path(path) = &config.access_log {
         open_log(path, user)
             .map_err(|error| StartError { what: name(&config.access_log), error })?;
-    }
-    if let Some(cache) = &config.cache {
-        let failed = |error: std::io::Error| StartError {
-            what: format!("cache.dir {}", cache.dir.display()),
-            error: IoError::from(error),
-        };
-        std::fs::create_dir_all(&cache.dir).map_err(failed)?;
-        if let Some(user) = user {
-            lchown(&cache.dir, Some(user.uid), Some(user.gid)).map_err(failed)?;
-        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::worker::sticky_key;
 
 use super::handover::{self, Kept, Received, Role};
 use super::ledger::Ledger;
+use super::stored::Common;
 
 /// A process that was asked to end gracefully may take so much longer than `timeouts.drain`.
 const GRACE: Millis = Millis::from_secs(5);
@@ -64,6 +65,8 @@ pub struct Origin {
     pub bells: Doorbells,
     /// What its sticky cookies are made with.
     pub sticky_key: Key,
+    /// What it shares with other generations about stored answers, if it stores any.
+    pub stored: Option<Common>,
 }
 
 /// A process.
@@ -81,19 +84,30 @@ pub struct Child {
 }
 
 impl Origin {
-    /// Makes the cells and doorbells for `config`.
-    pub fn new(config: Config, workers: usize, sticky_key: Key) -> Result<Origin, IoError> {
+    /// Makes the cells and doorbells for `config`. Those about stored answers go on as they were
+    /// `before`, if they can.
+    pub fn new(
+        config: Config,
+        workers: usize,
+        sticky_key: Key,
+        before: &[Generation],
+    ) -> Result<Origin, IoError> {
         let layout = Layout::of(&config, workers);
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(&config);
-        let bells = Doorbells::new(workers)?;
-        Ok(Origin { config, segment, memory, bells, sticky_key })
+        let cache = config.cache.as_ref();
+        let stored = cache.map(|cache| Common::new(cache, workers, before)).transpose()?;
+        let bells = match &stored {
+            Some(common) => common.doorbells()?,
+            None => Doorbells::new(workers)?,
+        };
+        Ok(Origin { config, segment, memory, bells, sticky_key, stored })
     }
 
     /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
-    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key) {
-        (self.config, self.segment, self.bells, self.sticky_key)
+    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key, Option<Common>) {
+        (self.config, self.segment, self.bells, self.sticky_key, self.stored)
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -113,7 +127,31 @@ impl Origin {
             return Err(String::from("its workers are not as many as was said"));
         }
         let sticky_key = sticky_key::from_text(&told.sticky_key).ok_or("it has no sticky key")?;
-        Ok(Origin { config, segment, memory, bells: Doorbells { bells, control }, sticky_key })
+        let stored = told.stored.as_ref().zip(config.cache.as_ref());
+        let stored =
+            stored.and_then(|(told, cache)| Common::adopt(told, cache, bells.len(), received));
+        let bells = match &stored {
+            // They are the same, and those of the others too.
+            Some(common) => common.doorbells().map_err(|error| error.to_string())?,
+            None => Doorbells { bells, control, neighbours: Vec::new() },
+        };
+        Ok(Origin { config, segment, memory, bells, sticky_key, stored })
+    }
+
+    /// What a process of that role had is free, and who waited for it does so no more.
+    fn bury(&self, role: Role) {
+        let workers = self.segment.layout().workers;
+        let number = match role {
+            Role::Worker(seat) => {
+                self.segment.bury(seat);
+                self.bells.ring_everybody(&self.segment);
+                seat
+            }
+            Role::Control => workers,
+        };
+        if let Some(common) = &self.stored {
+            common.bury(number, &self.bells);
+        }
     }
 }
 
@@ -181,6 +219,7 @@ impl Generation {
             segment: -1,
             bells: Vec::new(),
             sticky_key: String::new(),
+            stored: None,
             children: Vec::new(),
         };
         if let Some(origin) = &self.origin {
@@ -190,6 +229,7 @@ impl Generation {
             for bell in origin.bells.bells.iter().chain([&origin.bells.control]) {
                 told.bells.push(kept.keep(bell)?);
             }
+            told.stored = origin.stored.as_ref().map(|common| common.tell(kept)).transpose()?;
         }
         for child in &self.children {
             let channel = kept.keep(&child.channel)?;
@@ -257,13 +297,12 @@ impl Generation {
     pub fn bury(&mut self, pid: Pid, now: Micros) -> Option<Child> {
         let place = self.children.iter().position(|child| child.pid == pid)?;
         let child = self.children.remove(place);
-        match (child.role, &self.origin) {
-            (Role::Worker(seat), Some(origin)) => {
-                origin.segment.bury(seat);
-                origin.bells.ring_everybody(&origin.segment);
-            }
-            (Role::Control, _) => self.control_pause = now + Micros::from_secs(1),
-            (Role::Worker(_), None) => (),
+        if let Some(origin) = &self.origin {
+            origin.bury(child.role);
+        }
+        match child.role {
+            Role::Control => self.control_pause = now + Micros::from_secs(1),
+            Role::Worker(_) => (),
         }
         Some(child)
     }

@@ -120,8 +120,22 @@ pub struct Generation {
     pub bells: Vec<i32>,
     /// What its sticky cookies are made with, in hexadecimal digits.
     pub sticky_key: String,
+    /// What it shares with others about stored answers, if it stores any.
+    #[serde(default)]
+    pub stored: Option<Stored>,
     /// Those of its processes that live.
     pub children: Vec<Child>,
+}
+
+/// What generations share about stored answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The descriptor of the cells.
+    pub cells: i32,
+    /// Which numbers in them are this generation's.
+    pub group: usize,
+    /// The descriptors of all doorbells, by their numbers in the cells.
+    pub bells: Vec<i32>,
 }
 
 /// A process.
@@ -243,7 +257,10 @@ impl State {
         let sockets = self.listeners.iter().flat_map(|address| address.sockets.iter().copied());
         let others = self.generations.iter().flat_map(|generation| {
             let channels = generation.children.iter().map(|child| child.channel);
-            [generation.segment].into_iter().chain(generation.bells.iter().copied()).chain(channels)
+            let stored = generation.stored.iter();
+            let stored = stored.flat_map(|told| told.bells.iter().copied().chain([told.cells]));
+            let bells = generation.bells.iter().copied();
+            [generation.segment].into_iter().chain(bells).chain(stored).chain(channels)
         });
         let doors = self.doors.iter().map(|told| told.socket);
         let untold = self.untold.iter().filter_map(|untold| untold.socket);
@@ -376,6 +393,7 @@ mod tests {
                 segment: 12,
                 bells: vec![13, 14, 15],
                 sticky_key: String::from("000102030405060708090a0b0c0d0e0f"),
+                stored: Some(Stored { cells: 20, group: 1, bells: vec![21, 22] }),
                 children: vec![child(100, Role::Worker(1), 16), child(101, Role::Control, 17)],
             }],
             backends: vec![Backend {
@@ -406,7 +424,7 @@ mod tests {
         let file = state().write().unwrap();
         let open = |number| (number != 13).then(|| File::open("/dev/null").unwrap().into());
         let mut received = Received::read(&file, open).unwrap();
-        for number in [9, 10, 11, 12, 14, 15, 16, 17, 18] {
+        for number in [9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 21, 22] {
             assert!(received.take(number).is_ok(), "{number}");
             assert!(received.take(number).is_err(), "{number}");
         }

@@ -14,8 +14,10 @@ pub mod reload;
 mod service;
 mod start;
 mod stop;
+mod stored;
 mod succession;
 pub mod trial;
 
 use crate::sys::StartError;
 pub use start::{go_on, start};
+pub use stored::doubts;

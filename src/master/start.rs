@@ -4,6 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use crate::cache::fetches::MOST_WAITING;
+use crate::cache::store::{HELD, RECORDINGS};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::settings::memory_bound_line;
@@ -18,12 +20,14 @@ use super::handover::{self, Received};
 use super::reload::Identity;
 use super::service::{Master, Wish};
 use super::succession::summary;
-use super::{StartError, cpus, facts, files};
+use super::{StartError, cpus, facts, files, stored};
 
 /// All processes of a generation must serve after this time.
 const PATIENCE: Millis = Millis::from_secs(30);
 /// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
+/// Those for stored answers: open entries, recordings, doorbells of other generations.
+const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING) as u64;
 
 /// Serves, with the sockets that this process was given. In the children it returns too.
 pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
@@ -139,13 +143,16 @@ impl Master {
     /// Prepares a generation, whose processes the loop then forks.
     fn begin_generation(&mut self, config: Config) -> Result<(), StartError> {
         let workers = cpus::workers(config.workers);
-        raise_descriptor_limit(config.max_connections, self.own_descriptors(&config, workers));
+        raise_descriptor_limit(&config, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers)?;
         self.doors.open(&config, self.user.as_ref())?;
         files::prepare(&config, self.user.as_ref())?;
+        if let Some(doubt) = config.cache.as_ref().and_then(stored::small_disk) {
+            message::log(Level::Warning, format_args!("{doubt}"));
+        }
         let before = self.generations.last().and_then(|last| last.origin.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
-        let origin = Origin::new(config, workers, sticky_key);
+        let origin = Origin::new(config, workers, sticky_key, &self.generations);
         let origin = origin.map_err(StartError::at("shared memory"))?;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
@@ -176,8 +183,10 @@ impl Master {
 
 /// Allows the processes that are forked from now on the descriptors that so many clients take, and
 /// this one its own. If those cannot be had, what fails for the lack of them says so.
-fn raise_descriptor_limit(max_connections: usize, own: u64) {
-    let wanted = 2 * max_connections as u64 + OTHER_DESCRIPTORS;
+fn raise_descriptor_limit(config: &Config, own: u64) {
+    let max_connections = config.max_connections;
+    let cache = if config.cache.is_some() { CACHE_DESCRIPTORS } else { 0 };
+    let wanted = 2 * max_connections as u64 + cache + OTHER_DESCRIPTORS;
     let allowed = process::raise_descriptor_limit(wanted.max(own));
     if allowed < wanted {
         message::log(

@@ -79,6 +79,31 @@ impl Buffer {
         &self.bytes[..self.len as usize]
     }
 
+    /// The content, to be changed where it lies.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len as usize]
+    }
+
+    /// The room behind the content, to be written to; `filled` then says how much was.
+    #[inline]
+    pub fn free(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.len as usize..]
+    }
+
+    /// Takes in `n` bytes that were written to the front of `free()`.
+    #[inline]
+    pub fn filled(&mut self, n: usize) {
+        assert!(n <= self.room(), "more was filled than there was room");
+        self.len += n as u32;
+    }
+
+    /// Drops what lies behind the first `len` bytes.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len as u32);
+    }
+
     /// How many bytes it holds.
     #[inline]
     pub fn len(&self) -> usize {
@@ -125,6 +150,100 @@ impl Index<Span> for Buffer {
     #[inline]
     fn index(&self, span: Span) -> &[u8] {
         &self.as_slice()[span.range()]
+    }
+}
+
+/// Writes to a buffer as long as all fits.
+pub struct Fitting<'a> {
+    out: &'a mut Buffer,
+    fits: bool,
+}
+
+impl<'a> Fitting<'a> {
+    /// Writes behind what is there.
+    pub fn new(out: &'a mut Buffer) -> Fitting<'a> {
+        Fitting { out, fits: true }
+    }
+
+    /// Whether all that was written did fit.
+    pub fn fits(&self) -> bool {
+        self.fits
+    }
+
+    /// How much the buffer holds.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether the buffer holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// What the buffer holds.
+    pub fn as_slice(&self) -> &[u8] {
+        self.out.as_slice()
+    }
+
+    /// Appends `bytes` and says where they lie; that is nowhere once something did not fit.
+    pub fn put(&mut self, bytes: &[u8]) -> Span {
+        self.fits &= bytes.len() <= self.out.room();
+        if !self.fits {
+            return Span::default();
+        }
+        let start = self.out.len();
+        self.out.append(bytes);
+        Span::new(start, self.out.len())
+    }
+}
+
+impl Append for Fitting<'_> {
+    fn append(&mut self, bytes: &[u8]) {
+        self.put(bytes);
+    }
+}
+
+impl fmt::Write for Fitting<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Room for a few bytes that are needed for a moment only.
+pub struct Scratch<const SIZE: usize> {
+    bytes: [u8; SIZE],
+    len: usize,
+    fits: bool,
+}
+
+impl<const SIZE: usize> Scratch<SIZE> {
+    /// Empty.
+    pub fn new() -> Scratch<SIZE> {
+        Scratch { bytes: [0; SIZE], len: 0, fits: true }
+    }
+
+    /// What was written, if all of it did fit.
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        self.fits.then_some(&self.bytes[..self.len])
+    }
+}
+
+impl<const SIZE: usize> Default for Scratch<SIZE> {
+    fn default() -> Scratch<SIZE> {
+        Scratch::new()
+    }
+}
+
+impl<const SIZE: usize> Append for Scratch<SIZE> {
+    fn append(&mut self, bytes: &[u8]) {
+        match self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.fits = false,
+        }
     }
 }
 
@@ -187,6 +306,20 @@ mod tests {
         let mut buffer = buffer(4);
         buffer.append(b"ab");
         let _ = &buffer[Span::new(1, 3)];
+    }
+
+    #[test]
+    fn what_does_not_fit_is_known() {
+        let mut room = buffer(4);
+        let mut out = Fitting::new(&mut room);
+        assert_eq!((out.put(b"abc"), out.fits()), (Span::new(0, 3), true));
+        assert_eq!((out.put(b"de"), out.fits()), (Span::default(), false));
+        assert_eq!((out.put(b"f"), out.len()), (Span::default(), 3));
+        let mut scratch = Scratch::<4>::new();
+        scratch.append(b"abcd");
+        assert_eq!(scratch.as_slice(), Some(&b"abcd"[..]));
+        scratch.append(b"e");
+        assert_eq!(scratch.as_slice(), None);
     }
 
     #[test]

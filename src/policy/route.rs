@@ -71,6 +71,11 @@ impl Routing {
         &self.routes
     }
 
+    /// Whether the pool of a request may depend on more than its URL.
+    pub fn looks_at_fields(&self) -> bool {
+        self.pool_header.is_some() || self.routes.iter().any(|route| !route.headers.is_empty())
+    }
+
     /// The name of the field that names a pool.
     pub fn pool_header(&self) -> Option<&str> {
         self.pool_header.as_deref()

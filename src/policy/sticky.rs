@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::health::{Admin, Availability};
-use super::siphash;
+use super::siphash::SipHasher;
 use crate::http::cookie;
 use crate::http::request::RequestHead;
 
@@ -57,7 +57,9 @@ impl Key {
         };
         let port = address.port().to_be_bytes();
         let message = [pool.as_bytes(), &[0], &ip.octets(), &port].concat();
-        Mark::of(siphash::hash(&self.0, &message))
+        let mut hasher = SipHasher::new_64(&self.0);
+        hasher.write(&message);
+        Mark::of(hasher.finish_64())
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::config;
+use crate::http::cache_status::CacheResult;
 use crate::http::date;
 use crate::http::request::Version;
 use crate::http::rewrite::append_decimal;
@@ -209,6 +210,8 @@ fn write_line(
     }
     tries(line, exchange, backends);
     text(line, "sticky", exchange.sticky.map_or("", Sticky::word).as_bytes());
+    let cached = exchange.cached.filter(|result| *result != CacheResult::Bypass);
+    text(line, "cache", cached.map_or("", CacheResult::word).as_bytes());
     if let Some(reason) = exchange.reason() {
         text(line, "reason", reason.word().as_bytes());
     }

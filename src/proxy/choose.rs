@@ -6,7 +6,8 @@
 //!
 //! **Nobody waits in a circle.** A first exchange takes places from those of this worker that were
 //! dispatched before their turn; it cannot from those of other workers. So while one waits for a
-//! place, those behind it in its client's queue, which wait for it, hold none.
+//! place, or for what another fetches, those behind it in its client's queue, which wait for it, hold
+//! none.
 
 use crate::policy::balance::{self, Member, Pick, Turn};
 use crate::policy::retry::Failure;
@@ -34,7 +35,8 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         let pool = exchange.pool;
         let first = self.clients[exchange.client].first;
-        if first.is_some_and(|first| self.exchanges[first].line == Line::Pool && first != id) {
+        let waits = |line: Line| matches!(line, Line::Pool | Line::Fetch);
+        if first.is_some_and(|first| first != id && waits(self.exchanges[first].line)) {
             return Ok(false);
         }
         let is_next = self.pools[pool.0].line.front().is_none_or(|front| *front == id);
@@ -204,15 +206,21 @@ impl Proxy {
         let queue = match line {
             Line::Pool => &mut self.pools[pool.0].line,
             Line::Connection => &mut self.line,
+            Line::Fetch => &mut self.fetch_line,
             Line::Nowhere => return,
         };
         queue.push_back(id).expect("a line has room for all exchanges");
-        if line == Line::Pool {
-            if queue.len() == 1 {
-                self.segment.wait(self.worker, Awaited::Pool(pool));
+        let is_only_one = queue.len() == 1;
+        match line {
+            Line::Pool => {
+                if is_only_one {
+                    self.segment.wait(self.worker, Awaited::Pool(pool));
+                }
+                self.show_line(pool);
+                self.give_up_behind(id);
             }
-            self.show_line(pool);
-            self.give_up_behind(id);
+            Line::Fetch => self.give_up_behind(id),
+            Line::Connection | Line::Nowhere => (),
         }
     }
 
@@ -249,6 +257,9 @@ impl Proxy {
                 self.line.remove(&id);
                 self.wake_line();
             }
+            Line::Fetch => {
+                self.fetch_line.remove(&id);
+            }
         }
     }
 
@@ -279,6 +290,7 @@ impl Proxy {
         // Before the look, so that no ring is lost.
         self.bells.silence(self.worker);
         self.give_turns();
+        self.wake_fetch_line();
     }
 
     /// Whoever is first in a pool's line has another try. Also at each tick: one that may only be

@@ -73,6 +73,8 @@ pub struct Client {
     pub preamble: Preamble,
     /// Whether it speaks TLS with the proxy that a PROXY header came from.
     pub speaks_tls: bool,
+    /// There is no client: what would be sent to it is thrown away.
+    pub is_nobody: bool,
 }
 
 impl Client {
@@ -94,6 +96,7 @@ impl Client {
             requests: 0,
             preamble,
             speaks_tls: false,
+            is_nobody: false,
         }
     }
 
@@ -196,7 +199,10 @@ impl Proxy {
                 exchange.answer = Answer::Own(answer);
                 exchange.enter(State::Answered);
             }
-            None => self.pools[exchange.pool.0].budget.request(self.now.millis()),
+            None => {
+                exchange.caching = self.caching_of(&request);
+                self.pools[exchange.pool.0].budget.request(self.now.millis());
+            }
         }
         self.enqueue(id, exchange);
         Ok(())
@@ -240,15 +246,20 @@ impl Proxy {
     }
 
     fn enqueue(&mut self, id: ClientId, exchange: Exchange) {
+        self.row.add(Counter::Requests, 1);
+        if self.clients[id].last.is_some() {
+            self.row.add(Counter::Pipelined, 1);
+        }
+        self.join_queue(id, exchange);
+    }
+
+    /// Puts an exchange at the end of its client's queue.
+    pub(super) fn join_queue(&mut self, id: ClientId, exchange: Exchange) {
         let pipeline = self.settings.pipeline;
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         let client = &mut self.clients[id];
-        self.row.add(Counter::Requests, 1);
         match client.last {
-            Some(last) => {
-                self.row.add(Counter::Pipelined, 1);
-                self.exchanges[last].behind = Some(new);
-            }
+            Some(last) => self.exchanges[last].behind = Some(new),
             None => {
                 client.first = Some(new);
                 self.busy_clients += 1;
@@ -276,7 +287,7 @@ impl Proxy {
     }
 
     /// An empty buffer for a head.
-    fn lend_head(&mut self) -> Buffer {
+    pub(super) fn lend_head(&mut self) -> Buffer {
         Buffer::new(self.heads.lend().expect("a head is stocked for each exchange"))
     }
 

@@ -18,6 +18,9 @@ impl Proxy {
         if exchange.status != 499 {
             self.row.add(Counter::Responses(Class::of(exchange.status)), 1);
         }
+        if let Some(result) = exchange.cached {
+            self.row.add(Counter::Cache(result), 1);
+        }
         if let Some(reason) = exchange.reason() {
             self.row.add(Counter::Errors(reason), 1);
         }

@@ -1,4 +1,4 @@
-//! Waiting: its turn, a backend, a connection.
+//! Waiting: its turn, a stored answer, a backend, a connection.
 
 use crate::mem::time::Micros;
 use crate::net::Conn;
@@ -22,6 +22,11 @@ impl Proxy {
         if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
             return Ok(Moved::Nothing);
         }
+        if self.tools.cache.is_some()
+            && let Some(moved) = self.consult(id)
+        {
+            return Ok(moved);
+        }
         if self.exchanges[id].choice.is_none() && !self.choose(id)? {
             return Ok(Moved::Nothing);
         }
@@ -44,10 +49,11 @@ impl Proxy {
             return false;
         }
         let Some((conn_id, before)) = self.conn_to_share(id, slot) else { return false };
-        let backend = &mut self.conns[conn_id];
-        if backend.conn.output_room(self.tools.ring_size) < exchange.head.len() {
+        let backend = &self.conns[conn_id];
+        if backend.conn.output_room(self.tools.ring_size) < self.wire_len(id) {
             return false;
         }
+        let backend = &mut self.conns[conn_id];
         self.exchanges[before].next_on_conn = Some(id);
         backend.back = Some(id);
         let exchange = &mut self.exchanges[id];

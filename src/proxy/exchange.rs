@@ -4,16 +4,18 @@
 //!  Waiting ──► Connecting ──► Sending ──► Awaiting ──► Answered ──► Responding ──► Done
 //!     ▲  └───────(reused)───────▲ │           │          ▲  │ └─────► Tunneling ─────▲
 //!     └──────── retry, revoked ───┴───────────┴──────────┼──┘
-//!     └────────────────────── refused, nobody up ────────┘
+//!     └──────────────── refused, nobody up, stored ──────┘
 //! ```
 //!
 //! Until it is *committed* (Responding, Tunneling) everything can be repeated; from then on nothing
 //! can. Only the first exchange in a client's queue commits.
 
+use crate::http::cache_status::CacheResult;
+use crate::http::caching::Asked;
 use crate::http::method::Method;
 use crate::http::request::{Framing, Refusal, Version};
 use crate::http::response::Reading;
-use crate::http::rewrite::RequestSpans;
+use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
 use crate::mem::slab::Id;
 use crate::mem::time::Micros;
@@ -25,6 +27,7 @@ use crate::shared::{PoolId, Slot};
 
 use super::backend::BackendConn;
 use super::client::Client;
+use super::errand::{Caching, StoredAnswer};
 use super::relay::Relay;
 
 /// Names a client.
@@ -109,6 +112,8 @@ pub enum Answer {
     Backend(ResponseFacts),
     /// Made here.
     Own(OwnAnswer),
+    /// That of an entry of the cache, which is pinned.
+    Stored(StoredAnswer),
 }
 
 /// What is needed of a backend's response head after it was validated.
@@ -212,6 +217,8 @@ pub enum Line {
     Pool,
     /// For a connection, as many being open as may be.
     Connection,
+    /// For what another request fetches that wants the same.
+    Fetch,
 }
 
 /// How far an exchange may go beyond its turn, after what has befallen it.
@@ -259,6 +266,10 @@ pub struct Exchange {
     pub download: Relay,
     /// The answer so far.
     pub answer: Answer,
+    /// What the cache has to do with it.
+    pub caching: Caching,
+    /// What came of that.
+    pub cached: Option<CacheResult>,
     /// The backends that failed.
     pub tried: Tried,
     /// How they failed, for the log.
@@ -313,6 +324,8 @@ impl Exchange {
             upload: Relay::nothing(),
             download: Relay::nothing(),
             answer: Answer::Pending,
+            caching: Caching::Absent,
+            cached: None,
             tried: Tried::default(),
             attempts: Attempts::default(),
             tries: 0,
@@ -361,7 +374,7 @@ impl Exchange {
         match (self.broken, self.answer) {
             (Some(reason), _) => Some(reason),
             (None, Answer::Own(answer)) => Some(answer.reason),
-            (None, Answer::Pending | Answer::Backend(_)) => None,
+            (None, Answer::Pending | Answer::Backend(_) | Answer::Stored(_)) => None,
         }
     }
 
@@ -369,6 +382,12 @@ impl Exchange {
     pub fn waits_for_leave(&self) -> bool {
         let nothing_came = !self.upload.is_done() && self.upload.payload() == 0;
         nothing_came && self.request.expects_continue
+    }
+
+    /// What the request asks of a cache.
+    pub fn asked(&self) -> Asked<'_> {
+        let fields = rewrite::written_fields(self.head.as_slice());
+        Asked::of(fields, &self.head[self.request.spans.host])
     }
 
     /// The request identifier that goes both ways.

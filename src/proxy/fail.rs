@@ -1,5 +1,6 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
+use crate::cache::fetches::Ending;
 use crate::policy::health::{self, Change};
 use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Facts, Failure, Verdict};
@@ -31,6 +32,7 @@ impl Proxy {
         self.release_choice(id);
         match self.verdict(id, failure, stale) {
             Verdict::Retry { counts } => self.retry(id, backend, failure, counts),
+            Verdict::Answer(failure) if self.serve_stale_instead(id, failure) => (),
             Verdict::Answer(failure) => self.answer_instead(id, OwnAnswer::of(failure)),
             Verdict::Truncate => self.truncate(id, Reason::ResponseIncomplete),
         }
@@ -89,6 +91,8 @@ impl Proxy {
         self.leave_line(id);
         self.detach(id);
         self.release_choice(id);
+        self.end_fetch(id, Ending::Failed);
+        self.give_stale_back(id);
         let exchange = &mut self.exchanges[id];
         exchange.closes |= answer.close;
         exchange.answer = Answer::Own(answer);
@@ -102,6 +106,8 @@ impl Proxy {
             return;
         }
         self.detach(id);
+        self.stop_recording(id);
+        self.end_fetch(id, Ending::Failed);
         let exchange = &mut self.exchanges[id];
         exchange.broken = Some(reason);
         exchange.closes = true;

@@ -62,8 +62,12 @@ impl Proxy {
     fn remove_exchange(&mut self, id: ExchangeId) {
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
+        if self.clients[self.exchanges[id].client].is_nobody {
+            self.exchanges[id].status = 0;
+        }
         self.count_end(id);
         self.write_log(id);
+        self.leave_cache(id);
         let exchange = self.exchanges.remove(id);
         let client = &mut self.clients[exchange.client];
         client.first = exchange.behind;
@@ -76,7 +80,7 @@ impl Proxy {
     }
 
     /// Passes the backend connection on: to the exchange behind, to the idle ones, or away.
-    fn release_conn(&mut self, id: ExchangeId) {
+    pub(super) fn release_conn(&mut self, id: ExchangeId) {
         let exchange = &mut self.exchanges[id];
         // A pipe may still hold a part of the upload: the request is not whole then.
         let uploaded = exchange.upload.is_done();
@@ -85,7 +89,7 @@ impl Proxy {
         let Some(conn) = exchange.conn.take() else { return };
         let kept = match exchange.answer {
             Answer::Backend(facts) => facts.keep_alive && uploaded,
-            Answer::Pending | Answer::Own(_) => false,
+            Answer::Pending | Answer::Own(_) | Answer::Stored(_) => false,
         };
         let backend = &mut self.conns[conn];
         backend.front = exchange.next_on_conn.take();
@@ -191,6 +195,8 @@ impl Proxy {
     pub fn sweep(&mut self, count: u64) -> bool {
         self.refresh_all();
         self.give_turns();
+        self.wake_fetch_line();
+        self.release_from_slow_clients();
         self.sweep_backends();
         self.show_backends();
         if count % FORGETTING == 0 {

@@ -10,28 +10,35 @@ mod choose;
 pub mod client;
 mod count;
 pub mod dispatch;
+pub mod errand;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
 mod intake;
+mod lookup;
 pub mod pipes;
 pub mod pools;
 pub mod preamble;
 pub mod receive;
 mod rechunk;
+pub mod record;
+mod refresh;
 pub mod relay;
 pub mod request_ids;
 pub mod respond;
 pub mod send;
 pub mod settings;
+mod stored;
 pub mod timing;
 pub mod tunnel;
+mod validate;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
 
+use crate::cache::store::Store;
 use crate::config::Config;
 use crate::mem::queue::Queue;
 use crate::mem::slab::{Id, Slab};
@@ -54,6 +61,7 @@ use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
 use pools::{Backend, Pool};
 use preamble::{Complaints, Preamble};
+use record::Cache;
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
@@ -144,6 +152,8 @@ pub struct Proxy {
     ready: Queue<ClientId>,
     /// Exchanges that wait for a connection to be free.
     line: Queue<ExchangeId>,
+    /// Exchanges that wait for what others fetch.
+    fetch_line: Queue<ExchangeId>,
     poller: Poller,
     /// The time, read once a turn.
     now: Micros,
@@ -159,7 +169,7 @@ impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
     /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
-    /// for each.
+    /// for each. With `store` answers are stored and answered from there.
     pub fn new(
         config: &Config,
         sticky_key: Key,
@@ -167,9 +177,10 @@ impl Proxy {
         worker: usize,
         bells: Doorbells,
         log: AccessLog,
+        store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let settings = Settings::new(config, segment.layout().workers, sticky_key);
-        Proxy::with_settings(config, settings, segment, worker, bells, log)
+        Proxy::with_settings(config, settings, segment, worker, bells, log, store)
     }
 
     /// The same, within other limits than those that follow from the configuration.
@@ -180,8 +191,10 @@ impl Proxy {
         worker: usize,
         bells: Doorbells,
         log: AccessLog,
+        store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
+        let has_cache = store.is_some();
         let rings = settings.connections() * 2 * settings.ring_size;
         let arena = memory::reserve(rings + exchanges * settings.head_size())?;
         let (rings, heads) = arena.split_at_mut(rings);
@@ -191,6 +204,7 @@ impl Proxy {
             pipes: Pipes::new(PIPES),
             splice_min: settings.splice_min,
             spliced: 0,
+            cache: store.map(Cache::new),
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let layout = segment.layout();
@@ -219,6 +233,7 @@ impl Proxy {
             timers,
             ready: Queue::with_capacity(settings.clients),
             line: Queue::with_capacity(exchanges),
+            fetch_line: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
             poller,
             now: crate::sys::clock::now(),
             lag: Micros(0),
@@ -318,9 +333,9 @@ impl Proxy {
         self.observe(slot, outcome);
     }
 
-    /// Whether clients are ready to be driven.
+    /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.tools.cache.as_ref().is_some_and(Cache::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -358,11 +373,14 @@ impl Proxy {
     /// Drives each client that is ready now once.
     pub fn turn(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.ready.pop_front() else { break };
             if let Some(client) = self.clients.get_mut(id) {
                 client.is_ready = false;
                 self.drive(id);
             }
+        }
+        if let Some(cache) = self.tools.cache.as_mut().filter(|cache| cache.has_work()) {
+            cache.store.work(self.now);
         }
     }
 
@@ -445,6 +463,9 @@ impl Proxy {
             moved = either(moved, self.flush_backend(exchange));
         }
         let client = &mut self.clients[id];
+        if client.is_nobody {
+            client.conn.discard_output(&mut self.tools.rings);
+        }
         match client.conn.flush(&mut self.tools.rings) {
             Ok(0) => moved,
             Ok(_) => {
@@ -491,7 +512,8 @@ impl Proxy {
             let exchange = &self.exchanges[first];
             exchange.closes && exchange.upload.is_done() && exchange.behind.is_none()
         });
-        if client.watch == Watch::Watched || answer_closes && client.conn.output.is_empty() {
+        let has_room = client.conn.output.is_empty() && client.conn.writable;
+        if client.watch == Watch::Watched || answer_closes && has_room {
             return;
         }
         self.watch_now(id);

@@ -3,6 +3,8 @@
 use crate::mem::stock::Stock;
 use crate::sys::{Pipe, Socket};
 
+use super::record::Cache;
+
 /// Bytes that a wide pipe is asked to hold, the most that a user without privileges may have in one.
 const WIDE_BYTES: usize = 1024 * 1024;
 /// So many pipes are wide.
@@ -22,6 +24,8 @@ pub struct Tools {
     pub splice_min: u64,
     /// Bytes that went by splice.
     pub spliced: u64,
+    /// What records bodies that pass, where there is a cache.
+    pub(super) cache: Option<Cache>,
 }
 
 /// A small stock of pipes: an unprivileged user has 64 MiB of them in all. The wide ones are lent

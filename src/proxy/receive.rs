@@ -148,6 +148,9 @@ impl Proxy {
         exchange.times.answered = self.now;
         exchange.enter(State::Answered);
         self.observe(slot, health::Event::Answered);
+        if self.tools.cache.is_some() {
+            self.cache_hears(id);
+        }
         Ok(Head::Final)
     }
 }

@@ -9,6 +9,7 @@ use crate::mem::ring::Ring;
 use crate::net::Conn;
 
 use super::pipes::{Sight, Tools};
+use super::record::RecorderId;
 use super::relay::{Cut, Frame};
 
 /// The longest line of framing that is written at once, with the line end before it.
@@ -25,6 +26,7 @@ pub(super) struct ChunkCopy<'a> {
     pub keeping: bool,
     pub kept: &'a mut usize,
     pub payload: &'a mut u64,
+    pub recorder: &'a mut Option<RecorderId>,
 }
 
 impl ChunkCopy<'_> {
@@ -54,17 +56,19 @@ impl ChunkCopy<'_> {
         let room = sink.output_room(tools.ring_size);
         let bytes = view(input, *self.kept);
         let count = match self.frame {
-            Frame::Chunked => {
+            Frame::Chunked if self.recorder.is_none() => {
                 let before = data_passed(self.chunks);
                 let count = self.chunks.pass(bytes, room);
                 *self.payload += data_passed(self.chunks) - before;
                 count
             }
-            Frame::Raw => {
+            // What is recorded is data alone.
+            Frame::Chunked | Frame::Raw => {
                 let left = usize::try_from(self.chunks.data_left()).unwrap_or(usize::MAX);
                 let count = bytes.len().min(room).min(left);
                 self.chunks.advance(count as u64);
                 *self.payload += count as u64;
+                tools.record(self.recorder, [bytes, &[]], count);
                 count
             }
         };

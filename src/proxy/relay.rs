@@ -15,6 +15,7 @@ use crate::sys::{IoError, Pipe};
 
 use super::pipes::Tools;
 use super::rechunk::{Ahead, ChunkCopy, FRAMING_MAX};
+use super::record::RecorderId;
 
 /// A splice that moves less than this would have been cheaper by the rings.
 const SMALL: usize = 16 * 1024;
@@ -72,6 +73,8 @@ pub struct Relay {
     ahead: Ahead,
     /// The data of a chunk went out by splice: its line end is due.
     line_end_due: bool,
+    /// What records it.
+    recorder: Option<RecorderId>,
 }
 
 impl Relay {
@@ -94,6 +97,7 @@ impl Relay {
             flows: false,
             ahead: Ahead::default(),
             line_end_due: false,
+            recorder: None,
         }
     }
 
@@ -106,6 +110,21 @@ impl Relay {
     /// Whether the body went whole to the sink's ring or socket.
     pub fn is_done(&self) -> bool {
         self.body.is_done() && self.pipe.is_none() && !self.line_end_due
+    }
+
+    /// Has all that will pass recorded.
+    pub(super) fn be_recorded(&mut self, recorder: RecorderId) {
+        self.recorder = Some(recorder);
+    }
+
+    /// What records it; nothing any more once that has failed.
+    pub(super) fn recorder(&self) -> Option<RecorderId> {
+        self.recorder
+    }
+
+    /// It is recorded no more. What recorded it.
+    pub(super) fn take_recorder(&mut self) -> Option<RecorderId> {
+        self.recorder.take()
     }
 
     /// Whether nothing has been moved, or all that was is still there.
@@ -236,17 +255,19 @@ impl Relay {
         sink: &mut Conn,
         tools: &mut Tools,
     ) -> Result<usize, Cut> {
-        let Relay { body, frame, keeping, kept, payload, ahead, .. } = self;
+        let Relay { body, frame, keeping, kept, payload, ahead, recorder, .. } = self;
         match (body, *frame) {
             (Body::Empty, _) => Ok(0),
             (Body::Length(left), _) => {
                 let limit = usize::try_from(*left).unwrap_or(usize::MAX);
+                record(source, sink, tools, limit, recorder);
                 let moved = copy_raw(source, sink, tools, limit, *keeping, kept);
                 *left -= moved as u64;
                 *payload += moved as u64;
                 Ok(moved)
             }
             (Body::UntilClose, Frame::Raw) => {
+                record(source, sink, tools, usize::MAX, recorder);
                 let moved = copy_raw(source, sink, tools, usize::MAX, *keeping, kept);
                 *payload += moved as u64;
                 Ok(moved)
@@ -257,6 +278,7 @@ impl Relay {
                 if size == 0 {
                     return Ok(0);
                 }
+                record(source, sink, tools, size, recorder);
                 let output = sink.prepare_output(&mut tools.rings);
                 output.append(Chunks::size_line(size as u64, &mut [0; 20]));
                 source.input.pour_into(output, size);
@@ -272,7 +294,7 @@ impl Relay {
             }
             (Body::Chunked(chunks), _) => {
                 let mut copy =
-                    ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload };
+                    ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload, recorder };
                 copy.run(&mut source.input, sink, tools)
             }
         }
@@ -315,6 +337,7 @@ impl Relay {
         pays && source.input.is_empty()
             && source.readable
             && !self.keeping
+            && self.recorder.is_none()
             && tools.pipes.has_spare()
     }
 
@@ -459,6 +482,21 @@ impl Relay {
             return Ok(Moved::Some);
         }
         if source.is_ended() { self.end(source, sink, tools) } else { Ok(Moved::Nothing) }
+    }
+}
+
+/// Records what `copy_raw` is about to move: as many bytes as the sink has room for.
+#[inline]
+fn record(
+    source: &Conn,
+    sink: &Conn,
+    tools: &mut Tools,
+    limit: usize,
+    recorder: &mut Option<RecorderId>,
+) {
+    if recorder.is_some() {
+        let count = limit.min(sink.output_room(tools.ring_size));
+        tools.record(recorder, source.input.slices(), count);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::http::reply::{self, Reply};
 use crate::http::request::Version;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::net::End;
+use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 use crate::policy::sticky::{self, Mark};
 use crate::sys::clock;
@@ -22,7 +23,7 @@ impl Proxy {
     pub(super) fn answered(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let uploaded = match self.exchanges[id].answer {
             Answer::Backend(_) => self.upload(id),
-            Answer::Pending | Answer::Own(_) => Moved::Nothing,
+            Answer::Pending | Answer::Own(_) | Answer::Stored(_) => Moved::Nothing,
         };
         if self.exchanges[id].state() != State::Answered || !self.is_first(id) {
             return Ok(uploaded);
@@ -39,12 +40,13 @@ impl Proxy {
                 Ok(uploaded)
             }
             Answer::Backend(facts) => self.commit(id, facts),
+            Answer::Stored(stored) => Ok(self.commit_stored(id, stored)),
             Answer::Pending => Ok(Moved::Nothing),
         }
     }
 
     /// Whether the client's connection must close behind this answer.
-    fn decide_close(&mut self, id: ExchangeId) -> bool {
+    pub(super) fn decide_close(&mut self, id: ExchangeId) -> bool {
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let last_of_drain = self.service == Service::Draining && exchange.behind.is_none();
@@ -95,6 +97,7 @@ impl Proxy {
         let close = facts.head.status() != 101 && self.decide_close(id);
         let conn = self.conn_of(id);
         let mark = self.judge_bond(id);
+        let cache = if self.tools.cache.is_some() { self.begin_recording(id, facts) } else { None };
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
@@ -115,6 +118,7 @@ impl Proxy {
             framing,
             via: self.settings.via.as_deref(),
             cookie,
+            cache,
         };
         rewrite::response(&head, &answering, output);
         exchange.bytes_out = (output.len() - before) as u64;
@@ -128,6 +132,10 @@ impl Proxy {
             return Ok(Moved::Some);
         }
         exchange.enter(State::Responding);
+        if client.is_nobody && !self.is_recorded(id) {
+            self.truncate(id, Reason::ClientAbort); // Nobody wants it.
+            return Ok(Moved::Some);
+        }
         match self.responding(id) {
             Ok(_) => Ok(Moved::Some),
             Err(failure) => Err(failure),
@@ -166,6 +174,9 @@ impl Proxy {
         if exchange.state() != State::Responding {
             return Ok(uploaded);
         }
+        if let Answer::Stored(stored) = exchange.answer {
+            return Ok(self.send_stored(id, stored));
+        }
         let Some(conn) = exchange.conn else { return Ok(uploaded) };
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
@@ -175,8 +186,10 @@ impl Proxy {
                 if exchange.download.is_done() {
                     exchange.bytes_out += exchange.download.payload();
                     exchange.enter(State::Done);
+                    self.finish_recording(id);
                     return Ok(Moved::Some);
                 }
+                self.check_recording(id);
                 Ok(super::either(moved, uploaded))
             }
             Err(Cut::SinkBroken) => {

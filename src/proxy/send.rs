@@ -1,6 +1,5 @@
 //! Connecting and Sending: the request on its way to the backend.
 
-use crate::mem::Append;
 use crate::mem::time::Micros;
 use crate::net::End;
 use crate::policy::admit;
@@ -27,9 +26,9 @@ impl Proxy {
     /// Puts the head on its way. Its connection has room for it.
     pub(super) fn begin_sending(&mut self, id: ExchangeId) {
         let conn = self.conn_of(id);
+        self.write_request(id);
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
-        backend.conn.prepare_output(&mut self.tools.rings).append(exchange.head.as_slice());
         exchange.times.sent = self.now;
         exchange.sent = false;
         exchange.enter(State::Sending);

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
+use crate::cache::shelf::PIECE;
+use crate::cache::{numbers, store};
+use crate::config::{Cache, Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -21,6 +23,9 @@ pub const MAX_HEAD_SIZE: usize = MAX_HEAD_LIMIT + REWRITE_ROOM;
 const LINGER: Millis = Millis(2_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.
 const UNWATCHED: Millis = Millis(100);
+
+/// So long a request waits for what another one fetches. Then it goes to a backend itself.
+pub const COLLAPSED: Millis = Millis(5_000);
 
 /// The limits of one process.
 pub struct Settings {
@@ -48,6 +53,10 @@ pub struct Settings {
     pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
+    /// Bytes that all processes keep of stored answers.
+    cache: usize,
+    /// Whether the pool of a request may depend on more than its URL.
+    pub pool_by_fields: bool,
     timeouts: crate::config::Timeouts,
     trusted_proxies: Vec<Cidr>,
 }
@@ -72,6 +81,8 @@ impl Settings {
             via: config.via.clone(),
             sticky_key,
             routing: Routing::new(config),
+            cache: config.cache.as_ref().map_or(0, |cache| cache_memory(cache, workers)),
+            pool_by_fields: Routing::new(config).looks_at_fields(),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
@@ -98,7 +109,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 10] {
+    pub fn durations(&self) -> [Millis; 11] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -111,6 +122,7 @@ impl Settings {
             timeouts.response,
             timeouts.tunnel,
             timeouts.client,
+            COLLAPSED,
         ]
     }
 
@@ -120,9 +132,10 @@ impl Settings {
         self.clients * self.bytes_per_client() + self.base()
     }
 
-    /// Code, tables and log buffers: what all processes need without any connection.
+    /// Code, tables, log buffers and stored answers at hand: what all processes need without any
+    /// connection.
     pub fn base(&self) -> usize {
-        BASE * (self.workers + OTHER_PROCESSES)
+        BASE * (self.workers + OTHER_PROCESSES) + self.cache
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection
@@ -141,6 +154,13 @@ impl Settings {
 const BASE: usize = 2 << 20;
 /// The master and the control process.
 const OTHER_PROCESSES: usize = 2;
+
+/// Bytes of stored answers at hand in each worker and in the control process, and of the cells that
+/// they share.
+fn cache_memory(cache: &Cache, workers: usize) -> usize {
+    let pieces = store::HELD + store::RECORDINGS + 2;
+    (workers + 1) * pieces * PIECE + numbers::sizes(cache, workers).bytes()
+}
 
 /// Those of one of so many workers, for whoever only wants to know what they come to.
 pub fn without_key(config: &Config, workers: usize) -> Settings {

@@ -9,7 +9,7 @@ use crate::policy::retry::Failure;
 
 use super::Proxy;
 use super::client::{Phase, Watch};
-use super::exchange::{ClientId, ExchangeId, Line, OwnAnswer, State};
+use super::exchange::{Answer, ClientId, ExchangeId, Line, OwnAnswer, State};
 
 /// The timers' numbers: their places in `Settings::durations`.
 pub const HEADER: usize = 0;
@@ -22,6 +22,7 @@ const CONNECT: usize = 6;
 const RESPONSE: usize = 7;
 const TUNNEL: usize = 8;
 const CLIENT: usize = 9;
+const COLLAPSED: usize = 10;
 
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
@@ -62,6 +63,7 @@ impl Proxy {
             RESPONSE if self.exchanges[id].is_committed() => self.cut_by_backend(id),
             RESPONSE => self.fail(id, Failure::ResponseTimeout),
             TUNNEL => self.finish_tunnel(id),
+            COLLAPSED => self.stop_waiting_for_fetch(id),
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
@@ -133,7 +135,11 @@ impl Proxy {
     fn waits_for(&self, id: ExchangeId) -> Option<usize> {
         let exchange = &self.exchanges[id];
         match exchange.state() {
-            State::Waiting => (exchange.line != Line::Nowhere).then_some(QUEUE),
+            State::Waiting => match exchange.line {
+                Line::Nowhere => None,
+                Line::Pool | Line::Connection => Some(QUEUE),
+                Line::Fetch => Some(COLLAPSED),
+            },
             State::Connecting => Some(CONNECT),
             State::Sending if self.waits_for_upload(id) => Some(CLIENT),
             State::Sending | State::Awaiting if !self.is_at_front(id) => None,
@@ -174,7 +180,9 @@ impl Proxy {
 
     fn client_is_slow(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        exchange.download.is_stuck_in_pipe()
+        // What is stored is there: only the client can be slow.
+        matches!(exchange.answer, Answer::Stored(_))
+            || exchange.download.is_stuck_in_pipe()
             || !self.clients[exchange.client].conn.output.is_empty()
     }
 }

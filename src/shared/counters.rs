@@ -6,6 +6,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use crate::http::cache_status::CacheResult;
 use crate::mem::time::Micros;
 use crate::policy::reason::Reason;
 
@@ -106,10 +107,12 @@ pub enum Counter {
     Responses(Class),
     /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
     Errors(Reason),
+    /// `httplb_cache_requests_total{result}`: where there is a cache.
+    Cache(CacheResult),
 }
 
 impl Counter {
-    const COUNT: usize = Counter::Errors(Reason::ALL[0]).index() + Reason::ALL.len();
+    const COUNT: usize = Counter::Cache(CacheResult::ALL[0]).index() + CacheResult::ALL.len();
 
     /// All there are.
     pub fn all() -> impl Iterator<Item = Counter> {
@@ -123,7 +126,9 @@ impl Counter {
             Counter::DroppedLines,
         ];
         let responses = Class::ALL.map(Counter::Responses);
-        plain.into_iter().chain(responses).chain(Reason::ALL.map(Counter::Errors))
+        let results = CacheResult::ALL.map(Counter::Cache);
+        let plain = plain.into_iter().chain(responses);
+        plain.chain(Reason::ALL.map(Counter::Errors)).chain(results)
     }
 
     const fn index(self) -> usize {
@@ -137,6 +142,7 @@ impl Counter {
             Counter::DroppedLines => 6,
             Counter::Responses(class) => 7 + class as usize,
             Counter::Errors(reason) => 7 + Class::ALL.len() + reason.index(),
+            Counter::Cache(result) => 7 + Class::ALL.len() + Reason::ALL.len() + result as usize,
         }
     }
 }

@@ -21,19 +21,27 @@ pub struct Doorbells {
     pub bells: Vec<Doorbell>,
     /// That of the control process.
     pub control: Doorbell,
+    /// Those of other generations: whose numbers follow that of the control process. None where nothing
+    /// is shared with them.
+    pub neighbours: Vec<Doorbell>,
 }
 
 impl Doorbells {
     /// Opens one for each of so many workers. Before the processes are forked.
     pub fn new(workers: usize) -> Result<Doorbells, IoError> {
         let bells = (0..workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-        Ok(Doorbells { bells, control: Doorbell::new()? })
+        Ok(Doorbells { bells, control: Doorbell::new()?, neighbours: Vec::new() })
     }
 
     /// The same doorbells once more, for another part of this process.
     pub fn try_clone(&self) -> Result<Doorbells, IoError> {
         let bells = self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?;
-        Ok(Doorbells { bells, control: self.control.try_clone()? })
+        let neighbours = self.neighbours.iter().map(Doorbell::try_clone);
+        Ok(Doorbells {
+            bells,
+            control: self.control.try_clone()?,
+            neighbours: neighbours.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Rings all that wait: after a change that may concern any of them.
@@ -60,9 +68,14 @@ impl Doorbells {
         }
     }
 
-    /// Rings one worker.
+    /// Rings one worker; numbers behind those of the workers are the control process's, and others'.
     pub fn ring(&self, worker: usize) {
-        if let Some(bell) = self.bells.get(worker) {
+        let bell = match worker.checked_sub(self.bells.len()) {
+            None => self.bells.get(worker),
+            Some(0) => Some(&self.control),
+            Some(behind) => self.neighbours.get(behind - 1),
+        };
+        if let Some(bell) = bell {
             bell.ring();
         }
     }

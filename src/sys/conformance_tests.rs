@@ -9,6 +9,7 @@ use std::time::Duration;
 /// Any free port of this machine.
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+mod disk;
 mod scripts;
 
 /// The calls that the scripts make, of one kernel.

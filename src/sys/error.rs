@@ -18,6 +18,14 @@ pub enum IoError {
     InUse,
     /// The process may not do this.
     Denied,
+    /// There is no such file.
+    NotFound,
+    /// There is such a file already.
+    Exists,
+    /// The disk is full, or what the user may have of it.
+    Full,
+    /// The disk cannot do this.
+    Unsupported,
     /// Anything else, by its number. See errno(3).
     Other(i32),
 }
@@ -41,6 +49,10 @@ impl fmt::Display for IoError {
                 "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE, \
                  and files must be writable)"
             }
+            IoError::NotFound => "there is no such file or directory",
+            IoError::Exists => "there is such a file already",
+            IoError::Full => "the disk is full, or what this user may have of it",
+            IoError::Unsupported => "this file system cannot do that",
             IoError::Other(number) => {
                 return write!(out, "{}", std::io::Error::from_raw_os_error(*number));
             }

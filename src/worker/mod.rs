@@ -7,6 +7,7 @@
 mod accept;
 pub mod sticky_key;
 
+use crate::cache::store::Store;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
@@ -71,6 +72,8 @@ pub struct Seat {
     pub signals: Signals,
     /// The line to the master, if there is one.
     pub channel: Option<Channel>,
+    /// The stored answers, where there is a cache.
+    pub store: Option<Store>,
 }
 
 /// The process's state.
@@ -107,6 +110,7 @@ impl Seat {
             log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
             signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
             channel: None,
+            store: None,
         })
     }
 }
@@ -114,8 +118,9 @@ impl Seat {
 impl Worker {
     /// Reserves and opens all that it needs.
     pub fn open(config: &Config, seat: Seat) -> Result<Worker, StartError> {
-        let Seat { index, segment, doorbells, entrances, sticky_key, log, signals, channel } = seat;
-        let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log);
+        let Seat { index, segment, doorbells, entrances, sticky_key, log, .. } = seat;
+        let Seat { signals, channel, store, .. } = seat;
+        let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log, store);
         let mut worker = Worker {
             proxy: proxy.map_err(StartError::at(
                 "the memory of max_connections and buffer_size cannot be reserved (lower them)",

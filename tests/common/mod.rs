@@ -13,6 +13,7 @@ pub mod peers;
 pub mod process;
 pub mod program;
 pub mod reload;
+pub mod stored;
 pub mod traffic;
 pub mod wire;
 

@@ -1,7 +1,7 @@
 //! What the kernel tells of processes, by their numbers.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 fn file(pid: Pid, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/{name}", pid.as_raw_nonzero()))
@@ -63,6 +63,23 @@ pub fn open_files(pid: Pid) -> Vec<String> {
 /// How many descriptors it has open.
 pub fn descriptor_count(pid: Pid) -> usize {
     fs::read_dir(file(pid, "fd")).expect("its descriptors").count()
+}
+
+/// Which of these processes has the connection of a client to `server`, both at IPv4 addresses.
+pub fn holder(processes: &[Pid], client: SocketAddr, server: SocketAddr) -> Option<Pid> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let (own, other) = (format!(":{:04X}", server.port()), format!(":{:04X}", client.port()));
+    let inode = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = fields.get(1)?.ends_with(&own) && fields.get(2)?.ends_with(&other);
+        is_it.then(|| format!("socket:[{}]", fields[9]))
+    })?;
+    let has_it = |pid: &Pid| {
+        let descriptors = fs::read_dir(file(*pid, "fd")).ok();
+        let mut links = descriptors.into_iter().flatten().flatten();
+        links.any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == &*inode))
+    };
+    processes.iter().copied().find(has_it)
 }
 
 /// Ends a process of the program at once, if it is there.

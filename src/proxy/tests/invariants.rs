@@ -107,6 +107,8 @@ fn lines(proxy: &Proxy) {
     };
     proxy.line.iter().for_each(|id| stands(id, Line::Connection));
     let mut waiting = proxy.line.len();
+    proxy.fetch_line.iter().for_each(|id| stands(id, Line::Fetch));
+    waiting += proxy.fetch_line.len();
     for pool in &proxy.pools {
         pool.line.iter().for_each(|id| stands(id, Line::Pool));
         waiting += pool.line.len();
@@ -125,6 +127,13 @@ pub fn is_over(proxy: &Proxy) {
     assert_eq!(proxy.tools.pipes.lent(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
+    assert_eq!(proxy.fetch_line.len(), 0, "who waits for a fetch");
+    if let Some(cache) = &proxy.tools.cache {
+        let (held, lent) = cache.store.in_use();
+        let copies = usize::from(cache.store.has_work());
+        assert_eq!((cache.recordings(), held + copies), (0, lent), "recordings, pieces");
+        assert_eq!(cache.store.pinned(), 0, "entries are pinned");
+    }
 }
 
 /// Checks that no exchange stands in a pool's line while there is a place for it. Those that have

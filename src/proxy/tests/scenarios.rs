@@ -1,6 +1,7 @@
 //! Scenarios: the rules of the contract, each as a sentence about the program.
 
 mod bodies;
+mod cache;
 mod clients;
 mod counts;
 mod explained;

@@ -259,7 +259,12 @@ impl Scene {
 
     /// The backend that was asked for `path` says this on its connection.
     pub fn respond(&mut self, path: &str, text: impl AsRef<[u8]>) -> usize {
-        let (host, conn) = self.place_of(path);
+        self.respond_at(self.place_of(path), text)
+    }
+
+    /// This backend says something on this connection.
+    pub fn respond_at(&mut self, place: (usize, usize), text: impl AsRef<[u8]>) -> usize {
+        let (host, conn) = place;
         let bytes = text.as_ref();
         let mut sent = 0;
         loop {

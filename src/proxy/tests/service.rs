@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::cache::cells::Cells;
+use crate::cache::store::{self, Store};
+use crate::cache::testing::{known_cells_of_world, opened};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
@@ -26,6 +29,8 @@ const LISTENER: u64 = 1;
 pub struct Seats {
     pub segment: Segment,
     pub bells: Doorbells,
+    /// The cells of the cache, where there is one.
+    cache: Option<(Cells, store::Settings)>,
 }
 
 /// One worker's part in it.
@@ -33,6 +38,7 @@ pub struct Seats {
 pub struct Seat<'a> {
     segment: Segment,
     bells: &'a Doorbells,
+    cache: Option<(Cells, store::Settings)>,
     worker: usize,
 }
 
@@ -44,11 +50,18 @@ impl Seats {
         let cells = memory::share(layout.cells()).expect("memory");
         let mut segment = Segment::create(cells.cells(), layout);
         segment.load_config(config);
-        Seats { segment, bells: Doorbells::new(workers).expect("descriptors") }
+        let cache = config.cache.as_ref().map(|cache| {
+            let settings = store::Settings {
+                max_object: cache.max_object,
+                default_ttl: (cache.default_ttl.0 / 1000) as u32,
+            };
+            (known_cells_of_world(cache.max_size, workers), settings)
+        });
+        Seats { segment, bells: Doorbells::new(workers).expect("descriptors"), cache }
     }
 
     pub fn seat(&self, worker: usize) -> Seat<'_> {
-        Seat { segment: self.segment, bells: &self.bells, worker }
+        Seat { segment: self.segment, bells: &self.bells, cache: self.cache, worker }
     }
 }
 
@@ -85,7 +98,10 @@ impl Service {
         let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
         let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
-        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log);
+        let store = seat.cache.map(|(cells, settings)| {
+            Store::new(opened(), cells, seat.worker, settings).expect("memory")
+        });
+        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log, store);
         let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");

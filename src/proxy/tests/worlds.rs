@@ -7,6 +7,7 @@
 //! `HTTPLB_SEED=n cargo test worlds` plays one world and tells what happens in it;
 //! `HTTPLB_WORLDS=n` plays so many.
 
+mod cached;
 mod client;
 mod plan;
 mod server;
@@ -14,7 +15,7 @@ mod server;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
-use crate::config::{Balance, Config, RequestId};
+use crate::config::{Balance, Cache, Config, RequestId};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::{clock, world};
 
@@ -175,6 +176,13 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
     config.max_connections = dice.between(1, clients + 1);
     config.pipeline = dice.between(1, 6);
     config.request_id = if weather.mix_ups { RequestId::Require } else { RequestId::Auto };
+    // What nobody may store passes all the same.
+    config.cache = (!weather.scarcity && dice.one_in(4)).then(|| Cache {
+        dir: "/cache".into(),
+        max_size: 1 << 20,
+        max_object: 1 << 20,
+        default_ttl: Millis(0),
+    });
     let pool = &mut config.pools[0];
     pool.balance = *dice.choose(&[Balance::RoundRobin, Balance::LeastConnections]);
     pool.retries = dice.between(0, 3) as u32;

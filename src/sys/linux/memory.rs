@@ -92,6 +92,19 @@ impl Shared {
     pub fn cells(&self) -> &'static [AtomicU64] {
         self.cells
     }
+
+    /// The same cells once more, for another who hands them over.
+    pub fn try_clone(&self) -> Result<Shared, IoError> {
+        let descriptor = rustix::io::fcntl_dupfd_cloexec(&self.descriptor, 0)?;
+        Ok(Shared { descriptor, cells: self.cells })
+    }
+
+    /// Whether both have the same cells, wherever these are mapped.
+    pub fn is_same(&self, other: &Shared) -> bool {
+        let file =
+            |shared: &Shared| fstat(&shared.descriptor).map(|file| (file.st_dev, file.st_ino));
+        file(self).is_ok_and(|own| file(other) == Ok(own))
+    }
 }
 
 impl AsFd for Shared {

@@ -6,6 +6,7 @@
 
 mod channel;
 pub mod clock;
+mod disk;
 mod doorbell;
 mod file;
 mod listener;
@@ -25,6 +26,7 @@ mod testing;
 mod unix;
 
 pub use channel::{Channel, Message};
+pub use disk::{Directory, File, FileFacts, disk_size};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;
@@ -52,6 +54,10 @@ impl From<Errno> for IoError {
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => IoError::Exhausted,
             Errno::ADDRINUSE => IoError::InUse,
             Errno::ACCESS | Errno::PERM => IoError::Denied,
+            Errno::NOENT | Errno::NOTDIR => IoError::NotFound,
+            Errno::EXIST => IoError::Exists,
+            Errno::NOSPC | Errno::DQUOT => IoError::Full,
+            Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV => IoError::Unsupported,
             other => IoError::Other(other.raw_os_error()),
         }
     }

@@ -4,7 +4,7 @@ use super::kernel;
 use crate::mem::time::Micros;
 
 /// When the worlds begin: 2026-01-01T00:00:00Z, but for what `now` says then.
-const EPOCH: Micros = Micros::from_secs(1_767_225_600);
+pub(super) const EPOCH: Micros = Micros::from_secs(1_767_225_600);
 
 /// See `linux::clock`.
 pub fn now() -> Micros {

@@ -1,5 +1,6 @@
 //! What the simulated kernel knows, and how time and the network move on in it.
 use super::dice::Dice;
+use super::disk::Disk;
 use super::doorbell::Bell;
 use super::poller::Watches;
 use super::stream::{Endpoint, Phase};
@@ -72,6 +73,7 @@ pub struct Kernel {
     pub signals: Vec<Signal>,
     pub messages: Vec<(Level, String)>,
     pub logs: BTreeMap<PathBuf, Vec<u8>>,
+    pub disk: Disk,
     /// The Unix sockets.
     paths: BTreeMap<PathBuf, SocketAddr>,
     named: u64,
@@ -118,6 +120,7 @@ impl Kernel {
             signals: Vec::new(),
             messages: Vec::new(),
             logs: BTreeMap::new(),
+            disk: Disk::default(),
             paths: BTreeMap::new(),
             named,
         }

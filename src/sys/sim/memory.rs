@@ -33,6 +33,19 @@ impl Shared {
     pub fn cells(&self) -> &'static [AtomicU64] {
         self.cells
     }
+
+    pub fn try_clone(&self) -> Result<Shared, IoError> {
+        Ok(Shared { cells: self.cells })
+    }
+
+    pub fn is_same(&self, other: &Shared) -> bool {
+        std::ptr::eq(self.cells, other.cells)
+    }
+}
+
+impl Drop for Shared {
+    /// The cells stay, as what is mapped does.
+    fn drop(&mut self) {}
 }
 
 /// Cells are handed over by the real kernel alone.

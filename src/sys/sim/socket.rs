@@ -1,6 +1,7 @@
 //! Connections. See `linux::Socket`.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
+use super::stream::Phase;
 use crate::sys::IoError;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -21,6 +22,17 @@ impl Socket {
         let id = kernel::with(|kernel| {
             let local = SocketAddr::from((Ipv4Addr::LOCALHOST, kernel.port()));
             kernel.begin(Owner::Program, local, address)
+        });
+        Ok(Socket { id, _descriptor: descriptor })
+    }
+
+    pub fn unconnected() -> Result<Socket, IoError> {
+        let descriptor = Descriptor::take()?;
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let id = kernel::with(|kernel| {
+            let id = kernel.begin(Owner::Program, nowhere, nowhere);
+            kernel.end(id).phase = Phase::Broken;
+            id
         });
         Ok(Socket { id, _descriptor: descriptor })
     }
@@ -71,6 +83,11 @@ impl Socket {
             kernel.calls.send += 1;
             kernel.write(self.id, &bytes.concat())
         })
+    }
+
+    /// Sends what `sendfile` takes from a file.
+    pub(super) fn send_from_file(&self, bytes: &[u8]) -> Result<usize, IoError> {
+        kernel::with(|kernel| kernel.write(self.id, bytes))
     }
 
     pub fn shutdown_write(&self) -> Result<(), IoError> {

@@ -10,6 +10,7 @@
 //! let backend = server.accept().expect("the program connects to the server");
 //! assert_eq!(backend.receive(), b"GET / HTTP/1.1\r\n\r\n");
 //! ```
+use super::disk::Disk;
 use super::kernel::{self, Id, Manners, Owner};
 use super::message::Level;
 use super::stream::Endpoint;
@@ -31,6 +32,14 @@ pub struct Faults {
     pub pipe_capacity: usize,
     /// The bytes that a log takes until the test takes them out.
     pub log_room: usize,
+    /// The bytes that the disk has room for.
+    pub disk_room: u64,
+    /// One in so many calls to the disk fails; 0: none.
+    pub disk_errors: usize,
+    /// Nothing on the disk can be changed.
+    pub disk_is_read_only: bool,
+    /// The disk has no files without a name.
+    pub disk_wants_names: bool,
     /// What is sent to the program arrives in pieces: a part at once, more with each wait.
     pub fragments: bool,
     /// Writes of the program may be cut short, and succeed again after an event.
@@ -58,6 +67,10 @@ impl Default for Faults {
             pipes: 100_000,
             pipe_capacity: 1 << 20,
             log_room: usize::MAX,
+            disk_room: u64::MAX,
+            disk_errors: 0,
+            disk_is_read_only: false,
+            disk_wants_names: false,
             fragments: false,
             short_writes: false,
             slow_connects: false,
@@ -100,6 +113,9 @@ pub struct Calls {
     pub wait: u64,
     pub watch: u64,
     pub log: u64,
+    /// To files and directories of any kind.
+    pub disk: u64,
+    pub sendfile: u64,
 }
 
 /// Begins a new world, whose course follows from `seed`. What is left of the old one is dead.
@@ -162,6 +178,11 @@ pub fn messages() -> Vec<(Level, String)> {
 /// Takes out what was written to the log at `path`; "/dev/stdout" is standard output.
 pub fn take_log(path: impl AsRef<Path>) -> Vec<u8> {
     kernel::with(|kernel| kernel.logs.remove(path.as_ref()).unwrap_or_default())
+}
+
+/// Looks at the disk, or changes it behind the program's back.
+pub fn disk<T>(look: impl FnOnce(&mut Disk) -> T) -> T {
+    kernel::with(|kernel| look(&mut kernel.disk))
 }
 
 /// A client connects to a listener of the program, which must exist.

@@ -294,6 +294,6 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_exist_leaves_all_as_it_was() {
-        assert_eq!(execute(c"/nonexistent", &[], &[]), IoError::Other(libc::ENOENT));
+        assert_eq!(execute(c"/nonexistent", &[], &[]), IoError::NotFound);
     }
 }

@@ -1,0 +1,402 @@
+//! The file of an entry.
+//!
+//! ```text
+//! fixed      24 words of 64 bits, the lowest byte first: see `WORDS`
+//! key        the URL: scheme, host, target
+//! selection  of an answer: of the request that it was for; of a signpost: the names it is made by
+//! head       status line and field lines, ready to be sent but for what differs each time
+//! (unused)   where the length of the body was not known beforehand
+//! body       decoded: without chunks
+//! ```
+//!
+//! An entry is an answer, or a *signpost*: it lies under the URL's own name where its answers vary, and
+//! says by what. The answers have names that follow from the signpost's and a request's selection;
+//! and from a random number in the signpost, so that who takes it away makes all of them unreachable.
+//!
+//! The file is right if its size is what the fixed part says, the checksum of all before the body
+//! fits, the name follows from key and selection, and the checksum of the body fits.
+
+use crate::mem::buffer::Span;
+use crate::policy::conditional::Stored;
+use crate::policy::freshness::{Freshness, WhenStale};
+use crate::policy::ranges::{ContentRange, Part};
+
+use super::checksum::Checksum;
+
+/// What every file begins with.
+const MAGIC: u64 = u64::from_le_bytes(*b"httplb\x1aC");
+/// Of the format. Files of others are dropped.
+const VERSION: u64 = 1;
+/// Words of the fixed part.
+const WORDS: usize = 24;
+/// Bytes of the fixed part.
+pub const FIXED: usize = WORDS * 8;
+/// What the checksum covers begins here.
+const CHECKED_FROM: usize = 24;
+/// Stands for what there is not.
+const NONE: u64 = u64::MAX;
+const NONE_32: u32 = u32::MAX;
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A response.
+    Answer,
+    /// Says by what the answers of its URL vary.
+    Signpost,
+}
+
+/// What is known of an entry from what lies before its body. The spans are within the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// The status.
+    pub status: u16,
+    /// Whether requests with credentials may have it.
+    pub for_authorized: bool,
+    /// How long it is good.
+    pub freshness: Freshness,
+    /// `Date`, or when it came, in seconds since the epoch.
+    pub date: u64,
+    /// `Last-Modified`, in seconds since the epoch.
+    pub last_modified: Option<u64>,
+    /// Where the body belongs, if it is a part.
+    pub part: Option<ContentRange>,
+    /// The signpost's random number; 0 for an answer that lies under its URL's own name.
+    pub nonce: u64,
+    /// The URL.
+    pub key: Span,
+    /// The selection of an answer, the names of a signpost.
+    pub selection: Span,
+    /// Status line and field lines, without the empty one.
+    pub head: Span,
+    /// The value of `ETag` in the head, as it came; empty without.
+    pub etag: Span,
+    /// The value of `Last-Modified` in the head; empty without.
+    pub last_modified_text: Span,
+    /// Where the body begins.
+    pub body_at: u64,
+    /// How long the body is, in bytes.
+    pub body_len: u64,
+    /// The checksum of the body.
+    pub body_sum: u64,
+}
+
+/// Why bytes are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoEntry {
+    /// They were damaged or cut, or are of another version.
+    Damaged,
+    /// What lies before the body is longer than the bytes given.
+    TooLong,
+}
+
+impl Entry {
+    /// A signpost under the key `FIXED..FIXED + key_len`, with names of `names_len` bytes behind it.
+    pub fn signpost(key_len: usize, names_len: usize, nonce: u64) -> Entry {
+        let key = Span::new(FIXED, FIXED + key_len);
+        let selection = Span::new(FIXED + key_len, FIXED + key_len + names_len);
+        let end = selection.range().end;
+        Entry {
+            kind: Kind::Signpost,
+            status: 0,
+            for_authorized: false,
+            freshness: Freshness {
+                received_at: 0,
+                initial_age: 0,
+                lifetime: 0,
+                stale_while_revalidate: 0,
+                stale_if_error: None,
+                when_stale: WhenStale::Allowed,
+            },
+            date: 0,
+            last_modified: None,
+            part: None,
+            nonce,
+            key,
+            selection,
+            head: Span::new(end, end),
+            etag: Span::default(),
+            last_modified_text: Span::default(),
+            body_at: end as u64,
+            body_len: 0,
+            body_sum: Checksum::of(b""),
+        }
+    }
+
+    /// How long the whole file is.
+    pub fn file_len(&self) -> u64 {
+        self.body_at.saturating_add(self.body_len)
+    }
+
+    /// Writes the fixed part to the front of `front`, which has all that lies before the body.
+    pub fn write_fixed(&self, front: &mut [u8]) {
+        let words = self.words();
+        for (place, word) in front[..FIXED].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        let sum = Checksum::of(&front[CHECKED_FROM..self.head.range().end]);
+        front[16..24].copy_from_slice(&sum.to_le_bytes());
+    }
+
+    fn words(&self) -> [u64; WORDS] {
+        let pair = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        let span = |span: Span| pair(span.start, span.end);
+        let Freshness { initial_age, lifetime, stale_while_revalidate, stale_if_error, .. } =
+            self.freshness;
+        let kind = match self.kind {
+            Kind::Answer => 0,
+            Kind::Signpost => 1,
+        };
+        let when_stale = match self.freshness.when_stale {
+            WhenStale::Allowed => 0,
+            WhenStale::Never => 2,
+            WhenStale::Validate => 4,
+        };
+        let (part, whole) = match self.part {
+            Some(ContentRange { part, whole }) => (part, whole),
+            None => (Part { first: 0, last: 0 }, NONE),
+        };
+        [
+            MAGIC,
+            VERSION,
+            0, // the checksum, once the rest is written
+            kind | when_stale | u64::from(self.for_authorized) << 3,
+            u64::from(self.status),
+            self.freshness.received_at,
+            pair(initial_age, lifetime),
+            pair(stale_while_revalidate, stale_if_error.unwrap_or(NONE_32)),
+            self.date,
+            self.last_modified.unwrap_or(NONE),
+            part.first,
+            part.last,
+            whole,
+            self.nonce,
+            span(self.key),
+            span(self.selection),
+            span(self.head),
+            span(self.etag),
+            span(self.last_modified_text),
+            self.body_at,
+            self.body_len,
+            self.body_sum,
+            0,
+            0,
+        ]
+    }
+
+    /// Reads the entry at the front of a file of `file_len` bytes, whose first bytes are `front`. The
+    /// checksum of the body is for the caller to compare.
+    pub fn read(front: &[u8], file_len: u64) -> Result<Entry, NoEntry> {
+        let fixed = front.get(..FIXED).ok_or(NoEntry::Damaged)?;
+        let mut words = [0; WORDS];
+        for (word, bytes) in words.iter_mut().zip(fixed.chunks_exact(8)) {
+            *word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        }
+        let [magic, version, sum, ..] = words;
+        if (magic, version) != (MAGIC, VERSION) {
+            return Err(NoEntry::Damaged);
+        }
+        let entry = Entry::of_words(&words).ok_or(NoEntry::Damaged)?;
+        let end = entry.head.end as usize;
+        if entry.file_len() != file_len || !entry.spans_are_in_order() {
+            return Err(NoEntry::Damaged);
+        }
+        match front.get(CHECKED_FROM..end) {
+            Some(checked) if Checksum::of(checked) == sum => Ok(entry),
+            Some(_) => Err(NoEntry::Damaged),
+            None if (front.len() as u64) < file_len => Err(NoEntry::TooLong),
+            None => Err(NoEntry::Damaged),
+        }
+    }
+
+    fn of_words(words: &[u64; WORDS]) -> Option<Entry> {
+        let [_, _, _, flags, status, received_at, ages, stale, date, changed, rest @ ..] = *words;
+        let [first, last, whole, nonce, key, selection, head, rest @ ..] = rest;
+        let [etag, changed_text, body_at, body_len, body_sum, 0, 0] = rest else { return None };
+        let halves = |word: u64| (word as u32, (word >> 32) as u32);
+        let span = |word: u64| {
+            let (start, end) = halves(word);
+            (start <= end).then_some(Span { start, end })
+        };
+        let (initial_age, lifetime) = halves(ages);
+        let (stale_while_revalidate, stale_if_error) = halves(stale);
+        Some(Entry {
+            kind: if flags & 1 == 0 { Kind::Answer } else { Kind::Signpost },
+            status: u16::try_from(status).ok()?,
+            for_authorized: flags & 8 != 0,
+            freshness: Freshness {
+                received_at,
+                initial_age,
+                lifetime,
+                stale_while_revalidate,
+                stale_if_error: (stale_if_error != NONE_32).then_some(stale_if_error),
+                when_stale: match flags & 6 {
+                    0 => WhenStale::Allowed,
+                    2 => WhenStale::Never,
+                    _ => WhenStale::Validate,
+                },
+            },
+            date,
+            last_modified: (changed != NONE).then_some(changed),
+            part: (whole != NONE)
+                .then_some(ContentRange { part: Part { first, last }, whole })
+                .filter(|range| first <= last && last < range.whole),
+            nonce,
+            key: span(key)?,
+            selection: span(selection)?,
+            head: span(head)?,
+            etag: span(etag)?,
+            last_modified_text: span(changed_text)?,
+            body_at,
+            body_len,
+            body_sum,
+        })
+    }
+
+    fn spans_are_in_order(&self) -> bool {
+        let within_head = |span: Span| {
+            span == Span::default() || self.head.start <= span.start && span.end <= self.head.end
+        };
+        self.key.start as usize == FIXED
+            && self.key.end == self.selection.start
+            && self.selection.end == self.head.start
+            && u64::from(self.head.end) <= self.body_at
+            && within_head(self.etag)
+            && within_head(self.last_modified_text)
+    }
+
+    /// What conditions are judged by. `front` is what lies before the body.
+    pub fn stored<'a>(&self, front: &'a [u8]) -> Stored<'a> {
+        Stored {
+            status: self.status,
+            etag: &front[self.etag.range()],
+            last_modified: self.last_modified,
+            date: self.date,
+            length: self.body_len,
+            part: self.part,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::http::testing::Dice;
+
+    /// The front of an answer, and the answer.
+    pub fn example() -> (Vec<u8>, Entry) {
+        let mut front = vec![0; FIXED];
+        let mut add = |text: &str| {
+            let start = front.len();
+            front.extend_from_slice(text.as_bytes());
+            Span::new(start, front.len())
+        };
+        let key = add("http://a/b");
+        let selection = add("accept:x\n");
+        let head = add("HTTP/1.1 200 OK\r\nETag: \"e\"\r\n");
+        let start = head.start as usize;
+        let entry = Entry {
+            kind: Kind::Answer,
+            status: 200,
+            for_authorized: true,
+            freshness: Freshness {
+                received_at: 1_767_225_600,
+                initial_age: 3,
+                lifetime: 60,
+                stale_while_revalidate: 5,
+                stale_if_error: Some(7),
+                when_stale: WhenStale::Never,
+            },
+            date: 1_767_225_599,
+            last_modified: Some(5),
+            part: Some(ContentRange { part: Part { first: 1, last: 5 }, whole: 10 }),
+            nonce: 77,
+            key,
+            selection,
+            head,
+            etag: Span::new(start + 23, start + 26),
+            last_modified_text: Span::default(),
+            body_at: front.len() as u64 + 3,
+            body_len: 5,
+            body_sum: Checksum::of(b"hello"),
+        };
+        entry.write_fixed(&mut front);
+        (front, entry)
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let (front, entry) = example();
+        assert_eq!(Entry::read(&front, entry.file_len()), Ok(entry));
+        assert_eq!(entry.stored(&front).etag, b"\"e\"");
+        let plain = Entry {
+            freshness: Freshness {
+                stale_if_error: None,
+                when_stale: WhenStale::Validate,
+                ..entry.freshness
+            },
+            last_modified: None,
+            part: None,
+            for_authorized: false,
+            ..entry
+        };
+        let mut front = front;
+        plain.write_fixed(&mut front);
+        assert_eq!(Entry::read(&front, entry.file_len()), Ok(plain));
+        let mut front = vec![0; FIXED];
+        front.extend_from_slice(b"http://a/bx,y");
+        let signpost = Entry::signpost(10, 3, 9);
+        signpost.write_fixed(&mut front);
+        assert_eq!(Entry::read(&front, front.len() as u64), Ok(signpost));
+        assert_eq!(&front[signpost.selection.range()], b"x,y");
+    }
+
+    /// CACHE.md, rule 17.
+    #[test]
+    fn a_flipped_bit_is_seen() {
+        let (front, entry) = example();
+        for at in 0..front.len() * 8 {
+            let mut flipped = front.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert!(Entry::read(&flipped, entry.file_len()).is_err(), "bit {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_damaged() {
+        let (front, entry) = example();
+        for len in [0, entry.file_len() - 1, entry.file_len() + 1, u64::MAX] {
+            assert_eq!(Entry::read(&front, len), Err(NoEntry::Damaged), "{len}");
+        }
+        for cut in 0..front.len() {
+            assert_eq!(Entry::read(&front[..cut], cut as u64), Err(NoEntry::Damaged), "{cut}");
+        }
+        let most = &front[..front.len() - 1];
+        assert_eq!(Entry::read(most, entry.file_len()), Err(NoEntry::TooLong));
+    }
+
+    #[test]
+    fn no_bytes_do_harm() {
+        let (front, entry) = example();
+        let mut dice = Dice::new(11);
+        for _ in 0..50_000 {
+            let mut bytes = front.clone();
+            for _ in 0..=dice.below(4) {
+                let word = dice.below(WORDS - 3) * 8 + 24;
+                let value = [0, u64::MAX, dice.below(1 << 20) as u64, 1 << 63][dice.below(4)];
+                bytes[word..word + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            // With a right checksum: what a wrong program may have written.
+            let end = front.len();
+            let sum = Checksum::of(&bytes[CHECKED_FROM..end]);
+            bytes[16..24].copy_from_slice(&sum.to_le_bytes());
+            if let Ok(read) = Entry::read(&bytes, entry.file_len()) {
+                assert!(read.head.end as usize <= bytes.len());
+                assert!(read.file_len() == entry.file_len());
+                read.stored(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Who fetches which answer, and who waits for it: equal misses become one request.
+//!
+//! The first who misses a key fetches it; who misses it meanwhile waits until it is there. Who fetches
+//! tells when it is over, in whatever way, and rings those who wait; each of them then looks again.
+//! When the answer turns out to be for nobody else, all who wait go to a backend at once, and the key
+//! is known for a while as one that nobody needs to wait for.
+//!
+//! A fetch's first cell says which key it is for, and who fetches it; the others are bits of the workers
+//! that wait. Who waits sets its bit and then looks whether the fetch is still going on; who fetches ends
+//! it and then takes the bits: of two that do so at once, one sees the other, so nobody waits for what
+//! is over. A table that is full, or a key that has another's place, only means that nobody waits.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::mem::time::Micros;
+
+use super::cells::LINE;
+use super::numbers::Numbers;
+
+/// Fetches at once. A power of two.
+const PLACES: usize = 4096;
+/// Keys that are remembered as unshareable. A power of two.
+const MEMORIES: usize = 4096;
+/// Cells of all of it.
+pub(super) const CELLS: usize = PLACES * LINE + MEMORIES;
+
+/// Bits of a key in a fetch's first cell; the worker stands below.
+const TAG_BITS: u32 = 52;
+/// Cells with bits of workers that wait: the rest of a line.
+const MASKS: usize = LINE - 1;
+/// So many processes can wait, each with a number below this.
+pub const MOST_WAITING: usize = MASKS * 64;
+
+/// How long a key is known to be one that nobody needs to wait for.
+const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);
+/// The same after a failure, which may be over soon.
+const FAILED_FOR: Micros = Micros::from_secs(1);
+
+/// Whether a request for a key goes to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It does, and others wait for what comes of it. [`Fetches::end`] is due then.
+    Fetch(Fetch),
+    /// Somebody does already: the worker is woken when that is over.
+    Wait(Fetch),
+    /// It does, and nobody waits for it.
+    Alone,
+}
+
+/// A fetch that is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    place: u32,
+    word: u64,
+    hash: u128,
+}
+
+/// How a fetch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer is stored.
+    Stored,
+    /// The answer is for nobody else.
+    Unshareable,
+    /// No answer came that could be stored.
+    Failed,
+    /// Nobody wanted it any more.
+    Abandoned,
+}
+
+/// The workers that wait, a bit for each number as this process knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting([u64; MASKS]);
+
+impl Waiting {
+    /// Their numbers.
+    pub fn workers(self) -> impl Iterator<Item = usize> {
+        (0..MOST_WAITING).filter(move |worker| self.0[worker / 64] >> (worker % 64) & 1 == 1)
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(self) -> bool {
+        self.0 == [0; MASKS]
+    }
+
+    fn add(&mut self, worker: usize) {
+        self.0[worker / 64] |= 1 << (worker % 64);
+    }
+
+    fn join(&mut self, other: Waiting) {
+        for (bits, more) in self.0.iter_mut().zip(other.0) {
+            *bits |= more;
+        }
+    }
+}
+
+/// The tables. A handle, to be copied.
+#[derive(Clone, Copy)]
+pub struct Fetches {
+    places: &'static [AtomicU64],
+    memories: &'static [AtomicU64],
+    numbers: Numbers,
+}
+
+impl Fetches {
+    pub(super) fn over(cells: &'static [AtomicU64], numbers: Numbers) -> Fetches {
+        let (places, memories) = cells.split_at(PLACES * LINE);
+        Fetches { places, memories, numbers }
+    }
+
+    /// The same for processes that have other numbers in the cells.
+    pub(super) fn with(self, numbers: Numbers) -> Fetches {
+        Fetches { numbers, ..self }
+    }
+
+    fn word(&self, place: usize) -> &'static AtomicU64 {
+        &self.places[place * LINE]
+    }
+
+    /// The two places that a key may have: mostly it has the first.
+    fn places_of(hash: u128) -> [usize; 2] {
+        [hash as usize % PLACES, (hash >> 20) as usize % PLACES]
+    }
+
+    fn tag(hash: u128) -> u64 {
+        // Never 0, which is what a free place says.
+        ((hash >> 64) as u64 | 1) << (64 - TAG_BITS)
+    }
+
+    /// Joins the fetch of a key, or begins one.
+    pub fn begin(&self, worker: usize, hash: u128, now: Micros) -> Turn {
+        if self.is_unshareable(hash, now) {
+            return Turn::Alone;
+        }
+        let (tag, places) = (Fetches::tag(hash), Fetches::places_of(hash));
+        for place in places {
+            let word = self.word(place).load(SeqCst);
+            if word & tag_mask() == tag && self.wait(worker, place, word) {
+                return Turn::Wait(Fetch { place: place as u32, word, hash });
+            }
+        }
+        let mine = tag | self.numbers.in_cells(worker) as u64;
+        for place in places {
+            match self.word(place).compare_exchange(0, mine, SeqCst, SeqCst) {
+                Ok(_) => return Turn::Fetch(Fetch { place: place as u32, word: mine, hash }),
+                Err(word) if word & tag_mask() == tag && self.wait(worker, place, word) => {
+                    return Turn::Wait(Fetch { place: place as u32, word, hash });
+                }
+                Err(_) => (),
+            }
+        }
+        Turn::Alone
+    }
+
+    /// Leaves word that the worker waits. False if there is nothing to wait for any more.
+    fn wait(&self, worker: usize, place: usize, word: u64) -> bool {
+        let number = self.numbers.in_cells(worker);
+        let mask = &self.places[place * LINE + 1 + number / 64];
+        mask.fetch_or(1 << (number % 64), SeqCst);
+        self.word(place).load(SeqCst) == word
+    }
+
+    /// Whether a fetch that a worker waits for is still going on. If so it waits on: the one it knew may
+    /// be over, and this another one of the same worker.
+    pub fn is_going_on(&self, worker: usize, fetch: Fetch) -> bool {
+        let place = fetch.place as usize;
+        self.word(place).load(SeqCst) == fetch.word && self.wait(worker, place, fetch.word)
+    }
+
+    /// Ends a fetch that `begin` gave to this worker. Returns whom to wake.
+    pub fn end(&self, fetch: Fetch, ending: Ending, now: Micros) -> Waiting {
+        match ending {
+            Ending::Stored => self.forget(fetch.hash),
+            Ending::Unshareable => self.remember(fetch.hash, now + UNSHAREABLE_FOR),
+            Ending::Failed => self.remember(fetch.hash, now + FAILED_FOR),
+            Ending::Abandoned => (),
+        }
+        self.word(fetch.place as usize).store(0, SeqCst);
+        self.take_waiting(fetch.place as usize)
+    }
+
+    fn take_waiting(&self, place: usize) -> Waiting {
+        let masks = &self.places[place * LINE + 1..][..MASKS];
+        let mut waiting = Waiting::default();
+        for (place, mask) in masks.iter().enumerate() {
+            let mut bits = mask.swap(0, SeqCst);
+            while bits != 0 {
+                let number = place * 64 + bits.trailing_zeros() as usize;
+                waiting.add(self.numbers.here(number));
+                bits &= bits - 1;
+            }
+        }
+        waiting
+    }
+
+    /// How many go on.
+    pub fn count(&self) -> usize {
+        (0..PLACES).filter(|place| self.word(*place).load(Relaxed) != 0).count()
+    }
+
+    /// Ends all that a dead process fetched. Returns whom to wake.
+    pub(super) fn bury(&self, worker: usize) -> Waiting {
+        let (mut waiting, number) = (Waiting::default(), self.numbers.in_cells(worker));
+        for place in 0..PLACES {
+            let word = self.word(place).load(SeqCst);
+            if word != 0 && (word & !tag_mask()) as usize == number {
+                self.word(place).store(0, SeqCst);
+                waiting.join(self.take_waiting(place));
+            }
+        }
+        waiting
+    }
+
+    fn memory(&self, hash: u128) -> &'static AtomicU64 {
+        &self.memories[(hash >> 40) as usize % MEMORIES]
+    }
+
+    /// In a memory: the upper bits of the key, and until when, in steps of a quarter of a second.
+    fn memory_tag(hash: u128) -> u64 {
+        ((hash >> 96) as u64) << 32
+    }
+
+    fn remember(&self, hash: u128, until: Micros) {
+        let quarters = (until.0 >> 18).min(u64::from(u32::MAX));
+        self.memory(hash).store(Fetches::memory_tag(hash) | quarters, Relaxed);
+    }
+
+    fn forget(&self, hash: u128) {
+        let memory = self.memory(hash);
+        if memory.load(Relaxed) >> 32 == Fetches::memory_tag(hash) >> 32 {
+            memory.store(0, Relaxed);
+        }
+    }
+
+    /// Whether a key is known as one whose answers are for nobody else.
+    pub fn is_unshareable(&self, hash: u128, now: Micros) -> bool {
+        let memory = self.memory(hash).load(Relaxed);
+        let until = memory & u64::from(u32::MAX);
+        memory >> 32 == Fetches::memory_tag(hash) >> 32 && now.0 >> 18 < until
+    }
+}
+
+const fn tag_mask() -> u64 {
+    u64::MAX << (64 - TAG_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: u128 = 0x1234_5678_9abc_def0_1357_9bdf_0246_8ace;
+    const NOW: Micros = Micros::from_secs(1000);
+
+    fn fetches() -> Fetches {
+        let cells: Vec<AtomicU64> = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        Fetches::over(cells.leak(), Numbers::new(0, MOST_WAITING))
+    }
+
+    fn begun(turn: Turn) -> Fetch {
+        match turn {
+            Turn::Fetch(fetch) => fetch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn waiting(turn: Turn) -> Fetch {
+        match turn {
+            Turn::Wait(fetch) => fetch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// CACHE.md, rule 15.
+    #[test]
+    fn one_fetches_and_all_others_wait_for_it() {
+        let fetches = fetches();
+        let fetch = begun(fetches.begin(3, KEY, NOW));
+        for worker in [0, 3, 64, 447, 64] {
+            let awaited = waiting(fetches.begin(worker, KEY, NOW));
+            assert!(fetches.is_going_on(worker, awaited));
+        }
+        begun(fetches.begin(1, KEY + 1, NOW));
+        let woken = fetches.end(fetch, Ending::Stored, NOW);
+        assert_eq!(woken.workers().collect::<Vec<_>>(), [0, 3, 64, 447]);
+        assert!(!fetches.is_going_on(0, fetch));
+        let again = begun(fetches.begin(5, KEY, NOW));
+        assert!(fetches.end(again, Ending::Abandoned, NOW).is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_fetch_is_rung_by_the_one_that_took_its_place() {
+        let fetches = fetches();
+        let first = begun(fetches.begin(0, KEY, NOW));
+        let awaited = waiting(fetches.begin(1, KEY, NOW));
+        fetches.end(first, Ending::Abandoned, NOW);
+        let second = begun(fetches.begin(0, KEY, NOW));
+        // Worker 1 was rung, and finds the same one at it again.
+        assert!(fetches.is_going_on(1, awaited));
+        assert_eq!(fetches.end(second, Ending::Stored, NOW).workers().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn what_is_for_nobody_else_is_known_for_a_while() {
+        let fetches = fetches();
+        let fetch = begun(fetches.begin(0, KEY, NOW));
+        waiting(fetches.begin(1, KEY, NOW));
+        let woken = fetches.end(fetch, Ending::Unshareable, NOW);
+        assert_eq!(woken.workers().collect::<Vec<_>>(), [1]);
+        for seconds in [0, 10, 29] {
+            assert_eq!(fetches.begin(1, KEY, NOW + Micros::from_secs(seconds)), Turn::Alone);
+        }
+        assert!(!fetches.is_unshareable(KEY ^ 1 << 100, NOW));
+        begun(fetches.begin(1, KEY, NOW + Micros::from_secs(31)));
+    }
+
+    #[test]
+    fn a_failure_is_known_for_a_moment() {
+        let fetches = fetches();
+        let fetch = begun(fetches.begin(0, KEY, NOW));
+        fetches.end(fetch, Ending::Failed, NOW);
+        assert_eq!(fetches.begin(1, KEY, NOW), Turn::Alone);
+        begun(fetches.begin(1, KEY, NOW + Micros::from_secs(2)));
+    }
+
+    #[test]
+    fn what_was_stored_after_all_is_waited_for_again() {
+        let fetches = fetches();
+        fetches.remember(KEY, NOW + UNSHAREABLE_FOR);
+        let other = Fetch { hash: KEY ^ 1 << 127, ..begun(fetches.begin(0, 5, NOW)) };
+        fetches.end(other, Ending::Stored, NOW);
+        assert!(fetches.is_unshareable(KEY, NOW));
+        fetches.forget(KEY);
+        begun(fetches.begin(0, KEY, NOW));
+    }
+
+    #[test]
+    fn the_fetches_of_the_dead_are_over() {
+        let fetches = fetches();
+        let first = begun(fetches.begin(7, KEY, NOW));
+        let second = begun(fetches.begin(7, KEY + 1, NOW));
+        let others = begun(fetches.begin(8, KEY + 2, NOW));
+        waiting(fetches.begin(1, KEY, NOW));
+        waiting(fetches.begin(200, KEY + 1, NOW));
+        waiting(fetches.begin(2, KEY + 2, NOW));
+        assert_eq!(fetches.bury(7).workers().collect::<Vec<_>>(), [1, 200]);
+        assert!(!fetches.is_going_on(1, first) && !fetches.is_going_on(1, second));
+        assert!(fetches.is_going_on(2, others));
+    }
+
+    #[test]
+    fn worker_0_fetches_as_well_as_any_other() {
+        let fetches = fetches();
+        begun(fetches.begin(0, 0, NOW));
+        waiting(fetches.begin(0, 0, NOW));
+        assert!(fetches.bury(0).workers().eq([0]));
+        begun(fetches.begin(0, 0, NOW));
+    }
+
+    #[test]
+    fn keys_that_have_one_place_do_not_wait_for_each_other() {
+        let fetches = fetches();
+        let keys = [KEY, KEY ^ 1 << 70, KEY ^ 1 << 71];
+        begun(fetches.begin(0, keys[0], NOW));
+        begun(fetches.begin(1, keys[1], NOW));
+        assert_eq!(fetches.begin(2, keys[2], NOW), Turn::Alone);
+        waiting(fetches.begin(3, keys[1], NOW));
+    }
+}

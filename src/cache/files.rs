@@ -1,0 +1,373 @@
+//! The directory of the entries: `a/bc/abc…`, named by 32 digits of a keyed hash.
+//!
+//! A new entry is a file without a name until it is whole, and then gets one at once; where one of its
+//! name is there already, that goes first. So whoever is killed at whatever moment leaves nothing that
+//! is not whole, and nothing beside the entries. Only where the disk has no files without a name, they
+//! are made in `new/`, which is emptied now and then.
+
+use std::ffi::CStr;
+
+use crate::policy::siphash::Key;
+use crate::sys::{Directory, File, IoError, random};
+
+use super::checksum::Checksum;
+
+/// Digits of a hash, and of a name.
+const DIGITS: usize = 32;
+/// Where the files lie that have a name before they are whole.
+const NEW: &CStr = c"new";
+/// The secret of the hash, and its checksum.
+const SECRET: &CStr = c"secret";
+/// Folders that the entries lie in: 16, each with 256.
+pub const FOLDERS: usize = 16 * 256;
+
+/// The path of something below the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; DIGITS + 8],
+    len: usize,
+}
+
+impl Name {
+    fn of(parts: &[&[u8]]) -> Name {
+        let mut name = Name { bytes: [0; DIGITS + 8], len: 0 };
+        for part in parts {
+            name.bytes[name.len..name.len + part.len()].copy_from_slice(part);
+            name.len += part.len();
+        }
+        name
+    }
+
+    fn path(&self) -> &CStr {
+        // The last byte is never used but as the zero at the end.
+        CStr::from_bytes_until_nul(&self.bytes).expect("there is a zero")
+    }
+
+    /// Where the entry of a hash lies.
+    fn of_entry(hash: u128) -> Name {
+        let digits = digits(hash);
+        Name::of(&[&digits[..1], b"/", &digits[1..3], b"/", &digits])
+    }
+
+    /// The two folders of an entry, the upper one first.
+    fn folders_of(hash: u128) -> [Name; 2] {
+        let digits = digits(hash);
+        [Name::of(&[&digits[..1]]), Name::of(&[&digits[..1], b"/", &digits[1..3]])]
+    }
+
+    /// The folder of that number, below [`FOLDERS`].
+    fn of_folder(number: usize) -> Name {
+        let hash = (number as u128) << (128 - 12);
+        Name::folders_of(hash)[1]
+    }
+}
+
+fn digits(hash: u128) -> [u8; DIGITS] {
+    let mut digits = [0; DIGITS];
+    for (index, digit) in digits.iter_mut().enumerate() {
+        let value = (hash >> (4 * (DIGITS - 1 - index))) as usize & 15;
+        *digit = b"0123456789abcdef"[value];
+    }
+    digits
+}
+
+fn hash_of(digits: &[u8]) -> Option<u128> {
+    if digits.len() != DIGITS {
+        return None;
+    }
+    digits.iter().try_fold(0, |hash, digit| match digit {
+        b'0'..=b'9' => Some(hash << 4 | u128::from(digit - b'0')),
+        b'a'..=b'f' => Some(hash << 4 | u128::from(digit - b'a' + 10)),
+        _ => None,
+    })
+}
+
+/// A file that is being made.
+pub struct Making {
+    /// To be written to.
+    pub file: File,
+    /// Its name until it is whole, if it must have one.
+    name: Option<Name>,
+}
+
+/// The directory.
+pub struct Files {
+    root: Directory,
+    /// Files without a name are not to be had.
+    wants_names: bool,
+}
+
+impl Files {
+    /// Finds the secret in the directory, made if need be.
+    pub fn enter(root: Directory) -> Result<(Files, Key), IoError> {
+        let mut files = Files { root, wants_names: false };
+        let secret = files.secret()?;
+        Ok((files, secret))
+    }
+
+    /// Without it, or with another one, no entry would be found again.
+    fn secret(&mut self) -> Result<Key, IoError> {
+        for _ in 0..3 {
+            match self.root.open_file(SECRET) {
+                Ok(file) => {
+                    if let Some(key) = read_secret(&file)? {
+                        return Ok(key);
+                    }
+                    self.root.remove(SECRET)?;
+                }
+                Err(IoError::NotFound) => (),
+                Err(error) => return Err(error),
+            }
+            let mut key = Key::default();
+            random::fill(&mut key);
+            let making = self.make()?;
+            making.file.write_at(&key, 0)?;
+            making.file.write_at(&Checksum::of(&key).to_le_bytes(), key.len() as u64)?;
+            match self.name(&making, SECRET) {
+                // Another process may have been faster: its secret counts.
+                Ok(()) | Err(IoError::Exists) => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(IoError::Unsupported)
+    }
+
+    /// Opens an entry. `NotFound` if there is none.
+    pub fn entry(&self, hash: u128) -> Result<File, IoError> {
+        self.root.open_file(Name::of_entry(hash).path())
+    }
+
+    /// Begins a new file.
+    pub fn make(&mut self) -> Result<Making, IoError> {
+        if !self.wants_names {
+            match self.root.unnamed_file(c".") {
+                Ok(file) => return Ok(Making { file, name: None }),
+                Err(IoError::Unsupported) => self.wants_names = true,
+                Err(error) => return Err(error),
+            }
+        }
+        let mut number = [0; 16];
+        random::fill(&mut number);
+        let name = Name::of(&[NEW.to_bytes(), b"/", &digits(u128::from_le_bytes(number))]);
+        let made = match self.root.new_file(name.path()) {
+            Err(IoError::NotFound) => {
+                made_or_there(self.root.make_below(NEW))?;
+                self.root.new_file(name.path())
+            }
+            made => made,
+        };
+        Ok(Making { file: made?, name: Some(name) })
+    }
+
+    /// Makes a whole file the entry of a hash, in place of what that was.
+    pub fn publish(&self, making: &Making, hash: u128) -> Result<(), IoError> {
+        let name = Name::of_entry(hash);
+        for _ in 0..3 {
+            match self.name(making, name.path()) {
+                Err(IoError::Exists) => gone_or_removed(self.root.remove(name.path()))?,
+                Err(IoError::NotFound) => {
+                    for folder in Name::folders_of(hash) {
+                        made_or_there(self.root.make_below(folder.path()))?;
+                    }
+                }
+                named => return named,
+            }
+        }
+        // Somebody else publishes the same, faster than this one.
+        Err(IoError::Exists)
+    }
+
+    fn name(&self, making: &Making, name: &CStr) -> Result<(), IoError> {
+        match making.name {
+            None => self.root.link(&making.file, name),
+            Some(from) => self.root.rename(from.path(), name),
+        }
+    }
+
+    /// Finds out whether something could be stored, without storing it.
+    pub fn try_out(&mut self) -> Result<(), IoError> {
+        if !self.root.has_name()? {
+            return Err(IoError::NotFound);
+        }
+        let making = self.make()?;
+        let written = making.file.write_at(&[0], 0);
+        self.discard(making);
+        written
+    }
+
+    /// Throws away a file that was not published.
+    pub fn discard(&self, making: Making) {
+        if let Some(name) = making.name {
+            // What cannot be removed now is when the folder is emptied.
+            let _ = self.root.remove(name.path());
+        }
+    }
+
+    /// Removes an entry. `Ok` as well if there was none.
+    pub fn remove(&self, hash: u128) -> Result<(), IoError> {
+        gone_or_removed(self.root.remove(Name::of_entry(hash).path()))
+    }
+
+    /// Hands over the hashes of all entries in the folder of that number, below [`FOLDERS`].
+    pub fn list(&self, folder: usize, mut each: impl FnMut(u128)) -> Result<(), IoError> {
+        let name = Name::of_folder(folder);
+        let directory = match self.root.open_below(name.path()) {
+            Err(IoError::NotFound) => return Ok(()),
+            opened => opened?,
+        };
+        directory.list(|name| {
+            let hash = hash_of(name.to_bytes());
+            if let Some(hash) = hash.filter(|hash| (hash >> (128 - 12)) as usize == folder) {
+                each(hash);
+            }
+        })
+    }
+
+    /// Removes what was never finished. Who still makes one of these fails to publish it, and no more.
+    pub fn sweep_new(&self) -> Result<(), IoError> {
+        let directory = match self.root.open_below(NEW) {
+            Err(IoError::NotFound) => return Ok(()),
+            opened => opened?,
+        };
+        let mut removed = Ok(());
+        directory.list(|name| {
+            if hash_of(name.to_bytes()).is_some() {
+                removed = removed.and(gone_or_removed(directory.remove(name)));
+            }
+        })?;
+        removed
+    }
+}
+
+fn read_secret(file: &File) -> Result<Option<Key>, IoError> {
+    let mut bytes = [0; 25];
+    let count = file.read_at(&mut bytes, 0)?;
+    let (key, sum) = bytes.split_at(16);
+    let is_whole = count == 24 && sum[..8] == Checksum::of(key).to_le_bytes();
+    Ok(is_whole.then(|| Key::try_from(key).ok()).flatten())
+}
+
+fn made_or_there(made: Result<(), IoError>) -> Result<(), IoError> {
+    if made == Err(IoError::Exists) { Ok(()) } else { made }
+}
+
+fn gone_or_removed(removed: Result<(), IoError>) -> Result<(), IoError> {
+    if removed == Err(IoError::NotFound) { Ok(()) } else { removed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::sim::world::{self, Faults};
+    use std::path::Path;
+
+    const HASH: u128 = 0xabc1_2345_6789_0123_4567_89ab_cdef_0011;
+    const PATH: &str = "cache/a/bc/abc12345678901234567_89abcdef0011";
+
+    fn try_open() -> Result<(Files, Key), IoError> {
+        Files::enter(Directory::open(Path::new("/cache"))?)
+    }
+
+    fn open() -> (Files, Key) {
+        try_open().expect("it opens")
+    }
+
+    fn text(file: &File) -> String {
+        let mut bytes = [0; 100];
+        let count = file.read_at(&mut bytes, 0).expect("it reads");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    fn put(files: &mut Files, hash: u128, text: &str) -> Result<(), IoError> {
+        let making = files.make()?;
+        making.file.write_at(text.as_bytes(), 0)?;
+        files.publish(&making, hash)
+    }
+
+    #[test]
+    fn an_entry_lies_under_its_hash() {
+        for wants_names in [false, true] {
+            world::reset(1, Faults { disk_wants_names: wants_names, ..Faults::default() });
+            let (mut files, _) = open();
+            assert!(files.entry(HASH).err() == Some(IoError::NotFound));
+            assert_eq!(put(&mut files, HASH, "one"), Ok(()));
+            assert_eq!(put(&mut files, HASH, "two"), Ok(()));
+            assert_eq!(text(&files.entry(HASH).expect("there")), "two");
+            let path = PATH.replace('_', "");
+            assert_eq!(world::disk(|disk| disk.files()), [path.as_str(), "cache/secret"]);
+            assert_eq!((files.remove(HASH), files.remove(HASH)), (Ok(()), Ok(())));
+            assert_eq!(world::disk(|disk| disk.files()), ["cache/secret"]);
+        }
+    }
+
+    #[test]
+    fn the_secret_outlives_a_restart_and_a_damaged_one_is_made_anew() {
+        world::reset(1, Faults::default());
+        let (_, secret) = open();
+        assert!(open().1 == secret && secret != [0; 16]);
+        world::disk(|disk| disk.change("cache/secret", |bytes| bytes[3] ^= 1));
+        let (_, other) = open();
+        assert!(other != secret && open().1 == other);
+        world::disk(|disk| disk.change("cache/secret", |bytes| bytes.truncate(20)));
+        assert!(open().1 != other);
+    }
+
+    #[test]
+    fn what_was_never_finished_is_gone_or_swept() {
+        world::reset(1, Faults::default());
+        let (mut files, _) = open();
+        let making = files.make().expect("it is made");
+        making.file.write_at(b"half", 0).expect("it is written");
+        drop(making);
+        assert_eq!(world::disk(|disk| (disk.files().len(), disk.used())), (1, 24));
+
+        world::change_faults(|faults| faults.disk_wants_names = true);
+        let (mut files, _) = open();
+        let making = files.make().expect("it is made");
+        making.file.write_at(b"half", 0).expect("it is written");
+        assert_eq!(world::disk(|disk| disk.files().len()), 2);
+        assert_eq!(files.sweep_new(), Ok(()));
+        assert_eq!(files.publish(&making, HASH), Err(IoError::Exists));
+        files.discard(making);
+        let kept = files.make().expect("it is made");
+        files.discard(kept);
+        assert_eq!(world::disk(|disk| disk.files()), ["cache/secret"]);
+    }
+
+    #[test]
+    fn folders_are_listed_by_their_numbers() {
+        world::reset(1, Faults::default());
+        let (mut files, _) = open();
+        let hashes = [HASH, HASH + 1, HASH ^ 1 << 127, 0, u128::MAX];
+        for hash in hashes {
+            put(&mut files, hash, "x").expect("it is put");
+        }
+        let mut found = Vec::new();
+        for folder in 0..FOLDERS {
+            files.list(folder, |hash| found.push(hash)).expect("it lists");
+        }
+        found.sort_unstable();
+        let mut expected = hashes.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_an_error_and_no_more() {
+        for faults in [
+            Faults { disk_is_read_only: true, ..Faults::default() },
+            Faults { disk_room: 10, ..Faults::default() },
+            Faults { disk_errors: 1, ..Faults::default() },
+        ] {
+            world::reset(1, faults);
+            assert!(try_open().is_err());
+            world::change_faults(|faults| *faults = Faults::default());
+            let (mut files, _) = open();
+            assert_eq!(files.try_out(), Ok(()));
+            world::change_faults(|now| *now = Faults { disk_room: 24, ..faults });
+            assert!(files.try_out().is_err());
+            world::change_faults(|now| *now = Faults { disk_room: 30, ..faults });
+            assert!(put(&mut files, HASH, "more than there is room for").is_err());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Writes the head of an answer from an entry. All but a few lines lie ready in it.
+
+use crate::http::Fields;
+use crate::http::cache_status::{self, CacheStatus};
+use crate::http::date;
+use crate::http::rewrite::{self, Answering, append_decimal};
+use crate::mem::Append;
+use crate::policy::conditional::{Reply, is_in_not_modified};
+use crate::policy::ranges::Part;
+
+use super::shelf::Held;
+
+/// What is added to what is stored takes less, in bytes: status line, `Age`, `Content-Range`, `Date`.
+const GROWTH: usize = 256 + cache_status::MAX_LEN;
+
+/// How an entry answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
+    /// With all of it, or not. `Forward` is no answer of an entry.
+    pub reply: Reply,
+    /// What the cache had to do with it.
+    pub status: CacheStatus,
+    /// What the head is given on its way.
+    pub answering: Answering<'a>,
+    /// Now, in seconds since the epoch.
+    pub now: u64,
+}
+
+/// How much room [`write_head`] needs at most.
+pub fn head_len_bound(held: &Held) -> usize {
+    rewrite::response_len_bound(held.entry.head.len()) + GROWTH
+}
+
+/// The status that an answer has.
+pub fn status_of(held: &Held, reply: Reply) -> u16 {
+    match reply {
+        Reply::Whole | Reply::Forward => held.entry.status,
+        Reply::NotModified => 304,
+        Reply::Part(_) => 206,
+        Reply::NoSuchPart => 416,
+    }
+}
+
+/// Writes the head of the answer. Returns which bytes of the body follow, unless the request is HEAD;
+/// `None`: none.
+pub fn write_head(held: &Held, serving: &Serving, out: &mut impl Append) -> Option<Part> {
+    let length = held.entry.body_len;
+    let body = match serving.reply {
+        Reply::Whole | Reply::Forward => {
+            out.append(held.head());
+            length.checked_sub(1).map(|last| Part { first: 0, last })
+        }
+        Reply::NotModified => {
+            rewrite::put_status_line(304, b"Not Modified", out);
+            put_lines(held, is_in_not_modified, out);
+            None
+        }
+        Reply::Part(part) => {
+            rewrite::put_status_line(206, b"Partial Content", out);
+            put_lines(held, |name| !is_of_the_whole(name), out);
+            out.append(b"Content-Range: bytes ");
+            append_decimal(part.first, out);
+            out.append(b"-");
+            append_decimal(part.last, out);
+            put_length_of_whole(length, out);
+            out.append(b"Content-Length: ");
+            append_decimal(part.len(), out);
+            out.append(b"\r\n");
+            Some(part)
+        }
+        Reply::NoSuchPart => {
+            rewrite::put_status_line(416, b"Range Not Satisfiable", out);
+            out.append(b"Date: ");
+            out.append(&date::imf_fixdate(serving.now));
+            out.append(b"\r\nContent-Range: bytes *");
+            put_length_of_whole(length, out);
+            out.append(b"Content-Length: 0\r\n");
+            None
+        }
+    };
+    if serving.reply != Reply::NoSuchPart {
+        out.append(b"Age: ");
+        append_decimal(u64::from(held.entry.freshness.age(serving.now)), out);
+        out.append(b"\r\n");
+    }
+    cache_status::write(serving.status, out);
+    rewrite::end_of_stored(&serving.answering, out);
+    body
+}
+
+fn put_length_of_whole(length: u64, out: &mut impl Append) {
+    out.append(b"/");
+    append_decimal(length, out);
+    out.append(b"\r\n");
+}
+
+/// Fields that are written anew for a part.
+fn is_of_the_whole(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"content-range")
+}
+
+fn put_lines(held: &Held, is_wanted: impl Fn(&[u8]) -> bool, out: &mut impl Append) {
+    let head = held.head();
+    let line_len = memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1);
+    for field in Fields::stored(&head[line_len..]).iter().filter(|field| is_wanted(field.name)) {
+        out.append(field.line);
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

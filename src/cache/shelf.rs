@@ -1,0 +1,345 @@
+//! Entries at hand: what a worker has opened and verified, so that a hit needs neither.
+//!
+//! A small entry lies here whole. Of a large one there is what lies before the body, and the open
+//! file. Who answers from one pins it: it stays as it is until it is given back, even if it was
+//! replaced on the disk by then. Without pins, what was not used since the last look at it goes when
+//! room is needed.
+
+use crate::mem::buffer::Buffer;
+use crate::mem::slab::{Id, Slab};
+use crate::mem::stock::Stock;
+use crate::sys::File;
+
+use super::checksum::Checksum;
+use super::entry::Entry;
+
+/// Bytes of an entry that lie in memory at most: all of a small one, and what lies before the body of a
+/// large one.
+pub const PIECE: usize = 16 * 1024;
+
+/// Entries that the same few bits of a hash lead to.
+const WAYS: usize = 4;
+
+/// Names an entry at hand.
+pub type EntryId = Id<Held>;
+
+/// How far a body was verified.
+#[derive(Clone, Debug)]
+pub enum Verified {
+    /// All of it is right.
+    Whole,
+    /// So many bytes were read, and have this checksum.
+    UpTo(u64, Checksum),
+}
+
+/// Where a body is.
+pub enum Body<'a> {
+    /// Here.
+    Memory(&'a [u8]),
+    /// In the file, from this byte on.
+    File(&'a File, u64),
+}
+
+/// An entry at hand.
+pub struct Held {
+    /// What is known of it.
+    pub entry: Entry,
+    /// Its name.
+    pub hash: u128,
+    /// The name of its URL.
+    pub primary: u128,
+    /// How often the two had changed when it was opened.
+    pub stamps: [u64; 2],
+    /// What lies before the body, and the body of a small one.
+    pub bytes: Buffer,
+    /// The file of a large one, where the body begins in it, and when it was changed last.
+    pub file: Option<(File, u64, u64)>,
+    /// How far the body is known to be right.
+    pub verified: Verified,
+    pins: u32,
+    used: bool,
+    listed: bool,
+}
+
+impl Held {
+    /// One that nobody has pinned.
+    pub fn new(
+        entry: Entry,
+        names: (u128, u128),
+        stamps: [u64; 2],
+        bytes: Buffer,
+        file: Option<(File, u64, u64)>,
+    ) -> Held {
+        let verified = match file {
+            Some(_) => Verified::UpTo(0, Checksum::new()),
+            None => Verified::Whole,
+        };
+        let (hash, primary) = names;
+        Held {
+            entry,
+            hash,
+            primary,
+            stamps,
+            bytes,
+            file,
+            verified,
+            pins: 0,
+            used: true,
+            listed: false,
+        }
+    }
+
+    /// All that lies before the body.
+    pub fn front(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// The body.
+    pub fn body(&self) -> Body<'_> {
+        match &self.file {
+            Some((file, at, _)) => Body::File(file, *at),
+            None => {
+                let start = self.entry.body_at as usize;
+                Body::Memory(&self.bytes.as_slice()[start..start + self.entry.body_len as usize])
+            }
+        }
+    }
+
+    /// The response's head, without the empty line.
+    pub fn head(&self) -> &[u8] {
+        &self.front()[self.entry.head.range()]
+    }
+}
+
+/// The entries at hand.
+pub struct Shelf {
+    held: Slab<Held>,
+    sets: Vec<[Option<EntryId>; WAYS]>,
+    stock: Stock,
+    hand: usize,
+}
+
+impl Shelf {
+    /// For as many entries as `stock` has pieces, less `others` that are lent elsewhere.
+    pub fn new(stock: Stock, others: usize) -> Shelf {
+        let capacity = stock.capacity() - others;
+        let sets = (capacity / 2).next_power_of_two().max(1);
+        Shelf {
+            held: Slab::with_capacity(capacity),
+            sets: vec![[None; WAYS]; sets],
+            stock,
+            hand: 0,
+        }
+    }
+
+    fn set(&mut self, hash: u128) -> &mut [Option<EntryId>; WAYS] {
+        let index = hash as usize & (self.sets.len() - 1);
+        &mut self.sets[index]
+    }
+
+    /// The entry of that name.
+    pub fn find(&mut self, hash: u128) -> Option<EntryId> {
+        let set = *self.set(hash);
+        let found = set.into_iter().flatten().find(|id| self.held[*id].hash == hash)?;
+        self.held[found].used = true;
+        Some(found)
+    }
+
+    /// An entry that was found or pinned just now.
+    pub fn get(&self, id: EntryId) -> &Held {
+        &self.held[id]
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: EntryId) -> &mut Held {
+        &mut self.held[id]
+    }
+
+    /// An empty buffer for an entry. `None` if all are lent.
+    pub fn lend(&mut self) -> Option<Buffer> {
+        self.stock.lend().map(Buffer::new)
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&mut self, mut buffer: Buffer) {
+        self.stock.give_back(buffer.take_bytes());
+    }
+
+    /// Makes sure that there is a place for one more. False if all are pinned.
+    pub fn make_room(&mut self) -> bool {
+        // Twice round: the first time only says who is not used again.
+        for _ in 0..2 * self.held.capacity() {
+            if !self.held.is_full() {
+                return true;
+            }
+            self.hand = (self.hand + 1) % self.held.capacity();
+            let Some(id) = self.held.id_at(self.hand) else { continue };
+            let held = &mut self.held[id];
+            if held.pins == 0 && !std::mem::take(&mut held.used) {
+                self.unlist(id);
+            }
+        }
+        !self.held.is_full()
+    }
+
+    /// Puts an entry in, in place of the one of its name. Room was made for it.
+    pub fn insert(&mut self, held: Held) -> EntryId {
+        let hash = held.hash;
+        if let Some(before) = self.find(hash) {
+            self.unlist(before);
+        }
+        let id = self.held.insert(held).expect("room was made for it");
+        let place = match self.set(hash).iter().position(Option::is_none) {
+            Some(free) => free,
+            None => self.clear_a_way(hash),
+        };
+        self.set(hash)[place] = Some(id);
+        self.held[id].listed = true;
+        id
+    }
+
+    /// Puts in one that nobody finds, for who holds it alone. It must be pinned.
+    pub fn insert_unlisted(&mut self, held: Held) -> EntryId {
+        self.held.insert(held).expect("room was made for it")
+    }
+
+    /// One of the set makes room: one that is not pinned if there is, or one that nobody finds then.
+    fn clear_a_way(&mut self, hash: u128) -> usize {
+        let set = *self.set(hash);
+        let is_free = |id: &Option<EntryId>| id.is_some_and(|id| self.held[id].pins == 0);
+        let place = set.iter().position(is_free).unwrap_or(0);
+        if let Some(id) = set[place] {
+            self.unlist(id);
+        }
+        place
+    }
+
+    /// Lets nobody find an entry any more. It is gone at once unless it is pinned.
+    pub fn unlist(&mut self, id: EntryId) {
+        let held = &mut self.held[id];
+        if std::mem::take(&mut held.listed) {
+            let hash = held.hash;
+            for way in self.set(hash) {
+                if *way == Some(id) {
+                    *way = None;
+                }
+            }
+        }
+        if self.held[id].pins == 0 {
+            let held = self.held.remove(id);
+            self.give_back(held.bytes);
+        }
+    }
+
+    /// Keeps an entry as it is until [`Shelf::unpin`].
+    pub fn pin(&mut self, id: EntryId) {
+        self.held[id].pins += 1;
+    }
+
+    /// Gives back what was pinned.
+    pub fn unpin(&mut self, id: EntryId) {
+        let held = &mut self.held[id];
+        held.pins -= 1;
+        if held.pins == 0 && !held.listed {
+            self.unlist(id);
+        }
+    }
+
+    /// Whether others than one have pinned it.
+    pub fn is_shared(&self, id: EntryId) -> bool {
+        self.held[id].pins > 1
+    }
+
+    /// How often entries are pinned.
+    pub fn pinned(&self) -> u32 {
+        self.held.ids().map(|id| self.held[id].pins).sum()
+    }
+
+    /// How many entries are at hand.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// How many pieces are lent, those of the entries and others.
+    pub fn lent(&self) -> usize {
+        self.stock.lent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::entry::tests::example;
+
+    fn shelf(pieces: usize) -> Shelf {
+        Shelf::new(Stock::new(vec![0; pieces * PIECE].leak(), PIECE), 1)
+    }
+
+    fn put(shelf: &mut Shelf, hash: u128) -> Option<EntryId> {
+        if !shelf.make_room() {
+            return None;
+        }
+        let bytes = shelf.lend().expect("a piece for each entry");
+        let (_, entry) = example();
+        Some(shelf.insert(Held::new(entry, (hash, hash), [0; 2], bytes, None)))
+    }
+
+    #[test]
+    fn what_is_pinned_stays_and_what_is_not_used_goes() {
+        let mut shelf = shelf(5);
+        let ids: Vec<_> = (0..4).map(|hash| put(&mut shelf, hash).expect("room")).collect();
+        shelf.pin(ids[0]);
+        put(&mut shelf, 10).expect("room");
+        assert!(shelf.find(0).is_some() && shelf.len() == 4);
+        // All have been looked at: those that are found again are spared.
+        let spared = (1..4).find(|hash| shelf.find(*hash).is_some()).expect("one is left");
+        put(&mut shelf, 11).expect("room");
+        assert!(shelf.find(spared).is_some() && shelf.find(0).is_some());
+        shelf.unpin(ids[0]);
+        assert_eq!(shelf.lent(), 4);
+    }
+
+    #[test]
+    fn with_all_pinned_there_is_no_room() {
+        let mut shelf = shelf(4);
+        for hash in 0..3 {
+            let id = put(&mut shelf, hash).expect("room");
+            shelf.pin(id);
+        }
+        assert_eq!(put(&mut shelf, 3), None);
+        let id = shelf.find(1).expect("it is there");
+        shelf.unpin(id);
+        assert!(put(&mut shelf, 3).is_some() && shelf.find(1).is_none());
+    }
+
+    #[test]
+    fn a_replaced_entry_is_kept_for_who_has_it() {
+        let mut shelf = shelf(6);
+        let old = put(&mut shelf, 7).expect("room");
+        shelf.pin(old);
+        let new = put(&mut shelf, 7).expect("room");
+        assert_eq!((shelf.find(7), shelf.get(old).hash), (Some(new), 7));
+        assert_eq!(shelf.len(), 2);
+        shelf.unpin(old);
+        assert_eq!((shelf.len(), shelf.lent()), (1, 1));
+        shelf.unlist(new);
+        assert_eq!((shelf.len(), shelf.lent(), shelf.find(7)), (0, 0, None));
+    }
+
+    #[test]
+    fn a_full_set_gives_one_up() {
+        let mut shelf = shelf(17);
+        let sets = shelf.sets.len() as u128;
+        for index in 0..WAYS as u128 + 2 {
+            put(&mut shelf, index * sets).expect("room");
+        }
+        assert_eq!(shelf.len(), WAYS);
+        let last = (WAYS as u128 + 1) * sets;
+        assert!(shelf.find(last).is_some());
+    }
+}

@@ -1,0 +1,350 @@
+//! Finding entries, taking them away, and what else a worker does with them.
+
+use crate::http::cache_status::Forward;
+use crate::mem::Append;
+use crate::mem::stock::Stock;
+use crate::mem::time::Micros;
+use crate::policy::cache_key::Url;
+use crate::policy::vary::{self, Chosen, Names};
+use crate::sys::{IoError, memory};
+
+use super::cells::{Cells, on_disk};
+use super::checksum::Checksum;
+use super::entry::{Entry, Kind, NoEntry};
+use super::index::Used;
+use super::keeper::{Keeper, Opened};
+use super::renew::Copying;
+use super::shelf::{EntryId, Held, PIECE, Shelf, Verified};
+
+/// Entries at hand, in each worker.
+pub const HELD: usize = 512;
+/// Answers that a worker records at once; those beyond pass unstored.
+pub const RECORDINGS: usize = 128;
+
+/// What the operator set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The most bytes of a body.
+    pub max_object: u64,
+    /// Seconds for which a 200 is fresh that says nothing of it.
+    pub default_ttl: u32,
+}
+
+/// The stored answers, as a worker sees them.
+pub struct Store {
+    pub(super) keeper: Keeper,
+    pub(super) settings: Settings,
+    pub(super) shelf: Shelf,
+    /// Recordings that are under way.
+    pub(super) recordings: usize,
+    pub(super) copying: Option<Copying>,
+}
+
+/// A request, as far as it matters which answer it may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its URL.
+    pub url: Url<'a>,
+    /// What else the answer depends on.
+    pub chosen: Chosen<'a>,
+}
+
+/// What is stored for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This, which is pinned: [`Store::release`] is due.
+    Answer(EntryId),
+    /// Nothing that it may have, and why.
+    Nothing(Forward),
+}
+
+/// What was seen when an answer was looked for, for what a backend may answer later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The name of the URL.
+    pub primary: u128,
+    /// What those who want the same wait for.
+    pub fetch_key: u128,
+    /// How often the URL's answers had been made void: what was asked for before one of these times is
+    /// not stored after it.
+    pub(super) voided: u64,
+}
+
+/// How far an entry was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every byte is right.
+    Right,
+    /// There is more to look at.
+    Pending,
+    /// It was damaged, and is gone.
+    Damaged,
+}
+
+impl Store {
+    /// For a worker of that number. Its memory, [`HELD`] and [`RECORDINGS`] pieces, costs nothing
+    /// until it is used.
+    pub fn new(
+        opened: Opened,
+        cells: Cells,
+        worker: usize,
+        settings: Settings,
+    ) -> Result<Store, IoError> {
+        // One more for what is made beside a recording, and one for a copy.
+        let others = RECORDINGS + 2;
+        let arena = memory::reserve((HELD + others) * PIECE)?;
+        Ok(Store {
+            keeper: Keeper::new(opened, cells, worker),
+            settings,
+            shelf: Shelf::new(Stock::new(arena, PIECE), others),
+            recordings: 0,
+            copying: None,
+        })
+    }
+
+    /// What is stored for a request. Whether it is fresh is for the caller to see.
+    pub fn find(&mut self, wanted: &Wanted, now: Micros) -> (Found, Sight) {
+        let primary = self.keeper.primary(&wanted.url);
+        let voided = self.keeper.cells.voided(primary);
+        let sight = |fetch_key: u128| Sight { primary, fetch_key, voided };
+        let Some(first) = self.hold(primary, primary, wanted, now) else {
+            return (Found::Nothing(Forward::UriMiss), sight(primary));
+        };
+        let held = self.shelf.get(first);
+        let (hash, found) = match held.entry.kind {
+            Kind::Answer => (primary, vary::is_plain(&wanted.chosen).then_some(first)),
+            Kind::Signpost => {
+                let names = Names(&held.front()[held.entry.selection.range()]);
+                let hash = self.keeper.name_below(primary, held.entry.nonce, |hasher| {
+                    vary::write_selection(names, &wanted.chosen, hasher);
+                });
+                (hash, self.hold(hash, primary, wanted, now))
+            }
+        };
+        match found {
+            Some(id) if self.may_have(id, wanted) => {
+                self.shelf.pin(id);
+                (Found::Answer(id), sight(hash))
+            }
+            Some(_) | None => (Found::Nothing(Forward::VaryMiss), sight(hash)),
+        }
+    }
+
+    /// One without credentials may have anything, one with them only what is for all.
+    fn may_have(&self, id: EntryId, wanted: &Wanted) -> bool {
+        let entry = &self.shelf.get(id).entry;
+        entry.for_authorized || !wanted.chosen.asked.authorization
+    }
+
+    /// The entry of a name, at hand or opened for that.
+    pub(super) fn hold(
+        &mut self,
+        hash: u128,
+        primary: u128,
+        wanted: &Wanted,
+        now: Micros,
+    ) -> Option<EntryId> {
+        let found = match self.at_hand(hash) {
+            Some(id) => id,
+            None => self.open(hash, primary, wanted, now)?,
+        };
+        self.keeper.cells.index.touch(hash, Used::at(now));
+        Some(found)
+    }
+
+    /// The entry of a name, if it is at hand and no other by now.
+    pub(super) fn at_hand(&mut self, hash: u128) -> Option<EntryId> {
+        let id = self.shelf.find(hash)?;
+        let held = self.shelf.get(id);
+        let is_same = match &held.file {
+            None => true,
+            Some((file, _, changed)) => file.facts().is_ok_and(|facts| facts.changed == *changed),
+        };
+        if !is_same || held.stamps != self.keeper.stamps(hash, held.primary) {
+            self.shelf.unlist(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Opens an entry and verifies all that is read of it.
+    fn open(&mut self, hash: u128, primary: u128, wanted: &Wanted, now: Micros) -> Option<EntryId> {
+        // Most of what is not stored is asked for again and again, and costs no look at the disk.
+        if self.keeper.cells.unscanned() == 0 && !self.keeper.cells.index.contains(hash) {
+            return None;
+        }
+        // What changes from here on is seen the next time.
+        let stamps = self.keeper.stamps(hash, primary);
+        let file = match self.keeper.files.entry(hash) {
+            Ok(file) => file,
+            Err(IoError::NotFound) => {
+                self.keeper.forget(hash);
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let facts = file.facts().ok()?;
+        if !self.shelf.make_room() {
+            return None;
+        }
+        let mut bytes = self.shelf.lend()?;
+        let count = file.read_at(bytes.free(), 0);
+        bytes.filled(count.unwrap_or(0));
+        let read = Entry::read(bytes.as_slice(), facts.len);
+        let is_right = |entry: &Entry| {
+            facts.is_plain && self.is_named(entry, bytes.as_slice(), (hash, primary), wanted)
+        };
+        let entry = match (count, read) {
+            (Ok(_), Ok(entry)) if is_right(&entry) => entry,
+            (Ok(_), Ok(_) | Err(NoEntry::Damaged | NoEntry::TooLong)) => {
+                self.shelf.give_back(bytes);
+                self.keeper.drop_entry(hash);
+                return None;
+            }
+            (Err(_), _) => {
+                self.shelf.give_back(bytes);
+                return None;
+            }
+        };
+        let body_at = entry.body_at as usize;
+        let is_whole = facts.len <= bytes.len() as u64;
+        if is_whole && Checksum::of(&bytes.as_slice()[body_at..]) != entry.body_sum {
+            self.shelf.give_back(bytes);
+            self.keeper.drop_entry(hash);
+            return None;
+        }
+        if !is_whole {
+            bytes.truncate(body_at);
+        }
+        self.keeper.note(hash, on_disk(facts.len), now);
+        let file = (!is_whole).then_some((file, entry.body_at, facts.changed));
+        Some(self.shelf.insert(Held::new(entry, (hash, primary), stamps, bytes, file)))
+    }
+
+    /// Whether an entry is the one that its name says, and the one that is wanted.
+    fn is_named(
+        &self,
+        entry: &Entry,
+        bytes: &[u8],
+        (hash, primary): (u128, u128),
+        wanted: &Wanted,
+    ) -> bool {
+        let mut key = Same::to(&bytes[entry.key.range()]);
+        wanted.url.write(&mut key);
+        let selection = &bytes[entry.selection.range()];
+        let is_own_name = hash == primary;
+        let fits = match entry.kind {
+            Kind::Signpost => is_own_name && !selection.is_empty(),
+            Kind::Answer if is_own_name => entry.nonce == 0 && selection.is_empty(),
+            Kind::Answer => {
+                let name =
+                    self.keeper.name_below(primary, entry.nonce, |hasher| hasher.write(selection));
+                name == hash
+            }
+        };
+        fits && key.is_same()
+    }
+
+    /// Reads up to `limit` bytes of a body that was not verified yet.
+    pub fn verify(&mut self, id: EntryId, limit: usize) -> Verdict {
+        let held = self.shelf.get(id);
+        let (Some((file, body_at, _)), Verified::UpTo(done, sum)) = (&held.file, &held.verified)
+        else {
+            return Verdict::Right;
+        };
+        let (mut done, mut sum, hash) = (*done, sum.clone(), held.hash);
+        let Entry { body_len, body_sum, .. } = held.entry;
+        let mut room = [0; PIECE];
+        let end = body_len.min(done + limit as u64);
+        while done < end {
+            let most = usize::try_from(end - done).unwrap_or(PIECE).min(PIECE);
+            match file.read_at(&mut room[..most], body_at + done) {
+                Ok(count) if count > 0 => {
+                    sum.write(&room[..count]);
+                    done += count as u64;
+                }
+                Ok(_) | Err(_) => return self.is_damaged(id, hash),
+            }
+        }
+        if done == body_len && sum.finish() != body_sum {
+            return self.is_damaged(id, hash);
+        }
+        let held = self.shelf.get_mut(id);
+        if done == body_len {
+            held.verified = Verified::Whole;
+            return Verdict::Right;
+        }
+        held.verified = Verified::UpTo(done, sum);
+        Verdict::Pending
+    }
+
+    fn is_damaged(&mut self, id: EntryId, hash: u128) -> Verdict {
+        self.shelf.unlist(id);
+        self.keeper.drop_entry(hash);
+        Verdict::Damaged
+    }
+
+    /// An entry that is pinned.
+    pub fn entry(&self, id: EntryId) -> &Held {
+        self.shelf.get(id)
+    }
+
+    /// Pins an entry once more that is pinned.
+    pub fn keep(&mut self, id: EntryId) {
+        self.shelf.pin(id);
+    }
+
+    /// Gives an entry back.
+    pub fn release(&mut self, id: EntryId) {
+        self.shelf.unpin(id);
+    }
+
+    /// How often entries are pinned.
+    pub fn pinned(&self) -> u32 {
+        self.shelf.pinned()
+    }
+
+    /// Whether some work is left that may be done now and then.
+    pub fn has_work(&self) -> bool {
+        self.copying.is_some()
+    }
+
+    /// What it has in common with other processes.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Entries at hand and pieces lent: what is left over when nothing goes on is a leak.
+    pub fn in_use(&self) -> (usize, usize) {
+        (self.shelf.len(), self.shelf.lent())
+    }
+}
+
+/// Compares what is written to it with what is there.
+pub(super) struct Same<'a> {
+    rest: &'a [u8],
+    same: bool,
+}
+
+impl<'a> Same<'a> {
+    pub fn to(bytes: &'a [u8]) -> Same<'a> {
+        Same { rest: bytes, same: true }
+    }
+
+    pub fn is_same(&self) -> bool {
+        self.same && self.rest.is_empty()
+    }
+}
+
+impl Append for Same<'_> {
+    fn append(&mut self, bytes: &[u8]) {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => self.rest = rest,
+            None => self.same = false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

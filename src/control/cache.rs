@@ -1,0 +1,179 @@
+//! What the control process does for the stored answers: a step of the sweeper's now and then, what
+//! operators want removed, and a look whether anything can be stored at all.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use crate::cache::store::Store;
+use crate::cache::sweep::{Next, Purge, PurgeOf, Sweeper};
+use crate::mem::time::Micros;
+use crate::sys::IoError;
+use crate::sys::message::{self, Level};
+
+use super::look::Now;
+
+/// Whether the disk takes what is stored is looked at so often.
+const TRIAL_INTERVAL: Micros = Micros::from_secs(5);
+/// Purges at once; a further one is refused.
+const MOST_PURGES: usize = 64;
+
+/// Names a purge for the one who waits for its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// What is to be removed, as the operator wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All answers of this URL.
+    Url(String),
+    /// All answers of URLs that begin so.
+    Prefix(String),
+}
+
+/// What came of the wish for a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It goes on, and nobody is given any of it any more.
+    Under(Ticket),
+    /// It names no URL.
+    NoUrl,
+    /// Too many others go on.
+    TooMany,
+}
+
+/// The stored answers, as the control process has them.
+pub struct Larder {
+    sweeper: Sweeper,
+    /// As a worker has them: to say what would be found.
+    pub store: Store,
+    directory: PathBuf,
+    /// When the sweeper's next step is due.
+    due: Micros,
+    /// In the order of their beginning; the first is worked at.
+    purges: VecDeque<(Ticket, Purge)>,
+    next_ticket: u64,
+    /// When to try the disk, and what kept answers from being stored the last time.
+    trial: (Micros, Result<(), IoError>),
+    /// How many workers had died when their leftovers were removed.
+    deaths: u64,
+}
+
+impl Larder {
+    /// For the directory of that name.
+    pub fn new(sweeper: Sweeper, store: Store, directory: PathBuf) -> Larder {
+        Larder {
+            sweeper,
+            store,
+            directory,
+            due: Micros(0),
+            purges: VecDeque::new(),
+            next_ticket: 0,
+            trial: (Micros(0), Ok(())),
+            deaths: 0,
+        }
+    }
+
+    /// Does a little of what is due. `deaths` is how many workers have died so far.
+    pub fn work(&mut self, now: Now, deaths: u64) {
+        if self.deaths != deaths {
+            self.deaths = deaths;
+            self.sweeper.sweep_new();
+        }
+        if self.due <= now.clock {
+            self.due = match self.sweeper.step(now.clock, now.wall) {
+                Next::Soon => now.clock,
+                Next::After(pause) => now.clock + Micros::from(pause),
+            };
+        }
+        if self.trial.0 <= now.clock {
+            self.try_out(now.clock);
+        }
+    }
+
+    /// Says it when answers cannot be stored any more, and when they can again.
+    fn try_out(&mut self, now: Micros) {
+        let tried = self.sweeper.try_out();
+        let name = format!("cache.dir {}", self.directory.display());
+        match (tried, self.trial.1) {
+            (Err(error), before) if before != Err(error) => {
+                message::log(Level::Warning, format_args!("{name}: {error}; {}", remedy(error)))
+            }
+            (Ok(()), Err(_)) => {
+                message::log(Level::Notice, format_args!("{name}: answers are stored again"));
+            }
+            (Ok(()), Ok(())) | (Err(_), _) => (),
+        }
+        self.trial = (now + TRIAL_INTERVAL, tried);
+    }
+
+    /// When `work` is to be called next.
+    pub fn next_deadline(&self) -> Micros {
+        self.due.min(self.trial.0)
+    }
+
+    /// Whether `step_purges` is to be called at once.
+    pub fn is_purging(&self) -> bool {
+        !self.purges.is_empty()
+    }
+
+    /// Begins a purge. From now on no worker gives any of it, and what it is fetching of it is not
+    /// stored.
+    pub fn begin_purge(&mut self, wanted: &Wanted) -> Begun {
+        if self.purges.len() >= MOST_PURGES {
+            return Begun::TooMany;
+        }
+        let what = match wanted {
+            Wanted::Url(url) => PurgeOf::Url(url.as_bytes()),
+            Wanted::Prefix(prefix) => PurgeOf::Prefix(prefix.as_bytes()),
+        };
+        let Some(purge) = self.sweeper.begin_purge(what) else { return Begun::NoUrl };
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.purges.push_back((ticket, purge));
+        Begun::Under(ticket)
+    }
+
+    /// Goes on with purges, a little. Says which one has come to its end, and how many answers it
+    /// has removed.
+    pub fn step_purges(&mut self) -> Option<(Ticket, u64)> {
+        let (ticket, purge) = self.purges.front_mut()?;
+        if !self.sweeper.step_purge(purge) {
+            return None;
+        }
+        let done = (*ticket, purge.purged());
+        self.purges.pop_front();
+        Some(done)
+    }
+
+    /// Bytes of all stored answers, and of those that are being stored.
+    pub fn bytes(&self) -> u64 {
+        self.sweeper.keeper().cells.used()
+    }
+}
+
+/// What to do where answers cannot be stored.
+fn remedy(error: IoError) -> &'static str {
+    match error {
+        IoError::NotFound => {
+            "it was removed; answers pass without being stored (make it again, then reload)"
+        }
+        IoError::Full => {
+            "answers pass without being stored until there is room (lower cache.max_size, or make \
+             room)"
+        }
+        IoError::WouldBlock
+        | IoError::Reset
+        | IoError::Refused
+        | IoError::TimedOut
+        | IoError::Exhausted
+        | IoError::InUse
+        | IoError::Denied
+        | IoError::Exists
+        | IoError::Unsupported
+        | IoError::Other(_) => "answers pass without being stored until that is over",
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

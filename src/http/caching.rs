@@ -1,0 +1,332 @@
+//! What heads say to caches, each read in one pass over its fields.
+
+use super::cache_control::{self, RequestDirectives, ResponseDirectives};
+use super::fields::{Field, Fields, is_read_as, is_token, list_members};
+use super::request::Single;
+
+/// What a request asks of a cache. It borrows from the head as it was written for the backend
+/// ([`rewrite::request`](super::rewrite::request)), so what the client could forge is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// All fields.
+    pub fields: Fields<'a>,
+    /// `Cache-Control`.
+    pub directives: RequestDirectives,
+    /// Whether there are credentials: `Authorization`.
+    pub authorization: bool,
+    /// Whether there is an `If-None-Match`, perhaps in several lines.
+    pub if_none_match: bool,
+    /// `If-Modified-Since`.
+    pub if_modified_since: Single<'a>,
+    /// Whether a condition is there that only the origin can judge: `If-Match` or
+    /// `If-Unmodified-Since` (RFC 9111 §4.3.2).
+    pub for_origin: bool,
+    /// `Range`.
+    pub range: Single<'a>,
+    /// `If-Range`.
+    pub if_range: Single<'a>,
+    /// Whether a trusted proxy says that its client spoke https.
+    pub https: bool,
+    /// Whether there are fields that may lead to another resource than the URL does:
+    /// [`is_override`] with anything but the URL's own host and scheme.
+    pub overrides: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the fields. `host` is the value of `Host`.
+    pub fn of(fields: Fields<'a>, host: &[u8]) -> Asked<'a> {
+        let mut asked = Asked {
+            fields,
+            directives: RequestDirectives::default(),
+            authorization: false,
+            if_none_match: false,
+            if_modified_since: Single::Absent,
+            for_origin: false,
+            range: Single::Absent,
+            if_range: Single::Absent,
+            https: false,
+            overrides: false,
+        };
+        for field in fields.iter() {
+            asked.add(&field, host);
+        }
+        asked
+    }
+
+    /// Takes in one field. By its length and first letter alone an ordinary one is told apart from
+    /// nearly all of these.
+    fn add(&mut self, field: &Field<'a>, host: &[u8]) {
+        let value = field.value;
+        match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
+            (5, Some(b'r')) if field.is("range") => self.range.add(value),
+            (8, Some(b'i')) if field.is("if-match") => self.for_origin = true,
+            (8, Some(b'i')) if field.is("if-range") => self.if_range.add(value),
+            (13, Some(b'c')) if field.is("cache-control") => self.directives.add(value),
+            (13, Some(b'a')) if field.is("authorization") => self.authorization = true,
+            (13, Some(b'i')) if field.is("if-none-match") => self.if_none_match = true,
+            (17, Some(b'i')) if field.is("if-modified-since") => self.if_modified_since.add(value),
+            (19, Some(b'i')) if field.is("if-unmodified-since") => self.for_origin = true,
+            (17, Some(b'x')) if field.is("x-forwarded-proto") => {
+                self.https |= value.eq_ignore_ascii_case(b"https");
+                self.overrides |= !self.https && !value.eq_ignore_ascii_case(b"http");
+            }
+            (16, Some(b'x')) if field.is("x-forwarded-host") => {
+                self.overrides |= !value.eq_ignore_ascii_case(host);
+            }
+            (_, Some(b'x')) => self.overrides |= is_override(field.name),
+            _ => (),
+        }
+    }
+
+    /// Whether the answer depends on conditions, so that not everybody could share it.
+    pub fn is_conditional(&self) -> bool {
+        self.if_none_match || self.for_origin || self.if_modified_since != Single::Absent
+    }
+}
+
+/// Names of fields by which frameworks let a request speak for another URL or method.
+const OVERRIDES: [&[u8]; 8] = [
+    b"x-host",
+    b"x-http-host-override",
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-original-host",
+    b"x-original-url",
+    b"x-rewrite-url",
+];
+
+/// Whether backends may answer a request by this field as if it had another URL, so that a cache
+/// must tell apart what differs in it. `X-Forwarded-For` names the client, not a resource.
+pub fn is_override(name: &[u8]) -> bool {
+    match name.get(..12) {
+        Some(start) if is_read_as(start, b"x-forwarded-") => !is_read_as(name, b"x-forwarded-for"),
+        Some(_) | None => OVERRIDES.iter().any(|known| is_read_as(name, known)),
+    }
+}
+
+/// Whether the field makes a request conditional or partial. They are the client's own affair: none
+/// goes along when the cache asks for itself (RFC 9111 §4.3.1).
+pub fn is_condition(name: &[u8]) -> bool {
+    const CONDITIONS: [&str; 6] = [
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+    ];
+    CONDITIONS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// What a response offers to a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered<'a> {
+    /// All fields.
+    pub fields: Fields<'a>,
+    /// Those of `CDN-Cache-Control` if that is valid, else those of `Cache-Control`.
+    pub directives: ResponseDirectives,
+    /// Whether the directives are those of `CDN-Cache-Control`, and `Expires` counts for nothing.
+    pub targeted: bool,
+    /// `Expires`.
+    pub expires: Single<'a>,
+    /// `Date`.
+    pub date: Single<'a>,
+    /// The first `Age`.
+    pub age: Option<&'a [u8]>,
+    /// `Last-Modified`.
+    pub last_modified: Single<'a>,
+    /// `ETag`.
+    pub etag: Single<'a>,
+    /// `Content-Range`.
+    pub content_range: Single<'a>,
+    /// Whether there is a `Vary` with anything in it.
+    pub varies: bool,
+    /// Whether `*`, or what is no name of a field, stands anywhere in `Vary`.
+    pub varies_by_anything: bool,
+    /// Whether it sets a cookie that is not withheld from other recipients.
+    pub sets_cookie: bool,
+}
+
+impl<'a> Offered<'a> {
+    /// Reads the fields.
+    pub fn of(fields: Fields<'a>) -> Offered<'a> {
+        let mut offered = Offered {
+            fields,
+            directives: ResponseDirectives::default(),
+            targeted: false,
+            expires: Single::Absent,
+            date: Single::Absent,
+            age: None,
+            last_modified: Single::Absent,
+            etag: Single::Absent,
+            content_range: Single::Absent,
+            varies: false,
+            varies_by_anything: false,
+            sets_cookie: false,
+        };
+        let mut has_target = false;
+        for field in fields.iter() {
+            offered.add(&field);
+            has_target |= field.is(TARGETED);
+        }
+        if has_target
+            && let Some(directives) = ResponseDirectives::targeted(fields.values(TARGETED))
+        {
+            offered.directives = directives;
+            offered.targeted = true;
+        }
+        offered.sets_cookie &= !offered.withholds(b"set-cookie");
+        offered
+    }
+
+    fn add(&mut self, field: &Field<'a>) {
+        let value = field.value;
+        match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
+            (3, Some(b'a')) if field.is("age") => self.age = self.age.or(Some(value)),
+            (4, Some(b'd')) if field.is("date") => self.date.add(value),
+            (4, Some(b'e')) if field.is("etag") => self.etag.add(value),
+            (4, Some(b'v')) if field.is("vary") => {
+                self.varies |= list_members(value).next().is_some();
+                let is_name = |member: &[u8]| is_token(member) && member != b"*";
+                self.varies_by_anything |= !list_members(value).all(is_name);
+            }
+            (7, Some(b'e')) if field.is("expires") => self.expires.add(value),
+            (10, Some(b's')) if field.is("set-cookie") => self.sets_cookie = true,
+            (11, Some(b's')) if field.is("set-cookie2") => self.sets_cookie = true,
+            (13, Some(b'c')) if field.is("cache-control") => self.directives.add(value),
+            (13, Some(b'c')) if field.is("content-range") => self.content_range.add(value),
+            (13, Some(b'l')) if field.is("last-modified") => self.last_modified.add(value),
+            _ => (),
+        }
+    }
+
+    /// Whether the field `name` is for the one who asked alone: `no-cache` or `private` names it.
+    pub fn withholds(&self, name: &[u8]) -> bool {
+        let said_in = if self.targeted { TARGETED } else { "cache-control" };
+        self.directives.withholds
+            && self.fields.values(said_in).any(|value| cache_control::withholds(value, name))
+    }
+}
+
+/// The targeted field for caches like this one: RFC 9213 §3.1.
+const TARGETED: &str = "cdn-cache-control";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::cache_control::Seconds;
+
+    fn asked(lines: &str) -> Asked<'_> {
+        Asked::of(Fields::again(lines.as_bytes(), false), b"Shop.example")
+    }
+
+    fn offered(lines: &str) -> Offered<'_> {
+        Offered::of(Fields::again(lines.as_bytes(), false))
+    }
+
+    #[test]
+    fn an_ordinary_request_asks_nothing() {
+        let asked = asked("Host: shop.example\r\nAccept: */*\r\nX-Request-ID: 1\r\nX: 1\r\n");
+        assert_eq!(asked.directives, RequestDirectives::default());
+        assert!(!asked.authorization && !asked.is_conditional() && !asked.overrides);
+        assert_eq!((asked.range, asked.if_range), (Single::Absent, Single::Absent));
+    }
+
+    #[test]
+    fn the_fields_that_matter_are_found_in_any_case() {
+        let asked = asked(
+            "RANGE: bytes=0-1\r\nIf-range: \"a\"\r\nCACHE-control: max-age=0\r\n\
+             cache-control: no-store\r\nAuthorization: Basic eA==\r\nif-none-match: \"a\"\r\n\
+             If-Modified-Since: x\r\n",
+        );
+        assert_eq!(asked.range, Single::Once(b"bytes=0-1"));
+        assert_eq!(asked.if_range, Single::Once(b"\"a\""));
+        assert!(asked.directives.no_store && asked.directives.max_age == Some(0));
+        assert!(asked.authorization && asked.if_none_match && asked.is_conditional());
+        assert_eq!(asked.if_modified_since, Single::Once(b"x"));
+        assert!(!asked.for_origin);
+    }
+
+    #[test]
+    fn conditions_for_the_origin_are_told_apart() {
+        for line in ["If-Match: \"a\"\r\n", "If-Unmodified-Since: x\r\n"] {
+            assert!(asked(line).for_origin && asked(line).is_conditional(), "{line}");
+        }
+    }
+
+    /// CACHE.md, rule 16.
+    #[test]
+    fn what_may_lead_to_another_resource_is_noticed() {
+        for line in [
+            "X-Forwarded-Host: evil.example\r\n",
+            "X-Forwarded-Proto: ftp\r\n",
+            "X-Forwarded-Port: 8080\r\n",
+            "x_forwarded_prefix: /a\r\n",
+            "X-Original-URL: /admin\r\n",
+            "X_Rewrite_Url: /admin\r\n",
+            "X-HTTP-Method-Override: DELETE\r\n",
+        ] {
+            assert!(asked(line).overrides, "{line}");
+        }
+        for line in [
+            "X-Forwarded-Host: shop.Example\r\n",
+            "X-Forwarded-Proto: http\r\n",
+            "X-Forwarded-Proto: HTTPS\r\n",
+            "X-Forwarded-For: 192.0.2.1\r\n",
+            "X-Real: 1\r\n",
+            "Forwarded-Host: a\r\n",
+        ] {
+            assert!(!asked(line).overrides, "{line}");
+        }
+        assert!(asked("X-Forwarded-Proto: https\r\n").https);
+        assert!(!asked("X-Forwarded-Proto: http\r\n").https);
+    }
+
+    #[test]
+    fn a_response_offers_what_its_fields_say() {
+        let offered = offered(
+            "date: D\r\nAGE: 5\r\nAge: 6\r\nExpires: E\r\nETAG: \"e\"\r\nLast-modified: L\r\n\
+             Cache-Control: max-age=1\r\nCache-Control: public\r\nContent-Range: r\r\n",
+        );
+        assert_eq!((offered.date, offered.age), (Single::Once(b"D"), Some(&b"5"[..])));
+        assert_eq!((offered.expires, offered.etag), (Single::Once(b"E"), Single::Once(b"\"e\"")));
+        assert_eq!(offered.last_modified, Single::Once(b"L"));
+        assert_eq!(offered.content_range, Single::Once(b"r"));
+        assert_eq!(offered.directives.max_age, Seconds::Given(1));
+        assert!(offered.directives.public && !offered.varies && !offered.sets_cookie);
+    }
+
+    #[test]
+    fn a_star_anywhere_in_vary_counts() {
+        for lines in [
+            "Vary: *\r\n",
+            "Vary: a, *\r\n",
+            "Vary: *, a\r\n",
+            "Vary: a\r\nvary: ,*\r\n",
+            "Vary: a b\r\n",
+            "Vary: :pool\r\n",
+        ] {
+            assert!(offered(lines).varies_by_anything, "{lines}");
+        }
+        assert!(offered("Vary: a\r\n").varies && !offered("Vary: a*\r\n").varies_by_anything);
+        assert!(!offered("Vary: , ,\r\n").varies);
+    }
+
+    #[test]
+    fn a_valid_targeted_field_replaces_cache_control() {
+        let both = "Cache-Control: no-store\r\nCDN-Cache-Control: max-age=9\r\n";
+        assert!(offered(both).targeted && !offered(both).directives.no_store);
+        let malformed = "Cache-Control: no-store\r\nCDN-Cache-Control: max-age=\"9\"\r\n";
+        assert!(!offered(malformed).targeted && offered(malformed).directives.no_store);
+    }
+
+    #[test]
+    fn a_cookie_for_one_recipient_alone_is_told_apart() {
+        assert!(offered("Set-Cookie: a=b\r\n").sets_cookie);
+        let withheld = "Set-Cookie: a=b\r\nCache-Control: private=\"x, set-cookie\"\r\n";
+        assert!(!offered(withheld).sets_cookie && offered(withheld).withholds(b"X"));
+        let elsewhere = format!("{withheld}CDN-Cache-Control: private=\"x\"\r\n");
+        assert!(offered(&elsewhere).sets_cookie && offered(&elsewhere).withholds(b"X"));
+    }
+}

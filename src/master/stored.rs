@@ -1,0 +1,329 @@
+//! What generations share of the stored answers: the cells, the doorbells of those who wait, and which
+//! numbers in them are whose.
+//!
+//! A generation takes over the cells of the one before if it stores in the same directory within the
+//! same sizes. Else it makes its own, and what lies in the directory is found again.
+
+use std::path::Path;
+
+use crate::cache::cells::Cells;
+use crate::cache::keeper::Reached;
+use crate::cache::numbers::{group_len, groups, sizes};
+use crate::cache::store::{Settings, Store};
+use crate::cache::sweep::Sweeper;
+use crate::config::units::write_size;
+use crate::config::{Cache, Config};
+use crate::control::cache::Larder;
+use crate::shared::doorbell::Doorbells;
+use crate::sys::message::{self, Level};
+use crate::sys::process::User;
+use crate::sys::{Doorbell, IoError, disk_size, memory};
+
+use super::generation::Generation;
+use super::handover::{self, Kept, Received};
+
+/// What the processes of a generation have in common about stored answers.
+pub struct Common {
+    /// The cells, in which this generation's numbers begin at 0.
+    pub cells: Cells,
+    memory: memory::Shared,
+    /// How many workers a group has numbers for.
+    workers: usize,
+    /// Which numbers are this generation's.
+    group: usize,
+    /// All doorbells by their numbers in the cells: of each group the workers', then that of the
+    /// control process.
+    bells: Vec<Doorbell>,
+}
+
+impl Common {
+    /// That of a new generation, with the cells of one of those `before` if they fit.
+    pub fn new(config: &Cache, workers: usize, before: &[Generation]) -> Result<Common, IoError> {
+        match Common::after(config, workers, before) {
+            Some(common) => common,
+            None => Common::alone(config, workers),
+        }
+    }
+
+    fn alone(config: &Cache, workers: usize) -> Result<Common, IoError> {
+        let sizes = sizes(config, workers);
+        let memory = memory::share(sizes.cells())?;
+        let cells = Cells::create(memory.cells(), sizes);
+        let bells = (0..sizes.workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
+        Ok(Common { cells, memory, workers, group: 0, bells })
+    }
+
+    /// With the cells of the last of those before, if it stores in the same directory, they fit, and
+    /// there are numbers that nobody has.
+    fn after(
+        config: &Cache,
+        workers: usize,
+        before: &[Generation],
+    ) -> Option<Result<Common, IoError>> {
+        let origins = || before.iter().rev().filter_map(|one| one.origin.as_ref());
+        let last = origins().find(|origin| origin.stored.is_some())?;
+        let is_same_place = last.config.cache.as_ref().is_some_and(|one| one.dir == config.dir);
+        let last = last.stored.as_ref().filter(|last| is_same_place && last.workers == workers)?;
+        let all = origins().filter_map(|origin| origin.stored.as_ref());
+        let taken = |group: &usize| {
+            let mut all = all.clone().filter(|one| one.memory.is_same(&last.memory));
+            all.any(|one| one.group == *group)
+        };
+        let group = (0..groups(workers)).find(|group| !taken(group))?;
+        let cells = Cells::open(last.memory.cells(), sizes(config, workers))?;
+        Some(last.for_group(cells, group))
+    }
+
+    fn for_group(&self, cells: Cells, group: usize) -> Result<Common, IoError> {
+        Ok(Common {
+            cells: cells.from_number(group * group_len(self.workers)),
+            memory: self.memory.try_clone()?,
+            workers: self.workers,
+            group,
+            bells: self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The generation's doorbells, and behind them those of the others.
+    pub fn doorbells(&self) -> Result<Doorbells, IoError> {
+        let first = self.group * group_len(self.workers);
+        let in_order = self.bells.iter().cycle().skip(first).take(self.bells.len());
+        let mut bells = in_order.map(Doorbell::try_clone).collect::<Result<Vec<_>, _>>()?;
+        let neighbours = bells.split_off(group_len(self.workers));
+        let control = bells.pop().ok_or(IoError::NotFound)?;
+        Ok(Doorbells { bells, control, neighbours })
+    }
+
+    /// What is handed over of it.
+    pub fn tell(&self, kept: &mut Kept) -> Result<handover::Stored, IoError> {
+        Ok(handover::Stored {
+            cells: kept.keep(&self.memory)?,
+            group: self.group,
+            bells: self.bells.iter().map(|bell| kept.keep(bell)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Takes what was handed over. Nothing if it is not understood: then the next generation has cells
+    /// of its own.
+    pub fn adopt(
+        told: &handover::Stored,
+        config: &Cache,
+        workers: usize,
+        received: &mut Received,
+    ) -> Option<Common> {
+        let memory = memory::adopt(received.take(told.cells).ok()?).ok()?;
+        let sizes = sizes(config, workers);
+        let cells = Cells::open(memory.cells(), sizes)?;
+        let bells = told.bells.iter().map(|bell| received.take(*bell).map(Doorbell::adopt));
+        let bells: Vec<Doorbell> = bells.collect::<Result<_, _>>().ok()?;
+        if bells.len() != sizes.workers || told.group >= groups(workers) {
+            return None;
+        }
+        let cells = cells.from_number(told.group * group_len(workers));
+        Some(Common { cells, memory, workers, group: told.group, bells })
+    }
+
+    /// Makes up for a process of this number that has ended, and rings those who wait for it.
+    pub fn bury(&self, number: usize, bells: &Doorbells) {
+        for waiting in self.cells.bury(number).workers() {
+            bells.ring(waiting);
+        }
+    }
+}
+
+/// The directory for one process: opened in the rights of the master, entered in its own.
+pub struct Way {
+    cells: Cells,
+    reached: Result<Reached, IoError>,
+}
+
+impl Way {
+    /// Opens the directory, and gives it to `owner`. The descriptors of `common` are closed.
+    pub fn open(common: Common, config: &Cache, owner: Option<&User>) -> Way {
+        Way { cells: common.cells, reached: Reached::reach(&config.dir, owner) }
+    }
+
+    /// What a worker has of it. Nothing where the directory cannot be used: the control process says
+    /// so, and requests go to backends.
+    pub fn store(self, config: &Config, seat: usize) -> Option<Store> {
+        let opened = self.reached.and_then(Reached::enter).ok()?;
+        Store::new(opened, self.cells, seat, settings(config.cache.as_ref()?)).ok()
+    }
+
+    /// What the control process has of it.
+    pub fn larder(self, config: &Config, number: usize) -> Option<Larder> {
+        let cache = config.cache.as_ref()?;
+        let cells = self.cells;
+        let open = || -> Result<Larder, IoError> {
+            let reached = self.reached?;
+            let store = Store::new(reached.again()?.enter()?, cells, number, settings(cache))?;
+            let sweeper = Sweeper::new(reached.enter()?, cells, number);
+            Ok(Larder::new(sweeper, store, cache.dir.clone()))
+        };
+        let opened = open();
+        let failed = |error: &IoError| {
+            let why = no_directory(cache).unwrap_or_else(|| error.to_string());
+            let name = name(cache);
+            message::log(
+                Level::Warning,
+                format_args!("{name}: {why}; answers are not stored (repair that, then reload)"),
+            );
+        };
+        opened.inspect_err(failed).ok()
+    }
+}
+
+/// The directory, as messages call it.
+pub fn name(cache: &Cache) -> String {
+    format!("cache.dir {}", cache.dir.display())
+}
+
+/// What about the directory will not work as the operator means it, as far as anybody can see who
+/// perhaps may not enter it. It is never a reason not to serve.
+pub fn doubts(config: &Config) -> Vec<String> {
+    let Some(cache) = &config.cache else { return Vec::new() };
+    match no_directory(cache) {
+        Some(why) => vec![format!("{}: {why}; answers would not be stored", name(cache))],
+        None => small_disk(cache).into_iter().collect(),
+    }
+}
+
+/// Why there can be no directory of that name.
+fn no_directory(cache: &Cache) -> Option<String> {
+    let found = |path: &Path| match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Found::Folder,
+        Ok(_) => Found::Other,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
+        Err(_) => Found::Unknown,
+    };
+    let above = cache.dir.parent().unwrap_or(&cache.dir);
+    match (found(&cache.dir), found(above)) {
+        (Found::Other, _) => Some(String::from("it is no directory (name another)")),
+        (Found::Nothing, Found::Nothing | Found::Other) => {
+            Some(format!("there is no directory {} to make it in (make that)", above.display()))
+        }
+        (Found::Nothing, Found::Folder | Found::Unknown) | (Found::Folder | Found::Unknown, _) => {
+            None
+        }
+    }
+}
+
+/// What a path leads to.
+enum Found {
+    Folder,
+    Other,
+    Nothing,
+    Unknown,
+}
+
+/// That the disk is smaller than what is to be stored there.
+pub fn small_disk(cache: &Cache) -> Option<String> {
+    let above = cache.dir.parent().unwrap_or(&cache.dir);
+    let size = disk_size(&cache.dir).or_else(|_| disk_size(above)).ok()?;
+    let is_small = size < cache.max_size && size > 0;
+    is_small.then(|| {
+        let (size, most) = (write_size(size), write_size(cache.max_size));
+        format!("cache.max_size: {most} is more than the {size} of the disk (lower it)")
+    })
+}
+
+fn settings(cache: &Cache) -> Settings {
+    // Lifetimes are whole seconds, and a part of one is more than none.
+    let seconds = cache.default_ttl.0.div_ceil(1000);
+    Settings {
+        max_object: cache.max_object,
+        default_ttl: u32::try_from(seconds).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::generation::Origin;
+    use crate::mem::time::Millis;
+    use crate::sys::sim::world::{self, Faults};
+
+    fn cache(dir: &str) -> Cache {
+        let dir = std::env::temp_dir().join(dir);
+        Cache { dir, max_size: 1 << 20, max_object: 1 << 20, default_ttl: Millis(0) }
+    }
+
+    fn before(workers: usize, stored: Common, dir: &str) -> Generation {
+        let config = Config { cache: Some(cache(dir)), ..Config::default() };
+        let key = crate::policy::sticky::Key::new([0; crate::policy::sticky::KEY_LEN]);
+        let origin = Origin::new(config, workers, key, &[]).expect("memory");
+        let origin = Origin { stored: Some(stored), ..origin };
+        Generation::new(1, origin, workers, crate::mem::time::Micros(0))
+    }
+
+    #[test]
+    fn a_generation_goes_on_with_the_cells_under_numbers_of_its_own() {
+        world::reset(1, Faults::default());
+        let first = Common::new(&cache("a"), 2, &[]).expect("memory");
+        first.cells.add(5000);
+        let mut all = vec![before(2, first, "a")];
+        for group in 1..4 {
+            let next = Common::new(&cache("a"), 2, &all).expect("memory");
+            assert_eq!((next.group, next.cells.used()), (group, 5000));
+            all.push(before(2, next, "a"));
+        }
+        // There are no more numbers; when the first has ended there are.
+        let next = Common::new(&cache("a"), 2, &all).expect("memory");
+        assert_eq!((next.group, next.cells.used()), (0, 0));
+        all.remove(1);
+        let next = Common::new(&cache("a"), 2, &all).expect("memory");
+        assert_eq!((next.group, next.cells.used()), (1, 5000));
+    }
+
+    #[test]
+    fn other_directories_sizes_and_workers_have_other_cells() {
+        world::reset(1, Faults::default());
+        let first = Common::new(&cache("a"), 2, &[]).expect("memory");
+        first.cells.add(5000);
+        let all = [before(2, first, "a")];
+        let larger = Cache { max_size: 1 << 30, ..cache("a") };
+        for (config, workers, used) in
+            [(cache("a"), 2, 5000), (cache("b"), 2, 0), (cache("a"), 3, 0), (larger, 2, 0)]
+        {
+            let next = Common::new(&config, workers, &all).expect("memory");
+            assert_eq!(next.cells.used(), used, "{config:?} {workers}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_another_generation_is_rung() {
+        world::reset(1, Faults::default());
+        let first = Common::new(&cache("a"), 2, &[]).expect("memory");
+        let all = [before(2, first, "a")];
+        let next = Common::new(&cache("a"), 2, &all).expect("memory");
+        let of_first = all[0].origin.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
+        let bells = of_first.doorbells().expect("descriptors");
+        assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 9));
+        let now = crate::mem::time::Micros(0);
+        use crate::cache::fetches::Turn;
+        assert!(matches!(of_first.cells.fetches.begin(1, 7, now), Turn::Fetch(_)));
+        assert!(matches!(next.cells.fetches.begin(0, 7, now), Turn::Wait(_)));
+        let mut poller = crate::sys::Poller::new().expect("a poller");
+        let own = next.doorbells().expect("descriptors");
+        poller.watch_doorbell(&own.bells[0], 5).expect("watched");
+        of_first.bury(1, &bells);
+        poller.wait(Some(Millis(0))).expect("a look");
+        assert_eq!(poller.events().iter().map(|event| event.token).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn what_will_not_work_is_told_beforehand() {
+        world::reset(1, Faults::default());
+        let told = |dir: &str| {
+            let config = Config { cache: Some(cache(dir)), ..Config::default() };
+            doubts(&config).pop().unwrap_or_default()
+        };
+        assert_eq!(told("httplb-to-be-made"), "");
+        assert!(told("httplb-missing/cache").contains("to make it in (make that)"));
+        let file = std::env::current_exe().expect("a file");
+        assert!(told(file.to_str().expect("UTF-8")).contains("it is no directory"));
+        world::change_faults(|faults| faults.disk_room = 1 << 19);
+        let told = told("httplb-to-be-made");
+        assert!(told.contains("cache.max_size: 1MiB is more than the 512KiB"), "{told}");
+    }
+}

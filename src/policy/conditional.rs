@@ -1,0 +1,260 @@
+//! Conditions of requests, as far as a cache judges them, and its own: RFC 9110 §13, RFC 9111 §4.3.
+
+use crate::http::caching::{Asked, Offered, is_condition};
+use crate::http::date;
+use crate::http::fields::Fields;
+use crate::http::method::Method;
+use crate::mem::Append;
+
+use super::freshness::date_of;
+use super::ranges::{self, ContentRange, Part, Wanted};
+use super::storable;
+
+/// What of a stored answer conditions are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Its status.
+    pub status: u16,
+    /// `ETag`, as it came; empty without.
+    pub etag: &'a [u8],
+    /// `Last-Modified`, in seconds since the epoch.
+    pub last_modified: Option<u64>,
+    /// `Date`, or when it came.
+    pub date: u64,
+    /// How many bytes its body has.
+    pub length: u64,
+    /// Where they belong, if they are a part.
+    pub part: Option<ContentRange>,
+}
+
+/// How a stored answer answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// As it is.
+    Whole,
+    /// 304: the client has it already.
+    NotModified,
+    /// 206: this part of the whole.
+    Part(Part),
+    /// 416: the part that is asked for is not there.
+    NoSuchPart,
+    /// Not at all: only a backend can tell.
+    Forward,
+}
+
+/// How a stored answer answers a request that it fits: RFC 9111 §4.3.2, in the order of RFC 9110
+/// §13.2.2. `now` is in seconds since the epoch.
+///
+/// `If-Match` and `If-Unmodified-Since` are not for caches, which can never tell that a precondition
+/// failed: their requests go to a backend, and so no 412 is made here.
+pub fn reply(method: Method, asked: &Asked, stored: &Stored, now: u64) -> Reply {
+    if asked.for_origin {
+        return Reply::Forward;
+    }
+    let is_success = matches!(stored.status, 200 | 206);
+    if is_success && is_not_modified(asked, stored, now) {
+        return Reply::NotModified;
+    }
+    let range = match (method, asked.range.only()) {
+        // Ranges are for GET, and of what was found: RFC 9110 §14.2.
+        (Method::Get, Some(range)) if is_success && may_be_parted(asked, stored, now) => range,
+        _ if stored.part.is_some() => return Reply::Forward,
+        _ => return Reply::Whole,
+    };
+    if let Some(part) = stored.part {
+        return part.serves(range).map_or(Reply::Forward, Reply::Part);
+    }
+    match ranges::wanted(range, stored.length) {
+        Wanted::Whole => Reply::Whole,
+        Wanted::Part(part) => Reply::Part(part),
+        Wanted::Nothing => Reply::NoSuchPart,
+    }
+}
+
+/// `If-None-Match`, and only without it `If-Modified-Since`: RFC 9110 §13.1.2, §13.1.3.
+fn is_not_modified(asked: &Asked, stored: &Stored, now: u64) -> bool {
+    if asked.if_none_match {
+        let mut values = asked.fields.values("if-none-match");
+        return values.any(|value| value == b"*" || lists(value, stored.etag));
+    }
+    let since = asked.if_modified_since.only().and_then(|value| date::parse(value, now));
+    // Without a date of the change the answer's own will do: RFC 9111 §4.3.2.
+    since.is_some_and(|since| stored.last_modified.unwrap_or(stored.date) <= since)
+}
+
+/// `If-Range`: RFC 9110 §13.1.5. Only strong validators make sure that the parts fit together.
+fn may_be_parted(asked: &Asked, stored: &Stored, now: u64) -> bool {
+    use crate::http::request::Single;
+    match asked.if_range {
+        Single::Absent => true,
+        Single::Several => false,
+        Single::Once(tag @ ([b'"', ..] | [b'W', b'/', ..])) => same_strong(tag, stored.etag),
+        Single::Once(text) => match (date::parse(text, now), stored.last_modified) {
+            // It may have changed twice within the second that it was sent in: §8.8.2.2.
+            (Some(date), Some(changed)) => date == changed && changed < stored.date,
+            _ => false,
+        },
+    }
+}
+
+/// Whether `tag` is in the list, by weak comparison: RFC 9110 §8.8.3.2. One without its quotes, as
+/// some write it, is only equal to the same without.
+fn lists(list: &[u8], tag: &[u8]) -> bool {
+    let mut rest = list;
+    while !tag.is_empty() {
+        while let [b',' | b' ' | b'\t', behind @ ..] = rest {
+            rest = behind;
+        }
+        if rest.is_empty() {
+            return false;
+        }
+        let (member, behind) = rest.split_at(tag_len(rest));
+        if same_weak(member, tag) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
+/// How long the entity tag at the front is. A comma within its quotes belongs to it.
+fn tag_len(bytes: &[u8]) -> usize {
+    let opaque = bytes.strip_prefix(b"W/").unwrap_or(bytes);
+    let before = bytes.len() - opaque.len();
+    let quoted = opaque.strip_prefix(b"\"").and_then(|inner| memchr::memchr(b'"', inner));
+    match quoted {
+        Some(len) => before + len + 2,
+        None => {
+            let end = memchr::memchr3(b',', b' ', b'\t', bytes);
+            end.unwrap_or(bytes.len()).max(1)
+        }
+    }
+}
+
+fn same_weak(one: &[u8], other: &[u8]) -> bool {
+    let opaque = |tag: &[u8]| tag.len() - tag.strip_prefix(b"W/").unwrap_or(tag).len();
+    one[opaque(one)..] == other[opaque(other)..]
+}
+
+fn same_strong(one: &[u8], other: &[u8]) -> bool {
+    one == other && one.starts_with(b"\"")
+}
+
+/// Writes a request that asks whether a stored answer is still right: RFC 9111 §4.3.1. `head` is the
+/// request as it would be sent on; its own conditions and range are left out, for the answer is to
+/// be one for all.
+///
+/// Both validators are sent, as they came. It is longer than `head` by [`VALIDATION_GROWTH`] and the
+/// two of them at most.
+pub fn write_validation(
+    head: &[u8],
+    fields: &Fields,
+    etag: &[u8],
+    last_modified: &[u8],
+    out: &mut impl Append,
+) {
+    let lines = fields.lines();
+    let before = head.len() - lines.len() - b"\r\n".len();
+    out.append(&head[..before]);
+    let (mut run, mut at) = (0, 0);
+    for field in fields.iter() {
+        if is_condition(field.name) {
+            out.append(&lines[run..at]);
+            run = at + field.line.len();
+        }
+        at += field.line.len();
+    }
+    out.append(&lines[run..at]);
+    for (name, value) in
+        [(&b"If-None-Match: "[..], etag), (&b"If-Modified-Since: "[..], last_modified)]
+    {
+        if !value.is_empty() {
+            out.append(name);
+            out.append(value);
+            out.append(b"\r\n");
+        }
+    }
+    out.append(b"\r\n");
+}
+
+/// What the names and line ends of two validators take, in bytes.
+pub const VALIDATION_GROWTH: usize = 48;
+
+/// Whether a 304 to our validation speaks of the answer that is stored: RFC 9111 §4.3.4. One that
+/// names another than we asked about tells nothing of ours.
+pub fn confirms(fresh: &Offered, stored: &Stored, now: u64) -> bool {
+    if let (Some(tag), false) = (fresh.etag.only(), stored.etag.is_empty()) {
+        // A server that weakens the tags of what it compresses does not do so in a 304.
+        return same_weak(tag, stored.etag);
+    }
+    match (fresh.last_modified.only().and_then(|text| date::parse(text, now)), stored.last_modified)
+    {
+        (Some(date), Some(changed)) => date == changed,
+        (Some(_), None) | (None, _) => true,
+    }
+}
+
+/// Fields that a 304 does not change: they describe the body that is stored, or tell it apart.
+const NOT_UPDATED: [&[u8]; 5] =
+    [b"content-encoding", b"content-length", b"content-range", b"content-type", b"etag"];
+
+/// Whether a 304 changes a stored field: RFC 9111 §3.2.
+fn updates(fresh: &Offered, name: &[u8]) -> bool {
+    !NOT_UPDATED.iter().any(|known| name.eq_ignore_ascii_case(known))
+        && storable::keeps(fresh, name)
+}
+
+/// Writes the stored field lines as the 304 `fresh` changes them: its lines take the place of all
+/// stored ones of their names.
+pub fn write_updated(stored: &Fields, fresh: &Offered, out: &mut impl Append) {
+    let is_replaced = |name: &[u8]| {
+        let same = |field: &crate::http::Field| field.name.eq_ignore_ascii_case(name);
+        updates(fresh, name) && fresh.fields.iter().any(|field| same(&field))
+    };
+    for field in stored.iter().filter(|field| !is_replaced(field.name)) {
+        out.append(field.line);
+    }
+    for field in fresh.fields.iter().filter(|field| updates(fresh, field.name)) {
+        out.append(field.line);
+    }
+}
+
+/// Fields of a 200 that its 304 has as well: RFC 9110 §15.4.5. Others are of no use to a client that
+/// has them.
+const IN_NOT_MODIFIED: [&str; 8] = [
+    "cache-control",
+    "cdn-cache-control",
+    "content-location",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "vary",
+];
+
+/// Whether a stored field is sent with a 304.
+pub fn is_in_not_modified(name: &[u8]) -> bool {
+    crate::http::fields::is_one_of(name, &IN_NOT_MODIFIED)
+}
+
+impl<'a> Stored<'a> {
+    /// What is kept of a response with a body of `length` bytes that came at `received_at`.
+    pub fn of(status: u16, offered: &Offered<'a>, length: u64, received_at: u64) -> Stored<'a> {
+        let changed = offered.last_modified.only();
+        Stored {
+            status,
+            etag: offered.etag.only().unwrap_or_default(),
+            last_modified: changed.and_then(|value| date::parse(value, received_at)),
+            date: date_of(offered, received_at),
+            length,
+            part: match status {
+                206 => offered.content_range.only().and_then(ContentRange::parse),
+                _ => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "conditional_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! May a response be stored: RFC 9111 §3. And which of its fields: §3.1.
+
+use crate::http::caching::{Asked, Offered};
+use crate::http::fields::{Fields, is_hop_by_hop, is_one_of, nominated};
+use crate::http::method::Method;
+use crate::http::request::Single;
+
+use super::freshness::{Basis, Freshness, Receipt, WhenStale, is_heuristically_cacheable};
+use super::ranges::ContentRange;
+
+/// What the decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The request's method.
+    pub method: Method,
+    /// Whether the request has a body.
+    pub has_body: bool,
+    /// What the request asks.
+    pub asked: &'a Asked<'a>,
+    /// The response's status.
+    pub status: u16,
+    /// What the response offers.
+    pub offered: &'a Offered<'a>,
+    /// When it came.
+    pub receipt: Receipt,
+    /// Seconds for which a 200 is fresh that says nothing of it.
+    pub default_ttl: u32,
+}
+
+/// How a response is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// How long it is good.
+    pub freshness: Freshness,
+    /// Whether requests with credentials may have it as well.
+    pub for_authorized: bool,
+    /// Where the body belongs, if it is not the whole.
+    pub part: Option<ContentRange>,
+}
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unstorable {
+    /// Only answers to GET are stored.
+    Method,
+    /// The request has a body, on which the answer may depend.
+    RequestBody,
+    /// `no-store` in the request.
+    RequestNoStore,
+    /// The answer depends on the request's conditions or range.
+    Conditional,
+    /// A status that is not final, or whose caching is not understood where it must be.
+    Status,
+    /// `no-store`.
+    NoStore,
+    /// `private`.
+    Private,
+    /// The request had credentials, and nothing says that others may have the answer.
+    Authorization,
+    /// It sets a cookie, which is for one client alone.
+    SetsCookie,
+    /// `Vary` says that no other request fits it.
+    VariesByAnything,
+    /// Nothing says that it may be used again, or it could never be.
+    NotReusable,
+}
+
+impl Unstorable {
+    /// In words, for who asks why.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Unstorable::Method => "only answers to GET are stored",
+            Unstorable::RequestBody => "the request has a body",
+            Unstorable::RequestNoStore => "the request says no-store",
+            Unstorable::Conditional => "the answer depends on the request's conditions or range",
+            Unstorable::Status => "the status does not allow it",
+            Unstorable::NoStore => "the answer says no-store",
+            Unstorable::Private => "the answer says private",
+            Unstorable::Authorization => "the request has Authorization",
+            Unstorable::SetsCookie => "the answer sets a cookie",
+            Unstorable::VariesByAnything => "the answer varies by anything",
+            Unstorable::NotReusable => "nothing says that it may be used again",
+        }
+    }
+}
+
+/// Whether, and how, a response is stored.
+pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
+    let Facts { asked, offered, status, .. } = facts;
+    let directives = &offered.directives;
+    request_allows(facts)?;
+    status_allows(facts)?;
+    // What must be understood is, here, and needs no `no-store` for those who do not: §5.2.2.3.
+    if directives.no_store && !directives.must_understand {
+        return Err(Unstorable::NoStore); // §5.2.2.5
+    }
+    if directives.private {
+        return Err(Unstorable::Private); // §5.2.2.7
+    }
+    let for_authorized =
+        directives.public || directives.must_revalidate || directives.s_maxage.is_present();
+    if asked.authorization && !for_authorized {
+        return Err(Unstorable::Authorization); // §3.5
+    }
+    if offered.sets_cookie {
+        return Err(Unstorable::SetsCookie); // §7.3 leaves it to us
+    }
+    if offered.varies_by_anything {
+        return Err(Unstorable::VariesByAnything); // §4.1
+    }
+    let (freshness, basis) = Freshness::of(*status, offered, facts.receipt, facts.default_ttl);
+    if !is_reusable(*status, offered, &freshness, basis) {
+        return Err(Unstorable::NotReusable);
+    }
+    let part = match status {
+        206 => Some(whole_part(facts)?),
+        _ => None,
+    };
+    Ok(Recipe { freshness, for_authorized, part })
+}
+
+/// The same for a stored response that was confirmed, with its fields by now: whatever the request
+/// was that asked about it, it is stored already.
+pub fn judge_again(
+    status: u16,
+    offered: &Offered,
+    receipt: Receipt,
+    default_ttl: u32,
+) -> Result<Recipe, Unstorable> {
+    let asked = &Asked::of(Fields::default(), b"");
+    let (method, has_body) = (Method::Get, false);
+    judge(&Facts { method, has_body, asked, status, offered, receipt, default_ttl })
+}
+
+/// Whether others who want the same may wait for what this request gets: it asks for all of it, for
+/// nobody in particular, and nothing forbids to keep it.
+pub fn is_for_all(asked: &Asked) -> bool {
+    !asked.authorization
+        && !asked.is_conditional()
+        && asked.range == Single::Absent
+        && !asked.directives.no_store
+}
+
+fn request_allows(facts: &Facts) -> Result<(), Unstorable> {
+    if facts.method != Method::Get {
+        return Err(Unstorable::Method); // a stored GET answers HEAD, but not the other way
+    }
+    if facts.has_body {
+        return Err(Unstorable::RequestBody); // RFC 9110 §9.3.1: it means nothing, or something else
+    }
+    if facts.asked.directives.no_store {
+        return Err(Unstorable::RequestNoStore); // §5.2.1.5
+    }
+    Ok(())
+}
+
+fn status_allows(facts: &Facts) -> Result<(), Unstorable> {
+    let is_partial = facts.asked.range != Single::Absent;
+    match facts.status {
+        100..=199 => Err(Unstorable::Status), // §3: not final
+        304 | 412 => Err(Unstorable::Conditional),
+        206 if !is_partial => Err(Unstorable::Status), // nobody asked for it
+        200 | 206 => Ok(()),
+        _ if is_partial => Err(Unstorable::Conditional), // 416, or an error because of the range
+        status if facts.offered.directives.must_understand && !is_understood(status) => {
+            Err(Unstorable::Status) // §5.2.2.3
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Final statuses whose meaning for a cache is known: those of RFC 9110 §15, RFC 6585, RFC 7725.
+fn is_understood(status: u16) -> bool {
+    matches!(status, 200..=206 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426)
+        || matches!(status, 428 | 429 | 431 | 451 | 500..=505 | 511)
+}
+
+/// Whether it can ever answer again (§3, the last condition): fresh, or after it was validated, or
+/// stale where that is wanted. One that says nothing of all that is not kept on the chance that it
+/// has a validator: those are the answers made anew for each request.
+fn is_reusable(status: u16, offered: &Offered, freshness: &Freshness, basis: Basis) -> bool {
+    let directives = &offered.directives;
+    let says_so = match basis {
+        Basis::Explicit => true,
+        Basis::Heuristic | Basis::Configured | Basis::None => {
+            directives.no_cache
+                || directives.public
+                || directives.must_revalidate
+                || directives.proxy_revalidate
+        }
+    };
+    let may_be_stored = says_so || is_heuristically_cacheable(status);
+    let has_validator = offered.etag.only().is_some() || offered.last_modified.only().is_some();
+    let is_fresh = freshness.lifetime > freshness.initial_age && basis != Basis::None;
+    let stale_is_wanted = freshness.when_stale == WhenStale::Allowed
+        && (freshness.stale_while_revalidate > 0
+            || freshness.stale_if_error.is_some_and(|window| window > 0));
+    let is_fresh = is_fresh && freshness.when_stale != WhenStale::Validate;
+    may_be_stored && (is_fresh || says_so && (has_validator || stale_is_wanted))
+}
+
+/// One part of which it is known where it belongs: §3.3. With a length that says otherwise it is
+/// none.
+fn whole_part(facts: &Facts) -> Result<ContentRange, Unstorable> {
+    let range = facts.offered.content_range.only().and_then(ContentRange::parse);
+    range.ok_or(Unstorable::Conditional)
+}
+
+/// Fields that a cache does not keep: RFC 9111 §3.1. What is written anew for each answer, what is
+/// for one connection, one recipient or one proxy.
+const NOT_STORED: [&str; 9] = [
+    "age",
+    "content-length",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "set-cookie",
+    "set-cookie2",
+    "trailer",
+    "x-request-id",
+];
+
+/// Whether a field of a response that is stored is stored with it.
+pub fn keeps(offered: &Offered, name: &[u8]) -> bool {
+    !is_one_of(name, &NOT_STORED)
+        && !is_hop_by_hop(name)
+        && !nominated(&offered.fields, name)
+        && !offered.withholds(name)
+}
+
+#[cfg(test)]
+#[path = "storable_tests.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+//! Responses that are recorded while they pass.
+
+use crate::cache::fetches::Ending;
+use crate::cache::recorder::{Lost, Recorder, Response};
+use crate::cache::store::{RECORDINGS, Store};
+use crate::http::cache_status::{CacheResult, CacheStatus};
+use crate::http::caching::Offered;
+use crate::mem::slab::{Id, Slab};
+use crate::mem::time::Micros;
+use crate::policy::freshness::Receipt;
+use crate::policy::reason::Reason;
+
+use super::Proxy;
+use super::client::since;
+use super::errand::{self, Caching, Errand};
+use super::exchange::{ExchangeId, ResponseFacts};
+use super::pipes::Tools;
+
+/// Names a recording.
+pub type RecorderId = Id<Recorder>;
+
+/// The cache, as the data plane has it.
+pub struct Cache {
+    /// What is stored.
+    pub store: Store,
+    recorders: Slab<Recorder>,
+}
+
+impl Cache {
+    /// With nothing being recorded.
+    pub fn new(store: Store) -> Cache {
+        Cache { store, recorders: Slab::with_capacity(RECORDINGS) }
+    }
+
+    /// Whether there is something to be done now and then.
+    pub fn has_work(&self) -> bool {
+        self.store.has_work()
+    }
+
+    /// How many responses are being recorded.
+    pub fn recordings(&self) -> usize {
+        self.recorders.len()
+    }
+
+    fn abandon(&mut self, id: RecorderId) {
+        self.recorders.remove(id).abandon(&mut self.store);
+    }
+}
+
+impl Tools {
+    /// Records the first `count` bytes of these parts. If that fails, the body passes unrecorded.
+    pub(super) fn record(
+        &mut self,
+        recorder: &mut Option<RecorderId>,
+        parts: [&[u8]; 2],
+        count: usize,
+    ) {
+        let (Some(id), Some(cache)) = (*recorder, &mut self.cache) else { return };
+        let mut left = count;
+        for part in parts {
+            let part = &part[..left.min(part.len())];
+            left -= part.len();
+            if part.is_empty() {
+                continue;
+            }
+            if cache.recorders[id].take(&mut cache.store, part).is_err() {
+                *recorder = None;
+                return cache.abandon(id);
+            }
+        }
+    }
+}
+
+impl Proxy {
+    /// A backend's answer is committed: it is recorded from here on, if it may be. What the client is
+    /// told of that.
+    pub(super) fn begin_recording(
+        &mut self,
+        id: ExchangeId,
+        facts: ResponseFacts,
+    ) -> Option<CacheStatus> {
+        let exchange = &mut self.exchanges[id];
+        let forwarded =
+            |why, stored| CacheStatus::Forwarded { why, status: None, stored, collapsed: false };
+        match exchange.caching {
+            _ if facts.head.status() == 101 => None,
+            Caching::Absent
+            | Caching::Unasked(_)
+            | Caching::Promised
+            | Caching::Waiting(..)
+            | Caching::Served => None,
+            Caching::Aside(why) => {
+                exchange.cached = Some(CacheResult::Bypass);
+                Some(forwarded(why, false))
+            }
+            Caching::Forwarded(errand) => {
+                exchange.cached = Some(CacheResult::Miss);
+                self.give_stale_back(id);
+                match self.try_to_record(id, facts) {
+                    Ok(()) => Some(forwarded(errand.why, true)),
+                    Err(lost) => {
+                        self.end_fetch(id, ending_of(lost, facts.head.status()));
+                        Some(forwarded(errand.why, false))
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_to_record(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<(), Lost> {
+        let conn = self.conn_of(id);
+        let Proxy { exchanges, conns, pools, settings, tools, now, .. } = self;
+        let exchange = &mut exchanges[id];
+        let (Some(cache), Caching::Forwarded(errand)) = (&mut tools.cache, exchange.caching) else {
+            return Err(Lost::NoRoom);
+        };
+        let head = facts.head.open(conns[conn].conn.input.flatten());
+        let offered = Offered::of(head.fields);
+        let asked = exchange.asked();
+        let pool = if settings.pool_by_fields { &pools[exchange.pool.0].name } else { "" };
+        let wanted = errand::wanted(exchange, &asked, pool.as_bytes());
+        let receipt = receipt_of(exchange.times.sent, exchange.times.answered, *now);
+        let request = (exchange.request.method, false);
+        let recipe = cache.store.judge(&wanted, request, (head.status, &offered), receipt);
+        let recipe = recipe.map_err(Lost::Unstorable)?;
+        let length = exchange.download.length();
+        let response = Response { head: &head, offered: &offered, length, recipe };
+        let recorder = cache.store.record(&wanted, errand.sight, &response, *now)?;
+        match cache.recorders.insert(recorder) {
+            Some(recorder) => {
+                exchange.download.be_recorded(recorder);
+                Ok(())
+            }
+            None => unreachable!("the store records no more at once than there are places"),
+        }
+    }
+
+    /// The body has passed, whole: what was recorded is published.
+    pub(super) fn finish_recording(&mut self, id: ExchangeId) {
+        let recorder = self.exchanges[id].download.take_recorder();
+        let (Some(recorder), Some(cache)) = (recorder, &mut self.tools.cache) else {
+            return self.end_fetch(id, Ending::Failed);
+        };
+        let finished = cache.recorders.remove(recorder).finish(&mut cache.store, self.now);
+        let status = self.exchanges[id].status;
+        let ending = finished.map_or_else(|lost| ending_of(lost, status), |()| Ending::Stored);
+        self.end_fetch(id, ending);
+    }
+
+    /// If what passes is recorded no more, those who wait for it need not; and if there is nobody else
+    /// who gets it, it ends.
+    pub(super) fn check_recording(&mut self, id: ExchangeId) {
+        if self.is_recorded(id) {
+            return;
+        }
+        if self.errand(id).is_some_and(|errand| errand.fetch.is_some()) {
+            self.end_fetch(id, Ending::Unshareable);
+        }
+        if self.clients[self.exchanges[id].client].is_nobody {
+            self.truncate(id, Reason::ClientAbort);
+        }
+    }
+
+    /// Those who wait for what a client takes too slowly need not either: another has its turn. Called
+    /// about twice a second.
+    pub(super) fn release_from_slow_clients(&mut self) {
+        if self.tools.cache.as_ref().is_none_or(|cache| cache.recordings() == 0) {
+            return;
+        }
+        for index in 0..self.exchanges.capacity() {
+            let Some(id) = self.exchanges.id_at(index) else { continue };
+            let exchange = &mut self.exchanges[id];
+            let payload = exchange.download.payload();
+            let is_stuck = match &mut exchange.caching {
+                Caching::Forwarded(Errand { fetch: Some(_), passed, .. }) => {
+                    std::mem::replace(passed, payload) == payload && payload > 0
+                }
+                Caching::Absent
+                | Caching::Aside(_)
+                | Caching::Unasked(_)
+                | Caching::Promised
+                | Caching::Waiting(..)
+                | Caching::Forwarded(_)
+                | Caching::Served => false,
+            };
+            if is_stuck && !self.clients[self.exchanges[id].client].conn.output.is_empty() {
+                self.end_fetch(id, Ending::Abandoned);
+            }
+        }
+    }
+
+    /// The body did not pass to its end.
+    pub(super) fn stop_recording(&mut self, id: ExchangeId) {
+        let recorder = self.exchanges[id].download.take_recorder();
+        if let (Some(recorder), Some(cache)) = (recorder, &mut self.tools.cache) {
+            cache.abandon(recorder);
+        }
+    }
+
+    /// Whether what passes is being recorded.
+    pub(super) fn is_recorded(&self, id: ExchangeId) -> bool {
+        self.exchanges[id].download.recorder().is_some()
+    }
+}
+
+/// When a response came whose request was `sent`, and how late.
+pub(super) fn receipt_of(sent: Micros, answered: Micros, now: Micros) -> Receipt {
+    let since = since(answered, now).0 / 1_000_000;
+    let delay = answered.0.saturating_sub(sent.0) / 1_000_000;
+    Receipt {
+        at: errand::wall_seconds().saturating_sub(since),
+        delay: u32::try_from(delay).unwrap_or(u32::MAX),
+    }
+}
+
+/// What those who wait are told of an answer that is not stored.
+fn ending_of(lost: Lost, status: u16) -> Ending {
+    match lost {
+        Lost::Unstorable(_) if status >= 500 => Ending::Failed, // It may be over soon.
+        Lost::Unstorable(_) | Lost::TooLong => Ending::Unshareable,
+        Lost::NoRoom | Lost::Disk | Lost::Incomplete | Lost::Void => Ending::Failed,
+    }
+}

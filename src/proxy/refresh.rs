@@ -1,0 +1,89 @@
+//! A stale answer was given: the entry is asked for anew behind it (RFC 5861 §3), by an exchange
+//! whose client is nobody.
+//!
+//! That client has a slot and a socket that leads nowhere; what is written to it is thrown away. So
+//! its exchange goes the way of all others, and what it fetches is recorded. It ends as soon as it is
+//! clear that nothing of it will be stored.
+
+use crate::cache::fetches::{Ending, Turn};
+use crate::cache::shelf::EntryId;
+use crate::cache::store::Sight;
+use crate::http::cache_status::Forward;
+use crate::http::rewrite;
+use crate::mem::buffer::{Buffer, Span};
+use crate::net::Conn;
+use crate::policy::conditional;
+use crate::sys::Socket;
+
+use super::Proxy;
+use super::client::{Client, Phase, Watch};
+use super::errand::{Caching, Errand};
+use super::exchange::{Exchange, ExchangeId};
+use super::preamble::Preamble;
+
+impl Proxy {
+    /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
+    /// so already, or there is no room for it now.
+    pub(super) fn refresh_behind(&mut self, id: ExchangeId, entry: EntryId, sight: Sight) {
+        let Some(cache) = &self.tools.cache else { return };
+        if self.exchanges[id].asked().directives.no_store {
+            return;
+        }
+        let fetches = cache.store.keeper().cells.fetches;
+        let Turn::Fetch(fetch) = fetches.begin(self.worker, sight.fetch_key, self.now) else {
+            return;
+        };
+        let errand = Errand { fetch: Some(fetch), ..Errand::new(Forward::Stale, sight) };
+        if self.begin_refresh(id, entry, errand).is_none() {
+            self.end(fetch, Ending::Abandoned);
+        }
+    }
+
+    fn begin_refresh(&mut self, id: ExchangeId, entry: EntryId, errand: Errand) -> Option<()> {
+        if self.exchanges.len() >= self.settings.exchanges() || !self.claim_room() {
+            return None;
+        }
+        let Ok(socket) = Socket::unconnected() else {
+            self.give_room_back();
+            return None;
+        };
+        let peer = self.clients[self.exchanges[id].client].peer;
+        let mut client = Client::new(Conn::new(socket, false, false), peer, Preamble::None);
+        client.is_nobody = true;
+        client.phase = Phase::Closing;
+        client.watch = Watch::Watched; // There will be no events.
+        let client = self.clients.insert(client).expect("room was claimed for it");
+        let mut head = self.lend_head();
+        let exchange = &self.exchanges[id];
+        let mut request = exchange.request;
+        write_unconditional(exchange, &mut head);
+        let removed = (exchange.head.len() - head.len()) as u32;
+        let Span { start, end } = request.spans.id;
+        request.spans.id = Span { start: start - removed, end: end - removed };
+        request.spans.user_agent = Span::default();
+        request.keep_alive = false;
+        let (pool, bond) = (exchange.pool, exchange.bond);
+        let cache = self.tools.cache.as_mut()?;
+        cache.store.keep(entry);
+        let has_validator = {
+            let held = &cache.store.entry(entry).entry;
+            !(held.etag.is_empty() && held.last_modified_text.is_empty())
+        };
+        let mut refresh = Exchange::new(client, Some(pool), head, request);
+        refresh.bond = bond;
+        refresh.closes = true;
+        refresh.times.taken_in = self.now;
+        refresh.caching =
+            Caching::Forwarded(Errand { stale: Some(entry), validates: has_validator, ..errand });
+        self.join_queue(client, refresh);
+        self.wake(client);
+        Some(())
+    }
+}
+
+/// Writes the head of a request without the client's own conditions: the answer is to be one for all.
+fn write_unconditional(exchange: &Exchange, out: &mut Buffer) {
+    let head = exchange.head.as_slice();
+    let fields = rewrite::written_fields(head);
+    conditional::write_validation(head, &fields, b"", b"", out);
+}

@@ -1,0 +1,220 @@
+//! Equal misses become one request.
+
+use super::*;
+
+/// Clients of these workers, each of which asks for `/a`.
+fn crowd(scene: &mut Scene, workers: usize, count: usize) -> Vec<usize> {
+    let clients: Vec<usize> = (0..count).map(|place| scene.client_of(place % workers)).collect();
+    for client in &clients {
+        scene.get(*client, &["/a"]);
+    }
+    clients
+}
+
+/// CACHE.md, rule 15.
+#[test]
+fn one_asks_for_all_who_want_the_same_over_all_workers() {
+    for body in [String::from("hello"), long_body(100_000)] {
+        let mut scene = workers(3);
+        let clients = crowd(&mut scene, 3, 12);
+        assert_eq!(scene.times_asked("/a"), 1);
+        scene.respond("/a", answer(FRESH, &body));
+        for (place, client) in clients.iter().enumerate() {
+            let (status, cache, got) = last(&mut scene, *client);
+            let expected = if place == 0 { "stored" } else { "collapsed" };
+            assert_eq!((status, cache), (200, format!("fwd=uri-miss; {expected}")));
+            assert!(got == body, "{place}");
+        }
+        assert_eq!(scene.times_asked("/a"), 1);
+        assert_eq!(counted(&scene), [11, 1, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn an_answer_for_nobody_else_releases_all_at_its_head() {
+    let mut scene = workers(3);
+    let clients = crowd(&mut scene, 3, 9);
+    let head = "HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 5\r\n\r\n";
+    scene.respond("/a", format!("{head}he"));
+    assert_eq!(scene.times_asked("/a"), 9, "at once, and before the body is there");
+    // And for a while nobody waits at all.
+    let late = [0, 1, 2].map(|worker| scene.client_of(worker));
+    for client in late {
+        scene.get(client, &["/a"]);
+    }
+    assert_eq!(scene.times_asked("/a"), 12);
+    drop(clients);
+}
+
+#[test]
+fn where_the_one_who_asks_leaves_another_takes_its_place() {
+    for sent in ["", "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhe"]
+    {
+        let mut scene = workers(2);
+        let clients = crowd(&mut scene, 2, 6);
+        scene.respond("/a", sent);
+        scene.leave(clients[0]);
+        assert_eq!(scene.times_asked("/a"), 2, "one more, and no more than that");
+        scene.respond("/a", answer(FRESH, "hello"));
+        for client in &clients[1..] {
+            assert_eq!(last(&mut scene, *client).2, "hello");
+        }
+        assert_eq!(scene.times_asked("/a"), 2);
+    }
+}
+
+#[test]
+fn those_who_wait_and_leave_leave_nothing_behind() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 4);
+    scene.leave(clients[1]);
+    scene.leave(clients[2]);
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert_eq!(last(&mut scene, clients[3]).2, "hello");
+    assert_eq!(scene.times_asked("/a"), 1);
+}
+
+#[test]
+fn who_has_waited_for_long_enough_goes_alone() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 4);
+    scene.advance(4000);
+    assert_eq!(scene.times_asked("/a"), 1);
+    scene.advance(1200);
+    assert_eq!(scene.times_asked("/a"), 4);
+    scene.respond("/a", answer(FRESH, "late"));
+    assert!(clients.iter().any(|client| scene.bodies(*client) == ["late"]));
+}
+
+#[test]
+fn a_slow_reader_holds_nobody_up_for_longer() {
+    let mut scene = workers(2);
+    let slow = scene.client_of(0);
+    scene.set_reading(slow, false);
+    scene.get(slow, &["/a"]);
+    let other = scene.client_of(1);
+    scene.get(other, &["/a"]);
+    let body = long_body(900_000);
+    scene.respond("/a", answer(FRESH, &body));
+    assert_eq!(scene.times_asked("/a"), 1);
+    scene.advance(1700);
+    assert_eq!(scene.times_asked("/a"), 2);
+    scene.respond("/a", answer(FRESH, "short"));
+    assert_eq!(last(&mut scene, other).2, "short");
+    scene.leave(slow);
+}
+
+#[test]
+fn a_failure_releases_all() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 4);
+    scene.refuse(0, true);
+    scene.refuse(1, true);
+    scene.reset("/a");
+    for client in &clients {
+        assert_eq!(last(&mut scene, *client).0, 502);
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_releases_all() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 3);
+    scene.respond("/a", format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nContent-Length: 9\r\n\r\nhal"));
+    scene.reset("/a");
+    assert_eq!(scene.times_asked("/a"), 3);
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert!(clients[1..].iter().any(|client| scene.bodies(*client) == ["hello"]));
+}
+
+#[test]
+fn what_a_dead_worker_was_to_fetch_is_fetched_by_another() {
+    let mut scene = workers(2);
+    let (dies, lives) = (scene.client_of(1), scene.client_of(0));
+    scene.get(dies, &["/a"]);
+    scene.get(lives, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 1);
+    scene.others.clear();
+    scene.seats.segment.bury(1);
+    let cache = scene.service.proxy.tools.cache.as_ref().expect("a cache");
+    let waiting = cache.store.keeper().cells.bury(1);
+    waiting.workers().for_each(|worker| scene.seats.bells.ring(worker));
+    scene.settle();
+    assert_eq!(scene.times_asked("/a"), 2);
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert_eq!(last(&mut scene, lives).2, "hello");
+    scene.forget(dies);
+}
+
+#[test]
+fn who_wants_something_else_or_for_itself_does_not_wait() {
+    let mut scene = workers(2);
+    let client = scene.client_of(0);
+    scene.get(client, &["/a"]);
+    for fields in [
+        "Authorization: Basic eA==",
+        "If-None-Match: \"e\"",
+        "Range: bytes=0-1",
+        "Cache-Control: no-store",
+        "Cache-Control: no-cache",
+    ] {
+        let other = scene.client_of(1);
+        let before = scene.times_asked("/a");
+        ask(&mut scene, other, "/a", fields);
+        assert_eq!(scene.times_asked("/a"), before + 1, "{fields}");
+    }
+    let other = scene.client_of(1);
+    scene.get(other, &["/b"]);
+    assert_eq!(scene.times_asked("/b"), 1);
+}
+
+#[test]
+fn what_is_stale_is_asked_for_once() {
+    let mut scene = workers(2);
+    let client = scene.client_of(0);
+    store(&mut scene, client, "/a", "Cache-Control: max-age=60 | ETag: \"e\"", "hello");
+    scene.advance(61_000);
+    let clients = crowd(&mut scene, 2, 6);
+    assert_eq!(scene.times_asked("/a"), 2);
+    scene.respond("/a", "HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n");
+    assert_eq!(last(&mut scene, clients[0]).1, "fwd=stale; fwd-status=304; stored");
+    for client in &clients[1..] {
+        assert_eq!(last(&mut scene, *client), is(200, "fwd=stale; collapsed", "hello"));
+    }
+    assert_eq!(scene.times_asked("/a"), 2);
+}
+
+/// Those who wait for a fetch hold no place at a backend that the one who fetches may wait for: nobody
+/// waits in a circle.
+#[test]
+fn behind_one_that_waits_nothing_is_sent_to_backends() {
+    let mut scene = workers(2);
+    let (one, other) = (scene.client_of(0), scene.client_of(1));
+    scene.get(one, &["/a"]);
+    scene.get(other, &["/a", "/b"]);
+    assert_eq!(scene.asked(), ["/a"]);
+    scene.respond("/a", answer(FRESH, "hello"));
+    scene.answer("/b", "b");
+    assert_eq!(scene.bodies(other), ["hello", "b"]);
+}
+
+#[test]
+fn one_that_is_not_first_asks_for_itself_alone() {
+    let mut scene = workers(2);
+    let (one, other) = (scene.client_of(0), scene.client_of(1));
+    scene.get(one, &["/slow", "/a"]);
+    scene.get(other, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 2, "else the other would wait for the slow one");
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert_eq!(last(&mut scene, other).2, "hello");
+}
+
+#[test]
+fn what_comes_stale_already_is_waited_for_once() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 5);
+    let old = "Cache-Control: max-age=60 | Age: 100 | ETag: \"e\"";
+    scene.respond("/a", answer(old, "hello"));
+    assert_eq!(scene.times_asked("/a"), 5, "all others at once");
+    drop(clients);
+}

@@ -1,0 +1,255 @@
+//! What a backend's answer, or its failure, means for what is stored.
+
+use crate::cache::fetches::Ending;
+use crate::cache::shelf::EntryId;
+use crate::http::cache_status::{CacheResult, CacheStatus};
+use crate::http::caching::Offered;
+use crate::http::rewrite;
+use crate::mem::Append;
+use crate::policy::conditional::{self, Reply, VALIDATION_GROWTH};
+use crate::policy::freshness::Trouble;
+use crate::policy::invalidation;
+use crate::policy::retry::Failure;
+use crate::policy::siphash::SipHasher;
+
+use super::Proxy;
+use super::errand::{self, Caching, Errand, StoredAnswer};
+use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
+use super::record::receipt_of;
+
+/// What a 304 says of the entry that was asked about.
+enum Confirmed {
+    /// It is right; this is it now.
+    Yes(EntryId),
+    /// It speaks of another.
+    No,
+}
+
+impl Proxy {
+    /// How many bytes the request takes as it is sent to the backend.
+    pub(super) fn wire_len(&self, id: ExchangeId) -> usize {
+        let exchange = &self.exchanges[id];
+        match self.validators(id) {
+            Some((etag, last_modified)) => {
+                exchange.head.len() + VALIDATION_GROWTH + etag.len() + last_modified.len()
+            }
+            None => exchange.head.len(),
+        }
+    }
+
+    /// The validators that the request is sent with, if it asks about an entry.
+    fn validators(&self, id: ExchangeId) -> Option<(&[u8], &[u8])> {
+        let cache = self.tools.cache.as_ref()?;
+        let Caching::Forwarded(Errand { stale: Some(entry), validates: true, .. }) =
+            self.exchanges[id].caching
+        else {
+            return None;
+        };
+        let held = cache.store.entry(entry);
+        let (etag, changed) = (held.entry.etag, held.entry.last_modified_text);
+        Some((&held.front()[etag.range()], &held.front()[changed.range()]))
+    }
+
+    /// Writes the request into the ring of its connection, which has room for it.
+    pub(super) fn write_request(&mut self, id: ExchangeId) {
+        // Validators that would not fit into a ring are none.
+        if self.wire_len(id) > self.tools.ring_size {
+            self.give_stale_back(id);
+        }
+        let conn = self.conn_of(id);
+        let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
+        let exchange = &self.exchanges[id];
+        let head = exchange.head.as_slice();
+        match (&self.tools.cache, exchange.caching) {
+            (
+                Some(cache),
+                Caching::Forwarded(Errand { stale: Some(entry), validates: true, .. }),
+            ) => {
+                let held = cache.store.entry(entry);
+                let (etag, changed) = (held.entry.etag, held.entry.last_modified_text);
+                let (etag, changed) = (&held.front()[etag.range()], &held.front()[changed.range()]);
+                let fields = rewrite::written_fields(head);
+                conditional::write_validation(head, &fields, etag, changed, output);
+            }
+            (Some(_) | None, _) => output.append(head),
+        }
+    }
+
+    /// The final head of a backend's answer is there: what it means for what is stored.
+    pub(super) fn cache_hears(&mut self, id: ExchangeId) {
+        let exchange = &self.exchanges[id];
+        let Answer::Backend(facts) = exchange.answer else { return };
+        let status = facts.head.status();
+        match exchange.caching {
+            Caching::Aside(_) => {
+                if invalidation::invalidates(exchange.request.method, status) {
+                    self.invalidate(id, facts);
+                }
+            }
+            Caching::Forwarded(errand) => match errand.stale {
+                Some(_) if errand.validates && status == 304 => self.not_modified(id, facts),
+                Some(entry) if self.may_replace(id, entry, Trouble::Status(status)) => {
+                    self.end_fetch(id, Ending::Failed);
+                    self.detach(id);
+                    self.release_choice(id);
+                    self.answer_stale(id, errand, entry, Some(status));
+                }
+                Some(_) => self.give_stale_back(id),
+                None => (),
+            },
+            Caching::Absent
+            | Caching::Unasked(_)
+            | Caching::Promised
+            | Caching::Waiting(..)
+            | Caching::Served => (),
+        }
+    }
+
+    /// A backend has failed: a stored answer takes its place, if there is one that may.
+    pub(super) fn serve_stale_instead(&mut self, id: ExchangeId, failure: Failure) -> bool {
+        let Caching::Forwarded(errand) = self.exchanges[id].caching else { return false };
+        let Some(entry) = errand.stale else { return false };
+        if !self.may_replace(id, entry, trouble(failure)) {
+            return false;
+        }
+        self.end_fetch(id, Ending::Failed);
+        self.answer_stale(id, errand, entry, None);
+        true
+    }
+
+    fn may_replace(&self, id: ExchangeId, entry: EntryId, trouble: Trouble) -> bool {
+        let Some(cache) = &self.tools.cache else { return false };
+        let exchange = &self.exchanges[id];
+        let directives = exchange.asked().directives;
+        let freshness = cache.store.entry(entry).entry.freshness;
+        // One that nobody waits for is there for the entry alone.
+        !self.clients[exchange.client].is_nobody
+            && freshness.may_replace(trouble, &directives, errand::wall_seconds())
+    }
+
+    fn answer_stale(
+        &mut self,
+        id: ExchangeId,
+        errand: Errand,
+        entry: EntryId,
+        status: Option<u16>,
+    ) {
+        let (why, result) = (errand.why, CacheResult::Stale);
+        let status = CacheStatus::Forwarded { why, status, stored: false, collapsed: false };
+        self.answer_by(id, entry, status, result);
+    }
+
+    /// An entry, which is pinned, answers instead of a backend: as the client's own conditions have it.
+    fn answer_by(
+        &mut self,
+        id: ExchangeId,
+        entry: EntryId,
+        status: CacheStatus,
+        result: CacheResult,
+    ) {
+        let Some(cache) = &self.tools.cache else { return };
+        let exchange = &self.exchanges[id];
+        let held = cache.store.entry(entry);
+        let stored = held.entry.stored(held.front());
+        let now = errand::wall_seconds();
+        let reply = conditional::reply(exchange.request.method, &exchange.asked(), &stored, now);
+        let reply = if reply == Reply::Forward { Reply::Whole } else { reply };
+        self.answer_from(id, StoredAnswer { entry, reply, status, result, left: None });
+    }
+
+    /// A 304 to our own question: the entry answers, if that is what it says.
+    fn not_modified(&mut self, id: ExchangeId, facts: ResponseFacts) {
+        let Caching::Forwarded(errand) = self.exchanges[id].caching else { return };
+        let confirmed = self.confirm(id, errand, facts);
+        self.drop_backends_head(id, facts);
+        match confirmed {
+            Confirmed::Yes(entry) => {
+                self.end_fetch(id, Ending::Stored);
+                if let Some(errand) = self.errand(id) {
+                    errand.stale = None;
+                }
+                if self.clients[self.exchanges[id].client].is_nobody {
+                    if let Some(cache) = &mut self.tools.cache {
+                        cache.store.release(entry);
+                    }
+                    return self.exchanges[id].enter(State::Done);
+                }
+                let status = CacheStatus::Forwarded {
+                    why: errand.why,
+                    status: Some(304),
+                    stored: true,
+                    collapsed: false,
+                };
+                self.answer_by(id, entry, status, CacheResult::Revalidated);
+            }
+            Confirmed::No => {
+                self.give_stale_back(id);
+                let exchange = &mut self.exchanges[id];
+                exchange.answer = Answer::Pending;
+                exchange.sent = false;
+                exchange.upload.restart();
+                exchange.enter(State::Waiting);
+            }
+        }
+    }
+
+    fn confirm(&mut self, id: ExchangeId, errand: Errand, facts: ResponseFacts) -> Confirmed {
+        let conn = self.conn_of(id);
+        let Proxy { exchanges, conns, tools, now, .. } = self;
+        let (Some(cache), Some(entry)) = (&mut tools.cache, errand.stale) else {
+            return Confirmed::No;
+        };
+        let head = facts.head.open(conns[conn].conn.input.flatten());
+        let fresh = Offered::of(head.fields);
+        let held = cache.store.entry(entry);
+        let stored = held.entry.stored(held.front());
+        if !conditional::confirms(&fresh, &stored, errand::wall_seconds()) {
+            return Confirmed::No;
+        }
+        let times = &exchanges[id].times;
+        let receipt = receipt_of(times.sent, times.answered, *now);
+        let renewed = cache.store.renew(entry, errand.sight, (&fresh, receipt), *now);
+        Confirmed::Yes(renewed.unwrap_or(entry))
+    }
+
+    /// Takes the head of a backend's answer, which has no body, off its connection; that is free
+    /// then, or the next one's.
+    fn drop_backends_head(&mut self, id: ExchangeId, facts: ResponseFacts) {
+        let conn = self.conn_of(id);
+        self.conns[conn].conn.input.consume(facts.head.len());
+        self.release_conn(id);
+        self.wake_line();
+        self.release_choice(id);
+    }
+
+    /// What is stored for the URL of a request that has changed something is void, and for those
+    /// that the answer names beside it.
+    fn invalidate(&mut self, id: ExchangeId, facts: ResponseFacts) {
+        let conn = self.conn_of(id);
+        let Proxy { exchanges, conns, tools, .. } = self;
+        let Some(cache) = &tools.cache else { return };
+        let keeper = cache.store.keeper();
+        let head = facts.head.open(conns[conn].conn.input.flatten());
+        let exchange = &exchanges[id];
+        let asked = exchange.asked();
+        let url = errand::url_of(exchange, &asked);
+        keeper.invalidate(keeper.primary(&url));
+        let start = || keeper.primary_hasher();
+        let each = |key: SipHasher| keeper.invalidate(key.finish_128());
+        invalidation::also_invalidated(&url, &head.fields, start, each);
+    }
+}
+
+/// What a failure means to those who have a stale answer.
+fn trouble(failure: Failure) -> Trouble {
+    match failure {
+        Failure::NoBackend | Failure::Refused | Failure::ConnectTimeout | Failure::Terminated => {
+            Trouble::Disconnected
+        }
+        Failure::QueueTimeout | Failure::ResponseTimeout => Trouble::Late,
+        Failure::Protocol
+        | Failure::HeadTooLarge
+        | Failure::IdentityMismatch
+        | Failure::Incomplete => Trouble::Status(502),
+    }
+}
