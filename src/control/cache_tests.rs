@@ -1,6 +1,6 @@
 use super::*;
 use crate::cache::cells::Cells;
-use crate::cache::testing::{get, known_cells, opened, put_plain, worker};
+use crate::cache::testing::{get, known_cells, opened, put_plain, with, worker};
 use crate::mem::time::Millis;
 use crate::sys::clock;
 use crate::sys::sim::world::{self, Faults};
@@ -65,4 +65,27 @@ fn a_disk_that_takes_nothing_is_noticed_and_that_it_does_again() {
     larder.work(now(), 0);
     assert_eq!(larder.trial.1, Ok(()));
     assert!(larder.next_deadline() > clock::now());
+}
+
+#[test]
+fn what_would_be_found_is_told() {
+    world::reset(1, Faults::default());
+    let cells = known_cells(1 << 20);
+    put_plain(&mut worker(cells, 0), "/a", "x").expect("stored");
+    let mut larder = larder(cells);
+    let mut told = |target: &str, fields: &str| {
+        with(target, fields, |wanted| {
+            larder.verdict(&wanted.url, &wanted.chosen, Method::Get).expect("a verdict")
+        })
+    };
+    assert_eq!(told("/b", ""), "fwd=uri-miss: nothing is stored");
+    assert_eq!(told("/a", ""), "hit; ttl=60: the answer is stored");
+    assert_eq!(told("/a", "Range: bytes=0-0"), "hit; ttl=60: 206, a part of what is stored");
+    let confirm = "fwd=request: what is stored must be confirmed by a backend first";
+    assert_eq!(told("/a", "Cache-Control: no-cache"), confirm);
+    world::advance(Millis::from_secs(100));
+    assert_eq!(told("/a", ""), "fwd=stale: what is stored is to be confirmed first");
+    let accepted = "hit; ttl=-40: the answer is stored; stale, which the client accepts";
+    assert_eq!(told("/a", "Cache-Control: max-stale"), accepted);
+    assert_eq!(larder.store.in_use().1, 1, "nothing stays pinned");
 }

@@ -358,7 +358,9 @@ impl Commander for Commands {
             }
             Command::Reload => return self.reload(),
             Command::Purge(body) => return self.purge(&body),
-            Command::Explain(question) => Ok(self.explainer.answer(&self.segment, &question)),
+            Command::Explain(question) => {
+                Ok(self.explainer.answer(&self.segment, &question, self.larder.as_mut()))
+            }
         };
         // Either is the answer.
         Outcome::Done(outcome.unwrap_or_else(|answer| answer))

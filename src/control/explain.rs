@@ -2,11 +2,14 @@
 
 use crate::config::Config;
 use crate::mem::buffer::Buffer;
+use crate::policy::cache_key::Url;
 use crate::policy::explain::{self, Question};
 use crate::policy::sticky::Key;
+use crate::policy::vary::Chosen;
 use crate::shared::Segment;
 
 use super::answer::Answer;
+use super::cache::Larder;
 
 /// Bytes that a head may grow by on its way, far more than it does.
 const GROWTH: usize = 64 * 1024;
@@ -27,11 +30,24 @@ impl Explainer {
         Explainer { config: config.clone(), key, scratch }
     }
 
-    /// What would become of `question` now.
-    pub fn answer(&mut self, segment: &Segment, question: &Question) -> Answer {
+    /// What would become of `question` now, also from what is stored.
+    pub fn answer(
+        &mut self,
+        segment: &Segment,
+        question: &Question,
+        larder: Option<&mut Larder>,
+    ) -> Answer {
         let Explainer { config, key, scratch } = self;
         let pools = segment.pools_now(config);
-        let explanation = explain::explain(question, config, &pools, Some(key), scratch);
+        let explanation = match larder {
+            Some(larder) => {
+                let mut lookup = |url: &Url<'_>, chosen: &Chosen<'_>, method| {
+                    larder.verdict(url, chosen, method)
+                };
+                explain::explain_with(question, config, &pools, Some(key), scratch, &mut lookup)
+            }
+            None => explain::explain(question, config, &pools, Some(key), scratch),
+        };
         match serde_json::to_string_pretty(&explanation) {
             Ok(text) => Answer::json(200, text + "\n"),
             Err(error) => Answer::error(500, &format!("the explanation is not JSON: {error}")),

@@ -2,6 +2,7 @@
 //!
 //! Nothing is sent. What depends on the moment (who is up, how loaded) is the caller's to give.
 
+mod cache;
 mod pool;
 mod text;
 
@@ -23,6 +24,7 @@ use crate::http::rewrite::{self, Forward};
 use crate::http::{HeadScan, Scan};
 use crate::mem::buffer::Buffer;
 
+pub use cache::{CachePlan, Lookup, line_of};
 pub use pool::{BackendPlan, PoolPlan, RepeatPlan, StickyPlan};
 
 /// A client that is not known: an address for examples (RFC 5737).
@@ -111,7 +113,9 @@ pub struct Explanation {
     pub removed_from_request: Vec<String>,
     /// The fields that the client gets beside the backend's.
     pub added_to_response: Vec<String>,
-    /// What `Cache-Status` would say; `off` without a cache.
+    /// What its answers are stored by, if the cache has a part in it.
+    pub cache_key: Option<String>,
+    /// What `Cache-Status` would say, and why; `off` without a cache.
     pub cache: String,
     /// What it is bounded by.
     pub limits: Vec<Limit>,
@@ -166,6 +170,18 @@ pub fn explain(
     key: Option<&Key>,
     scratch: &mut Buffer,
 ) -> Explanation {
+    explain_with(question, config, pools, key, scratch, &mut |_, _, _| None)
+}
+
+/// The same, where `lookup` can say what is stored.
+pub fn explain_with(
+    question: &Question,
+    config: &Config,
+    pools: &[PoolNow],
+    key: Option<&Key>,
+    scratch: &mut Buffer,
+    lookup: &mut Lookup,
+) -> Explanation {
     let text = head_of(question);
     let mut explanation = Explanation {
         request: format!("{} {}", question.method, question.url),
@@ -176,11 +192,12 @@ pub fn explain(
         added_to_request: Vec::new(),
         removed_from_request: Vec::new(),
         added_to_response: Vec::new(),
+        cache_key: None,
         cache: String::from("off"),
         limits: Vec::new(),
     };
     match read(&text, config.head_limit()) {
-        Ok(head) => explanation.find(&head, question, config, pools, key, scratch),
+        Ok(head) => explanation.find(&head, question, config, pools, key, (scratch, lookup)),
         Err(refusal) => explanation.answer = Some(AnswerAtOnce::to(refusal)),
     }
     explanation
@@ -219,7 +236,7 @@ impl Explanation {
         config: &Config,
         pools: &[PoolNow],
         key: Option<&Key>,
-        scratch: &mut Buffer,
+        (scratch, lookup): (&mut Buffer, &mut Lookup),
     ) {
         let routing = Routing::new(config);
         let choice = routing.choose(head, |name| {
@@ -234,16 +251,19 @@ impl Explanation {
             ..Forward::new(question.client, head.request_id.unwrap_or(SOME_ID))
         };
         scratch.clear();
-        if rewrite::request(head, &forward, scratch).is_none() {
+        let Some(spans) = rewrite::request(head, &forward, scratch) else {
             self.answer = Some(AnswerAtOnce::to(Refusal::HeadTooLong));
             return;
-        }
+        };
         let Some(pool) = pool else {
             self.answer =
                 Some(AnswerAtOnce::of(Failure::NoBackend, "no pool has the name that is given"));
             return;
         };
         self.compare_fields(head, scratch.as_slice());
+        let written = (&*scratch, &spans);
+        let plan = CachePlan::of(head, config, &pool.name, written, lookup);
+        (self.cache_key, self.cache) = (plan.key, plan.verdict);
         self.answer = admit::refusal(head, pool.keys.max_body).map(AnswerAtOnce::to);
         let plan = PoolPlan::of(pool, head, key);
         if self.answer.is_none() {

@@ -261,3 +261,37 @@ fn what_is_repeated_follows_from_the_method_and_the_retries() {
     assert_eq!(sorted(keyed.repeated_after), sorted(all.to_vec()));
     assert!(plan("GET http://b/api", &[]).repeated_after.is_empty());
 }
+
+/// What is said of the cache, and the key.
+fn cached(request: &str, fields: &[&str]) -> (String, Option<String>) {
+    let mut config = config();
+    let cache = r#"{"cache": {"dir": "/c"}}"#;
+    config.cache = config::load(cache, &Overrides::default()).unwrap().cache;
+    let (method, url) = request.split_once(' ').expect("method and URL");
+    let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+    let question = Question { method: method.into(), url: url.into(), fields, client: SOMEBODY };
+    let pools = PoolNow::at_rest(&config);
+    let said = explain_with(&question, &config, &pools, None, &mut scratch(), &mut |_, _, _| {
+        Some(String::from("hit; ttl=5"))
+    });
+    (said.cache, said.cache_key)
+}
+
+#[test]
+fn the_cache_has_a_part_in_plain_requests() {
+    let key = Some(String::from("http://a/x?y"));
+    assert_eq!(cached("GET http://A:80/x?y", &[]), (String::from("hit; ttl=5"), key));
+    for (request, fields, expected) in [
+        ("POST http://a/", &[][..], "fwd=method: an answer below 400 makes void"),
+        ("OPTIONS http://a/", &[], "fwd=method: only GET and HEAD"),
+        ("GET http://a/", &["Content-Length: 1"], "fwd=bypass: the request has a body"),
+        ("GET http://a/", &["Cache-Control: no-store"], "hit; ttl=5; a backend's answer is not"),
+        ("GET http://a/", &["Cache-Control: only-if-cached"], "hit; ttl=5; 504 if nothing"),
+        ("HEAD http://a/", &[], "hit; ttl=5; a backend's answer is not stored: HEAD"),
+        ("GET http://a/", &["Authorization: x"], "hit; ttl=5; only answers that are for all"),
+    ] {
+        let (said, key) = cached(request, fields);
+        assert!(said.starts_with(expected), "{request} {fields:?}: {said}");
+        assert_eq!(key.is_some(), said.starts_with("hit"), "{request}");
+    }
+}

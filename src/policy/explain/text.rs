@@ -41,6 +41,9 @@ impl Display for Explanation {
             pool.write(out)?;
         }
         line(out, "cache", &self.cache)?;
+        if let Some(key) = &self.cache_key {
+            line(out, "", &format!("by the key {key}"))?;
+        }
         lines(out, "added", &self.added_to_request)?;
         lines(out, "removed", &self.removed_from_request)?;
         lines(out, "response", &self.added_to_response)?;
