@@ -104,7 +104,7 @@ fn binaries_that_are_no_httplb_change_nothing() {
         assert_eq!(program.get("/").text(), "a");
     };
     fs::remove_file(program.own_binary()).unwrap();
-    refused("No such file or directory");
+    refused("there is no such file or directory");
     program.replace_binary(fs::read("/bin/true").unwrap());
     refused("it is not an httplb that could take over");
     program.replace_binary(fs::read("/bin/false").unwrap());
