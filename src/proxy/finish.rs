@@ -310,11 +310,12 @@ impl Proxy {
         self.sweep_backends();
     }
 
-    /// Closes the clients that have nothing in work, nor sent a part of a head.
+    /// Closes the clients that have nothing in work, nor sent a part of a head; and those that are
+    /// nobody.
     pub fn close_idle_clients(&mut self) {
         for index in 0..self.settings.clients {
             if let Some(id) = self.clients.id_at(index)
-                && self.clients[id].is_idle()
+                && (self.clients[id].is_idle() || self.clients[id].is_nobody)
             {
                 self.close(id);
             }

@@ -169,7 +169,8 @@ impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
     /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
-    /// for each. With `store` answers are stored and answered from there.
+    /// for each. With `store`, which
+    /// was made for the same number, answers are stored and answered from there.
     pub fn new(
         config: &Config,
         sticky_key: Key,

@@ -53,7 +53,12 @@ impl Proxy {
             match scan {
                 Scan::Whole(end) if end <= self.settings.head_limit => {
                     match self.head_came(id, end)? {
-                        Head::Final => return Ok(Moved::Some),
+                        Head::Final => {
+                            if self.tools.cache.is_some() {
+                                self.cache_hears(id);
+                            }
+                            return Ok(Moved::Some);
+                        }
                         Head::Interim => {
                             interims += 1;
                             moved = Moved::Some;
@@ -148,9 +153,6 @@ impl Proxy {
         exchange.times.answered = self.now;
         exchange.enter(State::Answered);
         self.observe(slot, health::Event::Answered);
-        if self.tools.cache.is_some() {
-            self.cache_hears(id);
-        }
         Ok(Head::Final)
     }
 }

@@ -186,10 +186,14 @@ impl Proxy {
                 if exchange.download.is_done() {
                     exchange.bytes_out += exchange.download.payload();
                     exchange.enter(State::Done);
-                    self.finish_recording(id);
+                    if self.tools.cache.is_some() {
+                        self.finish_recording(id);
+                    }
                     return Ok(Moved::Some);
                 }
-                self.check_recording(id);
+                if self.tools.cache.is_some() {
+                    self.check_recording(id);
+                }
                 Ok(super::either(moved, uploaded))
             }
             Err(Cut::SinkBroken) => {

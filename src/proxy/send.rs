@@ -1,5 +1,6 @@
 //! Connecting and Sending: the request on its way to the backend.
 
+use crate::mem::Append;
 use crate::mem::time::Micros;
 use crate::net::End;
 use crate::policy::admit;
@@ -26,7 +27,12 @@ impl Proxy {
     /// Puts the head on its way. Its connection has room for it.
     pub(super) fn begin_sending(&mut self, id: ExchangeId) {
         let conn = self.conn_of(id);
-        self.write_request(id);
+        if self.tools.cache.is_some() {
+            self.write_request(id);
+        } else {
+            let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
+            output.append(self.exchanges[id].head.as_slice());
+        }
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
         exchange.times.sent = self.now;

@@ -121,6 +121,18 @@ fn one_that_hangs_behind_an_answer_comes_to_an_end() {
 }
 
 #[test]
+fn a_service_that_stops_does_not_wait_for_what_nobody_wants() {
+    let (mut scene, one, other) = stale(REFRESHED);
+    scene.get(one, &["/a"]);
+    scene.leave(one);
+    scene.leave(other);
+    assert_eq!(scene.seats.segment.clients(), 1);
+    scene.service.proxy.drain();
+    scene.service.proxy.close_idle_clients();
+    assert!(scene.service.proxy.is_empty());
+}
+
+#[test]
 fn where_there_is_no_room_for_it_nothing_is_asked_for_anew() {
     let configure = |config: &mut Config| {
         with_cache(config);
