@@ -98,6 +98,7 @@
 //! shared/            what the processes share: one array of atomic cells
 //!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
+//!   backends/        members.rs: who is in a pool       findings.rs: what checks and requests found
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten

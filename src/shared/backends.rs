@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::config;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{
-    self, Admin, Availability, Change, Check, CheckRules, Event, Passive, Rules, availability,
-};
-use crate::sys::clock;
+use crate::policy::health::{Admin, Availability, Check, Passive, availability};
 
-use super::{LINE, PoolId, Segment, Slot};
+use super::{LINE, PoolId};
+
+mod findings;
+mod members;
 
 /// Cells of a backend: two lines that are mostly read, one that each request writes.
 pub(super) const CELLS: usize = 3 * LINE;
@@ -261,6 +261,13 @@ impl BackendCells {
         })
     }
 
+    fn write_check(&self, result: LastCheck) {
+        let passed = if result.passed { PASSED } else { 0 };
+        let status = u64::from(result.status) & STATUS_BITS;
+        self.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
+        self.set(CHECKED_AT, result.at.0);
+    }
+
     /// Active checks that failed.
     pub fn check_failures(&self) -> u64 {
         self.get(CHECK_FAILURES)
@@ -341,212 +348,5 @@ impl BackendCells {
             self.set(DOWNTIME, self.get(DOWNTIME) + down.0);
         }
         self.set(SINCE, now.0);
-    }
-}
-
-/// What the control process alone does.
-impl Segment {
-    /// The backend of a pool that listens at `address`, unless it is leaving.
-    pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
-        self.find_any(pool, address).filter(|slot| self.backend(*slot).admin() != Admin::Leaving)
-    }
-
-    /// There is never more than one of an address.
-    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
-        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
-        self.members(pool).find(|slot| server(self.backend(*slot).address()) == server(address))
-    }
-
-    /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.
-    pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
-        let now = clock::now().millis();
-        let known = self.find_any(pool, entry.address);
-        let slot = known.or_else(|| self.free_slot())?;
-        if known.is_some() {
-            self.backend(slot).begin_again(entry, now);
-        } else {
-            self.clear_counters(slot);
-            self.backend(slot).write(pool, entry, false, (Source::Api, Some(now)));
-        }
-        self.pool(pool).bump();
-        Some(slot)
-    }
-
-    /// A slot for another backend.
-    pub fn free_slot(&self) -> Option<Slot> {
-        self.spares().find(|slot| self.backend(*slot).source().is_none())
-    }
-
-    /// Sets its share.
-    pub fn set_weight(&self, slot: Slot, weight: u32) {
-        self.backend(slot).set(WEIGHT, u64::from(weight));
-        self.pool(self.backend(slot).pool()).bump();
-    }
-
-    /// Sets how many requests it may have at once. Who waits is to be rung.
-    pub fn set_cap(&self, slot: Slot, cap: u32) {
-        self.backend(slot).set(CAP, u64::from(cap));
-        self.pool(self.backend(slot).pool()).bump();
-    }
-
-    /// Sets when it is forgotten.
-    pub fn set_lease(&self, slot: Slot, lease: Option<Millis>) {
-        self.backend(slot).set(LEASE, lease.map_or(0, |lease| lease.0));
-    }
-
-    /// Sets what the operator wants of it. Who waits is to be rung.
-    pub fn set_admin(&self, slot: Slot, admin: Admin, now: Millis) {
-        let backend = self.backend(slot);
-        if backend.admin() != admin {
-            let before = backend.availability();
-            backend.set_standing(backend.source(), admin);
-            backend.note_change(before, now);
-            self.pool(backend.pool()).bump();
-        }
-    }
-
-    /// Sets what is known of how it fares from before this segment was made.
-    pub fn set_health(&self, slot: Slot, check: Check, passive: Passive) {
-        self.backend(slot).set(CHECK, check.to_bits());
-        self.backend(slot).set(PASSIVE, passive.to_bits());
-        self.pool(self.backend(slot).pool()).bump();
-    }
-
-    /// Sets since when that is so, and how it fared before.
-    pub fn set_history(
-        &self,
-        slot: Slot,
-        since: Option<Millis>,
-        downtime: Millis,
-        check_failures: u64,
-    ) {
-        let backend = self.backend(slot);
-        backend.set(SINCE, since.map_or(0, |since| since.0));
-        backend.set(DOWNTIME, downtime.0);
-        backend.set(CHECK_FAILURES, check_failures);
-    }
-
-    /// Sets how the last active check went.
-    pub fn set_last_check(&self, slot: Slot, result: LastCheck) {
-        let backend = self.backend(slot);
-        let passed = if result.passed { PASSED } else { 0 };
-        let status = u64::from(result.status) & STATUS_BITS;
-        backend.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
-        backend.set(CHECKED_AT, result.at.0);
-    }
-
-    /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
-    /// Whether it did. See the head of this module.
-    pub fn forget_if_unused(&self, slot: Slot) -> bool {
-        let backend = self.backend(slot);
-        if backend.admin() != Admin::Leaving || backend.load() > 0 || self.has_idle(slot) {
-            return false;
-        }
-        backend.set_standing(None, Admin::Ready);
-        self.pool(backend.pool()).bump();
-        true
-    }
-
-    /// Takes in how an active check went. A change is the caller's to tell of, and so are those
-    /// who wait to ring.
-    pub fn note_check(&self, slot: Slot, result: LastCheck, rules: &CheckRules) -> Option<Change> {
-        let backend = self.backend(slot);
-        self.set_last_check(slot, result);
-        if !result.passed {
-            backend.set(CHECK_FAILURES, backend.check_failures() + 1);
-        }
-        let mut check = backend.check();
-        let change = check.observe(result.passed, rules);
-        backend.set(CHECK, check.to_bits());
-        self.settle_change(slot, change, backend.passive().is_up(), result.at)
-    }
-}
-
-/// What any process may do.
-impl Segment {
-    /// Whether a backend may be asked.
-    pub fn may_pick(&self, slot: Slot) -> Availability {
-        self.backend(slot).availability()
-    }
-
-    /// Takes in what was seen of a backend at a request or a probe. Who is told of a change has
-    /// made it, and nobody else is: it is the caller's to log, and those who wait are to be rung.
-    ///
-    /// The last backend of its pool that is up is never marked, also if several processes mark the
-    /// last few at once.
-    pub fn observe(&self, slot: Slot, event: Event, now: Millis, rules: &Rules) -> Option<Change> {
-        let backend = self.backend(slot);
-        let mut before = backend.get(PASSIVE);
-        let (after, change) = loop {
-            let (after, change) = self.after(slot, before, event, now, rules);
-            if after == before {
-                return None; // Nearly always: an answer of one that fares well.
-            }
-            match backend.cells[PASSIVE].compare_exchange(before, after, SeqCst, SeqCst) {
-                Ok(_) => break (after, change),
-                Err(actual) => before = actual,
-            }
-        };
-        if change == Some(Change::Down) && self.is_unmarked_if_last(slot, before, after) {
-            return None;
-        }
-        self.settle_change(slot, change, backend.check().is_up(), now)
-    }
-
-    /// The mark's bits after an event.
-    fn after(
-        &self,
-        slot: Slot,
-        before: u64,
-        event: Event,
-        now: Millis,
-        rules: &Rules,
-    ) -> (u64, Option<Change>) {
-        let mut passive = Passive::from_bits(before);
-        let mut change = health::observe(&mut passive, event, now, rules, false);
-        if change == Some(Change::Down) && self.is_last_up(slot) {
-            passive = Passive::from_bits(before);
-            change = health::observe(&mut passive, event, now, rules, true);
-        }
-        (passive.to_bits(), change)
-    }
-
-    fn is_last_up(&self, slot: Slot) -> bool {
-        let pool = self.backend(slot).pool();
-        let mut others = self.members(pool).filter(|other| *other != slot);
-        self.backend(slot).is_up() && !others.any(|other| self.backend(other).is_up())
-    }
-
-    /// Takes a mark back that has left no backend of the pool up: another process has marked
-    /// another one at the same time. Both may take theirs back, which is no harm.
-    fn is_unmarked_if_last(&self, slot: Slot, before: u64, after: u64) -> bool {
-        let backend = self.backend(slot);
-        let would_be = availability(backend.check(), Passive::from_bits(before), backend.admin());
-        would_be == Availability::Up
-            && self.count_up(backend.pool()).0 == 0
-            && backend.cells[PASSIVE].compare_exchange(after, before, SeqCst, SeqCst).is_ok()
-    }
-
-    /// After checks or requests have changed their mind: it counts only if the others (`is_up`) do
-    /// not speak against the backend anyway.
-    fn settle_change(
-        &self,
-        slot: Slot,
-        change: Option<Change>,
-        is_up: bool,
-        now: Millis,
-    ) -> Option<Change> {
-        let backend = self.backend(slot);
-        let change = change.filter(|_| is_up)?;
-        // What the operator has taken out is in the same state whatever is found.
-        if backend.admin() != Admin::Maint {
-            let before = match change {
-                Change::Up => Availability::Down,
-                Change::Down => Availability::Up,
-            };
-            backend.note_change(before, now);
-        }
-        self.pool(backend.pool()).bump();
-        Some(change)
     }
 }

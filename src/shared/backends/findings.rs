@@ -1,0 +1,113 @@
+//! How backends fare: what checks (of the control process) and requests (of any) have found.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::mem::time::Millis;
+use crate::policy::health::{
+    self, Admin, Availability, Change, CheckRules, Event, Passive, Rules, availability,
+};
+use crate::shared::{Segment, Slot};
+
+use super::{CHECK, CHECK_FAILURES, LastCheck, PASSIVE};
+
+impl Segment {
+    /// Takes in how an active check went. A change is the caller's to tell of, and so are those
+    /// who wait to ring.
+    pub fn note_check(&self, slot: Slot, result: LastCheck, rules: &CheckRules) -> Option<Change> {
+        let backend = self.backend(slot);
+        self.set_last_check(slot, result);
+        if !result.passed {
+            backend.set(CHECK_FAILURES, backend.check_failures() + 1);
+        }
+        let mut check = backend.check();
+        let change = check.observe(result.passed, rules);
+        backend.set(CHECK, check.to_bits());
+        self.settle_change(slot, change, backend.passive().is_up(), result.at)
+    }
+
+    /// Whether a backend may be asked.
+    pub fn may_pick(&self, slot: Slot) -> Availability {
+        self.backend(slot).availability()
+    }
+
+    /// Takes in what was seen of a backend at a request or a probe. Who is told of a change has
+    /// made it, and nobody else is: it is the caller's to log, and those who wait are to be rung.
+    ///
+    /// The last backend of its pool that is up is never marked, also if several processes mark the
+    /// last few at once.
+    pub fn observe(&self, slot: Slot, event: Event, now: Millis, rules: &Rules) -> Option<Change> {
+        let backend = self.backend(slot);
+        let mut before = backend.get(PASSIVE);
+        let (after, change) = loop {
+            let (after, change) = self.after(slot, before, event, now, rules);
+            if after == before {
+                return None; // Nearly always: an answer of one that fares well.
+            }
+            match backend.cells[PASSIVE].compare_exchange(before, after, SeqCst, SeqCst) {
+                Ok(_) => break (after, change),
+                Err(actual) => before = actual,
+            }
+        };
+        if change == Some(Change::Down) && self.is_unmarked_if_last(slot, before, after) {
+            return None;
+        }
+        self.settle_change(slot, change, backend.check().is_up(), now)
+    }
+
+    /// The mark's bits after an event.
+    fn after(
+        &self,
+        slot: Slot,
+        before: u64,
+        event: Event,
+        now: Millis,
+        rules: &Rules,
+    ) -> (u64, Option<Change>) {
+        let mut passive = Passive::from_bits(before);
+        let mut change = health::observe(&mut passive, event, now, rules, false);
+        if change == Some(Change::Down) && self.is_last_up(slot) {
+            passive = Passive::from_bits(before);
+            change = health::observe(&mut passive, event, now, rules, true);
+        }
+        (passive.to_bits(), change)
+    }
+
+    fn is_last_up(&self, slot: Slot) -> bool {
+        let pool = self.backend(slot).pool();
+        let mut others = self.members(pool).filter(|other| *other != slot);
+        self.backend(slot).is_up() && !others.any(|other| self.backend(other).is_up())
+    }
+
+    /// Takes a mark back that has left no backend of the pool up: another process has marked
+    /// another one at the same time. Both may take theirs back, which is no harm.
+    fn is_unmarked_if_last(&self, slot: Slot, before: u64, after: u64) -> bool {
+        let backend = self.backend(slot);
+        let would_be = availability(backend.check(), Passive::from_bits(before), backend.admin());
+        would_be == Availability::Up
+            && self.count_up(backend.pool()).0 == 0
+            && backend.cells[PASSIVE].compare_exchange(after, before, SeqCst, SeqCst).is_ok()
+    }
+
+    /// After checks or requests have changed their mind: it counts only if the others (`is_up`) do
+    /// not speak against the backend anyway.
+    fn settle_change(
+        &self,
+        slot: Slot,
+        change: Option<Change>,
+        is_up: bool,
+        now: Millis,
+    ) -> Option<Change> {
+        let backend = self.backend(slot);
+        let change = change.filter(|_| is_up)?;
+        // What the operator has taken out is in the same state whatever is found.
+        if backend.admin() != Admin::Maint {
+            let before = match change {
+                Change::Up => Availability::Down,
+                Change::Down => Availability::Up,
+            };
+            backend.note_change(before, now);
+        }
+        self.pool(backend.pool()).bump();
+        Some(change)
+    }
+}

@@ -1,0 +1,111 @@
+//! Who is in a pool, and how it is to be used: the control process alone changes that.
+
+use std::net::SocketAddr;
+
+use crate::mem::time::Millis;
+use crate::policy::health::{Admin, Check, Passive};
+use crate::sys::clock;
+
+use crate::shared::{PoolId, Segment, Slot};
+
+use super::{CAP, CHECK, CHECK_FAILURES, DOWNTIME, LEASE, PASSIVE, SINCE, WEIGHT};
+use super::{LastCheck, Registration, Source};
+
+impl Segment {
+    /// The backend of a pool that listens at `address`, unless it is leaving.
+    pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
+        self.find_any(pool, address).filter(|slot| self.backend(*slot).admin() != Admin::Leaving)
+    }
+
+    /// There is never more than one of an address.
+    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
+        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+        self.members(pool).find(|slot| server(self.backend(*slot).address()) == server(address))
+    }
+
+    /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.
+    pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
+        let now = clock::now().millis();
+        let known = self.find_any(pool, entry.address);
+        let slot = known.or_else(|| self.free_slot())?;
+        if known.is_some() {
+            self.backend(slot).begin_again(entry, now);
+        } else {
+            self.clear_counters(slot);
+            self.backend(slot).write(pool, entry, false, (Source::Api, Some(now)));
+        }
+        self.pool(pool).bump();
+        Some(slot)
+    }
+
+    /// A slot for another backend.
+    pub fn free_slot(&self) -> Option<Slot> {
+        self.spares().find(|slot| self.backend(*slot).source().is_none())
+    }
+
+    /// Sets its share.
+    pub fn set_weight(&self, slot: Slot, weight: u32) {
+        self.backend(slot).set(WEIGHT, u64::from(weight));
+        self.pool(self.backend(slot).pool()).bump();
+    }
+
+    /// Sets how many requests it may have at once. Who waits is to be rung.
+    pub fn set_cap(&self, slot: Slot, cap: u32) {
+        self.backend(slot).set(CAP, u64::from(cap));
+        self.pool(self.backend(slot).pool()).bump();
+    }
+
+    /// Sets when it is forgotten.
+    pub fn set_lease(&self, slot: Slot, lease: Option<Millis>) {
+        self.backend(slot).set(LEASE, lease.map_or(0, |lease| lease.0));
+    }
+
+    /// Sets what the operator wants of it. Who waits is to be rung.
+    pub fn set_admin(&self, slot: Slot, admin: Admin, now: Millis) {
+        let backend = self.backend(slot);
+        if backend.admin() != admin {
+            let before = backend.availability();
+            backend.set_standing(backend.source(), admin);
+            backend.note_change(before, now);
+            self.pool(backend.pool()).bump();
+        }
+    }
+
+    /// Sets what is known of how it fares from before this segment was made.
+    pub fn set_health(&self, slot: Slot, check: Check, passive: Passive) {
+        self.backend(slot).set(CHECK, check.to_bits());
+        self.backend(slot).set(PASSIVE, passive.to_bits());
+        self.pool(self.backend(slot).pool()).bump();
+    }
+
+    /// Sets since when that is so, and how it fared before.
+    pub fn set_history(
+        &self,
+        slot: Slot,
+        since: Option<Millis>,
+        downtime: Millis,
+        check_failures: u64,
+    ) {
+        let backend = self.backend(slot);
+        backend.set(SINCE, since.map_or(0, |since| since.0));
+        backend.set(DOWNTIME, downtime.0);
+        backend.set(CHECK_FAILURES, check_failures);
+    }
+
+    /// Sets how the last active check went.
+    pub fn set_last_check(&self, slot: Slot, result: LastCheck) {
+        self.backend(slot).write_check(result);
+    }
+
+    /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
+    /// Whether it did. See the head of this module.
+    pub fn forget_if_unused(&self, slot: Slot) -> bool {
+        let backend = self.backend(slot);
+        if backend.admin() != Admin::Leaving || backend.load() > 0 || self.has_idle(slot) {
+            return false;
+        }
+        backend.set_standing(None, Admin::Ready);
+        self.pool(backend.pool()).bump();
+        true
+    }
+}
