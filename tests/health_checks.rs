@@ -7,7 +7,7 @@ use common::{Answer, Backend, Program, Value, eventually, json, servers, until};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -96,6 +96,31 @@ fn a_backend_that_is_killed_and_started_again_costs_no_request() {
             program.state("default", second.address) == "up"
         });
     }
+}
+
+#[test]
+fn a_rolling_restart_under_load_fails_no_get() {
+    let mut backends = ["a", "b", "c"].map(|name| checked(name).0);
+    let program = program(&backends.each_ref(), check());
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients = [0; 4].map(|_| {
+            scope.spawn(|| {
+                let mut client = program.client();
+                while !over.load(Ordering::SeqCst) {
+                    assert_eq!(client.get("/").status, 200);
+                }
+            })
+        });
+        for backend in &mut backends {
+            backend.stop();
+            program.wait_for_state("default", backend.address, "down");
+            backend.start_again();
+            program.wait_for_state("default", backend.address, "up");
+        }
+        over.store(true, Ordering::SeqCst);
+        clients.into_iter().for_each(|client| client.join().expect("no failed request"));
+    });
 }
 
 #[test]
@@ -221,4 +246,34 @@ fn workers_close_what_they_keep_to_a_backend_that_went_down() {
     // Checks come and go, so at some moment there is none.
     until("none is kept", || second.open_connection_count() == 0);
     thread::sleep(Duration::from_millis(1));
+}
+
+#[test]
+fn a_reload_is_no_reason_to_check() {
+    let ((first, _), (second, _)) = (checked("first"), checked("second"));
+    let program = program(&[&first], json!({"path": "/up", "interval": "1h"}));
+    // The second check of one that is in the file finds its place in the interval.
+    let before = eventually("it is checked", || {
+        let shown = program.backend("default", first.address)?["last_check"].clone();
+        shown.is_object().then_some(checks(&first).len())
+    });
+    program.reload();
+    // Whoever is new is checked at once, and the other one would have been before.
+    let place = format!("/v1/pools/default/backends/{}", second.address);
+    assert_eq!(program.ask(&format!("PUT {place}"), "").status, 201);
+    until("who is new is checked", || !checks(&second).is_empty());
+    assert_eq!(checks(&first).len(), before);
+    let shown = program.backend("default", first.address).unwrap()["last_check"].clone();
+    assert_eq!((&shown["ok"], &shown["status"]), (&json!(true), &json!(200)));
+}
+
+#[test]
+fn who_failed_checks_comes_back_when_nobody_makes_them_any_more() {
+    let ((first, _), (second, status)) = (checked("first"), checked("second"));
+    let mut program = program(&[&first, &second], check());
+    status.store(500, Ordering::SeqCst);
+    program.wait_for_state("default", second.address, "down");
+    program.configure(|config| config["health_check"] = json!(false));
+    program.reload();
+    program.wait_for_state("default", second.address, "up");
 }

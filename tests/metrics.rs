@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Answer, Backend, Client, Program, eventually, json, servers};
+use common::{Answer, Backend, Client, Gate, Program, eventually, json, servers};
 use std::{
     collections::HashMap,
     io::Write,
@@ -21,7 +21,12 @@ fn read(program: &Program) -> String {
 fn samples(text: &str) -> HashMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = lines.map(|line| line.rsplit_once(' ').expect("a name and a value"));
-    pairs.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+    let mut all = HashMap::new();
+    for (name, value) in pairs {
+        let before = all.insert(name.to_owned(), value.parse().expect("a number"));
+        assert_eq!(before, None, "{name} is there twice");
+    }
+    all
 }
 
 fn wait_for(program: &Program, series: &str, value: f64) {
@@ -126,4 +131,32 @@ fn counters_go_on_over_a_reload() {
     let found = samples(&read(&program));
     assert_eq!(found["httplb_start_time_seconds"], start);
     assert_eq!(found["httplb_reloads_total{result=\"ok\"}"], 1.0);
+}
+
+#[test]
+fn who_registers_again_while_it_is_leaving_is_counted_once() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let backend = Backend::answering(move |request| {
+        if request.target == "/held" {
+            held.wait();
+        }
+        Answer::text("done")
+    });
+    let program = Program::operated(json!({}));
+    let place = format!("/v1/pools/default/backends/{}", backend.address);
+    assert_eq!(program.ask(&format!("PUT {place}"), "").status, 201);
+    let mut client = program.client();
+    client.ask("/held");
+    backend.wait_for_requests(1);
+    assert_eq!(program.ask(&format!("DELETE {place}"), "").status, 202);
+    assert_eq!(program.get("/").status, 503);
+    assert_eq!(program.ask(&format!("PUT {place}"), "").status, 201);
+    assert_eq!(program.get("/").text(), "done");
+    let series = format!("{{pool=\"default\",backend=\"{}\"}}", backend.address);
+    wait_for(&program, &format!("httplb_backend_requests_total{series}"), 2.0);
+    wait_for(&program, &format!("httplb_backend_requests_active{series}"), 1.0);
+    gate.open();
+    assert_eq!(client.response().text(), "done");
+    wait_for(&program, &format!("httplb_backend_requests_active{series}"), 0.0);
 }

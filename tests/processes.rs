@@ -2,6 +2,8 @@
 //! one of them dies.
 
 mod common;
+#[path = "costs/watched.rs"]
+mod watched;
 
 use common::{
     Answer, Backend, Client, Gate, Program, Traffic, eventually, json, process, servers,
@@ -16,6 +18,7 @@ use std::{
     thread,
     time::Duration,
 };
+use watched::{Tool, Watched};
 
 fn with_workers(workers: usize, backends: &[&Backend]) -> Program {
     Program::with(json!({ "workers": workers, "backend_servers": servers(backends) }))
@@ -25,14 +28,6 @@ fn status_of(pid: Pid, key: &str) -> Vec<String> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
     line.expect(key).split_whitespace().map(str::to_owned).collect()
-}
-
-/// What its descriptors lead to.
-fn open_files(pid: Pid) -> Vec<String> {
-    let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
-    let target = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
-    let targets = folder.filter_map(|entry| target(entry.ok()?));
-    targets.map(|target| target.to_string_lossy().into_owned()).collect()
 }
 
 /// The inodes of all sockets that listen for TCP over IPv4.
@@ -76,7 +71,7 @@ fn each_worker_has_its_own_listening_socket_and_nobody_else_s() {
     let program = with_workers(3, &[&backend]);
     let listening = listening();
     let of = |pid: Pid| -> BTreeSet<String> {
-        open_files(pid).into_iter().filter(|file| listening.contains(file)).collect()
+        process::open_files(pid).into_iter().filter(|file| listening.contains(file)).collect()
     };
     assert_eq!(of(program.pid()).len(), 3);
     assert_eq!(of(program.control()).len(), 0);
@@ -91,9 +86,94 @@ fn each_worker_has_its_own_listening_socket_and_nobody_else_s() {
         .collect();
     assert_eq!(all.len(), 3);
     for child in process::children(program.pid()) {
-        let files = open_files(child);
+        let files = process::open_files(child);
         assert!(!files.iter().any(|file| file.contains("memfd")), "{files:?}");
     }
+}
+
+/// What the filter of our own unit does, and that of many a container.
+const FILTERED: Tool = Tool {
+    name: "strace",
+    package: "strace",
+    report_option: "--output=",
+    options: &["-D", "-f", "--trace=capset,seccomp", "--inject=capset,seccomp:error=EPERM"],
+};
+
+#[test]
+fn it_serves_where_rights_may_not_be_given_up() {
+    let backend = Backend::named("a");
+    let mut program = Watched::start(&FILTERED, &[&backend], json!({}));
+    let mut client = Client::connect(program.address);
+    assert_eq!(client.get("/").text(), "a");
+    drop(client);
+    assert!(program.report("+++ exited").contains("(INJECTED)"));
+}
+
+#[test]
+fn each_process_keeps_what_it_needs_and_nothing_else() {
+    let backend = Backend::named("a");
+    let config = json!({
+        "workers": 2,
+        "listen": ["127.0.0.1:0", "127.0.0.1:0"],
+        "status_listen": "127.0.0.1:0",
+        "backend_servers": servers(&[&backend]),
+    });
+    // Whatever this test was started with is none of its business.
+    let script = r#"for file in /proc/$$/fd/*; do
+        number=${file##*/}; [ "$number" -le 2 ] || eval "exec $number>&-"
+    done; exec "$@""#;
+    let program = Program::by(config, |_| {
+        let mut command = common::program::plain("bash");
+        command.args(["-c", script, "bash"]).arg(common::program::binary());
+        command
+    });
+    let count = |pid: Pid, what: &str| {
+        process::open_files(pid).iter().filter(|file| file.starts_with(what)).count()
+    };
+    let check = || {
+        let (master, control) = (program.pid(), program.control());
+        let mut all = vec![(master, 1), (control, 0)];
+        // Listening sockets, the status page's, and the lines to three children; or to the master.
+        assert_eq!(count(master, "socket:"), 4 + 1 + 3);
+        assert_eq!(count(control, "socket:"), 1 + 1);
+        for worker in program.workers() {
+            assert_eq!(count(worker, "socket:"), 2 + 1);
+            // Its doorbell, the other worker's, and that of the control process.
+            assert_eq!(count(worker, "anon_inode:[eventfd]"), 3);
+            all.push((worker, 0));
+        }
+        for (pid, cells) in all {
+            assert_eq!(count(pid, "anon_inode:[eventpoll]"), 1);
+            assert_eq!(count(pid, "anon_inode:[signalfd]"), 1);
+            assert_eq!(count(pid, "/memfd:"), cells);
+            let known = ["socket:", "anon_inode:", "/memfd:httplb-cells", "/dev/null", "pipe:"];
+            for file in process::open_files(pid) {
+                assert!(known.iter().any(|known| file.starts_with(known)), "{file}");
+            }
+            // Standard input and output; standard error is a pipe.
+            assert_eq!((count(pid, "/dev/null"), count(pid, "pipe:")), (2, 1));
+            let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).unwrap();
+            let mut rights = maps.lines().filter_map(|line| line.split_whitespace().nth(1));
+            assert!(!rights.any(|rights| rights.contains("wx")), "{maps}");
+        }
+    };
+    check();
+    program.reload();
+    until("the old ones have ended", || program.processes().len() == 4);
+    check();
+}
+
+#[test]
+fn auto_is_a_worker_for_each_processor_that_it_may_run_on() {
+    let backend = Backend::named("a");
+    let config = json!({ "workers": "auto", "backend_servers": servers(&[&backend]) });
+    let program = Program::by(config.clone(), |_| {
+        let mut command = common::program::plain("taskset");
+        command.args(["-c", "0"]).arg(common::program::binary());
+        command
+    });
+    assert_eq!(program.workers().len(), 1);
+    assert!(program.stderr().contains(": 1 worker, listening on "));
 }
 
 #[test]
@@ -198,6 +278,33 @@ fn when_the_master_is_killed_running_requests_are_finished_and_nothing_is_left()
     assert_eq!((response.text().as_str(), response.closes()), ("done", true));
     drop(client);
     until("all have ended", || !processes.iter().copied().any(process::lives));
+}
+
+#[test]
+fn when_the_master_is_killed_another_service_may_have_its_addresses_at_once() {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let backend = Backend::answering(move |_| {
+        waiting.wait();
+        Answer::text("done")
+    });
+    let program = Program::operated(json!({ "backend_servers": servers(&[&backend]) }));
+    let mut client = program.client();
+    client.ask("/");
+    backend.wait_for_requests(1);
+    let worker = program.worker(0);
+    process::kill(program.pid());
+    let mut config = program.config.clone();
+    config["listen"] = json!([program.address.to_string()]);
+    config["status_listen"] = json!(program.status_address().to_string());
+    until("nobody listens", || {
+        TcpListener::bind(program.address).is_ok()
+            && TcpListener::bind(program.status_address()).is_ok()
+    });
+    let _another = Program::with(config);
+    assert!(process::lives(worker));
+    gate.open();
+    assert_eq!(client.response().text(), "done");
 }
 
 #[test]

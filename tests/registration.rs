@@ -4,7 +4,7 @@ mod common;
 
 use common::{Answer, Backend, Client, Program, Value, eventually, json, noise, until};
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
+    collections::{BTreeSet, HashMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     net::SocketAddr,
     sync::{
@@ -226,4 +226,38 @@ fn registered_backends_survive_a_reload() {
     let mut client = program.client();
     client.send("GET / HTTP/1.1\r\nHost: x\r\nX-Pool: api\r\n\r\n");
     assert_eq!(client.response().text(), "here");
+}
+
+/// Whatever was answered with success holds, also if it came in the midst of a reload.
+#[test]
+fn who_comes_and_goes_during_reloads_is_not_forgotten() {
+    let program = Program::operated(json!({"workers": 2}));
+    let over = AtomicBool::new(false);
+    let mut here = BTreeSet::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..30 {
+                assert_eq!(program.ask("POST /v1/reload", "").status, 200);
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+        for host in 1.. {
+            if over.load(Ordering::SeqCst) {
+                break;
+            }
+            let address = SocketAddr::from(([10, 0, (host / 250) as u8, (host % 250) as u8], 80));
+            assert_eq!(program.ask(&format!("PUT {}", path("api", address)), "").status, 201);
+            here.insert(address.to_string());
+            if here.len() > 50 {
+                let first = here.pop_first().unwrap();
+                let place = path("api", first.parse().unwrap());
+                assert_eq!(program.ask(&format!("DELETE {place}"), "").status, 202);
+            }
+        }
+    });
+    until("all are known that are here, and nobody else", || {
+        let shown = program.look("/v1/pools/api");
+        let backends = shown["backends"].as_array().unwrap().iter();
+        here == backends.map(|one| one["backend"].as_str().unwrap().to_owned()).collect()
+    });
 }

@@ -12,8 +12,9 @@ use rustix::{
 };
 use socket2::{Domain, Socket, Type};
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixDatagram,
+    path::Path,
 };
 
 /// The service manager's end.
@@ -42,6 +43,16 @@ impl Manager {
 }
 
 fn managed(workers: usize, listen: &[SocketAddr], backends: &[&Backend]) -> (Program, Manager) {
+    managed_by(workers, listen, backends, |_| ())
+}
+
+/// With a manager at whose socket something is done before the start.
+fn managed_by(
+    workers: usize,
+    listen: &[SocketAddr],
+    backends: &[&Backend],
+    prepare: impl FnOnce(&Path),
+) -> (Program, Manager) {
     let listen: Vec<String> = listen.iter().map(SocketAddr::to_string).collect();
     let config = json!({
         "workers": workers,
@@ -54,6 +65,7 @@ fn managed(workers: usize, listen: &[SocketAddr], backends: &[&Backend]) -> (Pro
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
+        prepare(&path);
         manager = Some(Manager { socket, heard: Vec::new() });
         let mut command = plain(common::program::binary());
         command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "400000");
@@ -104,6 +116,30 @@ fn tells_the_service_manager_how_it_goes() {
     assert!(program.wait_for_exit().success());
 }
 
+/// Tells the manager so much that it has no room for more.
+fn fill(path: &Path) {
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"X_NOISE=1", path).is_ok() {}
+}
+
+fn tells_a_service_manager_that_was_busy_when_it_is_not() {
+    let backend = Backend::named("a");
+    let listen: Vec<SocketAddr> = (0..8).map(|_| Backend::absent().address).collect();
+    let (program, mut manager) = managed_by(4, &listen, &[&backend], fill);
+    let before = manager.wait_for("READY=1");
+    for (address, seat) in listen.iter().flat_map(|address| (0..4).map(move |seat| (address, seat)))
+    {
+        let stored = format!("FDSTORE=1\nFDNAME=127.0.0.1_{}.{seat}", address.port());
+        assert!(before.contains(&stored), "{stored} in {before:?}");
+    }
+    // What this image cannot tell, the next one does.
+    fill(&program.folder.join("notify"));
+    program.reload();
+    let before = manager.wait_for("READY=1");
+    assert!(before.iter().any(|heard| heard.starts_with("RELOADING=1")), "{before:?}");
+}
+
 /// A socket that listens in a group.
 fn shared(address: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -116,6 +152,16 @@ fn shared(address: SocketAddr) -> Socket {
 
 /// The program, started by a shell that passes these sockets under the numbers from 3 on.
 fn activated(config: common::Value, sockets: &[&dyn AsRawFd], names: &str) -> Program {
+    activated_with(config, sockets, sockets.len(), names)
+}
+
+/// The same, and it is told that there are `count`.
+fn activated_with(
+    config: common::Value,
+    sockets: &[&dyn AsRawFd],
+    count: usize,
+    names: &str,
+) -> Program {
     let mut script = String::from("exec ");
     for (place, socket) in sockets.iter().enumerate() {
         let number = socket.as_raw_fd();
@@ -126,7 +172,7 @@ fn activated(config: common::Value, sockets: &[&dyn AsRawFd], names: &str) -> Pr
     Program::by(config, |_| {
         let mut command = plain("bash"); // sh knows no numbers of two digits
         command.arg("-c").arg(script).arg("bash").arg(common::program::binary());
-        command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);
+        command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names);
         command
     })
 }
@@ -166,6 +212,42 @@ fn takes_one_socket_that_all_workers_share() {
     }
 }
 
+fn closes_what_is_passed_and_of_no_use() {
+    let backend = Backend::named("a");
+    let _fill: Vec<TcpListener> =
+        (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let wanted = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = wanted.local_addr().unwrap();
+    let datagrams = UdpSocket::bind(address).unwrap();
+    let connected = TcpStream::connect(address).unwrap();
+    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let (unix, _other_end) = UnixDatagram::pair().unwrap();
+    let file = std::fs::File::open("/dev/zero").unwrap();
+    let passed: [&dyn AsRawFd; 6] = [&datagrams, &connected, &silent, &unix, &file, &wanted];
+    pass_on(&datagrams);
+    pass_on(&connected);
+    pass_on(&silent);
+    pass_on(&unix);
+    pass_on(&file);
+    pass_on(&wanted);
+    let config = json!({
+        "workers": 2,
+        "listen": [address.to_string()],
+        "backend_servers": servers(&[&backend]),
+    });
+    // There are fewer than it is told, and more names.
+    let program = activated_with(config, &passed, 9, "a:b:c:d:e:f:g:h:i:j:k");
+    drop((wanted, connected));
+    for name in ["a", "b", "c", "d", "e"] {
+        program.wait_for_message(&format!("the passed descriptor \"{name}\" is closed: "));
+    }
+    let is_kept = |pid| process::open_files(pid).iter().any(|file| file == "/dev/zero");
+    assert!(!program.processes().into_iter().any(is_kept));
+    assert_eq!(program.get("/").text(), "a");
+    program.reload();
+    assert_eq!(program.get("/").text(), "a");
+}
+
 fn takes_stored_sockets_back_after_a_crash() {
     let backend = Backend::named("a");
     let _fill: Vec<TcpListener> =
@@ -200,6 +282,8 @@ fn takes_stored_sockets_back_after_a_crash() {
 #[test]
 fn it_is_managed_as_sd_notify_and_sd_listen_fds_have_it() {
     tells_the_service_manager_how_it_goes();
+    tells_a_service_manager_that_was_busy_when_it_is_not();
+    closes_what_is_passed_and_of_no_use();
     takes_one_socket_that_all_workers_share();
     takes_stored_sockets_back_after_a_crash();
 }

@@ -177,6 +177,23 @@ fn a_second_term_stops_at_once() {
 }
 
 #[test]
+fn who_stops_all_processes_at_once_stops_them_gracefully() {
+    for signal in [Signal::TERM, Signal::QUIT] {
+        let (gate, backend, mut program) = scene(json!({ "workers": 8 }));
+        let mut client = holding(&program, &backend);
+        for process in program.processes() {
+            let _ = kill_process(process, signal); // one without clients may have ended
+        }
+        wait_until_it_drains(&program);
+        gate.open();
+        let response = client.response();
+        assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+        client.expect_end();
+        assert_stopped(&mut program);
+    }
+}
+
+#[test]
 fn int_stops_at_once() {
     let (_gate, backend, mut program) = scene(json!({}));
     let mut client = holding(&program, &backend);

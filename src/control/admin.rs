@@ -130,6 +130,8 @@ struct Connection {
     phase: Phase,
     /// When it is given up, unless something happens.
     until: Micros,
+    /// Whether it has had a request: who has just come is about to send one.
+    has_asked: bool,
 }
 
 /// All doors and connections.
@@ -190,15 +192,24 @@ impl Admin {
         }
     }
 
-    /// Takes nobody in any more; who is connected is answered once more.
+    /// Takes nobody in any more; who is connected is answered once more. Who has nothing to ask now,
+    /// and had before, is closed with the next turn: a request that is here already may not have
+    /// been noticed yet.
     pub fn close(&mut self, poller: &Poller) {
         self.is_closing = true;
         (0..self.entrances.len()).for_each(|place| self.shut(poller, place));
-        for seat in 0..self.connections.len() {
-            if self.connections[seat].as_ref().is_some_and(Connection::is_idle) {
-                self.connections[seat] = None;
-            }
+        for connection in self.connections.iter_mut().flatten() {
+            connection.readable = true;
         }
+        self.is_ready = true;
+    }
+
+    /// Whether nobody who is connected may ask for something before the connection closes.
+    pub fn is_quiet(&self) -> bool {
+        self.connections.iter().flatten().all(|connection| match connection.phase {
+            Phase::Waiting(..) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
+            Phase::Reading | Phase::Writing(After::Keep | After::KeepAndSay) => false,
+        })
     }
 
     /// Whether nobody is connected.
@@ -247,6 +258,7 @@ impl Admin {
                     writable: true,
                     phase: Phase::Reading,
                     until: now + REQUEST_TIME,
+                    has_asked: false,
                 });
                 self.is_ready = true;
             }
@@ -297,6 +309,10 @@ impl Admin {
     fn drive(&mut self, seat: usize, commander: &mut dyn Commander, now: Micros) -> bool {
         let Some(connection) = &mut self.connections[seat] else { return false };
         let request = match connection.step(now) {
+            Step::Blocked if self.is_closing && connection.has_asked && connection.is_idle() => {
+                self.connections[seat] = None;
+                return false;
+            }
             Step::Blocked => return false,
             Step::Over => {
                 self.connections[seat] = None;
@@ -304,6 +320,7 @@ impl Admin {
             }
             Step::Asked(request) => request,
         };
+        connection.has_asked = true;
         let head_only = request.method == Method::Head;
         let after = if self.is_closing { After::Close } else { request.after };
         let outcome = self.answer(seat, &request, commander);

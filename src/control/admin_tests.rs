@@ -258,15 +258,27 @@ fn a_client_that_does_not_read_holds_only_its_own_answer_and_not_for_long() {
 #[test]
 fn a_door_that_closes_lets_those_inside_finish() {
     let mut scene = Scene::new();
-    let (idle, busy) = (unix(), unix());
+    let (idle, busy, unnoticed, new) = (unix(), unix(), unix(), unix());
     scene.ask(&idle, &get("/healthz"));
     scene.ask(&busy, "GET /healthz HTTP/1.1\r\n");
+    scene.ask(&unnoticed, &get("/healthz"));
+    scene.settle(); // The new one is inside.
+    unnoticed.send(get("/healthz").as_bytes());
     scene.admin.close(&scene.poller);
+    scene.settle();
     assert_eq!(idle.seen_end(), End::Fin);
+    assert!(String::from_utf8(unnoticed.receive()).unwrap().contains("Health"));
+    assert_eq!(new.seen_end(), End::Open);
     let text = scene.ask(&busy, "Host: x\r\n\r\n");
     assert!(text.contains("Connection: close") && text.contains("Health"));
+    assert!(!scene.admin.is_quiet(), "one has come and is about to ask");
+    let text = scene.ask(&new, &get("/healthz"));
+    assert!(text.contains("Connection: close") && text.contains("Health"));
+    assert!(scene.admin.is_quiet());
     let _unheard = unix();
-    busy.close();
+    for peer in [busy, unnoticed, new] {
+        peer.close();
+    }
     scene.settle();
     assert!(scene.admin.is_empty());
 }

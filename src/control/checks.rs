@@ -143,7 +143,8 @@ impl Checks {
                 self.due[slot] = match cells.last_check() {
                     // It was checked before the configuration was read anew.
                     Some(last) if !newly_marked => {
-                        now.max(Micros::from(last.at + plan_of(&self.plans, &cells).interval))
+                        let interval = plan_of(&self.plans, &cells).interval;
+                        now.max(Micros::from(last.at) + self.pause(slot, false, interval))
                     }
                     Some(_) | None => now,
                 };
@@ -290,6 +291,8 @@ impl Checks {
         );
         self.segment.set_admin(slot, Admin::Leaving, now.millis());
         self.due[slot.0] = NEVER;
+        // If it registers again before it was forgotten, it is checked anew.
+        self.entries[slot.0].is_watched = false;
         self.has_changed = true;
     }
 }

@@ -312,6 +312,26 @@ fn who_registers_is_checked_at_once_and_removed_when_its_checks_fail() {
 }
 
 #[test]
+fn who_registers_again_while_it_is_leaving_is_checked_again() {
+    let mut scene = Scene::with(1, |_| ());
+    scene.add_host(1);
+    let entry = Registration { address: address(1), weight: 1, max_connections: 0, lease: None };
+    let slot = scene.segment.register(PoolId(0), entry).unwrap();
+    scene.advance(20);
+    scene.set(1, Manner::Refuses);
+    while scene.segment.backend(slot).admin() != Admin::Leaving {
+        scene.advance(1);
+    }
+    // At once, before anybody has looked around.
+    assert_eq!(scene.segment.register(PoolId(0), entry), Some(slot));
+    scene.set(1, FINE);
+    let before = scene.hosts[1].asked.len();
+    scene.advance(3_500);
+    assert!(scene.hosts[1].asked.len() >= before + 3, "{}", scene.hosts[1].asked.len());
+    assert!(scene.is_up(1));
+}
+
+#[test]
 fn a_backend_under_maintenance_is_not_checked_and_afterwards_at_once() {
     let mut scene = Scene::with(1, |_| ());
     scene.advance(1_500);
@@ -341,6 +361,21 @@ fn after_a_reload_checks_go_on_in_their_rhythm() {
     assert_eq!(scene.hosts[0].asked.len(), 2);
     scene.advance(200);
     assert_eq!(scene.hosts[0].asked.len(), 3);
+}
+
+#[test]
+fn after_a_reload_a_state_that_was_changing_goes_on_to_change() {
+    let mut scene = Scene::with(1, |_| ());
+    scene.advance(1_400);
+    scene.set(0, BROKEN);
+    while !scene.segment.backend(Slot(0)).check().is_changing() {
+        scene.advance(10);
+    }
+    let mut config = Config::for_backends(&[address(0)]);
+    config.pools[0].health_check =
+        Some(HealthCheck { interval: Millis(60_000), ..HealthCheck::default() });
+    scene.checks = Checks::new(scene.segment, &config);
+    assert!(scene.time_until(0, false) <= 1_050);
 }
 
 #[test]

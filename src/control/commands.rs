@@ -39,6 +39,8 @@ pub struct Commands {
     due: Option<Micros>,
     /// A backend came, went, or is to be used otherwise, since that was asked for.
     has_changed: bool,
+    /// Nothing may be changed any more.
+    is_closed: bool,
 }
 
 impl Commands {
@@ -67,6 +69,7 @@ impl Commands {
             now,
             due,
             has_changed: false,
+            is_closed: false,
         }
     }
 
@@ -193,8 +196,25 @@ impl Commands {
 
     /// The backend as it is now, as JSON.
     fn shown(&self, status: u16, slot: Slot) -> Answer {
-        let backend = self.looker.backend_at(slot, self.now.clock.millis());
+        let backend = self.looker.backend_at(slot, self.now);
         Answer::json(status, listing::backend(&backend))
+    }
+
+    /// Another control process is to take over: whatever was changed from now on would be forgotten.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        // A master that does not hear it does not wait for long.
+        let _ = self.channel.send(Word::Closed.text(), None);
+        self.master.ring();
+    }
+
+    /// That a change can be made.
+    fn open(&self) -> Result<(), Answer> {
+        if self.is_closed {
+            let message = "the service has just been reloaded (ask again)";
+            return Err(Answer::error(503, message).with("Retry-After: 1\r\n"));
+        }
+        Ok(())
     }
 
     fn register(&mut self, place: &Place, wanted: Registration) -> Result<Answer, Answer> {
@@ -202,6 +222,7 @@ impl Commands {
         let lease = wanted.lease.map(|lease| now + lease);
         let pool = match self.segment.find_pool(&place.pool) {
             Some(pool) => pool,
+            None if self.segment.free_slot().is_none() => return Err(full("backends")),
             None => self.segment.add_pool(&place.pool).ok_or_else(|| full("pools"))?,
         };
         self.due = Some(self.now.clock);
@@ -289,7 +310,7 @@ impl Commands {
                 }
                 Some((Word::Refused, why)) => outcome = Some(refused(why)),
                 // None is of another version of the program.
-                Some((Word::Ready | Word::Reload | Word::Log, _)) | None => (),
+                Some((Word::Ready | Word::Reload | Word::Closed | Word::Log, _)) | None => (),
             }
         }
         outcome
@@ -305,7 +326,6 @@ impl Commands {
 
 impl Commander for Commands {
     fn carry_out(&mut self, command: Command) -> Outcome {
-        let clock = self.now.clock.millis();
         let outcome = match command {
             Command::Page => {
                 let text = page::render(&self.service());
@@ -325,13 +345,17 @@ impl Commander for Commands {
             Command::Health => Ok(self.health()),
             Command::Status => Ok(Answer::json(200, listing::status(&self.service()))),
             Command::Pools => Ok(Answer::json(200, listing::pools(&self.service().pools))),
-            Command::Pool(name) => match self.looker.pool_named(&name, clock) {
+            Command::Pool(name) => match self.looker.pool_named(&name, self.now) {
                 Some(pool) => Ok(Answer::json(200, listing::pool(&pool))),
                 None => Err(Answer::error(404, &format!("there is no pool \"{name}\""))),
             },
-            Command::Register(place, registration) => self.register(&place, registration),
-            Command::Remove(place) => self.remove(&place),
-            Command::Adjust(place, adjustment) => self.adjust(&place, adjustment),
+            Command::Register(place, registration) => {
+                self.open().and_then(|()| self.register(&place, registration))
+            }
+            Command::Remove(place) => self.open().and_then(|()| self.remove(&place)),
+            Command::Adjust(place, adjustment) => {
+                self.open().and_then(|()| self.adjust(&place, adjustment))
+            }
             Command::Reload => return self.reload(),
             Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => {
@@ -361,7 +385,9 @@ fn refused(why: &str) -> Answer {
         (None, []) => String::from("the reload was refused"),
         (None, lines) => lines.join(" "),
     };
-    Answer::json(422, listing::error(&message, &mistakes))
+    // There is always a list for programs.
+    let errors = if mistakes.is_empty() { vec![message.clone()] } else { mistakes };
+    Answer::json(422, listing::error(&message, &errors))
 }
 
 #[cfg(test)]

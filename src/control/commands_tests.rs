@@ -150,11 +150,29 @@ fn who_leaves_may_come_back_before_it_is_gone() {
     let slot = scene.segment.find(pool, "10.0.1.7:80".parse().unwrap()).unwrap();
     assert!(scene.segment.claim(0, slot, 0));
     scene.ask(&format!("DELETE {SELF}"));
-    assert_eq!(scene.status(&format!("PUT {SELF}")), 201);
-    assert_eq!(scene.names("api").len(), 2, "the one that leaves is shown too");
+    let (status, json) = scene.ask(&format!("PUT {SELF}?weight=3&lease=10s"));
+    assert_eq!((status, &json["state"]), (201, &"up".into()));
+    assert_eq!((&json["weight"], &json["lease_s"]), (&3.into(), &10.into()));
+    assert_eq!(scene.names("api").len(), 1, "it is the same, with the request that it has");
+    assert_eq!(json["connections"], 1);
     scene.segment.release(0, slot);
     scene.advance(100);
     assert_eq!(scene.names("api").len(), 1);
+}
+
+#[test]
+fn nothing_is_changed_that_would_be_forgotten() {
+    let mut scene = Scene::new();
+    scene.ask(&format!("PUT {SELF}"));
+    scene.commands.close();
+    assert_eq!(scene.channel.receive().unwrap().text, "closed");
+    let changes = [format!("PUT {SELF}"), format!("DELETE {SELF}"), format!("PATCH {SELF}")];
+    for line in changes {
+        let answer = scene.answer(&line, "{\"state\": \"drain\"}").unwrap();
+        assert_eq!((answer.status, answer.fields), (503, "Retry-After: 1\r\n"), "{line}");
+    }
+    let (status, json) = scene.ask("GET /v1/pools/api");
+    assert_eq!((status, &json["backends"][0]["admin"]), (200, &"ready".into()));
 }
 
 #[test]
@@ -201,6 +219,8 @@ fn a_full_table_is_told() {
         }
     }
     assert_eq!(last, 507);
+    assert_eq!(scene.status("PUT /v1/pools/another/backends/10.1.0.1:83"), 507);
+    assert_eq!(scene.status("GET /v1/pools/another"), 404, "no pool is made for nobody");
     let mut pools = 1;
     while scene.segment.add_pool(&format!("p{pools}")).is_some() {
         pools += 1;
@@ -228,7 +248,7 @@ fn a_reload_is_the_masters_and_its_outcome_is_passed_on() {
     );
     scene.channel.send("refused it is too old", None).unwrap();
     let answer = scene.commands.reload_outcome().unwrap();
-    assert_eq!(answer.body, "{\"error\":\"it is too old\"}\n");
+    assert_eq!(answer.body, "{\"error\":\"it is too old\",\"errors\":[\"it is too old\"]}\n");
 }
 
 #[test]

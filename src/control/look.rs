@@ -61,13 +61,12 @@ impl Looker {
     /// The service as it is now, without what is stored.
     pub fn service(&mut self, now: Now) -> Service {
         let segment = &self.segment;
-        let started = Micros(segment.service(ServiceCell::StartTime));
         let totals = totals(segment);
         Service {
             version: env!("CARGO_PKG_VERSION"),
             pid: self.master,
-            started,
-            uptime: (now.wall - started).millis(),
+            started: self.started(),
+            uptime: self.uptime(now),
             workers: segment.service(ServiceCell::Workers),
             worker_restarts: segment.service(ServiceCell::WorkerRestarts),
             reloads_done: segment.service(ServiceCell::ReloadsDone),
@@ -79,22 +78,30 @@ impl Looker {
             requests_per_second: self.rate.observe(now.clock, totals.requests),
             totals,
             cache_max: self.config.cache.as_ref().map(|cache| cache.max_size),
-            pools: segment.pools().map(|pool| self.pool(pool, now.clock.millis())).collect(),
+            pools: segment.pools().map(|pool| self.pool(pool, now)).collect(),
         }
     }
 
+    fn started(&self) -> Micros {
+        Micros(self.segment.service(ServiceCell::StartTime))
+    }
+
+    fn uptime(&self, now: Now) -> Millis {
+        (now.wall - self.started()).millis()
+    }
+
     /// One pool as it is now; `None` if there is none of this name.
-    pub fn pool_named(&self, name: &str, now: Millis) -> Option<Pool> {
+    pub fn pool_named(&self, name: &str, now: Now) -> Option<Pool> {
         self.segment.find_pool(name).map(|pool| self.pool(pool, now))
     }
 
     /// One backend as it is now.
-    pub fn backend_at(&self, slot: Slot, now: Millis) -> Backend {
+    pub fn backend_at(&self, slot: Slot, now: Now) -> Backend {
         let queue = self.segment.pool_gauge(self.segment.backend(slot).pool(), PoolGauge::Queue);
         self.backend(slot, queue, now)
     }
 
-    fn pool(&self, pool: PoolId, now: Millis) -> Pool {
+    fn pool(&self, pool: PoolId, now: Now) -> Pool {
         let segment = &self.segment;
         // Pools that were made by registering have the keys of the first.
         let configured = self.config.pools.get(pool.0).unwrap_or(&self.config.pools[0]);
@@ -109,12 +116,15 @@ impl Looker {
         }
     }
 
-    fn backend(&self, slot: Slot, queue: u64, now: Millis) -> Backend {
+    fn backend(&self, slot: Slot, queue: u64, now: Now) -> Backend {
         let segment = &self.segment;
         let cells = segment.backend(slot);
         let total = |counter| segment.backend_total(slot, counter);
         let state = cells.availability();
-        let state_since = now - cells.state_since();
+        let state_since = match cells.state_since() {
+            Some(since) => now.clock.millis() - since,
+            None => self.uptime(now),
+        };
         let is_full = cells.cap() > 0 && cells.load() >= cells.cap();
         Backend {
             address: canonical(cells.address()),
@@ -131,7 +141,7 @@ impl Looker {
                 is_ok: check.passed,
                 status: (check.status > 0).then_some(check.status),
                 time: check.took,
-                age: now - check.at,
+                age: now.clock.millis() - check.at,
             }),
             check_failures: cells.check_failures(),
             downtime: match state {
@@ -140,7 +150,7 @@ impl Looker {
             },
             idle_limit: self.idle_limit(slot),
             echoes_id: self.any_worker(slot, BackendGauge::Echoes) == 1,
-            lease: cells.lease().map(|end| end - now),
+            lease: cells.lease().map(|end| end - now.clock.millis()),
             requests: total(BackendCounter::Requests),
             responses: Class::ALL.map(|class| total(BackendCounter::Responses(class))),
             errors: AT_BACKENDS
@@ -217,6 +227,10 @@ mod tests {
         (segment, config)
     }
 
+    fn at(millis: u64) -> Now {
+        Now { clock: Micros(millis * 1000), wall: Micros(millis * 1000) }
+    }
+
     #[test]
     fn the_view_sums_over_the_workers() {
         let (segment, config) = segment();
@@ -260,14 +274,14 @@ mod tests {
             shared::LastCheck { passed: false, status: 0, took: Micros(700), at: Millis(2_000) };
         segment.note_check(slot, failed, &CheckRules { rise: 2, fall: 1 });
         let looker = Looker::new(segment, &config, 7);
-        let backend = looker.backend_at(slot, Millis(3_000));
+        let backend = looker.backend_at(slot, at(3_000));
         assert_eq!((backend.source, backend.wanted), (Source::Api, Admin::Ready));
         assert_eq!((backend.state, backend.downtime), (Availability::Down, Millis(1_000)));
         assert_eq!((backend.lease, backend.check_failures), (Some(Millis(2_000)), 1));
         let check = backend.last_check.unwrap();
         assert_eq!((check.status, check.age, check.time), (None, Millis(1_000), Micros(700)));
-        let pool = looker.pool_named("api", Millis(3_000)).unwrap();
+        let pool = looker.pool_named("api", at(3_000)).unwrap();
         assert_eq!((pool.backends.len(), pool.balance), (1, config.pools[0].balance));
-        assert!(looker.pool_named("nobody", Millis(0)).is_none());
+        assert!(looker.pool_named("nobody", at(0)).is_none());
     }
 }

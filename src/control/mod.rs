@@ -1,6 +1,7 @@
 //! The process that does what must not be done by each worker, nor beside traffic: it checks the
 //! health of backends, answers operators, and sees to backends that register themselves.
 //!
+//! It waits until its generation has taken over (the master sets a cell and rings). Then, in turns:
 //! wait (until something is due) → signals, events of checks and of operators' connections → checks
 //! that are due → commands → leases. Workers ring its doorbell when they have taken a backend out,
 //! and the master when it has sent something; it rings the workers that wait for a backend, and the
@@ -24,11 +25,10 @@ pub mod view;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::Segment;
 use crate::shared::doorbell::Doorbells;
-use crate::sys::{
-    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock, process,
-};
+use crate::shared::{Segment, ServiceCell};
+use crate::sys::process::{self, Pid};
+use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
 
 use admin::{Admin, Listening, Pending};
 use asked::Door;
@@ -48,10 +48,14 @@ const FIRST_CHECK: u64 = 1 << 16;
 const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
 const GLANCE: Micros = Micros::from_secs(1);
+/// Who is connected when this process is to be replaced is waited for so long: all others wait too.
+const HOLD: Micros = Micros(200_000);
 /// While the service stops, the workers are looked at so often.
 const WATCH: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
 const FAREWELL: Millis = Millis::from_secs(60);
+/// The same when the master has died: what they wait for may never come.
+const ORPHANED: Millis = Millis::from_secs(1);
 
 /// What the control process is given of what all share.
 pub struct Desk {
@@ -72,7 +76,7 @@ pub struct Desk {
     /// What sticky cookies are made with.
     pub sticky_key: Key,
     /// The master's process.
-    pub master_pid: u32,
+    pub master_pid: Pid,
     /// The stored answers, if there are any and their directory can be used.
     pub larder: Option<Larder>,
 }
@@ -80,9 +84,16 @@ pub struct Desk {
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
+    /// Another process still does this one's work.
+    Waiting,
     Serving,
     /// The service stops: operators are told so, until no worker is left.
     Stopping {
+        /// At the latest.
+        until: Micros,
+    },
+    /// Another process is about to do this one's work: who is connected may ask for something yet.
+    Closing {
         /// At the latest.
         until: Micros,
     },
@@ -99,6 +110,7 @@ pub struct Control {
     segment: Segment,
     doorbells: Doorbells,
     master: Doorbell,
+    master_pid: Pid,
     signals: Signals,
     poller: Poller,
     checks: Checks,
@@ -128,14 +140,12 @@ impl Control {
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let looker = Looker::new(segment, config, master_pid);
+        let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
-        let mut admin = Admin::new(doors, token, FIRST_DOOR);
-        let mut open = || {
+        let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
             poller.watch_doorbell(&doorbells.control, BELL)?;
-            admin.watch(&poller)?;
             Ok(poller)
         };
         let poller = open().map_err(StartError::at("epoll"))?;
@@ -147,11 +157,12 @@ impl Control {
             segment,
             doorbells,
             master,
+            master_pid,
             signals,
             poller,
-            admin,
+            admin: Admin::new(doors, token, FIRST_DOOR),
             commands,
-            life: Life::Serving,
+            life: Life::Waiting,
             drain: config.timeouts.drain,
             glance: Micros(0),
         })
@@ -166,6 +177,11 @@ impl Control {
     }
 
     fn turn(&mut self) -> Result<(), IoError> {
+        if self.life == Life::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
+            self.life = Life::Serving;
+            self.glance = clock::now();
+            self.admin.watch(&self.poller)?;
+        }
         let timeout = self.timeout(clock::now());
         self.poller.wait(Some(timeout))?;
         let now = clock::now();
@@ -177,14 +193,11 @@ impl Control {
         if self.glance <= now {
             self.look_around(now);
         }
-        if let Some(outcome) = self.commands.reload_outcome() {
-            self.admin.settle(Pending::Reload, &outcome, now);
-        }
         // A purge goes on to its end, also where another process does the rest by now.
-        if let Some((awaited, answer)) = self.commands.step_purges() {
-            self.admin.settle(awaited, &answer, now);
+        if let Some((pending, answer)) = self.commands.step_purges() {
+            self.admin.settle(pending, &answer, now);
         }
-        if !matches!(self.life, Life::Replaced { .. }) {
+        if self.is_at_work() {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
             if self.checks.take_changes() {
                 self.commands.look_again();
@@ -222,9 +235,21 @@ impl Control {
         }
     }
 
+    /// Whether the checks and leases are this process's to see to.
+    fn is_at_work(&self) -> bool {
+        match self.life {
+            Life::Serving | Life::Stopping { .. } | Life::Closing { .. } => true,
+            Life::Waiting | Life::Replaced { .. } | Life::Over => false,
+        }
+    }
+
     fn look_around(&mut self, now: Micros) {
         self.glance = now + GLANCE;
-        if !matches!(self.life, Life::Replaced { .. }) {
+        // The master rings when it has sent one.
+        if let Some(outcome) = self.commands.reload_outcome() {
+            self.admin.settle(Pending::Reload, &outcome, now);
+        }
+        if self.is_at_work() {
             self.checks.look_around(now);
             self.commands.look_again();
         }
@@ -232,13 +257,24 @@ impl Control {
 
     fn signal(&mut self, signal: Signal, now: Micros) {
         match (signal, self.life) {
-            (Signal::Term | Signal::Quit, Life::Serving) => {
+            // The master has died. There will soon be another, which wants these addresses, and
+            // nobody will tell when the last worker is done.
+            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving)
+                if !process::is_child_of(self.master_pid) =>
+            {
+                self.admin.close(&self.poller);
+                self.life = Life::Replaced { until: now + Micros::from(ORPHANED) };
+            }
+            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving) => {
                 self.life = Life::Stopping { until: now + Micros::from(self.drain) };
             }
-            (Signal::Usr2, Life::Serving) => {
+            (Signal::Usr2, Life::Waiting | Life::Serving) => {
                 self.admin.close(&self.poller);
-                self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                self.life = Life::Closing { until: now + HOLD };
             }
+            // The master says so too if all processes were told at once.
+            (Signal::Term | Signal::Quit, Life::Stopping { .. })
+                if process::is_child_of(self.master_pid) => {}
             (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
@@ -246,8 +282,16 @@ impl Control {
 
     fn check_end(&mut self, now: Micros) {
         let (until, is_done) = match self.life {
-            Life::Serving | Life::Over => return,
+            Life::Waiting | Life::Serving | Life::Over => return,
             Life::Stopping { until } => (until, self.is_last()),
+            Life::Closing { until } => {
+                if self.admin.is_quiet() || until <= now {
+                    self.commands.close();
+                    self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                    self.check_end(now);
+                }
+                return;
+            }
             Life::Replaced { until } => (until, self.admin.is_empty()),
         };
         if is_done || until <= now {
@@ -267,18 +311,19 @@ impl Control {
             return Millis(0);
         }
         let end = match self.life {
-            Life::Serving | Life::Over => None,
+            Life::Waiting | Life::Serving | Life::Over => None,
             Life::Stopping { until } => Some(until.min(now + WATCH)),
-            Life::Replaced { until } => Some(until),
+            Life::Closing { until } | Life::Replaced { until } => Some(until),
         };
-        let work = match self.life {
-            Life::Replaced { .. } => [None; 4],
-            Life::Serving | Life::Stopping { .. } | Life::Over => [
+        let work = if self.is_at_work() {
+            [
                 self.checks.next_deadline(),
                 self.commands.next_deadline(),
                 self.commands.next_housework(),
                 Some(self.glance),
-            ],
+            ]
+        } else {
+            [None; 4]
         };
         let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
         let next = all.min().unwrap_or(now + GLANCE);

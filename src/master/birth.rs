@@ -91,9 +91,7 @@ impl Beginning {
         workers: usize,
     ) -> Result<(), StartError> {
         process::set_title(&format!("httplb-w{seat}"));
-        // The cells stay mapped, and their memory needs no descriptor any more.
-        let Origin { config, segment, bells, sticky_key, memory, stored } = origin;
-        drop(memory);
+        let (config, segment, bells, sticky_key, stored) = origin.into_parts();
         let way = self.way(stored, &config);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let preamble = Preamble::of(&config.listen[entry]);
@@ -132,8 +130,7 @@ impl Beginning {
 
     fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let Origin { config, segment, bells, memory, sticky_key, stored } = origin;
-        drop(memory);
+        let (config, segment, bells, sticky_key, stored) = origin.into_parts();
         let way = self.way(stored, &config);
         self.become_user()?;
         let workers = segment.layout().workers;
@@ -144,7 +141,7 @@ impl Beginning {
             doors,
             token,
             sticky_key,
-            master_pid: self.parent.number().unsigned_abs(),
+            master_pid: self.parent,
             segment,
             doorbells: bells,
             master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
@@ -174,7 +171,9 @@ impl Beginning {
                 return Err(StartError::at("the master")(IoError::Reset));
             }
         }
-        process::give_up_capabilities();
+        // Our own unit's filter forbids it. Then one is left, for ports below 1024, and that is of no
+        // use to who may not bind at all once it is confined.
+        let _ = process::give_up_capabilities();
         process::no_new_privileges();
         Ok(())
     }

@@ -128,6 +128,13 @@ impl Doors {
         });
     }
 
+    /// Goes on with `config` after another one was tried: closes what this does not want, and reads
+    /// its token again. Without it nobody is let in who must have one.
+    pub fn go_back(&mut self, config: &Config) {
+        self.close_unwanted(config);
+        self.token = token(config).unwrap_or(None);
+    }
+
     /// Removes the files of sockets, at the end of the service.
     pub fn remove_files(&self) {
         self.open.iter().for_each(|(place, _)| remove_file(place));

@@ -2,16 +2,20 @@
 //! those of the next, whatever these look like: what operators set, who registered itself, and
 //! who is out.
 
-use crate::mem::time::Millis;
+use crate::config::Config;
+use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{Admin, Check, Passive};
-use crate::shared::{PoolId, Registration, Segment, Slot, Source};
+use crate::shared::{LastCheck, PoolId, Registration, Segment, Slot, Source};
 
-use super::handover::{Backend, Registered};
+use super::handover::{Backend, Checked, Registered};
 
 /// What is known of all backends.
 pub fn collect(segment: Segment) -> Vec<Backend> {
-    let all = segment.pools().flat_map(|pool| segment.members(pool).map(move |slot| (pool, slot)));
-    all.filter_map(|(pool, slot)| of(segment, pool, slot)).collect()
+    all(segment).filter_map(|(pool, slot)| of(segment, pool, slot)).collect()
+}
+
+fn all(segment: Segment) -> impl Iterator<Item = (PoolId, Slot)> {
+    segment.pools().flat_map(move |pool| segment.members(pool).map(move |slot| (pool, slot)))
 }
 
 fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
@@ -37,16 +41,29 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
         admin: admin.to_owned(),
         check: health.0,
         passive: health.1,
-        since: backend.state_since().0,
+        since: backend.state_since().map(|since| since.0),
         downtime: backend.downtime().0,
         check_failures: backend.check_failures(),
+        checked: backend.last_check().map(|last| Checked {
+            passed: last.passed,
+            status: last.status,
+            took: last.took.0,
+            at: last.at.0,
+        }),
         registered,
     })
 }
 
-/// Writes what is known into new cells. What the configuration does not name any more is forgotten,
+/// Writes what is known into the cells of `config`. What that does not name any more is forgotten,
 /// except who registered itself and still has time.
-pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
+pub fn restore(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
+    for (_, slot) in all(segment) {
+        segment.set_history(slot, Some(now), Millis(0), 0); // unless it is known, it is new
+    }
+    take_over(segment, config, known, now);
+}
+
+fn take_over(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
     for backend in known {
         let registered = backend.registered;
         let pool = match (segment.find_pool(&backend.pool), registered) {
@@ -56,7 +73,11 @@ pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
         };
         let Some(pool) = pool else { continue };
         let slot = match (segment.find(pool, backend.address), registered) {
-            (Some(slot), _) => Some(slot),
+            (Some(slot), Some(told)) => {
+                renew(segment, slot, told);
+                Some(slot)
+            }
+            (Some(slot), None) => Some(slot),
             (None, Some(told)) => segment.register(pool, registration(backend, told)),
             (None, None) => None,
         };
@@ -67,11 +88,57 @@ pub fn restore(segment: Segment, known: &[Backend], now: Millis) {
             _ => Admin::Ready,
         };
         segment.set_admin(slot, admin, now);
-        let (check, passive) =
-            (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
+        let keys = config.pools.get(pool.0).unwrap_or(&config.pools[0]);
+        let (check, passive) = health(backend, keys.health_check.is_some(), now);
         segment.set_health(slot, check, passive);
-        let (since, downtime) = (Millis(backend.since), Millis(backend.downtime));
+        let (since, downtime) = (backend.since.map(Millis), Millis(backend.downtime));
         segment.set_history(slot, since, downtime, backend.check_failures);
+        // So that the next check comes when its time has come.
+        if let Some(Checked { passed, status, took, at }) =
+            backend.checked.filter(|_| keys.health_check.is_some())
+        {
+            let (took, at) = (Micros(took), Millis(at));
+            segment.set_last_check(slot, LastCheck { passed, status, took, at });
+        }
+    }
+}
+
+/// Once more, for cells that have taken over what was known a while ago: takes over what has changed
+/// since, and lets those leave who have left.
+pub fn catch_up(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
+    take_over(segment, config, known, now);
+    for (pool, slot) in all(segment) {
+        let backend = segment.backend(slot);
+        let name = segment.pool(pool).name();
+        let is_known = |known: &Backend| {
+            known.pool == name.as_str()
+                && known.address.ip().to_canonical() == backend.address().ip().to_canonical()
+                && known.address.port() == backend.address().port()
+        };
+        if backend.source() == Some(Source::Api) && !known.iter().any(is_known) {
+            segment.set_admin(slot, Admin::Leaving, now);
+        }
+    }
+}
+
+/// What checks and requests have told. Where nothing is checked any more, nobody would ever take
+/// back what checks have told: who failed them is probed instead, like one that requests took out.
+fn health(backend: &Backend, is_checked: bool, now: Millis) -> (Check, Passive) {
+    let (check, passive) = (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
+    match (is_checked, check.is_up(), passive.is_up()) {
+        (true, _, _) => (check, passive),
+        (false, false, true) => (Check::new(), Passive::unreachable(now)),
+        (false, _, _) => (Check::new(), passive),
+    }
+}
+
+/// Sets what a backend has said when it registered, unless the file names it by now.
+fn renew(segment: Segment, slot: Slot, told: Registered) {
+    let backend = segment.backend(slot);
+    if backend.source() == Some(Source::Api) {
+        segment.set_lease(slot, told.lease.map(Millis));
+        segment.set_weight(slot, told.weight);
+        segment.set_cap(slot, told.max_connections);
     }
 }
 
@@ -81,5 +148,105 @@ fn registration(backend: &Backend, told: Registered) -> Registration {
         weight: told.weight,
         max_connections: told.max_connections,
         lease: told.lease.map(Millis),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HealthCheck;
+    use crate::policy::health::Availability;
+    use crate::shared::Layout;
+    use crate::sys::memory;
+
+    const NOW: Millis = Millis(5000);
+    const DOWN: Check = Check::Down { passed: 0 };
+
+    fn config() -> Config {
+        let mut config = Config::for_backends(&["10.0.1.1:80".parse().unwrap()]);
+        config.pools[0].health_check = Some(HealthCheck::default());
+        config
+    }
+
+    fn cells_of(config: &Config) -> Segment {
+        let layout = Layout::of(config, 1);
+        let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
+        segment.load_config(config);
+        segment
+    }
+
+    fn register(segment: Segment, host: u8, weight: u32) -> Slot {
+        let pool = segment.find_pool("api").or_else(|| segment.add_pool("api")).unwrap();
+        let address = ([10, 0, 2, host], 80).into();
+        let entry = Registration { address, weight, max_connections: 0, lease: Some(Millis(9000)) };
+        segment.register(pool, entry).unwrap()
+    }
+
+    fn api(segment: Segment) -> Vec<(String, u32, Admin)> {
+        let pool = segment.find_pool("api").unwrap();
+        let shown = |slot| {
+            let backend = segment.backend(slot);
+            (backend.address().to_string(), backend.weight(), backend.admin())
+        };
+        segment.members(pool).map(shown).collect()
+    }
+
+    #[test]
+    fn what_checks_have_told_is_kept_where_they_go_on() {
+        let (config, older) = (config(), cells_of(&config()));
+        older.set_health(Slot(0), DOWN, Passive::new());
+        let segment = cells_of(&config);
+        restore(segment, &config, &collect(older), NOW);
+        assert_eq!(
+            (segment.backend(Slot(0)).check(), segment.backend(Slot(0)).is_up()),
+            (DOWN, false)
+        );
+    }
+
+    #[test]
+    fn who_failed_checks_that_nobody_makes_any_more_is_probed() {
+        let mut config = config();
+        let older = cells_of(&config);
+        older.set_health(Slot(0), DOWN, Passive::new());
+        config.pools[0].health_check = None;
+        let segment = cells_of(&config);
+        restore(segment, &config, &collect(older), NOW);
+        let backend = segment.backend(Slot(0));
+        assert_eq!((backend.check(), backend.availability()), (Check::new(), Availability::Down));
+        let rules = crate::policy::health::Rules { max_fails: 3, fail_timeout: Millis(10_000) };
+        segment.observe(Slot(0), crate::policy::health::Event::ProbeSucceeded, NOW, &rules);
+        assert!(backend.is_up());
+    }
+
+    #[test]
+    fn what_has_changed_since_it_was_told_is_told_once_more() {
+        let (config, older) = (config(), cells_of(&config()));
+        let (_stays, leaves, drained) =
+            (register(older, 1, 1), register(older, 2, 2), register(older, 3, 3));
+        let segment = cells_of(&config);
+        restore(segment, &config, &collect(older), NOW);
+        assert_eq!(api(segment).len(), 3);
+
+        older.set_admin(leaves, Admin::Leaving, NOW);
+        older.set_admin(drained, Admin::Drain, NOW);
+        older.set_admin(Slot(0), Admin::Maint, NOW);
+        older.set_weight(drained, 7);
+        older.set_lease(drained, None);
+        register(older, 4, 4);
+        catch_up(segment, &config, &collect(older), NOW);
+        let expected = [
+            ("10.0.2.1:80", 1, Admin::Ready),
+            ("10.0.2.2:80", 2, Admin::Leaving),
+            ("10.0.2.3:80", 7, Admin::Drain),
+            ("10.0.2.4:80", 4, Admin::Ready),
+        ];
+        assert_eq!(
+            api(segment),
+            expected.map(|(name, weight, admin)| (name.into(), weight, admin))
+        );
+        assert_eq!(segment.backend(Slot(0)).admin(), Admin::Maint);
+        let pool = segment.find_pool("api").unwrap();
+        let leases = segment.members(pool).map(|slot| segment.backend(slot).lease());
+        assert_eq!(leases.collect::<Vec<_>>()[2..], [None, Some(Millis(9000))]);
     }
 }

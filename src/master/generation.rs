@@ -79,6 +79,8 @@ pub struct Child {
     pub channel: Channel,
     /// Whether it has said that it serves.
     pub is_ready: bool,
+    /// Whether it has said that it changes nothing any more.
+    pub is_closed: bool,
 }
 
 impl Origin {
@@ -101,6 +103,11 @@ impl Origin {
             None => Doorbells::new(workers)?,
         };
         Ok(Origin { config, segment, memory, bells, sticky_key, stored })
+    }
+
+    /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
+    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key, Option<Common>) {
+        (self.config, self.segment, self.bells, self.sticky_key, self.stored)
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -176,7 +183,13 @@ impl Generation {
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
             let Some(pid) = Pid::new(child.pid) else { continue };
-            children.push(Child { pid, role: child.role, channel, is_ready: true });
+            children.push(Child {
+                pid,
+                role: child.role,
+                channel,
+                is_ready: true,
+                is_closed: false,
+            });
         }
         let standing = match told.leaves_until {
             Some(until) => Standing::Leaving { until: Micros(until) },
@@ -249,6 +262,11 @@ impl Generation {
         self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
     }
 
+    /// Whether no operator can change anything there.
+    pub fn is_closed(&self) -> bool {
+        self.children.iter().all(|child| child.role != Role::Control || child.is_closed)
+    }
+
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
         self.children.iter().any(|child| child.role != Role::Control)
@@ -261,6 +279,7 @@ impl Generation {
             while let Some(message) = child.channel.receive() {
                 match Word::of(&message.text) {
                     Some((Word::Ready, _)) => child.is_ready = true,
+                    Some((Word::Closed, _)) => child.is_closed = true,
                     Some((Word::Reload, _)) if child.role == Role::Control => {
                         wants_reload = Some(child.pid);
                     }

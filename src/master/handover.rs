@@ -68,6 +68,19 @@ pub struct State {
     /// What is known of the backends beyond the configuration.
     #[serde(default)]
     pub backends: Vec<Backend>,
+    /// What the service manager had no room for yet.
+    #[serde(default)]
+    pub untold: Vec<Untold>,
+}
+
+/// A message to the service manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// Assignments.
+    pub text: String,
+    /// A socket that it is to store.
+    #[serde(default)]
+    pub socket: Option<i32>,
 }
 
 /// How often the service was reloaded, and how often that was refused or given up.
@@ -161,18 +174,35 @@ pub struct Backend {
     /// What requests told, packed likewise.
     #[serde(default)]
     pub passive: u64,
-    /// Since when it is up, or down, or drained, on the monotonic clock in milliseconds.
+    /// Since when it is up, or down, or drained, on the monotonic clock in milliseconds. None: it is
+    /// up since the service started.
     #[serde(default)]
-    pub since: u64,
+    pub since: Option<u64>,
     /// For how long it was down before, in milliseconds.
     #[serde(default)]
     pub downtime: u64,
     /// Active checks that failed.
     #[serde(default)]
     pub check_failures: u64,
+    /// How the last active check went.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// One that registered itself.
     #[serde(default)]
     pub registered: Option<Registered>,
+}
+
+/// A check of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Whether it passed.
+    pub passed: bool,
+    /// The status of the answer; 0 if there was none.
+    pub status: u16,
+    /// How long it took, in microseconds.
+    pub took: u64,
+    /// When it ended, on the monotonic clock in milliseconds.
+    pub at: u64,
 }
 
 /// A backend that registered itself.
@@ -233,7 +263,8 @@ impl State {
             [generation.segment].into_iter().chain(bells).chain(stored).chain(channels)
         });
         let doors = self.doors.iter().map(|told| told.socket);
-        sockets.chain(doors).chain(others).chain([self.bell])
+        let untold = self.untold.iter().filter_map(|untold| untold.socket);
+        sockets.chain(doors).chain(others).chain(untold).chain([self.bell])
     }
 
     /// Puts the state into a file in memory.
@@ -371,11 +402,13 @@ mod tests {
                 admin: "drain".into(),
                 check: 1,
                 passive: u64::MAX,
-                since: 7,
+                since: Some(7),
                 downtime: 8,
                 check_failures: 9,
+                checked: Some(Checked { passed: true, status: 204, took: 10, at: 11 }),
                 registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),
             }],
+            untold: vec![Untold { text: "FDSTORE=1".into(), socket: Some(18) }],
         }
     }
 
@@ -391,11 +424,11 @@ mod tests {
         let file = state().write().unwrap();
         let open = |number| (number != 13).then(|| File::open("/dev/null").unwrap().into());
         let mut received = Received::read(&file, open).unwrap();
-        for number in [9, 10, 11, 12, 14, 15, 16, 17, 20, 21, 22] {
+        for number in [9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 21, 22] {
             assert!(received.take(number).is_ok(), "{number}");
             assert!(received.take(number).is_err(), "{number}");
         }
-        for number in [13, 18] {
+        for number in [13, 19] {
             let error = received.take(number).unwrap_err();
             assert_eq!(error, format!("descriptor {number} was not handed over"));
         }

@@ -1,23 +1,64 @@
 //! What the service manager is told: sd_notify(3), and the watchdog of sd_watchdog_enabled(3).
 //! Where there is none, nobody is told anything.
 
-use std::os::fd::BorrowedFd;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::mem::time::{Micros, Millis};
-use crate::sys::NotifySocket;
+use crate::sys::{IoError, NotifySocket, clock};
 
 /// The status is told so often at most.
 const PACE: Millis = Millis(1000);
 
+/// A manager that does not keep up is told the rest so much later.
+const PATIENCE: Millis = Millis(250);
+
 /// The line to the service manager.
 pub struct Notifier {
     socket: Option<NotifySocket>,
+    /// What it had no room for yet. A start that it does not hear of is none to it.
+    waiting: Waiting,
+    /// When it is tried again.
+    again: Micros,
     /// The status that was told last, and when.
     status: String,
     told: Micros,
     /// What is to be told as soon as it may.
     newer: Option<String>,
     watchdog: Option<Watchdog>,
+}
+
+/// What is still to be told, in order.
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+}
+
+struct Message {
+    text: String,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Waiting {
+    /// Adds a message. An older one that says the same, but perhaps is not true any more, goes: so
+    /// there are never more than there are sockets, and some.
+    fn add(&mut self, text: &str, descriptor: Option<BorrowedFd<'_>>) {
+        self.messages.retain(|message| subject(&message.text) != subject(text));
+        let descriptor = descriptor.map(|socket| socket.try_clone_to_owned()).transpose();
+        // Without a descriptor left over, there is nothing to store.
+        if let Ok(descriptor) = descriptor {
+            self.messages.push_back(Message { text: text.to_owned(), descriptor });
+        }
+    }
+}
+
+/// What a message is about: a variable and, of the store, a name.
+fn subject(text: &str) -> (&str, &str) {
+    let (variable, rest) = text.split_once('=').unwrap_or((text, ""));
+    match variable {
+        "FDSTORE" | "FDSTOREREMOVE" => (variable, rest),
+        _ => (variable, ""),
+    }
 }
 
 /// The service manager wants to hear of us now and then, or takes us for dead.
@@ -37,6 +78,8 @@ impl Notifier {
         );
         Notifier {
             socket: NotifySocket::from_env(),
+            waiting: Waiting::default(),
+            again: now,
             status: String::new(),
             told: Micros(0),
             newer: None,
@@ -44,36 +87,66 @@ impl Notifier {
         }
     }
 
-    fn tell(&self, text: &str, descriptors: &[BorrowedFd<'_>]) {
-        if let Some(socket) = &self.socket {
-            // Whoever does not listen any more misses nothing that could be mended here.
-            let _ = socket.send(text, descriptors);
+    fn tell(&mut self, text: &str, descriptor: Option<BorrowedFd<'_>>) {
+        if self.waiting.messages.is_empty() && !self.is_full(text, descriptor) {
+            return;
+        }
+        self.waiting.add(text, descriptor);
+    }
+
+    /// Tells it, unless the manager has no room for more.
+    fn is_full(&self, text: &str, descriptor: Option<BorrowedFd<'_>>) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        // Whoever does not listen any more misses nothing that could be mended here.
+        socket.send(text, descriptor.as_slice()) == Err(IoError::WouldBlock)
+    }
+
+    fn tell_the_rest(&mut self, now: Micros) {
+        while let Some(message) = self.waiting.messages.front() {
+            if self.is_full(&message.text, message.descriptor.as_ref().map(AsFd::as_fd)) {
+                self.again = now + Micros::from(PATIENCE);
+                return;
+            }
+            self.waiting.messages.pop_front();
         }
     }
 
+    /// What the next image has to tell in place of this one.
+    pub fn untold(&self) -> impl Iterator<Item = (&str, Option<BorrowedFd<'_>>)> {
+        let messages = self.waiting.messages.iter();
+        messages.map(|message| (&*message.text, message.descriptor.as_ref().map(AsFd::as_fd)))
+    }
+
+    /// Takes over what the image before has not told.
+    pub fn resume(&mut self, text: &str, descriptor: Option<OwnedFd>) {
+        self.tell(text, descriptor.as_ref().map(AsFd::as_fd));
+    }
+
     /// The service is there, after its start or a reload.
-    pub fn ready(&self) {
-        self.tell("READY=1", &[]);
+    pub fn ready(&mut self) {
+        self.tell("READY=1", None);
     }
 
     /// A reload begins. `ready` must follow, also if it fails.
-    pub fn reloading(&self, now: Micros) {
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.0), &[]);
+    pub fn reloading(&mut self) {
+        // Not the time of the loop: that may be before the signal that asked for it was sent.
+        let now = clock::now();
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.0), None);
     }
 
     /// The service ends.
-    pub fn stopping(&self) {
-        self.tell("STOPPING=1", &[]);
+    pub fn stopping(&mut self) {
+        self.tell("STOPPING=1", None);
     }
 
     /// Gives a listening socket into the manager's keeping.
-    pub fn store(&self, name: &str, socket: BorrowedFd<'_>) {
-        self.tell(&format!("FDSTORE=1\nFDNAME={name}"), &[socket]);
+    pub fn store(&mut self, name: &str, socket: BorrowedFd<'_>) {
+        self.tell(&format!("FDSTORE=1\nFDNAME={name}"), Some(socket));
     }
 
     /// Takes one out.
-    pub fn unstore(&self, name: &str) {
-        self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
+    pub fn unstore(&mut self, name: &str) {
+        self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None);
     }
 
     /// Whether anybody reads the status.
@@ -89,15 +162,18 @@ impl Notifier {
 
     /// Tells what is due.
     pub fn tick(&mut self, now: Micros) {
+        if self.again <= now {
+            self.tell_the_rest(now);
+        }
         if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.next <= now) {
             watchdog.next = now + Micros(watchdog.interval.0 / 2);
-            self.tell("WATCHDOG=1", &[]);
+            self.tell("WATCHDOG=1", None);
         }
         if self.told + Micros::from(PACE) > now && self.told != Micros(0) {
             return;
         }
         if let Some(status) = self.newer.take() {
-            self.tell(&format!("STATUS={status}"), &[]);
+            self.tell(&format!("STATUS={status}"), None);
             self.status = status;
             self.told = now;
         }
@@ -107,10 +183,8 @@ impl Notifier {
     pub fn deadline(&self) -> Option<Micros> {
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
         let status = self.newer.as_ref().map(|_| self.told + Micros::from(PACE));
-        match (watchdog, status) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let rest = (!self.waiting.messages.is_empty()).then_some(self.again);
+        [watchdog, status, rest].into_iter().flatten().min()
     }
 }
 
@@ -143,6 +217,37 @@ mod tests {
         for micros in [None, Some(""), Some("0"), Some("x")] {
             assert_eq!(interval(7, None, micros), None);
         }
+    }
+
+    #[test]
+    fn of_what_waits_the_newest_is_told_of_each_subject() {
+        let mut waiting = Waiting::default();
+        for text in [
+            "FDSTORE=1\nFDNAME=a.0",
+            "FDSTORE=1\nFDNAME=a.1",
+            "READY=1",
+            "RELOADING=1\nMONOTONIC_USEC=5",
+            "STATUS=2 workers",
+            "FDSTOREREMOVE=1\nFDNAME=a.1",
+            "READY=1",
+            "STATUS=3 workers",
+            "RELOADING=1\nMONOTONIC_USEC=6",
+            "READY=1",
+        ] {
+            waiting.add(text, None);
+        }
+        let texts: Vec<&str> = waiting.messages.iter().map(|message| &*message.text).collect();
+        assert_eq!(
+            texts,
+            [
+                "FDSTORE=1\nFDNAME=a.0",
+                "FDSTORE=1\nFDNAME=a.1",
+                "FDSTOREREMOVE=1\nFDNAME=a.1",
+                "STATUS=3 workers",
+                "RELOADING=1\nMONOTONIC_USEC=6",
+                "READY=1",
+            ]
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::sys::process::{self, Ended, Pid};
 
 use super::facts;
 use super::generation::Standing;
-use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State};
+use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State, Untold};
 use super::service::{Master, Wish};
 use super::stop::Life;
 use super::trial::Trial;
@@ -58,13 +58,13 @@ impl Master {
         if self.life != Life::Running {
             return;
         }
-        if self.trial.is_some() || self.is_starting() {
+        if self.is_reloading() {
             let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
             self.wish = Some(Wish { by });
             return;
         }
         self.asked_by = wish.by;
-        self.notifier.reloading(self.now);
+        self.notifier.reloading();
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
         }
@@ -79,9 +79,13 @@ impl Master {
         }
     }
 
+    fn is_reloading(&self) -> bool {
+        self.trial.is_some() || self.is_starting() || self.handing_on.is_some()
+    }
+
     /// A reload that was asked for during another one, once that is over.
     pub(super) fn begin_remembered_reload(&mut self) {
-        if self.trial.is_none() && !self.is_starting() {
+        if !self.is_reloading() {
             if let Some(wish) = self.wish.take() {
                 self.reload(wish);
             }
@@ -135,6 +139,11 @@ impl Master {
         for generation in &self.generations {
             generations.push(generation.tell(kept).map_err(error)?);
         }
+        let mut untold = Vec::new();
+        for (text, socket) in self.notifier.untold() {
+            let socket = socket.map(|socket| kept.keep(socket)).transpose().map_err(error)?;
+            untold.push(Untold { text: text.to_owned(), socket });
+        }
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         let origin = serving.and_then(|generation| generation.origin.as_ref());
         Ok(State {
@@ -151,6 +160,7 @@ impl Master {
             doors: self.doors.tell(kept).map_err(error)?,
             generations,
             backends: origin.map_or(Vec::new(), |origin| facts::collect(origin.segment)),
+            untold,
         })
     }
 
@@ -166,12 +176,17 @@ impl Master {
     /// Gives a new generation up: the one that serves goes on.
     pub(super) fn give_up(&mut self, place: usize, why: &str) {
         self.generations[place].kill(self.now);
+        self.go_back();
+        self.refuse(why);
+    }
+
+    /// Closes what was opened for a new generation alone: nobody would take those who come there.
+    pub(super) fn go_back(&mut self) {
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
             drop(self.listeners.remove_unwanted(&origin.config.listen));
-            self.doors.close_unwanted(&origin.config);
+            self.doors.go_back(&origin.config);
         }
-        self.refuse(why);
     }
 
     /// Tells the control process that has asked for the reload how that went.

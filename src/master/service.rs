@@ -63,6 +63,8 @@ pub struct Master {
     pub(super) trial: Option<Trial>,
     /// The control process that waits for the outcome of the reload under way.
     pub(super) asked_by: Option<Pid>,
+    /// Until when to wait for the control process of the generation before, if that still has its way.
+    pub(super) handing_on: Option<Micros>,
     /// Another reload was asked for meanwhile.
     pub(super) wish: Option<Wish>,
     pub(super) reloads: Reloads,
@@ -95,6 +97,7 @@ impl Master {
             life: Life::Running,
             trial: None,
             asked_by: None,
+            handing_on: None,
             wish: None,
             reloads: Reloads::default(),
             restarts: 0,
@@ -173,7 +176,7 @@ impl Master {
         match process::fork()? {
             Forked::Child => Ok(Some(Birth { place, role, channel: other_end, parent })),
             Forked::Parent(pid) => {
-                let child = Child { pid, role, channel, is_ready: false };
+                let child = Child { pid, role, channel, is_ready: false, is_closed: false };
                 self.generations[place].children.push(child);
                 Ok(None)
             }
@@ -297,6 +300,7 @@ impl Master {
                 Standing::Starting { .. } | Standing::Serving | Standing::Leaving { .. } => (),
             }
         }
+        self.try_to_hand_on();
         self.gather();
         self.begin_remembered_reload();
         self.tell_status();
@@ -318,6 +322,9 @@ impl Master {
         let mut consider = |time: Micros| next = Some(next.map_or(time, |next| next.min(time)));
         if let Some(trial) = &self.trial {
             consider(trial.until);
+        }
+        if let Some(until) = self.handing_on {
+            consider(until);
         }
         match self.life {
             Life::Stopping { until, .. } => consider(until),

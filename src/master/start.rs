@@ -16,7 +16,7 @@ use crate::worker::sticky_key;
 
 use super::doors::Doors;
 use super::generation::{Generation, Origin};
-use super::handover::Received;
+use super::handover::{self, Received};
 use super::reload::Identity;
 use super::service::{Master, Wish};
 use super::succession::summary;
@@ -113,6 +113,12 @@ impl Master {
             };
             master.generations.push(Generation::adopt(told, &mut received, note));
         }
+        for untold in &state.untold {
+            let socket = untold.socket.and_then(|number| received.take(number).ok());
+            if socket.is_some() || untold.socket.is_none() {
+                master.notifier.resume(&untold.text, socket);
+            }
+        }
         master.started = state.started;
         master.reloads = state.reloads;
         master.restarts = state.restarts;
@@ -124,17 +130,20 @@ impl Master {
             Err(message) => Err(message),
         };
         match begun {
-            Ok(origin) => facts::restore(origin, &state.backends, master.now.millis()),
-            // The file has changed since it was tried.
-            Err(why) => master.refuse(&why),
+            Ok(()) => master.restore(&state.backends),
+            // The file has changed since it was tried, or names what cannot be tried.
+            Err(why) => {
+                master.go_back();
+                master.refuse(&why);
+            }
         }
         Ok(master)
     }
 
     /// Prepares a generation, whose processes the loop then forks.
-    fn begin_generation(&mut self, config: Config) -> Result<crate::shared::Segment, StartError> {
+    fn begin_generation(&mut self, config: Config) -> Result<(), StartError> {
         let workers = cpus::workers(config.workers);
-        raise_descriptor_limit(&config);
+        raise_descriptor_limit(&config, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers)?;
         self.doors.open(&config, self.user.as_ref())?;
         files::prepare(&config, self.user.as_ref())?;
@@ -145,21 +154,43 @@ impl Master {
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
         let origin = Origin::new(config, workers, sticky_key, &self.generations);
         let origin = origin.map_err(StartError::at("shared memory"))?;
-        let segment = origin.segment;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
         self.generations.push(Generation::new(number, origin, workers, until));
         self.publish();
-        Ok(segment)
+        Ok(())
+    }
+
+    /// Tells the newest generation what is known of the backends.
+    fn restore(&self, known: &[handover::Backend]) {
+        if let Some(Origin { segment, config, .. }) =
+            self.generations.last().and_then(|newest| newest.origin.as_ref())
+        {
+            facts::restore(*segment, config, known, self.now.millis());
+        }
+    }
+
+    /// So many descriptors this process has with a new generation: a socket for each address and
+    /// worker, a doorbell and a line for each worker, with a cache the doorbells of all generations
+    /// in each; and a copy of each, for the next image.
+    fn own_descriptors(&self, config: &Config, workers: usize) -> u64 {
+        let of_groups = self.listeners.groups().iter().map(|group| group.sockets.len());
+        let sockets = of_groups.sum::<usize>() + config.listen.len() * workers;
+        let others = self.generations.iter().map(|generation| generation.workers);
+        let processes = others.sum::<usize>() + workers;
+        let cache =
+            if config.cache.is_some() { MOST_WAITING * (self.generations.len() + 1) } else { 0 };
+        2 * (sockets + 2 * processes + cache) as u64 + OTHER_DESCRIPTORS
     }
 }
 
-/// Allows the processes that are forked from now on the descriptors that so many clients take.
-fn raise_descriptor_limit(config: &Config) {
+/// Allows the processes that are forked from now on the descriptors that so many clients take, and
+/// this one its own. If those cannot be had, what fails for the lack of them says so.
+fn raise_descriptor_limit(config: &Config, own: u64) {
     let max_connections = config.max_connections;
     let cache = if config.cache.is_some() { CACHE_DESCRIPTORS } else { 0 };
     let wanted = 2 * max_connections as u64 + cache + OTHER_DESCRIPTORS;
-    let allowed = process::raise_descriptor_limit(wanted);
+    let allowed = process::raise_descriptor_limit(wanted.max(own));
     if allowed < wanted {
         message::log(
             Level::Warning,

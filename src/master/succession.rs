@@ -4,15 +4,20 @@
 use std::os::fd::AsFd;
 
 use crate::config::Config;
+use crate::mem::time::Micros;
 use crate::shared::ServiceCell;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
 
+use super::facts;
 use super::generation::Standing;
 use super::listeners::{Listeners, stored_name};
 use super::service::Master;
+
+/// A control process that is replaced has this time to close its doors.
+const CLOSING_TIME: Micros = Micros::from_secs(1);
 
 impl Master {
     /// All processes of a generation serve: from now on it is the one.
@@ -51,10 +56,39 @@ impl Master {
                 ),
             );
         }
-        self.outcome(Word::Reloaded, "");
         self.retire_others(place);
         self.publish();
         self.notifier.ready();
+        self.handing_on = Some(self.now + CLOSING_TIME);
+        self.try_to_hand_on();
+    }
+
+    /// The control process of the generation that serves has its way from now on, if that of the one
+    /// before has closed its doors. It is told what operators and backends have done there since it
+    /// was begun, so that nothing is forgotten that somebody was told to be done.
+    pub(super) fn try_to_hand_on(&mut self) {
+        let Some(until) = self.handing_on else { return };
+        let Some(place) = self.generations.iter().position(|one| one.standing == Standing::Serving)
+        else {
+            return;
+        };
+        // They are in the order of their numbers.
+        let (before, others) = self.generations.split_at(place);
+        let older = before.last();
+        if older.is_some_and(|older| !older.is_closed()) && until > self.now {
+            return;
+        }
+        self.handing_on = None;
+        if let Some(origin) = &others[0].origin {
+            if let Some(older) = older.and_then(|older| older.origin.as_ref()) {
+                let known = facts::collect(older.segment);
+                facts::catch_up(origin.segment, &origin.config, &known, self.now.millis());
+            }
+            origin.segment.set_service(ServiceCell::InPlace, 1);
+            origin.bells.control.ring();
+        }
+        // Who hears of it finds the doors of the new control process alone.
+        self.outcome(Word::Reloaded, "");
     }
 
     /// Tells the generation that served so far that it is replaced.

@@ -91,6 +91,11 @@ impl Passive {
         Passive { state: State::Fine }
     }
 
+    /// A backend that is marked, until a connection to it opens.
+    pub const fn unreachable(since: Millis) -> Passive {
+        Passive { state: State::Marked { cause: Cause::Unreachable, since } }
+    }
+
     /// Whether the backend is not marked as down.
     pub const fn is_up(&self) -> bool {
         match self.state {

@@ -226,14 +226,17 @@ impl BackendCells {
         self.availability() == Availability::Up
     }
 
-    /// Since when it works, or does not, or is drained: on the monotonic clock.
-    pub fn state_since(&self) -> Millis {
-        Millis(self.get(SINCE))
+    /// Since when it works, or does not, or is drained: on the monotonic clock. `None` if it has
+    /// worked since the service started.
+    pub fn state_since(&self) -> Option<Millis> {
+        let since = self.get(SINCE);
+        (since > 0).then_some(Millis(since))
     }
 
-    /// For how long it has been up, if it is.
+    /// How long ago it came up, if it did and is.
     pub fn up_for(&self, now: Millis) -> Option<Millis> {
-        self.is_up().then(|| now - self.state_since())
+        let since = self.state_since().filter(|_| self.is_up())?;
+        Some(now - since)
     }
 
     /// For how long it did not work in all, up to the last time when it came back.
@@ -263,7 +266,7 @@ impl BackendCells {
         self.get(CHECK_FAILURES)
     }
 
-    pub(super) fn load_config(&self, pool: PoolId, backend: &config::Backend, now: Millis) {
+    pub(super) fn load_config(&self, pool: PoolId, backend: &config::Backend) {
         self.write(
             pool,
             Registration {
@@ -273,7 +276,7 @@ impl BackendCells {
                 lease: None,
             },
             backend.backup,
-            (Source::File, now),
+            (Source::File, None),
         );
     }
 
@@ -282,7 +285,7 @@ impl BackendCells {
         pool: PoolId,
         entry: Registration,
         is_backup: bool,
-        (source, now): (Source, Millis),
+        (source, since): (Source, Option<Millis>),
     ) {
         self.set(POOL, pool.0 as u64);
         let port = u64::from(entry.address.port());
@@ -299,7 +302,7 @@ impl BackendCells {
         for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED, CHECK_FAILURES, DOWNTIME] {
             self.set(place, 0);
         }
-        self.set(SINCE, now.0);
+        self.set(SINCE, since.map_or(0, |since| since.0));
         // Last: with it the slot is somebody's.
         let generation = self.standing().generation() + 1;
         self.set(STANDING, Standing::new(generation, Some(source), Admin::Ready).0);
@@ -315,10 +318,26 @@ impl BackendCells {
         self.set(STANDING, Standing::new(self.standing().generation(), source, admin).0);
     }
 
-    /// Notes the time of a change, and for how long it had not worked before.
-    fn note_change(&self, change: Option<Change>, now: Millis) {
-        if change == Some(Change::Up) {
-            let down = now - self.state_since();
+    /// It registers again before it was forgotten, and nothing speaks against it any more.
+    fn begin_again(&self, entry: Registration, now: Millis) {
+        let before = self.availability();
+        self.set(WEIGHT, u64::from(entry.weight));
+        self.set(CAP, u64::from(entry.max_connections));
+        self.set(LEASE, entry.lease.map_or(0, |lease| lease.0));
+        for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED] {
+            self.set(place, 0);
+        }
+        self.set_standing(Some(Source::Api), Admin::Ready);
+        self.note_change(before, now);
+    }
+
+    /// Notes the time, if it is in another state than before, and for how long it had not worked.
+    fn note_change(&self, before: Availability, now: Millis) {
+        if self.availability() == before {
+            return;
+        }
+        if before == Availability::Down {
+            let down = self.state_since().map_or(Millis(0), |since| now - since);
             self.set(DOWNTIME, self.get(DOWNTIME) + down.0);
         }
         self.set(SINCE, now.0);
@@ -329,21 +348,33 @@ impl BackendCells {
 impl Segment {
     /// The backend of a pool that listens at `address`, unless it is leaving.
     pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
-        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
-        self.members(pool).find(|slot| {
-            let backend = self.backend(*slot);
-            server(backend.address()) == server(address) && backend.admin() != Admin::Leaving
-        })
+        self.find_any(pool, address).filter(|slot| self.backend(*slot).admin() != Admin::Leaving)
     }
 
-    /// Adds a primary to a pool, in a free slot. `None` if there is none.
+    /// There is never more than one of an address.
+    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
+        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+        self.members(pool).find(|slot| server(self.backend(*slot).address()) == server(address))
+    }
+
+    /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.
     pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
-        let slot = self.spares().find(|slot| self.backend(*slot).source().is_none())?;
-        self.clear_counters(slot);
         let now = clock::now().millis();
-        self.backend(slot).write(pool, entry, false, (Source::Api, now));
+        let known = self.find_any(pool, entry.address);
+        let slot = known.or_else(|| self.free_slot())?;
+        if known.is_some() {
+            self.backend(slot).begin_again(entry, now);
+        } else {
+            self.clear_counters(slot);
+            self.backend(slot).write(pool, entry, false, (Source::Api, Some(now)));
+        }
         self.pool(pool).bump();
         Some(slot)
+    }
+
+    /// A slot for another backend.
+    pub fn free_slot(&self) -> Option<Slot> {
+        self.spares().find(|slot| self.backend(*slot).source().is_none())
     }
 
     /// Sets its share.
@@ -367,8 +398,9 @@ impl Segment {
     pub fn set_admin(&self, slot: Slot, admin: Admin, now: Millis) {
         let backend = self.backend(slot);
         if backend.admin() != admin {
+            let before = backend.availability();
             backend.set_standing(backend.source(), admin);
-            backend.note_change(None, now);
+            backend.note_change(before, now);
             self.pool(backend.pool()).bump();
         }
     }
@@ -381,11 +413,26 @@ impl Segment {
     }
 
     /// Sets since when that is so, and how it fared before.
-    pub fn set_history(&self, slot: Slot, since: Millis, downtime: Millis, check_failures: u64) {
+    pub fn set_history(
+        &self,
+        slot: Slot,
+        since: Option<Millis>,
+        downtime: Millis,
+        check_failures: u64,
+    ) {
         let backend = self.backend(slot);
-        backend.set(SINCE, since.0);
+        backend.set(SINCE, since.map_or(0, |since| since.0));
         backend.set(DOWNTIME, downtime.0);
         backend.set(CHECK_FAILURES, check_failures);
+    }
+
+    /// Sets how the last active check went.
+    pub fn set_last_check(&self, slot: Slot, result: LastCheck) {
+        let backend = self.backend(slot);
+        let passed = if result.passed { PASSED } else { 0 };
+        let status = u64::from(result.status) & STATUS_BITS;
+        backend.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
+        backend.set(CHECKED_AT, result.at.0);
     }
 
     /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
@@ -404,10 +451,7 @@ impl Segment {
     /// who wait to ring.
     pub fn note_check(&self, slot: Slot, result: LastCheck, rules: &CheckRules) -> Option<Change> {
         let backend = self.backend(slot);
-        let passed = if result.passed { PASSED } else { 0 };
-        let status = u64::from(result.status) & STATUS_BITS;
-        backend.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
-        backend.set(CHECKED_AT, result.at.0);
+        self.set_last_check(slot, result);
         if !result.passed {
             backend.set(CHECK_FAILURES, backend.check_failures() + 1);
         }
@@ -493,11 +537,16 @@ impl Segment {
         now: Millis,
     ) -> Option<Change> {
         let backend = self.backend(slot);
-        let change = change.filter(|_| is_up);
-        if change.is_some() {
-            backend.note_change(change, now);
-            self.pool(backend.pool()).bump();
+        let change = change.filter(|_| is_up)?;
+        // What the operator has taken out is in the same state whatever is found.
+        if backend.admin() != Admin::Maint {
+            let before = match change {
+                Change::Up => Availability::Down,
+                Change::Down => Availability::Up,
+            };
+            backend.note_change(before, now);
         }
-        change
+        self.pool(backend.pool()).bump();
+        Some(change)
     }
 }

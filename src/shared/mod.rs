@@ -43,7 +43,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::config::Config;
-use crate::sys::clock;
 
 pub use backends::{BackendCells, LastCheck, Registration, Source};
 pub use claims::Awaited;
@@ -147,6 +146,8 @@ pub enum ServiceCell {
     ReloadsFailed,
     /// 1 while the service stops.
     Draining,
+    /// 1 once this generation is the one that serves: what its cells say counts.
+    InPlace,
 }
 
 /// The cells. A handle: copies mean the same cells.
@@ -193,15 +194,15 @@ impl Segment {
         self.layout
     }
 
-    /// Writes the pools and backends of `config`, all of them up. To be called once, before others
+    /// Writes the pools and backends of `config`, all of them up since the service
+    /// started. To be called once, before others
     /// know the segment.
     pub fn load_config(&mut self, config: &Config) {
         let mut slot = 0;
-        let now = clock::now().millis();
         for (index, pool) in config.pools.iter().enumerate() {
             self.pool(PoolId(index)).load(&pool.name, slot, pool.backends.len());
             for backend in &pool.backends {
-                self.backend(Slot(slot)).load_config(PoolId(index), backend, now);
+                self.backend(Slot(slot)).load_config(PoolId(index), backend);
                 slot += 1;
             }
         }

@@ -175,7 +175,7 @@ fn a_mark_is_told_to_the_one_who_made_it_and_seen_by_all() {
     assert_eq!(segment.may_pick(Slot(0)), Availability::Down);
     assert_eq!(segment.count_up(PoolId(0)), (2, 3));
     assert_ne!(segment.pool(PoolId(0)).epoch(), epoch);
-    assert_eq!(segment.backend(Slot(0)).state_since(), Millis(1000));
+    assert_eq!(segment.backend(Slot(0)).state_since(), Some(Millis(1000)));
     let up = segment.observe(Slot(0), Event::ProbeSucceeded, Millis(3500), &RULES);
     assert_eq!(up, Some(Change::Up));
     assert_eq!(segment.backend(Slot(0)).downtime(), Millis(2500));
@@ -254,8 +254,11 @@ fn a_slot_is_free_again_when_nobody_has_anything_there() {
 #[test]
 fn tables_that_are_full_say_so() {
     let segment = segment(1);
-    let entry = Registration { address: address(9), weight: 1, max_connections: 0, lease: None };
-    let added = (0..1000).map_while(|_| segment.register(PoolId(0), entry)).count();
+    let entry = |port| {
+        let address = SocketAddr::new(address(9).ip(), port);
+        Registration { address, weight: 1, max_connections: 0, lease: None }
+    };
+    let added = (1..1000).map_while(|port| segment.register(PoolId(0), entry(port))).count();
     assert_eq!(added, SPARE_BACKENDS);
     let added = (0..1000).map_while(|number| segment.add_pool(&format!("p{number}"))).count();
     assert_eq!(added, SPARE_POOLS);
@@ -360,4 +363,23 @@ fn totals_are_sums_over_the_workers() {
     assert_eq!(segment.total(Counter::Errors(Reason::ClientAbort)), 6);
     assert_eq!(segment.backend_total(Slot(0), BackendCounter::Responses(Class::Success)), 9);
     assert_eq!(segment.pool_total(PoolId(0), PoolCounter::Retries), 3);
+}
+
+#[test]
+fn what_operators_set_of_one_that_is_down_shortens_no_downtime() {
+    let segment = segment(1);
+    let (slot, backend) = (Slot(0), segment.backend(Slot(0)));
+    let fail = || segment.observe(slot, Event::ConnectFailed, Millis(1000), &RULES);
+    assert_eq!(fail().or_else(fail), Some(Change::Down));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
+    segment.set_admin(slot, Admin::Drain, Millis(3000));
+    assert_eq!(backend.availability(), Availability::Down);
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
+    segment.set_admin(slot, Admin::Maint, Millis(4000));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(4000)), Millis(3000)));
+    segment.set_admin(slot, Admin::Ready, Millis(6000));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(6000)), Millis(3000)));
+    let probe = |now| segment.observe(slot, Event::ProbeSucceeded, now, &RULES);
+    assert_eq!(probe(Millis(7000)), Some(Change::Up));
+    assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(7000)), Millis(4000)));
 }

@@ -7,6 +7,8 @@ pub enum Word {
     Ready,
     /// To the master, from the control process: the service is to be reloaded.
     Reload,
+    /// To the master, from a control process that is replaced: nothing is changed there any more.
+    Closed,
     /// To a worker, with a descriptor: the access log, opened anew. A USR1 follows.
     Log,
     /// To the control process that wanted a reload: it is done.
@@ -16,9 +18,10 @@ pub enum Word {
 }
 
 impl Word {
-    const ALL: [(Word, &str); 5] = [
+    const ALL: [(Word, &str); 6] = [
         (Word::Ready, "ready"),
         (Word::Reload, "reload"),
+        (Word::Closed, "closed"),
         (Word::Log, "log"),
         (Word::Reloaded, "reloaded"),
         (Word::Refused, "refused"),

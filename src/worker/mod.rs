@@ -199,7 +199,9 @@ impl Worker {
             Signal::Int => self.life = Life::Over,
             Signal::Term | Signal::Quit => match self.life {
                 Life::Serving | Life::Replaced { .. } => self.stop(),
-                Life::Stopping { .. } | Life::Over => self.life = Life::Over,
+                // Whoever stops all processes at once, as `timeout` does and a terminal, stops this
+                // one, and then the master does. If it is to end at once, the master says INT.
+                Life::Stopping { .. } | Life::Over => (),
             },
             // The master's.
             Signal::Hup | Signal::Chld => (),

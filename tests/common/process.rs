@@ -52,6 +52,14 @@ pub fn cpu_time(pid: Pid) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// What its descriptors lead to.
+pub fn open_files(pid: Pid) -> Vec<String> {
+    let folder = fs::read_dir(file(pid, "fd")).expect("its descriptors");
+    let target = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
+    let targets = folder.filter_map(|entry| target(entry.ok()?));
+    targets.map(|target| target.to_string_lossy().into_owned()).collect()
+}
+
 /// How many descriptors it has open.
 pub fn descriptor_count(pid: Pid) -> usize {
     fs::read_dir(file(pid, "fd")).expect("its descriptors").count()

@@ -269,7 +269,7 @@ impl Explanation {
         if self.answer.is_none() {
             self.answer = plan.answer();
         }
-        self.added_to_response = plan.added_to_response(pool, &forward, forward.is_https(head));
+        self.added_to_response = plan.added_to_response(pool, &forward, head);
         self.pool = Some(plan);
         self.limits = limits(head, config, pool.keys);
     }

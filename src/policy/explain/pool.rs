@@ -136,18 +136,19 @@ impl PoolPlan {
         &self,
         pool: &PoolNow,
         forward: &Forward,
-        is_https: bool,
+        head: &RequestHead,
     ) -> Vec<String> {
         let given = pool.keys.sticky.as_ref().zip(self.sticky.as_ref());
         let cookie = given.filter(|(_, plan)| plan.is_set).map(|(keys, _)| SetCookie {
             name: &keys.cookie,
             value: b"(16 digits)",
             max_age_secs: keys.max_age_secs(),
-            secure: is_https,
+            secure: forward.is_https(head),
         });
         let framing = ResponseFraming::AsIs;
+        let close = !head.keep_alive;
         let answering =
-            Answering { via: forward.via, cookie, ..Answering::new(forward.id, framing) };
+            Answering { close, via: forward.via, cookie, ..Answering::new(forward.id, framing) };
         let mut written = Vec::new();
         if let Ok(head) = response::parse(b"HTTP/1.1 200 OK\r\n\r\n") {
             rewrite::response(&head, &answering, &mut written);

@@ -76,6 +76,7 @@ added:       X-Forwarded-For: 192.0.2.1
 removed:     Connection: close
 response:    X-Request-ID: (a new UUID)
              Via: 1.1 lb-1
+             Connection: close
 limits:      head: 31KiB, then 431 or 414
              fields: 100, then 431
              body: 1KiB, then 413

@@ -122,7 +122,12 @@ pub fn die_with_parent(parent: Pid) -> bool {
     // SAFETY: the operation takes the number of a signal, and concerns no memory.
     let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
     assert_eq!(set, 0, "PR_SET_PDEATHSIG fails only for what is no signal");
-    // If it had ended before that, this process is someone else's child by now.
+    is_child_of(parent)
+}
+
+/// Whether `parent`, which has started this process, has not ended: else this is someone else's
+/// child by now.
+pub fn is_child_of(parent: Pid) -> bool {
     // SAFETY: it has no conditions, and never fails.
     unsafe { libc::getppid() == parent.number() }
 }

@@ -1,0 +1,126 @@
+//! What `/v1/explain` says of a request is what then becomes of it.
+
+mod common;
+
+use common::{Backend, Program, Value, json, servers};
+
+const NAMES: [&str; 4] = ["a", "b", "c", "spare"];
+
+/// For a target of the API.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// Asks what would become of a request, then sends it, and compares.
+fn compare(program: &Program, backends: &[Backend], method: &str, url: &str, fields: &[&str]) {
+    let mut query = format!("/v1/explain?method={method}&url={}", encoded(url));
+    fields.iter().for_each(|field| query.push_str(&format!("&h={}", encoded(field))));
+    let said = program.look(&query);
+    let next = said["pool"]["backends"].as_array().into_iter().flatten();
+    let next = next.filter(|backend| backend["verdict"] == "next").map(|one| &one["backend"]);
+    let next: Vec<&Value> = next.collect();
+    let status = said["answer"]["status"].as_u64().unwrap_or(200);
+
+    let before: Vec<usize> = backends.iter().map(Backend::request_count).collect();
+    let mut client = program.client();
+    let lines: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    let host = host.map_or(String::new(), |host| format!("Host: {host}\r\n"));
+    client.send(format!("{method} {url} HTTP/1.1\r\n{host}{lines}\r\n"));
+    let response = client.response_to(method);
+
+    let what = format!("{method} {url} {fields:?}: {said}");
+    assert_eq!(u64::from(response.status), status, "{what}");
+    let asked = backends.iter().zip(&before).filter(|(one, before)| one.request_count() > **before);
+    let asked: Vec<Value> = asked.map(|(one, _)| json!(one.address.to_string())).collect();
+    let expected = if status == 200 { next } else { Vec::new() };
+    assert_eq!(asked.iter().collect::<Vec<_>>(), expected, "{what}");
+    if status == 200 {
+        let added = said["added_to_response"].as_array().unwrap();
+        for line in added {
+            let (name, _) = line.as_str().unwrap().split_once(':').unwrap();
+            assert!(response.field(name).is_some(), "{name}: {what}");
+        }
+        assert_eq!(added.contains(&json!("Connection: close")), response.closes(), "{what}");
+    }
+}
+
+fn program([a, b, c, spare]: &[Backend; 4]) -> Program {
+    Program::operated(json!({
+        "backend_servers": servers(&[a, b]),
+        "max_body": 100,
+        "via": "lb",
+        "pool_header": "X-Pool",
+        "pools": {
+            "sticky": {"backend_servers": servers(&[b, c]), "sticky": true},
+            "backup": {"backend_servers": [
+                {"ip": "127.0.0.1", "port": c.address.port()},
+                {"ip": "127.0.0.1", "port": spare.address.port(), "backup": true},
+            ]},
+            "empty": {"backend_servers": []},
+        },
+        "routes": [
+            {"host": "s.example", "pool": "sticky"},
+            {"path": "/b", "pool": "backup"},
+            {"header": {"X-Key": "v"}, "pool": "empty"},
+        ],
+    }))
+}
+
+#[test]
+fn what_is_explained_is_what_happens() {
+    let backends = NAMES.map(Backend::named);
+    let [a, b, c, _] = &backends;
+    let program = program(&backends);
+    let compare = |method, url, fields: &[&str]| compare(&program, &backends, method, url, fields);
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: s.example\r\n\r\n");
+    let response = client.response();
+    let cookie = response.field("Set-Cookie").unwrap().split(';').next().unwrap().to_owned();
+    let cookie = format!("Cookie: {cookie}; other=1");
+    let home = if response.text() == "b" { b } else { c };
+    for _ in 0..3 {
+        compare("GET", "http://x/", &[]);
+        compare("GET", "http://s.example/", &[]);
+        compare("GET", "http://S.EXAMPLE.:80/", &[&cookie]);
+    }
+    for (method, url, fields) in [
+        ("GET", "/", &[][..]),
+        ("GET", "/", &["Host: x"]),
+        ("GET", "http://x/b/1?q", &[]),
+        ("GET", "http://x/bb", &[]),
+        ("GET", "http://x/", &["X-Key: v"]),
+        ("GET", "http://x/", &["X-Key: w"]),
+        ("GET", "http://x/", &["X-Pool: backup"]),
+        ("GET", "http://x/", &["X-Pool: nobody"]),
+        ("GET", "http://x/", &["X-Pool: a", "X-Pool: a"]),
+        ("GET", "http://s.example/", &["Cookie: sticky_backend=0123456789abcdef"]),
+        ("POST", "http://x/", &["Content-Length: 101"]),
+        ("POST", "http://x/", &["Content-Length: 0"]),
+        ("POST", "http://x/", &["Content-Length: 1", "Transfer-Encoding: chunked"]),
+        ("PUT", "http://x/", &["Expect: miracles"]),
+        ("CONNECT", "x:443", &["Host: x:443"]),
+        ("OPTIONS", "*", &["Host: x"]),
+        ("DELETE", "http://x/", &["Connection: close, X-A", "X-A: 1"]),
+        ("GET", "http://x/", &["Bad Name: 1"]),
+        ("GET", "http://x/#f", &[]),
+        ("HEAD", "http://x/", &["X-Request-ID: mine"]),
+    ] {
+        compare(method, url, fields);
+    }
+    for (pool, backend, state) in [
+        ("backup", c, "maint"),
+        ("sticky", home, "drain"),
+        ("sticky", home, "maint"),
+        ("default", a, "drain"),
+        ("default", b, "maint"),
+    ] {
+        let place = format!("/v1/pools/{pool}/backends/{}", backend.address);
+        let body = json!({ "state": state }).to_string();
+        assert_eq!(program.ask(&format!("PATCH {place}"), &body).status, 200);
+        compare("GET", "http://x/b", &[]);
+        compare("GET", "http://s.example/", &[&cookie]);
+        compare("GET", "http://s.example/", &[]);
+        compare("GET", "http://x/", &[]);
+    }
+}
