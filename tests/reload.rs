@@ -104,7 +104,7 @@ fn binaries_that_are_no_httplb_change_nothing() {
         assert_eq!(program.get("/").text(), "a");
     };
     fs::remove_file(program.own_binary()).unwrap();
-    refused("No such file or directory");
+    refused("there is no such file or directory");
     program.replace_binary(fs::read("/bin/true").unwrap());
     refused("it is not an httplb that could take over");
     program.replace_binary(fs::read("/bin/false").unwrap());
@@ -259,7 +259,7 @@ fn more_and_fewer_workers_under_traffic_lose_nothing() {
     let mut program =
         Program::with(json!({ "workers": 1, "backend_servers": servers(&[&backend]) }));
     let traffic = Traffic::at(program.address, 6);
-    for workers in [4, 2, 4, 1, 3] {
+    for workers in [4, 2, 4, 1, 3, 8, 1, 2, 6, 3] {
         program.configure(|config| config["workers"] = json!(workers));
         program.reload();
         traffic.wait_for(100);

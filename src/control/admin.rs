@@ -207,7 +207,7 @@ impl Admin {
     /// Whether nobody who is connected may ask for something before the connection closes.
     pub fn is_quiet(&self) -> bool {
         self.connections.iter().flatten().all(|connection| match connection.phase {
-            Phase::Waiting(..) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
+            Phase::Waiting(_, _) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
             Phase::Reading | Phase::Writing(After::Keep | After::KeepAndSay) => false,
         })
     }
