@@ -282,7 +282,8 @@ fn an_answer_that_says_nothing_is_fresh_for_default_ttl() {
     config["cache"]["default_ttl"] = json!("1m");
     let program = Program::operated(config);
     assert!(!is_hit(&program.get("/")));
-    assert_eq!(status(&program.get("/")), "hit; ttl=60");
+    let hit = status(&program.get("/"));
+    assert!(hit == "hit; ttl=60" || hit == "hit; ttl=59", "{hit}");
 }
 
 #[test]

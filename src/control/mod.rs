@@ -194,8 +194,8 @@ impl Control {
             self.look_around(now);
         }
         // A purge goes on to its end, also where another process does the rest by now.
-        if let Some((awaited, answer)) = self.commands.step_purges() {
-            self.admin.settle(awaited, &answer, now);
+        if let Some((pending, answer)) = self.commands.step_purges() {
+            self.admin.settle(pending, &answer, now);
         }
         if self.is_at_work() {
             self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);

@@ -171,13 +171,16 @@ impl Master {
     }
 
     /// So many descriptors this process has with a new generation: a socket for each address and
-    /// worker, a doorbell and a line for each worker; and a copy of each, for the next image.
+    /// worker, a doorbell and a line for each worker, with a cache the doorbells of all generations
+    /// in each; and a copy of each, for the next image.
     fn own_descriptors(&self, config: &Config, workers: usize) -> u64 {
         let of_groups = self.listeners.groups().iter().map(|group| group.sockets.len());
         let sockets = of_groups.sum::<usize>() + config.listen.len() * workers;
         let others = self.generations.iter().map(|generation| generation.workers);
         let processes = others.sum::<usize>() + workers;
-        2 * (sockets + 2 * processes) as u64 + OTHER_DESCRIPTORS
+        let cache =
+            if config.cache.is_some() { MOST_WAITING * (self.generations.len() + 1) } else { 0 };
+        2 * (sockets + 2 * processes + cache) as u64 + OTHER_DESCRIPTORS
     }
 }
 

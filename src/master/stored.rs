@@ -14,13 +14,17 @@ use crate::cache::sweep::Sweeper;
 use crate::config::units::write_size;
 use crate::config::{Cache, Config};
 use crate::control::cache::Larder;
+use crate::mem::time::{Micros, Millis};
 use crate::shared::doorbell::Doorbells;
 use crate::sys::message::{self, Level};
 use crate::sys::process::User;
-use crate::sys::{Doorbell, IoError, disk_size, memory};
+use crate::sys::{Doorbell, IoError, clock, disk_size, memory};
 
 use super::generation::Generation;
 use super::handover::{self, Kept, Received};
+
+/// The directory is looked through for so long before the service is ready.
+const FIRST_LOOK: Millis = Millis(100);
 
 /// What the processes of a generation have in common about stored answers.
 pub struct Common {
@@ -157,7 +161,8 @@ impl Way {
         let open = || -> Result<Larder, IoError> {
             let reached = self.reached?;
             let store = Store::new(reached.again()?.enter()?, cells, number, settings(cache))?;
-            let sweeper = Sweeper::new(reached.enter()?, cells, number);
+            let mut sweeper = Sweeper::new(reached.enter()?, cells, number);
+            look_through(&mut sweeper);
             Ok(Larder::new(sweeper, store, cache.dir.clone()))
         };
         let opened = open();
@@ -170,6 +175,16 @@ impl Way {
             );
         };
         opened.inspect_err(failed).ok()
+    }
+}
+
+/// Looks through a directory that nobody knows yet, so that from the first request on there is room for
+/// answers. A large one is known later, by and by: the start does not wait for it.
+fn look_through(sweeper: &mut Sweeper) {
+    let until = clock::now() + Micros::from(FIRST_LOOK);
+    let is_known = |sweeper: &Sweeper| sweeper.keeper().cells.unscanned() == 0;
+    while !is_known(sweeper) && clock::now() < until {
+        sweeper.step(clock::now(), clock::wall());
     }
 }
 
@@ -240,7 +255,6 @@ fn settings(cache: &Cache) -> Settings {
 mod tests {
     use super::*;
     use crate::master::generation::Origin;
-    use crate::mem::time::Millis;
     use crate::sys::sim::world::{self, Faults};
 
     fn cache(dir: &str) -> Cache {
@@ -253,7 +267,7 @@ mod tests {
         let key = crate::policy::sticky::Key::new([0; crate::policy::sticky::KEY_LEN]);
         let origin = Origin::new(config, workers, key, &[]).expect("memory");
         let origin = Origin { stored: Some(stored), ..origin };
-        Generation::new(1, origin, workers, crate::mem::time::Micros(0))
+        Generation::new(1, origin, workers, Micros(0))
     }
 
     #[test]
@@ -299,7 +313,7 @@ mod tests {
         let of_first = all[0].origin.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
         let bells = of_first.doorbells().expect("descriptors");
         assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 9));
-        let now = crate::mem::time::Micros(0);
+        let now = Micros(0);
         use crate::cache::fetches::Turn;
         assert!(matches!(of_first.cells.fetches.begin(1, 7, now), Turn::Fetch(_)));
         assert!(matches!(next.cells.fetches.begin(0, 7, now), Turn::Wait(_)));

@@ -49,7 +49,7 @@ impl fmt::Display for IoError {
                 "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE, \
                  and files must be writable)"
             }
-            IoError::NotFound => "No such file or directory",
+            IoError::NotFound => "there is no such file or directory",
             IoError::Exists => "there is such a file already",
             IoError::Full => "the disk is full, or what this user may have of it",
             IoError::Unsupported => "this file system cannot do that",
