@@ -359,7 +359,8 @@ fn an_address_that_others_have_is_not_shared_with_them() {
     let expected = format!(
         "httplb: listen {address}: the address is in use (stop the other program, or choose another)\n"
     );
-    assert_eq!(errors, expected);
+    // Before it may stand that there are few descriptors.
+    assert!(errors.ends_with(&expected), "{errors}");
 }
 
 #[test]

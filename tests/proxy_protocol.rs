@@ -173,7 +173,9 @@ fn other_listeners_take_no_header() {
     client.send([HEADER, REQUEST].concat());
     assert_eq!(client.response().status, 400);
     client.expect_end();
-    let second = program.stderr().split(", ").nth(2).expect("two addresses").to_owned();
+    let errors = program.stderr();
+    let (_, listening) = errors.split_once("listening on ").expect("where it listens");
+    let second = listening.split(", ").nth(1).expect("two addresses").to_owned();
     let mut client = Client::connect(second.parse().expect(&second));
     client.send([HEADER, REQUEST].concat());
     assert_eq!(client.response().status, 200);
