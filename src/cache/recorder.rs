@@ -8,12 +8,13 @@
 use crate::http::caching::Offered;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
+use crate::http::request::Single;
 use crate::http::response::ResponseHead;
 use crate::http::rewrite::{append_decimal, put_status_line};
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};
 use crate::mem::time::Micros;
-use crate::policy::conditional::Stored;
+use crate::policy::conditional::{self, Stored};
 use crate::policy::freshness::Receipt;
 use crate::policy::storable::{self, Facts, Recipe, Unstorable};
 use crate::policy::vary::{self, Names};
@@ -186,6 +187,9 @@ impl Store {
         put_status_line(head.status, head.reason, &mut out);
         for field in head.fields.iter().filter(|field| storable::keeps(offered, field.name)) {
             out.put(field.line);
+        }
+        if offered.date == Single::Absent {
+            conditional::put_date(recipe.freshness.received_at, &mut out); // RFC 9110 §6.6.1
         }
         // Of a 204 the length is never said: RFC 9110 §8.6.
         if let Some(length) = response.length.filter(|_| head.status != 204) {

@@ -9,8 +9,9 @@ use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Fitting, Span};
 use crate::mem::time::Micros;
 use crate::policy::conditional::{self, Stored};
-use crate::policy::freshness::{Receipt, WhenStale};
+use crate::policy::freshness::{Freshness, Receipt, WhenStale};
 use crate::policy::storable;
+use crate::policy::vary;
 use crate::sys::File;
 
 use super::cells::on_disk;
@@ -51,12 +52,15 @@ impl Store {
         now: Micros,
     ) -> Option<EntryId> {
         let renewed = self.renewed(id, fresh, receipt);
+        let was_of_use = is_of_use(&self.shelf.get(id).entry.freshness);
         let Some((mut held, is_storable)) = renewed else {
             self.shelf.unlist(id);
             let hash = self.shelf.get(id).hash;
             self.keeper.drop_entry(hash);
             return None;
         };
+        // What others have at hand must not stay good when it is so no more.
+        let is_storable = is_storable && (is_of_use(&held.entry.freshness) || !was_of_use);
         if is_storable {
             self.write_anew(&mut held, sight, now);
         } else {
@@ -76,7 +80,7 @@ impl Store {
         }
         let mut bytes = self.shelf.lend()?;
         let held = self.shelf.get(id);
-        let written = write_front(held, fresh, &mut bytes);
+        let written = write_front(held, fresh, receipt.at, &mut bytes);
         let file = match held.body() {
             Body::Memory(body) => written.filter(|_| body.len() <= bytes.room()).map(|()| {
                 bytes.append(body);
@@ -104,9 +108,13 @@ impl Store {
         );
         let head_bytes = &bytes.as_slice()[head.range()];
         let line_len = memchr::memchr(b'\n', head_bytes).map_or(0, |end| end + 1);
-        let offered = Offered::of(Fields::stored(&head_bytes[line_len..]));
+        let offered =
+            Offered { age: fresh.age, ..Offered::of(Fields::stored(&head_bytes[line_len..])) };
         let status = held.entry.status;
         let judged = storable::judge_again(status, &offered, receipt, self.settings.default_ttl);
+        // It may vary by more than it is found by: RFC 9111 §4.1.
+        let selection = &bytes.as_slice()[held.entry.selection.range()];
+        let is_told_apart = vary::covers(selection, &offered);
         let stored = Stored::of(status, &offered, held.entry.body_len, receipt.at);
         let (date, last_modified) = (stored.date, stored.last_modified);
         let (etag, last_modified_text) = validators(bytes.as_slice(), head);
@@ -126,16 +134,13 @@ impl Store {
         entry.write_fixed(bytes.as_mut_slice());
         let mut new = Held::new(entry, (held.hash, held.primary), held.stamps, bytes, file);
         new.verified = held.verified.clone();
-        Some((new, judged.is_ok()))
+        Some((new, judged.is_ok() && is_told_apart))
     }
 
     /// Writes an entry to the disk as it is at hand, if it is of use there: one that is asked about
     /// each time would be written each time.
     fn write_anew(&mut self, held: &mut Held, sight: Sight, now: Micros) {
-        let freshness = &held.entry.freshness;
-        let is_of_use = freshness.lifetime > freshness.initial_age
-            && freshness.when_stale != WhenStale::Validate;
-        if !is_of_use {
+        if !is_of_use(&held.entry.freshness) {
             return;
         }
         match held.file {
@@ -225,9 +230,14 @@ impl Store {
     }
 }
 
+/// Whether it is fresh for any time at all without the backend being asked.
+fn is_of_use(freshness: &Freshness) -> bool {
+    freshness.lifetime > freshness.initial_age && freshness.when_stale != WhenStale::Validate
+}
+
 /// Writes what lies before the body of an entry, with its fields as `fresh` changes them. `None` if it
 /// does not fit.
-fn write_front(held: &Held, fresh: &Offered, bytes: &mut Buffer) -> Option<()> {
+fn write_front(held: &Held, fresh: &Offered, received_at: u64, bytes: &mut Buffer) -> Option<()> {
     let entry = &held.entry;
     let mut out = Fitting::new(bytes);
     out.put(&[0; FIXED]);
@@ -236,7 +246,8 @@ fn write_front(held: &Held, fresh: &Offered, bytes: &mut Buffer) -> Option<()> {
     let head = held.head();
     let line_len = memchr::memchr(b'\n', head).map_or(0, |end| end + 1);
     out.put(&head[..line_len]);
-    conditional::write_updated(&Fields::stored(&head[line_len..]), fresh, &mut out);
+    let stored = Fields::stored(&head[line_len..]);
+    conditional::write_updated(&stored, fresh, received_at, &mut out);
     (out.fits() && out.len() <= PIECE).then_some(())
 }
 

@@ -1,6 +1,7 @@
 use super::super::testing::*;
 use super::*;
 use crate::cache::store::Found;
+use crate::http::cache_status::Forward;
 use crate::http::response;
 use crate::policy::freshness::Use;
 use crate::sys::sim::world::{self, Faults};
@@ -167,4 +168,64 @@ fn what_varies_is_renewed_below_its_signpost() {
     let mut other = worker(cells, 1);
     let (Found::Answer(id), _) = find(&mut other, "/a", "") else { panic!("it is stored") };
     assert_eq!(time_left(&other, id), 90);
+}
+
+/// RFC 9111 §4.1: the variant that was confirmed is not for those whom its new `Vary` excludes.
+#[test]
+fn one_that_varies_by_more_than_before_answers_once_and_is_gone() {
+    for (before, after, stays) in [
+        ("", "Vary: A", false),
+        (" | Vary: A", "Vary: a", true),
+        (" | Vary: A", "Vary: A, B", false),
+        (" | Vary: A, B", "Vary: B", true),
+        (" | Vary: AB", "Vary: A", false),
+    ] {
+        world::reset(1, Faults::default());
+        let mut store = worker(known_cells(1 << 20), 0);
+        put(&mut store, ("/a", ""), &format!("{OLD}{before}"), b"x", true).expect("stored");
+        let id = renew(&mut store, after).expect("renewed");
+        store.release(id);
+        assert_eq!(get(&mut store, "/a", "").is_some(), stays, "{before} {after}");
+    }
+}
+
+/// CACHE.md, rule 3; RFC 9110 §6.6.1.
+#[test]
+fn how_old_one_is_tells_the_304_that_confirmed_it() {
+    for (fields, left) in [
+        ("Age: 20", 40),
+        ("Age: 20 | X: 1", 40),
+        ("Date: Thu, 01 Jan 1970 00:00:00 GMT", i64::from(60 - i32::MAX)),
+        ("X: 1", 60),
+    ] {
+        world::reset(1, Faults::default());
+        let mut store = worker(known_cells(1 << 20), 0);
+        let old = format!("{OLD} | Date: Sat, 20 Sep 1997 00:00:00 GMT");
+        put(&mut store, ("/a", ""), &old, b"x", true).expect("stored");
+        let id = renew(&mut store, fields).expect("renewed");
+        let expected = left.max(60 - wall() as i64);
+        assert_eq!(time_left(&store, id), expected, "{fields}");
+        assert!(!head(&store, id).contains("1997"), "{fields}");
+        store.release(id);
+    }
+}
+
+/// One that a client wanted new, and that is not for anybody else any more without being asked about.
+#[test]
+fn what_others_have_is_not_good_any_more_when_a_304_says_so() {
+    for len in [10, 60_000] {
+        for fields in ["Cache-Control: no-cache", "Cache-Control: max-age=0", "Age: 60"] {
+            world::reset(1, Faults::default());
+            let cells = known_cells(1 << 20);
+            let (mut one, mut other) = (worker(cells, 0), worker(cells, 1));
+            put(&mut one, ("/a", ""), OLD, &body(len, 1), true).expect("stored");
+            assert!(get(&mut other, "/a", "").is_some());
+            let id = renew(&mut one, fields).expect("renewed");
+            one.release(id);
+            for store in [&mut one, &mut other] {
+                let (found, _) = find(store, "/a", "");
+                assert_eq!(found, Found::Nothing(Forward::UriMiss), "{len} {fields}");
+            }
+        }
+    }
 }

@@ -69,7 +69,7 @@ fn a_part_says_where_it_belongs() {
     assert_eq!(
         head,
         "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=60\r\nETag: \"e\"\r\n\
-         Content-Range: bytes 2-4/10\r\nContent-Length: 3\r\nAge: 5\r\n\
+         Date: Thu, 01 Jan 2026 00:16:40 GMT\r\nContent-Range: bytes 2-4/10\r\nContent-Length: 3\r\nAge: 5\r\n\
          Cache-Status: httplb; hit; ttl=55\r\nX-Request-ID: id-1\r\n\r\n"
     );
     assert_eq!(body, Some(part));

@@ -44,7 +44,7 @@ fn what_was_recorded_is_found_by_every_worker() {
                         head,
                         format!(
                             "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nX-A: b\r\n\
-                             Content-Length: {len}\r\n"
+                             Date: Thu, 01 Jan 2026 00:16:40 GMT\r\nContent-Length: {len}\r\n"
                         )
                     );
                     used += if store.keeper.worker == 0 {

@@ -47,6 +47,8 @@ pub enum CacheStatus {
         /// Seconds for which it is still fresh; below 0: since when it is stale.
         ttl: i64,
     },
+    /// Nothing that is stored fits, and the client wanted no backend to be asked.
+    OnlyIfCached,
     /// A backend was asked.
     Forwarded {
         /// Why.
@@ -109,6 +111,7 @@ pub fn write(status: CacheStatus, out: &mut impl Append) {
             // An integer of structured fields has 15 digits at most: RFC 9651 §3.3.1.
             append_decimal(ttl.unsigned_abs().min(999_999_999_999_999), out);
         }
+        CacheStatus::OnlyIfCached => out.append(b"detail=only-if-cached"),
         CacheStatus::Forwarded { why, status, stored, collapsed } => {
             out.append(b"fwd=");
             out.append(why.token());

@@ -1,10 +1,11 @@
 //! Responses of our own: where no backend gave one, or none was asked.
 
+use super::cache_status::{self, CacheStatus};
 use super::rewrite::{append_decimal, status_digits};
 use crate::mem::Append;
 
 /// No reply is longer than this, in bytes, with an id of up to 128.
-pub const MAX_LEN: usize = 640;
+pub const MAX_LEN: usize = 640 + cache_status::MAX_LEN;
 
 /// What of a response of our own differs from one to the next.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub struct Reply<'a> {
     pub id: &'a [u8],
     /// To HEAD: all but the body.
     pub head_only: bool,
+    /// What the cache had to do with it, if it took part.
+    pub cache: Option<CacheStatus>,
     /// Now.
     pub date: &'a [u8; 29],
 }
@@ -54,7 +57,11 @@ pub fn write(reply: &Reply, out: &mut impl Append) {
     } else if reply.keep_alive_10 {
         out.append(b"\r\nConnection: keep-alive");
     }
-    out.append(b"\r\n\r\n");
+    out.append(b"\r\n");
+    if let Some(status) = reply.cache {
+        cache_status::write(status, out);
+    }
+    out.append(b"\r\n");
     if !reply.head_only {
         append_all(out, &body);
     }
@@ -112,6 +119,7 @@ mod tests {
         keep_alive_10: false,
         id: b"1-2",
         head_only: false,
+        cache: None,
         date: DATE,
     };
 
@@ -134,6 +142,19 @@ mod tests {
              Proxy-Status: httplb; error=connection_refused\r\n\r\n\
              <html><body><h1>502 Bad Gateway</h1></body></html>"
         );
+    }
+
+    /// RFC 9211.
+    #[test]
+    fn what_the_cache_had_to_do_with_it_is_told() {
+        for (status, line) in [
+            (CacheStatus::OnlyIfCached, "detail=only-if-cached"),
+            (CacheStatus::Hit { ttl: 1 }, "hit; ttl=1"),
+        ] {
+            let reply = written(&Reply { cache: Some(status), close: true, ..PLAIN });
+            let lines = format!("\r\nConnection: close\r\nCache-Status: httplb; {line}\r\n\r\n<");
+            assert!(reply.contains(&lines), "{reply}");
+        }
     }
 
     #[test]

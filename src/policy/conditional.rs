@@ -4,6 +4,7 @@ use crate::http::caching::{Asked, Offered, is_condition};
 use crate::http::date;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
+use crate::http::request::Single;
 use crate::mem::Append;
 
 use super::freshness::date_of;
@@ -84,7 +85,6 @@ fn is_not_modified(asked: &Asked, stored: &Stored, now: u64) -> bool {
 
 /// `If-Range`: RFC 9110 §13.1.5. Only strong validators make sure that the parts fit together.
 fn may_be_parted(asked: &Asked, stored: &Stored, now: u64) -> bool {
-    use crate::http::request::Single;
     match asked.if_range {
         Single::Absent => true,
         Single::Several => false,
@@ -205,11 +205,13 @@ fn updates(fresh: &Offered, name: &[u8]) -> bool {
 }
 
 /// Writes the stored field lines as the 304 `fresh` changes them: its lines take the place of all
-/// stored ones of their names.
-pub fn write_updated(stored: &Fields, fresh: &Offered, out: &mut impl Append) {
+/// stored ones of their names. Without a `Date` it has that of `received_at`: the stored one would
+/// make it old at once (RFC 9110 §6.6.1).
+pub fn write_updated(stored: &Fields, fresh: &Offered, received_at: u64, out: &mut impl Append) {
     let is_replaced = |name: &[u8]| {
         let same = |field: &crate::http::Field| field.name.eq_ignore_ascii_case(name);
-        updates(fresh, name) && fresh.fields.iter().any(|field| same(&field))
+        updates(fresh, name)
+            && (fresh.fields.iter().any(|field| same(&field)) || name.eq_ignore_ascii_case(b"date"))
     };
     for field in stored.iter().filter(|field| !is_replaced(field.name)) {
         out.append(field.line);
@@ -217,6 +219,16 @@ pub fn write_updated(stored: &Fields, fresh: &Offered, out: &mut impl Append) {
     for field in fresh.fields.iter().filter(|field| updates(fresh, field.name)) {
         out.append(field.line);
     }
+    if fresh.date == Single::Absent {
+        put_date(received_at, out);
+    }
+}
+
+/// Writes the `Date` of a response that came without one at `received_at`.
+pub fn put_date(received_at: u64, out: &mut impl Append) {
+    out.append(b"Date: ");
+    out.append(&date::imf_fixdate(received_at));
+    out.append(b"\r\n");
 }
 
 /// Fields of a 200 that its 304 has as well: RFC 9110 §15.4.5. Others are of no use to a client that

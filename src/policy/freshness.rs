@@ -103,7 +103,8 @@ impl Freshness {
     /// What may be done with it for a request that fits it.
     pub fn judge(&self, wanted: &RequestDirectives, now: u64) -> Use {
         let left = self.time_left(now);
-        let too_old = wanted.max_age.is_some_and(|limit| self.age(now) > limit); // §5.2.1.1
+        // Who says 0 wants it new, also within the second that it came in: §5.2.1.1.
+        let too_old = wanted.max_age.is_some_and(|limit| limit == 0 || self.age(now) > limit);
         let too_short = wanted.min_fresh.is_some_and(|demand| left < i64::from(demand)); // §5.2.1.3
         match self.when_stale {
             WhenStale::Validate => return Use::Validate,

@@ -177,7 +177,7 @@ fn what_the_client_demands_is_obeyed() {
     let fresh = "Cache-Control: max-age=60";
     for (request, seconds, expected) in [
         ("no-cache", 0, Use::Validate),
-        ("max-age=0", 0, Use::Fresh),
+        ("max-age=0", 0, Use::Validate),
         ("max-age=0", 1, Use::Validate),
         ("max-age=10", 10, Use::Fresh),
         ("max-age=10", 11, Use::Validate),

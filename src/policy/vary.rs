@@ -109,6 +109,18 @@ pub fn write_names_of(selection: &[u8], out: &mut impl Append) {
     }
 }
 
+/// Whether a selection tells requests apart by all that `Vary` names in `offered`.
+pub fn covers(selection: &[u8], offered: &Offered) -> bool {
+    let has_line = |name: &[u8]| {
+        selection.split(|&byte| byte == b'\n').any(|line| {
+            line.split_at_checked(name.len()).is_some_and(|(start, rest)| {
+                start.eq_ignore_ascii_case(name) && matches!(rest, [] | [b':', ..])
+            })
+        })
+    };
+    offered.fields.values("vary").flat_map(list_members).all(has_line)
+}
+
 /// The fields that make another resource of a URL, in the order of their lines.
 fn put_overrides(fields: &Fields, out: &mut impl Append) {
     for field in fields.iter().filter(|field| is_override(field.name)) {

@@ -117,6 +117,19 @@ pub(super) fn wall_seconds() -> u64 {
     clock::wall().0 / 1_000_000
 }
 
+/// What is told of the cache with an answer of our own, if the request came as far as to it.
+pub(super) fn told_with_own(exchange: &Exchange) -> Option<CacheStatus> {
+    let why = match exchange.caching {
+        Caching::Aside(why) | Caching::Waiting(_, why) => why,
+        Caching::Forwarded(_) if exchange.asked().directives.only_if_cached => {
+            return Some(CacheStatus::OnlyIfCached);
+        }
+        Caching::Forwarded(errand) => errand.why,
+        Caching::Absent | Caching::Unasked(_) | Caching::Promised | Caching::Served => return None,
+    };
+    Some(CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false })
+}
+
 impl Proxy {
     /// The errand of an exchange that goes to a backend for the cache as well.
     pub(super) fn errand(&mut self, id: ExchangeId) -> Option<&mut Errand> {

@@ -15,6 +15,7 @@ use crate::sys::clock;
 use super::Proxy;
 use super::Service;
 use super::client::Phase;
+use super::errand;
 use super::exchange::{Answer, ExchangeId, OwnAnswer, ResponseFacts, State};
 use super::relay::{Cut, Frame, Moved};
 
@@ -80,6 +81,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             id: &exchange.head[exchange.request.spans.id],
             head_only: exchange.request.method == Method::Head,
+            cache: errand::told_with_own(exchange),
             date: &date,
         };
         reply::write(&reply, output);
