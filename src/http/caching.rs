@@ -73,7 +73,7 @@ impl<'a> Asked<'a> {
             (16, Some(b'x')) if field.is("x-forwarded-host") => {
                 self.overrides |= !value.eq_ignore_ascii_case(host);
             }
-            (_, Some(b'x')) => self.overrides |= is_override(field.name),
+            (_, Some(b'x')) | (15, Some(b'f')) => self.overrides |= is_override(field.name),
             _ => (),
         }
     }
@@ -85,15 +85,22 @@ impl<'a> Asked<'a> {
 }
 
 /// Names of fields by which frameworks let a request speak for another URL or method.
-const OVERRIDES: [&[u8]; 8] = [
+const OVERRIDES: [&[u8]; 15] = [
+    b"front-end-https",
+    b"x-backend-host",
+    b"x-forwarded",
     b"x-host",
+    b"x-http-destinationurl",
     b"x-http-host-override",
     b"x-http-method",
     b"x-http-method-override",
     b"x-method-override",
     b"x-original-host",
+    b"x-original-uri",
     b"x-original-url",
     b"x-rewrite-url",
+    b"x-scheme",
+    b"x-url-scheme",
 ];
 
 /// Whether backends may answer a request by this field as if it had another URL, so that a cache
@@ -266,6 +273,11 @@ mod tests {
             "X-Original-URL: /admin\r\n",
             "X_Rewrite_Url: /admin\r\n",
             "X-HTTP-Method-Override: DELETE\r\n",
+            "Front-End-Https: on\r\n",
+            "X_Forwarded: host=evil.example\r\n",
+            "X-Scheme: https\r\n",
+            "X-Url-Scheme: https\r\n",
+            "X-Original-URI: /admin\r\n",
         ] {
             assert!(asked(line).overrides, "{line}");
         }
