@@ -84,12 +84,9 @@ impl Unstorable {
     }
 }
 
-/// Whether, and how, a response is stored.
-pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
-    let Facts { asked, offered, status, .. } = facts;
+/// Whether the response allows it, whatever the request was: what tells most soon.
+pub fn response_allows(offered: &Offered) -> Result<(), Unstorable> {
     let directives = &offered.directives;
-    request_allows(facts)?;
-    status_allows(facts)?;
     // What must be understood is, here, and needs no `no-store` for those who do not: §5.2.2.3.
     if directives.no_store && !directives.must_understand {
         return Err(Unstorable::NoStore); // §5.2.2.5
@@ -97,6 +94,16 @@ pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
     if directives.private {
         return Err(Unstorable::Private); // §5.2.2.7
     }
+    Ok(())
+}
+
+/// Whether, and how, a response is stored.
+pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
+    let Facts { asked, offered, status, .. } = facts;
+    let directives = &offered.directives;
+    request_allows(facts)?;
+    status_allows(facts)?;
+    response_allows(offered)?;
     let for_authorized =
         directives.public || directives.must_revalidate || directives.s_maxage.is_present();
     if asked.authorization && !for_authorized {

@@ -9,6 +9,7 @@ use crate::mem::slab::{Id, Slab};
 use crate::mem::time::Micros;
 use crate::policy::freshness::Receipt;
 use crate::policy::reason::Reason;
+use crate::policy::storable;
 
 use super::Proxy;
 use super::client::since;
@@ -116,6 +117,8 @@ impl Proxy {
         };
         let head = facts.head.open(conns[conn].conn.input.flatten());
         let offered = Offered::of(head.fields);
+        // Before the request is read once more.
+        storable::response_allows(&offered).map_err(Lost::Unstorable)?;
         let asked = exchange.asked();
         let pool = if settings.pool_by_fields { &pools[exchange.pool.0].name } else { "" };
         let wanted = errand::wanted(exchange, &asked, pool.as_bytes());
