@@ -26,7 +26,9 @@ impl Proxy {
     /// so already, or there is no room for it now.
     pub(super) fn refresh_behind(&mut self, id: ExchangeId, entry: EntryId, sight: Sight) {
         let Some(cache) = &self.tools.cache else { return };
-        if self.exchanges[id].asked().directives.no_store {
+        let wanted = self.exchanges[id].asked().directives;
+        // `only-if-cached` would go along, and a cache behind us would answer it by a 504.
+        if wanted.no_store || wanted.only_if_cached {
             return;
         }
         let fetches = cache.store.keeper().cells.fetches;

@@ -48,6 +48,19 @@ fn what_is_confirmed_behind_an_answer_is_fresh_again() {
     assert_eq!(scene.place_of("/b"), scene.place_of("/a"));
 }
 
+/// RFC 9111 §5.2.1.5, §5.2.1.7.
+#[test]
+fn nothing_is_asked_behind_the_answer_where_the_client_forbids_it() {
+    for directive in ["only-if-cached", "no-store"] {
+        let (mut scene, one, other) = stale(REFRESHED);
+        ask(&mut scene, one, "/a", &format!("Cache-Control: {directive}"));
+        assert_eq!(last(&mut scene, one), is(200, "hit; ttl=-5", "old"));
+        assert_eq!(scene.times_asked("/a"), 1, "{directive}");
+        scene.get(other, &["/a"]);
+        assert_eq!(scene.times_asked("/a"), 2, "{directive}");
+    }
+}
+
 #[test]
 fn without_a_validator_it_is_asked_for_whole() {
     let body = long_body(300_000);
