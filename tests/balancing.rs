@@ -99,21 +99,10 @@ fn weights_are_exact_and_smooth() {
     );
 }
 
-/// Holds each request for `/hold` until the gate opens.
-fn holding(name: &'static str, gate: &Gate) -> Backend {
-    let gate = gate.clone();
-    Backend::answering(move |request| {
-        if request.target == "/hold" {
-            gate.wait();
-        }
-        Answer::text(name)
-    })
-}
-
 #[test]
 fn least_connections_passes_over_the_busy() {
     let gate = Gate::new();
-    let (one, two) = (holding("one", &gate), holding("two", &gate));
+    let (one, two) = (Backend::holding("one", &gate), Backend::holding("two", &gate));
     let program = Program::with(
         json!({ "backend_servers": servers(&[&one, &two]), "balance": "least_connections" }),
     );
@@ -200,7 +189,7 @@ fn a_backend_never_has_more_requests_at_once_than_its_cap() {
 #[test]
 fn who_waits_too_long_for_a_full_backend_gets_503() {
     let gate = Gate::new();
-    let backend = holding("a", &gate);
+    let backend = Backend::holding("a", &gate);
     let capped = backend.server_with(json!({ "max_connections": 1 }));
     let program =
         Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "300ms" } }));
@@ -218,7 +207,7 @@ fn who_waits_too_long_for_a_full_backend_gets_503() {
 #[test]
 fn who_waits_for_a_full_backend_is_served_when_it_is_free() {
     let gate = Gate::new();
-    let backend = holding("a", &gate);
+    let backend = Backend::holding("a", &gate);
     let capped = backend.server_with(json!({ "max_connections": 1 }));
     let program =
         Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "30s" } }));
@@ -239,7 +228,7 @@ fn who_waits_for_a_full_backend_is_served_when_it_is_free() {
 #[test]
 fn a_full_backend_is_passed_over_for_another() {
     let gate = Gate::new();
-    let (one, two) = (holding("one", &gate), Backend::named("two"));
+    let (one, two) = (Backend::holding("one", &gate), Backend::named("two"));
     let program = over([one.server_with(json!({ "max_connections": 1 })), two.server()], json!({}));
     let mut holder = program.client();
     until("the capped one is busy", || {
@@ -259,7 +248,7 @@ fn a_full_backend_is_passed_over_for_another() {
 #[test]
 fn a_client_that_goes_away_while_waiting_frees_its_place() {
     let gate = Gate::new();
-    let backend = holding("a", &gate);
+    let backend = Backend::holding("a", &gate);
     let capped = backend.server_with(json!({ "max_connections": 1 }));
     let program =
         Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "30s" } }));

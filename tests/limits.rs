@@ -296,13 +296,7 @@ fn a_body_above_the_maximum_gets_413() {
 #[test]
 fn without_descriptors_it_waits_without_spinning_and_goes_on() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |request| {
-        if request.target == "/hold" {
-            waiting.wait();
-        }
-        Answer::text("a")
-    });
+    let backend = Backend::holding("a", &gate);
     let program = over(&backend, json!({}));
     assert_eq!(program.get("/").text(), "a");
     program.limit_descriptors(program.descriptor_count() as u64 + 8);

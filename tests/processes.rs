@@ -204,13 +204,7 @@ fn a_worker_that_is_killed_is_back_and_the_others_go_on() {
 #[test]
 fn what_a_killed_worker_held_is_given_back() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |request| {
-        if request.target == "/hold" {
-            waiting.wait();
-        }
-        Answer::text("a")
-    });
+    let backend = Backend::holding("a", &gate);
     let config = json!({
         "backend_servers": [backend.server_with(json!({ "max_connections": 1 }))],
         "max_connections": 2,

@@ -395,13 +395,7 @@ fn a_download_and_a_websocket_run_through_reloads() {
 #[test]
 fn what_takes_longer_than_the_drain_timeout_is_broken_off() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |request| {
-        if request.target == "/hold" {
-            waiting.wait();
-        }
-        Answer::text("a")
-    });
+    let backend = Backend::holding("a", &gate);
     let mut config = over(&[&backend]);
     config["timeouts"] = json!({ "drain": "1s" });
     let program = Program::with(config);

@@ -9,13 +9,7 @@ use std::{fs, net::TcpStream, thread, time::Duration};
 /// A backend that holds requests for `/hold` until the gate opens, and a program over it.
 fn scene(mut config: Value) -> (Gate, Backend, Program) {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |request| {
-        if request.target == "/hold" {
-            waiting.wait();
-        }
-        Answer::text("done")
-    });
+    let backend = Backend::holding("done", &gate);
     config["backend_servers"] = servers(&[&backend]);
     let program = Program::with(config);
     (gate, backend, program)

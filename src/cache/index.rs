@@ -156,13 +156,14 @@ impl Index {
     /// The place of an entry, and what its first cell says.
     fn find(&self, hash: u128) -> Option<(usize, u64)> {
         self.group(hash).find_map(|place| {
-            let cell = self.state(place).load(Acquire);
+            let cell = self.state(place).load(SeqCst);
             let is_filled = matches!(Place::of(cell), Place::Filled { .. });
             (is_filled && self.hash_of(place) == hash).then_some((place, cell))
         })
     }
 
-    /// Whether an entry is in.
+    /// Whether an entry is in. In one order with the counts of what was made void: who counts and then
+    /// does not find an entry here is seen by whoever puts it in and then looks at the count.
     pub fn contains(&self, hash: u128) -> bool {
         self.find(hash).is_some()
     }

@@ -78,6 +78,26 @@ fn entries_outlive_the_program() {
     assert_eq!(get(&mut store, "/a?", ""), None);
 }
 
+#[test]
+fn what_is_made_void_is_looked_for_on_the_disk_only_where_it_may_be() {
+    let cells = start();
+    let mut store = worker(cells, 0);
+    let (_, sight) = find(&mut store, "/a", "");
+    let before = world::calls().disk;
+    store.keeper().invalidate(sight.primary);
+    assert_eq!(world::calls().disk, before, "it is not in the index, which is whole");
+    put_plain(&mut store, "/a", "hello").expect("stored");
+    store.keeper().invalidate(sight.primary);
+    assert!(entry_files().is_empty());
+    assert_eq!(get_text(&mut store, "/a", ""), None);
+
+    put_plain(&mut store, "/a", "hello").expect("stored");
+    let cells = known_cells(MIB);
+    cells.set_unscanned(1);
+    worker(cells, 1).keeper().invalidate(sight.primary);
+    assert!(entry_files().is_empty(), "the index does not have it, and is not whole yet");
+}
+
 /// CACHE.md, rule 17.
 #[test]
 fn a_damaged_entry_is_noticed_and_dropped() {

@@ -1,7 +1,7 @@
 //! Backends that do as they are told and remember what reached them.
 
 use super::{
-    DEADLINE, eventually,
+    DEADLINE, Gate, eventually,
     message::{self, Framing, Request},
     until,
     wire::{End, Wire},
@@ -91,6 +91,17 @@ impl Backend {
                     return;
                 }
             }
+        })
+    }
+
+    /// One that answers with its name, requests for `/hold` once the gate is open.
+    pub fn holding(name: &'static str, gate: &Gate) -> Backend {
+        let gate = gate.clone();
+        Backend::answering(move |request| {
+            if request.target == "/hold" {
+                gate.wait();
+            }
+            Answer::text(name)
         })
     }
 

@@ -177,7 +177,7 @@ fn check_words(source: &Source, faults: &mut Vec<String>) {
         let mut report = |why: &str| {
             faults.push(format!("{}:{}: {word}: {why}", source.place, source.line_of(at)))
         };
-        if KERNEL_WORDS.contains(&word) && !may_name_kernel && !is_simulation {
+        if KERNEL_WORDS.contains(&word) && !may_name_kernel {
             report("stands in src/sys/linux alone");
         }
         if UNUSED_WORDS.contains(&word) && !is_simulation {

@@ -123,7 +123,10 @@ impl Drop for Socket {
     }
 }
 
+/// errno(3): EAFNOSUPPORT.
+const OTHER_FAMILY: i32 = 97;
+
 /// A Unix socket has no address of this kind, only a name in the simulation.
 fn internet(address: SocketAddr) -> Result<SocketAddr, IoError> {
-    if kernel::is_unix(address) { Err(IoError::Other(libc::EAFNOSUPPORT)) } else { Ok(address) }
+    if kernel::is_unix(address) { Err(IoError::Other(OTHER_FAMILY)) } else { Ok(address) }
 }
