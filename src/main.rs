@@ -7,9 +7,13 @@ use httplb::config::Config;
 use httplb::master::handover::{self, Heritage};
 use httplb::master::{self, cpus, trial};
 use httplb::proxy::settings;
-use httplb::sys::message::{self, Level};
+use httplb::sys::{
+    self,
+    message::{self, Level},
+};
 
 fn main() -> ExitCode {
+    sys::ignore_file_size_signal();
     let heritage = handover::receive();
     match cli::run(memory_bound) {
         Next::Exit(status) => status,

@@ -46,11 +46,20 @@ pub fn live(master: Master, birth: Birth) -> ExitCode {
 }
 
 fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
-    // What is not named here is closed at once.
+    // Every field that holds descriptors is named here: what `..` left would stay open.
     let Master {
-        bell, listeners, doors, mut generations, user, signals: of_master, poller, ..
+        bell,
+        listeners,
+        doors,
+        mut generations,
+        user,
+        signals: of_master,
+        poller,
+        notifier,
+        trial,
+        ..
     } = master;
-    drop((of_master, poller));
+    drop((of_master, poller, notifier, trial));
     let generation = generations.swap_remove(birth.place);
     drop(generations);
     let Generation { number, workers, origin, children, .. } = generation;

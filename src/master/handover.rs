@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::process::{keep_over_exec, take_inherited};
+use crate::config::{AccessLog, Config};
+use crate::sys::process::{close_inherited, keep_over_exec, take_inherited};
 use crate::sys::{IoError, memory};
 
 use super::{doors, trial};
@@ -334,6 +336,26 @@ pub fn receive() -> Heritage {
     if sockets.is_empty() { Heritage::Nothing } else { Heritage::Sockets(sockets) }
 }
 
+/// Closes what this process was given that nobody has named: neither [`receive`] has taken it, nor
+/// does the command line or the access log of `config` mean it by a path such as `/dev/fd/5`.
+pub fn close_unnamed(config: Option<&Config>) {
+    let log = match config.map(|config| &config.access_log) {
+        Some(AccessLog::Path(path)) => Some(path.as_os_str().to_owned()),
+        Some(AccessLog::Off | AccessLog::Stdout) | None => None,
+    };
+    let named: Vec<i32> =
+        std::env::args_os().chain(log).filter_map(|text| named_by(text.as_bytes())).collect();
+    close_inherited(|number| named.contains(&number));
+}
+
+/// The descriptor that a path leads to, which may stand behind an option.
+fn named_by(text: &[u8]) -> Option<i32> {
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (path, number) = text.split_at(text.len() - digits);
+    let is_descriptor = path.ends_with(b"/dev/fd/") || path.ends_with(b"/proc/self/fd/");
+    is_descriptor.then(|| std::str::from_utf8(number).ok()?.parse().ok()).flatten()
+}
+
 /// The names and numbers of the sockets that systemd passes to process `own`, by the values of
 /// the variables [`LISTEN`].
 fn passed(
@@ -475,6 +497,16 @@ mod tests {
         assert_eq!(passed_by([Some("7"), Some("x"), None]), []);
         let many = passed_by([Some("7"), Some("2147483647"), None]);
         assert_eq!(many.len(), 16384);
+    }
+
+    #[test]
+    fn a_path_may_name_a_descriptor() {
+        for text in ["/dev/fd/5", "-c/dev/fd/5", "--config=/proc/self/fd/5"] {
+            assert_eq!(named_by(text.as_bytes()), Some(5), "{text}");
+        }
+        for text in ["5", "/dev/fd/", "/dev/fd/x", "/dev/fd/99999999999", "/srv/fd/5", ""] {
+            assert_eq!(named_by(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use crate::mem::time::{Micros, Millis};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Forked, Pid, User};
-use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, clock};
+use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals};
+use crate::sys::{clock, reset_signals};
 
 use super::birth::{self, Birth};
 use super::doors::Doors;
@@ -78,6 +79,7 @@ pub struct Master {
 impl Master {
     /// One without anything that it could serve.
     pub fn new(identity: Identity, bell: Doorbell) -> Result<Master, StartError> {
+        reset_signals();
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let poller = Poller::new().map_err(StartError::at("epoll"))?;
         poller.watch_signals(&signals, SIGNALS).map_err(StartError::at("epoll"))?;

@@ -31,6 +31,7 @@ const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING) as u64;
 
 /// Serves, with the sockets that this process was given. In the children it returns too.
 pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
+    handover::close_unnamed(Some(&config));
     live(Master::start(config, is_standard_input, passed))
 }
 
@@ -41,6 +42,7 @@ pub fn go_on(
     is_standard_input: bool,
     received: Received,
 ) -> ExitCode {
+    handover::close_unnamed(config.as_ref().ok());
     live(Master::go_on(config, is_standard_input, received))
 }
 

@@ -33,7 +33,7 @@ pub use listener::Listener;
 pub use notify::NotifySocket;
 pub use pipe::Pipe;
 pub use poller::{Event, Poller};
-pub use signals::{Signal, Signals};
+pub use signals::{Signal, Signals, ignore_file_size_signal, reset_signals};
 pub use socket::Socket;
 pub use spawn::{kill_group, spawn};
 pub use unix::UnixListener;

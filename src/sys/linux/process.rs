@@ -17,6 +17,9 @@ pub use user::{User, drop_privileges, give_up_capabilities, is_root, no_new_priv
 /// The kernel takes so many bytes of a name, and a zero at the end.
 const TITLE_BYTES: usize = 15;
 
+/// Where /proc does not list what is open, so many numbers are tried.
+const UNLISTED: u64 = 65536;
+
 /// Asks that this process may have `wanted` descriptors open, and says how many it may have
 /// now: perhaps fewer, as only root raises the hard limit; perhaps more, as no limit is lowered.
 pub fn raise_descriptor_limit(wanted: u64) -> u64 {
@@ -61,6 +64,22 @@ pub fn take_inherited(number: i32) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Closes all that this process was started with, or the program before has left, except what was
+/// taken by `take_inherited`, the standard streams, and those that `is_named` knows by number.
+pub fn close_inherited(is_named: impl Fn(i32) -> bool) {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        entries.filter_map(|entry| number(entry.ok()?)).collect::<Vec<i32>>()
+    });
+    let numbers = listed.unwrap_or_else(|_| {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(UNLISTED).min(UNLISTED);
+        (0..limit as i32).collect()
+    });
+    for number in numbers.into_iter().filter(|number| !is_named(*number)) {
+        drop(take_inherited(number));
+    }
+}
+
 /// How many processors this process may run on, at least one.
 pub fn affinity_count() -> usize {
     let mut words = 16;
@@ -101,6 +120,21 @@ mod tests {
     /// Something open, under a number that others are far from.
     fn something_at_least_at(number: i32) -> OwnedFd {
         rustix::io::fcntl_dupfd_cloexec(memory::keep(b"text").unwrap(), number).unwrap()
+    }
+
+    #[test]
+    fn of_what_is_inherited_only_what_has_a_name_stays_open() {
+        if !alone(of_what_is_inherited_only_what_has_a_name_stays_open) {
+            return;
+        }
+        let [left, named, own] = [100, 101, 102].map(something_at_least_at);
+        keep_over_exec(left.as_fd()).unwrap();
+        keep_over_exec(named.as_fd()).unwrap();
+        let left = left.into_raw_fd();
+        close_inherited(|number| number == named.as_raw_fd());
+        // SAFETY: it is used only to ask whether it is open.
+        assert!(fcntl_getfd(unsafe { BorrowedFd::borrow_raw(left) }).is_err());
+        assert!(fcntl_getfd(&named).is_ok() && fcntl_getfd(&own).is_ok());
     }
 
     #[test]

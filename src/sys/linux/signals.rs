@@ -53,6 +53,47 @@ pub struct Signals {
     descriptor: OwnedFd,
 }
 
+/// Signals from here on are not told apart from each other by name: signal(7).
+const FIRST_REAL_TIME: libc::c_int = 32;
+
+/// Undoes what the process that started this one did to signals: what was ignored or caught is as
+/// it is by default, but for SIGPIPE and SIGXFSZ, which are ignored so that calls fail instead; and
+/// none is blocked but those of `Signal`, which were blocked for this process over an execution
+/// and may be waiting, or soon will be.
+///
+/// A process that ignores SIGCHLD is never told of its children's ends.
+pub fn reset_signals() {
+    for number in 1..FIRST_REAL_TIME {
+        let wanted = match number {
+            libc::SIGKILL | libc::SIGSTOP => continue,
+            libc::SIGPIPE | libc::SIGXFSZ => libc::SIG_IGN,
+            _ => libc::SIG_DFL,
+        };
+        let mut found = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: null says that nothing is to be changed, and there is room for what is told.
+        let asked = unsafe { libc::sigaction(number, ptr::null(), found.as_mut_ptr()) };
+        assert_eq!(asked, 0, "sigaction fails only for what is no signal");
+        // SAFETY: the kernel has filled it in just now.
+        let found = unsafe { found.assume_init() }.sa_sigaction;
+        // To set what is set already would throw away a SIGCHLD that waits. Handlers are those of
+        // this program: nobody inherits one.
+        if (found == libc::SIG_IGN || found == libc::SIG_DFL) && found != wanted {
+            // SAFETY: neither of the two is a function, and the number is that of a signal.
+            unsafe { libc::signal(number, wanted) };
+        }
+    }
+    // SAFETY: the set is initialized, and null says that the old one is not wanted.
+    let set = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &set(), ptr::null_mut()) };
+    assert_eq!(set, 0, "sigprocmask fails only for an unknown operation");
+}
+
+/// Has a write beyond the limit of a file's size fail with `TooLarge`, instead of ending the
+/// process by SIGXFSZ.
+pub fn ignore_file_size_signal() {
+    // SAFETY: to ignore a signal takes no function.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 impl Signals {
     /// Blocks the signals, so that none interrupts or ends the process, and opens a descriptor
     /// that tells of each. To be called before any thread is started: a thread inherits what is

@@ -30,6 +30,7 @@ pub mod world;
 /// The service manager is not simulated: it hears nothing unless the environment names it.
 pub use super::linux::NotifySocket;
 pub use super::linux::{Channel, Event, Message, Signal, kill_group, spawn};
+pub use super::linux::{ignore_file_size_signal, reset_signals};
 pub use disk::{Directory, File, FileFacts, disk_size};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
