@@ -17,9 +17,8 @@ fn program_over(answers: Vec<Answer>) -> (Backend, Program) {
     (backend, program)
 }
 
-const MALFORMED: [&str; 37] = [
+const MALFORMED: [&str; 36] = [
     "HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
-    "HTTP/1.1 600 High\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 20 Short\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 2000 Long\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 2x0 Mixed\r\nContent-Length: 0\r\n\r\n",
@@ -73,17 +72,46 @@ fn an_answer_that_is_malformed_or_of_doubtful_length_becomes_502() {
 }
 
 #[test]
+fn statuses_above_599_pass_as_they_are() {
+    let answers = ["600", "999"].map(|status| Answer::status(&format!("{status} High"), "a"));
+    let (backend, program) = program_over(answers.to_vec());
+    let mut client = program.client();
+    assert_eq!([client.get("/0").status, client.get("/1").status], [600, 999]);
+    assert_eq!(backend.connection_count(), 1);
+}
+
+#[test]
 fn a_response_head_above_the_limit_becomes_502() {
-    let answers = [Answer::text("a").with("X-Long", &"x".repeat(40_000)), {
-        Answer::raw(format!("HTTP/1.1 200 {}", "x".repeat(40_000))).then_hang()
-    }];
+    let answers = [
+        Answer::text("a").with("X-Long", &"x".repeat(40_000)),
+        Answer::raw(format!("HTTP/1.1 200 {}", "x".repeat(40_000))).then_hang(),
+        Answer::raw(format!("HTTP/1.1 200 OK\r\nConnection: x\r\n{}\r\n", "a:\r\n".repeat(7900))),
+        Answer::text("a").with("Connection", &"x,".repeat(65)),
+    ];
     let (_backend, program) = program_over(answers.to_vec());
     let mut client = program.client();
-    for target in ["/0", "/1"] {
+    for target in ["/0", "/1", "/2", "/3"] {
         let response = client.get(target);
-        assert_eq!(response.status, 502);
+        assert_eq!(response.status, 502, "{target}");
         let why = Some("httplb; error=http_response_header_section_size");
         assert_eq!(response.field("Proxy-Status"), why);
+    }
+}
+
+#[test]
+fn of_interim_responses_64_pass_and_no_more() {
+    let answer = |count: usize| {
+        let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(count);
+        Answer::raw(format!("{hints}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    };
+    let (_backend, program) = program_over(vec![answer(64), answer(65)]);
+    for (target, last) in [("/0", 200), ("/1", 502)] {
+        let mut client = program.client();
+        client.ask(target);
+        for _ in 0..64 {
+            assert_eq!(client.response().status, 103);
+        }
+        assert_eq!(client.response().status, last, "{target}");
     }
 }
 

@@ -85,6 +85,9 @@ impl Naive {
     fn read(head: &[u8]) -> Option<Naive> {
         let message = naive::message(head)?;
         let fields = message.fields;
+        if fields.len() > 1000 || naive::members(&fields, "connection").len() > 64 {
+            return None;
+        }
         let line: Vec<&str> = message.first.splitn(3, ' ').collect();
         let (version, status, reason) = match line[..] {
             [version, status] => (version, status, ""),
@@ -97,7 +100,7 @@ impl Naive {
         if !is_right || !is_number(status) {
             return None;
         }
-        let status = status.parse().ok().filter(|status| (100..=599).contains(status))?;
+        let status = status.parse().ok().filter(|status| (100..=999).contains(status))?;
         let is_http10 = minor == "0";
         let upgrade = values(&fields, "upgrade");
         let facts = Facts {

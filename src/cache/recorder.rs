@@ -16,7 +16,7 @@ use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};
 use crate::mem::time::Micros;
 use crate::policy::conditional::{self, Stored};
 use crate::policy::freshness::Receipt;
-use crate::policy::storable::{self, Facts, Recipe, Unstorable};
+use crate::policy::storable::{self, Facts, KeptFields, Recipe, Unstorable};
 use crate::policy::vary::{self, Names};
 use crate::sys::random;
 
@@ -185,7 +185,8 @@ impl Store {
         };
         let head_at = out.len();
         put_status_line(head.status, head.reason, &mut out);
-        for field in head.fields.iter().filter(|field| storable::keeps(offered, field.name)) {
+        let kept = KeptFields::of(offered);
+        for field in head.fields.iter().filter(|field| kept.keeps(field.name)) {
             out.put(field.line);
         }
         if offered.date == Single::Absent {

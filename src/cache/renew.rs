@@ -247,7 +247,7 @@ fn write_front(held: &Held, fresh: &Offered, received_at: u64, bytes: &mut Buffe
     let line_len = memchr::memchr(b'\n', head).map_or(0, |end| end + 1);
     out.put(&head[..line_len]);
     let stored = Fields::stored(&head[line_len..]);
-    conditional::write_updated(&stored, fresh, received_at, &mut out);
+    conditional::write_updated(&stored, fresh, received_at, &mut out)?;
     (out.fits() && out.len() <= PIECE).then_some(())
 }
 

@@ -5,10 +5,11 @@ use super::read::{Mistakes, Node};
 use super::{Backend, Config, Overrides, Pool, Wrong, pool, process, route};
 
 /// The keys of the top level that are not pool keys.
-pub const PROCESS_KEYS: [&str; 16] = [
+pub const PROCESS_KEYS: [&str; 17] = [
     "listen",
     "workers",
     "max_connections",
+    "max_fields",
     "buffer_size",
     "pipeline",
     "trusted_proxies",

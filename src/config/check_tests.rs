@@ -93,6 +93,7 @@ fn the_defaults_are_those_of_the_manual() {
   "listen": ["[::]:9000"],
   "workers": "auto",
   "max_connections": 8192,
+  "max_fields": 100,
   "buffer_size": "32KiB",
   "pipeline": 8,
   "trusted_proxies": [],

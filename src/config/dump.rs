@@ -24,6 +24,7 @@ pub fn config(config: &Config) -> Value {
         entry("listen", list(&config.listen, listen)),
         entry("workers", workers(config.workers)),
         entry("max_connections", number(config.max_connections)),
+        entry("max_fields", number(config.max_fields)),
         entry("buffer_size", size(config.buffer_size as u64)),
         entry("pipeline", number(config.pipeline)),
         entry("trusted_proxies", list(&config.trusted_proxies, text)),

@@ -34,6 +34,8 @@ pub struct Config {
     pub workers: Workers,
     /// Client connections over all workers, 1 to 1,000,000; more wait in the listen backlog.
     pub max_connections: usize,
+    /// Fields of a request's head, 10 to 1000; a response's may have ten times as many.
+    pub max_fields: usize,
     /// Bytes of one ring buffer: a power of two, 4 KiB to 1 MiB.
     pub buffer_size: usize,
     /// Requests of one client connection in work at once, 1 to 32.
@@ -320,6 +322,7 @@ impl Default for Config {
             listen: vec![Listen::on(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9000)))],
             workers: Workers::Auto,
             max_connections: 8192,
+            max_fields: crate::http::request::MAX_FIELDS,
             buffer_size: 32 * 1024,
             pipeline: 8,
             trusted_proxies: Vec::new(),

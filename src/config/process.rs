@@ -26,6 +26,7 @@ pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes)
         "max_connections" => {
             mistakes.set(&mut config.max_connections, node, node.whole(1, 1_000_000));
         }
+        "max_fields" => mistakes.set(&mut config.max_fields, node, node.whole(10, 1000)),
         "buffer_size" => mistakes.set(&mut config.buffer_size, node, buffer_size(node)),
         "pipeline" => mistakes.set(&mut config.pipeline, node, node.whole(1, 32)),
         "trusted_proxies" => config.trusted_proxies = trusted_proxies(node, mistakes),

@@ -307,13 +307,18 @@ impl ResponseDirectives {
     }
 }
 
-/// Whether a `no-cache` or `private` in `value`, that of `Cache-Control` or of a targeted field,
-/// names the field `name`, which is then for one recipient only: RFC 9111 §5.2.2.4, §5.2.2.7.
-pub fn withholds(value: &[u8], name: &[u8]) -> bool {
-    directives(value).any(|(directive, argument)| {
-        let (Argument::Token(names) | Argument::Quoted(names)) = argument else { return false };
-        matches!(Directive::of(directive), Some(Directive::NoCache | Directive::Private))
-            && list_members(names).any(|member| member.eq_ignore_ascii_case(name))
+/// The fields that a `no-cache` or `private` in `value`, that of `Cache-Control` or of a targeted
+/// field, names: they are for one recipient only (RFC 9111 §5.2.2.4, §5.2.2.7).
+pub fn withheld(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    directives(value).flat_map(|(directive, argument)| {
+        let names = match (Directive::of(directive), argument) {
+            (
+                Some(Directive::NoCache | Directive::Private),
+                Argument::Token(names) | Argument::Quoted(names),
+            ) => names,
+            _ => &[],
+        };
+        list_members(names)
     })
 }
 

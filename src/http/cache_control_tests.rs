@@ -1,5 +1,9 @@
 use super::*;
 
+fn withholds(value: &[u8], name: &[u8]) -> bool {
+    withheld(value).any(|known| known.eq_ignore_ascii_case(name))
+}
+
 fn response(value: &str) -> ResponseDirectives {
     let mut directives = ResponseDirectives::default();
     directives.add(value.as_bytes());

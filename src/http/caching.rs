@@ -1,7 +1,7 @@
 //! What heads say to caches, each read in one pass over its fields.
 
 use super::cache_control::{self, RequestDirectives, ResponseDirectives};
-use super::fields::{Field, Fields, is_read_as, is_token, list_members};
+use super::fields::{Field, Fields, MAX_NAMES, NameSet, is_read_as, is_token, list_members};
 use super::request::Single;
 
 /// What a request asks of a cache. It borrows from the head as it was written for the backend
@@ -149,7 +149,10 @@ pub struct Offered<'a> {
     pub content_range: Single<'a>,
     /// Whether there is a `Vary` with anything in it.
     pub varies: bool,
-    /// Whether `*`, or what is no name of a field, stands anywhere in `Vary`.
+    /// How many names stand in `Vary`.
+    pub vary_names: usize,
+    /// Whether `*`, or what is no name of a field, stands anywhere in `Vary`, or more than
+    /// [`MAX_NAMES`].
     pub varies_by_anything: bool,
     /// Whether it sets a cookie that is not withheld from other recipients.
     pub sets_cookie: bool,
@@ -169,6 +172,7 @@ impl<'a> Offered<'a> {
             etag: Single::Absent,
             content_range: Single::Absent,
             varies: false,
+            vary_names: 0,
             varies_by_anything: false,
             sets_cookie: false,
         };
@@ -183,7 +187,14 @@ impl<'a> Offered<'a> {
             offered.directives = directives;
             offered.targeted = true;
         }
-        offered.sets_cookie &= !offered.withholds(b"set-cookie");
+        if offered.directives.withholds {
+            let names = offered.withheld_names().take(MAX_NAMES + 1);
+            let (count, has_cookie) = names.fold((0, false), |(count, has_cookie), name| {
+                (count + 1, has_cookie || name.eq_ignore_ascii_case(b"set-cookie"))
+            });
+            offered.sets_cookie &= !has_cookie;
+            offered.directives.private |= count > MAX_NAMES;
+        }
         offered
     }
 
@@ -197,6 +208,8 @@ impl<'a> Offered<'a> {
                 self.varies |= list_members(value).next().is_some();
                 let is_name = |member: &[u8]| is_token(member) && member != b"*";
                 self.varies_by_anything |= !list_members(value).all(is_name);
+                self.vary_names += list_members(value).count();
+                self.varies_by_anything |= self.vary_names > MAX_NAMES;
             }
             (7, Some(b'e')) if field.is("expires") => self.expires.add(value),
             (10, Some(b's')) if field.is("set-cookie") => self.sets_cookie = true,
@@ -208,11 +221,15 @@ impl<'a> Offered<'a> {
         }
     }
 
-    /// Whether the field `name` is for the one who asked alone: `no-cache` or `private` names it.
-    pub fn withholds(&self, name: &[u8]) -> bool {
+    /// The fields that are for the one who asked alone, as `no-cache` or `private` names them. `None`
+    /// where they name none. With more than [`MAX_NAMES`] all of the response is private.
+    pub fn withheld(&self) -> Option<NameSet<'a>> {
+        self.directives.withholds.then(|| NameSet::of(self.withheld_names()))
+    }
+
+    fn withheld_names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let said_in = if self.targeted { TARGETED } else { "cache-control" };
-        self.directives.withholds
-            && self.fields.values(said_in).any(|value| cache_control::withholds(value, name))
+        self.fields.values(said_in).flat_map(cache_control::withheld)
     }
 }
 
@@ -337,8 +354,25 @@ mod tests {
     fn a_cookie_for_one_recipient_alone_is_told_apart() {
         assert!(offered("Set-Cookie: a=b\r\n").sets_cookie);
         let withheld = "Set-Cookie: a=b\r\nCache-Control: private=\"x, set-cookie\"\r\n";
-        assert!(!offered(withheld).sets_cookie && offered(withheld).withholds(b"X"));
+        let withholds = |lines: &str, name: &[u8]| {
+            offered(lines).withheld().is_some_and(|names| names.contains(name))
+        };
+        assert!(!offered(withheld).sets_cookie && withholds(withheld, b"X"));
         let elsewhere = format!("{withheld}CDN-Cache-Control: private=\"x\"\r\n");
-        assert!(offered(&elsewhere).sets_cookie && offered(&elsewhere).withholds(b"X"));
+        assert!(offered(&elsewhere).sets_cookie && withholds(&elsewhere, b"X"));
+    }
+
+    /// Each name is held against each field, so that lists without end would be work without end.
+    #[test]
+    fn lists_of_more_than_64_names_stand_for_anything() {
+        for (count, is_too_long) in [(64, false), (65, true)] {
+            let names = vec!["a"; count].join(",");
+            let vary = format!("Vary: {names}\r\n");
+            assert_eq!(offered(&vary).varies_by_anything, is_too_long, "{count}");
+            let lines = "Vary: a\r\n".repeat(count);
+            assert_eq!(offered(&lines).varies_by_anything, is_too_long, "{count} lines");
+            let private = format!("Cache-Control: private=\"{names}\"\r\n");
+            assert_eq!(offered(&private).directives.private, is_too_long, "{count}");
+        }
     }
 }

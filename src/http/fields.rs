@@ -37,6 +37,35 @@ impl<'a> Field<'a> {
     }
 }
 
+/// The most names in the `Connection` fields of a head, and in any other list of names that is held
+/// against the fields: each is compared with each of them.
+pub const MAX_NAMES: usize = 64;
+
+/// Names of fields that a head lists in one of its fields, in whatever case, collected once so that
+/// each field is held against them alone and not against the whole head.
+#[derive(Clone, Copy, Debug)]
+pub struct NameSet<'a> {
+    names: [&'a [u8]; MAX_NAMES],
+    len: usize,
+}
+
+impl<'a> NameSet<'a> {
+    /// The first [`MAX_NAMES`] of `names`. Whoever lets a head pass makes sure that it has no more.
+    pub fn of(names: impl Iterator<Item = &'a [u8]>) -> NameSet<'a> {
+        let mut set = NameSet { names: [&[]; MAX_NAMES], len: 0 };
+        for (place, name) in set.names.iter_mut().zip(names) {
+            *place = name;
+            set.len += 1;
+        }
+        set
+    }
+
+    /// Whether `name`, in any case, is one of them.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.names.iter().take(self.len).any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
 /// The field lines of a head that was validated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
@@ -48,7 +77,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// `lines` were read by [`Field::read`] one by one, without the empty line at their end.
     pub(super) fn new(lines: &'a [u8], connection: ConnectionOptions) -> Fields<'a> {
-        Fields { lines, nominates: connection.others }
+        Fields { lines, nominates: connection.others > 0 }
     }
 
     /// All lines, as they came.
@@ -56,7 +85,7 @@ impl<'a> Fields<'a> {
         self.lines
     }
 
-    /// Whether `Connection` names fields, so that [`nominated`] is worth asking.
+    /// Whether `Connection` names fields.
     pub fn nominates(&self) -> bool {
         self.nominates
     }
@@ -85,22 +114,18 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The names in the `Connection` fields: what they name ends with this connection (RFC 9110
+    /// §7.6.1). `None`, at no cost, where `Connection` says only close, keep-alive or upgrade.
+    ///
+    /// Whoever writes a message anew must not let this take away its framing or its Host.
+    pub fn nominated(&self) -> Option<NameSet<'a>> {
+        self.nominates.then(|| NameSet::of(self.values("connection").flat_map(list_members)))
+    }
+
     /// The values of all fields called `name`, in any case.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.iter().filter(move |field| field.is(name)).map(|field| field.value)
     }
-}
-
-/// Whether a `Connection` field names the field `name`, which ends with this connection then
-/// (RFC 9110 §7.6.1). Costs nothing where `Connection` says only close, keep-alive or upgrade.
-///
-/// Whoever writes a message anew must not let this take away its framing or its Host.
-pub fn nominated(fields: &Fields, name: &[u8]) -> bool {
-    fields.nominates
-        && fields
-            .values("connection")
-            .flat_map(list_members)
-            .any(|member| member.eq_ignore_ascii_case(name))
 }
 
 /// The members of a comma-separated list without the blanks around them. Empty ones are skipped
@@ -132,14 +157,23 @@ pub struct ConnectionOptions {
     pub keep_alive: bool,
     /// The `Upgrade` field is meant for the next hop.
     pub upgrade: bool,
-    /// Further names are there: fields to be removed.
-    pub others: bool,
+    /// Further names: fields to be removed.
+    pub others: u32,
+    /// All names.
+    pub count: u32,
 }
 
 impl ConnectionOptions {
+    /// Whether there are so many names that holding each against each field would be work out of
+    /// proportion to what it costs to send them.
+    pub fn are_too_many(&self) -> bool {
+        self.count as usize > MAX_NAMES
+    }
+
     /// Takes in the value of one `Connection` field.
     pub(super) fn add(&mut self, value: &[u8]) {
         for option in list_members(value) {
+            self.count += 1;
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -147,7 +181,7 @@ impl ConnectionOptions {
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.upgrade = true;
             } else {
-                self.others = true;
+                self.others += 1;
             }
         }
     }

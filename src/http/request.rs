@@ -7,7 +7,7 @@ use super::fields::{ConnectionOptions, Field, Fields, list_members};
 use super::method::Method;
 use super::scan;
 
-/// More field lines than that are refused.
+/// The field lines that a head may have by default.
 pub const MAX_FIELDS: usize = 100;
 
 /// A version of the protocol. HTTP/1.2 to 1.9 are read as 1.1 (RFC 9110 §2.5).
@@ -90,7 +90,7 @@ pub enum Refusal {
     Connect,
     /// The request is of HTTP/2 or above.
     Version,
-    /// The head has more than [`MAX_FIELDS`] fields.
+    /// The head has more fields than it may, or too many names in its `Connection`.
     TooManyFields,
     /// An expectation that nobody here can meet. The request is valid otherwise, so the connection
     /// may go on behind its body. Found by whoever takes the request in.
@@ -156,16 +156,21 @@ impl From<BadFraming> for Refusal {
     }
 }
 
+/// Reads a request head of at most [`MAX_FIELDS`] fields: [`parse_within`].
+pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
+    parse_within(head, MAX_FIELDS)
+}
+
 /// Reads a request head that [`HeadScan`](scan::HeadScan) found whole: `head` ends with its empty
 /// line. Any other bytes are refused, none do harm.
-pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
+pub fn parse_within(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, Refusal> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let (line, lines) = RequestLine::read(head)?;
     if line.method == Method::Connect {
         return Err(Refusal::Connect);
     }
     let target = Target::of(line.method, line.target)?;
-    let (facts, lines) = Facts::collect(lines)?;
+    let (facts, lines) = Facts::collect(lines, max_fields)?;
     let authority = facts.authority(line.version, &target)?;
     let framing = facts.framing.judge(line.version)?;
     let is_http11 = line.version == Version::Http11;
@@ -389,11 +394,14 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
     /// they say, and the lines without the empty one.
-    fn collect(bytes: &'a [u8]) -> Result<(Facts<'a>, &'a [u8]), Refusal> {
+    fn collect(bytes: &'a [u8], max_fields: usize) -> Result<(Facts<'a>, &'a [u8]), Refusal> {
         let mut facts = Facts::default();
         let mut rest = bytes;
-        for _ in 0..=MAX_FIELDS {
+        for _ in 0..=max_fields {
             if rest == b"\r\n" {
+                if facts.connection.are_too_many() {
+                    break;
+                }
                 return Ok((facts, bytes.strip_suffix(b"\r\n").unwrap_or_default()));
             }
             let field = Field::read(rest).ok_or(Refusal::Malformed)?;

@@ -429,6 +429,16 @@ fn a_hundred_fields_are_allowed_and_no_more() {
     assert_eq!(fault(&"A: b\r\n".repeat(99)), None);
     assert_eq!(fault(&"A: b\r\n".repeat(100)), Some(Refusal::TooManyFields));
     assert_eq!(fault(&"A: b\r\n".repeat(5000)), Some(Refusal::TooManyFields));
+    let within = |count| parse_within(&get(&"A: b\r\n".repeat(count)), 10).err();
+    assert_eq!((within(9), within(10)), (None, Some(Refusal::TooManyFields)));
+}
+
+#[test]
+fn connection_has_64_names_at_most() {
+    for (count, refusal) in [(64, None), (65, Some(Refusal::TooManyFields))] {
+        let (few, many) = ("x, ".repeat(10), "close,,".repeat(count - 10));
+        assert_eq!(fault(&format!("Connection: {few}\r\nconnection:{many}\r\n")), refusal);
+    }
 }
 
 #[test]

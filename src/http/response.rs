@@ -2,13 +2,13 @@
 
 use super::body::{BadFraming, FramingFields, decimal};
 use super::fields::{ConnectionOptions, Field, Fields, list_members};
-use super::request::{Framing, Single, Version};
+use super::request::{self, Framing, Single, Version};
 use super::scan;
 
 /// A valid response head. Everything in it borrows from the bytes it was parsed from.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
-    /// 100 to 599.
+    /// 100 to 999; what is above 599 is like a 5xx (RFC 9110 §15).
     pub status: u16,
     /// As the backend speaks it.
     pub version: Version,
@@ -106,13 +106,18 @@ impl Reading {
 /// connection (dropped); they are told apart for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadResponse {
-    /// No status line of HTTP/1, or a status below 100 or above 599.
+    /// No status line of HTTP/1, or a status below 100.
     StatusLine,
     /// A line that is no valid field.
     Field,
     /// It is doubtful where the response ends.
     Framing,
+    /// More fields than a response may have, or too many names in its `Connection`.
+    TooManyFields,
 }
+
+/// The field lines that the head of a response may have by default: ten times those of a request.
+pub const MAX_FIELDS: usize = 10 * request::MAX_FIELDS;
 
 impl From<BadFraming> for BadResponse {
     fn from(bad: BadFraming) -> BadResponse {
@@ -126,11 +131,16 @@ impl From<BadFraming> for BadResponse {
     }
 }
 
+/// Reads a response head of at most [`MAX_FIELDS`] fields: [`parse_within`].
+pub fn parse(head: &[u8]) -> Result<ResponseHead<'_>, BadResponse> {
+    parse_within(head, MAX_FIELDS)
+}
+
 /// Reads a response head that [`HeadScan`](scan::HeadScan) found whole: `head` ends with its empty
 /// line. Any other bytes are refused, none do harm.
-pub fn parse(head: &[u8]) -> Result<ResponseHead<'_>, BadResponse> {
+pub fn parse_within(head: &[u8], max_fields: usize) -> Result<ResponseHead<'_>, BadResponse> {
     let (line, lines) = StatusLine::read(head).ok_or(BadResponse::StatusLine)?;
-    let (facts, lines) = Facts::collect(lines).ok_or(BadResponse::Field)?;
+    let (facts, lines) = Facts::collect(lines, max_fields)?;
     let framing = facts.framing.judge(line.version)?;
     let options = facts.connection;
     Ok(ResponseHead {
@@ -180,7 +190,7 @@ impl<'a> StatusLine<'a> {
             None => (&[][..], rest),
         };
         let lines = rest.strip_prefix(b"\r\n")?;
-        (100..=599).contains(&status).then_some((StatusLine { version, status, reason }, lines))
+        (100..=999).contains(&status).then_some((StatusLine { version, status, reason }, lines))
     }
 }
 
@@ -197,15 +207,21 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
     /// they say, and the lines without the empty one.
-    fn collect(bytes: &'a [u8]) -> Option<(Facts<'a>, &'a [u8])> {
+    fn collect(bytes: &'a [u8], max_fields: usize) -> Result<(Facts<'a>, &'a [u8]), BadResponse> {
         let mut facts = Facts::default();
         let mut rest = bytes;
-        while rest != b"\r\n" {
-            let field = Field::read(rest)?;
-            rest = rest.get(field.line.len()..)?;
+        for _ in 0..=max_fields {
+            if rest == b"\r\n" {
+                if facts.connection.are_too_many() {
+                    break;
+                }
+                return Ok((facts, bytes.strip_suffix(b"\r\n").unwrap_or_default()));
+            }
+            let field = Field::read(rest).ok_or(BadResponse::Field)?;
+            rest = rest.get(field.line.len()..).unwrap_or_default();
             facts.add(&field);
         }
-        Some((facts, bytes.strip_suffix(b"\r\n")?))
+        Err(BadResponse::TooManyFields)
     }
 
     /// Takes in one field, an ordinary one at next to no cost.

@@ -5,17 +5,13 @@
 
 use super::cache_status::{self, CacheStatus};
 use super::cookie::{self, SetCookie};
-use super::fields::{Field, Fields, is_hop_by_hop, is_read_as, list_members, nominated};
+use super::fields::{Field, Fields, NameSet, is_hop_by_hop, is_read_as};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Fitting, Span};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-
-/// The most names in a request's `Connection`. Each is compared with each field, so that thousands of
-/// them would be work out of proportion to what it costs to send them.
-const MAX_OPTIONS: usize = 64;
 
 /// What a response's head may grow by: a longer status line, framing, the id, the connection, `Via`
 /// and a cookie with names of at most 64 bytes each, `Cache-Status`.
@@ -73,13 +69,9 @@ pub struct RequestSpans {
 
 /// Writes the head of a request as it goes to a backend, to `out`, which must be empty.
 ///
-/// `None` when it does not fit, or when `Connection` has more than 64 names; `out` is empty then.
+/// `None` when it does not fit; `out` is empty then.
 pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Option<RequestSpans> {
     assert!(out.is_empty());
-    let options = head.fields.values("connection").flat_map(list_members);
-    if options.take(MAX_OPTIONS + 1).count() > MAX_OPTIONS {
-        return None;
-    }
     let written = write_request(head, forward, &mut Fitting::new(out));
     if written.is_none() {
         out.clear();
@@ -100,12 +92,13 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     out.put(b"\r\n");
 
     let mut kept = Kept::default();
+    let nominated = head.fields.nominated();
     // Neighbouring lines that go on are copied at once.
     let lines = head.fields.lines();
     let (mut run, mut at) = (0, 0);
     for field in head.fields.iter() {
         let end = at + field.line.len();
-        if !goes_on(head, &field, forward.trusted, &mut kept) {
+        if !goes_on(head, &field, (&nominated, forward.trusted), &mut kept) {
             out.put(&lines[run..at]);
             run = end;
         } else if let Some(name) = forward.own_cookie.filter(|name| has_cookie(&field, name)) {
@@ -158,7 +151,12 @@ struct Kept {
 ///
 /// A nomination takes away nothing that we write ourselves; nor `Expect`, for a client that waits
 /// for its 100 must get it.
-fn goes_on(head: &RequestHead, field: &Field, trusted: bool, kept: &mut Kept) -> bool {
+fn goes_on(
+    head: &RequestHead,
+    field: &Field,
+    (nominated, trusted): (&Option<NameSet>, bool),
+    kept: &mut Kept,
+) -> bool {
     let name = field.name;
     match name.len() {
         4 if field.is("host") => false,
@@ -178,8 +176,12 @@ fn goes_on(head: &RequestHead, field: &Field, trusted: bool, kept: &mut Kept) ->
                 !field.is("x-forwarded-for")
             }
         }
-        _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
+        _ => !is_hop_by_hop(name) && !is_nominated(nominated, name),
     }
+}
+
+fn is_nominated(nominated: &Option<NameSet>, name: &[u8]) -> bool {
+    nominated.as_ref().is_some_and(|names| names.contains(name))
 }
 
 fn has_cookie(field: &Field, name: &str) -> bool {
@@ -381,6 +383,7 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
     put_status_line(head.status, head.reason, out);
     let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
+    let nominated = head.fields.nominated();
     // Neighbouring lines that go on are copied at once.
     let lines = head.fields.lines();
     let (mut run, mut at) = (0, 0);
@@ -392,7 +395,7 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
             14 if field.is("content-length") => shows_length,
             14 if is_read_as(name, b"content-length") => false,
             17 if is_read_as(name, b"transfer-encoding") => false,
-            _ => !is_hop_by_hop(name) && !nominated(&head.fields, name),
+            _ => !is_hop_by_hop(name) && !is_nominated(&nominated, name),
         };
         if !copied {
             out.append(&lines[run..at]);

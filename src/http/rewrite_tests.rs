@@ -131,17 +131,6 @@ fn a_nomination_takes_away_nothing_of_ours() {
 }
 
 #[test]
-fn connection_has_64_names_at_most() {
-    for (count, fits) in [(64, true), (65, false)] {
-        let (few, many) = ("x, ".repeat(10), "y,,".repeat(count - 10));
-        let head =
-            format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {few}\r\nconnection:{many}\r\n\r\n");
-        let head = request::parse(head.as_bytes()).unwrap();
-        assert_eq!(super::request(&head, &FORWARD, &mut buffer(4096)).is_some(), fits);
-    }
-}
-
-#[test]
 fn a_request_is_framed_in_exactly_one_way() {
     for (lines, wanted) in [
         ("", ""),

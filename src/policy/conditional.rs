@@ -2,14 +2,14 @@
 
 use crate::http::caching::{Asked, Offered, is_condition};
 use crate::http::date;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, MAX_NAMES, NameSet};
 use crate::http::method::Method;
 use crate::http::request::Single;
 use crate::mem::Append;
 
 use super::freshness::date_of;
 use super::ranges::{self, ContentRange, Part, Wanted};
-use super::storable;
+use super::storable::KeptFields;
 
 /// What of a stored answer conditions are judged by.
 #[derive(Clone, Copy, Debug)]
@@ -198,30 +198,42 @@ pub fn confirms(fresh: &Offered, stored: &Stored, now: u64) -> bool {
 const NOT_UPDATED: [&[u8]; 5] =
     [b"content-encoding", b"content-length", b"content-range", b"content-type", b"etag"];
 
-/// Whether a 304 changes a stored field: RFC 9111 §3.2.
-fn updates(fresh: &Offered, name: &[u8]) -> bool {
-    !NOT_UPDATED.iter().any(|known| name.eq_ignore_ascii_case(known))
-        && storable::keeps(fresh, name)
+/// Whether a 304 with these fields changes a stored one: RFC 9111 §3.2.
+fn updates(fresh: &KeptFields, name: &[u8]) -> bool {
+    !NOT_UPDATED.iter().any(|known| name.eq_ignore_ascii_case(known)) && fresh.keeps(name)
 }
 
 /// Writes the stored field lines as the 304 `fresh` changes them: its lines take the place of all
 /// stored ones of their names. Without a `Date` it has that of `received_at`: the stored one would
 /// make it old at once (RFC 9110 §6.6.1).
-pub fn write_updated(stored: &Fields, fresh: &Offered, received_at: u64, out: &mut impl Append) {
+///
+/// `None`, and nothing is written, if it changes more than [`MAX_NAMES`] lines: each is held against
+/// each stored one.
+pub fn write_updated(
+    stored: &Fields,
+    fresh: &Offered,
+    received_at: u64,
+    out: &mut impl Append,
+) -> Option<()> {
+    let kept = KeptFields::of(fresh);
+    let updating = || fresh.fields.iter().filter(|field| updates(&kept, field.name));
+    if updating().nth(MAX_NAMES).is_some() {
+        return None;
+    }
+    let replaced = NameSet::of(updating().map(|field| field.name));
     let is_replaced = |name: &[u8]| {
-        let same = |field: &crate::http::Field| field.name.eq_ignore_ascii_case(name);
-        updates(fresh, name)
-            && (fresh.fields.iter().any(|field| same(&field)) || name.eq_ignore_ascii_case(b"date"))
+        replaced.contains(name) || name.eq_ignore_ascii_case(b"date") && updates(&kept, name)
     };
     for field in stored.iter().filter(|field| !is_replaced(field.name)) {
         out.append(field.line);
     }
-    for field in fresh.fields.iter().filter(|field| updates(fresh, field.name)) {
+    for field in updating() {
         out.append(field.line);
     }
     if fresh.date == Single::Absent {
         put_date(received_at, out);
     }
+    Some(())
 }
 
 /// Writes the `Date` of a response that came without one at `received_at`.

@@ -1,7 +1,7 @@
 //! May a response be stored: RFC 9111 §3. And which of its fields: §3.1.
 
 use crate::http::caching::{Asked, Offered};
-use crate::http::fields::{Fields, is_hop_by_hop, is_one_of, nominated};
+use crate::http::fields::{Fields, NameSet, is_hop_by_hop, is_one_of};
 use crate::http::method::Method;
 use crate::http::request::Single;
 
@@ -227,12 +227,24 @@ const NOT_STORED: [&str; 9] = [
     "x-request-id",
 ];
 
-/// Whether a field of a response that is stored is stored with it.
-pub fn keeps(offered: &Offered, name: &[u8]) -> bool {
-    !is_one_of(name, &NOT_STORED)
-        && !is_hop_by_hop(name)
-        && !nominated(&offered.fields, name)
-        && !offered.withholds(name)
+/// Which fields of a response are stored with it.
+pub struct KeptFields<'a> {
+    /// What `Connection` names, and what is for one recipient alone.
+    excluded: [Option<NameSet<'a>>; 2],
+}
+
+impl<'a> KeptFields<'a> {
+    /// Those of this response.
+    pub fn of(offered: &Offered<'a>) -> KeptFields<'a> {
+        KeptFields { excluded: [offered.fields.nominated(), offered.withheld()] }
+    }
+
+    /// Whether the field `name` is stored.
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        !is_one_of(name, &NOT_STORED)
+            && !is_hop_by_hop(name)
+            && !self.excluded.iter().flatten().any(|names| names.contains(name))
+    }
 }
 
 #[cfg(test)]

@@ -288,6 +288,8 @@ pub struct Exchange {
     pub reused: bool,
     /// Something moved since its timer was set.
     pub progress: bool,
+    /// Interim responses that came.
+    pub interims: u8,
     /// Cut short after commit: the reason for the log, and the client is closed hard.
     pub broken: Option<Reason>,
     /// Closes the client's connection when it is done.
@@ -335,6 +337,7 @@ impl Exchange {
             sent: false,
             reused: false,
             progress: true,
+            interims: 0,
             broken: None,
             closes: false,
             ends_by_close: false,

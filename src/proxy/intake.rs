@@ -62,7 +62,8 @@ impl Proxy {
     ) -> Result<Taken, Obstacle> {
         let client = &mut self.clients[id];
         let bytes = &client.conn.input.flatten()[..end];
-        let head = request::parse(bytes).map_err(Obstacle::Refused)?;
+        let max_fields = self.settings.max_fields;
+        let head = request::parse_within(bytes, max_fields).map_err(Obstacle::Refused)?;
         let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
         let pool = choice.pool().map(PoolId);
         let facts = pool.map(|pool| &self.pools[pool.0]);

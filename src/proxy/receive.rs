@@ -2,7 +2,7 @@
 
 use crate::http::body::{self, Body};
 use crate::http::request::Version;
-use crate::http::response::{self, Reading, ResponseHead};
+use crate::http::response::{self, BadResponse, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
 use crate::policy::health;
@@ -16,6 +16,9 @@ use super::relay::{Frame, Moved, Relay};
 
 /// Interim responses that are taken in a step: those without end leave others their turn.
 const INTERIMS: usize = 16;
+
+/// Interim responses to one request: a backend that goes on and on answers nothing.
+const MAX_INTERIMS: u8 = 64;
 
 /// What a response head turned out to be.
 enum Head {
@@ -92,8 +95,12 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
         let bytes = backend.conn.input.flatten();
-        let head = response::parse(&bytes[..end]).map_err(|_| Failure::Protocol)?;
+        let max_fields = self.settings.max_response_fields();
+        let head = response::parse_within(&bytes[..end], max_fields).map_err(failure_of)?;
         if head.status < 200 && head.status != 101 {
+            if exchange.interims == MAX_INTERIMS {
+                return Err(Failure::Protocol);
+            }
             let client = &mut self.clients[exchange.client];
             let passes = exchange.request.version == Version::Http11;
             let room = client.conn.output_room(self.tools.ring_size);
@@ -107,6 +114,7 @@ impl Proxy {
             // With the 100 it is the client's turn to say something.
             exchange.request.expects_continue &= head.status != 100;
             exchange.progress = true;
+            exchange.interims += 1;
             backend.conn.input.consume(end);
             backend.scan = HeadScan::response();
             return Ok(Head::Interim);
@@ -154,6 +162,13 @@ impl Proxy {
         exchange.enter(State::Answered);
         self.observe(slot, health::Event::Answered);
         Ok(Head::Final)
+    }
+}
+
+fn failure_of(bad: BadResponse) -> Failure {
+    match bad {
+        BadResponse::StatusLine | BadResponse::Field | BadResponse::Framing => Failure::Protocol,
+        BadResponse::TooManyFields => Failure::HeadTooLarge,
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Settings {
     pub ring_size: usize,
     /// Bytes in a head.
     pub head_limit: usize,
+    /// Fields in a request's head.
+    pub max_fields: usize,
     /// Bodies, or stretches of them, of so many bytes are spliced.
     pub splice_min: u64,
     /// How far response identity goes.
@@ -76,6 +78,7 @@ impl Settings {
             pipeline: config.pipeline,
             ring_size: config.buffer_size,
             head_limit: config.head_limit(),
+            max_fields: config.max_fields,
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             via: config.via.clone(),
@@ -91,6 +94,11 @@ impl Settings {
     /// Whether what a client says of those before it is believed.
     pub fn is_trusted(&self, client: IpAddr) -> bool {
         address::any_contains(&self.trusted_proxies, client)
+    }
+
+    /// Fields in a response's head: servers send more than browsers.
+    pub fn max_response_fields(&self) -> usize {
+        10 * self.max_fields
     }
 
     /// Exchanges that there can be.

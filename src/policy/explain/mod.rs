@@ -19,7 +19,7 @@ use super::slow_start;
 use super::sticky::Key;
 use crate::config::units::{write_duration, write_size};
 use crate::config::{self, Config, address};
-use crate::http::request::{self, MAX_FIELDS, Refusal, RequestHead};
+use crate::http::request::{self, Refusal, RequestHead};
 use crate::http::rewrite::{self, Forward};
 use crate::http::{HeadScan, Scan};
 use crate::mem::buffer::Buffer;
@@ -196,7 +196,7 @@ pub fn explain_with(
         cache: String::from("off"),
         limits: Vec::new(),
     };
-    match read(&text, config.head_limit()) {
+    match read(&text, config) {
         Ok(head) => explanation.find(&head, question, config, pools, key, (scratch, lookup)),
         Err(refusal) => explanation.answer = Some(AnswerAtOnce::to(refusal)),
     }
@@ -220,11 +220,14 @@ fn head_of(question: &Question) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn read(text: &[u8], limit: usize) -> Result<RequestHead<'_>, Refusal> {
+fn read<'a>(text: &'a [u8], config: &Config) -> Result<RequestHead<'a>, Refusal> {
+    let limit = config.head_limit();
     match HeadScan::request().advance(text) {
         Scan::Whole(end) if end > limit => Err(request::too_long(text, limit)),
         Scan::Whole(end) if end < text.len() => Err(Refusal::Malformed),
-        Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => request::parse(text),
+        Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
+            request::parse_within(text, config.max_fields)
+        }
     }
 }
 
@@ -354,7 +357,7 @@ fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit
             of: "head",
             is: format!("{}, then 431 or 414", write_size(config.head_limit() as u64)),
         },
-        Limit { of: "fields", is: format!("{MAX_FIELDS}, then 431") },
+        Limit { of: "fields", is: format!("{}, then 431", config.max_fields) },
         Limit {
             of: "body",
             is: match keys.max_body {
