@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_not_http_is_no_answer() {
         assert_eq!(judge(b"HTTP/1.1 2", 200), None);
-        for text in ["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 999 x\r\n\r\n"] {
+        for text in ["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 099 x\r\n\r\n"] {
             assert_eq!(judge(text.as_bytes(), 200), Some(Outcome::BadResponse), "{text}");
         }
     }
