@@ -293,6 +293,9 @@ pub struct Overrides {
     pub health_interval: Option<Millis>,
 }
 
+/// Fields that a request's head may have where nothing else is said.
+pub const DEFAULT_MAX_FIELDS: usize = 100;
+
 /// Bytes that a head may have, however large a ring is.
 pub const MAX_HEAD_LIMIT: usize = 64 * 1024;
 
@@ -322,7 +325,7 @@ impl Default for Config {
             listen: vec![Listen::on(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9000)))],
             workers: Workers::Auto,
             max_connections: 8192,
-            max_fields: crate::http::request::MAX_FIELDS,
+            max_fields: DEFAULT_MAX_FIELDS,
             buffer_size: 32 * 1024,
             pipeline: 8,
             trusted_proxies: Vec::new(),

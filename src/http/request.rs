@@ -8,7 +8,7 @@ use super::method::Method;
 use super::scan;
 
 /// The field lines that a head may have by default.
-pub const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = crate::config::DEFAULT_MAX_FIELDS;
 
 /// A version of the protocol. HTTP/1.2 to 1.9 are read as 1.1 (RFC 9110 §2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,33 +91,14 @@ impl Proxy {
     /// Judges a whole head of `end` bytes at the front of the connection's ring.
     fn head_came(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
         let conn = self.conn_of(id);
-        let first = self.is_first(id);
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
         let bytes = backend.conn.input.flatten();
         let max_fields = self.settings.max_response_fields();
         let head = response::parse_within(&bytes[..end], max_fields).map_err(failure_of)?;
         if head.status < 200 && head.status != 101 {
-            if exchange.interims == MAX_INTERIMS {
-                return Err(Failure::Protocol);
-            }
-            let client = &mut self.clients[exchange.client];
-            let passes = exchange.request.version == Version::Http11;
-            let room = client.conn.output_room(self.tools.ring_size);
-            if passes && (!first || room < rewrite::response_len_bound(end)) {
-                return Ok(Head::InterimBlocked);
-            }
-            if passes {
-                let via = self.settings.via.as_deref();
-                rewrite::interim(&head, via, client.conn.prepare_output(&mut self.tools.rings));
-            }
-            // With the 100 it is the client's turn to say something.
-            exchange.request.expects_continue &= head.status != 100;
-            exchange.progress = true;
-            exchange.interims += 1;
-            backend.conn.input.consume(end);
-            backend.scan = HeadScan::response();
-            return Ok(Head::Interim);
+            let interim = Reading::of(&head, end);
+            return self.interim_came(id, interim);
         }
         if head.status == 101 && !(exchange.request.websocket && head.upgrade_websocket) {
             return Err(Failure::Protocol);
@@ -162,6 +143,36 @@ impl Proxy {
         exchange.enter(State::Answered);
         self.observe(slot, health::Event::Answered);
         Ok(Head::Final)
+    }
+
+    /// Passes on an interim response, which lies at the front of the connection's ring, or drops it
+    /// for a client of HTTP/1.0.
+    fn interim_came(&mut self, id: ExchangeId, interim: Reading) -> Result<Head, Failure> {
+        let conn = self.conn_of(id);
+        let first = self.is_first(id);
+        let exchange = &mut self.exchanges[id];
+        let backend = &mut self.conns[conn];
+        if exchange.interims == MAX_INTERIMS {
+            return Err(Failure::Protocol);
+        }
+        let client = &mut self.clients[exchange.client];
+        let passes = exchange.request.version == Version::Http11;
+        let room = client.conn.output_room(self.tools.ring_size);
+        if passes && (!first || room < rewrite::response_len_bound(interim.len())) {
+            return Ok(Head::InterimBlocked);
+        }
+        if passes {
+            let head = interim.open(backend.conn.input.flatten());
+            let via = self.settings.via.as_deref();
+            rewrite::interim(&head, via, client.conn.prepare_output(&mut self.tools.rings));
+        }
+        // With the 100 it is the client's turn to say something.
+        exchange.request.expects_continue &= interim.status() != 100;
+        exchange.progress = true;
+        exchange.interims += 1;
+        backend.conn.input.consume(interim.len());
+        backend.scan = HeadScan::response();
+        Ok(Head::Interim)
     }
 }
 
