@@ -162,6 +162,54 @@ fn a_header_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
+fn behind_an_https_listener_clients_speak_https() {
+    let backend = Backend::named("one");
+    let told = |listen: Value, header: &[u8]| {
+        let program = Program::with(json!({
+            "backend_servers": servers(&[&backend]),
+            "listen": [listen],
+            "sticky": true,
+            "forward": ["x-forwarded", "forwarded", "x-real-ip", "x-forwarded-port"],
+        }));
+        let mut client = program.client();
+        client.send([header, REQUEST].concat());
+        let cookie = client.response().field("Set-Cookie").expect("a sticky one").to_owned();
+        let seen = backend.last_request();
+        let own_port = program.address.port().to_string();
+        let port = seen.field("X-Forwarded-Port").expect("a port");
+        let port = if port == own_port { String::from("own") } else { port.to_owned() };
+        let fields = ["X-Forwarded-Proto", "X-Real-IP", "Forwarded"];
+        let fields = fields.map(|name| seen.field(name).unwrap_or_default().to_owned());
+        (fields.join(" "), port, cookie.contains("; Secure"))
+    };
+    let plain = json!({"addr": "127.0.0.1:0"});
+    let expected = "http 127.0.0.1 for=127.0.0.1;host=\"a\";proto=http";
+    assert_eq!(told(plain, b""), (expected.to_owned(), String::from("own"), false));
+    let https = json!({"addr": "127.0.0.1:0", "https": true});
+    let expected = "https 127.0.0.1 for=127.0.0.1;host=\"a\";proto=https";
+    assert_eq!(told(https, b""), (expected.to_owned(), String::from("443"), true));
+    let https = json!({"addr": "127.0.0.1:0", "https": true, "proxy_protocol": true});
+    let header = b"PROXY TCP4 203.0.113.9 10.0.0.1 51234 8443\r\n";
+    let expected = "https 203.0.113.9 for=203.0.113.9;host=\"a\";proto=https";
+    assert_eq!(told(https, header), (expected.to_owned(), String::from("8443"), true));
+}
+
+#[test]
+fn trusted_networks_may_be_written_as_mapped_ones() {
+    let backend = Backend::named("one");
+    for (network, expected) in
+        [("::ffff:127.0.0.0/104", "203.0.113.9, 127.0.0.1"), ("::ffff:10.0.0.0/104", "127.0.0.1")]
+    {
+        let program = Program::with(json!({
+            "backend_servers": servers(&[&backend]),
+            "trusted_proxies": [network],
+        }));
+        ask(&program, "", "X-Forwarded-For: 203.0.113.9\r\n");
+        assert_eq!(backend.last_request().field("X-Forwarded-For"), Some(expected), "{network}");
+    }
+}
+
+#[test]
 fn other_listeners_take_no_header() {
     let backend = Backend::named("one");
     let program = Program::with(json!({

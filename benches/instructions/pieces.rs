@@ -2,7 +2,8 @@
 
 use httplb::config::Balance;
 use httplb::http::chunked::Chunks;
-use httplb::http::rewrite::{self, Answering, Forward, ResponseFraming};
+use httplb::http::forwarded::Forward;
+use httplb::http::rewrite::{self, Answering, ResponseFraming};
 use httplb::http::{HeadScan, Scan, request, response};
 use httplb::mem::buffer::Buffer;
 use httplb::policy::balance::{Board, Member, Members, Pick, Tier, Tried, pick};

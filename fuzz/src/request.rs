@@ -3,7 +3,8 @@
 
 use crate::naive::{self, Fields, values};
 use crate::scan;
-use httplb::http::rewrite::{self, Forward};
+use httplb::http::forwarded::Forward;
+use httplb::http::rewrite;
 use httplb::http::{HeadScan, Method, RequestHead, Scan, Version, request};
 use httplb::mem::buffer::{Buffer, Span};
 use std::cell::RefCell;

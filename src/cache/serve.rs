@@ -3,8 +3,8 @@
 use crate::http::Fields;
 use crate::http::cache_status::{self, CacheStatus};
 use crate::http::date;
-use crate::http::rewrite::{self, Answering, append_decimal};
-use crate::mem::Append;
+use crate::http::rewrite::{self, Answering};
+use crate::mem::{Append, append_decimal};
 use crate::policy::conditional::{Reply, is_in_not_modified};
 use crate::policy::ranges::Part;
 

@@ -90,7 +90,10 @@ pub fn with<T>(target: &str, fields: &str, test: impl FnOnce(&Wanted) -> T) -> T
     let head = request::parse(text.as_bytes()).expect("valid");
     let mut written = Buffer::new(vec![0; 8192].leak());
     let client = std::net::Ipv4Addr::LOCALHOST.into();
-    let forward = rewrite::Forward { trusted: true, ..rewrite::Forward::new(client, b"1") };
+    let forward = crate::http::forwarded::Forward {
+        trusted: true,
+        ..crate::http::forwarded::Forward::new(client, b"1")
+    };
     rewrite::request(&head, &forward, &mut written).expect("fits");
     let asked = Asked::of(rewrite::written_fields(written.as_slice()), b"a");
     let url = Url { https: asked.https, host: b"a", target: target.as_bytes() };

@@ -147,7 +147,17 @@ impl Cidr {
         if network.address != address {
             return Err(wrong("has bits behind its prefix", &format!("write \"{network}\"")));
         }
-        Ok(network)
+        Ok(network.canonical())
+    }
+
+    /// An IPv4 network mapped into IPv6 is the IPv4 one: peers are held against it as such.
+    fn canonical(self) -> Cidr {
+        match (self.address.to_canonical(), self.prefix.checked_sub(96)) {
+            (IpAddr::V4(address), Some(prefix)) if self.address.is_ipv6() => {
+                Cidr { address: address.into(), prefix }
+            }
+            (IpAddr::V4(_) | IpAddr::V6(_), _) => self,
+        }
     }
 
     /// Whether `address` lies in this network. An IPv4 address mapped into IPv6 counts as IPv4.
@@ -276,6 +286,10 @@ mod tests {
             ("::/0", "fd00::1", true),
             ("fd00::/8", "fdff::1", true),
             ("fd00::/8", "fe00::1", false),
+            ("::ffff:127.0.0.0/104", "127.9.9.9", true),
+            ("::ffff:127.0.0.0/104", "128.0.0.1", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:0.0.0.0/96", "192.0.2.1", true),
             ("192.0.2.1", "192.0.2.1", true),
             ("192.0.2.1", "192.0.2.2", false),
         ];

@@ -5,7 +5,7 @@ use super::read::{Mistakes, Node};
 use super::{Backend, Config, Overrides, Pool, Wrong, pool, process, route};
 
 /// The keys of the top level that are not pool keys.
-pub const PROCESS_KEYS: [&str; 17] = [
+pub const PROCESS_KEYS: [&str; 18] = [
     "listen",
     "workers",
     "max_connections",
@@ -13,6 +13,7 @@ pub const PROCESS_KEYS: [&str; 17] = [
     "buffer_size",
     "pipeline",
     "trusted_proxies",
+    "forward",
     "request_id",
     "via",
     "access_log",

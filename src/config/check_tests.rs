@@ -97,6 +97,7 @@ fn the_defaults_are_those_of_the_manual() {
   "buffer_size": "32KiB",
   "pipeline": 8,
   "trusted_proxies": [],
+  "forward": ["x-forwarded"],
   "request_id": "auto",
   "via": null,
   "access_log": "off",
@@ -137,8 +138,8 @@ fn every_key_has_its_effect() {
     let config = load(EVERYTHING, &Overrides::default()).unwrap();
     let listen = ["[::]:8080", "127.0.0.1:8081", "[::1]:0"];
     let proxied = [false, true, false].into_iter().zip(listen);
-    let wanted =
-        proxied.map(|(proxy_protocol, text)| Listen { address: address(text), proxy_protocol });
+    let wanted = proxied
+        .map(|(proxy_protocol, text)| Listen { proxy_protocol, ..Listen::on(address(text)) });
     assert_eq!(config.listen, wanted.collect::<Vec<_>>());
     assert_eq!(config.workers, Workers::Count(4));
     assert_eq!(config.max_connections, 1_000_000);

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::file::Value;
 use super::units::{write_duration, write_size};
 use super::{
-    AccessLog, Backend, Balance, Cache, Config, HealthCheck, Listen, Pool, RequestId, Route,
-    Sticky, Timeouts, Workers,
+    AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Pool,
+    RequestId, Route, Sticky, Timeouts, Workers,
 };
 use crate::mem::time::Millis;
 
@@ -28,6 +28,7 @@ pub fn config(config: &Config) -> Value {
         entry("buffer_size", size(config.buffer_size as u64)),
         entry("pipeline", number(config.pipeline)),
         entry("trusted_proxies", list(&config.trusted_proxies, text)),
+        entry("forward", forward_fields(config.forward)),
         entry("request_id", text(request_id(config.request_id))),
         entry("via", optional(&config.via, text)),
         entry("access_log", access_log(&config.access_log)),
@@ -88,11 +89,19 @@ fn address(address: &SocketAddr) -> Value {
 }
 
 fn listen(listen: &Listen) -> Value {
-    if !listen.proxy_protocol {
+    let flags = [("proxy_protocol", listen.proxy_protocol), ("https", listen.https)];
+    let mut set = flags.iter().filter(|(_, is_set)| *is_set).peekable();
+    if set.peek().is_none() {
         return address(&listen.address);
     }
-    let proxy_protocol = entry("proxy_protocol", Value::Bool(true));
-    Value::Object(vec![entry("addr", address(&listen.address)), proxy_protocol])
+    let mut entries = vec![entry("addr", address(&listen.address))];
+    entries.extend(set.map(|(key, _)| entry(key, Value::Bool(true))));
+    Value::Object(entries)
+}
+
+fn forward_fields(mut fields: ForwardFields) -> Value {
+    let named = fields.named();
+    Value::List(named.iter().filter(|(_, is_set)| **is_set).map(|(name, _)| text(name)).collect())
 }
 
 fn workers(workers: Workers) -> Value {

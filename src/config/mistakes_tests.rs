@@ -68,8 +68,17 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"listen": [{"addr": ":80", "port": 80}]}"#,
-        r#"listen[0].port: unknown key (there are "addr" and "proxy_protocol")"#,
+        r#"listen[0].port: unknown key (there are "addr", "proxy_protocol" and "https")"#,
     ),
+    (
+        r#"{"forward": ["x-forward"]}"#,
+        r#"forward[0]: "x-forward" is not one of the words (did you mean "x-forwarded"?)"#,
+    ),
+    (
+        r#"{"forward": ["forwarded", "forwarded"]}"#,
+        r#"forward[1]: "forwarded" stands twice in the list (remove one)"#,
+    ),
+    (r#"{"max_fields": 9}"#, r#"max_fields: 9 is out of range (write 10 to 1000)"#),
     (r#"{"workers": 0}"#, r#"workers: 0 is out of range (write 1 to 256 or "auto")"#),
     (r#"{"workers": 257}"#, r#"workers: 257 is out of range (write 1 to 256 or "auto")"#),
     (

@@ -42,6 +42,8 @@ pub struct Config {
     pub pipeline: usize,
     /// Peers whose `X-Forwarded-*` fields are kept and extended.
     pub trusted_proxies: Vec<Cidr>,
+    /// Which fields tell a backend of the client.
+    pub forward: ForwardFields,
     /// Verification of the echoed `X-Request-ID`.
     pub request_id: RequestId,
     /// The name that `Via` is given, if one is added.
@@ -71,6 +73,39 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Each connection begins with a PROXY header.
     pub proxy_protocol: bool,
+    /// Clients speak TLS with what stands before it, which cannot say so.
+    pub https: bool,
+}
+
+/// Which fields tell a backend of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the fields")]
+pub struct ForwardFields {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    pub x_forwarded: bool,
+    pub forwarded: bool,
+    pub x_real_ip: bool,
+    pub x_forwarded_port: bool,
+}
+
+impl ForwardFields {
+    /// What nobody has to ask for.
+    pub const USUAL: ForwardFields = ForwardFields {
+        x_forwarded: true,
+        forwarded: false,
+        x_real_ip: false,
+        x_forwarded_port: false,
+    };
+
+    /// Each field, with its name in the file.
+    pub fn named(&mut self) -> [(&'static str, &mut bool); 4] {
+        [
+            ("x-forwarded", &mut self.x_forwarded),
+            ("forwarded", &mut self.forwarded),
+            ("x-real-ip", &mut self.x_real_ip),
+            ("x-forwarded-port", &mut self.x_forwarded_port),
+        ]
+    }
 }
 
 /// How many worker processes there are.
@@ -329,6 +364,7 @@ impl Default for Config {
             buffer_size: 32 * 1024,
             pipeline: 8,
             trusted_proxies: Vec::new(),
+            forward: ForwardFields::USUAL,
             request_id: RequestId::Auto,
             via: None,
             access_log: AccessLog::Off,
@@ -376,7 +412,7 @@ impl Default for Timeouts {
 impl Listen {
     /// Plain HTTP on this address.
     pub fn on(address: SocketAddr) -> Listen {
-        Listen { address, proxy_protocol: false }
+        Listen { address, proxy_protocol: false, https: false }
     }
 }
 

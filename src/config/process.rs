@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::read::{INSTANT, Mistakes, Node, WEEK};
 use super::words::{self, quote};
 use super::{
-    AccessLog, Admin, Cache, Cidr, Config, Listen, RequestId, Timeouts, Workers, Wrong, address,
+    AccessLog, Admin, Cache, Cidr, Config, ForwardFields, Listen, RequestId, Timeouts, Workers,
+    Wrong, address,
 };
 use crate::mem::time::Millis;
 
@@ -30,6 +31,7 @@ pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes)
         "buffer_size" => mistakes.set(&mut config.buffer_size, node, buffer_size(node)),
         "pipeline" => mistakes.set(&mut config.pipeline, node, node.whole(1, 32)),
         "trusted_proxies" => config.trusted_proxies = trusted_proxies(node, mistakes),
+        "forward" => config.forward = forward_fields(node, mistakes),
         "request_id" => mistakes.set(
             &mut config.request_id,
             node,
@@ -81,7 +83,8 @@ fn listen_entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
         let address = text.and_then(address::listen);
         return mistakes.keep(node, address).map(Listen::on);
     }
-    let (mut address, mut proxy_protocol, mut found) = (None, false, false);
+    let (mut address, mut found) = (None, false);
+    let (mut proxy_protocol, mut https) = (false, false);
     for (key, node) in node.entries(mistakes) {
         match key {
             "addr" => {
@@ -89,13 +92,14 @@ fn listen_entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
                 address = mistakes.keep(&node, socket_address(&node));
             }
             "proxy_protocol" => mistakes.set(&mut proxy_protocol, &node, node.boolean()),
-            _ => mistakes.add_unknown(&node, key, &["addr", "proxy_protocol"]),
+            "https" => mistakes.set(&mut https, &node, node.boolean()),
+            _ => mistakes.add_unknown(&node, key, &["addr", "proxy_protocol", "https"]),
         }
     }
     if !found {
         mistakes.add(node, Wrong::new("there is no \"addr\"", "add \"addr\": \":80\""));
     }
-    Some(Listen { address: address?, proxy_protocol })
+    Some(Listen { address: address?, proxy_protocol, https })
 }
 
 /// Whether two addresses cannot both be listened on: they are equal, or one is `[::]`, which
@@ -142,6 +146,20 @@ fn trusted_proxies(node: &Node, mistakes: &mut Mistakes) -> Vec<Cidr> {
         networks.extend(mistakes.keep(&node, text.and_then(Cidr::parse)));
     }
     networks
+}
+
+fn forward_fields(node: &Node, mistakes: &mut Mistakes) -> ForwardFields {
+    let mut fields = ForwardFields { x_forwarded: false, ..ForwardFields::USUAL };
+    for node in node.items(0..=4, mistakes) {
+        let words: Vec<(&str, usize)> =
+            fields.named().iter().enumerate().map(|(index, (name, _))| (*name, index)).collect();
+        let Some(index) = mistakes.keep(&node, node.word(&words)) else { continue };
+        let [(_, field)] = &mut fields.named()[index..=index] else { continue };
+        if std::mem::replace(*field, true) {
+            mistakes.add(&node, node.wrong("stands twice in the list", "remove one"));
+        }
+    }
+    fields
 }
 
 /// A name without a slash or a dot is taken for a misspelt word rather than for a file.

@@ -1,7 +1,7 @@
 //! `Cache-Status`: RFC 9211, by which an answer tells what the cache had to do with it.
 
-use super::rewrite::{append_decimal, status_digits};
-use crate::mem::Append;
+use super::rewrite::status_digits;
+use crate::mem::{Append, append_decimal};
 
 /// No line is longer than this, in bytes.
 pub const MAX_LEN: usize = 128;

@@ -73,6 +73,8 @@ impl<'a> Asked<'a> {
             (16, Some(b'x')) if field.is("x-forwarded-host") => {
                 self.overrides |= !value.eq_ignore_ascii_case(host);
             }
+            // One element is ours, and says nothing beyond the URL; more are a trusted proxy's.
+            (9, Some(b'f')) if field.is("forwarded") => self.overrides |= value.contains(&b','),
             (_, Some(b'x')) | (15, Some(b'f')) => self.overrides |= is_override(field.name),
             _ => (),
         }
@@ -85,7 +87,8 @@ impl<'a> Asked<'a> {
 }
 
 /// Names of fields by which frameworks let a request speak for another URL or method.
-const OVERRIDES: [&[u8]; 15] = [
+const OVERRIDES: [&[u8]; 16] = [
+    b"forwarded",
     b"front-end-https",
     b"x-backend-host",
     b"x-forwarded",
@@ -295,6 +298,7 @@ mod tests {
             "X-Scheme: https\r\n",
             "X-Url-Scheme: https\r\n",
             "X-Original-URI: /admin\r\n",
+            "Forwarded: for=192.0.2.1;host=a, for=192.0.2.2\r\n",
         ] {
             assert!(asked(line).overrides, "{line}");
         }
@@ -305,6 +309,7 @@ mod tests {
             "X-Forwarded-For: 192.0.2.1\r\n",
             "X-Real: 1\r\n",
             "Forwarded-Host: a\r\n",
+            "Forwarded: for=192.0.2.1;host=\"shop.example\"\r\n",
         ] {
             assert!(!asked(line).overrides, "{line}");
         }

@@ -3,8 +3,7 @@
 //! The pairs of a `Cookie` field are what stands between semicolons, as browsers write them and
 //! servers read them. A value in double quotes is no exception: no semicolon may stand in it.
 
-use super::rewrite::append_decimal;
-use crate::mem::Append;
+use crate::mem::{Append, append_decimal};
 
 /// The values of the cookie `name`, which is compared as it is written, in the value of a
 /// `Cookie` field.

@@ -12,6 +12,7 @@ pub mod chunked;
 pub mod cookie;
 pub mod date;
 pub mod fields;
+pub mod forwarded;
 pub mod method;
 pub mod proxy_header;
 pub mod reply;

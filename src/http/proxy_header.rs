@@ -38,6 +38,8 @@ pub struct ProxyHeader {
     /// The client; without it the proxy speaks for itself (a health check), or does not know, and
     /// the peer's own address counts.
     pub client: Option<SocketAddr>,
+    /// The port of the proxy that it connected to, where there is a client.
+    pub port: Option<u16>,
     /// Whether the client speaks TLS with the proxy. Version 1 cannot tell.
     pub tls: bool,
 }
@@ -63,17 +65,20 @@ fn read_v1(bytes: &[u8], most: usize) -> Reading {
     };
     let line = within[..end].strip_suffix(b"\r").and_then(|line| line.strip_prefix(V1_START));
     match line.and_then(addresses_of_line) {
-        Some(client) => Reading::Whole(ProxyHeader { len: end + 1, client, tls: false }),
+        Some((client, port)) => {
+            Reading::Whole(ProxyHeader { len: end + 1, client, port, tls: false })
+        }
         None => Reading::Malformed,
     }
 }
 
-/// What stands behind `PROXY `: the client, or that it is not known. `None` if it is malformed.
-fn addresses_of_line(line: &[u8]) -> Option<Option<SocketAddr>> {
+/// What stands behind `PROXY `: the client and the port that it connected to, or that neither is
+/// known. `None` if it is malformed.
+fn addresses_of_line(line: &[u8]) -> Option<(Option<SocketAddr>, Option<u16>)> {
     let mut words = line.split(|byte| *byte == b' ');
     let family = words.next()?;
     if family == b"UNKNOWN" {
-        return Some(None); // whatever follows
+        return Some((None, None)); // whatever follows
     }
     let mut word = || std::str::from_utf8(words.next()?).ok();
     let [source, destination, source_port, destination_port] = [word()?, word()?, word()?, word()?];
@@ -88,8 +93,9 @@ fn addresses_of_line(line: &[u8]) -> Option<Option<SocketAddr>> {
         }
     };
     address(destination)?;
-    port(destination_port)?;
-    Some(Some(SocketAddr::new(address(source)?, port(source_port)?)))
+    let connected_to = port(destination_port)?;
+    let client = SocketAddr::new(address(source)?, port(source_port)?);
+    Some((Some(client), Some(connected_to)))
 }
 
 /// A decimal number without leading zeros.
@@ -116,7 +122,7 @@ fn read_v2(bytes: &[u8], most: usize) -> Reading {
     }
     let Some(block) = bytes.get(V2_FIXED..len) else { return Reading::Partial };
     match told_by(command, family, block) {
-        Some((client, tls)) => Reading::Whole(ProxyHeader { len, client, tls }),
+        Some((client, port, tls)) => Reading::Whole(ProxyHeader { len, client, port, tls }),
         None => Reading::Malformed,
     }
 }
@@ -129,26 +135,30 @@ enum Command {
     Proxy,
 }
 
-/// The client, and whether it speaks TLS; `None` if the block is malformed. A family that is not
+/// The client, the port that it connected to, and whether it speaks TLS; `None` if the block is malformed. A family that is not
 /// TCP over IPv4 or IPv6 tells nothing of use here.
-fn told_by(command: Command, family: u8, block: &[u8]) -> Option<(Option<SocketAddr>, bool)> {
+fn told_by(
+    command: Command,
+    family: u8,
+    block: &[u8],
+) -> Option<(Option<SocketAddr>, Option<u16>, bool)> {
     if command == Command::Local {
-        return Some((None, false));
+        return Some((None, None, false));
     }
     match family {
         0x11 => {
             let (addresses, fields) = block.split_at_checked(12)?;
             let address: [u8; 4] = addresses.get(..4)?.try_into().ok()?;
             let client = SocketAddr::new(IpAddr::from(address), port_at(addresses, 8)?);
-            Some((Some(client), speaks_tls(fields)?))
+            Some((Some(client), port_at(addresses, 10), speaks_tls(fields)?))
         }
         0x21 => {
             let (addresses, fields) = block.split_at_checked(36)?;
             let address: [u8; 16] = addresses.get(..16)?.try_into().ok()?;
             let client = SocketAddr::new(IpAddr::from(address), port_at(addresses, 32)?);
-            Some((Some(client), speaks_tls(fields)?))
+            Some((Some(client), port_at(addresses, 34), speaks_tls(fields)?))
         }
-        _ => Some((None, false)),
+        _ => Some((None, None, false)),
     }
 }
 

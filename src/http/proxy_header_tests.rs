@@ -3,9 +3,12 @@ use crate::http::testing::Dice;
 
 const MOST: usize = 4096;
 
+/// A whole header that names this client, who connected to the port behind `>`, else to 443.
 fn whole(len: usize, client: &str, tls: bool) -> Reading {
+    let (client, port) = client.split_once('>').unwrap_or((client, "443"));
+    let port = (!client.is_empty()).then(|| port.parse().unwrap());
     let client = (!client.is_empty()).then(|| client.parse().unwrap());
-    Reading::Whole(ProxyHeader { len, client, tls })
+    Reading::Whole(ProxyHeader { len, client, port, tls })
 }
 
 /// A header of version 2 with its length filled in.
@@ -51,10 +54,13 @@ fn answer(bytes: &[u8], most: usize) -> Reading {
 fn a_line_of_version_1_names_the_client() {
     for (line, client) in [
         ("PROXY TCP4 203.0.113.9 10.0.0.1 51234 443\r\n", "203.0.113.9:51234"),
-        ("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", "255.255.255.255:65535"),
-        ("PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", "0.0.0.0:0"),
+        (
+            "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
+            "255.255.255.255:65535>65535",
+        ),
+        ("PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", "0.0.0.0:0>0"),
         ("PROXY TCP6 2001:db8::9 2001:db8::1 51234 443\r\n", "[2001:db8::9]:51234"),
-        ("PROXY TCP6 ::ffff:203.0.113.9 ::1 1 2\r\n", "[::ffff:203.0.113.9]:1"),
+        ("PROXY TCP6 ::ffff:203.0.113.9 ::1 1 2\r\n", "[::ffff:203.0.113.9]:1>2"),
         ("PROXY UNKNOWN\r\n", ""),
         ("PROXY UNKNOWN \r\n", ""),
         ("PROXY UNKNOWN ffff:f...f:ffff any thing  at all\r\n", ""),

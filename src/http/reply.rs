@@ -1,8 +1,8 @@
 //! Responses of our own: where no backend gave one, or none was asked.
 
 use super::cache_status::{self, CacheStatus};
-use super::rewrite::{append_decimal, status_digits};
-use crate::mem::Append;
+use super::rewrite::status_digits;
+use crate::mem::{Append, append_decimal};
 
 /// No reply is longer than this, in bytes, with an id of up to 128.
 pub const MAX_LEN: usize = 640 + cache_status::MAX_LEN;

@@ -6,51 +6,15 @@
 use super::cache_status::{self, CacheStatus};
 use super::cookie::{self, SetCookie};
 use super::fields::{Field, Fields, NameSet, is_hop_by_hop, is_read_as};
+use super::forwarded::{self, Forward, Kept, is_x_forwarded};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
-use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Fitting, Span};
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use crate::mem::{Append, append_decimal};
 
 /// What a response's head may grow by: a longer status line, framing, the id, the connection, `Via`
 /// and a cookie with names of at most 64 bytes each, `Cache-Status`.
 const RESPONSE_GROWTH: usize = 512 + cache_status::MAX_LEN;
-
-/// What a request's head is given on its way.
-#[derive(Clone, Copy, Debug)]
-pub struct Forward<'a> {
-    /// The client's address.
-    pub client: IpAddr,
-    /// The request's `X-Request-ID`.
-    pub id: &'a [u8],
-    /// Whether the client is a trusted proxy: its `X-Forwarded-*` are kept, and `-For` extended.
-    pub trusted: bool,
-    /// Whether the client speaks TLS, with whoever stands before us.
-    pub tls: bool,
-    /// The name that `Via` is given, at most 64 bytes; without one none is added.
-    pub via: Option<&'a str>,
-    /// The cookie of this name is ours and goes no further.
-    pub own_cookie: Option<&'a str>,
-}
-
-impl<'a> Forward<'a> {
-    /// For a client that speaks for itself alone, without `Via` and cookie.
-    pub const fn new(client: IpAddr, id: &'a [u8]) -> Forward<'a> {
-        Forward { client, id, trusted: false, tls: false, via: None, own_cookie: None }
-    }
-
-    /// Whether the client came by https, as `X-Forwarded-Proto` will say: a trusted proxy's own,
-    /// else what is known of its connection.
-    pub fn is_https(&self, head: &RequestHead) -> bool {
-        let mut said = head.fields.values("x-forwarded-proto").filter(|_| self.trusted);
-        match (said.next(), said.next()) {
-            (None, _) => self.tls,
-            (Some(scheme), None) => scheme.eq_ignore_ascii_case(b"https"),
-            (Some(_), Some(_)) => false,
-        }
-    }
-}
 
 /// Where parts of a request's head lie in the buffer that it was written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +62,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     let (mut run, mut at) = (0, 0);
     for field in head.fields.iter() {
         let end = at + field.line.len();
-        if !goes_on(head, &field, (&nominated, forward.trusted), &mut kept) {
+        if !goes_on(head, &field, (&nominated, forward), &mut kept) {
             out.put(&lines[run..at]);
             run = end;
         } else if let Some(name) = forward.own_cookie.filter(|name| has_cookie(&field, name)) {
@@ -118,7 +82,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
         Framing::Length(length) => put_length(length, out),
         Framing::Chunked => out.append(CHUNKED),
     }
-    put_forwarded(head, forward, kept, out);
+    forwarded::put(head, forward, kept, out);
     put_via(head.version, forward.via, out);
     out.put(b"X-Request-ID: ");
     spans.id = out.put(forward.id);
@@ -137,16 +101,6 @@ const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 /// The end of the line before, and of the head, of a message that switches protocols.
 const UPGRADED: &[u8] = b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-const PROTO_HTTP: &[u8] = b"X-Forwarded-Proto: http\r\n";
-const PROTO_HTTPS: &[u8] = b"X-Forwarded-Proto: https\r\n";
-
-/// Which fields of a trusted proxy, that we would write otherwise, were kept.
-#[derive(Clone, Copy, Default)]
-struct Kept {
-    proto: bool,
-    host: bool,
-}
-
 /// Whether a request's field is copied.
 ///
 /// A nomination takes away nothing that we write ourselves; nor `Expect`, for a client that waits
@@ -154,7 +108,7 @@ struct Kept {
 fn goes_on(
     head: &RequestHead,
     field: &Field,
-    (nominated, trusted): (&Option<NameSet>, bool),
+    (nominated, forward): (&Option<NameSet>, &Forward),
     kept: &mut Kept,
 ) -> bool {
     let name = field.name;
@@ -166,16 +120,11 @@ fn goes_on(
         },
         7 if field.is("trailer") && head.framing != Framing::Chunked => false,
         9 if field.is("forwarded") => false,
+        9 if is_read_as(name, b"x-real-ip") => kept.keeps_real_ip(field, forward),
         12 if is_read_as(name, b"x-request-id") => false,
         14 if is_read_as(name, b"content-length") => false,
         17 if is_read_as(name, b"transfer-encoding") => false,
-        12.. if name.get(..12).is_some_and(|start| is_read_as(start, b"x-forwarded-")) => {
-            trusted && !name.contains(&b'_') && {
-                kept.proto |= field.is("x-forwarded-proto");
-                kept.host |= field.is("x-forwarded-host");
-                !field.is("x-forwarded-for")
-            }
-        }
+        12.. if is_x_forwarded(name) => kept.keeps_forwarded(field, forward),
         _ => !is_hop_by_hop(name) && !is_nominated(nominated, name),
     }
 }
@@ -195,43 +144,6 @@ fn put_other_cookies(field: &Field, name: &str, out: &mut Fitting) {
         out.put(b": ");
         cookie::put_others(field.value, name.as_bytes(), |bytes| out.append(bytes));
         out.put(b"\r\n");
-    }
-}
-
-fn put_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
-    out.put(b"X-Forwarded-For: ");
-    if forward.trusted {
-        for value in head.fields.values("x-forwarded-for").filter(|value| !value.is_empty()) {
-            out.put(value);
-            out.put(b", ");
-        }
-    }
-    put_address(forward.client, out);
-    out.put(b"\r\n");
-    if !kept.proto {
-        out.put(if forward.tls { PROTO_HTTPS } else { PROTO_HTTP });
-    }
-    if !kept.host {
-        out.put(b"X-Forwarded-Host: ");
-        out.put(head.authority);
-        out.put(b"\r\n");
-    }
-}
-
-/// An address of IPv4 is written as one even where it came in by IPv6.
-fn put_address(address: IpAddr, out: &mut Fitting) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.put(b".");
-                }
-                append_decimal(u64::from(octet), out);
-            }
-        }
-        IpAddr::V6(address) => {
-            let _ = write!(out, "{address}"); // never fails: what does not fit is noted
-        }
     }
 }
 
@@ -424,21 +336,6 @@ fn put_length(length: u64, out: &mut impl Append) {
     out.append(b"Content-Length: ");
     append_decimal(length, out);
     out.append(b"\r\n");
-}
-
-/// Appends `number` in decimal digits.
-pub fn append_decimal(number: u64, out: &mut impl Append) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    let mut rest = number;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            return out.append(&digits[start..]);
-        }
-    }
 }
 
 #[cfg(test)]

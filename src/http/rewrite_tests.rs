@@ -2,7 +2,7 @@ use super::*;
 use crate::http::{request, response};
 
 pub(super) const FORWARD: Forward =
-    Forward::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), b"an-id");
+    Forward::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), b"an-id");
 
 /// What is written behind a request's own fields, for the host `a`.
 const ADDED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\

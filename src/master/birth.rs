@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::Config;
 use crate::control::{Control, Desk};
-use crate::proxy::preamble::Preamble;
+use crate::proxy::preamble::Arrival;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
@@ -103,8 +103,8 @@ impl Beginning {
         let (config, segment, bells, sticky_key, stored) = origin.into_parts();
         let way = self.way(stored, &config);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
-            let preamble = Preamble::of(&config.listen[entry]);
-            Ok(Entrance { listener: socket.try_clone()?, preamble })
+            let arrival = Arrival::at(&config.listen[entry], socket.address().port());
+            Ok(Entrance { listener: socket.try_clone()?, arrival })
         });
         let entrances =
             mine.collect::<Result<_, _>>().map_err(StartError::at("the listening sockets"))?;

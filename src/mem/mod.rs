@@ -22,3 +22,18 @@ impl Append for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 }
+
+/// Appends `number` in decimal digits.
+pub fn append_decimal(number: u64, out: &mut impl Append) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return out.append(&digits[start..]);
+        }
+    }
+}

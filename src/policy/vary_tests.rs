@@ -27,7 +27,10 @@ fn with_asked<T>(fields: &str, trusted: bool, test: impl FnOnce(&Asked) -> T) ->
     let head = request::parse(text.as_bytes()).expect("valid");
     let mut written = Buffer::new(vec![0; 4096].leak());
     let client = Ipv4Addr::LOCALHOST.into();
-    let forward = rewrite::Forward { trusted, ..rewrite::Forward::new(client, b"1") };
+    let forward = crate::http::forwarded::Forward {
+        trusted,
+        ..crate::http::forwarded::Forward::new(client, b"1")
+    };
     rewrite::request(&head, &forward, &mut written).expect("fits");
     test(&Asked::of(rewrite::written_fields(written.as_slice()), b"shop"))
 }

@@ -10,7 +10,7 @@ use crate::config;
 use crate::http::cache_status::CacheResult;
 use crate::http::date;
 use crate::http::request::Version;
-use crate::http::rewrite::append_decimal;
+use crate::mem::append_decimal;
 use crate::mem::time::Micros;
 use crate::policy::sticky::Sticky;
 use crate::shared::Counter;

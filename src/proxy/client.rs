@@ -15,7 +15,7 @@ use crate::shared::Counter;
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
 use super::intake::Taken;
-use super::preamble::Preamble;
+use super::preamble::{Arrival, Preamble};
 use super::relay::{Frame, Moved, Relay};
 
 /// How far a client's connection has come.
@@ -69,17 +69,15 @@ pub struct Client {
     pub batch: u32,
     /// Requests taken in over its life.
     pub requests: u64,
-    /// What is to come before the first of them.
-    pub preamble: Preamble,
-    /// Whether it speaks TLS with the proxy that a PROXY header came from.
-    pub speaks_tls: bool,
+    /// How it came in: what is to come before its first request, TLS, the port.
+    pub arrival: Arrival,
     /// There is no client: what would be sent to it is thrown away.
     pub is_nobody: bool,
 }
 
 impl Client {
     /// A client that was just accepted, most probably with its request.
-    pub fn new(conn: Conn, peer: SocketAddr, preamble: Preamble) -> Client {
+    pub fn new(conn: Conn, peer: SocketAddr, arrival: Arrival) -> Client {
         Client {
             conn,
             peer,
@@ -94,8 +92,7 @@ impl Client {
             queue_was_full: false,
             batch: 0,
             requests: 0,
-            preamble,
-            speaks_tls: false,
+            arrival,
             is_nobody: false,
         }
     }
@@ -134,7 +131,7 @@ impl Proxy {
     /// body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.clients[id];
-        if client.phase != Phase::Open || client.preamble != Preamble::None {
+        if client.phase != Phase::Open || client.arrival.preamble != Preamble::None {
             return false;
         }
         let Some(last) = client.last else { return true };
@@ -273,7 +270,7 @@ impl Proxy {
     /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.
     pub(super) fn head_timeout(&mut self, id: ClientId) {
         let client = &mut self.clients[id];
-        match client.preamble {
+        match client.arrival.preamble {
             _ if client.conn.input.is_empty() => client.phase = Phase::Closing,
             Preamble::None => self.refuse(id, Refusal::TimedOut),
             Preamble::ProxyHeader => self.reject(id),

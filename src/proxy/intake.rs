@@ -1,8 +1,9 @@
 //! What is made of a request's head: its pool, what its cookie says, and the head as it goes on.
 
 use crate::http::body::{self, Body};
+use crate::http::forwarded::Forward;
 use crate::http::request::{self, Refusal, RequestHead};
-use crate::http::rewrite::{self, Forward, RequestSpans};
+use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
 use crate::policy::retry::Failure;
 use crate::policy::sticky::{self, Bond};
@@ -81,7 +82,9 @@ impl Proxy {
             client: client.peer.ip(),
             id: head.request_id.unwrap_or(&own_id),
             trusted: self.settings.is_trusted(client.peer.ip()),
-            tls: client.speaks_tls,
+            tls: client.arrival.https,
+            fields: self.settings.forward,
+            port: client.arrival.port,
             via: self.settings.via.as_deref(),
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
         };

@@ -60,7 +60,7 @@ use client::{Client, Phase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
 use pools::{Backend, Pool};
-use preamble::{Complaints, Preamble};
+use preamble::{Arrival, Complaints};
 use record::Cache;
 use relay::Moved;
 use request_ids::RequestIds;
@@ -248,13 +248,13 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Takes a client that was just accepted, in the room that was claimed for it, at a listener whose
-    /// connections begin with `preamble`.
-    pub fn admit(&mut self, socket: Socket, peer: SocketAddr, preamble: Preamble) {
+    /// Takes a client that was just accepted, in the room that was claimed for it, as the connections
+    /// of its listener are.
+    pub fn admit(&mut self, socket: Socket, peer: SocketAddr, arrival: Arrival) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let client = Client::new(Conn::new(socket, true, true), peer, preamble);
+        let client = Client::new(Conn::new(socket, true, true), peer, arrival);
         let id = self.clients.insert(client).expect("room was claimed for it");
         self.row.add(Counter::Connections, 1);
         self.start_client_timer(id, timing::HEADER);

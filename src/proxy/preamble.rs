@@ -29,10 +29,31 @@ pub enum Preamble {
     ProxyHeader,
 }
 
-impl Preamble {
-    /// What a listener demands.
-    pub fn of(listen: &Listen) -> Preamble {
-        if listen.proxy_protocol { Preamble::ProxyHeader } else { Preamble::None }
+/// What all connections of a listener have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// What they begin with.
+    pub preamble: Preamble,
+    /// Whether clients speak TLS with what stands before it.
+    pub https: bool,
+    /// The port that clients connected to; none where what stands before it has another.
+    pub port: Option<u16>,
+}
+
+impl Arrival {
+    /// Of clients that begin with a request, at this port.
+    pub fn plain(port: u16) -> Arrival {
+        Arrival { preamble: Preamble::None, https: false, port: Some(port) }
+    }
+
+    /// At a listener with this port.
+    pub fn at(listen: &Listen, port: u16) -> Arrival {
+        let preamble = match listen.proxy_protocol {
+            true => Preamble::ProxyHeader,
+            false => Preamble::None,
+        };
+        let is_own = !listen.https && !listen.proxy_protocol;
+        Arrival { preamble, https: listen.https, port: is_own.then_some(port) }
     }
 }
 
@@ -61,7 +82,7 @@ impl Proxy {
     /// Reads the header if there has to be one before requests are taken in.
     pub(super) fn read_preamble(&mut self, id: ClientId) -> Moved {
         let mut moved = Moved::Nothing;
-        while self.clients[id].preamble == Preamble::ProxyHeader {
+        while self.clients[id].arrival.preamble == Preamble::ProxyHeader {
             let client = &mut self.clients[id];
             if client.phase != Phase::Open {
                 break;
@@ -88,8 +109,9 @@ impl Proxy {
     fn introduce(&mut self, id: ClientId, header: &ProxyHeader) {
         let client = &mut self.clients[id];
         client.conn.input.consume(header.len);
-        client.preamble = Preamble::None;
-        client.speaks_tls = header.tls;
+        client.arrival.preamble = Preamble::None;
+        client.arrival.https |= header.tls;
+        client.arrival.port = header.port.or(client.arrival.port);
         if let Some(address) = header.client {
             client.peer = SocketAddr::new(address.ip().to_canonical(), address.port());
         }

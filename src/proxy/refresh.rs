@@ -19,7 +19,7 @@ use super::Proxy;
 use super::client::{Client, Phase, Watch};
 use super::errand::{Caching, Errand};
 use super::exchange::{Exchange, ExchangeId};
-use super::preamble::Preamble;
+use super::preamble::Arrival;
 
 impl Proxy {
     /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
@@ -50,7 +50,7 @@ impl Proxy {
             return None;
         };
         let peer = self.clients[self.exchanges[id].client].peer;
-        let mut client = Client::new(Conn::new(socket, false, false), peer, Preamble::None);
+        let mut client = Client::new(Conn::new(socket, false, false), peer, Arrival::plain(0));
         client.is_nobody = true;
         client.phase = Phase::Closing;
         client.watch = Watch::Watched; // There will be no events.

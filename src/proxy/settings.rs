@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::cache::shelf::PIECE;
 use crate::cache::{numbers, store};
-use crate::config::{Cache, Cidr, Config, MAX_HEAD_LIMIT, RequestId, address};
+use crate::config::{Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, address};
 use crate::mem::time::Millis;
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -49,6 +49,8 @@ pub struct Settings {
     pub splice_min: u64,
     /// How far response identity goes.
     pub request_id: RequestId,
+    /// Which fields tell a backend of the client.
+    pub forward: ForwardFields,
     /// The name that `Via` is given.
     pub via: Option<String>,
     /// What the sticky cookies are made with.
@@ -81,6 +83,7 @@ impl Settings {
             max_fields: config.max_fields,
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
+            forward: config.forward,
             via: config.via.clone(),
             sticky_key,
             routing: Routing::new(config),

@@ -1,6 +1,6 @@
 //! The listeners, and new clients.
 
-use crate::proxy::preamble::Preamble;
+use crate::proxy::preamble::Arrival;
 use crate::proxy::{Proxy, Token};
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Listener, Poller};
@@ -29,8 +29,8 @@ enum Gate {
 pub struct Entrance {
     /// The socket.
     pub listener: Listener,
-    /// What the connections begin with.
-    pub preamble: Preamble,
+    /// What the connections have in common.
+    pub arrival: Arrival,
 }
 
 /// All listeners of a process.
@@ -70,7 +70,7 @@ impl Door {
             match entrance.listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
-                    proxy.admit(socket, peer, entrance.preamble);
+                    proxy.admit(socket, peer, entrance.arrival);
                 }
                 Err(IoError::WouldBlock) => return proxy.give_room_back(),
                 Err(error) => {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::preamble::Preamble;
+use crate::proxy::preamble::Arrival;
 use crate::proxy::{Proxy, Token};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
@@ -99,7 +99,8 @@ impl Seat {
         for listen in &config.listen {
             let failed = StartError::at(format!("listen {}", listen.address));
             let listener = Listener::bind(listen.address, 4096).map_err(failed)?;
-            entrances.push(Entrance { listener, preamble: Preamble::of(listen) });
+            let arrival = Arrival::at(listen, listener.address().port());
+            entrances.push(Entrance { listener, arrival });
         }
         Ok(Seat {
             index: 0,

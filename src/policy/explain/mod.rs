@@ -19,8 +19,9 @@ use super::slow_start;
 use super::sticky::Key;
 use crate::config::units::{write_duration, write_size};
 use crate::config::{self, Config, address};
+use crate::http::forwarded::Forward;
 use crate::http::request::{self, Refusal, RequestHead};
-use crate::http::rewrite::{self, Forward};
+use crate::http::rewrite;
 use crate::http::{HeadScan, Scan};
 use crate::mem::buffer::Buffer;
 
@@ -249,6 +250,7 @@ impl Explanation {
         let pool = choice.pool().and_then(|pool| pools.get(pool));
         let forward = Forward {
             trusted: address::any_contains(&config.trusted_proxies, question.client),
+            fields: config.forward,
             via: config.via.as_deref(),
             own_cookie: pool.and_then(|pool| pool.keys.sticky.as_ref()).map(|own| &own.cookie[..]),
             ..Forward::new(question.client, head.request_id.unwrap_or(SOME_ID))

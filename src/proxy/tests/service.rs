@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::preamble::Preamble;
+use crate::proxy::preamble::Arrival;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
 use crate::shared::doorbell::Doorbells;
@@ -72,7 +72,7 @@ pub struct Service {
     next_tick: Option<Micros>,
     ticks: u64,
     gate: Gate,
-    preamble: Preamble,
+    arrival: Arrival,
 }
 
 /// Whether new clients are taken, as in the worker.
@@ -105,11 +105,8 @@ impl Service {
         let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
-        let preamble = match config.listen[0].proxy_protocol {
-            true => Preamble::ProxyHeader,
-            false => Preamble::None,
-        };
-        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, preamble }
+        let arrival = Arrival::at(&config.listen[0], address.port());
+        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, arrival }
     }
 
     /// Takes no clients any more, and waits for none.
@@ -187,7 +184,7 @@ impl Service {
                 break Gate::Full;
             }
             match self.listener.accept() {
-                Ok((socket, peer)) => self.proxy.admit(socket, peer, self.preamble),
+                Ok((socket, peer)) => self.proxy.admit(socket, peer, self.arrival),
                 Err(error) => {
                     self.proxy.give_room_back();
                     match error {

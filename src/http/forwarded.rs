@@ -1,0 +1,293 @@
+//! What tells a backend of the client before it: `X-Forwarded-*`, `Forwarded` (RFC 7239),
+//! `X-Real-IP`.
+//!
+//! What a client says of this itself is worth nothing, and goes no further, unless it is a trusted
+//! proxy.
+
+use super::fields::{Field, is_read_as};
+use super::request::RequestHead;
+use crate::config::ForwardFields;
+use crate::mem::append_decimal;
+use crate::mem::buffer::Fitting;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// What a request's head is given on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request's `X-Request-ID`.
+    pub id: &'a [u8],
+    /// Whether the client is a trusted proxy: its `X-Forwarded-*` are kept, and `-For` extended.
+    pub trusted: bool,
+    /// Whether the client speaks TLS, with whoever stands before us.
+    pub tls: bool,
+    /// Which fields tell of it.
+    pub fields: ForwardFields,
+    /// The port that it connected to, if that is known.
+    pub port: Option<u16>,
+    /// The name that `Via` is given, at most 64 bytes; without one none is added.
+    pub via: Option<&'a str>,
+    /// The cookie of this name is ours and goes no further.
+    pub own_cookie: Option<&'a str>,
+}
+
+impl<'a> Forward<'a> {
+    /// For a client that speaks for itself alone, without `Via` and cookie.
+    pub const fn new(client: IpAddr, id: &'a [u8]) -> Forward<'a> {
+        Forward {
+            client,
+            id,
+            trusted: false,
+            tls: false,
+            fields: ForwardFields::USUAL,
+            port: None,
+            via: None,
+            own_cookie: None,
+        }
+    }
+
+    /// Whether the client came by https, as `X-Forwarded-Proto` will say: a trusted proxy's own,
+    /// else what is known of its connection.
+    pub fn is_https(&self, head: &RequestHead) -> bool {
+        let mut said = head.fields.values("x-forwarded-proto").filter(|_| self.trusted);
+        match (said.next(), said.next()) {
+            (None, _) => self.tls,
+            (Some(scheme), None) => scheme.eq_ignore_ascii_case(b"https"),
+            (Some(_), Some(_)) => false,
+        }
+    }
+}
+
+/// Which fields of a trusted proxy, that we would write otherwise, were kept.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Kept {
+    proto: bool,
+    host: bool,
+    port: bool,
+    real_ip: bool,
+}
+
+impl Kept {
+    /// Whether a field whose name begins like `X-Forwarded-` is copied, notes that it is.
+    pub(super) fn keeps_forwarded(&mut self, field: &Field, forward: &Forward) -> bool {
+        // With underscores it would be one only for servers that read it as a variable.
+        if !forward.trusted || field.name.contains(&b'_') {
+            return false;
+        }
+        self.proto |= field.is("x-forwarded-proto");
+        self.host |= field.is("x-forwarded-host");
+        self.port |= field.is("x-forwarded-port");
+        !(forward.fields.x_forwarded && field.is("x-forwarded-for"))
+    }
+
+    /// The same for one that is read as `X-Real-IP`. It is a field like others unless it is written.
+    pub(super) fn keeps_real_ip(&mut self, field: &Field, forward: &Forward) -> bool {
+        if !forward.fields.x_real_ip {
+            return true;
+        }
+        let keeps = forward.trusted && field.is("x-real-ip");
+        self.real_ip |= keeps;
+        keeps
+    }
+}
+
+/// Whether this is a field that [`Kept::keeps_forwarded`] is to judge.
+pub(super) fn is_x_forwarded(name: &[u8]) -> bool {
+    name.get(..12).is_some_and(|start| is_read_as(start, b"x-forwarded-"))
+}
+
+/// Writes the fields that are wanted, less those that were kept.
+pub(super) fn put(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
+    let ForwardFields { x_forwarded, forwarded, x_real_ip, x_forwarded_port } = forward.fields;
+    if x_forwarded {
+        put_x_forwarded(head, forward, kept, out);
+    }
+    if x_forwarded_port && !kept.port {
+        out.put(b"X-Forwarded-Port: ");
+        append_decimal(u64::from(port(head, forward)), out);
+        out.put(b"\r\n");
+    }
+    if forwarded {
+        put_forwarded(head, forward, out);
+    }
+    if x_real_ip && !kept.real_ip {
+        out.put(b"X-Real-IP: ");
+        put_address(forward.client, out);
+        out.put(b"\r\n");
+    }
+}
+
+fn put_x_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
+    out.put(b"X-Forwarded-For: ");
+    put_earlier(head, forward, "x-forwarded-for", out);
+    put_address(forward.client, out);
+    out.put(b"\r\n");
+    if !kept.proto {
+        out.put(if forward.tls { PROTO_HTTPS } else { PROTO_HTTP });
+    }
+    if !kept.host {
+        out.put(b"X-Forwarded-Host: ");
+        out.put(head.authority);
+        out.put(b"\r\n");
+    }
+}
+
+const PROTO_HTTP: &[u8] = b"X-Forwarded-Proto: http\r\n";
+const PROTO_HTTPS: &[u8] = b"X-Forwarded-Proto: https\r\n";
+
+/// `Forwarded` with an element for this hop: RFC 7239 §4. The address of IPv6 stands in brackets and
+/// quotes (§6), and so does what may have a port.
+fn put_forwarded(head: &RequestHead, forward: &Forward, out: &mut Fitting) {
+    out.put(b"Forwarded: ");
+    put_earlier(head, forward, "forwarded", out);
+    let is_v6 = forward.client.to_canonical().is_ipv6();
+    out.put(if is_v6 { b"for=\"[" } else { b"for=" });
+    put_address(forward.client, out);
+    out.put(if is_v6 { b"]\"" } else { b"" });
+    if !head.authority.is_empty() {
+        // No host has a quote or a backslash in it.
+        out.put(b";host=\"");
+        out.put(head.authority);
+        out.put(b"\"");
+    }
+    out.put(if forward.tls { b";proto=https\r\n" } else { b";proto=http\r\n" });
+}
+
+/// What a trusted proxy says of those before it.
+fn put_earlier(head: &RequestHead, forward: &Forward, name: &'static str, out: &mut Fitting) {
+    if forward.trusted {
+        for value in head.fields.values(name).filter(|value| !value.is_empty()) {
+            out.put(value);
+            out.put(b", ");
+        }
+    }
+}
+
+/// The port that the client connected to. Where that is not known it is what it says in `Host`, or
+/// the usual one.
+fn port(head: &RequestHead, forward: &Forward) -> u16 {
+    let said = || {
+        let at = memchr::memrchr(b':', head.authority)?;
+        std::str::from_utf8(&head.authority[at + 1..]).ok()?.parse().ok()
+    };
+    forward.port.or_else(said).unwrap_or(if forward.tls { 443 } else { 80 })
+}
+
+/// An address of IPv4 is written as one even where it came in by IPv6.
+fn put_address(address: IpAddr, out: &mut Fitting) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.put(b".");
+                }
+                append_decimal(u64::from(octet), out);
+            }
+        }
+        IpAddr::V6(address) => {
+            let _ = write!(out, "{address}"); // never fails: what does not fit is noted
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request;
+    use crate::http::rewrite;
+    use crate::mem::buffer::Buffer;
+
+    const ALL: ForwardFields = ForwardFields {
+        x_forwarded: true,
+        forwarded: true,
+        x_real_ip: true,
+        x_forwarded_port: true,
+    };
+
+    /// The lines of a request with these further lines that speak of the client.
+    fn written(lines: &str, change: impl FnOnce(&mut Forward)) -> String {
+        let head = format!("GET / HTTP/1.1\r\nHost: shop.example:8443\r\n{lines}\r\n");
+        let head = request::parse(head.as_bytes()).expect(lines);
+        let mut forward = Forward::new("192.0.2.7".parse().unwrap(), b"id");
+        forward.fields = ALL;
+        change(&mut forward);
+        let mut out = Buffer::new(vec![0; 4096].leak());
+        rewrite::request(&head, &forward, &mut out).expect("it fits");
+        let text = String::from_utf8(out.as_slice().to_vec()).unwrap();
+        let speaks = |line: &&str| {
+            let line = line.to_ascii_lowercase();
+            line.starts_with("x-f")
+                || line.starts_with("x_")
+                || line.contains("orwarded: ")
+                || line.starts_with("x-real")
+        };
+        text.split("\r\n").filter(speaks).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn the_backend_is_told_of_the_client_in_the_ways_that_are_wanted() {
+        assert_eq!(
+            written("", |_| ()),
+            "X-Forwarded-For: 192.0.2.7\nX-Forwarded-Proto: http\n\
+             X-Forwarded-Host: shop.example:8443\nX-Forwarded-Port: 8443\n\
+             Forwarded: for=192.0.2.7;host=\"shop.example:8443\";proto=http\nX-Real-IP: 192.0.2.7\n"
+        );
+        let none = ForwardFields { x_forwarded: false, ..ForwardFields::USUAL };
+        assert_eq!(written("", |forward| forward.fields = none), "");
+        let only = ForwardFields { forwarded: true, ..none };
+        assert_eq!(
+            written("", |forward| {
+                forward.fields = only;
+                forward.client = "2001:db8::7".parse().unwrap();
+                forward.tls = true;
+            }),
+            "Forwarded: for=\"[2001:db8::7]\";host=\"shop.example:8443\";proto=https\n"
+        );
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_goes_no_further() {
+        let forged = "X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
+            X_Real_IP: 1.1.1.1\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Proto: https\r\n\
+            X_Forwarded_For: 1.1.1.1\r\n";
+        assert_eq!(written(forged, |_| ()), written("", |_| ()));
+        let none = ForwardFields { x_forwarded: false, ..ForwardFields::USUAL };
+        let kept = written(forged, |forward| forward.fields = none);
+        assert_eq!(kept, "X-Real-IP: 1.1.1.1\nX_Real_IP: 1.1.1.1\n", "it is a field like others");
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_is_kept_and_extended() {
+        let lines = "X-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n\
+            X-Real-IP: 203.0.113.9\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Proto: https\r\n\
+            X-Forwarded-Host: a\r\n";
+        assert_eq!(
+            written(lines, |forward| forward.trusted = true),
+            "X-Real-IP: 203.0.113.9\nX-Forwarded-Port: 443\nX-Forwarded-Proto: https\n\
+             X-Forwarded-Host: a\nX-Forwarded-For: 203.0.113.9, 192.0.2.7\n\
+             Forwarded: for=203.0.113.9, for=192.0.2.7;host=\"shop.example:8443\";proto=http\n"
+        );
+        let none = ForwardFields { x_forwarded: false, ..ForwardFields::USUAL };
+        let kept = written("X-Forwarded-For: 203.0.113.9\r\n", |forward| {
+            (forward.trusted, forward.fields) = (true, none);
+        });
+        assert_eq!(kept, "X-Forwarded-For: 203.0.113.9\n");
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_connection_else_of_the_host_else_the_usual_one() {
+        let port_with = |lines: &str, port, tls| {
+            let head = format!("GET / HTTP/1.1\r\nHost: {lines}\r\n\r\n");
+            let head = request::parse(head.as_bytes()).expect(lines);
+            let forward =
+                Forward { port, tls, ..Forward::new("192.0.2.7".parse().unwrap(), b"id") };
+            super::port(&head, &forward)
+        };
+        assert_eq!(port_with("a:8443", Some(9000), true), 9000);
+        assert_eq!(port_with("a:8443", None, true), 8443);
+        assert_eq!((port_with("a", None, true), port_with("a", None, false)), (443, 80));
+        assert_eq!((port_with("[::1]", None, false), port_with("[::1]:81", None, false)), (80, 81));
+    }
+}
