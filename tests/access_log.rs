@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Answer, Backend, Program, Value, json, servers, until};
+use common::{Answer, Backend, Gate, Program, Value, json, servers, until};
 
 const KEYS: [&str; 22] = [
     "ts",
@@ -240,6 +240,29 @@ fn a_client_that_goes_away_is_logged_as_499() {
     let line = &program.log_lines(1)[0];
     assert_eq!((&line["status"], &line["reason"]), (&json!(499), &json!("client_abort")));
     assert_eq!(line["target"], "/gone");
+}
+
+#[test]
+fn a_request_behind_a_response_that_ends_the_connection_is_logged_too() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let backend = Backend::answering(move |request| match request.target.as_str() {
+        "/first" => {
+            gate.wait();
+            Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort").then_close()
+        }
+        _ => Answer::nothing().then_hang(),
+    });
+    let program = over(&[&backend], json!({}));
+    let mut client = program.client();
+    client.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n");
+    backend.wait_for_requests(2);
+    opened.open();
+    assert!(client.receive("GET").is_err());
+    let lines = program.log_lines(2);
+    let told = |line: &Value| [&line["target"], &line["status"], &line["reason"]].map(Clone::clone);
+    assert_eq!(told(&lines[0]), [json!("/first"), json!(200), json!("http_response_incomplete")]);
+    assert_eq!(told(&lines[1]), [json!("/second"), json!(499), json!("connection_terminated")]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Answer, Backend, Client, Gate, Program, Value, json, servers, until};
+use common::{Answer, Backend, Client, End, Gate, Program, Value, json, servers, until};
 use rustix::process::{Signal, kill_process};
 use std::{fs, net::TcpStream, thread, time::Duration};
 
@@ -203,6 +203,57 @@ fn what_runs_longer_than_the_drain_timeout_is_broken_off() {
     program.signal(Signal::TERM);
     assert_stopped(&mut program);
     assert!(client.receive("GET").is_err());
+}
+
+#[test]
+fn what_is_cut_off_when_it_stops_is_logged_and_says_why() {
+    const TUNNEL: &str =
+        "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for (signal, drain) in [(Signal::TERM, "500ms"), (Signal::INT, "30s")] {
+        let backend = Backend::talking(|connection| {
+            let Some(request) = connection.head() else { return };
+            match request.target.as_str() {
+                "/tunnel" => connection.send(
+                    "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+                ),
+                "/part" => connection.send("HTTP/1.0 200 OK\r\n\r\npart"),
+                _ => true,
+            };
+            connection.wait_for_end();
+        });
+        let config =
+            json!({ "backend_servers": servers(&[&backend]), "timeouts": { "drain": drain } });
+        let mut program = Program::logging(config);
+        let mut clients: Vec<Client> = (0..4).map(|_| program.client()).collect();
+        clients[0].ask("/get");
+        clients[1].send("PUT /put HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhel");
+        clients[2].send("GET /part HTTP/1.0\r\n\r\n");
+        clients[3].send(TUNNEL);
+        assert_eq!(clients[3].response().status, 101);
+        clients[2].wire.read_until_len("HTTP/1.1 200 OK\r\n".len()).unwrap();
+        until("all were sent on", || backend.connection_count() == 4);
+        program.signal(signal);
+        assert_stopped(&mut program);
+        let mut lines: Vec<(String, Value, Value)> = program
+            .log_lines(4)
+            .iter()
+            .map(|line| {
+                (line["target"].to_string(), line["status"].clone(), line["reason"].clone())
+            })
+            .collect();
+        lines.sort_by(|one, other| one.0.cmp(&other.0));
+        let line = |target: &str, status: u16, reason: &str| {
+            (format!("\"{target}\""), json!(status), json!(reason))
+        };
+        let wanted = [
+            line("/get", 499, "connection_terminated"),
+            line("/part", 200, "http_response_incomplete"),
+            line("/put", 499, "connection_terminated"),
+            line("/tunnel", 101, "http_response_incomplete"),
+        ];
+        assert_eq!(lines, wanted);
+        assert_eq!(clients[2].wire.read_to_end(), End::Reset, "it must not look whole");
+    }
 }
 
 #[test]

@@ -145,10 +145,10 @@ impl Proxy {
         }
     }
 
-    /// Logs an exchange that has a status.
+    /// Logs an exchange that is over.
     pub(super) fn write_log(&mut self, id: ExchangeId) {
         let exchange = &self.exchanges[id];
-        if !self.log.is_on() || exchange.status == 0 {
+        if !self.log.is_on() {
             return;
         }
         let client = &self.clients[exchange.client];
@@ -187,7 +187,7 @@ fn write_line(
         };
         text(line, "version", version);
     }
-    number(line, "status", u64::from(exchange.status));
+    number(line, "status", u64::from(exchange.logged_status()));
     number(line, "bytes_in", exchange.bytes_in + exchange.upload.payload());
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);

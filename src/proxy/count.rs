@@ -8,14 +8,11 @@ use super::client::since;
 use super::exchange::{ClientId, ExchangeId};
 
 impl Proxy {
-    /// Counts an exchange that is over, if its client was answered or has gone away.
+    /// Counts an exchange that is over.
     pub(super) fn count_end(&self, id: ExchangeId) {
         let exchange = &self.exchanges[id];
-        if exchange.status == 0 {
-            return;
-        }
         // 499 stands in the log alone: nobody got it.
-        if exchange.status != 499 {
+        if exchange.status != 0 {
             self.row.add(Counter::Responses(Class::of(exchange.status)), 1);
         }
         if let Some(result) = exchange.cached {

@@ -381,6 +381,17 @@ impl Exchange {
         }
     }
 
+    /// The status for the log: 499, which nobody is sent, of a request that got no answer, or whose
+    /// client left before it had all of it. A tunnel is over when either side leaves.
+    pub fn logged_status(&self) -> u16 {
+        match (self.status, self.broken) {
+            (0, _) => 499,
+            (101, _) => 101,
+            (_, Some(Reason::ClientAbort)) => 499,
+            (status, _) => status,
+        }
+    }
+
     /// Whether its client holds the body back until the backend asks for it by a 100.
     pub fn waits_for_leave(&self) -> bool {
         let nothing_came = !self.upload.is_done() && self.upload.payload() == 0;

@@ -37,36 +37,42 @@ impl Proxy {
         let closes = exchange.closes || exchange.broken.is_some();
         self.remove_exchange(id);
         if closes {
-            self.drop_queue(client_id, Reported::No);
+            // The answer told the client that what it sent behind is not processed (RFC 9112 §9.6).
+            self.drop_queue(client_id, Reason::ConnectionTerminated);
         }
     }
 
-    /// Gives up all exchanges of a client, which will not get their answers.
-    fn drop_queue(&mut self, id: ClientId, reported: Reported) {
+    /// Gives up all exchanges of a client, which will not get their answers, or not whole ones: for
+    /// `reason`, except that an answer of which a part was sent is incomplete, unless it is the client
+    /// that has left.
+    fn drop_queue(&mut self, id: ClientId, reason: Reason) {
         while let Some(first) = self.clients[id].first {
             self.leave_line(first);
             self.detach(first);
             let exchange = &mut self.exchanges[first];
-            if reported == Reported::Yes {
+            if exchange.state() != State::Done {
                 exchange.bytes_out += exchange.download.payload();
-                exchange.broken.get_or_insert(Reason::ClientAbort);
-                if exchange.status == 0 {
-                    exchange.status = 499;
-                }
+                let is_left = reason == Reason::ClientAbort;
+                let is_part = exchange.is_committed() && !is_left;
+                exchange.broken.get_or_insert(if is_part {
+                    Reason::ResponseIncomplete
+                } else {
+                    reason
+                });
             }
             self.remove_exchange(first);
         }
     }
 
-    /// Takes the first exchange of a client out of everything, and logs it if it has a status.
+    /// Takes the first exchange of a client out of everything. The only place where one ends: here
+    /// each that was taken in is counted and logged once.
     fn remove_exchange(&mut self, id: ExchangeId) {
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
-        if self.clients[self.exchanges[id].client].is_nobody {
-            self.exchanges[id].status = 0;
+        if !self.clients[self.exchanges[id].client].is_nobody {
+            self.count_end(id);
+            self.write_log(id);
         }
-        self.count_end(id);
-        self.write_log(id);
         self.leave_cache(id);
         let exchange = self.exchanges.remove(id);
         let client = &mut self.clients[exchange.client];
@@ -234,8 +240,22 @@ impl Proxy {
 
     /// The client is gone: its exchanges end without an answer.
     pub(super) fn abandon(&mut self, id: ClientId) {
-        self.drop_queue(id, Reported::Yes);
+        self.drop_queue(id, Reason::ClientAbort);
         self.close(id);
+    }
+
+    /// Cuts off all clients, for the process ends. An answer that only the end delimits is ended by
+    /// a reset, so that it cannot look whole.
+    pub fn cut_off_clients(&mut self) {
+        for index in 0..self.settings.clients {
+            let Some(id) = self.clients.id_at(index) else { continue };
+            let client = &self.clients[id];
+            let is_cut = client.phase == Phase::Breaking
+                || !client.conn.output.is_empty()
+                || client.first.is_some_and(|first| self.exchanges[first].ends_by_close);
+            self.drop_queue(id, Reason::ConnectionTerminated);
+            if is_cut { self.reset(id) } else { self.close(id) }
+        }
     }
 
     /// Closes a client whose last answer is on its way. One that may still be sending is read for a
@@ -280,7 +300,7 @@ impl Proxy {
 
     /// Closes a client at once. What its queue holds is dropped.
     pub(super) fn close(&mut self, id: ClientId) {
-        self.drop_queue(id, Reported::Yes);
+        self.drop_queue(id, Reason::ClientAbort);
         let client = self.take_client(id);
         drop(client);
     }
@@ -351,11 +371,4 @@ impl Proxy {
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
-}
-
-/// Whether exchanges that end without an answer are logged as the client's abort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reported {
-    Yes,
-    No,
 }

@@ -74,7 +74,6 @@ impl Proxy {
     /// it has would not take that either.
     fn client_too_slow(&mut self, id: ExchangeId) {
         if self.exchanges[id].state() == State::Answered {
-            self.exchanges[id].status = 499;
             return self.truncate(id, Reason::ClientTimeout);
         }
         self.answer_instead(

@@ -143,6 +143,7 @@ impl Worker {
         while self.life != Life::Over {
             self.turn().map_err(StartError::at("epoll"))?;
         }
+        self.proxy.cut_off_clients();
         self.proxy.flush_log();
         Ok(())
     }

@@ -1,12 +1,16 @@
 //! What holds between two turns, whatever happened, and what holds when all is over.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use crate::net::Conn;
 use crate::policy::balance::{self, Pick};
 use crate::proxy::Proxy;
 use crate::proxy::backend::Owner;
 use crate::proxy::exchange::{ExchangeId, Line, State};
 use crate::proxy::pools::PoolBoard;
-use crate::shared::{Awaited, BackendGauge, PoolId, Segment};
+use crate::shared::{Awaited, BackendGauge, Counter, PoolId, Segment};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
@@ -160,6 +164,27 @@ pub fn is_unclaimed(segment: Segment) {
         for slot in segment.members(pool) {
             assert_eq!(segment.backend(slot).load(), 0, "requests at {slot:?}");
         }
+    }
+}
+
+/// Checks that each request that was taken in, by whichever worker, was counted once when it was
+/// over.
+pub fn is_counted(segment: Segment) {
+    let taken_in = segment.total(Counter::Requests);
+    assert_eq!(segment.request_duration().count(), taken_in, "requests that were counted");
+}
+
+/// Checks that each request that was taken in is in the log once, and those that got no answer, or
+/// not all of it, with the reason. Such a path as `/7` is asked for once in a world.
+pub fn is_logged(segment: Segment, log: &[u8]) {
+    let lines: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    assert_eq!(lines.len() as u64, segment.total(Counter::Requests), "requests that were logged");
+    let mut seen = BTreeSet::new();
+    for line in lines {
+        let line: Value = serde_json::from_slice(line).expect("JSON");
+        let target = line["target"].as_str().unwrap_or_default().to_owned();
+        assert!(target.is_empty() || seen.insert(target), "twice in the log: {line}");
+        assert!(line["status"] != 499 || line["reason"].is_string(), "no reason: {line}");
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Scene {
     pub service: Service,
     /// Other workers of the same service.
     pub others: Vec<Service>,
+    /// So many there were.
+    started_others: usize,
     /// What they share.
     pub seats: Seats,
     hosts: Vec<Host>,
@@ -97,7 +99,8 @@ impl Scene {
         let service = Service::start_in(&seats.seat(0), &config, limit);
         let others = (1..workers).map(|worker| seats.seat(worker));
         let others = others.map(|seat| Service::start_in(&seat, &config, |_| ())).collect();
-        Scene { service, others, seats, hosts, visitors: Vec::new() }
+        let started_others = workers - 1;
+        Scene { service, others, started_others, seats, hosts, visitors: Vec::new() }
     }
 
     /// A client connects.
@@ -458,5 +461,8 @@ impl Drop for Scene {
             invariants::is_over(&self.worker(worker).proxy);
         }
         invariants::is_unclaimed(self.seats.segment);
+        if self.others.len() == self.started_others {
+            invariants::is_counted(self.seats.segment); // What a worker had that died is lost.
+        }
     }
 }

@@ -115,6 +115,12 @@ impl Service {
         self.proxy.stop_waiting_for_room();
     }
 
+    /// Cuts off all clients, as the worker does at its end.
+    pub fn cut_off_clients(&mut self) {
+        self.proxy.cut_off_clients();
+        self.turn(Millis(0));
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.listener.address()

@@ -15,18 +15,20 @@ mod server;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
-use crate::config::{Balance, Cache, Config, RequestId};
+use crate::config::{AccessLog, Balance, Cache, Config, RequestId};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::{clock, world};
 
 use super::invariants;
-use super::service::Team;
+use super::service::{Service, Team};
 use client::Client;
 use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
 
 /// So many worlds are played by each test.
 const WORLDS: u64 = 3000;
+/// Where requests are logged.
+const LOG: &str = "/log";
 /// A world that turns so often runs in a circle.
 const TURNS: usize = 300_000;
 
@@ -88,7 +90,8 @@ fn play(seed: u64, trace: Trace) {
     let limit = Micros::from_secs(if weather.is_rough() { 900 } else { 30 });
     let end = clock::now() + limit;
     let drain_at = clock::now() + book.dice.millis(300);
-    let mut drains = weather.drains;
+    let cut_at = drain_at + book.dice.millis(100);
+    let (mut drains, mut cuts_off) = (weather.drains, weather.cuts_off);
     let mut turns = 0;
     while !clients.iter().all(Client::is_done) {
         turns += 1;
@@ -100,8 +103,13 @@ fn play(seed: u64, trace: Trace) {
             book.trace.note(|| "the proxy drains".to_owned());
             team.workers.iter_mut().for_each(|worker| worker.proxy.drain());
         }
-        let wish = act(&mut clients, &mut servers, &mut book);
-        let wish = wish.into_iter().chain(drains.then_some(drain_at)).min();
+        if cuts_off && clock::now() >= cut_at {
+            cuts_off = false;
+            book.trace.note(|| "the drain is over".to_owned());
+            team.workers.iter_mut().for_each(Service::cut_off_clients);
+        }
+        let wish = act(&mut clients, &mut servers, &mut book).into_iter();
+        let wish = wish.chain(drains.then_some(drain_at)).chain(cuts_off.then_some(cut_at)).min();
         team.turn(until(wish, end));
     }
     finish(team, servers, clients, &mut book);
@@ -148,6 +156,9 @@ fn finish(mut team: Team, mut servers: Vec<Server>, clients: Vec<Client>, book: 
     team.advance(Millis(6000));
     team.workers.iter().for_each(|worker| invariants::is_over(&worker.proxy));
     invariants::is_unclaimed(team.segment);
+    invariants::is_counted(team.segment);
+    team.workers.iter_mut().for_each(|worker| worker.proxy.flush_log());
+    invariants::is_logged(team.segment, &world::take_log(LOG));
 }
 
 fn new_client(name: usize, team: &Team, book: &mut Book) -> Client {
@@ -175,6 +186,7 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
     config.buffer_size = 4096;
     config.max_connections = dice.between(1, clients + 1);
     config.pipeline = dice.between(1, 6);
+    config.access_log = AccessLog::Path(LOG.into());
     config.request_id = if weather.mix_ups { RequestId::Require } else { RequestId::Auto };
     // What nobody may store passes all the same.
     config.cache = (!weather.scarcity && dice.one_in(4)).then(|| Cache {

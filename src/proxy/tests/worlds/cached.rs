@@ -209,6 +209,7 @@ fn finish(mut team: Team, mut origins: Vec<Origin>, visitors: Vec<Visitor>, book
     world::change_faults(|faults| faults.disk_errors = 0);
     team.workers.iter().for_each(|worker| invariants::is_over(&worker.proxy));
     invariants::is_unclaimed(team.segment);
+    invariants::is_counted(team.segment);
     let cache = team.workers[0].proxy.tools.cache.as_ref().expect("a cache");
     let cells = cache.store.keeper().cells;
     assert_eq!(cells.fetches.count(), 0, "fetches go on");

@@ -259,7 +259,7 @@ impl Client {
         // An idle client may be closed for its descriptor while its next request is on the way.
         let gave_way = weather.scarcity && !cut;
         assert!(
-            fault && cut || gave_way || weather.stalls,
+            fault && cut || gave_way || weather.stalls || weather.cuts_off,
             "client {}: cut off ({end:?}) at {number}, {} bytes of a head, an answer begun: {cut}",
             self.name,
             self.reader.rest().len()

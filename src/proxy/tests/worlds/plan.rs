@@ -33,13 +33,15 @@ pub struct Weather {
     pub scarcity: bool,
     /// The process begins to drain at some time.
     pub drains: bool,
+    /// Its drain ends before its clients do.
+    pub cuts_off: bool,
 }
 
 impl Weather {
     /// Whether nothing goes wrong but how and when bytes move.
     pub fn is_fair(&self) -> bool {
         !(self.is_rough() || self.cuts || self.idle_cuts || self.refuses || self.garbage)
-            && !(self.mix_ups || self.nonsense || self.aborts)
+            && !(self.mix_ups || self.nonsense || self.aborts || self.cuts_off)
     }
 
     /// Whether only timers end some of it.
@@ -65,7 +67,9 @@ impl Weather {
             nonsense: !fair && dice.one_in(6),
             scarcity: !fair && dice.one_in(10),
             drains: dice.one_in(8),
+            cuts_off: false,
         };
+        weather.cuts_off = !fair && weather.drains && dice.one_in(2);
         weather.kernel = Faults {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
             pipes: *dice.choose(&[0, 1, 100, 100]),
@@ -76,8 +80,8 @@ impl Weather {
             spurious_events: dice.one_in(2),
             defers_accept: dice.one_in(2),
             reset_erases: dice.one_in(3),
-            // The service itself takes six or seven, of which two are free again once it is there.
-            descriptors: if weather.scarcity { dice.between(7, 11) } else { 1000 },
+            // The service itself takes seven or eight, of which two are free again once it is there.
+            descriptors: if weather.scarcity { dice.between(8, 12) } else { 1000 },
             looks_ahead: dice.one_in(2),
             ..Faults::default()
         };
