@@ -75,6 +75,10 @@ impl BackendConn {
 pub struct IdleStack {
     oldest: Option<BackendConnId>,
     newest: Option<BackendConnId>,
+    /// The turn of the event loop in which one was last put here.
+    turn: u64,
+    /// The newest of those that were here before that turn.
+    rested: Option<BackendConnId>,
     len: usize,
 }
 
@@ -94,13 +98,28 @@ impl IdleStack {
         self.newest
     }
 
+    /// The one used last, if not in this turn of the event loop. Events of the turns behind it have told
+    /// by then whether bytes followed its last response at once.
+    pub fn newest_rested(&self, turn: u64) -> Option<BackendConnId> {
+        if self.turn == turn { self.rested } else { self.newest }
+    }
+
     /// The one that has been idle for longest.
     pub fn oldest(&self) -> Option<BackendConnId> {
         self.oldest
     }
 
-    /// Adds a connection that just became idle.
-    pub fn push(&mut self, conns: &mut Slab<BackendConn>, id: BackendConnId, since: Micros) {
+    /// Adds a connection that just became idle, in this turn of the event loop.
+    pub fn push(
+        &mut self,
+        conns: &mut Slab<BackendConn>,
+        id: BackendConnId,
+        since: Micros,
+        turn: u64,
+    ) {
+        if self.turn != turn {
+            (self.turn, self.rested) = (turn, self.newest);
+        }
         conns[id].owner = Owner::Idle { older: self.newest, newer: None, since };
         match self.newest {
             Some(below) => set_newer(conns, below, Some(id)),
@@ -123,6 +142,9 @@ impl IdleStack {
             Some(above) => set_older(conns, above, older),
             None => self.newest = older,
         }
+        if self.rested == Some(id) {
+            self.rested = older;
+        }
         self.len -= 1;
     }
 }
@@ -132,7 +154,7 @@ impl Proxy {
     /// still holds a place there, so that no moment shows neither.
     pub(super) fn keep_idle(&mut self, slot: Slot, id: BackendConnId) {
         let idle = &mut self.backends[slot.0].idle;
-        idle.push(&mut self.conns, id, self.now);
+        idle.push(&mut self.conns, id, self.now, self.turn);
         self.row.backend(slot).set(BackendGauge::Idle, idle.len() as u64);
     }
 

@@ -14,6 +14,16 @@ use super::backend::{BackendConn, Owner};
 use super::exchange::{BackendConnId, ExchangeId, Line, Manner, State};
 use super::relay::Moved;
 
+/// What there is of idle connections to the backend of an exchange.
+enum Idle {
+    /// This one may be used.
+    Ready(BackendConnId),
+    /// One may be used in the next turn of the event loop.
+    NextTurn,
+    /// A new one is needed.
+    None,
+}
+
 impl Proxy {
     /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
     pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
@@ -30,11 +40,21 @@ impl Proxy {
         if self.exchanges[id].choice.is_none() && !self.choose(id)? {
             return Ok(Moved::Nothing);
         }
-        if self.share(id) || self.reuse(id) {
+        if self.share(id) {
             self.leave_line(id);
             return Ok(Moved::Some);
         }
-        self.open(id)
+        match self.find_idle(id) {
+            Idle::Ready(conn) => self.reuse(id, conn),
+            Idle::NextTurn => {
+                self.exchanges[id].waited_in_turn = Some(self.turn);
+                self.wake(self.exchanges[id].client);
+                return Ok(Moved::Nothing);
+            }
+            Idle::None => return self.open(id),
+        }
+        self.leave_line(id);
+        Ok(Moved::Some)
     }
 
     /// Joins the connection of an exchange ahead of it that was taken in with it and goes to the
@@ -88,34 +108,53 @@ impl Proxy {
         found
     }
 
-    /// Takes the backend's connection that was used last, if it is fresh enough. One whose turn has
-    /// not come takes nothing from those who stand in line.
-    fn reuse(&mut self, id: ExchangeId) -> bool {
+    /// The backend's connection that was used last, if it is fresh enough. One whose turn has not
+    /// come takes nothing from those who stand in line.
+    ///
+    /// A connection whose last response ended in this turn of the event loop is left alone until the
+    /// next one, which first sees what the backend sent behind that response, and closes it.
+    fn find_idle(&self, id: ExchangeId) -> Idle {
         let is_polite = self.line.is_empty() || self.is_first(id);
         let exchange = &self.exchanges[id];
-        let Some(slot) = exchange.choice else { return false };
+        let Some(slot) = exchange.choice.filter(|_| is_polite && !exchange.wants_new) else {
+            return Idle::None;
+        };
         let backend = &self.backends[slot.0];
-        let Some(conn_id) = backend.idle.newest() else { return false };
-        let Owner::Idle { since, .. } = self.conns[conn_id].owner else { return false };
-        let idle_for = Micros(self.now.0.saturating_sub(since.0));
+        let Some(conn) = backend.idle.newest_rested(self.turn) else {
+            let may_wait = exchange.waited_in_turn.is_none_or(|turn| turn == self.turn);
+            let waits = may_wait && !backend.idle.is_empty();
+            return if waits { Idle::NextTurn } else { Idle::None };
+        };
         let limit = backend.idle_limit.limit();
-        let fresh = reuse::may_reuse(idle_for.millis(), limit, exchange.request.idempotent);
-        if exchange.wants_new || !fresh || !is_polite {
-            return false;
+        let idempotent = exchange.request.idempotent;
+        match self.idle_for(conn) {
+            Some(time) if reuse::may_reuse(time.millis(), limit, idempotent) => Idle::Ready(conn),
+            Some(_) | None => Idle::None,
         }
-        let client = exchange.client;
+    }
+
+    fn idle_for(&self, conn: BackendConnId) -> Option<Micros> {
+        match self.conns[conn].owner {
+            Owner::Idle { since, .. } => Some(Micros(self.now.0.saturating_sub(since.0))),
+            Owner::Client(_) => None,
+        }
+    }
+
+    /// Sends the request over an idle connection.
+    fn reuse(&mut self, id: ExchangeId, conn_id: BackendConnId) {
+        let idled = self.idle_for(conn_id).unwrap_or_default();
+        let slot = self.conns[conn_id].backend;
         self.take_idle(slot, conn_id);
+        let exchange = &mut self.exchanges[id];
         let conn = &mut self.conns[conn_id];
-        conn.owner = Owner::Client(client);
-        conn.idled = idle_for;
+        conn.owner = Owner::Client(exchange.client);
+        conn.idled = idled;
         conn.front = Some(id);
         conn.back = Some(id);
-        let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.reused = true;
         self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
-        true
     }
 
     /// Opens a connection, or waits in line until there may be one more.

@@ -280,6 +280,9 @@ pub struct Exchange {
     pub manner: Manner,
     /// Takes a new connection, for a reused one was stale.
     pub wants_new: bool,
+    /// The turn of the event loop in which it left the connections alone whose last response had ended in
+    /// that turn. It does so once.
+    pub waited_in_turn: Option<u64>,
     /// Where it waits.
     pub line: Line,
     /// Whether a byte of it may have left for the backend in this attempt.
@@ -333,6 +336,7 @@ impl Exchange {
             tries: 0,
             manner: Manner::Eager,
             wants_new: false,
+            waited_in_turn: None,
             line: Line::Nowhere,
             sent: false,
             reused: false,

@@ -157,6 +157,8 @@ pub struct Proxy {
     poller: Poller,
     /// The time, read once a turn.
     now: Micros,
+    /// The number of this turn of the event loop.
+    turn: u64,
     /// How late this process may be in noticing what happened: the length of its last turns.
     lag: Micros,
     ids: RequestIds,
@@ -237,6 +239,7 @@ impl Proxy {
             fetch_line: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
             poller,
             now: crate::sys::clock::now(),
+            turn: 0,
             lag: Micros(0),
             ids: RequestIds::new(),
             log,
@@ -313,9 +316,10 @@ impl Proxy {
         self.segment
     }
 
-    /// Sets the time of this turn.
+    /// Begins a turn of the event loop, at this time.
     pub fn set_now(&mut self, now: Micros) {
         self.now = now;
+        self.turn += 1;
     }
 
     /// Notes the time at which a turn ended: events that came during it were late by its length.

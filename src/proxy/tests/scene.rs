@@ -311,6 +311,12 @@ impl Scene {
         self.settle();
     }
 
+    /// A client asks for `path`, but nobody has its turn.
+    pub fn get_unheard(&mut self, client: usize, path: &str) {
+        let peer = self.visitors[client].peer.as_ref().expect("a client that is here");
+        peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    }
+
     /// A client sends its last: the proxy hears of both at once.
     pub fn send_and_half_close(&mut self, client: usize, text: &str) {
         let peer = self.visitors[client].peer.as_ref().expect("a client that is here");

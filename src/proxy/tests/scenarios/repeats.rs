@@ -1,6 +1,7 @@
 //! Repeats, health and identity: sections 3.4 to 3.6 of the contract.
 
 use crate::config::RequestId;
+use crate::mem::time::Millis;
 use crate::proxy::tests::scene::Scene;
 use crate::shared::PoolId;
 
@@ -226,6 +227,38 @@ fn bytes_behind_an_answer_close_the_connection() {
     scene.respond("/0", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n0HTTP/1.1 200 OK\r\n");
     assert_eq!(scene.bodies(client), ["0"]);
     assert_eq!(scene.backend_conns(), 0);
+}
+
+/// A response and another client's request come in one turn of the event loop, which ends.
+fn answered_and_asked_at_once(scene: &mut Scene) -> usize {
+    let (client, other) = (scene.client(), scene.client());
+    scene.warm_up(other, "/other");
+    scene.get(client, &["/0"]);
+    scene.respond_unheard("/0", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n0");
+    scene.get_unheard(other, "/1");
+    scene.worker(0).turn(Millis(0));
+    other
+}
+
+#[test]
+fn what_follows_a_response_at_once_reaches_nobody_who_asks_in_the_same_turn() {
+    let mut scene = Scene::with_backends(1);
+    let other = answered_and_asked_at_once(&mut scene);
+    scene.respond_unheard("/0", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsurplus");
+    scene.settle();
+    assert_ne!(scene.place_of("/1"), scene.place_of("/0"));
+    scene.answer("/1", "1");
+    assert_eq!(scene.bodies(other), ["", "1"]);
+}
+
+#[test]
+fn a_connection_is_used_again_in_the_turn_after_its_response() {
+    let mut scene = Scene::with_backends(1);
+    let other = answered_and_asked_at_once(&mut scene);
+    scene.settle();
+    assert_eq!(scene.place_of("/1"), scene.place_of("/0"));
+    scene.answer("/1", "1");
+    assert_eq!(scene.bodies(other), ["", "1"]);
 }
 
 fn echo(scene: &mut Scene, path: &str, id: &str) {
