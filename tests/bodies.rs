@@ -4,11 +4,12 @@
 mod common;
 
 use common::{
-    Answer, Backend, Client, Connection, Program, Request, assert_same_bytes, json, noise, servers,
-    until,
+    Answer, Backend, Client, Connection, Program, Request, assert_same_bytes, json, noise, refusal,
+    servers, until,
 };
 use std::{
     io::{Read, Write},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -73,6 +74,68 @@ fn upload(client: &mut Client, body: &[u8], chunk: Option<usize>) {
 fn upload_in_chunks(client: &mut Client, target: &str, body: &[u8], size: usize) {
     client.send(format!("PUT {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
     client.send([in_chunks(body, size), b"0\r\n\r\n".to_vec()].concat());
+}
+
+/// Has bodies of all framings pass both ways, each of them large enough to be spliced. Returns how
+/// many bodies were copied instead, as the metrics tell.
+fn pass_large_bodies(command: Command) -> (Program, u64) {
+    let backend = any_body();
+    let config = json!({ "status_listen": "127.0.0.1:0", "backend_servers": servers(&[&backend]) });
+    let program = Program::by(config, |_| command);
+    let mut client = program.client();
+    for framing in ["length", "chunked/16384", "chunked/10000000", "close"] {
+        let target = format!("/1000003/{framing}");
+        let response = client.get(&target);
+        assert_same_bytes(&response.body, &noise(1_000_003, 1_000_003), &target);
+    }
+    for chunk in [None, Some(10_000)] {
+        let body = noise(1_000_003, 7);
+        let mut client = program.client();
+        let request = "PUT /3/length HTTP/1.1\r\nHost: a\r\n";
+        match chunk {
+            None => client.send(
+                [format!("{request}Content-Length: 1000003\r\n\r\n").as_bytes(), &body].concat(),
+            ),
+            Some(size) => upload_in_chunks(&mut client, "/3/length", &body, size),
+        }
+        assert_eq!(client.response().body.len(), 3);
+        assert_same_bytes(&backend.last_request().body, &body, "upload");
+    }
+    let metrics = Client::connect(program.status_address()).get("/metrics").text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("httplb_splice_fallbacks_total "));
+    let fallbacks = line.expect("a metric").parse().unwrap();
+    (program, fallbacks)
+}
+
+#[test]
+fn where_splice_is_refused_bodies_are_copied_whole_and_it_is_told_once() {
+    for error in ["EPERM", "ENOSYS", "EINVAL", "EACCES"] {
+        for call in ["splice", "pipe2"] {
+            let (program, fallbacks) = pass_large_bodies(refusal::refusing(&[(call, error)]));
+            assert!(fallbacks >= 6, "{call} {error}: {fallbacks}");
+            assert_eq!(program.count_messages("refuses splice"), 1, "{call} {error}");
+        }
+    }
+}
+
+#[test]
+fn where_splice_is_refused_in_the_middle_of_a_body_the_rest_is_copied() {
+    // What the start tries is a byte. A fill asks for all that a pipe takes, what drains it says how
+    // much is there.
+    for range in [2..200_000, 200_000..u32::MAX] {
+        let command = refusal::refusing_some("splice", "EINVAL", 4, range.clone());
+        let (program, fallbacks) = pass_large_bodies(command);
+        assert!(fallbacks > 0, "{range:?}: {fallbacks}");
+        assert_eq!(program.count_messages("refuses splice"), 1, "{range:?}");
+    }
+}
+
+#[test]
+fn pipes_that_may_not_grow_are_used_as_they_are() {
+    const F_SETPIPE_SZ: u32 = 1031;
+    let command = refusal::refusing_some("fcntl", "EPERM", 1, F_SETPIPE_SZ..F_SETPIPE_SZ + 1);
+    let (program, fallbacks) = pass_large_bodies(command);
+    assert_eq!((fallbacks, program.count_messages("splice")), (0, 0));
 }
 
 /// All chunks but the last.

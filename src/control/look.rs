@@ -192,6 +192,7 @@ fn totals(segment: &Segment) -> Totals {
         received: total(Counter::Received),
         sent: total(Counter::Sent),
         spliced: total(Counter::Spliced),
+        splice_fallbacks: total(Counter::SpliceFallbacks),
         durations: segment.request_duration(),
         dropped_log_lines: total(Counter::DroppedLines),
         cache_requests: CacheResult::ALL

@@ -117,6 +117,8 @@ impl Page {
         self.counter("httplb_sent_bytes_total", "Bytes to clients.", totals.sent);
         let help = "Bytes that were moved by splice, past the buffers.";
         self.counter("httplb_spliced_bytes_total", help, totals.spliced);
+        let help = "Bodies that were copied, as splice is refused or no pipe was to be had.";
+        self.counter("httplb_splice_fallbacks_total", help, totals.splice_fallbacks);
         let help = "From a request's head to the end of its answer.";
         self.family("httplb_request_duration_seconds", Kind::Histogram, help);
         self.histogram("httplb_request_duration_seconds", "", &totals.durations);

@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, service};
 use super::*;
 
 /// Every name of the contract.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 40] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",
@@ -22,6 +22,7 @@ const NAMES: [&str; 39] = [
     "httplb_received_bytes_total",
     "httplb_sent_bytes_total",
     "httplb_spliced_bytes_total",
+    "httplb_splice_fallbacks_total",
     "httplb_request_duration_seconds",
     "httplb_dropped_log_lines_total",
     "httplb_pool_backends_up",

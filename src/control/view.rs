@@ -64,6 +64,8 @@ pub struct Totals {
     pub sent: u64,
     /// Bytes that went past the rings, by splice.
     pub spliced: u64,
+    /// Bodies that were copied for want of splice or a pipe.
+    pub splice_fallbacks: u64,
     /// From a request's head to the end of its answer.
     pub durations: Histogram,
     /// Log lines that found no room.

@@ -72,6 +72,7 @@ pub fn service() -> Service {
             received: 1 << 30,
             sent: 5 << 30,
             spliced: 3 << 30,
+            splice_fallbacks: 10,
             durations: histogram([40_000, 9_000, 990, 10]),
             dropped_log_lines: 13,
             cache_requests: vec![("hit", 14), ("miss", 15)],

@@ -8,6 +8,7 @@ use crate::cache::fetches::MOST_WAITING;
 use crate::cache::store::{HELD, RECORDINGS};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::proxy::pipes::doubt_splicing;
 use crate::proxy::settings::memory_bound_line;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
@@ -149,6 +150,7 @@ impl Master {
         self.listeners.open(&config.listen, workers)?;
         self.doors.open(&config, self.user.as_ref())?;
         files::prepare(&config, self.user.as_ref())?;
+        doubt_splicing(workers);
         if let Some(doubt) = config.cache.as_ref().and_then(stored::small_disk) {
             message::log(Level::Warning, format_args!("{doubt}"));
         }

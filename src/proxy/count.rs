@@ -33,6 +33,10 @@ impl Proxy {
         if self.tools.spliced > 0 {
             self.row.add(Counter::Spliced, std::mem::take(&mut self.tools.spliced));
         }
+        if self.tools.splice_fallbacks > 0 {
+            let fallbacks = std::mem::take(&mut self.tools.splice_fallbacks);
+            self.row.add(Counter::SpliceFallbacks, fallbacks);
+        }
     }
 
     /// Shows how many exchanges stand in a pool's line.

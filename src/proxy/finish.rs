@@ -199,6 +199,7 @@ impl Proxy {
     /// second; `count` counts the calls. Whether there is anything left that another call could
     /// find.
     pub fn sweep(&mut self, count: u64) -> bool {
+        self.tools.pipes.resume();
         self.refresh_all();
         self.give_turns();
         self.wake_fetch_line();
@@ -327,6 +328,7 @@ impl Proxy {
     /// Begins to drain: each next answer closes its connection.
     pub fn drain(&mut self) {
         self.service = Service::Draining;
+        self.tools.pipes.retire();
         self.sweep_backends();
     }
 

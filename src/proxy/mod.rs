@@ -70,8 +70,6 @@ use settings::Settings;
 const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
-/// Pipes for splicing: 22 MiB, of the 64 MiB that an unprivileged user has.
-const PIPES: usize = 64;
 
 /// What an epoll event is about: the two highest bits of its data say what kind of thing, the
 /// others are the thing's id. An id whose slot has a new owner finds nothing.
@@ -204,9 +202,10 @@ impl Proxy {
         let tools = Tools {
             rings: Stock::new(rings, settings.ring_size),
             ring_size: settings.ring_size,
-            pipes: Pipes::new(PIPES),
+            pipes: Pipes::new(segment.layout().workers),
             splice_min: settings.splice_min,
             spliced: 0,
+            splice_fallbacks: 0,
             cache: store.map(Cache::new),
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);

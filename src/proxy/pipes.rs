@@ -1,7 +1,8 @@
 //! What relays borrow: rings for connections, and pipes for splicing.
 
 use crate::mem::stock::Stock;
-use crate::sys::{Pipe, Socket};
+use crate::sys::message::{self, Level};
+use crate::sys::{IoError, Pipe, PipeQuota, Socket};
 
 use super::record::Cache;
 
@@ -9,8 +10,12 @@ use super::record::Cache;
 const WIDE_BYTES: usize = 1024 * 1024;
 /// So many pipes are wide.
 const WIDE: usize = 8;
-/// Bytes that any other is asked to hold: less costs calls.
+/// Bytes that others are asked to hold: less costs calls.
 const NARROW_BYTES: usize = 256 * 1024;
+/// Those of the last ones that there is room for. With less, rings do better.
+const SMALL_BYTES: usize = 64 * 1024;
+/// One process has so many pipes at most: 22 MiB.
+const PIPES: usize = 64;
 
 /// What a relay needs of its process.
 pub struct Tools {
@@ -24,20 +29,60 @@ pub struct Tools {
     pub splice_min: u64,
     /// Bytes that went by splice.
     pub spliced: u64,
+    /// Bodies that would have gone by splice, and were copied for want of a pipe, or as the kernel
+    /// refuses.
+    pub splice_fallbacks: u64,
     /// What records bodies that pass, where there is a cache.
     pub(super) cache: Option<Cache>,
 }
 
-/// A small stock of pipes: an unprivileged user has 64 MiB of them in all. The wide ones are lent
-/// first, so that all are wide that few relays need.
+/// A small stock of pipes. A user without privileges may have 64 MiB in pipes, or what the
+/// administrator has set, over all programs: so this process opens no more than its part of that, and
+/// looks at what it really got, as others may have taken theirs.
+///
+/// The wide ones are lent first, so that all are wide that few relays need.
 pub struct Pipes {
     wide: Vec<Pipe>,
     narrow: Vec<Pipe>,
     wide_open: usize,
     open: usize,
-    limit: usize,
+    /// Bytes in all pipes that are open.
+    held: usize,
+    share: Share,
+    access: Access,
+    /// The operator was told that there are none.
+    has_complained: bool,
     /// Where framing is looked at that goes by splice.
     pub(super) sight: Sight,
+}
+
+/// What one process may have in pipes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
+    bytes: usize,
+    /// So many of them are wide.
+    wide: usize,
+}
+
+impl Share {
+    /// That of one of `workers` processes of this user: together three quarters of the quota. Those
+    /// of the generation before may still have some for a while, and other programs too.
+    fn of(quota: PipeQuota, workers: usize) -> Share {
+        let bytes = quota.all / 4 * 3 / workers;
+        let wide = if quota.one < WIDE_BYTES { 0 } else { (bytes / 2 / WIDE_BYTES).min(WIDE) };
+        Share { bytes, wide }
+    }
+}
+
+/// Whether more pipes may be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Within this process's share.
+    Open,
+    /// One was not to be had. The next is asked for later, as each that is refused costs calls.
+    Paused,
+    /// Those that were lent are closed when they come back, and no others are opened.
+    Closed,
 }
 
 /// What a relay sees of bytes that stay in the kernel.
@@ -49,11 +94,16 @@ pub(super) struct Sight {
 }
 
 impl Pipes {
-    /// At most `limit` pipes, each opened when it is first needed.
-    pub fn new(limit: usize) -> Pipes {
-        let (wide, narrow) = (Vec::with_capacity(WIDE), Vec::with_capacity(limit));
+    /// None yet. Each is opened when it is first needed, within what one of so many workers may have;
+    /// none where splicing was tried and is refused.
+    pub fn new(workers: usize) -> Pipes {
+        let (wide, narrow) = (Vec::with_capacity(WIDE), Vec::with_capacity(PIPES));
         let sight = Sight { bytes: vec![0; WIDE_BYTES], is_far: Socket::looks_ahead() };
-        Pipes { wide, narrow, wide_open: 0, open: 0, limit, sight }
+        let share = Share::of(PipeQuota::read(), workers);
+        let access = if Pipe::try_out().is_ok() { Access::Open } else { Access::Closed };
+        let [wide_open, open, held] = [0; 3];
+        let has_complained = access == Access::Closed; // The master was refused too.
+        Pipes { wide, narrow, wide_open, open, held, share, access, has_complained, sight }
     }
 
     /// An empty pipe, if there is one to be had: without one, rings do the work.
@@ -61,30 +111,90 @@ impl Pipes {
         if let Some(pipe) = self.wide.pop().or_else(|| self.narrow.pop()) {
             return Some(pipe);
         }
-        if self.open >= self.limit {
+        let size = self.next_size()?;
+        match Pipe::open(size) {
+            Ok(pipe) => {
+                self.open += 1;
+                self.held += pipe.capacity();
+                self.wide_open += usize::from(is_wide(&pipe));
+                if size == WIDE_BYTES && !is_wide(&pipe) {
+                    self.share.wide = self.wide_open; // No more of them are to be had.
+                }
+                Some(pipe)
+            }
+            Err(error) => {
+                self.access = Access::Paused;
+                self.complain(error);
+                None
+            }
+        }
+    }
+
+    /// The size of the next pipe that may be opened.
+    fn next_size(&self) -> Option<usize> {
+        if self.access != Access::Open || self.open >= PIPES {
             return None;
         }
-        let pipe =
-            Pipe::open(if self.wide_open < WIDE { WIDE_BYTES } else { NARROW_BYTES }).ok()?;
-        self.open += 1;
-        self.wide_open += usize::from(is_wide(&pipe));
-        Some(pipe)
+        let left = self.share.bytes.saturating_sub(self.held);
+        match left {
+            WIDE_BYTES.. if self.wide_open < self.share.wide => Some(WIDE_BYTES),
+            NARROW_BYTES.. => Some(NARROW_BYTES),
+            SMALL_BYTES.. => Some(SMALL_BYTES),
+            _ => None,
+        }
     }
 
     /// Whether a pipe may be had.
     pub(super) fn has_spare(&self) -> bool {
-        self.spare() > 0 || self.open < self.limit
+        self.spare() > 0 || self.next_size().is_some()
     }
 
     /// Takes a pipe back; one that still holds bytes is closed.
     pub(super) fn give_back(&mut self, pipe: Pipe) {
-        match (pipe.is_empty(), is_wide(&pipe)) {
+        match (pipe.is_empty() && self.access != Access::Closed, is_wide(&pipe)) {
             (true, true) => self.wide.push(pipe),
             (true, false) => self.narrow.push(pipe),
-            (false, is_wide) => {
-                self.open -= 1;
-                self.wide_open -= usize::from(is_wide);
-            }
+            (false, _) => self.close(&pipe),
+        }
+    }
+
+    fn close(&mut self, pipe: &Pipe) {
+        self.open -= 1;
+        self.held -= pipe.capacity();
+        self.wide_open -= usize::from(is_wide(pipe));
+    }
+
+    /// Time has passed: what was not to be had may be asked for again.
+    pub fn resume(&mut self) {
+        if self.access == Access::Paused {
+            self.access = Access::Open;
+        }
+    }
+
+    /// This process is about to end, and leaves its share to those that come after it.
+    pub fn retire(&mut self) {
+        self.access = Access::Closed;
+        let spare: Vec<Pipe> = self.wide.drain(..).chain(self.narrow.drain(..)).collect();
+        spare.iter().for_each(|pipe| self.close(pipe));
+    }
+
+    /// Tells the operator, once, why bodies are copied.
+    pub(super) fn complain(&mut self, error: IoError) {
+        if self.has_complained {
+            return;
+        }
+        self.has_complained = true;
+        match error {
+            IoError::Exhausted => message::log(
+                Level::Warning,
+                format_args!(
+                    "no pipe of {} KiB is to be had, so bodies are copied where they could be \
+                     spliced (raise fs.pipe-user-pages-soft: other programs of this user have pipes \
+                     too; or LimitNOFILE)",
+                    SMALL_BYTES / 1024
+                ),
+            ),
+            _ => log_refusal(),
         }
     }
 
@@ -102,19 +212,57 @@ fn is_wide(pipe: &Pipe) -> bool {
     pipe.capacity() > NARROW_BYTES
 }
 
+fn log_refusal() {
+    message::log(
+        Level::Warning,
+        format_args!(
+            "this kernel, or a seccomp profile, refuses splice: bodies are copied, which costs more \
+             CPU (allow pipe2, fcntl and splice)"
+        ),
+    );
+}
+
+/// Tells the operator, before there are any workers, if they will have to copy bodies: splicing is
+/// refused, or there is no room for a pipe in each of them.
+pub fn doubt_splicing(workers: usize) {
+    let quota = PipeQuota::read();
+    match Pipe::try_out() {
+        Err(_) => log_refusal(),
+        Ok(()) if Share::of(quota, workers).bytes < SMALL_BYTES => message::log(
+            Level::Warning,
+            format_args!(
+                "fs.pipe-user-pages-soft allows {} KiB of pipes, too little for {workers} workers, so \
+                 bodies are copied, which costs more CPU (raise it, or lower workers)",
+                quota.all / 1024
+            ),
+        ),
+        Ok(()) => (),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{NARROW_BYTES, Pipes, WIDE, WIDE_BYTES};
+    use super::{
+        NARROW_BYTES, PIPES, Pipe, PipeQuota, Pipes, SMALL_BYTES, Share, WIDE, WIDE_BYTES,
+    };
     use crate::sys::world::{self, Faults};
+
+    fn all_of(pipes: &mut Pipes) -> Vec<Pipe> {
+        std::iter::from_fn(|| pipes.lend()).collect()
+    }
+
+    fn capacities(lent: &[Pipe]) -> Vec<usize> {
+        lent.iter().map(Pipe::capacity).collect()
+    }
 
     #[test]
     fn a_few_pipes_are_wide_and_lent_first() {
         world::reset(1, Faults::default());
-        let mut pipes = Pipes::new(WIDE + 2);
-        let lent: Vec<_> = std::iter::from_fn(|| pipes.lend()).collect();
-        let capacities: Vec<_> = lent.iter().map(super::Pipe::capacity).collect();
-        assert_eq!(capacities, [[WIDE_BYTES].repeat(WIDE), [NARROW_BYTES].repeat(2)].concat());
-        assert!(!pipes.has_spare() && pipes.lent() == WIDE + 2);
+        let mut pipes = Pipes::new(1);
+        let lent = all_of(&mut pipes);
+        let expected = [[WIDE_BYTES].repeat(WIDE), [NARROW_BYTES].repeat(PIPES - WIDE)].concat();
+        assert_eq!(capacities(&lent), expected);
+        assert!(!pipes.has_spare() && pipes.lent() == PIPES);
         lent.into_iter().for_each(|pipe| pipes.give_back(pipe));
         assert_eq!(pipes.lend().expect("all are back").capacity(), WIDE_BYTES);
         assert_eq!(pipes.lent(), 1);
@@ -123,7 +271,54 @@ mod tests {
     #[test]
     fn where_no_pipe_may_be_wide_there_are_as_many() {
         world::reset(1, Faults { pipe_capacity: 4096, ..Faults::default() });
-        let mut pipes = Pipes::new(WIDE + 2);
-        assert_eq!(std::iter::from_fn(|| pipes.lend()).count(), WIDE + 2);
+        assert_eq!(all_of(&mut Pipes::new(1)).len(), PIPES);
+    }
+
+    #[test]
+    fn all_workers_together_stay_within_the_quota() {
+        for all in [0, 64 << 10, 1 << 20, 10 << 20, 64 << 20, usize::MAX] {
+            for workers in [1, 2, 3, 16, 256] {
+                world::reset(1, Faults { pipe_quota: all, ..Faults::default() });
+                let mut pipes = Pipes::new(workers);
+                let held: usize = capacities(&all_of(&mut pipes)).iter().sum();
+                assert!(held.saturating_mul(workers) <= all, "{workers} workers, {all} bytes");
+                // None is left unused where there is room for one.
+                let share = Share::of(PipeQuota { all, one: 1 << 20 }, workers).bytes;
+                assert!(share - held < SMALL_BYTES || pipes.lent() == PIPES);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_is_not_to_be_had_is_asked_for_again_after_a_while() {
+        world::reset(1, Faults { pipes: 2, ..Faults::default() });
+        let mut pipes = Pipes::new(1);
+        let lent = all_of(&mut pipes);
+        assert_eq!((lent.len(), pipes.has_spare()), (2, false));
+        world::change_faults(|faults| faults.pipes = 3);
+        assert!(pipes.lend().is_none());
+        pipes.resume();
+        assert!(pipes.has_spare());
+        assert_eq!(world::messages().len(), 1);
+    }
+
+    #[test]
+    fn who_retires_gives_all_pipes_up() {
+        world::reset(1, Faults::default());
+        let mut pipes = Pipes::new(1);
+        let (first, second) = (pipes.lend().unwrap(), pipes.lend().unwrap());
+        pipes.give_back(first);
+        pipes.retire();
+        assert_eq!((world::open_pipes(), pipes.has_spare()), (1, false));
+        pipes.give_back(second);
+        assert_eq!((world::open_pipes(), pipes.lent()), (0, 0));
+    }
+
+    #[test]
+    fn where_splicing_is_refused_no_pipe_is_opened() {
+        world::reset(1, Faults { refuses_drain: 1, ..Faults::default() });
+        assert!(!Pipes::new(1).has_spare());
+        super::doubt_splicing(1);
+        assert!(world::messages()[0].1.contains("refuses splice"), "{:?}", world::messages());
     }
 }

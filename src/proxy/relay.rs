@@ -49,6 +49,17 @@ pub enum Frame {
     Chunked,
 }
 
+/// Whether a body goes by splice where that pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As far as there are pipes.
+    Splice,
+    /// The same, but there was once no pipe, which was counted.
+    SpliceAgain,
+    /// The kernel refuses it for these sockets: the rest, in the pipe too, goes by the rings.
+    Rings,
+}
+
 /// One direction of an exchange.
 pub struct Relay {
     /// How the source frames it, as it was at first.
@@ -65,6 +76,8 @@ pub struct Relay {
     keeping: bool,
     /// Some that were kept are gone.
     gone: bool,
+    /// Whether splicing is possible.
+    way: Way,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
     /// Of a body whose end is not known: the last read brought so much that splicing pays.
@@ -93,6 +106,7 @@ impl Relay {
             kept: 0,
             keeping: false,
             gone: false,
+            way: Way::Splice,
             pipe: None,
             flows: false,
             ahead: Ahead::default(),
@@ -328,17 +342,38 @@ impl Relay {
         }
     }
 
-    fn may_splice(&self, source: &Conn, tools: &Tools) -> bool {
+    fn may_splice(&mut self, source: &Conn, tools: &mut Tools) -> bool {
         let pays = match &self.body {
             Body::UntilClose => self.flows,
             Body::Chunked(chunks) if self.flows && self.may_look_ahead(chunks) => true,
             Body::Empty | Body::Length(_) | Body::Chunked(_) => self.raw_left() >= tools.splice_min,
         };
-        pays && source.input.is_empty()
+        let may = pays
+            && source.input.is_empty()
             && source.readable
             && !self.keeping
             && self.recorder.is_none()
-            && tools.pipes.has_spare()
+            && self.way != Way::Rings;
+        if may && !tools.pipes.has_spare() {
+            self.lacks_pipe(tools);
+            return false;
+        }
+        may
+    }
+
+    /// No pipe is to be had: the rings take over, for now.
+    fn lacks_pipe(&mut self, tools: &mut Tools) {
+        if self.way == Way::Splice {
+            self.way = Way::SpliceAgain;
+            tools.splice_fallbacks += 1;
+        }
+    }
+
+    /// The kernel, or a filter of system calls, does not splice these sockets.
+    fn give_up_splicing(&mut self, tools: &mut Tools) {
+        tools.pipes.complain(IoError::Unsupported);
+        tools.splice_fallbacks += u64::from(self.way == Way::Splice);
+        self.way = Way::Rings;
     }
 
     fn may_look_ahead(&self, chunks: &Chunks) -> bool {
@@ -367,10 +402,11 @@ impl Relay {
         tools: &mut Tools,
     ) -> Result<Moved, Cut> {
         let Some(mut pipe) = self.pipe.take().or_else(|| tools.pipes.lend()) else {
+            self.lacks_pipe(tools);
             return self.step_without_pipe(source, sink, tools);
         };
         let outcome = self.splice_through(&mut pipe, source, sink, tools);
-        if outcome.is_ok() && !pipe.is_empty() {
+        if outcome.is_ok() && (!pipe.is_empty() || self.line_end_due) {
             self.pipe = Some(pipe);
         } else {
             tools.pipes.give_back(pipe);
@@ -391,27 +427,21 @@ impl Relay {
         tools: &mut Tools,
     ) -> Result<Moved, Cut> {
         let mut moved = Moved::Nothing;
-        if pipe.is_empty() && source.readable && sink.output.is_empty() {
-            let filled = self.fill_pipe(pipe, source)?;
+        let may_fill = pipe.is_empty() && !self.line_end_due && self.way != Way::Rings;
+        if may_fill && source.readable && sink.output.is_empty() {
+            let filled = self.fill_pipe(pipe, source, tools)?;
             if filled > 0 {
                 moved = Moved::Some;
                 tools.spliced += filled as u64;
                 self.announce(filled, sink, tools);
-            } else if source.is_ended() {
+            } else if source.is_ended() || self.way == Way::Rings {
                 moved = Moved::Some;
             }
         }
-        if !pipe.is_empty() && sink.writable && sink.output.is_empty() {
-            match pipe.drain(&sink.socket) {
-                Ok(count) => {
-                    sink.traffic.sent += count as u64;
-                    moved = Moved::Some;
-                }
-                Err(IoError::WouldBlock) => sink.writable = false,
-                Err(_) => return Err(Cut::SinkBroken),
-            }
+        if !pipe.is_empty() && self.empty_pipe(pipe, sink, tools)? == Moved::Some {
+            moved = Moved::Some;
         }
-        if pipe.is_empty() && self.line_end_due && sink.output.is_empty() {
+        if pipe.is_empty() && self.line_end_due && sink.output_room(tools.ring_size) >= 2 {
             sink.prepare_output(&mut tools.rings).append(b"\r\n");
             self.line_end_due = false;
             moved = Moved::Some;
@@ -419,7 +449,46 @@ impl Relay {
         Ok(moved)
     }
 
-    fn fill_pipe(&mut self, pipe: &mut Pipe, source: &mut Conn) -> Result<usize, Cut> {
+    /// Moves bytes out of the pipe: to the sink, or into its ring where that is refused.
+    fn empty_pipe(
+        &mut self,
+        pipe: &mut Pipe,
+        sink: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<Moved, Cut> {
+        if self.way == Way::Rings {
+            if sink.output_room(tools.ring_size) == 0 {
+                return Ok(Moved::Nothing);
+            }
+            let output = sink.prepare_output(&mut tools.rings);
+            let count = pipe.read(output.free()).map_err(|_| Cut::SinkBroken)?;
+            output.filled(count);
+            return Ok(Moved::Some);
+        }
+        if !sink.writable || !sink.output.is_empty() {
+            return Ok(Moved::Nothing);
+        }
+        match pipe.drain(&sink.socket) {
+            Ok(count) => {
+                sink.traffic.sent += count as u64;
+                return Ok(Moved::Some);
+            }
+            Err(IoError::WouldBlock) => sink.writable = false,
+            Err(IoError::Unsupported) => {
+                self.give_up_splicing(tools);
+                return Ok(Moved::Some);
+            }
+            Err(_) => return Err(Cut::SinkBroken),
+        }
+        Ok(Moved::Nothing)
+    }
+
+    fn fill_pipe(
+        &mut self,
+        pipe: &mut Pipe,
+        source: &mut Conn,
+        tools: &mut Tools,
+    ) -> Result<usize, Cut> {
         let left = usize::try_from(self.raw_left()).unwrap_or(usize::MAX);
         match pipe.fill(&source.socket, left.min(pipe.capacity())) {
             Ok(0) => {
@@ -434,6 +503,10 @@ impl Relay {
             }
             Err(IoError::WouldBlock) => {
                 source.readable = false;
+                Ok(0)
+            }
+            Err(IoError::Unsupported) => {
+                self.give_up_splicing(tools);
                 Ok(0)
             }
             Err(_) => {

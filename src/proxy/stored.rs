@@ -7,6 +7,7 @@ use crate::http::method::Method;
 use crate::http::request::Version;
 use crate::http::rewrite::{Answering, ResponseFraming};
 use crate::mem::Append;
+use crate::mem::stock::Stock;
 use crate::net::{Conn, End};
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
@@ -95,7 +96,8 @@ impl Proxy {
                 part.len() as u64
             }
             Body::File(file, at) => {
-                match send_file(file, at + left.first, left, &mut client.conn) {
+                let rings = &mut self.tools.rings;
+                match send_file(file, at + left.first, left, &mut client.conn, rings) {
                     Ok(sent) => sent,
                     Err(Cut::Client) => {
                         client.conn.end = End::Broken;
@@ -132,7 +134,13 @@ enum Cut {
 }
 
 /// Sends a part of a file past the rings, once what is in the client's has gone.
-fn send_file(file: &File, at: u64, left: Part, conn: &mut Conn) -> Result<u64, Cut> {
+fn send_file(
+    file: &File,
+    at: u64,
+    left: Part,
+    conn: &mut Conn,
+    rings: &mut Stock,
+) -> Result<u64, Cut> {
     if !conn.output.is_empty() || !conn.writable {
         return Ok(0);
     }
@@ -148,7 +156,29 @@ fn send_file(file: &File, at: u64, left: Part, conn: &mut Conn) -> Result<u64, C
             conn.writable = false;
             Ok(0)
         }
+        Err(IoError::Unsupported) => copy_file(file, at, limit, conn, rings),
         Err(IoError::Reset | IoError::TimedOut) => Err(Cut::Client),
         Err(_) => Err(Cut::File),
+    }
+}
+
+/// The same by way of the ring, which is empty, where a kernel or a filter of system calls does not
+/// send files to sockets.
+fn copy_file(
+    file: &File,
+    at: u64,
+    limit: u64,
+    conn: &mut Conn,
+    rings: &mut Stock,
+) -> Result<u64, Cut> {
+    let output = conn.prepare_output(rings);
+    let [room, _] = output.free();
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).min(room.len());
+    match file.read_at(&mut room[..most], at) {
+        Ok(0) | Err(_) => Err(Cut::File),
+        Ok(count) => {
+            output.filled(count);
+            Ok(count as u64)
+        }
     }
 }

@@ -101,6 +101,8 @@ pub enum Counter {
     Sent,
     /// `httplb_spliced_bytes_total`: of bodies, in both directions, that bypassed the program.
     Spliced,
+    /// `httplb_splice_fallbacks_total`: bodies that were copied, as they could not be spliced.
+    SpliceFallbacks,
     /// `httplb_dropped_log_lines_total`.
     DroppedLines,
     /// `httplb_responses_total{code}`: by the status that the client got.
@@ -123,6 +125,7 @@ impl Counter {
             Counter::Received,
             Counter::Sent,
             Counter::Spliced,
+            Counter::SpliceFallbacks,
             Counter::DroppedLines,
         ];
         let responses = Class::ALL.map(Counter::Responses);
@@ -139,10 +142,11 @@ impl Counter {
             Counter::Received => 3,
             Counter::Sent => 4,
             Counter::Spliced => 5,
-            Counter::DroppedLines => 6,
-            Counter::Responses(class) => 7 + class as usize,
-            Counter::Errors(reason) => 7 + Class::ALL.len() + reason.index(),
-            Counter::Cache(result) => 7 + Class::ALL.len() + Reason::ALL.len() + result as usize,
+            Counter::SpliceFallbacks => 6,
+            Counter::DroppedLines => 7,
+            Counter::Responses(class) => 8 + class as usize,
+            Counter::Errors(reason) => 8 + Class::ALL.len() + reason.index(),
+            Counter::Cache(result) => 8 + Class::ALL.len() + Reason::ALL.len() + result as usize,
         }
     }
 }

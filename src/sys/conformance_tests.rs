@@ -40,6 +40,7 @@ trait System: Sized {
     fn pipe() -> Self::Pipe;
     fn fill(pipe: &mut Self::Pipe, socket: &Self::Socket) -> Result<usize, IoError>;
     fn drain(pipe: &mut Self::Pipe, socket: &Self::Socket) -> Result<usize, IoError>;
+    fn read(pipe: &mut Self::Pipe, room: [&mut [u8]; 2]) -> Result<usize, IoError>;
 }
 
 macro_rules! system {
@@ -114,6 +115,9 @@ macro_rules! system {
             }
             fn drain(pipe: &mut Self::Pipe, socket: &Self::Socket) -> Result<usize, IoError> {
                 pipe.drain(socket)
+            }
+            fn read(pipe: &mut Self::Pipe, room: [&mut [u8]; 2]) -> Result<usize, IoError> {
+                pipe.read(room)
             }
         }
     };
@@ -320,6 +324,7 @@ same! {
     looking_ahead
     looking_ahead_of_a_reset
     splicing
+    reading_a_pipe
     splicing_the_end
     splicing_a_reset
     splicing_into_a_broken_connection

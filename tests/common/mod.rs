@@ -12,6 +12,7 @@ pub mod operator;
 pub mod peers;
 pub mod process;
 pub mod program;
+pub mod refusal;
 pub mod reload;
 pub mod stored;
 pub mod traffic;

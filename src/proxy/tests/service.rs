@@ -89,6 +89,11 @@ impl Service {
         self.proxy.row.get(Counter::Spliced) + self.proxy.tools.spliced
     }
 
+    /// Bodies that could not be spliced so far.
+    pub fn splice_fallbacks(&self) -> u64 {
+        self.proxy.row.get(Counter::SpliceFallbacks) + self.proxy.tools.splice_fallbacks
+    }
+
     /// Starts it as one of several workers, with the limits of the configuration changed by `change`.
     pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();

@@ -336,6 +336,23 @@ pub(super) fn splicing<S: System>() -> Vec<String> {
     scene.notes
 }
 
+pub(super) fn reading_a_pipe<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::connected();
+    let mut pipe = S::pipe();
+    scene.send(Near, "eight by");
+    scene.look();
+    let filled = S::fill(&mut pipe, scene.socket(Far));
+    scene.note("fill", filled);
+    for (first, second) in [(2, 3), (1, 0), (0, 9)] {
+        let (mut first, mut second) = (vec![0; first], vec![0; second]);
+        let read = S::read(&mut pipe, [&mut first, &mut second]);
+        scene.note("read", (read, first, second));
+    }
+    let filled = S::fill(&mut pipe, scene.socket(Far));
+    scene.note("fill", filled);
+    scene.notes
+}
+
 pub(super) fn splicing_the_end<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::connected();
     let mut pipe = S::pipe();

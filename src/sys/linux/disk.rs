@@ -2,7 +2,7 @@
 //! rights that the way to it needs.
 //!
 //! Unlike sockets, files make whoever reads or writes them wait, if the disk is slow.
-use super::{Socket, process::User};
+use super::{Socket, pipe::refusal, process::User};
 use crate::sys::IoError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, RawDir, SeekFrom};
@@ -194,8 +194,8 @@ impl File {
     }
 
     /// Copies up to `limit` bytes of `source` from `from` on to `to` in this file, without their
-    /// passing through this process; on some disks they are not even copied. Says how many: 0 only
-    /// at the end of `source`.
+    /// passing through this process where the kernel can do that; on some disks they are not even
+    /// copied. Says how many: 0 only at the end of `source`.
     pub fn copy_from(
         &self,
         source: &File,
@@ -203,26 +203,37 @@ impl File {
         to: u64,
         limit: usize,
     ) -> Result<usize, IoError> {
-        let (mut from, mut to) = (from, to);
+        let (mut start, mut end) = (from, to);
         let copied = fs::copy_file_range(
             &source.descriptor,
-            Some(&mut from),
+            Some(&mut start),
             &self.descriptor,
-            Some(&mut to),
+            Some(&mut end),
             limit,
         );
-        Ok(copied?)
+        match copied.map_err(|error| (refusal(error), error)) {
+            Ok(count) => Ok(count),
+            Err((IoError::Unsupported, _) | (_, Errno::XDEV)) => {
+                let mut piece = [0; 16 * 1024];
+                let most = limit.min(piece.len());
+                let count = source.read_at(&mut piece[..most], from)?;
+                self.write_at(&piece[..count], to)?;
+                Ok(count)
+            }
+            Err((error, _)) => Err(error),
+        }
     }
 
     /// Sends up to `limit` bytes from `at` on, without their passing through this process. Says how
     /// many: 0 only at the end of the file.
     ///
     /// If it is not all, an event tells when the socket has room again. It waits for the disk where
-    /// the bytes are not in memory.
+    /// the bytes are not in memory. `Unsupported` where a kernel, or a filter of system calls, does
+    /// not do this.
     pub fn send(&self, socket: &Socket, at: u64, limit: usize) -> Result<usize, IoError> {
         assert!(limit > 0, "to send nothing would look like the end");
         let mut at = at;
-        Ok(fs::sendfile(socket, &self.descriptor, Some(&mut at), limit)?)
+        fs::sendfile(socket, &self.descriptor, Some(&mut at), limit).map_err(refusal)
     }
 
     /// Has the disk read `len` bytes from `at` on, without waiting for them.

@@ -31,7 +31,7 @@ pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;
 pub use notify::NotifySocket;
-pub use pipe::Pipe;
+pub use pipe::{Pipe, PipeQuota};
 pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals, ignore_file_size_signal, reset_signals};
 pub use socket::Socket;

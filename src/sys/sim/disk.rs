@@ -364,6 +364,13 @@ impl File {
 
     pub fn send(&self, socket: &Socket, at: u64, limit: usize) -> Result<usize, IoError> {
         assert!(limit > 0, "to send nothing would look like the end");
+        let is_refused = kernel::with(|kernel| {
+            let one_in = kernel.faults.refuses_sendfile;
+            one_in > 0 && kernel.dice.one_in(one_in)
+        });
+        if is_refused {
+            return Err(IoError::Unsupported);
+        }
         let mut room = vec![0; limit.min(1 << 20)];
         let count = self.read_at(&mut room, at)?;
         if count == 0 {

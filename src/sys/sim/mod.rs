@@ -35,7 +35,7 @@ pub use disk::{Directory, File, FileFacts, disk_size};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::{Listener, UnixListener};
-pub use pipe::Pipe;
+pub use pipe::{Pipe, PipeQuota};
 pub use poller::Poller;
 pub use signals::Signals;
 pub use socket::Socket;

@@ -30,6 +30,14 @@ pub struct Faults {
     pub pipes: usize,
     /// The most that a pipe holds, whatever was asked for.
     pub pipe_capacity: usize,
+    /// What the pipes of a user may hold in all.
+    pub pipe_quota: usize,
+    /// One in so many calls from socket to pipe is not done at all, as by a filter; 0: none.
+    pub refuses_fill: usize,
+    /// The same from pipe to socket.
+    pub refuses_drain: usize,
+    /// The same from file to socket.
+    pub refuses_sendfile: usize,
     /// The bytes that a log takes until the test takes them out.
     pub log_room: usize,
     /// The bytes that the disk has room for.
@@ -66,6 +74,10 @@ impl Default for Faults {
             descriptors: 100_000,
             pipes: 100_000,
             pipe_capacity: 1 << 20,
+            pipe_quota: 64 << 20,
+            refuses_fill: 0,
+            refuses_drain: 0,
+            refuses_sendfile: 0,
             log_room: usize::MAX,
             disk_room: u64::MAX,
             disk_errors: 0,

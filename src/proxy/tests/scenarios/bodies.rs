@@ -18,7 +18,9 @@ fn relay(splice_min: u64, version: &str, answer: &str, faults: Faults) -> (Strin
     let mut sent = 0;
     while sent < answer.len() {
         let end = answer.len().min(sent + 3001);
-        sent += scene.respond("/", &answer[sent..end]);
+        let count = scene.respond("/", &answer[sent..end]);
+        assert!(count > 0, "it is stuck after {sent} bytes: {faults:?}");
+        sent += count;
     }
     scene.hang_up("/");
     (scene.received(client), scene.end_of(client))
@@ -42,6 +44,77 @@ fn the_same_bytes_arrive_by_copy_and_by_splice() {
             let without = relay(1, version, &answer, Faults { pipes: 0, ..Faults::default() });
             assert!(decode(&without.0) == body, "{head:?} for {version} without pipes");
         }
+    }
+}
+
+#[test]
+fn the_same_bytes_arrive_where_splice_is_refused_in_the_middle_of_a_body() {
+    let body = long_body(60_000);
+    let chunks = in_chunks(&body, 7000);
+    let mut refusals = Vec::new();
+    for often in [1, 2, 5] {
+        let faults = Faults { pipe_capacity: 20_000, ..Faults::default() };
+        refusals.push(Faults { refuses_fill: often, ..faults });
+        refusals.push(Faults { refuses_drain: often, ..faults });
+        let harmless = Faults { pipe_capacity: 700, ..Faults::harmless() };
+        refusals.push(Faults { refuses_fill: often, refuses_drain: often, ..harmless });
+    }
+    for head in ["Content-Length: 60000\r\n", "Transfer-Encoding: chunked\r\n", ""] {
+        let sent = if head.starts_with('T') { format!("{chunks}0\r\n\r\n") } else { body.clone() };
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n{sent}");
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            for faults in &refusals {
+                let (got, _) = relay(1, version, &answer, *faults);
+                assert!(decode(&got) == body, "{head:?} for {version}: {faults:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bodies_that_splice_is_refused_for_are_counted_once_each_and_told_once() {
+    let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 1000);
+    let client = scene.client();
+    for (path, faults) in [
+        ("/1", Faults { refuses_drain: 1, ..Faults::default() }),
+        ("/2", Faults { refuses_fill: 1, ..Faults::default() }),
+        ("/3", Faults { pipes: 0, ..Faults::default() }),
+        ("/4", Faults::default()),
+    ] {
+        // What was opened, or said, for one is not there for the next.
+        world::change_faults(|known| *known = Faults::default());
+        scene.service.proxy.tools.pipes = crate::proxy::pipes::Pipes::new(1);
+        world::change_faults(|known| *known = faults);
+        scene.get(client, &[path]);
+        scene.answer(path, &long_body(40_000));
+    }
+    assert!(scene.bodies(client) == [(); 4].map(|()| long_body(40_000)));
+    assert_eq!(scene.service.splice_fallbacks(), 3);
+    let told = world::messages().into_iter().filter(|(_, text)| text.contains("splice"));
+    assert_eq!(told.count(), 3);
+}
+
+#[test]
+fn an_upload_arrives_whole_where_splice_is_refused() {
+    for faults in [
+        Faults { refuses_drain: 1, pipe_capacity: 20_000, ..Faults::default() },
+        Faults { refuses_drain: 3, ..Faults::harmless() },
+        Faults { refuses_fill: 2, ..Faults::default() },
+    ] {
+        let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 1000);
+        world::change_faults(|known| *known = faults);
+        let client = scene.client();
+        let body = long_body(60_000);
+        scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n");
+        let mut sent = 0;
+        while sent < body.len() {
+            let count = scene.send(client, &body.as_bytes()[sent..]);
+            assert!(count > 0, "it is stuck after {sent} bytes: {faults:?}");
+            sent += count;
+        }
+        assert!(scene.request("/").body == body.as_bytes(), "{faults:?}");
+        scene.answer("/", "put");
+        assert_eq!(scene.bodies(client), ["put"]);
     }
 }
 

@@ -57,6 +57,7 @@ impl Weather {
             disk_errors: if !fair && dice.one_in(4) { dice.between(5, 300) } else { 0 },
             disk_room: if !fair && dice.one_in(6) { 150_000 } else { u64::MAX },
             disk_wants_names: dice.one_in(4),
+            refuses_sendfile: *dice.choose(&[0, 0, 1, 3]),
             descriptors: 100_000,
             ..Faults::default()
         };

@@ -74,6 +74,8 @@ impl Weather {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
             pipes: *dice.choose(&[0, 1, 100, 100]),
             pipe_capacity: *dice.choose(&[4096, 8192, 64 * 1024]),
+            refuses_fill: *dice.choose(&[0, 0, 0, 1, 5]),
+            refuses_drain: *dice.choose(&[0, 0, 0, 1, 5]),
             fragments: dice.one_in(2),
             short_writes: dice.one_in(3),
             slow_connects: dice.one_in(2),

@@ -54,9 +54,10 @@ fn a_large_body_goes_from_the_file_past_the_rings() {
 }
 
 #[test]
-fn a_client_that_reads_slowly_gets_all_of_it() {
-    for len in [15_000, 300_000] {
+fn a_client_that_reads_slowly_gets_all_of_it_also_where_sendfile_is_refused() {
+    for (len, refuses_sendfile) in [(15_000, 0), (300_000, 0), (300_000, 1), (300_000, 3)] {
         let mut scene = scene();
+        world::change_faults(|faults| faults.refuses_sendfile = refuses_sendfile);
         let client = scene.client();
         let body = long_body(len);
         store(&mut scene, client, "/a", FRESH, &body);
