@@ -311,3 +311,53 @@ fn what_is_larger_than_max_object_passes_unstored() {
     }
     assert!(shelf.files().is_empty());
 }
+
+/// What is keyed in a normal form goes on in that form: else one client that spells the host oddly
+/// stores the redirect to its canonical name for all others.
+#[test]
+fn an_odd_spelling_of_the_host_spoils_nothing_for_others() {
+    let backend = Backend::answering(|request| {
+        let (host, forwarded) = (request.field("Host"), request.field("X-Forwarded-Host"));
+        match (host, forwarded) {
+            (Some("test"), Some("test")) => fresh("the page"),
+            _ => Answer::status("301 Moved Permanently", "")
+                .with("Location", "http://test/")
+                .with("Cache-Control", "max-age=3600"),
+        }
+    });
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    for (count, host) in ["TEST", "Test:80", "test:", "test"].into_iter().enumerate() {
+        let mut client = program.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let response = client.response();
+        assert_eq!((response.status, response.text()), (200, "the page".into()), "{host}");
+        assert_eq!(is_hit(&response), count > 0, "{host}");
+    }
+    let mut client = program.client();
+    client.send("GET http://TEST:80/ HTTP/1.1\r\nHost: other\r\n\r\n");
+    assert!(is_hit(&client.response()));
+    assert_eq!(backend.request_count(), 1);
+}
+
+#[test]
+fn what_is_encoded_without_vary_is_given_to_nobody_who_cannot_decode_it() {
+    let backend = Backend::answering(|request| {
+        match request.field("Accept-Encoding").is_some_and(|codings| codings.contains("gzip")) {
+            true => fresh("compressed").with("Content-Encoding", "gzip"),
+            false => fresh("plain"),
+        }
+    });
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    for round in 0..2 {
+        for (fields, text) in [
+            ("Accept-Encoding: gzip", "compressed"),
+            ("", "plain"),
+            ("Accept-Encoding: br", "plain"),
+        ] {
+            let response = ask(&program, "/", fields);
+            assert_eq!((response.text(), is_hit(&response)), (text.into(), round > 0), "{fields}");
+        }
+    }
+}

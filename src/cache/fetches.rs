@@ -226,7 +226,8 @@ impl Fetches {
         self.memory(hash).store(Fetches::memory_tag(hash) | quarters, Relaxed);
     }
 
-    fn forget(&self, hash: u128) {
+    /// What was known as for nobody else is stored after all.
+    pub fn forget(&self, hash: u128) {
         let memory = self.memory(hash);
         if memory.load(Relaxed) >> 32 == Fetches::memory_tag(hash) >> 32 {
             memory.store(0, Relaxed);

@@ -1,7 +1,9 @@
 //! What heads say to caches, each read in one pass over its fields.
 
 use super::cache_control::{self, RequestDirectives, ResponseDirectives};
-use super::fields::{Field, Fields, MAX_NAMES, NameSet, is_read_as, is_token, list_members};
+use super::fields::{
+    Field, Fields, MAX_NAMES, NameSet, is_read_as, is_token, list_members, trim_blanks,
+};
 use super::request::Single;
 
 /// What a request asks of a cache. It borrows from the head as it was written for the backend
@@ -25,7 +27,7 @@ pub struct Asked<'a> {
     pub range: Single<'a>,
     /// `If-Range`.
     pub if_range: Single<'a>,
-    /// Whether a trusted proxy says that its client spoke https.
+    /// Whether the client spoke https, with whoever stands before us.
     pub https: bool,
     /// Whether there are fields that may lead to another resource than the URL does:
     /// [`is_override`] with anything but the URL's own host and scheme.
@@ -47,15 +49,22 @@ impl<'a> Asked<'a> {
             https: false,
             overrides: false,
         };
+        let mut scheme = Single::Absent;
         for field in fields.iter() {
-            asked.add(&field, host);
+            asked.add(&field, host, &mut scheme);
+        }
+        match scheme {
+            Single::Absent | Single::Once(b"http") => (),
+            Single::Once(b"https") => asked.https = true,
+            // Backends may read any other spelling otherwise than we do.
+            Single::Once(_) | Single::Several => asked.overrides = true,
         }
         asked
     }
 
     /// Takes in one field. By its length and first letter alone an ordinary one is told apart from
     /// nearly all of these.
-    fn add(&mut self, field: &Field<'a>, host: &[u8]) {
+    fn add(&mut self, field: &Field<'a>, host: &[u8], scheme: &mut Single<'a>) {
         let value = field.value;
         match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
             (5, Some(b'r')) if field.is("range") => self.range.add(value),
@@ -66,15 +75,14 @@ impl<'a> Asked<'a> {
             (13, Some(b'i')) if field.is("if-none-match") => self.if_none_match = true,
             (17, Some(b'i')) if field.is("if-modified-since") => self.if_modified_since.add(value),
             (19, Some(b'i')) if field.is("if-unmodified-since") => self.for_origin = true,
-            (17, Some(b'x')) if field.is("x-forwarded-proto") => {
-                self.https |= value.eq_ignore_ascii_case(b"https");
-                self.overrides |= !self.https && !value.eq_ignore_ascii_case(b"http");
-            }
-            (16, Some(b'x')) if field.is("x-forwarded-host") => {
-                self.overrides |= !value.eq_ignore_ascii_case(host);
-            }
+            (17, Some(b'x')) if field.is("x-forwarded-proto") => scheme.add(value),
+            // In any other spelling a backend may answer otherwise than for the URL's own host.
+            (16, Some(b'x')) if field.is("x-forwarded-host") => self.overrides |= value != host,
             // One element is ours, and says nothing beyond the URL; more are a trusted proxy's.
-            (9, Some(b'f')) if field.is("forwarded") => self.overrides |= value.contains(&b','),
+            (9, Some(b'f')) if field.is("forwarded") => {
+                self.https |= value.ends_with(b";proto=https");
+                self.overrides |= value.contains(&b',');
+            }
             (_, Some(b'x')) | (15, Some(b'f')) => self.overrides |= is_override(field.name),
             _ => (),
         }
@@ -150,6 +158,10 @@ pub struct Offered<'a> {
     pub etag: Single<'a>,
     /// `Content-Range`.
     pub content_range: Single<'a>,
+    /// Whether the body is encoded: `Content-Encoding` with anything but `identity`.
+    pub encoded: bool,
+    /// Whether it is a stream whose end nobody waits for: events, or parts that replace each other.
+    pub streams: bool,
     /// Whether there is a `Vary` with anything in it.
     pub varies: bool,
     /// How many names stand in `Vary`.
@@ -174,6 +186,8 @@ impl<'a> Offered<'a> {
             last_modified: Single::Absent,
             etag: Single::Absent,
             content_range: Single::Absent,
+            encoded: false,
+            streams: false,
             varies: false,
             vary_names: 0,
             varies_by_anything: false,
@@ -220,6 +234,11 @@ impl<'a> Offered<'a> {
             (13, Some(b'c')) if field.is("cache-control") => self.directives.add(value),
             (13, Some(b'c')) if field.is("content-range") => self.content_range.add(value),
             (13, Some(b'l')) if field.is("last-modified") => self.last_modified.add(value),
+            (12, Some(b'c')) if field.is("content-type") => self.streams |= is_stream(value),
+            (16, Some(b'c')) if field.is("content-encoding") => {
+                let is_coding = |member: &[u8]| !member.eq_ignore_ascii_case(b"identity");
+                self.encoded |= list_members(value).any(is_coding);
+            }
             _ => (),
         }
     }
@@ -234,6 +253,14 @@ impl<'a> Offered<'a> {
         let said_in = if self.targeted { TARGETED } else { "cache-control" };
         self.fields.values(said_in).flat_map(cache_control::withheld)
     }
+}
+
+/// Whether a media type is one of bodies that go on for as long as somebody listens.
+fn is_stream(media_type: &[u8]) -> bool {
+    const STREAMS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
+    let end = memchr::memchr(b';', media_type).unwrap_or(media_type.len());
+    let name = trim_blanks(&media_type[..end]);
+    STREAMS.iter().any(|stream| name.eq_ignore_ascii_case(stream))
 }
 
 /// The targeted field for caches like this one: RFC 9213 §3.1.
@@ -299,13 +326,17 @@ mod tests {
             "X-Url-Scheme: https\r\n",
             "X-Original-URI: /admin\r\n",
             "Forwarded: for=192.0.2.1;host=a, for=192.0.2.2\r\n",
+            "X-Forwarded-Host: shop.example\r\n",
+            "X-Forwarded-Host: Shop.example:80\r\n",
+            "X-Forwarded-Proto: HTTPS\r\n",
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
         ] {
             assert!(asked(line).overrides, "{line}");
         }
         for line in [
-            "X-Forwarded-Host: shop.Example\r\n",
+            "X-Forwarded-Host: Shop.example\r\n",
             "X-Forwarded-Proto: http\r\n",
-            "X-Forwarded-Proto: HTTPS\r\n",
+            "X-Forwarded-Proto: https\r\n",
             "X-Forwarded-For: 192.0.2.1\r\n",
             "X-Real: 1\r\n",
             "Forwarded-Host: a\r\n",
@@ -315,6 +346,8 @@ mod tests {
         }
         assert!(asked("X-Forwarded-Proto: https\r\n").https);
         assert!(!asked("X-Forwarded-Proto: http\r\n").https);
+        assert!(asked("Forwarded: for=192.0.2.1;host=\"a\";proto=https\r\n").https);
+        assert!(!asked("Forwarded: for=192.0.2.1;host=\"a\";proto=http\r\n").https);
     }
 
     #[test]
@@ -345,6 +378,24 @@ mod tests {
         }
         assert!(offered("Vary: a\r\n").varies && !offered("Vary: a*\r\n").varies_by_anything);
         assert!(!offered("Vary: , ,\r\n").varies);
+    }
+
+    #[test]
+    fn encoded_bodies_and_streams_are_told_apart() {
+        for (line, encoded, streams) in [
+            ("Content-Encoding: gzip\r\n", true, false),
+            ("content-encoding: identity, br\r\n", true, false),
+            ("Content-Encoding: identity\r\n", false, false),
+            ("Content-Encoding: ,\r\n", false, false),
+            ("Content-Type: text/event-stream\r\n", false, true),
+            ("content-type: Text/Event-Stream ;charset=utf-8\r\n", false, true),
+            ("Content-Type: multipart/x-mixed-replace; boundary=b\r\n", false, true),
+            ("Content-Type: text/event-streams\r\n", false, false),
+            ("Content-Type: text/html\r\n", false, false),
+        ] {
+            let offered = offered(line);
+            assert_eq!((offered.encoded, offered.streams), (encoded, streams), "{line}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::fields::{Field, is_read_as};
 use super::request::RequestHead;
 use crate::config::ForwardFields;
 use crate::mem::append_decimal;
-use crate::mem::buffer::Fitting;
+use crate::mem::buffer::{Fitting, Span};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -31,6 +31,10 @@ pub struct Forward<'a> {
     pub via: Option<&'a str>,
     /// The cookie of this name is ours and goes no further.
     pub own_cookie: Option<&'a str>,
+    /// Whether the host is written in its normal form, because responses may be stored by it: what one
+    /// client's spelling of the name brings about (a redirect to the canonical name) would be stored
+    /// for all others.
+    pub normal_host: bool,
 }
 
 impl<'a> Forward<'a> {
@@ -45,6 +49,7 @@ impl<'a> Forward<'a> {
             port: None,
             via: None,
             own_cookie: None,
+            normal_host: false,
         }
     }
 
@@ -129,7 +134,7 @@ fn put_x_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut 
     }
     if !kept.host {
         out.put(b"X-Forwarded-Host: ");
-        out.put(head.authority);
+        put_host(head, forward, out);
         out.put(b"\r\n");
     }
 }
@@ -149,7 +154,7 @@ fn put_forwarded(head: &RequestHead, forward: &Forward, out: &mut Fitting) {
     if !head.authority.is_empty() {
         // No host has a quote or a backslash in it.
         out.put(b";host=\"");
-        out.put(head.authority);
+        put_host(head, forward, out);
         out.put(b"\"");
     }
     out.put(if forward.tls { b";proto=https\r\n" } else { b";proto=http\r\n" });
@@ -173,6 +178,29 @@ fn port(head: &RequestHead, forward: &Forward) -> u16 {
         std::str::from_utf8(&head.authority[at + 1..]).ok()?.parse().ok()
     };
     forward.port.or_else(said).unwrap_or(if forward.tls { 443 } else { 80 })
+}
+
+/// The request's authority; in its normal form where that is wanted: in lower case, without an empty
+/// port or the one that its scheme implies (RFC 9110 §4.2.3).
+pub(super) fn put_host(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Span {
+    if !forward.normal_host {
+        return out.put(head.authority);
+    }
+    let mut written = out.put(b"");
+    for part in without_implied_port(head.authority, forward.is_https(head)).chunks(64) {
+        let mut lower = [0; 64];
+        let lower = &mut lower[..part.len()];
+        lower.copy_from_slice(part);
+        lower.make_ascii_lowercase();
+        written.end = out.put(lower).end;
+    }
+    written
+}
+
+/// `host` without an empty port, or the one that its scheme implies: RFC 9110 §4.2.3.
+pub fn without_implied_port(host: &[u8], is_https: bool) -> &[u8] {
+    let implied: [&[u8]; 2] = [b":", if is_https { b":443" } else { b":80" }];
+    implied.iter().find_map(|port| host.strip_suffix(*port)).unwrap_or(host)
 }
 
 /// An address of IPv4 is written as one even where it came in by IPv6.

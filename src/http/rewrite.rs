@@ -52,7 +52,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
         spans.target.start = slash.start;
     }
     out.put(b" HTTP/1.1\r\nHost: ");
-    spans.host = out.put(head.authority);
+    spans.host = forwarded::put_host(head, forward, out);
     out.put(b"\r\n");
 
     let mut kept = Kept::default();

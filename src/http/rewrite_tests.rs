@@ -540,3 +540,36 @@ fn the_room_asked_for_is_enough_for_the_longest() {
         }
     }
 }
+
+/// CACHE.md, rule 19.
+#[test]
+fn a_host_that_answers_are_stored_by_goes_on_in_its_normal_form() {
+    let long = format!("{}.test", "A".repeat(200));
+    for (host, https, wanted) in [
+        ("A.Test", false, "a.test"),
+        ("a.test:80", false, "a.test"),
+        ("a.test:", false, "a.test"),
+        ("a.test:443", false, "a.test:443"),
+        ("A.test:443", true, "a.test"),
+        ("a.test:80", true, "a.test:80"),
+        ("[FE80::1]:80", false, "[fe80::1]"),
+        ("[::80]", false, "[::80]"),
+        (&long, false, &long.to_lowercase()),
+    ] {
+        let forward = Forward { normal_host: true, tls: https, ..FORWARD };
+        for head in [
+            format!("GET /A HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            format!("GET http://{host}/A HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ] {
+            let written = forwarded_by(&forward, &head);
+            for line in
+                [format!("\r\nHost: {wanted}\r\n"), format!("X-Forwarded-Host: {wanted}\r\n")]
+            {
+                assert!(written.contains(&line), "{host}: {written}");
+            }
+            assert!(written.starts_with("GET /A HTTP/1.1\r\n"));
+        }
+        let as_it_came = forwarded_by(&FORWARD, &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert!(as_it_came.contains(&format!("\r\nHost: {host}\r\n")));
+    }
+}

@@ -4,6 +4,7 @@
 //! any case and without the port that its scheme implies (RFC 9110 §4.2.3); of the target every byte
 //! counts, for it is sent on as it came.
 
+use crate::http::forwarded::without_implied_port;
 use crate::mem::Append;
 
 /// A URL, in the parts that a request has it in.
@@ -42,8 +43,7 @@ impl<'a> Url<'a> {
     }
 
     fn host_without_port(&self) -> &'a [u8] {
-        let implied: [&[u8]; 2] = [b":", if self.https { b":443" } else { b":80" }];
-        implied.iter().find_map(|port| self.host.strip_suffix(*port)).unwrap_or(self.host)
+        without_implied_port(self.host, self.https)
     }
 
     /// Reads `http://host/path`, as an operator writes it. `None` for anything else.

@@ -1,7 +1,7 @@
 //! Whether a stored answer is fresh, and what it is good for if it is not: RFC 9111 §4.2, RFC 5861.
 //!
 //! Times are whole seconds, points in time those since the epoch by the wall clock. That clock may be
-//! set; a difference that would be negative is 0 then.
+//! set; a difference that would be negative is 0 then, but for the age of what was stored.
 
 use crate::http::cache_control::{
     MAX_SECONDS, MaxStale, RequestDirectives, ResponseDirectives, Seconds, delta_seconds,
@@ -74,7 +74,10 @@ impl Freshness {
             Some(seconds) => (seconds, Basis::Explicit),
             None => match heuristic_lifetime(status, offered, receipt.at) {
                 Some(seconds) => (seconds, Basis::Heuristic),
-                None if status == 200 && default_ttl > 0 => (default_ttl, Basis::Configured),
+                // A stream of events is made anew for each who listens.
+                None if status == 200 && default_ttl > 0 && !offered.streams => {
+                    (default_ttl, Basis::Configured)
+                }
                 None => (0, Basis::None),
             },
         };
@@ -89,10 +92,13 @@ impl Freshness {
         (freshness, basis)
     }
 
-    /// How old it is: RFC 9111 §4.2.3.
+    /// How old it is: RFC 9111 §4.2.3. What was received in the future came while the clock was wrong:
+    /// how long ago that was nobody knows, so it is as old as can be.
     pub fn age(&self, now: u64) -> u32 {
-        let resident = capped(now.saturating_sub(self.received_at));
-        (self.initial_age + resident).min(MAX_SECONDS)
+        match now.checked_sub(self.received_at) {
+            Some(resident) => (self.initial_age + capped(resident)).min(MAX_SECONDS),
+            None => MAX_SECONDS,
+        }
     }
 
     /// For how much longer it is fresh; 0 or below: for how long it has been stale.

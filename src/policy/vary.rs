@@ -48,7 +48,14 @@ impl<'a> Names<'a> {
 fn needed<'a>(offered: &Offered<'a>, chosen: &Chosen) -> impl Iterator<Item = &'a [u8]> {
     let overrides = chosen.asked.overrides.then_some(OVERRIDES);
     let pool = (!chosen.pool.is_empty()).then_some(POOL);
-    overrides.into_iter().chain(pool).chain(offered.fields.values("vary").flat_map(list_members))
+    overrides.into_iter().chain(pool).chain(said_or_meant(offered))
+}
+
+/// What `Vary` names. What is encoded varies by what clients can decode, also where the server forgets
+/// to say so.
+fn said_or_meant<'a>(offered: &Offered<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let meant = offered.encoded.then_some(&b"accept-encoding"[..]);
+    offered.fields.values("vary").flat_map(list_members).chain(meant)
 }
 
 /// Whether the request may have an answer that varies by nothing.
@@ -109,7 +116,7 @@ pub fn write_names_of(selection: &[u8], out: &mut impl Append) {
     }
 }
 
-/// Whether a selection tells requests apart by all that `Vary` names in `offered`.
+/// Whether a selection tells requests apart by all that an answer with `offered` varies by.
 pub fn covers(selection: &[u8], offered: &Offered) -> bool {
     let has_line = |name: &[u8]| {
         selection.split(|&byte| byte == b'\n').any(|line| {
@@ -118,7 +125,7 @@ pub fn covers(selection: &[u8], offered: &Offered) -> bool {
             })
         })
     };
-    offered.fields.values("vary").flat_map(list_members).all(has_line)
+    said_or_meant(offered).all(has_line)
 }
 
 /// The fields that make another resource of a URL, in the order of their lines.

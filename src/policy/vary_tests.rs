@@ -191,3 +191,31 @@ fn a_pool_that_a_field_chose_is_selected_by() {
         assert!(!is_plain(&Chosen { asked, pool: b"canary" }));
     });
 }
+
+/// CACHE.md, rule 20.
+#[test]
+fn what_is_encoded_varies_by_what_clients_can_decode() {
+    let names_of = |lines: &str| {
+        let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        let head = response::parse(text.as_bytes()).expect("valid");
+        let offered = Offered::of(head.fields);
+        with_asked("", true, |asked| {
+            let chosen = Chosen { asked, pool: b"" };
+            let mut out = Vec::new();
+            write_names(Names(b""), &offered, &chosen, &mut out);
+            let mut selection = Vec::new();
+            write_selection(Names(&out), &chosen, &mut selection);
+            assert!(covers(&selection, &offered), "{lines}");
+            assert_eq!(covers(b"", &offered), out.is_empty(), "{lines}");
+            String::from_utf8_lossy(&out).into_owned()
+        })
+    };
+    assert_eq!(names_of("Content-Encoding: gzip\r\n"), "accept-encoding");
+    assert_eq!(names_of("Content-Encoding: gzip\r\nVary: X\r\n"), "x,accept-encoding");
+    assert_eq!(
+        names_of("Vary: Accept-Encoding\r\nContent-Encoding: br\r\n"),
+        "accept-encoding",
+        "once"
+    );
+    assert_eq!(names_of("Content-Encoding: identity\r\n"), "");
+}

@@ -67,14 +67,14 @@ pub struct Errand {
     pub stale: Option<EntryId>,
     /// Whether the backend is asked if that is still right.
     pub validates: bool,
-    /// Bytes of the body that had passed when it was last looked at.
-    pub passed: u64,
+    /// Bytes of the body that had passed when it was last looked at, if it ever was.
+    pub passed: Option<u64>,
 }
 
 impl Errand {
     /// To fetch what is not there.
     pub fn new(why: Forward, sight: Sight) -> Errand {
-        Errand { why, sight, fetch: None, stale: None, validates: false, passed: 0 }
+        Errand { why, sight, fetch: None, stale: None, validates: false, passed: None }
     }
 }
 

@@ -203,7 +203,7 @@ impl Proxy {
         self.refresh_all();
         self.give_turns();
         self.wake_fetch_line();
-        self.release_from_slow_clients();
+        self.release_from_what_hangs();
         self.sweep_backends();
         self.show_backends();
         if count % FORGETTING == 0 {
@@ -320,6 +320,7 @@ impl Proxy {
             self.ready.remove(&id); // It has room for the clients that there can be, and no more.
         }
         client.conn.release(&mut self.tools.rings);
+        self.refreshes -= usize::from(client.is_nobody);
         self.give_room_back();
         self.wake_line();
         client

@@ -87,6 +87,7 @@ impl Proxy {
             port: client.arrival.port,
             via: self.settings.via.as_deref(),
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
+            normal_host: self.tools.cache.is_some(),
         };
         let spans = rewrite::request(&head, &forward, buffer);
         let spans = spans.ok_or(Obstacle::Refused(Refusal::HeadTooLong))?;

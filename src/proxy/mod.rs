@@ -143,6 +143,8 @@ pub struct Proxy {
     conns: Slab<BackendConn>,
     /// Clients with an exchange in work.
     busy_clients: usize,
+    /// Clients that are nobody: stale answers that are asked for anew.
+    refreshes: usize,
     tools: Tools,
     heads: Stock,
     timers: Timers,
@@ -230,6 +232,7 @@ impl Proxy {
             exchanges: Slab::with_capacity(exchanges),
             conns: Slab::with_capacity(settings.backend_conns),
             busy_clients: 0,
+            refreshes: 0,
             tools,
             heads: Stock::new(heads, settings.head_size()),
             timers,

@@ -9,16 +9,25 @@ use crate::mem::slab::{Id, Slab};
 use crate::mem::time::Micros;
 use crate::policy::freshness::Receipt;
 use crate::policy::reason::Reason;
-use crate::policy::storable;
+use crate::policy::storable::{self, Unstorable};
 
 use super::Proxy;
 use super::client::since;
 use super::errand::{self, Caching, Errand};
-use super::exchange::{ExchangeId, ResponseFacts};
+use super::exchange::{ExchangeId, ResponseFacts, State};
 use super::pipes::Tools;
+use super::settings::COLLAPSED;
 
 /// Names a recording.
 pub type RecorderId = Id<Recorder>;
+
+/// Whether the end of a response that is recorded can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    InSight,
+    /// It goes on for as long as somebody listens.
+    NotInSight,
+}
 
 /// The cache, as the data plane has it.
 pub struct Cache {
@@ -98,7 +107,14 @@ impl Proxy {
                 exchange.cached = Some(CacheResult::Miss);
                 self.give_stale_back(id);
                 match self.try_to_record(id, facts) {
-                    Ok(()) => Some(forwarded(errand.why, true)),
+                    Ok(End::InSight) => Some(forwarded(errand.why, true)),
+                    Ok(End::NotInSight) => {
+                        self.end_fetch(id, Ending::Unshareable);
+                        if self.clients[self.exchanges[id].client].is_nobody {
+                            self.stop_recording(id);
+                        }
+                        Some(forwarded(errand.why, true))
+                    }
                     Err(lost) => {
                         self.end_fetch(id, ending_of(lost, facts.head.status()));
                         Some(forwarded(errand.why, false))
@@ -108,7 +124,7 @@ impl Proxy {
         }
     }
 
-    fn try_to_record(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<(), Lost> {
+    fn try_to_record(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<End, Lost> {
         let conn = self.conn_of(id);
         let Proxy { exchanges, conns, pools, settings, tools, now, .. } = self;
         let exchange = &mut exchanges[id];
@@ -132,7 +148,7 @@ impl Proxy {
         match cache.recorders.insert(recorder) {
             Some(recorder) => {
                 exchange.download.be_recorded(recorder);
-                Ok(())
+                Ok(if offered.streams { End::NotInSight } else { End::InSight })
             }
             None => unreachable!("the store records no more at once than there are places"),
         }
@@ -144,7 +160,13 @@ impl Proxy {
         let (Some(recorder), Some(cache)) = (recorder, &mut self.tools.cache) else {
             return self.end_fetch(id, Ending::Failed);
         };
-        let finished = cache.recorders.remove(recorder).finish(&mut cache.store, self.now);
+        let recorder = cache.recorders.remove(recorder);
+        let hash = recorder.hash();
+        let finished = recorder.finish(&mut cache.store, self.now);
+        if finished.is_ok() {
+            // Also where those who waited for it had been sent away already.
+            cache.store.keeper().cells.fetches.forget(hash);
+        }
         let status = self.exchanges[id].status;
         let ending = finished.map_or_else(|lost| ending_of(lost, status), |()| Ending::Stored);
         self.end_fetch(id, ending);
@@ -164,19 +186,24 @@ impl Proxy {
         }
     }
 
-    /// Those who wait for what a client takes too slowly need not either: another has its turn. Called
-    /// about twice a second.
-    pub(super) fn release_from_slow_clients(&mut self) {
+    /// Those who wait for what does not come to its end need not either. If a client takes it too
+    /// slowly, another has its turn. If the backend pauses, or goes on and on, and has not said how long
+    /// it is, all go. Called about twice a second.
+    pub(super) fn release_from_what_hangs(&mut self) {
         if self.tools.cache.as_ref().is_none_or(|cache| cache.recordings() == 0) {
             return;
         }
         for index in 0..self.exchanges.capacity() {
             let Some(id) = self.exchanges.id_at(index) else { continue };
             let exchange = &mut self.exchanges[id];
-            let payload = exchange.download.payload();
+            if exchange.state() != State::Responding {
+                continue;
+            }
+            let (payload, length) = (exchange.download.payload(), exchange.download.length());
+            let is_late = since(exchange.times.answered, self.now) > Micros::from(COLLAPSED);
             let is_stuck = match &mut exchange.caching {
                 Caching::Forwarded(Errand { fetch: Some(_), passed, .. }) => {
-                    std::mem::replace(passed, payload) == payload && payload > 0
+                    passed.replace(payload) == Some(payload)
                 }
                 Caching::Absent
                 | Caching::Aside(_)
@@ -188,6 +215,8 @@ impl Proxy {
             };
             if is_stuck && !self.clients[self.exchanges[id].client].conn.output.is_empty() {
                 self.end_fetch(id, Ending::Abandoned);
+            } else if (is_stuck || is_late) && length.is_none() {
+                self.end_fetch(id, Ending::Unshareable);
             }
         }
     }
@@ -220,6 +249,13 @@ pub(super) fn receipt_of(sent: Micros, answered: Micros, now: Micros) -> Receipt
 fn ending_of(lost: Lost, status: u16) -> Ending {
     match lost {
         Lost::Unstorable(_) if status >= 500 => Ending::Failed, // It may be over soon.
+        // That is because of this request, and tells nothing of others.
+        Lost::Unstorable(
+            Unstorable::Method
+            | Unstorable::RequestBody
+            | Unstorable::RequestNoStore
+            | Unstorable::Authorization,
+        ) => Ending::Abandoned,
         Lost::Unstorable(_) | Lost::TooLong => Ending::Unshareable,
         Lost::NoRoom | Lost::Disk | Lost::Incomplete | Lost::Void => Ending::Failed,
     }

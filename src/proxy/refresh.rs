@@ -8,6 +8,7 @@
 use crate::cache::fetches::{Ending, Turn};
 use crate::cache::shelf::EntryId;
 use crate::cache::store::Sight;
+use crate::http::Method;
 use crate::http::cache_status::Forward;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
@@ -23,12 +24,17 @@ use super::preamble::Arrival;
 
 impl Proxy {
     /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
-    /// so already, or there is no room for it now.
+    /// so already, there is no room for it now, or as many others are under way as may be.
     pub(super) fn refresh_behind(&mut self, id: ExchangeId, entry: EntryId, sight: Sight) {
         let Some(cache) = &self.tools.cache else { return };
         let wanted = self.exchanges[id].asked().directives;
-        // `only-if-cached` would go along, and a cache behind us would answer it by a 504.
-        if wanted.no_store || wanted.only_if_cached {
+        // `only-if-cached` would go along, and a cache behind us would answer it by a 504. What
+        // answers HEAD cannot be stored.
+        let is_get = self.exchanges[id].request.method == Method::Get;
+        if wanted.no_store || wanted.only_if_cached || !is_get {
+            return;
+        }
+        if self.refreshes >= self.settings.refreshes {
             return;
         }
         let fetches = cache.store.keeper().cells.fetches;
@@ -55,6 +61,7 @@ impl Proxy {
         client.phase = Phase::Closing;
         client.watch = Watch::Watched; // There will be no events.
         let client = self.clients.insert(client).expect("room was claimed for it");
+        self.refreshes += 1;
         let mut head = self.lend_head();
         let exchange = &self.exchanges[id];
         let mut request = exchange.request;

@@ -27,6 +27,12 @@ const UNWATCHED: Millis = Millis(100);
 /// So long a request waits for what another one fetches. Then it goes to a backend itself.
 pub const COLLAPSED: Millis = Millis(5_000);
 
+/// Stale answers that are asked for anew behind an answer, over all workers, at once: clients are not to
+/// be kept out for the sake of those whom nobody waits for.
+const REFRESHES: usize = 64;
+/// Of the client connections they take no more than this share; but each worker may have one.
+const REFRESHES_SHARE: usize = 16;
+
 /// The limits of one process.
 pub struct Settings {
     /// Client connections.
@@ -35,6 +41,8 @@ pub struct Settings {
     pub backend_conns: usize,
     /// Exchanges beyond the one that each client is sure of: this process's part of them.
     pub spare_exchanges: usize,
+    /// Stale answers that are asked for anew at once, behind an answer: this process's part of them.
+    pub refreshes: usize,
     /// Processes that share the service's clients.
     workers: usize,
     /// Requests of one client in work at once.
@@ -76,6 +84,7 @@ impl Settings {
             clients,
             backend_conns: clients,
             spare_exchanges: if config.pipeline > 1 { spare / workers } else { 0 },
+            refreshes: (REFRESHES.min(clients / REFRESHES_SHARE) / workers).max(1),
             workers,
             pipeline: config.pipeline,
             ring_size: config.buffer_size,

@@ -252,6 +252,7 @@ impl Explanation {
             trusted: address::any_contains(&config.trusted_proxies, question.client),
             fields: config.forward,
             via: config.via.as_deref(),
+            normal_host: config.cache.is_some(),
             own_cookie: pool.and_then(|pool| pool.keys.sticky.as_ref()).map(|own| &own.cookie[..]),
             ..Forward::new(question.client, head.request_id.unwrap_or(SOME_ID))
         };

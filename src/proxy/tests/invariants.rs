@@ -45,6 +45,8 @@ fn queues(proxy: &Proxy) {
     }
     assert_eq!(queued, proxy.exchanges.len(), "an exchange without a client");
     assert_eq!(busy, proxy.busy_clients);
+    let nobodies = proxy.clients.ids().filter(|id| proxy.clients[*id].is_nobody);
+    assert_eq!(nobodies.count(), proxy.refreshes, "stale answers that are asked for anew");
 }
 
 /// A connection is idle, or carries exchanges of one client.

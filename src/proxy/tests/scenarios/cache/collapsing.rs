@@ -218,3 +218,72 @@ fn what_comes_stale_already_is_waited_for_once() {
     assert_eq!(scene.times_asked("/a"), 5, "all others at once");
     drop(clients);
 }
+
+/// Two workers where answers that say nothing are fresh for a minute.
+fn with_default_ttl() -> Scene {
+    let configure = |config: &mut Config| {
+        with_cache(config);
+        config.cache.as_mut().expect("a cache").default_ttl = Millis(60_000);
+        config.max_connections = 40;
+    };
+    Scene::of_workers(2, 2, configure, |_| ())
+}
+
+#[test]
+fn a_stream_of_events_releases_all_at_its_head() {
+    for fields in [
+        "Content-Type: text/event-stream",
+        "Content-Type: text/event-stream | Cache-Control: max-age=60",
+        "Content-Type: multipart/x-mixed-replace; boundary=b",
+    ] {
+        let mut scene = with_default_ttl();
+        let clients = crowd(&mut scene, 2, 4);
+        let lines = fields.replace(" | ", "\r\n");
+        scene.respond(
+            "/a",
+            format!("HTTP/1.1 200 OK\r\n{lines}\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        );
+        assert_eq!(scene.times_asked("/a"), 4, "{fields}");
+        let late = scene.client_of(1);
+        scene.get(late, &["/a"]);
+        assert_eq!(scene.times_asked("/a"), 5, "{fields}");
+        drop(clients);
+    }
+}
+
+#[test]
+fn what_has_no_end_in_sight_releases_all() {
+    let mut scene = with_default_ttl();
+    let clients = crowd(&mut scene, 2, 4);
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    scene.respond("/a", format!("{head}5\r\nhello\r\n"));
+    assert_eq!(scene.times_asked("/a"), 1, "it may end at any moment");
+    scene.advance(1700);
+    assert_eq!(scene.times_asked("/a"), 4);
+    let late = scene.client_of(1);
+    scene.get(late, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 5);
+    drop(clients);
+}
+
+#[test]
+fn what_goes_on_and_on_is_waited_for_by_nobody_who_comes_later() {
+    let mut scene = with_default_ttl();
+    let clients = crowd(&mut scene, 2, 2);
+    let place = scene.place_of("/a");
+    scene.respond("/a", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for _ in 0..30 {
+        scene.respond_at(place, "5\r\nhello\r\n");
+        scene.advance(200);
+    }
+    let asked = scene.times_asked("/a");
+    let late = scene.client_of(1);
+    scene.get(late, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), asked + 1, "at once");
+    // But once it has come to an end after all, it is stored.
+    scene.respond_at(place, "0\r\n\r\n");
+    let after = scene.client_of(0);
+    scene.get(after, &["/a"]);
+    assert_eq!(last(&mut scene, after).2, "hello".repeat(30));
+    drop(clients);
+}

@@ -222,3 +222,60 @@ fn one_that_is_late_leaves_the_stale_answer_where_that_is_allowed() {
         assert_eq!(last(&mut scene, one).0, status, "{fields}");
     }
 }
+
+/// CACHE.md, rule 21.
+#[test]
+fn a_head_decides_nothing_about_what_is_stale() {
+    let (mut scene, one, other) = stale(REFRESHED);
+    scene.send(one, "HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(scene.times_asked("/a"), 1, "what answers HEAD could not be stored");
+    scene.get(other, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 2, "and the next GET asks anew");
+    scene.respond("/a", answer(FRESH, "new"));
+    let late = scene.client();
+    scene.get(late, &["/a"]);
+    assert_eq!(last(&mut scene, late), is(200, "hit; ttl=60", "new"));
+}
+
+#[test]
+fn one_with_credentials_keeps_nobody_from_asking_anew() {
+    let (mut scene, one, other) =
+        stale("Cache-Control: public, max-age=60, stale-while-revalidate=30");
+    ask(&mut scene, one, "/a", "Authorization: Basic eA==");
+    scene.respond("/a", answer(FRESH, "its own"));
+    scene.get(other, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 3, "what was its own was not stored");
+    assert_eq!(last(&mut scene, other).2, "old");
+    scene.respond("/a", answer(FRESH, "new"));
+    let late = scene.client();
+    scene.get(late, &["/a"]);
+    assert_eq!(last(&mut scene, late).2, "new");
+}
+
+#[test]
+fn few_are_asked_for_anew_at_once_and_the_others_stay_stale() {
+    let configure = |config: &mut Config| {
+        with_cache(config);
+        config.max_connections = 64;
+    };
+    let mut scene = Scene::with(1, configure, |_| ());
+    let client = scene.client();
+    let paths: Vec<String> = (0..20).map(|number| format!("/{number}")).collect();
+    for path in &paths {
+        store(&mut scene, client, path, REFRESHED, path);
+    }
+    scene.advance(65_000);
+    let client = scene.client();
+    for path in &paths {
+        scene.get(client, &[path]);
+        assert_eq!(last(&mut scene, client).2, *path, "stale, at once");
+    }
+    let asked_anew =
+        |scene: &Scene| paths.iter().filter(|path| scene.times_asked(path) == 2).count();
+    assert_eq!(asked_anew(&scene), 4, "a sixteenth of max_connections");
+    assert_eq!(scene.seats.segment.clients(), 5);
+    // When one has come to its end, another has its turn.
+    scene.respond("/0", answer(FRESH, "new"));
+    scene.get(client, &["/19"]);
+    assert_eq!((asked_anew(&scene), scene.times_asked("/19")), (5, 2));
+}
