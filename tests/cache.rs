@@ -39,6 +39,42 @@ fn what_was_asked_for_once_is_not_asked_for_again() {
 }
 
 #[test]
+fn a_backend_is_told_its_own_name_also_where_it_is_asked_whether_an_answer_is_still_right() {
+    let backend = Backend::answering(|request| match request.field("If-None-Match") {
+        None => Answer::text("a").with("ETag", "\"1\"").with("Cache-Control", "max-age=0"),
+        Some(_) => Answer::raw("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n"),
+    });
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    for wanted in ["fwd=uri-miss; stored", "fwd=stale; fwd-status=304; stored"] {
+        let mut client = program.client();
+        client.send("GET /x HTTP/1.0\r\nX-A: b\r\n\r\n");
+        let response = client.response();
+        assert_eq!((response.text().as_str(), status(&response).as_str()), ("a", wanted));
+        let request = backend.last_request();
+        assert_eq!(request.head.all("Host"), [backend.address.to_string()]);
+        assert_eq!((request.line(), request.field("X-A")), ("GET /x HTTP/1.1", Some("b")));
+    }
+    assert!(backend.last_request().head.has("If-None-Match"));
+}
+
+/// It lives by its `Upgrade`, which is for one connection.
+#[test]
+fn a_426_is_not_stored() {
+    let backend = Backend::always(
+        Answer::status("426 Upgrade Required", "a")
+            .with("Upgrade", "websocket")
+            .with("Cache-Control", "max-age=60"),
+    );
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    for count in 1..=2 {
+        assert_eq!(program.get("/").field("Upgrade"), Some("websocket"));
+        assert_eq!(backend.request_count(), count);
+    }
+}
+
+#[test]
 fn answers_of_any_framing_are_stored_when_their_end_is_sure() {
     let body = noise(50_000, 1);
     let until_close = {

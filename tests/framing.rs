@@ -12,6 +12,10 @@ fn over(backend: &Backend) -> Program {
     Program::over(&[backend])
 }
 
+fn over_both(one: &Backend, other: &Backend) -> Program {
+    Program::with(json!({ "backend_servers": servers(&[one, other]), "max_fails": 100 }))
+}
+
 fn old_get(program: &Program, fields: &str) -> (Client, Response) {
     let mut client = program.client();
     client.send(format!("GET /x HTTP/1.0\r\n{fields}\r\n"));
@@ -75,6 +79,30 @@ fn a_1_0_client_keeps_its_connection_only_if_it_asks_so() {
     assert_eq!(client.response().text(), "a");
     client.expect_end();
     assert!(backend.requests().iter().all(|request| request.version == "HTTP/1.1"));
+}
+
+/// Servers refuse an empty `Host`; nginx gives them their own name as well.
+#[test]
+fn a_1_0_client_that_names_no_host_asks_each_backend_for_itself() {
+    let (bad, good) = (Backend::always(Answer::nothing().then_close()), Backend::named("good"));
+    let program = over_both(&bad, &good);
+    for fields in ["", "Host:\r\n", "Host: \t\r\nX-A: b\r\n"] {
+        while bad.request_count() == 0 {
+            assert_eq!(old_get(&program, fields).1.text(), "good");
+        }
+        for backend in [&bad, &good] {
+            let address = backend.address.to_string();
+            for request in backend.requests() {
+                assert_eq!(request.head.all("Host"), [address.as_str()], "{fields:?}");
+                assert!(!request.head.has("X-Forwarded-Host"));
+                assert_eq!(request.line(), "GET /x HTTP/1.1");
+            }
+        }
+    }
+    let (_, response) = old_get(&program, "Host: a.test\r\n");
+    assert_eq!(response.text(), "good");
+    assert_eq!(good.last_request().field("Host"), Some("a.test"));
+    assert_eq!(good.last_request().field("X-Forwarded-Host"), Some("a.test"));
 }
 
 #[test]

@@ -71,9 +71,17 @@ fn a_request_line_of_8000_octets_works() {
 
 #[test]
 fn valid_hosts_of_every_form_pass() {
-    for host in
-        ["a", "a.test:8080", "[::1]", "[::1]:80", "127.0.0.1:9", "a_b-c.test", "a%20b", "a:"]
-    {
+    for host in [
+        "a",
+        "a.test:8080",
+        "[v1.a:b]",
+        "[::1]",
+        "[::1]:80",
+        "127.0.0.1:9",
+        "a_b-c.test",
+        "a%20b",
+        "a:",
+    ] {
         assert_eq!(
             forwarded(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).field("Host"),
             Some(host)
@@ -148,9 +156,10 @@ fn a_body_on_any_method_is_a_body() {
 fn hop_by_hop_fields_and_those_that_connection_names_go() {
     let request = forwarded(
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Secret\r\nConnection: x-other\r\nX-Secret: 1\r\n\
-         X-Other: 2\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Stays: 3\r\n\r\n",
+         X-Other: 2\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: gzip\r\nProxy: evil\r\nUpgrade: h2c\r\nX-Stays: 3\r\n\r\n",
     );
-    for name in ["X-Secret", "X-Other", "Keep-Alive", "Proxy-Connection", "TE", "Upgrade"] {
+    for name in ["X-Secret", "X-Other", "Keep-Alive", "Proxy-Connection", "Proxy", "TE", "Upgrade"]
+    {
         assert!(!request.head.has(name), "{name}");
     }
     assert_eq!(request.field("X-Stays"), Some("3"));
@@ -165,14 +174,124 @@ fn hop_by_hop_fields_of_an_answer_go() {
             .with("Keep-Alive", "timeout=5")
             .with("Proxy-Connection", "keep-alive")
             .with("Upgrade", "h2c")
+            .with("Proxy", "evil")
             .with("X-Stays", "2"),
     );
     let program = Program::over(&[&backend]);
     let response = program.client().get("/");
-    for name in ["X-Secret", "Keep-Alive", "Proxy-Connection", "Upgrade"] {
+    for name in ["X-Secret", "Keep-Alive", "Proxy-Connection", "Proxy", "Upgrade"] {
         assert!(!response.head.has(name), "{name}");
     }
     assert_eq!(response.field("X-Stays"), Some("2"));
+}
+
+#[test]
+fn te_is_made_anew_for_a_client_that_takes_trailers() {
+    for line in ["TE: trailers", "te: gzip;q=0.5, Trailers\r\nConnection: TE, keep-alive"] {
+        let request = forwarded(&format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"));
+        assert_eq!(request.head.all("TE"), ["trailers"], "{line}");
+        assert_eq!(request.head.all("Connection"), ["TE"], "{line}");
+    }
+    let old = forwarded("GET / HTTP/1.0\r\nHost: a\r\nTE: trailers\r\n\r\n");
+    assert!(!old.head.has("TE") && !old.head.has("Connection"));
+}
+
+/// RFC 9110 §15.5.22.
+#[test]
+fn a_426_keeps_its_upgrade() {
+    let backend = Backend::answering(|request| {
+        let status = if request.target == "/426" { "426 Upgrade Required" } else { "400 No" };
+        Answer::status(status, "x").with("Upgrade", "websocket").with("Connection", "Upgrade")
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    let response = client.get("/426");
+    assert_eq!(response.field("Upgrade"), Some("websocket"));
+    assert_eq!(response.field("Connection"), Some("upgrade"));
+    client.send("GET /426 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.field("Upgrade"), Some("websocket"));
+    assert_eq!(response.field("Connection"), Some("close, upgrade"));
+    client.expect_end();
+    assert!(!program.client().get("/400").head.has("Upgrade"));
+}
+
+/// RFC 9110 §6.6.1.
+#[test]
+fn a_date_is_added_where_the_backend_sent_none() {
+    let theirs = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let backend = Backend::answering(move |request| match &request.target[..] {
+        "/dated" => Answer::text("a").with("Date", theirs),
+        "/nominated" => Answer::text("a").with("Date", theirs).with("Connection", "date"),
+        "/304" => Answer::raw("HTTP/1.1 304 Not Modified\r\n\r\n"),
+        "/500" => Answer::status("500 Failed", "a"),
+        _ => Answer::text("a"),
+    });
+    let program = Program::over(&[&backend]);
+    let mut client = program.client();
+    assert_eq!(client.get("/dated").head.all("Date"), [theirs]);
+    for target in ["/", "/304", "/500", "/nominated"] {
+        let response = client.get(target);
+        let dates = response.head.all("Date");
+        let year = |date: &str| date.split(' ').nth(3).and_then(|year| year.parse::<u32>().ok());
+        assert!(matches!(dates[..], [date] if year(date) >= Some(2024)), "{target}: {dates:?}");
+        assert!(dates[0].len() == theirs.len() && dates[0].ends_with(" GMT"), "{dates:?}");
+    }
+}
+
+/// RFC 9110 §7.6.2, §9.3.7, §9.3.8.
+#[test]
+fn trace_and_options_that_may_take_no_further_hop_are_answered_here() {
+    let (backend, program) = echo();
+    let mut client = program.client();
+    let lines = "Host: a.test\r\nMax-Forwards: 0\r\nX-Odd:  as it is\r\n";
+    let secrets = "Authorization: Basic x\r\nCookie: a=b\r\nProxy-Authorization: Basic x\r\n";
+    client.send(format!("TRACE /x?y HTTP/1.1\r\n{secrets}{lines}\r\n"));
+    let response = client.response();
+    assert_eq!(response.status, 200);
+    assert_eq!(response.field("Content-Type"), Some("message/http"));
+    assert_eq!(response.text(), format!("TRACE /x?y HTTP/1.1\r\n{lines}\r\n"));
+    assert!(response.head.has("Date") && response.head.has("X-Request-ID"));
+    for target in ["*", "/x"] {
+        client.send(format!("OPTIONS {target} HTTP/1.1\r\n{lines}\r\n"));
+        let response = client.response();
+        assert_eq!((response.status, response.field("Content-Length")), (200, Some("0")));
+        let allowed = response.field("Allow").unwrap_or_default();
+        assert!(allowed.contains("GET, HEAD, OPTIONS, TRACE"), "{allowed}");
+        assert!(!response.head.has("Proxy-Status"));
+    }
+    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: -1\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+    client.expect_end();
+    assert_eq!(backend.request_count(), 0);
+
+    let counted = |method: &str, hops: &str| {
+        let head = format!("{method} /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: {hops}\r\n\r\n");
+        forwarded(&head).head.all("Max-Forwards").join("|")
+    };
+    assert_eq!((counted("TRACE", "1"), counted("OPTIONS", "10")), ("0".into(), "9".into()));
+    assert_eq!((counted("GET", "0"), counted("POST", "x")), ("0".into(), "x".into()));
+}
+
+#[test]
+fn a_reflection_is_in_its_turn_and_its_body_is_no_request() {
+    let (backend, program) = echo();
+    let mut client = program.client();
+    let trace = "TRACE /1 HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nContent-Length: 5\r\n\r\n";
+    client.send(format!("GET /0 HTTP/1.1\r\nHost: a\r\n\r\n{trace}GET /"));
+    assert_eq!(client.response().text(), "a");
+    assert_eq!(client.response().text(), trace);
+    client.ask("/2");
+    assert_eq!(client.response().text(), "a");
+    assert_eq!(backend.request_count(), 2);
+}
+
+#[test]
+fn an_expectation_of_nothing_is_none() {
+    for line in ["Expect:", "Expect: , ,"] {
+        let request = forwarded(&format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"));
+        assert!(!request.head.has("Expect"), "{line}");
+    }
 }
 
 #[test]
@@ -301,10 +420,10 @@ fn chunk_extensions_and_odd_sizes_are_written_anew() {
 #[test]
 fn trailers_pass_but_for_those_that_frame_route_or_authorize() {
     let trailers = "X-Sum: 1\r\nContent-Length: 5\r\nHost: evil\r\nTransfer-Encoding: chunked\r\nAuthorization: Basic x\r\n\
-        Cookie: a=b\r\nSet-Cookie: a=b\r\nX-More: 2\r\n";
+        Cookie: a=b\r\nSet-Cookie: a=b\r\nContent-Type: x\r\nContent-Digest: 2\r\nContent-MD5: 3\r\nRepr-Digest: 4\r\nX-More: 5\r\n";
     let chunks = format!("5\r\nhello\r\n0\r\n{trailers}\r\n");
-    let passed = [("X-Sum", "1"), ("X-More", "2")]
-        .map(|(name, value)| (name.to_string(), value.to_string()));
+    let names = ["X-Sum", "Content-Digest", "Content-MD5", "Repr-Digest", "X-More"];
+    let passed = [1, 2, 3, 4, 5].map(|number| (names[number - 1].to_string(), number.to_string()));
 
     let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let backend = Backend::always(Answer::raw(answer));

@@ -60,6 +60,8 @@ struct Facts {
     expect_continue: bool,
     expect_other: bool,
     websocket: bool,
+    te_trailers: bool,
+    max_forwards: Option<u64>,
     request_id: Option<String>,
     idempotency_key: bool,
 }
@@ -85,6 +87,8 @@ impl Naive {
             expect_continue: head.expect_continue,
             expect_other: head.expect_other,
             websocket: head.websocket,
+            te_trailers: head.te_trailers,
+            max_forwards: head.max_forwards,
             request_id: head.request_id.map(naive::latin1),
             idempotency_key: head.idempotency_key,
         }
@@ -116,7 +120,8 @@ impl Naive {
             _ => return None,
         };
         let framing = naive::framing(&fields, is_http10)?;
-        let expectations = values(&fields, "expect");
+        let mut expectations = values(&fields, "expect");
+        expectations.retain(|one| says_something(one));
         let all_known = expectations.iter().all(|one| one.eq_ignore_ascii_case("100-continue"));
         let says = |name, wanted| naive::members(&fields, name).iter().any(|one| one == wanted);
         let facts = Facts {
@@ -125,6 +130,12 @@ impl Naive {
                 && ["None", "Length(0)"].contains(&&framing[..])
                 && says("connection", "upgrade")
                 && says("upgrade", "websocket"),
+            te_trailers: !is_http10 && says("te", "trailers"),
+            max_forwards: match (method, &values(&fields, "max-forwards")[..]) {
+                ("TRACE" | "OPTIONS", [hops]) => Some(number(hops)?),
+                ("TRACE" | "OPTIONS", [_, _, ..]) => return None,
+                _ => None,
+            },
             method: method.to_owned(),
             target,
             authority,
@@ -146,14 +157,15 @@ impl Naive {
     fn sent_on(&self, forward: &Forward) -> Fields {
         let facts = &self.facts;
         let nominated = naive::members(&self.fields, "connection");
-        let goes_on = |(name, _): &&(String, String)| {
+        let goes_on = |(name, value): &&(String, String)| {
             if name.replace('_', "-").starts_with("x-forwarded-") {
                 return forward.trusted && !name.contains('_') && name != "x-forwarded-for";
             }
             let is_ours = naive::is_framing(name) || naive::is_read_as(name, "x-request-id");
             match &name[..] {
                 "host" | "forwarded" => false,
-                "expect" => !facts.is_http10,
+                "expect" => !facts.is_http10 && says_something(value),
+                "max-forwards" if facts.max_forwards.is_some() => false,
                 "trailer" if facts.framing != "Chunked" => false,
                 _ => !is_ours && !naive::is_hop_by_hop(name) && !nominated.contains(name),
             }
@@ -168,6 +180,9 @@ impl Naive {
         } else if facts.framing == "Chunked" {
             add("transfer-encoding", "chunked");
         }
+        if let Some(hops) = facts.max_forwards {
+            add("max-forwards", &hops.saturating_sub(1).to_string());
+        }
         let mut passed = Vec::new();
         if forward.trusted {
             passed = values(&self.fields, "x-forwarded-for");
@@ -179,13 +194,21 @@ impl Naive {
         if !proto_is_kept {
             add("x-forwarded-proto", "http");
         }
-        if !host_is_kept {
+        if !host_is_kept && !facts.authority.is_empty() {
             add("x-forwarded-host", &facts.authority);
         }
         add("x-request-id", ID);
+        match (facts.websocket, facts.te_trailers) {
+            (true, true) => add("connection", "upgrade, TE"),
+            (true, false) => add("connection", "upgrade"),
+            (false, true) => add("connection", "TE"),
+            (false, false) => (),
+        }
         if facts.websocket {
-            add("connection", "upgrade");
             add("upgrade", "websocket");
+        }
+        if facts.te_trailers {
+            add("te", "trailers");
         }
         fields
     }
@@ -210,6 +233,20 @@ fn naive_target(method: &str, target: &str) -> Option<(String, Option<String>)> 
     is_right.then(|| (path, Some(authority.to_owned())))
 }
 
+fn says_something(list: &str) -> bool {
+    list.split(',').any(|member| !naive::trim(member).is_empty())
+}
+
+/// The largest that there is for one that is larger.
+fn number(digits: &str) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+    let significant = digits.trim_start_matches('0');
+    is_number.then(|| match significant {
+        "" => 0,
+        _ => significant.parse().unwrap_or(u64::MAX),
+    })
+}
+
 fn is_request_id(id: &str) -> bool {
     let may_stand = |c: char| c.is_ascii_alphanumeric() || "._:/+=-".contains(c);
     (1..=128).contains(&id.len()) && id.chars().all(may_stand)
@@ -228,7 +265,15 @@ fn check_rewritten(
     };
     let written = out.as_slice().to_vec();
     let facts = &naive.facts;
-    let message = naive::assert_clean(&written, facts.websocket, place);
+    let allowed: &naive::Allowed = match (facts.websocket, facts.te_trailers) {
+        (false, false) => &[],
+        (true, false) => naive::SWITCH,
+        (false, true) => &[("connection", "TE"), ("te", "trailers")],
+        (true, true) => {
+            &[("connection", "upgrade, TE"), ("upgrade", "websocket"), ("te", "trailers")]
+        }
+    };
+    let message = naive::assert_clean(&written, allowed, place);
     let wanted = format!("{} {} HTTP/1.1", facts.method, facts.target);
     assert_eq!(message.first, wanted, "{place}");
     assert_eq!(message.fields, naive.sent_on(forward), "{place}");
@@ -257,11 +302,13 @@ fn check_rewritten(
         expect_continue: facts.expect_continue,
         expect_other: facts.expect_other,
         websocket: facts.websocket,
+        te_trailers: facts.te_trailers,
+        max_forwards: facts.max_forwards.map(|hops| hops.saturating_sub(1)),
         request_id: Some(ID.to_owned()),
         idempotency_key: !values(&message.fields, "idempotency-key").is_empty(),
     };
     assert_eq!(Naive::of(&again), wanted, "{place}");
-    if !forward.trusted {
+    if !forward.trusted && facts.max_forwards.unwrap_or(0) == 0 {
         out.clear();
         let spans_again = rewrite::request(&again, forward, out);
         assert!(out.as_slice() == written, "another head when sent on again: {place}");

@@ -44,7 +44,7 @@ fn check_head(head: &[u8]) {
     if parsed.status < 200 && parsed.status != 101 {
         let mut out = Vec::new();
         rewrite::interim(&parsed, None, &mut out);
-        let message = naive::assert_clean(&out, false, &place);
+        let message = naive::assert_clean(&out, &[], &place);
         assert_eq!(message.first, naive.first_line(), "{place}");
         assert_eq!(message.fields, naive.copied(ResponseFraming::AsIs), "{place}");
     }
@@ -59,6 +59,7 @@ struct Facts {
     framing: String,
     keep_alive: bool,
     keep_alive_timeout_secs: Option<u32>,
+    has_date: bool,
     request_id: Option<String>,
     upgrade_websocket: bool,
 }
@@ -77,6 +78,7 @@ impl Naive {
             framing: format!("{:?}", head.framing),
             keep_alive: head.keep_alive,
             keep_alive_timeout_secs: head.keep_alive_timeout_secs,
+            has_date: head.has_date,
             request_id: head.request_id.map(naive::latin1),
             upgrade_websocket: head.upgrade_websocket,
         }
@@ -110,6 +112,8 @@ impl Naive {
             framing: naive::framing(&fields, is_http10)?,
             keep_alive: naive::keep_alive(&fields, is_http10),
             keep_alive_timeout_secs: values(&fields, "keep-alive").last().and_then(|v| timeout(v)),
+            has_date: !values(&fields, "date").is_empty()
+                && !naive::members(&fields, "connection").iter().any(|one| one == "date"),
             request_id: match &values(&fields, "x-request-id")[..] {
                 [] => None,
                 [id] => Some(id.to_string()),
@@ -132,6 +136,10 @@ impl Naive {
         self.facts.status < 200 || self.facts.status == 204
     }
 
+    fn offers_upgrade(&self) -> bool {
+        self.facts.status == 426 && !values(&self.fields, "upgrade").is_empty()
+    }
+
     /// The fields that are copied when the body goes on in this way.
     fn copied(&self, framing: ResponseFraming) -> Fields {
         let nominated = naive::members(&self.fields, "connection");
@@ -139,6 +147,7 @@ impl Naive {
         let goes_on = |(name, _): &&(String, String)| match &name[..] {
             "x-request-id" => true,
             "content-length" => as_is && !self.is_never_framed(),
+            "upgrade" if self.facts.status == 426 => true,
             "trailer" if !as_is && framing != ResponseFraming::Chunked => false,
             _ => {
                 !naive::is_framing(name) && !naive::is_hop_by_hop(name) && !nominated.contains(name)
@@ -160,13 +169,22 @@ impl Naive {
         if self.facts.request_id.is_none() && !answering.id.is_empty() {
             add("x-request-id", ID);
         }
+        let mut options = Vec::new();
+        if self.facts.status != 101 {
+            if answering.close || answering.framing == ResponseFraming::Close {
+                options.push("close");
+            } else if answering.keep_alive_10 {
+                options.push("keep-alive");
+            }
+        }
+        if self.facts.status == 101 || self.offers_upgrade() {
+            options.push("upgrade");
+        }
+        if !options.is_empty() {
+            add("connection", &options.join(", "));
+        }
         if self.facts.status == 101 {
-            add("connection", "upgrade");
             add("upgrade", "websocket");
-        } else if answering.close || answering.framing == ResponseFraming::Close {
-            add("connection", "close");
-        } else if answering.keep_alive_10 {
-            add("connection", "keep-alive");
         }
         fields
     }
@@ -208,7 +226,17 @@ fn check_rewritten(
     rewrite::response(head, answering, &mut out);
     assert!(out.len() <= rewrite::response_len_bound(came.len()), "too long: {place}");
     let facts = &naive.facts;
-    let message = naive::assert_clean(&out, facts.status == 101, place);
+    let allowed: &naive::Allowed = match facts.status {
+        101 => naive::SWITCH,
+        426 if naive.offers_upgrade() => &[
+            ("upgrade", "*"),
+            ("connection", "upgrade"),
+            ("connection", "close, upgrade"),
+            ("connection", "keep-alive, upgrade"),
+        ],
+        _ => naive::FATE,
+    };
+    let message = naive::assert_clean(&out, allowed, place);
     assert_eq!(message.first, naive.first_line(), "{place}");
     assert_eq!(message.fields, naive.sent_on(answering), "{place}");
 
@@ -227,6 +255,7 @@ fn check_rewritten(
         },
         keep_alive: facts.status == 101 || !closes,
         keep_alive_timeout_secs: None,
+        has_date: facts.has_date,
         request_id: match (&facts.request_id, answering.id) {
             (None, b"") => None,
             (None, id) => Some(naive::latin1(id)),

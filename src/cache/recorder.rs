@@ -6,6 +6,7 @@
 //! breaks the response that passes: what cannot be stored is not stored.
 
 use crate::http::caching::Offered;
+use crate::http::date;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::http::request::Single;
@@ -14,7 +15,7 @@ use crate::http::rewrite::put_status_line;
 use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};
 use crate::mem::time::Micros;
 use crate::mem::{Append, append_decimal};
-use crate::policy::conditional::{self, Stored};
+use crate::policy::conditional::Stored;
 use crate::policy::freshness::Receipt;
 use crate::policy::storable::{self, Facts, KeptFields, Recipe, Unstorable};
 use crate::policy::vary::{self, Names};
@@ -189,8 +190,8 @@ impl Store {
         for field in head.fields.iter().filter(|field| kept.keeps(field.name)) {
             out.put(field.line);
         }
-        if offered.date == Single::Absent {
-            conditional::put_date(recipe.freshness.received_at, &mut out); // RFC 9110 §6.6.1
+        if offered.date == Single::Absent || !kept.keeps(b"date") {
+            date::put_field(recipe.freshness.received_at, &mut out); // RFC 9110 §6.6.1
         }
         // Of a 204 the length is never said: RFC 9110 §8.6.
         if let Some(length) = response.length.filter(|_| head.status != 204) {

@@ -1,6 +1,7 @@
 //! Points in time as HTTP and the log write them, both in UTC.
 
 use super::body::decimal;
+use crate::mem::Append;
 
 /// The names as they lie in a `Date` field, three letters each, from the first of January 1970,
 /// a Thursday.
@@ -24,6 +25,13 @@ pub fn imf_fixdate(seconds_since_epoch: u64) -> [u8; 29] {
     put_digits(&mut text[12..16], moment.year);
     moment.put_time_of_day(&mut text[17..25]);
     text
+}
+
+/// Writes the line `Date` that says this time.
+pub fn put_field(seconds_since_epoch: u64, out: &mut impl Append) {
+    out.append(b"Date: ");
+    out.append(&imf_fixdate(seconds_since_epoch));
+    out.append(b"\r\n");
 }
 
 /// `2026-11-21T08:40:01.123Z`: RFC 3339, rounded down to milliseconds. Beyond the year 9999 its

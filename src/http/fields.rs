@@ -199,11 +199,20 @@ pub fn is_one_of(name: &[u8], names: &[&str]) -> bool {
 }
 
 /// Whether the field concerns one connection only and never goes further (RFC 9110 §7.6.1).
-/// `Trailer` is none of these, and `Proxy-Authorization` is for whoever asked for it.
+/// `Trailer` is none of these, and `Proxy-Authorization` is for whoever asked for it. `Proxy` is no
+/// field at all: CGI programs would find it in the variable by which operators set their proxy.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
     is_one_of(
         name,
-        &["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"],
+        &[
+            "connection",
+            "keep-alive",
+            "proxy",
+            "proxy-connection",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+        ],
     )
 }
 
@@ -233,25 +242,13 @@ pub(super) fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
 
 /// Field names that mean nothing good in a trailer section, by what they would change there.
 const NOT_IN_TRAILERS: [&[&str]; 6] = [
-    // Framing and the connection. `content-…` is ruled out as a whole.
+    // Framing and the connection. `content-…` is ruled out as a whole, but for sums.
     &["trailer"],
     // Routing, and what the next server believes about the client.
     &["host", "forwarded", "max-forwards", "via", "x-request-id", "x-real-ip"],
     // Modifiers and conditions of a request.
     &["expect", "range", "idempotency-key", "prefer", "priority"],
-    // Credentials.
-    &[
-        "authorization",
-        "authentication-info",
-        "cookie",
-        "cookie2",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "set-cookie",
-        "set-cookie2",
-        "www-authenticate",
-    ],
+    &CREDENTIALS,
     // Caching.
     &[
         "age",
@@ -267,6 +264,28 @@ const NOT_IN_TRAILERS: [&[&str]; 6] = [
     &["date", "location", "refresh", "retry-after", "status"],
 ];
 
+/// What proves who somebody is, or asks for that.
+const CREDENTIALS: [&str; 10] = [
+    "authorization",
+    "authentication-info",
+    "cookie",
+    "cookie2",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "set-cookie",
+    "set-cookie2",
+    "www-authenticate",
+];
+
+/// Whether a field of that name is only for the one that it was sent to.
+pub fn is_credential(name: &[u8]) -> bool {
+    is_one_of(name, &CREDENTIALS)
+}
+
+/// Sums over the body, which can only be known behind it (RFC 9530).
+const SUMS: [&str; 2] = ["content-digest", "content-md5"];
+
 /// Beginnings of names that mean nothing good in a trailer section.
 const NO_PREFIX_IN_TRAILERS: [&[u8]; 3] = [b"content-", b"if-", b"x-forwarded-"];
 
@@ -278,7 +297,7 @@ pub fn may_trail(name: &[u8]) -> bool {
     };
     !is_hop_by_hop(name)
         && !is_shadow_of_framing(name)
-        && !NO_PREFIX_IN_TRAILERS.iter().any(begins_badly)
+        && (!NO_PREFIX_IN_TRAILERS.iter().any(begins_badly) || is_one_of(name, &SUMS))
         && !NOT_IN_TRAILERS.iter().any(|names| is_one_of(name, names))
 }
 

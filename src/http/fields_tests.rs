@@ -172,7 +172,18 @@ fn trailers_that_would_change_the_message_do_not_go_on() {
     ] {
         assert!(!may_trail(name.as_bytes()), "{name}");
     }
-    for name in ["Grpc-Status", "X-Checksum", "ETag", "Server-Timing", "Digest", "If", "content"] {
+    for name in [
+        "Content-Digest",
+        "content-md5",
+        "Repr-Digest",
+        "Grpc-Status",
+        "X-Checksum",
+        "ETag",
+        "Server-Timing",
+        "Digest",
+        "If",
+        "content",
+    ] {
         assert!(may_trail(name.as_bytes()), "{name}");
     }
 }

@@ -132,7 +132,8 @@ fn put_x_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut 
     if !kept.proto {
         out.put(if forward.tls { PROTO_HTTPS } else { PROTO_HTTP });
     }
-    if !kept.host {
+    // Where the client named none, the backend is told its own name.
+    if !kept.host && !head.authority.is_empty() {
         out.put(b"X-Forwarded-Host: ");
         put_host(head, forward, out);
         out.put(b"\r\n");

@@ -10,7 +10,7 @@ pub const MAX_LEN: usize = 640 + cache_status::MAX_LEN;
 /// What of a response of our own differs from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// 400 or above.
+    /// 400 or above; 200 where the request ends here by its own wish.
     pub status: u16,
     /// What went wrong, as `Proxy-Status` calls it: RFC 9209 §2.3. Empty: nothing did.
     pub error: &'static str,
@@ -33,14 +33,27 @@ pub struct Reply<'a> {
 /// Writes a whole response. `out` must have room for [`MAX_LEN`] bytes.
 pub fn write(reply: &Reply, out: &mut impl Append) {
     let digits = status_digits(reply.status);
-    let status = &digits[..];
     let reason = reason_phrase(reply.status).as_bytes();
-    let body: [&[u8]; 5] = [b"<html><body><h1>", status, b" ", reason, b"</h1></body></html>"];
-    let length: usize = body.iter().map(|part| part.len()).sum();
+    let body: [&[u8]; 5] = [b"<html><body><h1>", &digits, b" ", reason, b"</h1></body></html>"];
+    write_with(reply, b"Content-Type: text/html; charset=UTF-8", &body, out);
+}
 
-    append_all(out, &[b"HTTP/1.1 ", status, b" ", reason]);
-    append_all(out, &[b"\r\nDate: ", reply.date]);
-    append_all(out, &[b"\r\nContent-Type: text/html; charset=UTF-8"]);
+/// Writes the response to an OPTIONS that ends here (RFC 9110 §9.3.7): what may be asked for.
+pub fn write_methods(reply: &Reply, out: &mut impl Append) {
+    write_with(reply, b"Allow: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, POST, PATCH", &[], out);
+}
+
+/// Writes the response to a TRACE that ends here (RFC 9110 §9.3.8): the request. `out` must have room
+/// for [`MAX_LEN`] bytes and for that.
+pub fn write_reflection(reply: &Reply, request: &[u8], out: &mut impl Append) {
+    write_with(reply, b"Content-Type: message/http", &[request], out);
+}
+
+fn write_with(reply: &Reply, field: &[u8], body: &[&[u8]], out: &mut impl Append) {
+    let length: usize = body.iter().map(|part| part.len()).sum();
+    let reason = reason_phrase(reply.status).as_bytes();
+    append_all(out, &[b"HTTP/1.1 ", &status_digits(reply.status), b" ", reason]);
+    append_all(out, &[b"\r\nDate: ", reply.date, b"\r\n", field]);
     out.append(b"\r\nContent-Length: ");
     append_decimal(length as u64, out);
     if !reply.id.is_empty() {
@@ -63,7 +76,7 @@ pub fn write(reply: &Reply, out: &mut impl Append) {
     }
     out.append(b"\r\n");
     if !reply.head_only {
-        append_all(out, &body);
+        append_all(out, body);
     }
 }
 
@@ -180,6 +193,31 @@ mod tests {
         let head = written(&Reply { head_only: true, ..PLAIN });
         assert!(head.ends_with("\r\n\r\n"));
         assert!(whole.starts_with(&head) && whole.len() > head.len());
+    }
+
+    #[test]
+    fn what_ends_here_is_answered_by_the_methods_or_by_itself() {
+        let plain = Reply { status: 200, error: "", close: true, ..PLAIN };
+        let (mut methods, mut reflection) = (Vec::new(), Vec::new());
+        write_methods(&plain, &mut methods);
+        write_reflection(&plain, b"TRACE / HTTP/1.1\r\n\r\n", &mut reflection);
+        assert!(methods.len() <= MAX_LEN);
+        let start = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let end = "X-Request-ID: 1-2\r\nConnection: close\r\n\r\n";
+        assert_eq!(
+            String::from_utf8(methods).unwrap(),
+            format!(
+                "{start}Allow: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, POST, PATCH\r\n\
+                 Content-Length: 0\r\n{end}"
+            )
+        );
+        assert_eq!(
+            String::from_utf8(reflection).unwrap(),
+            format!(
+                "{start}Content-Type: message/http\r\nContent-Length: 20\r\n{end}\
+                 TRACE / HTTP/1.1\r\n\r\n"
+            )
+        );
     }
 
     #[test]

@@ -59,6 +59,11 @@ pub struct RequestHead<'a> {
     /// Whether the connection may become a WebSocket (RFC 6455 §4.1): GET in HTTP/1.1 without a
     /// body, with an `Upgrade` to websocket that `Connection` names.
     pub websocket: bool,
+    /// Whether the client takes trailers: `TE: trailers`. Never in HTTP/1.0, which has none.
+    pub te_trailers: bool,
+    /// How many hops more the request may take, with TRACE and OPTIONS (RFC 9110 §7.6.2). With 0 it
+    /// ends here. `None` without `Max-Forwards`, and with other methods, where it means nothing.
+    pub max_forwards: Option<u64>,
     /// The client's `X-Request-ID`, if there is one only, of 1 to 128 allowed characters.
     pub request_id: Option<&'a [u8]>,
     /// Whether an `Idempotency-Key` allows to send the request again.
@@ -72,6 +77,11 @@ impl RequestHead<'_> {
     /// 9110 §9.2.2), or because it carries an `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
         self.method.is_idempotent() || self.idempotency_key
+    }
+
+    /// Whether the request is answered here whatever it asks for: it may take no further hop.
+    pub fn ends_here(&self) -> bool {
+        self.max_forwards == Some(0)
     }
 }
 
@@ -192,6 +202,8 @@ pub fn parse_within(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, R
             && line.method == Method::Get
             && is_http11
             && !has_body,
+        te_trailers: is_http11 && facts.te_trailers,
+        max_forwards: facts.max_forwards(line.method)?,
         request_id: facts.request_id.only().filter(|id| is_request_id(id)),
         idempotency_key: facts.idempotency_key,
         user_agent: facts.user_agent,
@@ -296,7 +308,7 @@ fn strip_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 fn is_authority(authority: &[u8]) -> bool {
     let host_end = match authority.strip_prefix(b"[") {
         Some(literal) => match memchr::memchr(b']', literal) {
-            Some(end) if is_ipv6(&literal[..end]) => end + 2,
+            Some(end) if is_ip_literal(&literal[..end]) => end + 2,
             Some(_) | None => return false,
         },
         None => reg_name_len(authority),
@@ -311,8 +323,16 @@ fn is_authority(authority: &[u8]) -> bool {
     host_end > 0 && port_is_right
 }
 
-fn is_ipv6(literal: &[u8]) -> bool {
-    std::str::from_utf8(literal).is_ok_and(|literal| literal.parse::<Ipv6Addr>().is_ok())
+/// Whether this may stand in brackets: an IPv6 address, or one of a later version, which begins with
+/// `v`, that version in hex digits and a dot.
+fn is_ip_literal(literal: &[u8]) -> bool {
+    let [b'v' | b'V', future @ ..] = literal else {
+        return std::str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    };
+    let digits = future.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let Some((b".", address)) = future[digits..].split_at_checked(1) else { return false };
+    let may_stand = |&byte: &u8| is_reg_name_byte(byte) || byte == b':';
+    digits > 0 && !address.is_empty() && address.iter().all(may_stand)
 }
 
 /// How many bytes at the front are a registered name or an IPv4 address (RFC 3986 §3.2.2).
@@ -386,6 +406,8 @@ struct Facts<'a> {
     connection: ConnectionOptions,
     expect: Expect,
     upgrade_websocket: bool,
+    te_trailers: bool,
+    max_forwards: Single<'a>,
     request_id: Single<'a>,
     idempotency_key: bool,
     user_agent: &'a [u8],
@@ -416,13 +438,15 @@ impl<'a> Facts<'a> {
     fn add(&mut self, field: &Field<'a>) {
         let value = field.value;
         match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
+            (2, Some(b't')) if field.is("te") => self.te_trailers |= lists(value, b"trailers"),
             (4, Some(b'h')) if field.is("host") => self.host.add(value),
             (6, Some(b'e')) if field.is("expect") => self.add_expect(value),
             (7, Some(b'u')) if field.is("upgrade") => {
-                self.upgrade_websocket |= offers_websocket(value);
+                self.upgrade_websocket |= lists(value, b"websocket"); // RFC 6455 §4.1
             }
             (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
             (10, Some(b'u')) if field.is("user-agent") => self.user_agent = value,
+            (12, Some(b'm')) if field.is("max-forwards") => self.max_forwards.add(value),
             (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
             (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
             (15, Some(b'i')) if field.is("idempotency-key") => self.idempotency_key = true,
@@ -431,12 +455,32 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// A list of nothing expects nothing (RFC 9110 §10.1.1).
     fn add_expect(&mut self, value: &[u8]) {
+        if list_members(value).next().is_none() {
+            return;
+        }
         let known = value.eq_ignore_ascii_case(b"100-continue");
         self.expect = match self.expect {
             Expect::Nothing | Expect::Continue if known => Expect::Continue,
             Expect::Nothing | Expect::Continue | Expect::Other => Expect::Other,
         };
+    }
+
+    /// How many hops more a request of this method may take. One who cannot tell must not send it on:
+    /// it might go round for ever. Numbers beyond 2⁶⁴ are that (RFC 9110 §7.6.2).
+    fn max_forwards(&self, method: Method) -> Result<Option<u64>, Refusal> {
+        match (method, self.max_forwards) {
+            (Method::Trace | Method::Options, Single::Once(hops))
+                if !hops.is_empty() && hops.iter().all(u8::is_ascii_digit) =>
+            {
+                Ok(Some(decimal(hops).unwrap_or(u64::MAX)))
+            }
+            (Method::Trace | Method::Options, Single::Once(_) | Single::Several) => {
+                Err(Refusal::Malformed)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The host that the request is for: RFC 9112 §3.2 and §3.3. An empty `Host` says that there
@@ -453,9 +497,9 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Whether the value of an `Upgrade` field offers the WebSocket protocol (RFC 6455 §4.1).
-fn offers_websocket(value: &[u8]) -> bool {
-    list_members(value).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+/// Whether `wanted` is a member of the list, in any case.
+fn lists(value: &[u8], wanted: &[u8]) -> bool {
+    list_members(value).any(|member| member.eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct ResponseHead<'a> {
     pub keep_alive: bool,
     /// How long the backend keeps an unused connection: `Keep-Alive: timeout=SECONDS`.
     pub keep_alive_timeout_secs: Option<u32>,
+    /// Whether there is a `Date` that goes on.
+    pub has_date: bool,
     /// The value of `X-Request-ID`. Several lines count as an empty one, which is nobody's.
     pub request_id: Option<&'a [u8]>,
     /// A 101 that switches to WebSocket and nothing else (RFC 6455 §4.2.2).
@@ -41,6 +43,7 @@ pub struct Reading {
     framing: Framing,
     keep_alive: bool,
     nominates: bool,
+    has_date: bool,
     has_request_id: bool,
     upgrade_websocket: bool,
 }
@@ -60,6 +63,7 @@ impl Reading {
             framing: head.framing,
             keep_alive: head.keep_alive,
             nominates: head.fields.nominates(),
+            has_date: head.has_date,
             has_request_id: head.request_id.is_some(),
             upgrade_websocket: head.upgrade_websocket,
         }
@@ -68,6 +72,11 @@ impl Reading {
     /// The status.
     pub fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Whether there is a `Date` that goes on.
+    pub fn has_date(&self) -> bool {
+        self.has_date
     }
 
     /// Bytes of the head.
@@ -96,6 +105,7 @@ impl Reading {
             framing: self.framing,
             keep_alive: self.keep_alive,
             keep_alive_timeout_secs: None,
+            has_date: self.has_date,
             request_id: self.has_request_id.then_some(b""),
             upgrade_websocket: self.upgrade_websocket,
         }
@@ -143,14 +153,17 @@ pub fn parse_within(head: &[u8], max_fields: usize) -> Result<ResponseHead<'_>, 
     let (facts, lines) = Facts::collect(lines, max_fields)?;
     let framing = facts.framing.judge(line.version)?;
     let options = facts.connection;
+    let fields = Fields::new(lines, options);
     Ok(ResponseHead {
         status: line.status,
         version: line.version,
         reason: line.reason,
-        fields: Fields::new(lines, options),
+        fields,
         framing,
         keep_alive: !options.close && (line.version == Version::Http11 || options.keep_alive),
         keep_alive_timeout_secs: facts.keep_alive_timeout_secs,
+        has_date: facts.has_date
+            && !fields.nominated().is_some_and(|names| names.contains(b"date")),
         request_id: match facts.request_id {
             Single::Absent => None,
             Single::Once(id) => Some(id),
@@ -201,6 +214,7 @@ struct Facts<'a> {
     connection: ConnectionOptions,
     keep_alive_timeout_secs: Option<u32>,
     upgrade: Single<'a>,
+    has_date: bool,
     request_id: Single<'a>,
 }
 
@@ -228,6 +242,7 @@ impl<'a> Facts<'a> {
     fn add(&mut self, field: &Field<'a>) {
         let value = field.value;
         match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
+            (4, Some(b'd')) if field.is("date") => self.has_date = true,
             (7, Some(b'u')) if field.is("upgrade") => self.upgrade.add(value),
             (10, Some(b'k')) if field.is("keep-alive") => {
                 self.keep_alive_timeout_secs = keep_alive_timeout(value);

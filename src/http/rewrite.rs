@@ -5,7 +5,10 @@
 
 use super::cache_status::{self, CacheStatus};
 use super::cookie::{self, SetCookie};
-use super::fields::{Field, Fields, NameSet, is_hop_by_hop, is_read_as};
+use super::date;
+use super::fields::{
+    Field, Fields, NameSet, is_credential, is_hop_by_hop, is_read_as, list_members,
+};
 use super::forwarded::{self, Forward, Kept, is_x_forwarded};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
@@ -16,6 +19,10 @@ use crate::mem::{Append, append_decimal};
 /// and a cookie with names of at most 64 bytes each, `Cache-Status`.
 const RESPONSE_GROWTH: usize = 512 + cache_status::MAX_LEN;
 
+/// Room that is kept in a request's head for the `Host` that it is given when its backend is known,
+/// in bytes: a name of 253, a port.
+const HOST_ROOM: usize = 260;
+
 /// Where parts of a request's head lie in the buffer that it was written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestSpans {
@@ -23,7 +30,7 @@ pub struct RequestSpans {
     pub method: Span,
     /// The target.
     pub target: Span,
-    /// The value of `Host`.
+    /// The value of `Host`. Empty where the client named none: there its place is.
     pub host: Span,
     /// The value of `X-Request-ID`.
     pub id: Span,
@@ -82,12 +89,55 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
         Framing::Length(length) => put_length(length, out),
         Framing::Chunked => out.append(CHUNKED),
     }
+    if let Some(hops) = head.max_forwards {
+        out.put(b"Max-Forwards: ");
+        append_decimal(hops.saturating_sub(1), out);
+        out.put(b"\r\n");
+    }
     forwarded::put(head, forward, kept, out);
     put_via(head.version, forward.via, out);
     out.put(b"X-Request-ID: ");
     spans.id = out.put(forward.id);
-    out.put(if head.websocket { UPGRADED } else { b"\r\n\r\n" });
-    out.fits().then_some(spans)
+    out.put(match (head.websocket, head.te_trailers) {
+        (false, false) => b"\r\n\r\n",
+        (true, false) => UPGRADED,
+        (false, true) => TRAILERS,
+        (true, true) => UPGRADED_AND_TRAILERS,
+    });
+    let is_whole = out.fits() && (!head.authority.is_empty() || out.room() >= HOST_ROOM);
+    is_whole.then_some(spans)
+}
+
+/// Writes what TRACE is answered by: the head of a request as it came, `bytes`, without what only the
+/// server may see (RFC 9110 §9.3.8). Behind it, where its spans say, stand host and identifier.
+///
+/// `None` when it does not fit; `out`, which must be empty, is again then.
+pub fn reflection(
+    bytes: &[u8],
+    head: &RequestHead,
+    id: &[u8],
+    out: &mut Buffer,
+) -> Option<RequestSpans> {
+    assert!(out.is_empty());
+    let mut fitting = Fitting::new(out);
+    let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    let line_len = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let line = fitting.put(&bytes[..line_len]);
+    for field in head.fields.iter().filter(|field| !is_credential(field.name)) {
+        fitting.put(field.line);
+    }
+    fitting.put(b"\r\n");
+    let id = fitting.put(id);
+    let host = fitting.put(head.authority);
+    if !fitting.fits() {
+        out.clear();
+        return None;
+    }
+    let part = |start: usize, len: usize| Span::new(start, start + len);
+    let method = part(line.start as usize, head.method_name.len());
+    let target_len = line.len() - method.len() - b"  HTTP/1.1\r\n".len();
+    let target = part(method.end as usize + 1, target_len);
+    Some(RequestSpans { method, target, host, id, user_agent: Span::default() })
 }
 
 /// The fields of a head that [`request`] wrote.
@@ -101,10 +151,16 @@ const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 /// The end of the line before, and of the head, of a message that switches protocols.
 const UPGRADED: &[u8] = b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
+/// The same of a request whose client takes trailers (RFC 9110 §10.1.4).
+const TRAILERS: &[u8] = b"\r\nConnection: TE\r\nTE: trailers\r\n\r\n";
+
+const UPGRADED_AND_TRAILERS: &[u8] =
+    b"\r\nConnection: upgrade, TE\r\nUpgrade: websocket\r\nTE: trailers\r\n\r\n";
+
 /// Whether a request's field is copied.
 ///
 /// A nomination takes away nothing that we write ourselves; nor `Expect`, for a client that waits
-/// for its 100 must get it.
+/// for its 100 must get it. One that says nothing would only be read in different ways.
 fn goes_on(
     head: &RequestHead,
     field: &Field,
@@ -116,12 +172,13 @@ fn goes_on(
         4 if field.is("host") => false,
         6 if field.is("expect") => match head.version {
             Version::Http10 => false, // RFC 9110 §10.1.1: ignored, and here it would become valid
-            Version::Http11 => true,
+            Version::Http11 => list_members(field.value).next().is_some(),
         },
         7 if field.is("trailer") && head.framing != Framing::Chunked => false,
         9 if field.is("forwarded") => false,
         9 if is_read_as(name, b"x-real-ip") => kept.keeps_real_ip(field, forward),
         12 if is_read_as(name, b"x-request-id") => false,
+        12 if head.max_forwards.is_some() && field.is("max-forwards") => false,
         14 if is_read_as(name, b"content-length") => false,
         17 if is_read_as(name, b"transfer-encoding") => false,
         12.. if is_x_forwarded(name) => kept.keeps_forwarded(field, forward),
@@ -186,6 +243,8 @@ pub enum ResponseFraming {
 /// What a response's head is given on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Answering<'a> {
+    /// When it came, in seconds since the epoch, for one without `Date`; without it none is added.
+    pub date: Option<u64>,
     /// The request's `X-Request-ID`, at most 128 bytes; empty: none is added.
     pub id: &'a [u8],
     /// Whether the connection closes after it.
@@ -206,6 +265,7 @@ impl<'a> Answering<'a> {
     /// On a connection that stays open, for a client of HTTP/1.1, without `Via` and cookie.
     pub const fn new(id: &'a [u8], framing: ResponseFraming) -> Answering<'a> {
         Answering {
+            date: None,
             id,
             close: false,
             keep_alive_10: false,
@@ -227,7 +287,8 @@ pub const fn response_len_bound(head_len: usize) -> usize {
 pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Append) {
     let switches = head.status == 101;
     let has_body = !is_never_framed(head.status);
-    put_response_lines(head, if has_body { answering.framing } else { ResponseFraming::AsIs }, out);
+    let framing = if has_body { answering.framing } else { ResponseFraming::AsIs };
+    let offers_upgrade = put_response_lines(head, framing, out);
     match answering.framing {
         ResponseFraming::Length(length) if has_body => put_length(length, out),
         ResponseFraming::Chunked if has_body => out.append(CHUNKED),
@@ -235,6 +296,9 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
         | ResponseFraming::Length(_)
         | ResponseFraming::Chunked
         | ResponseFraming::Close => (),
+    }
+    if let Some(seconds) = answering.date {
+        date::put_field(seconds, out); // RFC 9110 §6.6.1
     }
     if head.request_id.is_none() {
         put_id(answering.id, out);
@@ -249,7 +313,7 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
     if switches {
         out.append(&UPGRADED[2..]);
     } else {
-        put_connection(answering, out);
+        put_connection(answering, offers_upgrade, out);
     }
 }
 
@@ -258,7 +322,7 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
 pub fn end_of_stored(answering: &Answering, out: &mut impl Append) {
     put_id(answering.id, out);
     put_via(Version::Http11, answering.via, out);
-    put_connection(answering, out);
+    put_connection(answering, false, out);
 }
 
 fn put_id(id: &[u8], out: &mut impl Append) {
@@ -269,13 +333,17 @@ fn put_id(id: &[u8], out: &mut impl Append) {
     }
 }
 
-fn put_connection(answering: &Answering, out: &mut impl Append) {
-    if answering.close || answering.framing == ResponseFraming::Close {
-        out.append(b"Connection: close\r\n");
-    } else if answering.keep_alive_10 {
-        out.append(b"Connection: keep-alive\r\n");
-    }
-    out.append(b"\r\n");
+/// Writes what the client must know of its connection, and the empty line.
+fn put_connection(answering: &Answering, offers_upgrade: bool, out: &mut impl Append) {
+    let closes = answering.close || answering.framing == ResponseFraming::Close;
+    out.append(match (closes, answering.keep_alive_10, offers_upgrade) {
+        (false, false, false) => b"\r\n",
+        (true, _, false) => b"Connection: close\r\n\r\n",
+        (false, true, false) => b"Connection: keep-alive\r\n\r\n",
+        (false, false, true) => b"Connection: upgrade\r\n\r\n",
+        (true, _, true) => b"Connection: close, upgrade\r\n\r\n",
+        (false, true, true) => b"Connection: keep-alive, upgrade\r\n\r\n",
+    });
 }
 
 /// Writes the head of an interim response, any of 1xx but 101. `via` and the room are as for
@@ -291,7 +359,14 @@ const fn is_never_framed(status: u16) -> bool {
     matches!(status, 100..=199 | 204)
 }
 
-fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut impl Append) {
+/// Writes the lines that go on. Says whether there is an `Upgrade` among them: that of a 426, which
+/// must say to which protocol (RFC 9110 §15.5.22).
+fn put_response_lines(
+    head: &ResponseHead,
+    framing: ResponseFraming,
+    out: &mut impl Append,
+) -> bool {
+    let mut offers_upgrade = false;
     put_status_line(head.status, head.reason, out);
     let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
@@ -303,6 +378,10 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
         let name = field.name;
         let copied = match name.len() {
             7 if field.is("trailer") && !may_trail => false,
+            7 if head.status == 426 && field.is("upgrade") => {
+                offers_upgrade = true;
+                true
+            }
             12 if field.is("x-request-id") => true,
             14 if field.is("content-length") => shows_length,
             14 if is_read_as(name, b"content-length") => false,
@@ -316,6 +395,7 @@ fn put_response_lines(head: &ResponseHead, framing: ResponseFraming, out: &mut i
         at += field.line.len();
     }
     out.append(&lines[run..at]);
+    offers_upgrade
 }
 
 /// Writes the status line of a response.
@@ -345,3 +425,7 @@ mod tests;
 #[cfg(test)]
 #[path = "rewrite_mutation_tests.rs"]
 mod mutation_tests;
+
+#[cfg(test)]
+#[path = "rewrite_anew_tests.rs"]
+mod anew_tests;

@@ -175,6 +175,11 @@ impl<'a> Fitting<'a> {
         self.out.len()
     }
 
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.out.room()
+    }
+
     /// Whether the buffer holds nothing.
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()

@@ -230,17 +230,10 @@ pub fn write_updated(
     for field in updating() {
         out.append(field.line);
     }
-    if fresh.date == Single::Absent {
-        put_date(received_at, out);
+    if fresh.date == Single::Absent || !kept.keeps(b"date") {
+        date::put_field(received_at, out);
     }
     Some(())
-}
-
-/// Writes the `Date` of a response that came without one at `received_at`.
-pub fn put_date(received_at: u64, out: &mut impl Append) {
-    out.append(b"Date: ");
-    out.append(&date::imf_fixdate(received_at));
-    out.append(b"\r\n");
 }
 
 /// Fields of a 200 that its 304 has as well: RFC 9110 §15.4.5. Others are of no use to a client that

@@ -165,6 +165,7 @@ fn status_allows(facts: &Facts) -> Result<(), Unstorable> {
     let is_partial = facts.asked.range != Single::Absent;
     match facts.status {
         100..=199 => Err(Unstorable::Status), // §3: not final
+        426 => Err(Unstorable::Status), // it lives by its `Upgrade`, which is for one connection
         304 | 412 => Err(Unstorable::Conditional),
         206 if !is_partial => Err(Unstorable::Status), // nobody asked for it
         200 | 206 => Ok(()),
@@ -178,7 +179,7 @@ fn status_allows(facts: &Facts) -> Result<(), Unstorable> {
 
 /// Final statuses whose meaning for a cache is known: those of RFC 9110 §15, RFC 6585, RFC 7725.
 fn is_understood(status: u16) -> bool {
-    matches!(status, 200..=206 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426)
+    matches!(status, 200..=206 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422)
         || matches!(status, 428 | 429 | 431 | 451 | 500..=505 | 511)
 }
 

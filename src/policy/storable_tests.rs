@@ -103,7 +103,7 @@ fn any_final_status_may_be_stored_that_says_for_how_long() {
     for status in 200..=599 {
         let expected = match status {
             304 | 412 => Some(Unstorable::Conditional),
-            206 => Some(Unstorable::Status),
+            206 | 426 => Some(Unstorable::Status),
             _ => None,
         };
         assert_eq!(obstacle("", status, "Cache-Control: max-age=60"), expected, "{status}");
@@ -128,7 +128,7 @@ fn interim_answers_and_those_to_other_methods_are_not_stored() {
 fn without_a_lifetime_only_some_statuses_are_stored() {
     for status in 200..=599 {
         let listed = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].contains(&status);
-        if matches!(status, 206 | 304 | 412) {
+        if matches!(status, 206 | 304 | 412 | 426) {
             continue;
         }
         let expected = if listed { None } else { Some(Unstorable::NotReusable) };

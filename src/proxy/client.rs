@@ -193,7 +193,7 @@ impl Proxy {
         exchange.upload = Relay::keeping(body, frame);
         match answer {
             Some(answer) => {
-                exchange.answer = Answer::Own(answer);
+                exchange.answer = answer;
                 exchange.enter(State::Answered);
             }
             None => {

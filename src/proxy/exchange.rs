@@ -112,6 +112,8 @@ pub enum Answer {
     Backend(ResponseFacts),
     /// Made here.
     Own(OwnAnswer),
+    /// Made here for a request that may take no further hop.
+    Final(Final),
     /// That of an entry of the cache, which is pinned.
     Stored(StoredAnswer),
 }
@@ -123,6 +125,15 @@ pub struct ResponseFacts {
     pub head: Reading,
     /// Whether the backend lets its connection live on.
     pub keep_alive: bool,
+}
+
+/// The response to a request that is httplb's own to answer (RFC 9110 §7.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Final {
+    /// To OPTIONS: the methods.
+    Methods,
+    /// To TRACE: the request, which lies at the front of the exchange's head, before the identifier.
+    Reflection,
 }
 
 /// An answer that httplb makes, by section 4 of the contract.
@@ -381,7 +392,9 @@ impl Exchange {
         match (self.broken, self.answer) {
             (Some(reason), _) => Some(reason),
             (None, Answer::Own(answer)) => Some(answer.reason),
-            (None, Answer::Pending | Answer::Backend(_) | Answer::Stored(_)) => None,
+            (None, Answer::Pending | Answer::Backend(_) | Answer::Final(_) | Answer::Stored(_)) => {
+                None
+            }
         }
     }
 
@@ -400,6 +413,11 @@ impl Exchange {
     pub fn waits_for_leave(&self) -> bool {
         let nothing_came = !self.upload.is_done() && self.upload.payload() == 0;
         nothing_came && self.request.expects_continue
+    }
+
+    /// Whether its backend is to be told its own address as `Host`: a client of HTTP/1.0 named none.
+    pub fn lacks_host(&self) -> bool {
+        self.request.version == Version::Http10 && self.request.spans.host.is_empty()
     }
 
     /// What the request asks of a cache.

@@ -95,7 +95,7 @@ impl Proxy {
         let Some(conn) = exchange.conn.take() else { return };
         let kept = match exchange.answer {
             Answer::Backend(facts) => facts.keep_alive && uploaded,
-            Answer::Pending | Answer::Own(_) | Answer::Stored(_) => false,
+            Answer::Pending | Answer::Own(_) | Answer::Final(_) | Answer::Stored(_) => false,
         };
         let backend = &mut self.conns[conn];
         backend.front = exchange.next_on_conn.take();

@@ -2,6 +2,8 @@
 
 use crate::http::body::{self, Body};
 use crate::http::forwarded::Forward;
+use crate::http::method::Method;
+use crate::http::reply;
 use crate::http::request::{self, Refusal, RequestHead};
 use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
@@ -11,8 +13,8 @@ use crate::policy::{admit, order};
 use crate::shared::PoolId;
 
 use super::Proxy;
-use super::exchange::{ClientId, OwnAnswer, Request};
-use super::pools;
+use super::exchange::{Answer, ClientId, Final, OwnAnswer, Request};
+use super::pools::{self, Pool};
 
 /// A valid head that was written as it goes on.
 pub(super) struct Taken {
@@ -23,7 +25,7 @@ pub(super) struct Taken {
     pub bond: Bond,
     pub body: Body,
     /// The answer, if no backend is asked for one.
-    pub answer: Option<OwnAnswer>,
+    pub answer: Option<Answer>,
 }
 
 /// Why a head was not taken.
@@ -89,12 +91,13 @@ impl Proxy {
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
             normal_host: self.tools.cache.is_some(),
         };
-        let spans = rewrite::request(&head, &forward, buffer);
-        let spans = spans.ok_or(Obstacle::Refused(Refusal::HeadTooLong))?;
-        let answer = match facts {
-            Some(facts) => admit::refusal(&head, facts.max_body).map(OwnAnswer::refusing),
-            None => Some(OwnAnswer::of(Failure::NoBackend)),
+        let answer = answer_at_once(&head, facts);
+        let spans = match answer {
+            Some(Answer::Final(_)) => rewrite::reflection(bytes, &head, forward.id, buffer)
+                .filter(|_| buffer.len() + reply::MAX_LEN <= self.settings.ring_size),
+            _ => rewrite::request(&head, &forward, buffer),
         };
+        let spans = spans.ok_or(Obstacle::Refused(Refusal::HeadTooLong))?;
         let request = Request {
             is_https: forward.is_https(&head),
             batch: client.batch,
@@ -102,6 +105,19 @@ impl Proxy {
         };
         Ok(Taken { request, pool, bond, body: body::of_request(&head), answer })
     }
+}
+
+/// The answer to a request for which no backend is asked.
+fn answer_at_once(head: &RequestHead, pool: Option<&Pool>) -> Option<Answer> {
+    let max_body = pool.map_or(0, |pool| pool.max_body);
+    if let Some(refusal) = admit::refusal(head, max_body) {
+        return Some(Answer::Own(OwnAnswer::refusing(refusal)));
+    }
+    if head.ends_here() {
+        let is_trace = head.method == Method::Trace;
+        return Some(Answer::Final(if is_trace { Final::Reflection } else { Final::Methods }));
+    }
+    pool.is_none().then(|| Answer::Own(OwnAnswer::of(Failure::NoBackend)))
 }
 
 /// What is known of a request by its head alone.

@@ -6,6 +6,7 @@ use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
 use crate::http::request::Version;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
+use crate::mem::ring::Ring;
 use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
@@ -16,7 +17,8 @@ use super::Proxy;
 use super::Service;
 use super::client::Phase;
 use super::errand;
-use super::exchange::{Answer, ExchangeId, OwnAnswer, ResponseFacts, State};
+use super::exchange::{Answer, ExchangeId, Final, OwnAnswer, ResponseFacts, State};
+use super::record::receipt_of;
 use super::relay::{Cut, Frame, Moved};
 
 impl Proxy {
@@ -24,7 +26,9 @@ impl Proxy {
     pub(super) fn answered(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let uploaded = match self.exchanges[id].answer {
             Answer::Backend(_) => self.upload(id),
-            Answer::Pending | Answer::Own(_) | Answer::Stored(_) => Moved::Nothing,
+            Answer::Pending | Answer::Own(_) | Answer::Final(_) | Answer::Stored(_) => {
+                Moved::Nothing
+            }
         };
         if self.exchanges[id].state() != State::Answered || !self.is_first(id) {
             return Ok(uploaded);
@@ -35,6 +39,13 @@ impl Proxy {
             Answer::Own(_) if room < reply::MAX_LEN => Ok(uploaded),
             Answer::Own(answer) => {
                 self.commit_own(id, answer);
+                Ok(Moved::Some)
+            }
+            Answer::Final(_) if room < reply::MAX_LEN + self.exchanges[id].head.len() => {
+                Ok(uploaded)
+            }
+            Answer::Final(answer) => {
+                self.commit_final(id, answer);
                 Ok(Moved::Some)
             }
             Answer::Backend(facts) if room < rewrite::response_len_bound(facts.head.len()) => {
@@ -63,10 +74,38 @@ impl Proxy {
 
     /// Writes an answer of our own, whole.
     fn commit_own(&mut self, id: ExchangeId, answer: OwnAnswer) {
+        self.exchanges[id].closes |= answer.close;
+        self.commit_reply(id, answer.status, answer.error, |reply, _, out| {
+            reply::write(reply, out)
+        });
+    }
+
+    /// Answers a request that ends here.
+    fn commit_final(&mut self, id: ExchangeId, answer: Final) {
+        match answer {
+            Final::Methods => {
+                self.commit_reply(id, 200, "", |reply, _, out| reply::write_methods(reply, out));
+            }
+            Final::Reflection => {
+                self.commit_reply(id, 200, "", |reply, request, out| {
+                    reply::write_reflection(reply, request, out);
+                });
+            }
+        }
+    }
+
+    /// Writes a reply by `write`, which is also given what of the exchange's head lies before the
+    /// identifier.
+    fn commit_reply(
+        &mut self,
+        id: ExchangeId,
+        status: u16,
+        error: &'static str,
+        write: impl FnOnce(&Reply, &[u8], &mut Ring),
+    ) {
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         exchange.upload.skip(&mut client.conn);
-        exchange.closes |= answer.close;
         let close = self.decide_close(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
@@ -74,9 +113,9 @@ impl Proxy {
         let before = output.len();
         let date = date::imf_fixdate(clock::wall().0 / 1_000_000);
         let reply = Reply {
-            status: answer.status,
-            error: answer.error,
-            retry_after: answer.status == 503,
+            status,
+            error,
+            retry_after: status == 503,
             close,
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             id: &exchange.head[exchange.request.spans.id],
@@ -84,9 +123,10 @@ impl Proxy {
             cache: errand::told_with_own(exchange),
             date: &date,
         };
-        reply::write(&reply, output);
+        let before_id = &exchange.head.as_slice()[..exchange.request.spans.id.start as usize];
+        write(&reply, before_id, output);
         exchange.bytes_out = (output.len() - before) as u64;
-        exchange.status = answer.status;
+        exchange.status = status;
         exchange.enter(State::Responding);
         exchange.enter(State::Done);
     }
@@ -113,7 +153,9 @@ impl Proxy {
         let head = facts.head.open(backend.conn.input.flatten());
         let output = client.conn.prepare_output(&mut self.tools.rings);
         let before = output.len();
+        let came = || receipt_of(exchange.times.sent, exchange.times.answered, self.now).at;
         let answering = Answering {
+            date: (!facts.head.has_date()).then(came),
             id: &exchange.head[exchange.request.spans.id],
             close,
             keep_alive_10: exchange.request.version == Version::Http10 && !close,

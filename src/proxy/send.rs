@@ -30,8 +30,9 @@ impl Proxy {
         if self.tools.cache.is_some() {
             self.write_request(id);
         } else {
+            let from = self.put_own_host(id);
             let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
-            output.append(self.exchanges[id].head.as_slice());
+            output.append(&self.exchanges[id].head.as_slice()[from..]);
         }
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
@@ -41,6 +42,21 @@ impl Proxy {
         if backend.front == Some(id) {
             backend.expect_response(self.now);
         }
+    }
+
+    /// Writes the head up to the value of `Host` and in its place the backend's own address, if its
+    /// client named no host. Returns where the rest of the head begins.
+    pub(super) fn put_own_host(&mut self, id: ExchangeId) -> usize {
+        let exchange = &self.exchanges[id];
+        if !exchange.lacks_host() {
+            return 0;
+        }
+        let backend = &mut self.conns[exchange.conn.expect("its connection is open")];
+        let output = backend.conn.prepare_output(&mut self.tools.rings);
+        let before = exchange.request.spans.host.start as usize;
+        output.append(&exchange.head.as_slice()[..before]);
+        output.append(self.backends[backend.backend.0].name.as_bytes());
+        before
     }
 
     /// Sends what there is of the body, and listens for an answer that comes early.

@@ -29,11 +29,14 @@ impl Proxy {
     /// How many bytes the request takes as it is sent to the backend.
     pub(super) fn wire_len(&self, id: ExchangeId) -> usize {
         let exchange = &self.exchanges[id];
+        let host = exchange.choice.filter(|_| exchange.lacks_host());
+        let host_len = host.map_or(0, |slot| self.backends[slot.0].name.len());
+        let len = exchange.head.len() + host_len;
         match self.validators(id) {
             Some((etag, last_modified)) => {
-                exchange.head.len() + VALIDATION_GROWTH + etag.len() + last_modified.len()
+                len + VALIDATION_GROWTH + etag.len() + last_modified.len()
             }
-            None => exchange.head.len(),
+            None => len,
         }
     }
 
@@ -56,10 +59,11 @@ impl Proxy {
         if self.wire_len(id) > self.tools.ring_size {
             self.give_stale_back(id);
         }
+        let from = self.put_own_host(id);
         let conn = self.conn_of(id);
         let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
         let exchange = &self.exchanges[id];
-        let head = exchange.head.as_slice();
+        let head = &exchange.head.as_slice()[from..];
         match (&self.tools.cache, exchange.caching) {
             (
                 Some(cache),

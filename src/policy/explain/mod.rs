@@ -272,6 +272,10 @@ impl Explanation {
         (self.cache_key, self.cache) = (plan.key, plan.verdict);
         self.answer = admit::refusal(head, pool.keys.max_body).map(AnswerAtOnce::to);
         let plan = PoolPlan::of(pool, head, key);
+        if self.answer.is_none() && head.ends_here() {
+            let because = "Max-Forwards is 0: it ends here";
+            self.answer = Some(AnswerAtOnce { status: 200, reason: "max_forwards", because });
+        }
         if self.answer.is_none() {
             self.answer = plan.answer();
         }
