@@ -164,6 +164,7 @@
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
 //!   address.rs  units.rs  words.rs   addresses; "5s", "64KiB"; quoting and guessing
+//!   statuses.rs      statuses and classes of them, as they are listed
 //!   dump.rs          a Config as JSON, for -T
 //!
 //! mem/               containers that are made once and then never allocate

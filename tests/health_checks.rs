@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Answer, Backend, Program, Value, eventually, json, servers, until};
+use common::{Answer, Backend, Program, Value, eventually, json, servers, until, wire::End};
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -190,6 +190,47 @@ fn the_status_and_the_host_are_those_of_the_configuration() {
     assert_eq!(checks(&backend)[0].field("Host"), Some("shop.example"));
     status.store(200, Ordering::SeqCst);
     program.wait_for_state("default", backend.address, "down");
+}
+
+#[test]
+fn several_statuses_and_classes_may_be_healthy() {
+    let (backend, status) = checked("a");
+    let mut check = check();
+    check["status"] = json!([204, "3xx"]);
+    let program = program(&[&backend], check);
+    for (current, state) in [(500, "down"), (204, "up"), (200, "down"), (302, "up")] {
+        status.store(current, Ordering::SeqCst);
+        program.wait_for_state("default", backend.address, state);
+    }
+}
+
+/// What is left unread in a socket that is closed becomes a reset, which servers log as an error.
+#[test]
+fn a_check_reads_the_body_and_ends_without_a_reset() {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let seen = ends.clone();
+    let bodies = ["Content-Length: 60000\r\n\r\n", "Connection: close\r\n\r\n"];
+    let count = AtomicUsize::new(0);
+    let backend = Backend::talking(move |connection| {
+        let Some(request) = connection.head() else { return };
+        if request.field("User-Agent") != Some("httplb-check") {
+            return;
+        }
+        let framing = bodies[count.fetch_add(1, Ordering::SeqCst) % 2];
+        connection.send(format!("HTTP/1.1 200 OK\r\n{framing}"));
+        let is_taken = (0..60).all(|_| {
+            thread::sleep(Duration::from_millis(1));
+            connection.send("x".repeat(1000))
+        });
+        let by_length = framing.starts_with("Content-Length");
+        let ends_well = is_taken && (!by_length || connection.wait_for_end() == End::Fin);
+        seen.lock().unwrap().push(ends_well);
+    });
+    let check = json!({"path": "/up", "interval": "300ms", "timeout": "5s"});
+    let program = program(&[&backend], check);
+    until("some checks have ended", || ends.lock().unwrap().len() >= 3);
+    assert!(ends.lock().unwrap().iter().all(|ends_well| *ends_well));
+    assert_eq!(program.state("default", backend.address), "up");
 }
 
 #[test]

@@ -13,8 +13,8 @@ pub fn listen(text: &str) -> Result<SocketAddr, Wrong> {
         return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     }
     match text.parse::<SocketAddr>() {
-        Ok(address) => Ok(address),
-        Err(_) => Err(diagnose(text, Role::Listen)),
+        Ok(address) if !has_odd_port(text) => Ok(address),
+        Ok(_) | Err(_) => Err(diagnose(text, Role::Listen)),
     }
 }
 
@@ -28,9 +28,37 @@ pub fn backend(text: &str) -> Result<SocketAddr, Wrong> {
         Ok(SocketAddr::V6(address)) if address.scope_id() != 0 => {
             wrong("has a zone", format!("write \"[{}]:{}\"", address.ip(), address.port()))
         }
-        Ok(address) => Ok(address),
+        Ok(_) if has_odd_port(text) => {
+            wrong("has no valid port", String::from("write a port of 1 to 65535"))
+        }
+        Ok(address) => names_a_server(address.ip()).map(|()| address),
         Err(_) => Err(diagnose(text, Role::Backend)),
     }
+}
+
+/// Reads the IPv4 or IPv6 address of a backend, without a port.
+pub fn server(text: &str) -> Result<IpAddr, Wrong> {
+    let address = ip(text)?;
+    names_a_server(address).map(|()| address)
+}
+
+/// Whether one server can be meant by an address.
+fn names_a_server(address: IpAddr) -> Result<(), Wrong> {
+    let canonical = address.to_canonical();
+    let (what, remedy) = match canonical {
+        _ if canonical.is_unspecified() => ("names no server", "write \"127.0.0.1\" for this host"),
+        _ if canonical.is_multicast() => ("is a multicast address", "write that of one server"),
+        IpAddr::V4(address) if address.is_broadcast() => {
+            ("is a broadcast address", "write that of one server")
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => return Ok(()),
+    };
+    Err(Wrong::new(format!("{} {what}", quote(&address.to_string())), remedy))
+}
+
+/// Whether a port is written with zeros before it, which nobody means.
+fn has_odd_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(_, port)| port.len() > 1 && port.starts_with('0'))
 }
 
 /// Reads an IPv4 or IPv6 address without a port.
@@ -113,7 +141,7 @@ fn looks_like_a_name(text: &str) -> bool {
 
 fn port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
+    if digits && (text.len() == 1 || !text.starts_with('0')) { text.parse().ok() } else { None }
 }
 
 /// A network, such as `10.0.0.0/8` or `fd00::/8`.
@@ -218,6 +246,8 @@ mod tests {
             ("10.0.0.7", r#""10.0.0.7" has no port (write "10.0.0.7:80")"#),
             ("::1", r#""::1" has no port (write "[::1]:80")"#),
             ("[::1]", r#""[::1]" has no port (write "[::1]:80")"#),
+            (":08", r#"":08" has no valid port (write a port of 1 to 65535)"#),
+            ("[::1]:080", r#""[::1]:080" has no valid port (write a port of 1 to 65535)"#),
             (":65536", r#"":65536" has no valid port (write a port of 1 to 65535)"#),
             (":+80", r#"":+80" has no valid port (write a port of 1 to 65535)"#),
             ("10.0.0.7:", r#""10.0.0.7:" has no valid port (write a port of 1 to 65535)"#),
@@ -245,6 +275,19 @@ mod tests {
         let cases = [
             (":80", r#"":80" names no server (write "127.0.0.1:80" for this host)"#),
             ("80", r#""80" has no port (write "10.0.0.7:80" or "[fd00::7]:80")"#),
+            ("10.0.0.7:08", r#""10.0.0.7:08" has no valid port (write a port of 1 to 65535)"#),
+            ("0.0.0.0:80", r#""0.0.0.0" names no server (write "127.0.0.1" for this host)"#),
+            ("[::]:80", r#""::" names no server (write "127.0.0.1" for this host)"#),
+            (
+                "[::ffff:0.0.0.0]:80",
+                r#""::ffff:0.0.0.0" names no server (write "127.0.0.1" for this host)"#,
+            ),
+            ("224.0.0.1:80", r#""224.0.0.1" is a multicast address (write that of one server)"#),
+            ("[ff02::1]:80", r#""ff02::1" is a multicast address (write that of one server)"#),
+            (
+                "255.255.255.255:80",
+                r#""255.255.255.255" is a broadcast address (write that of one server)"#,
+            ),
             ("10.0.0.7:0", r#""10.0.0.7:0" has port 0 (write a port of 1 to 65535)"#),
             ("[fe80::1%2]:80", r#""[fe80::1%2]:80" has a zone (write "[fe80::1]:80")"#),
             (

@@ -90,13 +90,11 @@ fn add_unknown(key: &str, node: &Node, mistakes: &mut Mistakes) {
 
 fn further_pools(config: &mut Config, node: &Node, mistakes: &mut Mistakes) {
     for (name, node) in node.entries(mistakes) {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if name == "default" {
             let remedy = "its keys stand at the top level";
             mistakes.add(&node, Wrong::new("the name \"default\" is taken", remedy));
-        } else if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
-            let remedy = "write 1 to 64 letters, digits, \".\", \"_\" or \"-\"";
-            mistakes.add(&node, Wrong::new("not a name for a pool", remedy));
+        } else if !pool::is_name(name) {
+            mistakes.add(&node, Wrong::new("not a name for a pool", pool::NAME_REMEDY));
         }
         let mut pool = Pool { name: name.to_owned(), ..config.pools[0].clone() };
         for (key, node) in node.entries(mistakes) {

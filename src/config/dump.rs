@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::file::Value;
+use super::statuses::{StatusEntry, Statuses};
 use super::units::{write_duration, write_size};
 use super::{
     AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Pool,
@@ -195,9 +196,23 @@ fn health_check(check: &HealthCheck) -> Value {
         entry("timeout", duration(check.timeout)),
         entry("rise", Value::Natural(u64::from(check.rise))),
         entry("fall", Value::Natural(u64::from(check.fall))),
-        entry("status", Value::Natural(u64::from(check.status))),
+        entry("status", statuses(&check.status)),
         entry("host", optional(&check.host, text)),
     ])
+}
+
+fn statuses(statuses: &Statuses) -> Value {
+    match statuses.entries() {
+        [StatusEntry::One(status)] => Value::Natural(u64::from(*status)),
+        entries => Value::List(entries.iter().map(status_entry).collect()),
+    }
+}
+
+fn status_entry(entry: &StatusEntry) -> Value {
+    match entry {
+        StatusEntry::One(status) => Value::Natural(u64::from(*status)),
+        StatusEntry::Class(_) => text(entry),
+    }
 }
 
 fn route(route: &Route, pools: &[Pool]) -> Value {

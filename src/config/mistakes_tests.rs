@@ -79,6 +79,14 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"forward[1]: "forwarded" stands twice in the list (remove one)"#,
     ),
     (r#"{"max_fields": 9}"#, r#"max_fields: 9 is out of range (write 10 to 1000)"#),
+    (
+        r#"{"health_check": {"status": [200, "6xx"]}}"#,
+        r#"health_check.status[1]: "6xx" is not a status (write a status of 200 to 599 or a class of "2xx" to "5xx")"#,
+    ),
+    (
+        r#"{"health_check": {"status": []}}"#,
+        r#"health_check.status: the list is empty (write 1 to 16 of them)"#,
+    ),
     (r#"{"workers": 0}"#, r#"workers: 0 is out of range (write 1 to 256 or "auto")"#),
     (r#"{"workers": 257}"#, r#"workers: 257 is out of range (write 1 to 256 or "auto")"#),
     (
@@ -285,7 +293,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"pools": {"a b": {}}}"#,
-        r#"pools."a b": not a name for a pool (write 1 to 64 letters, digits, ".", "_" or "-")"#,
+        r#"pools."a b": not a name for a pool (write 1 to 64 letters, digits, ".", "_" or "-", the first of them no ".")"#,
     ),
     (
         r#"{"pools": {"api": {"listen": []}}}"#,

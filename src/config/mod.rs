@@ -13,6 +13,7 @@ mod pool;
 mod process;
 mod read;
 mod route;
+pub mod statuses;
 pub mod units;
 pub mod words;
 
@@ -22,8 +23,9 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 pub use address::Cidr;
-pub use pool::{check_interval, check_url};
+pub use pool::{NAME_REMEDY, check_interval, check_url, is_name as is_pool_name};
 pub use process::{overlap, overlapping};
+pub use statuses::Statuses;
 
 /// Everything that is configured, every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +167,7 @@ pub struct Timeouts {
 /// A named set of backends and the rules for choosing among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// 1 to 64 of letters, digits, `.`, `_` and `-`.
+    /// 1 to 64 of letters, digits, `.`, `_` and `-`, the first of them no `.`.
     pub name: String,
     /// 0 to 1024, no address twice.
     pub backends: Vec<Backend>,
@@ -231,8 +233,8 @@ pub struct HealthCheck {
     pub rise: u32,
     /// Failures in a row that take one out, 1 to 100.
     pub fall: u32,
-    /// The one status that is healthy, 200 to 599.
-    pub status: u16,
+    /// The statuses that are healthy.
+    pub status: Statuses,
     /// The `Host` of the check; without it the backend's address.
     pub host: Option<String>,
 }
@@ -387,7 +389,7 @@ impl Default for HealthCheck {
             timeout: Millis::from_secs(2),
             rise: 2,
             fall: 3,
-            status: 200,
+            status: Statuses::only(200),
             host: None,
         }
     }

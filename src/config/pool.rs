@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::read::{INSTANT, Mistakes, Node, WEEK};
 use super::words::quote;
-use super::{Backend, Balance, HealthCheck, Pool, Sticky, Wrong, address, units};
+use super::{Backend, Balance, HealthCheck, Pool, Statuses, Sticky, Wrong, address, units};
 use crate::mem::time::Millis;
 
 /// The keys of a pool.
@@ -20,6 +20,16 @@ pub const KEYS: [&str; 9] = [
     "max_body",
     "slow_start",
 ];
+
+/// What a pool may be called.
+pub const NAME_REMEDY: &str =
+    "write 1 to 64 letters, digits, \".\", \"_\" or \"-\", the first of them no \".\"";
+
+/// Whether a pool may be called so. No name is one that a path could mean something else by.
+pub fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
 
 /// Checks follow each other at most so closely.
 const LEAST_INTERVAL: Millis = Millis(100);
@@ -87,7 +97,7 @@ fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
         match key {
             "ip" => {
                 let text = node.text("an IP address", "write \"10.0.0.7\" or \"fd00::7\"");
-                ip = mistakes.keep(&node, text.and_then(address::ip));
+                ip = mistakes.keep(&node, text.and_then(address::server));
             }
             "port" => port = mistakes.keep(&node, node.whole(1, 65535)),
             "weight" => mistakes.set(&mut backend.weight, &node, node.whole(1, 256)),
@@ -159,7 +169,11 @@ fn health_check(node: &Node, mistakes: &mut Mistakes) -> Option<HealthCheck> {
             "timeout" => mistakes.set(&mut check.timeout, &node, node.duration(INSTANT, HOUR)),
             "rise" => mistakes.set(&mut check.rise, &node, node.whole(1, 100)),
             "fall" => mistakes.set(&mut check.fall, &node, node.whole(1, 100)),
-            "status" => mistakes.set(&mut check.status, &node, node.whole(200, 599)),
+            "status" => {
+                if let Some(statuses) = Statuses::read(&node, mistakes) {
+                    check.status = statuses;
+                }
+            }
             "host" => mistakes.set(&mut check.host, &node, node.or_null(host)),
             _ => mistakes.add_unknown(&node, key, &CHECK_KEYS),
         }

@@ -187,6 +187,11 @@ impl<'a> Node<'a> {
         items.iter().enumerate().map(|(index, value)| self.item(index, value)).collect()
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, Value::List(_))
+    }
+
     /// Whether it is an object.
     pub fn is_object(&self) -> bool {
         matches!(self.value, Value::Object(_))

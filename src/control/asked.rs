@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::config::{address, units, words};
+use crate::config::{self, address, units, words};
 use crate::http::Method;
 use crate::mem::time::Millis;
 use crate::policy::explain::{Question, SOMEBODY};
@@ -172,11 +172,9 @@ fn only_post(request: &Request) -> Result<(), Answer> {
 
 fn place(name: &str, backend: &str) -> Result<Place, Answer> {
     let pool = decoded(name)?.into_owned();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if pool.is_empty() || pool.len() > 64 || !pool.bytes().all(allowed) {
+    if !config::is_pool_name(&pool) {
         let name = words::quote(&pool);
-        let remedy = "write 1 to 64 letters, digits, \".\", \"_\" or \"-\"";
-        return Err(wrong(format!("{name} is not a name for a pool ({remedy})")));
+        return Err(wrong(format!("{name} is not a name for a pool ({})", config::NAME_REMEDY)));
     }
     let text = decoded(backend)?;
     let address = address::backend(&text).map_err(|fault| wrong(fault.to_string()))?;

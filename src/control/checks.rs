@@ -52,7 +52,7 @@ impl Plan {
         let question = check.path.as_ref().map(|path| Question {
             path: path.clone(),
             host: check.host.clone(),
-            status: check.status,
+            healthy: check.status.clone(),
         });
         Plan {
             question,
@@ -76,6 +76,8 @@ struct Entry {
     is_watched: bool,
     /// The check under way, and when it was begun.
     probe: Option<(Probe, Micros)>,
+    /// The last check, whose response has not ended. It is over when the next one begins.
+    rest: Option<Probe>,
 }
 
 /// The checks of all backends.
@@ -188,6 +190,7 @@ impl Checks {
         now: Micros,
     ) {
         let cells = self.segment.backend(Slot(slot));
+        self.entries[slot].rest = None;
         match Probe::begin(cells.address(), poller, first_token + slot as u64) {
             Ok(probe) => {
                 let timeout = plan_of(&self.plans, &cells).timeout;
@@ -203,8 +206,12 @@ impl Checks {
     /// Takes in an event of the check of the backend whose slot was added to `first_token`.
     pub fn event(&mut self, slot: u64, event: Event, bells: &Doorbells, now: Micros) {
         let slot = slot as usize;
-        let Some((probe, _)) = self.entries.get_mut(slot).and_then(|entry| entry.probe.as_mut())
-        else {
+        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let Some((probe, _)) = entry.probe.as_mut() else {
+            if let Some(probe) = &mut entry.rest {
+                probe.drain(&mut self.scratch);
+            }
+            entry.rest = entry.rest.take().filter(Probe::has_more);
             return;
         };
         let plan = plan_of(&self.plans, &self.segment.backend(Slot(slot)));
@@ -215,10 +222,14 @@ impl Checks {
 
     /// A check is over.
     fn conclude(&mut self, slot: usize, outcome: Outcome, bells: &Doorbells, now: Micros) {
-        let begun = self.entries[slot].probe.take().map_or(now, |(_, begun)| begun);
+        let entry = &mut self.entries[slot];
+        let (probe, begun) = entry.probe.take().unzip();
+        let begun = begun.unwrap_or(now);
+        entry.rest = probe.filter(Probe::has_more);
         let cells = self.segment.backend(Slot(slot));
         if cells.standing().generation() != self.entries[slot].generation {
             self.due[slot] = NEVER; // Somebody else's.
+            self.entries[slot].rest = None;
             return;
         }
         let is_first = cells.last_check().is_none();

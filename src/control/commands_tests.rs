@@ -221,11 +221,45 @@ fn a_full_table_is_told() {
     assert_eq!(last, 507);
     assert_eq!(scene.status("PUT /v1/pools/another/backends/10.1.0.1:83"), 507);
     assert_eq!(scene.status("GET /v1/pools/another"), 404, "no pool is made for nobody");
-    let mut pools = 1;
-    while scene.segment.add_pool(&format!("p{pools}")).is_some() {
-        pools += 1;
+}
+
+#[test]
+fn an_emptied_pool_leaves_its_place_to_another() {
+    let mut scene = Scene::new();
+    for round in 0..3 {
+        for number in 0..16 {
+            let path = format!("/v1/pools/p{round}-{number}/backends/10.0.1.7:80");
+            assert_eq!(scene.status(&format!("PUT {path}")), 201, "{path}");
+        }
+        assert_eq!(scene.status("PUT /v1/pools/more/backends/10.0.1.7:80"), 507);
+        for number in 0..16 {
+            let path = format!("/v1/pools/p{round}-{number}/backends/10.0.1.7:80");
+            assert_eq!(scene.status(&format!("DELETE {path}")), 202, "{path}");
+        }
+        scene.advance(1_000);
+        assert_eq!(scene.names(&format!("p{round}-0")), [""; 0], "it is shown until then");
     }
-    assert_eq!(scene.status("PUT /v1/pools/one-more/backends/10.1.0.1:80"), 507);
+    assert_eq!(scene.status("PUT /v1/pools/last/backends/10.0.1.7:80"), 201);
+    assert_eq!(scene.status("GET /v1/pools/p2-0"), 404);
+    assert_eq!(scene.names("default"), ["10.0.1.1:80"], "that of the file stays");
+}
+
+#[test]
+fn names_that_a_path_could_mean_something_else_by_name_no_pool() {
+    let mut scene = Scene::new();
+    for name in ["..", ".", ".api", "%2e%2e", "a%2fb", "a%20b"] {
+        let request = Request {
+            method: Method::Put,
+            target: format!("/v1/pools/{name}/backends/10.0.1.7:80"),
+            authorization: None,
+            body: Vec::new(),
+            after: After::Keep,
+        };
+        let refused = read(Door::Socket, &request).unwrap_err();
+        assert_eq!(refused.status, 400, "{name}");
+        assert!(refused.body.contains("is not a name for a pool (write"), "{}", refused.body);
+    }
+    assert_eq!(scene.status("PUT /v1/pools/a..b/backends/10.0.1.7:80"), 201);
 }
 
 #[test]

@@ -1,17 +1,26 @@
 //! One check of one backend: a new connection, and perhaps one request over it.
 //!
 //! ```text
-//! Connecting → Asking → Awaiting → done      with a path: a request, and the head of its response
-//! Connecting → done                          without: that it connects is all
+//! Connecting → Asking → Awaiting → Draining → done      with a path: a request and its response
+//! Connecting → done                                      without: that it connects is all
 //! ```
+//!
+//! The head of the response decides, at once. Its body is read all the same, so that the connection
+//! ends without a reset, which servers log as a failure of theirs.
 
 use std::net::SocketAddr;
 
+use crate::config::Statuses;
+use crate::http::body::{self, Body};
+use crate::http::method::Method;
 use crate::http::{HeadScan, Scan, response};
 use crate::sys::{Event, IoError, Poller, Socket};
 
 /// The longest response head that is read, in bytes.
 pub const HEAD_LIMIT: usize = 16 * 1024;
+
+/// Bytes of a response that are read in all, head and body; what is longer ends with a reset.
+const RESPONSE_LIMIT: usize = 64 * 1024;
 
 /// What is asked of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +29,8 @@ pub struct Question {
     pub path: String,
     /// The value of `Host`; without it the backend's address.
     pub host: Option<String>,
-    /// The only status that is healthy.
-    pub status: u16,
+    /// The statuses that are healthy.
+    pub healthy: Statuses,
 }
 
 /// How a check went.
@@ -29,7 +38,7 @@ pub struct Question {
 pub enum Outcome {
     /// It connected, and that was the check.
     Connected,
-    /// It gave the status that it should.
+    /// It gave a status that is healthy.
     Answered(u16),
     /// It gave another one.
     WrongStatus(u16),
@@ -83,11 +92,22 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     Connecting,
     Asking,
     Awaiting,
+    /// The head has come.
+    Draining(Rest),
+}
+
+/// What follows the head of a response.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    /// What is still to come.
+    body: Body,
+    /// Bytes that were read.
+    taken: usize,
 }
 
 /// A check under way.
@@ -132,7 +152,7 @@ impl Probe {
         question: Option<&Question>,
         scratch: &mut Scratch,
     ) -> Option<Outcome> {
-        if self.state == State::Connecting {
+        if matches!(self.state, State::Connecting) {
             // What was refused is writable too.
             if event.failed {
                 return Some(Outcome::NoConnection);
@@ -143,12 +163,32 @@ impl Probe {
             self.state = State::Asking;
         }
         let Some(question) = question else { return Some(Outcome::Connected) };
-        if self.state == State::Asking
+        if matches!(self.state, State::Asking)
             && let Err(outcome) = self.ask(question, scratch)
         {
             return Some(outcome);
         }
         self.listen(question, scratch)
+    }
+
+    /// Whether more of a response is read, so that the connection stays open for now.
+    pub fn has_more(&self) -> bool {
+        match self.state {
+            State::Draining(rest) => !rest.is_over(),
+            State::Connecting | State::Asking | State::Awaiting => false,
+        }
+    }
+
+    /// Reads what there is of the body, after an event.
+    pub fn drain(&mut self, scratch: &mut Scratch) {
+        let State::Draining(rest) = &mut self.state else { return };
+        while !rest.is_over() {
+            match self.socket.receive([&mut scratch.response, &mut []]) {
+                Ok(count) if count > 0 => rest.take(&scratch.response[..count]),
+                Err(IoError::WouldBlock) => return,
+                Ok(_) | Err(_) => rest.body = Body::Empty,
+            }
+        }
     }
 
     fn ask(&mut self, question: &Question, scratch: &mut Scratch) -> Result<(), Outcome> {
@@ -176,8 +216,14 @@ impl Probe {
                 Err(IoError::WouldBlock) => break,
                 Err(_) => return Some(Outcome::Ended),
             }
-            match judge(&room[..len], question.status) {
-                Some(outcome) => return Some(outcome),
+            match judge(&room[..len], &question.healthy) {
+                Some(Judged::Head { outcome, len: head_len, mut rest }) => {
+                    rest.take(&room[head_len..len]);
+                    self.state = State::Draining(rest);
+                    self.drain(scratch);
+                    return Some(outcome);
+                }
+                Some(Judged::Malformed) => return Some(Outcome::BadResponse),
                 None if len > HEAD_LIMIT => return Some(Outcome::BadResponse),
                 None => (),
             }
@@ -185,6 +231,41 @@ impl Probe {
         self.received.clear();
         self.received.extend_from_slice(&room[..len]);
         None
+    }
+}
+
+impl Rest {
+    fn is_over(&self) -> bool {
+        self.body.is_done() || self.taken >= RESPONSE_LIMIT
+    }
+
+    /// Takes in bytes of the body. What is not framed as it should be has ended: its end cannot be
+    /// known.
+    fn take(&mut self, bytes: &[u8]) {
+        self.taken += bytes.len();
+        match &mut self.body {
+            Body::Empty | Body::UntilClose => (),
+            Body::Length(left) => *left = left.saturating_sub(bytes.len() as u64),
+            Body::Chunked(chunks) => {
+                let mut rest = bytes;
+                while !rest.is_empty() && !chunks.is_done() {
+                    let data = chunks.data_left().min(rest.len() as u64);
+                    chunks.advance(data);
+                    rest = &rest[data as usize..];
+                    if chunks.data_left() > 0 {
+                        return;
+                    }
+                    match chunks.read(rest) {
+                        Ok((0, _)) if !chunks.is_done() => return,
+                        Ok((count, _)) => rest = &rest[count..],
+                        Err(_) => {
+                            self.body = Body::Empty;
+                            return;
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -200,21 +281,39 @@ fn write_request(out: &mut Vec<u8>, question: &Question, address: SocketAddr) {
     let _ = write!(out, "\r\nUser-Agent: httplb-check\r\nConnection: close\r\n\r\n");
 }
 
-/// What the bytes at the front say, once a head is whole. Interim ones are passed over.
-fn judge(bytes: &[u8], wanted: u16) -> Option<Outcome> {
+/// What the bytes at the front of a response are, once its head is whole.
+#[derive(Debug)]
+enum Judged {
+    /// A head.
+    Head {
+        outcome: Outcome,
+        /// Bytes of it and of interim ones before it.
+        len: usize,
+        rest: Rest,
+    },
+    /// No response.
+    Malformed,
+}
+
+/// Judges the bytes that came. Interim heads are passed over. `None`: the head is not whole yet.
+fn judge(bytes: &[u8], healthy: &Statuses) -> Option<Judged> {
     let mut rest = bytes;
     loop {
         let len = match HeadScan::response().advance(rest) {
             Scan::Partial => return None,
-            Scan::Malformed(_) => return Some(Outcome::BadResponse),
+            Scan::Malformed(_) => return Some(Judged::Malformed),
             Scan::Whole(len) => len,
         };
         let (head, behind) = rest.split_at(len);
-        match response::parse(head) {
-            Ok(head) if (100..=199).contains(&head.status) && head.status != 101 => rest = behind,
-            Ok(head) if head.status == wanted => return Some(Outcome::Answered(head.status)),
-            Ok(head) => return Some(Outcome::WrongStatus(head.status)),
-            Err(_) => return Some(Outcome::BadResponse),
+        rest = behind;
+        let Ok(head) = response::parse(head) else { return Some(Judged::Malformed) };
+        if head.status == 101 || head.status >= 200 {
+            let outcome = match healthy.contain(head.status) {
+                true => Outcome::Answered(head.status),
+                false => Outcome::WrongStatus(head.status),
+            };
+            let rest = Rest { body: body::of_response(Method::Get, &head), taken: 0 };
+            return Some(Judged::Head { outcome, len: bytes.len() - behind.len(), rest });
         }
     }
 }
@@ -223,11 +322,23 @@ fn judge(bytes: &[u8], wanted: u16) -> Option<Outcome> {
 mod tests {
     use super::*;
 
+    fn ok() -> Statuses {
+        Statuses::only(200)
+    }
+
+    /// How a check goes whose response begins so.
+    fn outcome(text: &str, healthy: &Statuses) -> Option<Outcome> {
+        Some(match judge(text.as_bytes(), healthy)? {
+            Judged::Head { outcome, .. } => outcome,
+            Judged::Malformed => Outcome::BadResponse,
+        })
+    }
+
     #[test]
     fn the_request_names_the_backend_or_the_host_that_is_configured() {
         let address = "10.0.0.7:8080".parse().unwrap();
         let mut out = Vec::new();
-        let mut question = Question { path: String::from("/up?x"), host: None, status: 200 };
+        let mut question = Question { path: String::from("/up?x"), host: None, healthy: ok() };
         write_request(&mut out, &question, address);
         assert_eq!(
             String::from_utf8_lossy(&out),
@@ -241,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_the_very_status_is_healthy() {
-        let of = |text: &str| judge(text.as_bytes(), 204);
+        let of = |text: &str| outcome(text, &Statuses::only(204));
         assert_eq!(of("HTTP/1.1 204 No Content\r\n\r\n"), Some(Outcome::Answered(204)));
         assert_eq!(of("HTTP/1.0 204\r\nA: b\r\n\r\nbody"), Some(Outcome::Answered(204)));
         assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n"), Some(Outcome::WrongStatus(200)));
@@ -250,16 +361,41 @@ mod tests {
 
     #[test]
     fn interim_responses_are_passed_over() {
-        let text = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
-        assert_eq!(judge(text, 200), Some(Outcome::Answered(200)));
-        assert_eq!(judge(&text[..40], 200), None);
+        let text = "HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(outcome(text, &ok()), Some(Outcome::Answered(200)));
+        assert_eq!(outcome(&text[..40], &ok()), None);
     }
 
     #[test]
     fn what_is_not_http_is_no_answer() {
-        assert_eq!(judge(b"HTTP/1.1 2", 200), None);
+        assert_eq!(outcome("HTTP/1.1 2", &ok()), None);
         for text in ["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 099 x\r\n\r\n"] {
-            assert_eq!(judge(text.as_bytes(), 200), Some(Outcome::BadResponse), "{text}");
+            assert_eq!(outcome(text, &ok()), Some(Outcome::BadResponse), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_response_has_ended_with_its_body_however_that_is_framed_and_cut() {
+        for (framing, body, ends) in [
+            ("Content-Length: 5", "hello", true),
+            ("Content-Length: 6", "hello", false),
+            ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n", true),
+            ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n", false),
+            ("Transfer-Encoding: chunked", "5\r\nhello\r\nnonsense", true),
+            ("A: b", "hello", false),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
+            let Some(Judged::Head { len, rest, .. }) = judge(head.as_bytes(), &ok()) else {
+                panic!("{head}")
+            };
+            assert_eq!(len, head.len());
+            for cut in 0..body.len() {
+                let mut rest = rest;
+                rest.take(&body.as_bytes()[..cut]);
+                rest.take(&body.as_bytes()[cut..]);
+                assert_eq!(rest.is_over(), ends, "{framing} {body} cut at {cut}");
+                assert_eq!(rest.taken, body.len());
+            }
         }
     }
 }

@@ -32,8 +32,12 @@ impl Proxy {
     /// Picks a backend. `false`: all are at their cap, and a first exchange stands in the pool's
     /// line.
     pub(super) fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
+        let pool = self.exchanges[id].pool;
+        self.refresh(pool);
+        if self.exchanges[id].naming != self.pools[pool.0].naming {
+            return Err(Failure::NoBackend); // Its pool is gone, and another has the place.
+        }
         let exchange = &self.exchanges[id];
-        let pool = exchange.pool;
         let first = self.clients[exchange.client].first;
         let waits = |line: Line| matches!(line, Line::Pool | Line::Fetch);
         if first.is_some_and(|first| first != id && waits(self.exchanges[first].line)) {

@@ -183,6 +183,7 @@ impl Proxy {
         client.requests += 1;
         let mut exchange = Exchange::new(id, pool, buffer, request);
         exchange.bond = bond;
+        exchange.naming = self.pools[exchange.pool.0].naming;
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         exchange.closes = !request.keep_alive;

@@ -257,6 +257,8 @@ pub struct Exchange {
     pub pool: PoolId,
     /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
     pub is_routed: bool,
+    /// Which of the names that the pool's place has had is the one it was taken in under.
+    pub naming: u32,
     /// The backend that its cookie names.
     pub bond: Bond,
     /// How it came to its backend, once that has answered, where clients are kept at theirs.
@@ -330,6 +332,7 @@ impl Exchange {
             state: State::Waiting,
             pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),
+            naming: 0,
             bond: Bond::None,
             sticky: None,
             choice: None,

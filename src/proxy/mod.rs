@@ -132,8 +132,8 @@ pub struct Proxy {
     pools: Vec<Pool>,
     /// By `Slot`.
     backends: Vec<Backend>,
-    /// How many pools there were when their names were read.
-    known_pools: usize,
+    /// Which names the pools had when they were read.
+    known_namings: u64,
     /// Lines dropped from the log that are counted.
     dropped_lines: u64,
     /// For members that are read anew.
@@ -221,7 +221,7 @@ impl Proxy {
         let mut proxy = Proxy {
             pools: keys.take(layout.pools).map(|keys| Pool::new(keys, exchanges, budget)).collect(),
             backends: (0..layout.backends).map(|_| unknown()).collect(),
-            known_pools: 0,
+            known_namings: 0,
             dropped_lines: 0,
             scratch: Vec::new(),
             row: segment.worker(worker),

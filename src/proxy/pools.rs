@@ -26,8 +26,11 @@ const FAST: Micros = Micros(4_000);
 
 /// A set of backends with its rules.
 pub struct Pool {
-    /// Its name.
+    /// Its name; empty while its place is free.
     pub name: String,
+    /// How many names the place has had: a request that was taken in under another one is none of
+    /// this pool's.
+    pub naming: u32,
     /// How one is picked.
     pub balance: config::Balance,
     /// Further backends tried for one request.
@@ -83,6 +86,7 @@ impl Pool {
     pub fn new(config: &config::Pool, exchanges: usize, budget: Budget) -> Pool {
         Pool {
             name: String::new(),
+            naming: 0,
             balance: config.balance,
             retries: config.retries,
             max_body: config.max_body,
@@ -146,11 +150,11 @@ impl Proxy {
         }
     }
 
-    /// Makes the names of pools known that were added since.
+    /// Makes the names of pools known that were added since, and forgets those that are free again.
     pub(super) fn refresh_names(&mut self) {
-        let count = self.segment.pool_count();
-        if count != self.known_pools {
-            self.known_pools = count;
+        let namings = self.segment.namings();
+        if namings != self.known_namings {
+            self.known_namings = namings;
             self.refresh_all();
         }
     }
@@ -168,6 +172,7 @@ impl Proxy {
         let name = segment.pool(pool).name();
         if facts.name != name.as_str() {
             facts.name = name.to_string();
+            facts.naming += 1;
         }
         let (slow_start, now) = (facts.slow_start, self.now.millis());
         let mut next_step: Option<Millis> = None;

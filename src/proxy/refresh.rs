@@ -71,7 +71,7 @@ impl Proxy {
         request.spans.id = Span { start: start - removed, end: end - removed };
         request.spans.user_agent = Span::default();
         request.keep_alive = false;
-        let (pool, bond) = (exchange.pool, exchange.bond);
+        let (pool, bond, naming) = (exchange.pool, exchange.bond, exchange.naming);
         let cache = self.tools.cache.as_mut()?;
         cache.store.keep(entry);
         let has_validator = {
@@ -80,6 +80,7 @@ impl Proxy {
         };
         let mut refresh = Exchange::new(client, Some(pool), head, request);
         refresh.bond = bond;
+        refresh.naming = naming;
         refresh.closes = true;
         refresh.times.taken_in = self.now;
         refresh.caching =

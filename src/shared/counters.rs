@@ -436,6 +436,11 @@ impl WorkerPoolCells {
         &self.cells[POOL_COUNTERS..]
     }
 
+    /// For another pool that gets the place.
+    pub(super) fn clear(&self) {
+        self.counters().iter().for_each(|cell| cell.store(0, Relaxed));
+    }
+
     /// Sets what there is now.
     pub fn set(&self, gauge: PoolGauge, value: u64) {
         self.cells[gauge as usize].store(value, Relaxed);

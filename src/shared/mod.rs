@@ -64,7 +64,7 @@ const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
 
 // The header's cells.
 const FIRST_SPARE: usize = 5;
-const POOL_COUNT: usize = 6;
+const NAMINGS: usize = 6;
 const HEADER: usize = 3 * LINE;
 const SERVICE: usize = LINE;
 const CLIENTS: usize = 2 * LINE;
@@ -208,7 +208,7 @@ impl Segment {
         }
         self.first_spare = slot;
         self.cells[FIRST_SPARE].store(slot as u64, SeqCst);
-        self.cells[POOL_COUNT].store(config.pools.len() as u64, SeqCst);
+        self.cells[NAMINGS].store(1, SeqCst);
     }
 
     /// A number that concerns the whole service.
@@ -246,9 +246,9 @@ impl Segment {
         WorkerCells::new(&self.cells[start..self.layout.row_at(row + 1)], self.layout)
     }
 
-    /// How many pools there are. None ever goes.
-    pub fn pool_count(&self) -> usize {
-        self.cells[POOL_COUNT].load(SeqCst) as usize
+    /// Changes whenever a pool is named, or its name is free again. Never 0.
+    pub fn namings(&self) -> u64 {
+        self.cells[NAMINGS].load(SeqCst)
     }
 
     /// The pools there are.

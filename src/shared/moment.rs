@@ -13,19 +13,20 @@ impl Segment {
     /// All pools, those of `config` first. Pools that were added have the keys of "default".
     pub fn pools_now<'a>(&self, config: &'a Config) -> Vec<PoolNow<'a>> {
         let now = clock::now().millis();
-        let pool = |index: usize| {
+        let pool = |id: PoolId| {
+            let index = id.0;
             let keys = config.pools.get(index).unwrap_or(&config.pools[0]);
             let backend = |slot| self.backend_now(slot, keys.slow_start, now);
-            let cells = self.pool(PoolId(index));
+            let cells = self.pool(id);
             let turns = [Tier::Primaries, Tier::Backups].map(|tier| cells.rotation(tier));
             PoolNow {
                 name: cells.name().to_string(),
                 keys,
-                backends: self.members(PoolId(index)).map(backend).collect(),
+                backends: self.members(id).map(backend).collect(),
                 turns: Some(turns),
             }
         };
-        (0..self.pool_count()).map(pool).collect()
+        self.pools().map(pool).collect()
     }
 
     fn backend_now(&self, slot: Slot, slow_start: Millis, now: Millis) -> BackendNow {

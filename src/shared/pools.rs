@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::policy::balance::Tier;
 
-use super::{LINE, POOL_COUNT, PoolId, Segment, Source};
+use super::{LINE, NAMINGS, PoolId, Segment, Source};
 
 /// Cells of a pool. Those that each pick writes have a line of their own.
 pub(super) const CELLS: usize = 3 * LINE;
@@ -120,13 +120,19 @@ impl PoolCells {
 }
 
 impl Segment {
-    /// Makes a pool without members. `None` if the table is full. For the control process alone.
+    /// Makes a pool without members, in a free place or in that of an added one that has lost all of
+    /// its own. `None` if the table is full. For the control process alone.
     pub fn add_pool(&self, name: &str) -> Option<PoolId> {
-        let mut all = (0..self.layout.pools).map(PoolId);
-        let free = all.find(|pool| self.pool(*pool).source().is_none())?;
-        self.pool(free).write(name, Source::Api);
-        self.cells[POOL_COUNT].store(free.0 as u64 + 1, SeqCst);
-        Some(free)
+        let all = || (0..self.layout.pools).map(PoolId);
+        let is_free = |pool: &PoolId| self.pool(*pool).source().is_none();
+        let is_empty = |pool: &PoolId| {
+            self.pool(*pool).source() == Some(Source::Api) && self.members(*pool).next().is_none()
+        };
+        let place = all().find(is_free).or_else(|| all().find(is_empty))?;
+        self.clear_pool_counters(place);
+        self.pool(place).write(name, Source::Api);
+        self.cells[NAMINGS].fetch_add(1, SeqCst);
+        Some(place)
     }
 
     /// How many members of a pool are up, and how many there are.

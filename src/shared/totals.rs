@@ -92,6 +92,13 @@ impl Segment {
         }
     }
 
+    /// Forgets what was counted of the pool that had this place.
+    pub(super) fn clear_pool_counters(&self, pool: PoolId) {
+        for row in 0..self.layout.workers + PAST_ROWS {
+            self.row(row).pool(pool).clear();
+        }
+    }
+
     /// Nobody counts anything of a backend whose slot was free: begins at zero.
     pub(super) fn clear_counters(&self, slot: Slot) {
         for row in 0..self.layout.workers + PAST_ROWS {

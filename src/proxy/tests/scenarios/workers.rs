@@ -337,6 +337,38 @@ fn a_pool_that_is_added_is_found_by_its_name() {
     scene.answer("/2", "");
 }
 
+/// The place of a pool that emptied may be another's when a request of its own has its turn.
+#[test]
+fn a_request_of_a_pool_that_is_gone_goes_to_no_other_that_has_its_place() {
+    let mut scene = two_workers(2, |config| {
+        config.pool_header = Some(String::from("x-pool"));
+        config.pools[0].backends.pop();
+    });
+    let segment = scene.seats.segment;
+    let address = ([10, 0, 1, 1], 80).into();
+    let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+    let old = segment.add_pool("old").expect("a spare pool");
+    let slot = segment.register(old, entry).expect("a free slot");
+    let client = scene.client_of(1);
+    let lines = "Host: a\r\nContent-Length: 0\r\nX-Pool: old";
+    scene.send(
+        client,
+        format!("GET /slow HTTP/1.1\r\nHost: a\r\n\r\nPOST /old HTTP/1.1\r\n{lines}\r\n\r\n"),
+    );
+    assert_eq!(scene.asked(), ["/slow"]);
+    segment.set_admin(slot, Admin::Leaving, Millis(1));
+    assert!(segment.forget_if_unused(slot));
+    while segment.add_pool("new") != Some(old) {}
+
+    segment.register(old, entry).expect("a free slot");
+    scene.answer("/slow", "");
+    assert_eq!(scene.asked(), ["/slow"]);
+    assert_eq!(scene.last_error(client).0, 503);
+    scene.send(client, "GET /new HTTP/1.1\r\nHost: a\r\nX-Pool: new\r\n\r\n");
+    assert_eq!(scene.place_of("/new").0, 1);
+    scene.answer("/new", "");
+}
+
 #[test]
 fn a_worker_that_dies_leaves_its_places_to_the_others() {
     let mut scene = two_workers(1, |config| {
