@@ -120,6 +120,7 @@
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
+//!   keepalive.rs     KeepAlive: when the kernel looks for a silent peer
 //!   linux/           socket listener unix poller doorbell pipe file disk memory message process
 //!                    signals notify seccomp clock random channel spawn
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed

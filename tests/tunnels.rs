@@ -155,6 +155,54 @@ fn a_reset_on_one_side_ends_the_other() {
 }
 
 #[test]
+fn a_tunnel_whose_client_was_reset_ends_though_its_backend_does_not_read() {
+    for backend_ends in [false, true] {
+        let gate = Gate::new();
+        let opened = gate.clone();
+        let backend = switching(move |connection| {
+            if backend_ends {
+                connection.wire().finish_sending();
+            }
+            opened.wait();
+        });
+        let program = Program::logging(json!({ "backend_servers": servers(&[&backend]) }));
+        let mut client = upgraded(&program);
+        if backend_ends {
+            assert_eq!(client.wire.read_to_end(), End::Fin);
+        }
+        client.wire.stream.set_nonblocking(true).unwrap();
+        let mut tries = 0;
+        while tries < 20 {
+            match client.wire.stream.write(&[0; 65536]) {
+                Ok(1..) => tries = 0,
+                Ok(0) | Err(_) => {
+                    tries += 1;
+                    common::backend::pause();
+                }
+            }
+        }
+        client.reset();
+        let line = &program.log_lines(1)[0];
+        assert_eq!((&line["status"], &line["reason"]), (&json!(101), &json!("client_abort")));
+        gate.open();
+    }
+}
+
+#[test]
+fn a_tunnel_whose_backend_has_ended_does_not_wait_long_for_a_silent_client() {
+    let backend = switching(|connection| {
+        connection.wire().finish_sending();
+        connection.wait_for_end();
+    });
+    let config: Value =
+        json!({ "backend_servers": servers(&[&backend]), "timeouts": { "fin": "500ms" } });
+    let program = Program::with(config);
+    let mut client = upgraded(&program);
+    assert_eq!(client.wire.read_to_end(), End::Fin);
+    until("the tunnel is closed", || backend.open_connection_count() == 0);
+}
+
+#[test]
 fn much_flows_both_ways_at_once() {
     let backend = switching(echo);
     let program = Program::over(&[&backend]);

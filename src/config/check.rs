@@ -5,13 +5,14 @@ use super::read::{Mistakes, Node};
 use super::{Backend, Config, Overrides, Pool, Wrong, pool, process, route};
 
 /// The keys of the top level that are not pool keys.
-pub const PROCESS_KEYS: [&str; 18] = [
+pub const PROCESS_KEYS: [&str; 19] = [
     "listen",
     "workers",
     "max_connections",
     "max_fields",
     "buffer_size",
     "pipeline",
+    "client_requests",
     "trusted_proxies",
     "forward",
     "request_id",

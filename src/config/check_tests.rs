@@ -44,7 +44,8 @@ pub(super) const EVERYTHING: &str = r##"{
     ],
     "pool_header": "X-Pool",
     "timeouts": {"header": "1ms", "client": "2s", "idle": "3m", "connect": "4h", "response": "168h",
-        "backend_idle": "6s", "tunnel": "7s", "queue": "8s", "drain": "9s", "# note": "10"},
+        "backend_idle": "6s", "tunnel": "7s", "queue": "8s", "drain": "9s", "fin": "11s",
+        "client_age": "12s", "keepalive": "13s", "# note": "10"},
     "backend_servers": [
         {"ip": "127.0.0.1", "port": 65535, "weight": 256, "max_connections": 9, "backup": true},
         {"#": "a note", "ip": "fd00::7", "port": 1}
@@ -96,6 +97,7 @@ fn the_defaults_are_those_of_the_manual() {
   "max_fields": 100,
   "buffer_size": "32KiB",
   "pipeline": 8,
+  "client_requests": 0,
   "trusted_proxies": [],
   "forward": ["x-forwarded"],
   "request_id": "auto",
@@ -108,6 +110,9 @@ fn the_defaults_are_those_of_the_manual() {
     "header": "10s",
     "client": "30s",
     "idle": "1m",
+    "fin": "10s",
+    "client_age": "0s",
+    "keepalive": "1m",
     "connect": "2s",
     "response": "1m",
     "backend_idle": "4s",
@@ -158,6 +163,8 @@ fn every_key_has_its_effect() {
     assert_eq!(timeouts.tunnel, Millis::from_secs(7));
     assert_eq!(timeouts.queue, Millis::from_secs(8));
     assert_eq!(timeouts.drain, Millis::from_secs(9));
+    let added = [timeouts.fin, timeouts.client_age, timeouts.keepalive];
+    assert_eq!(added, [11, 12, 13].map(Millis::from_secs));
     let [pool, api, _] = &config.pools[..] else { panic!("{:?}", config.pools) };
     assert_eq!(
         (&api.name[..], api.backends.len(), api.retries, api.max_body),

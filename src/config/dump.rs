@@ -28,6 +28,7 @@ pub fn config(config: &Config) -> Value {
         entry("max_fields", number(config.max_fields)),
         entry("buffer_size", size(config.buffer_size as u64)),
         entry("pipeline", number(config.pipeline)),
+        entry("client_requests", number(config.client_requests)),
         entry("trusted_proxies", list(&config.trusted_proxies, text)),
         entry("forward", forward_fields(config.forward)),
         entry("request_id", text(request_id(config.request_id))),
@@ -129,12 +130,15 @@ fn access_log(log: &AccessLog) -> Value {
 }
 
 fn timeouts(timeouts: &Timeouts) -> Value {
-    let Timeouts { header, client, idle, connect, response, backend_idle, tunnel, queue, drain } =
-        *timeouts;
+    let Timeouts { header, client, idle, fin, client_age, keepalive, .. } = *timeouts;
+    let Timeouts { connect, response, backend_idle, tunnel, queue, drain, .. } = *timeouts;
     Value::Object(vec![
         entry("header", duration(header)),
         entry("client", duration(client)),
         entry("idle", duration(idle)),
+        entry("fin", duration(fin)),
+        entry("client_age", duration(client_age)),
+        entry("keepalive", duration(keepalive)),
         entry("connect", duration(connect)),
         entry("response", duration(response)),
         entry("backend_idle", duration(backend_idle)),

@@ -36,13 +36,25 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"timeouts": {"xyz": "1s"}}"#,
-        r#"timeouts.xyz: unknown key (there are "header", "client", "idle", "connect", "response", "backend_idle", "tunnel", "queue" and "drain")"#,
+        r##"timeouts.xyz: unknown key (see servers.conf(5); a key that starts with "#" is a comment)"##,
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": 1, "wieght": 2}]}"#,
         r#"backend_servers[0].wieght: unknown key (did you mean "weight"?)"#,
     ),
     // The process.
+    (
+        r#"{"client_requests": 1000001}"#,
+        "client_requests: 1000001 is out of range (write 0 to 1000000)",
+    ),
+    (
+        r#"{"timeouts": {"keepalive": "10h"}}"#,
+        r#"timeouts.keepalive: "10h" is out of range (write "0s" to "9h")"#,
+    ),
+    (
+        r#"{"timeouts": {"fin": "0s"}}"#,
+        r#"timeouts.fin: "0s" is out of range (write "1ms" to "168h")"#,
+    ),
     (r#"{"listen": []}"#, "listen: the list is empty (write 1 to 64 of them)"),
     (r#"{"listen": ":80"}"#, r#"listen: ":80" is not a list (write [...])"#),
     (r#"{"listen": [80]}"#, r#"listen[0]: 80 is not an address (write ":80" or "10.0.0.7:80")"#),

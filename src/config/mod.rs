@@ -42,6 +42,8 @@ pub struct Config {
     pub buffer_size: usize,
     /// Requests of one client connection in work at once, 1 to 32.
     pub pipeline: usize,
+    /// Requests of one client connection, the last of which closes it, up to 1,000,000; 0 is no limit.
+    pub client_requests: usize,
     /// Peers whose `X-Forwarded-*` fields are kept and extended.
     pub trusted_proxies: Vec<Cidr>,
     /// Which fields tell a backend of the client.
@@ -141,7 +143,7 @@ pub enum AccessLog {
     Path(PathBuf),
 }
 
-/// How long each kind of waiting may last; each from 1 ms to a week.
+/// How long each kind of waiting may last; each from 1 ms to a week, if nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// From a request's first byte, or the accept, to its whole head.
@@ -150,6 +152,12 @@ pub struct Timeouts {
     pub client: Millis,
     /// A client connection without a request.
     pub idle: Millis,
+    /// Silence of a backend whose client has ended its side; of a tunnel of which one side has ended.
+    pub fin: Millis,
+    /// The age from which on a client connection closes with its next answer; 0 is none.
+    pub client_age: Millis,
+    /// How long a TCP connection is silent before the kernel looks for its peer; 0 is for ever.
+    pub keepalive: Millis,
     /// Connecting to a backend.
     pub connect: Millis,
     /// No byte from the backend: before the first, or between two.
@@ -365,6 +373,7 @@ impl Default for Config {
             max_fields: DEFAULT_MAX_FIELDS,
             buffer_size: 32 * 1024,
             pipeline: 8,
+            client_requests: 0,
             trusted_proxies: Vec::new(),
             forward: ForwardFields::USUAL,
             request_id: RequestId::Auto,
@@ -401,6 +410,9 @@ impl Default for Timeouts {
             header: Millis::from_secs(10),
             client: Millis::from_secs(30),
             idle: Millis::from_secs(60),
+            fin: Millis::from_secs(10),
+            client_age: Millis(0),
+            keepalive: Millis::from_secs(60),
             connect: Millis::from_secs(2),
             response: Millis::from_secs(60),
             backend_idle: Millis::from_secs(4),

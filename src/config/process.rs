@@ -12,8 +12,23 @@ use super::{
 use crate::mem::time::Millis;
 
 /// The keys of `timeouts`.
-pub const TIMEOUT_KEYS: [&str; 9] =
-    ["header", "client", "idle", "connect", "response", "backend_idle", "tunnel", "queue", "drain"];
+pub const TIMEOUT_KEYS: [&str; 12] = [
+    "header",
+    "client",
+    "idle",
+    "fin",
+    "client_age",
+    "keepalive",
+    "connect",
+    "response",
+    "backend_idle",
+    "tunnel",
+    "queue",
+    "drain",
+];
+
+/// The kernel takes no longer time before a keep-alive probe (TCP_KEEPIDLE, tcp(7)).
+const LONGEST_KEEPALIVE: Millis = Millis::from_secs(9 * 3600);
 
 /// Reads one key of the top level. False if it is none of those here.
 pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes) -> bool {
@@ -30,6 +45,9 @@ pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes)
         "max_fields" => mistakes.set(&mut config.max_fields, node, node.whole(10, 1000)),
         "buffer_size" => mistakes.set(&mut config.buffer_size, node, buffer_size(node)),
         "pipeline" => mistakes.set(&mut config.pipeline, node, node.whole(1, 32)),
+        "client_requests" => {
+            mistakes.set(&mut config.client_requests, node, node.whole(0, 1_000_000));
+        }
         "trusted_proxies" => config.trusted_proxies = trusted_proxies(node, mistakes),
         "forward" => config.forward = forward_fields(node, mistakes),
         "request_id" => mistakes.set(
@@ -181,22 +199,26 @@ fn access_log(node: &Node) -> Result<AccessLog, Wrong> {
 /// Reads the object `timeouts`.
 pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
     for (key, node) in node.entries(mistakes) {
-        let timeout = match key {
-            "header" => &mut timeouts.header,
-            "client" => &mut timeouts.client,
-            "idle" => &mut timeouts.idle,
-            "connect" => &mut timeouts.connect,
-            "response" => &mut timeouts.response,
-            "backend_idle" => &mut timeouts.backend_idle,
-            "tunnel" => &mut timeouts.tunnel,
-            "queue" => &mut timeouts.queue,
-            "drain" => &mut timeouts.drain,
+        let (least, most) = (INSTANT, WEEK);
+        let (timeout, least, most) = match key {
+            "header" => (&mut timeouts.header, least, most),
+            "client" => (&mut timeouts.client, least, most),
+            "idle" => (&mut timeouts.idle, least, most),
+            "fin" => (&mut timeouts.fin, least, most),
+            "client_age" => (&mut timeouts.client_age, Millis(0), most),
+            "keepalive" => (&mut timeouts.keepalive, Millis(0), LONGEST_KEEPALIVE),
+            "connect" => (&mut timeouts.connect, least, most),
+            "response" => (&mut timeouts.response, least, most),
+            "backend_idle" => (&mut timeouts.backend_idle, least, most),
+            "tunnel" => (&mut timeouts.tunnel, least, most),
+            "queue" => (&mut timeouts.queue, least, most),
+            "drain" => (&mut timeouts.drain, least, most),
             _ => {
                 mistakes.add_unknown(&node, key, &TIMEOUT_KEYS);
                 continue;
             }
         };
-        mistakes.set(timeout, &node, node.duration(INSTANT, WEEK));
+        mistakes.set(timeout, &node, node.duration(least, most));
     }
 }
 

@@ -48,6 +48,11 @@ impl Timers {
         Timers { queues, nodes: Vec::with_capacity(owners), owners }
     }
 
+    /// How long a timer of `queue` runs.
+    pub fn duration(&self, queue: usize) -> Millis {
+        self.queues[queue].duration
+    }
+
     /// Starts the timer of `owner` with the duration of `queue`; one that runs already ends anew.
     ///
     /// `now` never goes back.

@@ -41,6 +41,8 @@ pub struct Conn {
     pub end: End,
     /// Whether we have ended ours.
     pub has_said_end: bool,
+    /// An event said that the connection is broken. What came before can be read, but nothing follows.
+    pub was_reset: bool,
     /// What passed and was not counted yet; splicing adds to it.
     pub traffic: Traffic,
 }
@@ -65,6 +67,7 @@ impl Conn {
             writable,
             end: End::Open,
             has_said_end: false,
+            was_reset: false,
             traffic: Traffic::default(),
         }
     }
@@ -94,6 +97,7 @@ impl Conn {
     pub fn mark(&mut self, event: Event) {
         self.writable |= event.writable || event.failed;
         self.readable |= event.readable || event.closed || event.failed;
+        self.was_reset |= event.reset;
         if (event.closed || event.failed) && self.end == End::Open {
             self.end = End::Announced;
         }

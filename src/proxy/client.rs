@@ -69,6 +69,8 @@ pub struct Client {
     pub batch: u32,
     /// Requests taken in over its life.
     pub requests: u64,
+    /// When it was accepted.
+    pub since: Micros,
     /// How it came in: what is to come before its first request, TLS, the port.
     pub arrival: Arrival,
     /// There is no client: what would be sent to it is thrown away.
@@ -92,6 +94,7 @@ impl Client {
             queue_was_full: false,
             batch: 0,
             requests: 0,
+            since: Micros(0),
             arrival,
             is_nobody: false,
         }
@@ -186,7 +189,8 @@ impl Proxy {
         exchange.naming = self.pools[exchange.pool.0].naming;
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
-        exchange.closes = !request.keep_alive;
+        let is_last = client.requests == self.settings.client_requests;
+        exchange.closes = !request.keep_alive || is_last || self.is_past_its_age(id);
         let frame = match request.framing {
             Framing::None | Framing::Length(_) => Frame::Raw,
             Framing::Chunked => Frame::Chunked,
@@ -277,6 +281,12 @@ impl Proxy {
             Preamble::ProxyHeader => self.reject(id),
         }
         self.wake(id);
+    }
+
+    /// Whether the client's connection is so old that it closes with its next answer.
+    pub(super) fn is_past_its_age(&self, id: ClientId) -> bool {
+        let age = self.now - self.clients[id].since;
+        self.settings.client_age().is_some_and(|limit| age >= limit)
     }
 
     /// Whether the client can never send another request.

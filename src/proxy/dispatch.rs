@@ -172,6 +172,10 @@ impl Proxy {
             Err(IoError::Exhausted) => return Ok(self.without_descriptor(id)),
             Err(_) => return Err(Failure::Refused),
         };
+        if let Some(keepalive) = self.settings.keepalive() {
+            // Without it the connection serves as well.
+            let _ = socket.keep_alive(keepalive);
+        }
         let conn = BackendConn::new(Conn::new(socket, false, false), slot, exchange.client);
         let conn_id = self.conns.insert(conn).expect("room was made for it");
         self.row.backend(slot).add(BackendCounter::Connects, 1);

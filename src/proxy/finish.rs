@@ -35,10 +35,12 @@ impl Proxy {
             client.phase = Phase::Closing;
         }
         let closes = exchange.closes || exchange.broken.is_some();
+        let has_left = exchange.broken == Some(Reason::ClientAbort);
         self.remove_exchange(id);
         if closes {
             // The answer told the client that what it sent behind is not processed (RFC 9112 §9.6).
-            self.drop_queue(client_id, Reason::ConnectionTerminated);
+            let is_dismissed = Reason::ConnectionTerminated;
+            self.drop_queue(client_id, if has_left { Reason::ClientAbort } else { is_dismissed });
         }
     }
 

@@ -259,7 +259,8 @@ impl Proxy {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let client = Client::new(Conn::new(socket, true, true), peer, arrival);
+        let mut client = Client::new(Conn::new(socket, true, true), peer, arrival);
+        client.since = self.now;
         let id = self.clients.insert(client).expect("room was claimed for it");
         self.row.add(Counter::Connections, 1);
         self.start_client_timer(id, timing::HEADER);
@@ -349,8 +350,8 @@ impl Proxy {
     pub fn client_event(&mut self, id: ClientId, event: Event) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.conn.mark(event);
-        // Once both sides have ended this is no failure, and what is left can be read.
-        if event.failed && !client.conn.has_said_end {
+        // Once both sides have ended it has failed too, and what is left can be read.
+        if event.failed && !client.conn.has_said_end || event.reset {
             client.conn.end = End::Broken;
         }
         self.wake(id);

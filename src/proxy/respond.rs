@@ -36,6 +36,10 @@ impl Proxy {
         let client = &self.clients[self.exchanges[id].client];
         let room = client.conn.output_room(self.tools.ring_size);
         match self.exchanges[id].answer {
+            Answer::Own(OwnAnswer { reason: Reason::ClientAbort, .. }) => {
+                self.truncate(id, Reason::ClientAbort); // Nobody is sent a 499.
+                Ok(Moved::Some)
+            }
             Answer::Own(_) if room < reply::MAX_LEN => Ok(uploaded),
             Answer::Own(answer) => {
                 self.commit_own(id, answer);
@@ -59,10 +63,12 @@ impl Proxy {
 
     /// Whether the client's connection must close behind this answer.
     pub(super) fn decide_close(&mut self, id: ExchangeId) -> bool {
+        let is_old = self.is_past_its_age(self.exchanges[id].client);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
-        let last_of_drain = self.service == Service::Draining && exchange.behind.is_none();
-        exchange.closes |= last_of_drain || !exchange.upload.is_done();
+        let is_to_leave = self.service == Service::Draining || is_old;
+        let is_last = is_to_leave && exchange.behind.is_none();
+        exchange.closes |= is_last || !exchange.upload.is_done();
         // It may be about to send its next request: only the answer tells it that this is the last.
         let unaware = exchange.closes && exchange.request.keep_alive;
         client.may_be_sending |= unaware || !exchange.upload.is_done();

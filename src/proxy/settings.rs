@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use crate::cache::shelf::PIECE;
 use crate::cache::{numbers, store};
 use crate::config::{Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, address};
-use crate::mem::time::Millis;
+use crate::mem::time::{Micros, Millis};
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
+use crate::sys::KeepAlive;
 
 use super::backend::BackendConn;
 use super::client::Client;
@@ -47,6 +48,8 @@ pub struct Settings {
     workers: usize,
     /// Requests of one client in work at once.
     pub pipeline: usize,
+    /// Requests of one client connection, the last of which closes it; 0 is no limit.
+    pub client_requests: u64,
     /// Bytes in a ring.
     pub ring_size: usize,
     /// Bytes in a head.
@@ -87,6 +90,7 @@ impl Settings {
             refreshes: (REFRESHES.min(clients / REFRESHES_SHARE) / workers).max(1),
             workers,
             pipeline: config.pipeline,
+            client_requests: config.client_requests as u64,
             ring_size: config.buffer_size,
             head_limit: config.head_limit(),
             max_fields: config.max_fields,
@@ -128,8 +132,19 @@ impl Settings {
         self.head_limit + REWRITE_ROOM
     }
 
+    /// How long a connection is silent before the kernel looks for its peer.
+    pub fn keepalive(&self) -> Option<KeepAlive> {
+        KeepAlive::after(self.timeouts.keepalive)
+    }
+
+    /// The age from which on a client's connection closes with its next answer, if there is one.
+    pub fn client_age(&self) -> Option<Micros> {
+        let age = self.timeouts.client_age;
+        (age > Millis(0)).then(|| Micros::from(age))
+    }
+
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 11] {
+    pub fn durations(&self) -> [Millis; 12] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -143,6 +158,7 @@ impl Settings {
             timeouts.tunnel,
             timeouts.client,
             COLLAPSED,
+            timeouts.fin,
         ]
     }
 

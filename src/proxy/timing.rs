@@ -1,9 +1,12 @@
 //! Timers: one for each client and one for each exchange, and which of them runs when.
 //!
 //! What an exchange waits for decides its timer: nothing runs against a backend while the client
-//! is the slow side, and nothing against a client while the backend is.
+//! is the slow side, and nothing against a client while the backend is. A client that has ended its
+//! side looks the same whether it reads on or has left: what it waits for may take `timeouts.fin`, if
+//! that is less.
 
 use crate::mem::time::{Micros, Millis};
+use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
@@ -23,6 +26,7 @@ const RESPONSE: usize = 7;
 const TUNNEL: usize = 8;
 const CLIENT: usize = 9;
 const COLLAPSED: usize = 10;
+const FIN: usize = 11;
 
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
@@ -64,6 +68,8 @@ impl Proxy {
             RESPONSE => self.fail(id, Failure::ResponseTimeout),
             TUNNEL => self.finish_tunnel(id),
             COLLAPSED => self.stop_waiting_for_fetch(id),
+            FIN if self.exchanges[id].state() == State::Tunneling => self.finish_tunnel(id),
+            FIN => self.give_up(id),
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
@@ -82,6 +88,24 @@ impl Proxy {
                 status: 408,
                 error: "http_request_error",
                 reason: Reason::ClientTimeout,
+                close: true,
+            },
+        );
+    }
+
+    /// The client has ended its side, and what it waits for has not come in `timeouts.fin`. The answer,
+    /// or the rest of it, is given up for a client that has left, and with it those behind it.
+    fn give_up(&mut self, id: ExchangeId) {
+        self.leave_cache(id);
+        if self.exchanges[id].is_committed() {
+            return self.truncate(id, Reason::ClientAbort);
+        }
+        self.answer_instead(
+            id,
+            OwnAnswer {
+                status: 499,
+                error: "http_request_error",
+                reason: Reason::ClientAbort,
                 close: true,
             },
         );
@@ -118,7 +142,11 @@ impl Proxy {
     }
 
     fn arm_exchange(&mut self, id: ExchangeId) {
-        let wanted = self.waits_for(id);
+        let wanted = self.waits_for(id).map(|timer| match timer {
+            CLIENT => CLIENT,
+            _ if self.has_ended(id) && self.is_sooner(FIN, timer) => FIN,
+            _ => timer,
+        });
         let owner = exchange_owner(id);
         let progress = std::mem::take(&mut self.exchanges[id].progress);
         match wanted {
@@ -128,6 +156,19 @@ impl Proxy {
             Some(_) => (),
             None => self.timers.stop(owner),
         }
+    }
+
+    /// Whether the client has ended its side, or of a tunnel the backend its own. What they sent
+    /// before may still be on its way.
+    fn has_ended(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let backend = exchange.conn.map(|conn| self.conns[conn].conn.end);
+        self.clients[exchange.client].conn.end != End::Open
+            || exchange.state() == State::Tunneling && backend != Some(End::Open)
+    }
+
+    fn is_sooner(&self, timer: usize, other: usize) -> bool {
+        self.timers.duration(timer) < self.timers.duration(other)
     }
 
     /// The timer of what the exchange waits for.

@@ -52,6 +52,12 @@ impl Proxy {
             self.finish_tunnel(id);
             return Ok(Moved::Some);
         }
+        // What came before the reset goes to the client as far as that takes it now.
+        let client_takes_more = client.writable && !client.output.is_empty();
+        if backend.was_reset && moved == Moved::Nothing && !client_takes_more {
+            self.truncate(id, Reason::ResponseIncomplete);
+            return Ok(Moved::Some);
+        }
         Ok(super::either(moved, told))
     }
 

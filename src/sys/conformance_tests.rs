@@ -210,7 +210,8 @@ impl<S: System> Scene<S> {
             seen += if event.readable { " readable" } else { "" };
             seen += if event.writable { " writable" } else { "" };
             seen += if event.closed { " closed" } else { "" };
-            seen += if event.failed { " failed, " } else { ", " };
+            seen += if event.failed { " failed" } else { "" };
+            seen += if event.reset { " reset, " } else { ", " };
         }
         self.note("look", seen);
     }

@@ -7,12 +7,14 @@
 #[cfg(test)]
 mod conformance_tests;
 mod error;
+mod keepalive;
 #[cfg_attr(test, allow(dead_code))]
 pub mod linux;
 #[cfg(test)]
 pub mod sim;
 
 pub use error::{IoError, StartError};
+pub use keepalive::KeepAlive;
 #[cfg(not(test))]
 pub use linux::*;
 #[cfg(test)]

@@ -19,7 +19,8 @@ use crate::shared::words::Word;
 use crate::shared::{Layout, Segment};
 use crate::sys::message::{self, Level};
 use crate::sys::{
-    Channel, Event, IoError, Listener, LogFile, Signal, Signals, StartError, clock, memory,
+    Channel, Event, IoError, KeepAlive, Listener, LogFile, Signal, Signals, StartError, clock,
+    memory,
 };
 
 use accept::Door;
@@ -121,6 +122,11 @@ impl Worker {
     pub fn open(config: &Config, seat: Seat) -> Result<Worker, StartError> {
         let Seat { index, segment, doorbells, entrances, sticky_key, log, .. } = seat;
         let Seat { signals, channel, store, .. } = seat;
+        let keepalive = KeepAlive::after(config.timeouts.keepalive);
+        for entrance in &entrances {
+            let failed = StartError::at("keep-alive of the listening sockets");
+            entrance.listener.keep_alive(keepalive).map_err(failed)?;
+        }
         let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log, store);
         let mut worker = Worker {
             proxy: proxy.map_err(StartError::at(

@@ -5,6 +5,7 @@ mod cache;
 mod clients;
 mod counts;
 mod explained;
+mod fin;
 mod limits;
 mod order;
 mod preambles;

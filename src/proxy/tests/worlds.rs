@@ -208,11 +208,13 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
         timeouts.client = Millis(3000);
         timeouts.header = Millis(4000);
         timeouts.response = Millis(2000);
+        timeouts.fin = Millis(dice.between(1, 3) as u64 * 1000);
         timeouts.connect = Millis(500);
     } else {
         timeouts.client = Millis(200_000);
         timeouts.header = Millis(200_000);
         timeouts.response = Millis(200_000);
+        timeouts.fin = Millis(200_000);
         timeouts.connect = Millis(200_000);
         timeouts.queue = Millis(200_000);
     }

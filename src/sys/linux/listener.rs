@@ -1,7 +1,7 @@
 //! TCP sockets that connections come to, also several at one address.
-use super::socket::{internet, open, set_option};
+use super::socket::{internet, open, set_keep_alive, set_option};
 use super::{Socket, statement};
-use crate::sys::IoError;
+use crate::sys::{IoError, KeepAlive};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
@@ -67,6 +67,12 @@ impl Listener {
         rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
         set_options_of_connections(descriptor.as_fd())?;
         Ok(Listener { descriptor, address })
+    }
+
+    /// Has the connections that are made from now on begin with `Socket::keep_alive`, or without:
+    /// they inherit it, so that it costs no call.
+    pub fn keep_alive(&self, wanted: Option<KeepAlive>) -> Result<(), IoError> {
+        set_keep_alive(self.as_fd(), wanted)
     }
 
     /// Whether others of the same user may listen at its address too. A listener that was handed

@@ -24,6 +24,8 @@ pub struct Event {
     /// The connection is broken, was not made, or both sides have ended it: reading and writing
     /// tell which.
     pub failed: bool,
+    /// It is broken: reset, or given up by the kernel. No call has told of that yet.
+    pub reset: bool,
 }
 
 /// Waits for many descriptors at once. One that is closed is forgotten by itself, unless another
@@ -119,5 +121,6 @@ fn event(found: &epoll::Event) -> Event {
         writable: flags.contains(Flags::OUT),
         closed: flags.contains(Flags::RDHUP),
         failed: flags.intersects(Flags::HUP | Flags::ERR),
+        reset: flags.contains(Flags::ERR),
     }
 }

@@ -1,6 +1,6 @@
 //! Connections. None of them ever blocks.
 use super::last_error;
-use crate::sys::IoError;
+use crate::sys::{IoError, KeepAlive};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -99,6 +99,11 @@ impl Socket {
         }
     }
 
+    /// Has the kernel look for a peer that says nothing: see [`KeepAlive`].
+    pub fn keep_alive(&self, wanted: KeepAlive) -> Result<(), IoError> {
+        set_keep_alive(self.as_fd(), Some(wanted))
+    }
+
     /// Tells the peer that no more will be sent. What it sends can be read on.
     pub fn shutdown_write(&self) -> Result<(), IoError> {
         Ok(net::shutdown(&self.descriptor, net::Shutdown::Write)?)
@@ -153,6 +158,19 @@ pub(super) unsafe fn set_option<T>(
         libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), size)
     };
     if set == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Sets what `Socket::keep_alive` and `Listener::keep_alive` promise.
+pub(super) fn set_keep_alive(
+    socket: BorrowedFd<'_>,
+    wanted: Option<KeepAlive>,
+) -> Result<(), IoError> {
+    if let Some(KeepAlive { idle_secs }) = wanted {
+        sockopt::set_tcp_keepidle(socket, Duration::from_secs(idle_secs))?;
+        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(KeepAlive::BETWEEN_PROBES_SECS))?;
+        sockopt::set_tcp_keepcnt(socket, KeepAlive::PROBES)?;
+    }
+    Ok(sockopt::set_socket_keepalive(socket, wanted.is_some())?)
 }
 
 /// The address of a TCP socket. Others have none of this kind.

@@ -3,7 +3,7 @@
 use super::Socket;
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
-use crate::sys::IoError;
+use crate::sys::{IoError, KeepAlive};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,10 @@ impl Listener {
 
     pub fn adopt(_: OwnedFd) -> Result<Listener, IoError> {
         panic!("{NO_DESCRIPTOR}")
+    }
+
+    pub fn keep_alive(&self, _: Option<KeepAlive>) -> Result<(), IoError> {
+        Ok(())
     }
 
     pub fn is_shared(&self) -> bool {

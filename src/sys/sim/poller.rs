@@ -2,6 +2,7 @@
 //! and looked at again when it is taken out.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Kernel};
+use super::stream::Mask;
 use super::{Doorbell, Event, Listener, Signals, Socket, UnixListener};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
@@ -115,8 +116,8 @@ impl Kernel {
         let event = match watch.source {
             Source::Socket => {
                 let mask = self.mask(id);
-                let (readable, writable) = (mask.readable, mask.writable);
-                Event { token, readable, writable, closed: mask.closed, failed: mask.failed }
+                let Mask { readable, writable, closed, failed, reset } = mask;
+                Event { token, readable, writable, closed, failed, reset }
             }
             Source::Listener => {
                 Event { token, readable: !self.doors[&id].queue.is_empty(), ..quiet }

@@ -2,7 +2,7 @@
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
 use super::stream::Phase;
-use crate::sys::IoError;
+use crate::sys::{IoError, KeepAlive};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The kernel has no such option here.
@@ -88,6 +88,10 @@ impl Socket {
     /// Sends what `sendfile` takes from a file.
     pub(super) fn send_from_file(&self, bytes: &[u8]) -> Result<usize, IoError> {
         kernel::with(|kernel| kernel.write(self.id, bytes))
+    }
+
+    pub fn keep_alive(&self, _: KeepAlive) -> Result<(), IoError> {
+        Ok(())
     }
 
     pub fn shutdown_write(&self) -> Result<(), IoError> {

@@ -59,6 +59,7 @@ pub struct Mask {
     pub writable: bool,
     pub closed: bool,
     pub failed: bool,
+    pub reset: bool,
 }
 
 impl Endpoint {
@@ -335,7 +336,8 @@ impl Kernel {
         let room = self.is_there_room(id);
         let end = self.end(id);
         if let Phase::Connecting { .. } = end.phase {
-            return Mask { readable: false, writable: false, closed: false, failed: false };
+            let (readable, writable, closed, failed) = (false, false, false, false);
+            return Mask { readable, writable, closed, failed, reset: false };
         }
         let broken = end.phase == Phase::Broken;
         let writable = room || end.shut || broken;
@@ -346,6 +348,7 @@ impl Kernel {
             writable,
             closed,
             failed: broken || end.error.is_some() || end.shut && end.ended,
+            reset: end.error.is_some(),
         }
     }
 }
