@@ -139,6 +139,7 @@
 //!   explain/         how one request would be handled, asked of all the others
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   cache_key.rs     the URL by which answers are stored; references to others
+//!   caching.rs       what the cache does with a request, for proxy/ and explain/
 //!   storable.rs      may it be stored, and which of its fields         RFC 9111 §3
 //!   freshness.rs     age, lifetime, what a stale answer is good for    RFC 9111 §4.2, RFC 5861
 //!   vary.rs          which requests an answer fits                     RFC 9111 §4.1

@@ -171,7 +171,7 @@ fn a_request_is_explained_without_being_sent() {
         "route:       routes[0]",
         "answer:      413 at once: the body is larger than max_body (body_too_large)",
         "pool:        api, round_robin; it waits for all requests before it on its connection",
-        "backends:    127.0.0.1:1 up, weight 1, 0 requests: candidate",
+        "backends:    127.0.0.1:1 state unknown, weight 1: candidate",
         "repeated:    on no other backend; it is not idempotent",
         "added:       X-Forwarded-For: 192.0.2.1",
         "             body: 10B, then 413",
@@ -179,6 +179,8 @@ fn a_request_is_explained_without_being_sent() {
         assert!(found.output.lines().any(|found| found == line), "{line}\n{}", found.output);
     }
     let found = run(&["--explain", "http://a/", "-b", "127.0.0.1:1"]);
+    // Nobody listens there: without the service that is not known, nor said.
+    assert!(found.output.contains("127.0.0.1:1 state unknown, weight 1: candidate"), "{found:?}");
     assert!(found.output.starts_with("request:     GET http://a/ from 192.0.2.1\n"), "{found:?}");
     let found = run_with_input(&["--explain", "http://a/", "-"], b"{");
     assert_eq!(found.status, 78);

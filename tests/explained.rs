@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{Backend, Program, Value, json, servers};
+use common::{
+    Answer, Backend, Program, Value, json, servers,
+    stored::{Shelf, ask_by, status},
+};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "spare"];
 
@@ -122,5 +125,129 @@ fn what_is_explained_is_what_happens() {
         compare("GET", "http://s.example/", &[&cookie]);
         compare("GET", "http://s.example/", &[]);
         compare("GET", "http://x/", &[]);
+    }
+}
+
+/// What is said of the cache without our name, up to what only the answer tells.
+fn token(line: &str) -> String {
+    line.split([';', ':']).next().unwrap_or_default().trim().to_owned()
+}
+
+const ONLY: &str = "Cache-Control: only-if-cached";
+
+/// What is stored, the method and fields of a request, and what the cache has to do with it.
+const CASES: [(&str, &str, &str, &str); 36] = [
+    ("none", "GET", "", "fwd=uri-miss"),
+    ("none", "HEAD", "", "fwd=uri-miss"),
+    ("none", "GET", ONLY, "detail=only-if-cached"),
+    ("none", "HEAD", ONLY, "detail=only-if-cached"),
+    ("none", "POST", "Content-Length: 0", "fwd=method"),
+    ("none", "OPTIONS", "", "fwd=method"),
+    ("none", "GET", "Content-Length: 0", "fwd=bypass"),
+    ("fresh", "GET", "", "hit"),
+    ("fresh", "HEAD", "", "hit"),
+    ("fresh", "GET", ONLY, "hit"),
+    ("fresh", "GET", "Cache-Control: no-cache", "fwd=request"),
+    ("fresh", "HEAD", "Cache-Control: no-cache", "fwd=request"),
+    ("fresh", "GET", "Cache-Control: max-age=0, only-if-cached", "detail=only-if-cached"),
+    ("fresh", "GET", "Cache-Control: min-fresh=100", "fwd=request"),
+    ("fresh", "GET", "Cache-Control: no-store", "hit"),
+    ("fresh", "GET", "If-None-Match: \"e\"", "hit"),
+    ("fresh", "GET", "If-Match: \"e\"", "fwd=bypass"),
+    ("fresh", "GET", "If-Match: \"e\" | Cache-Control: only-if-cached", "detail=only-if-cached"),
+    ("fresh", "GET", "Range: bytes=2-3", "hit"),
+    ("fresh", "GET", "Range: bytes=20-", "hit"),
+    ("fresh", "GET", "Authorization: Basic eA==", "fwd=vary-miss"),
+    ("no-cache", "GET", "", "fwd=stale"),
+    ("no-cache", "HEAD", "", "fwd=stale"),
+    ("no-cache", "GET", ONLY, "detail=only-if-cached"),
+    ("stale", "GET", "", "fwd=stale"),
+    ("stale", "HEAD", "", "fwd=stale"),
+    ("stale", "GET", "Cache-Control: max-stale", "hit"),
+    ("stale", "GET", "Cache-Control: max-stale=10", "fwd=stale"),
+    ("stale", "GET", ONLY, "detail=only-if-cached"),
+    ("must", "GET", "Cache-Control: max-stale", "fwd=stale"),
+    ("behind", "HEAD", "", "hit"),
+    ("behind", "GET", "", "hit"),
+    ("varies", "GET", "X-Kind: b", "fwd=vary-miss"),
+    ("varies", "GET", "X-Kind: b | Cache-Control: only-if-cached", "detail=only-if-cached"),
+    ("encoded", "GET", "Accept-Encoding: gzip", "fwd=vary-miss"),
+    ("encoded", "GET", "", "hit"),
+];
+
+/// A backend whose answers may be stored as the last segment of the path says, where they may.
+fn backend_of_cases() -> Backend {
+    Backend::answering(|request| {
+        let case = request.target.rsplit_once('/').map_or("", |(_, case)| case);
+        let answer = Answer::text("0123456789");
+        match (case, request.field("If-None-Match")) {
+            (_, Some("\"e\"")) => Answer::status("304 Not Modified", "").with("ETag", "\"e\""),
+            ("fresh", _) => answer.with("Cache-Control", "max-age=60").with("ETag", "\"e\""),
+            ("no-cache", _) => {
+                answer.with("Cache-Control", "no-cache, max-age=60").with("ETag", "\"e\"")
+            }
+            ("stale", _) => {
+                let answer = answer.with("Cache-Control", "max-age=60").with("Age", "100");
+                answer.with("ETag", "\"e\"")
+            }
+            ("must", _) => answer
+                .with("Cache-Control", "max-age=60, must-revalidate")
+                .with("Age", "100")
+                .with("ETag", "\"e\""),
+            ("behind", _) => answer
+                .with("Cache-Control", "max-age=60, stale-while-revalidate=1000")
+                .with("Age", "100"),
+            ("varies", _) => answer.with("Cache-Control", "max-age=60").with("Vary", "X-Kind"),
+            ("encoded", _) => {
+                answer.with("Cache-Control", "max-age=60").with("Content-Encoding", "gzip")
+            }
+            _ => answer.with("Cache-Control", "no-store"),
+        }
+    })
+}
+
+/// One decision: what is explained of the cache is what `Cache-Status` then tells, and the status too.
+#[test]
+fn what_is_explained_of_the_cache_is_what_cache_status_tells() {
+    let backend = backend_of_cases();
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    for (number, (case, method, fields, expected)) in CASES.into_iter().enumerate() {
+        let target = format!("/{number}/{case}");
+        if case != "none" {
+            ask_by(&program, "GET", &target, "");
+        }
+        let url = encoded(&format!("http://TEST:80{target}"));
+        let mut query = format!("/v1/explain?method={method}&url={url}");
+        for field in fields.split(" | ").filter(|field| !field.is_empty()) {
+            query.push_str(&format!("&h={}", encoded(field)));
+        }
+        let said = program.look(&query);
+        let response = ask_by(&program, method, &target, fields);
+        let what = format!("{method} {case} {fields}: {said}");
+        assert_eq!(token(said["cache"].as_str().unwrap()), expected, "{what}");
+        assert_eq!(token(&status(&response)), expected, "{what}");
+        let at_once = said["answer"]["status"].as_u64();
+        assert_eq!(at_once == Some(504), response.status == 504, "{what}");
+        assert!(at_once.is_none_or(|status| status == 504), "{what}");
+    }
+}
+
+#[test]
+fn what_is_stored_answers_also_where_no_backend_is_up() {
+    let backend = Backend::answering(|_| {
+        Answer::text("x").with("Cache-Control", "max-age=60").with("ETag", "\"e\"")
+    });
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    program.get("/a");
+    let place = format!("/v1/pools/default/backends/{}", backend.address);
+    let body = json!({ "state": "maint" }).to_string();
+    assert_eq!(program.ask(&format!("PATCH {place}"), &body).status, 200);
+    for (target, status) in [("/a", 200), ("/b", 503)] {
+        let url = encoded(&format!("http://test{target}"));
+        let said = program.look(&format!("/v1/explain?method=GET&url={url}"));
+        assert_eq!(said["answer"]["status"].as_u64().unwrap_or(200), status, "{said}");
+        assert_eq!(u64::from(program.get(target).status), status);
     }
 }

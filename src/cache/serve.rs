@@ -5,6 +5,7 @@ use crate::http::cache_status::{self, CacheStatus};
 use crate::http::date;
 use crate::http::rewrite::{self, Answering};
 use crate::mem::{Append, append_decimal};
+use crate::policy::caching::Candidate;
 use crate::policy::conditional::{Reply, is_in_not_modified};
 use crate::policy::ranges::Part;
 
@@ -29,6 +30,17 @@ pub struct Serving<'a> {
 /// How much room [`write_head`] needs at most.
 pub fn head_len_bound(held: &Held) -> usize {
     rewrite::response_len_bound(held.entry.head.len()) + GROWTH
+}
+
+/// What of an entry decides how it answers. `room` is how many bytes there are for its head.
+pub fn candidate(held: &Held, room: usize) -> Candidate<'_> {
+    let entry = &held.entry;
+    Candidate {
+        stored: entry.stored(held.front()),
+        freshness: entry.freshness,
+        has_validator: !(entry.etag.is_empty() && entry.last_modified_text.is_empty()),
+        is_sendable: head_len_bound(held) <= room,
+    }
 }
 
 /// The status that an answer has.

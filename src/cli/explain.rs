@@ -54,7 +54,7 @@ impl Asked {
     }
 }
 
-/// The answer, as text. All backends are taken to be up and idle.
+/// The answer, as text. Of the backends only their addresses are known, not their states.
 pub fn answer(question: &Question, config: &Config) -> String {
     let pools = PoolNow::at_rest(config);
     let key = sticky_key::look(config);

@@ -4,15 +4,13 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use crate::cache::serve;
 use crate::cache::store::{self, Found, Store};
 use crate::cache::sweep::{Next, Purge, PurgeOf, Sweeper};
 use crate::http::Method;
-use crate::http::cache_status::{CacheStatus, Forward};
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
-use crate::policy::conditional::{self, Reply};
-use crate::policy::explain;
-use crate::policy::freshness::Use;
+use crate::policy::caching::{self, Asking, Decision};
 use crate::policy::vary::Chosen;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, clock};
@@ -53,6 +51,8 @@ pub struct Larder {
     sweeper: Sweeper,
     /// As a worker has them: to say what would be found.
     store: Store,
+    /// Bytes that a worker has for the head of an answer.
+    ring_size: usize,
     directory: PathBuf,
     /// When the sweeper's next step is due.
     due: Micros,
@@ -66,11 +66,12 @@ pub struct Larder {
 }
 
 impl Larder {
-    /// For the directory of that name.
-    pub fn new(sweeper: Sweeper, store: Store, directory: PathBuf) -> Larder {
+    /// For the directory of that name, and workers with rings of so many bytes.
+    pub fn new(sweeper: Sweeper, store: Store, ring_size: usize, directory: PathBuf) -> Larder {
         Larder {
             sweeper,
             store,
+            ring_size,
             directory,
             due: Micros(0),
             purges: VecDeque::new(),
@@ -152,48 +153,20 @@ impl Larder {
         Some(done)
     }
 
-    /// What is stored for a request, as `Cache-Status` would have it, and what follows from it.
-    pub fn verdict(&mut self, url: &Url, chosen: &Chosen, method: Method) -> Option<String> {
-        let forwarded = |why: Forward, then: &str| {
-            let status =
-                CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false };
-            Some(format!("{}: {then}", explain::line_of(status)))
-        };
+    /// What becomes of a request that the cache has a part in, by what is stored now.
+    pub fn decision(&mut self, url: &Url, chosen: &Chosen, method: Method) -> Decision {
         let wanted = store::Wanted { url: *url, chosen: *chosen };
         let entry = match self.store.find(&wanted, clock::now()).0 {
             Found::Answer(entry) => entry,
-            Found::Nothing(why @ Forward::VaryMiss) => {
-                return forwarded(why, "what is stored for the URL is for other requests");
+            Found::Nothing(why) => {
+                return Decision::Ask(Asking::without(method, chosen.asked, why));
             }
-            Found::Nothing(why) => return forwarded(why, "nothing is stored"),
         };
+        let candidate = serve::candidate(self.store.entry(entry), self.ring_size);
         let now = clock::wall().0 / 1_000_000;
-        let held = self.store.entry(entry);
-        let reply = conditional::reply(method, chosen.asked, &held.entry.stored(held.front()), now);
-        let freshness = held.entry.freshness;
+        let decision = caching::decide(method, chosen.asked, &candidate, now);
         self.store.release(entry);
-        let hit = explain::line_of(CacheStatus::Hit { ttl: freshness.time_left(now) });
-        let then = match reply {
-            Reply::Forward if chosen.asked.for_origin => {
-                return forwarded(Forward::Bypass, "only a backend can judge the condition");
-            }
-            Reply::Forward => return forwarded(Forward::Partial, "only a part is stored"),
-            Reply::Whole => "the answer is stored",
-            Reply::NotModified => "304, the client has what is stored",
-            Reply::Part(_) => "206, a part of what is stored",
-            Reply::NoSuchPart => "416, what is stored is shorter",
-        };
-        match freshness.judge(&chosen.asked.directives, now) {
-            Use::Fresh => Some(format!("{hit}: {then}")),
-            Use::Stale => Some(format!("{hit}: {then}; stale, which the client accepts")),
-            Use::WhileRevalidating => {
-                Some(format!("{hit}: {then}; stale, and asked for anew behind it"))
-            }
-            Use::Validate if freshness.time_left(now) > 0 => {
-                forwarded(Forward::Request, "what is stored must be confirmed by a backend first")
-            }
-            Use::Validate => forwarded(Forward::Stale, "what is stored is to be confirmed first"),
-        }
+        decision
     }
 
     /// Bytes of all stored answers, and of those that are being stored.

@@ -2,11 +2,13 @@ use super::*;
 use crate::cache::cells::Cells;
 use crate::cache::testing::{get, known_cells, opened, put_plain, with, worker};
 use crate::mem::time::Millis;
+use crate::policy::explain;
 use crate::sys::clock;
 use crate::sys::sim::world::{self, Faults};
 
 fn larder(cells: Cells) -> Larder {
-    Larder::new(Sweeper::new(opened(), cells, 3), worker(cells, 3), PathBuf::from("/cache"))
+    let sweeper = Sweeper::new(opened(), cells, 3);
+    Larder::new(sweeper, worker(cells, 3), 64 << 10, PathBuf::from("/cache"))
 }
 
 fn now() -> Now {
@@ -75,17 +77,20 @@ fn what_would_be_found_is_told() {
     let mut larder = larder(cells);
     let mut told = |target: &str, fields: &str| {
         with(target, fields, |wanted| {
-            larder.verdict(&wanted.url, &wanted.chosen, Method::Get).expect("a verdict")
+            let decision = larder.decision(&wanted.url, &wanted.chosen, Method::Get);
+            explain::words(&decision, wanted.chosen.asked)
         })
     };
     assert_eq!(told("/b", ""), "fwd=uri-miss: nothing is stored");
     assert_eq!(told("/a", ""), "hit; ttl=60: the answer is stored");
     assert_eq!(told("/a", "Range: bytes=0-0"), "hit; ttl=60: 206, a part of what is stored");
-    let confirm = "fwd=request: what is stored must be confirmed by a backend first";
+    let confirm = "fwd=request: what is stored is to be fetched anew";
     assert_eq!(told("/a", "Cache-Control: no-cache"), confirm);
     world::advance(Millis::from_secs(100));
-    assert_eq!(told("/a", ""), "fwd=stale: what is stored is to be confirmed first");
-    let accepted = "hit; ttl=-40: the answer is stored; stale, which the client accepts";
+    let anew =
+        "fwd=stale: what is stored is to be fetched anew; it answers if no backend can be reached";
+    assert_eq!(told("/a", ""), anew);
+    let accepted = "hit; ttl=-40: the answer is stored; stale, as the client or the answer allows";
     assert_eq!(told("/a", "Cache-Control: max-stale"), accepted);
     assert_eq!(larder.store.in_use().1, 1, "nothing stays pinned");
 }

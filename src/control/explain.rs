@@ -42,7 +42,7 @@ impl Explainer {
         let explanation = match larder {
             Some(larder) => {
                 let mut lookup = |url: &Url<'_>, chosen: &Chosen<'_>, method| {
-                    larder.verdict(url, chosen, method)
+                    Some(larder.decision(url, chosen, method))
                 };
                 explain::explain_with(question, config, &pools, Some(key), scratch, &mut lookup)
             }

@@ -163,7 +163,7 @@ impl Way {
             let store = Store::new(reached.again()?.enter()?, cells, number, settings(cache))?;
             let mut sweeper = Sweeper::new(reached.enter()?, cells, number);
             look_through(&mut sweeper);
-            Ok(Larder::new(sweeper, store, cache.dir.clone()))
+            Ok(Larder::new(sweeper, store, config.buffer_size, cache.dir.clone()))
         };
         let opened = open();
         let failed = |error: &IoError| {

@@ -2,6 +2,7 @@
 pub mod admit;
 pub mod balance;
 pub mod cache_key;
+pub mod caching;
 pub mod conditional;
 pub mod explain;
 pub mod freshness;

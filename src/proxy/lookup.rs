@@ -4,15 +4,10 @@ use crate::cache::fetches::{Ending, Fetch, Turn};
 use crate::cache::serve;
 use crate::cache::shelf::EntryId;
 use crate::cache::store::{Found, Sight, Store};
-use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
-use crate::http::caching::Asked;
-use crate::http::method::Method;
-use crate::http::request::Framing;
+use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::mem::time::Micros;
-use crate::policy::conditional::{self, Reply};
-use crate::policy::freshness::{Use, WhenStale};
+use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
 use crate::policy::reason::Reason;
-use crate::policy::storable;
 
 use super::Proxy;
 use super::client::since;
@@ -37,27 +32,15 @@ enum Behind {
     Refresh(Sight),
 }
 
-/// Who may have the answer to a request that goes to a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sharing {
-    /// The client says that no backend is to be asked.
-    Forbidden,
-    /// It alone, as far as is known.
-    Own,
-    /// Whoever wants the same.
-    Common,
-}
-
 impl Proxy {
     /// What the cache has to do with a request that was just taken in.
     pub(super) fn caching_of(&self, request: &Request) -> Caching {
-        match (&self.tools.cache, request.framing) {
-            (None, _) => Caching::Absent,
-            (Some(_), _) if !matches!(request.method, Method::Get | Method::Head) => {
-                Caching::Aside(Forward::Method)
-            }
-            (Some(_), Framing::None) if !request.websocket => Caching::Unasked(Patience::Fresh),
-            (Some(_), _) => Caching::Aside(Forward::Bypass),
+        if self.tools.cache.is_none() {
+            return Caching::Absent;
+        }
+        match caching::concerns(request.method, request.framing, request.websocket) {
+            Ok(()) => Caching::Unasked(Patience::Fresh),
+            Err(why) => Caching::Aside(why),
         }
     }
 
@@ -96,11 +79,13 @@ impl Proxy {
         let entry = match found {
             Found::Answer(entry) => entry,
             Found::Nothing(why) => {
-                let sharing = sharing(method, &asked);
-                return Some(Finding::Forward(Errand::new(why, sight), sharing));
+                let asking = Asking::without(method, &asked, why);
+                return Some(Finding::Forward(Errand::new(why, sight), asking.sharing));
             }
         };
-        Some(judge(&mut cache.store, (entry, sight), (method, &asked), tools.ring_size))
+        let candidate = serve::candidate(cache.store.entry(entry), tools.ring_size);
+        let decision = caching::decide(method, &asked, &candidate, errand::wall_seconds());
+        Some(finding(&mut cache.store, (entry, sight), &decision))
     }
 
     /// There is an answer.
@@ -201,65 +186,30 @@ impl Proxy {
     }
 }
 
-/// What an entry is good for, that was found and is pinned.
-fn judge(
-    store: &mut Store,
-    (entry, sight): (EntryId, Sight),
-    (method, asked): (Method, &Asked),
-    ring_size: usize,
-) -> Finding {
-    let now = errand::wall_seconds();
-    let held = store.entry(entry);
-    let freshness = held.entry.freshness;
-    let reply = conditional::reply(method, asked, &held.entry.stored(held.front()), now);
-    let bypass = match reply {
-        Reply::Forward if asked.for_origin => Some(Forward::Bypass),
-        Reply::Forward => Some(Forward::Partial),
-        _ if serve::head_len_bound(held) > ring_size => Some(Forward::Bypass),
-        Reply::Whole | Reply::NotModified | Reply::Part(_) | Reply::NoSuchPart => None,
-    };
-    if let Some(why) = bypass {
-        store.release(entry);
-        return Finding::Forward(Errand::new(why, sight), alone(asked));
-    }
-    let status = CacheStatus::Hit { ttl: freshness.time_left(now) };
-    let answer = |result| StoredAnswer { entry, reply, status, result, left: None };
-    match freshness.judge(&asked.directives, now) {
-        Use::Fresh => Finding::Answer(answer(CacheResult::Hit), Behind::Nothing),
-        Use::Stale => Finding::Answer(answer(CacheResult::Stale), Behind::Nothing),
-        Use::WhileRevalidating => {
-            Finding::Answer(answer(CacheResult::Stale), Behind::Refresh(sight))
-        }
-        Use::Validate => {
-            let is_stale =
-                freshness.time_left(now) <= 0 || freshness.when_stale == WhenStale::Validate;
-            let why = if is_stale { Forward::Stale } else { Forward::Request };
-            let has_validator =
-                !(held.entry.etag.is_empty() && held.entry.last_modified_text.is_empty());
-            let validates = method == Method::Get && has_validator;
-            // What is confirmed each time anew is of no use to those who wait.
-            let is_of_use = freshness.lifetime > freshness.initial_age
-                && freshness.when_stale != WhenStale::Validate;
-            let sharing = match sharing(method, asked) {
-                Sharing::Common if !is_of_use || why == Forward::Request => Sharing::Own,
-                sharing => sharing,
+/// What a decision about an entry, that was found and is pinned, comes to.
+fn finding(store: &mut Store, (entry, sight): (EntryId, Sight), decision: &Decision) -> Finding {
+    match *decision {
+        Decision::Serve { reply, serving, .. } => {
+            let (result, behind) = match serving {
+                Serving::Fresh => (CacheResult::Hit, Behind::Nothing),
+                Serving::Stale => (CacheResult::Stale, Behind::Nothing),
+                Serving::WhileRevalidating => (CacheResult::Stale, Behind::Refresh(sight)),
             };
-            let errand = Errand { stale: Some(entry), validates, ..Errand::new(why, sight) };
-            Finding::Forward(errand, sharing)
+            let status = decision.status();
+            Finding::Answer(StoredAnswer { entry, reply, status, result, left: None }, behind)
+        }
+        Decision::Ask(Asking { why, sharing, stored }) => {
+            let errand = Errand::new(why, sight);
+            match stored {
+                Meanwhile::Kept { validates, .. } => {
+                    let errand = Errand { stale: Some(entry), validates, ..errand };
+                    Finding::Forward(errand, sharing)
+                }
+                Meanwhile::Nothing => {
+                    store.release(entry);
+                    Finding::Forward(errand, sharing)
+                }
+            }
         }
     }
-}
-
-fn sharing(method: Method, asked: &Asked) -> Sharing {
-    // What was asked for before is not good enough for one who wants it new.
-    let wants_new = asked.directives.no_cache || asked.directives.max_age == Some(0);
-    let is_common = storable::is_for_all(asked) && !wants_new;
-    match alone(asked) {
-        Sharing::Own if method == Method::Get && is_common => Sharing::Common,
-        sharing => sharing,
-    }
-}
-
-fn alone(asked: &Asked) -> Sharing {
-    if asked.directives.only_if_cached { Sharing::Forbidden } else { Sharing::Own }
 }

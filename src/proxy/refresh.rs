@@ -8,7 +8,6 @@
 use crate::cache::fetches::{Ending, Turn};
 use crate::cache::shelf::EntryId;
 use crate::cache::store::Sight;
-use crate::http::Method;
 use crate::http::cache_status::Forward;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
@@ -27,13 +26,6 @@ impl Proxy {
     /// so already, there is no room for it now, or as many others are under way as may be.
     pub(super) fn refresh_behind(&mut self, id: ExchangeId, entry: EntryId, sight: Sight) {
         let Some(cache) = &self.tools.cache else { return };
-        let wanted = self.exchanges[id].asked().directives;
-        // `only-if-cached` would go along, and a cache behind us would answer it by a 504. What
-        // answers HEAD cannot be stored.
-        let is_get = self.exchanges[id].request.method == Method::Get;
-        if wanted.no_store || wanted.only_if_cached || !is_get {
-            return;
-        }
         if self.refreshes >= self.settings.refreshes {
             return;
         }

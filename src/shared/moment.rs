@@ -39,7 +39,7 @@ impl Segment {
                 max_connections: cells.cap(),
                 backup: cells.is_backup(),
             },
-            availability: cells.availability(),
+            availability: Some(cells.availability()),
             admin: cells.admin(),
             load: cells.load(),
             parts: up_for.map_or(slow_start::PARTS, |up_for| slow_start::parts(up_for, slow_start)),
@@ -76,6 +76,9 @@ mod tests {
         assert_eq!((&*late.name, late.backends.len()), ("late", 1));
         let backend = &late.backends[0];
         assert_eq!((backend.keys.weight, backend.keys.address), (7, address));
-        assert_eq!((backend.availability, backend.admin), (Availability::Drain, Admin::Drain));
+        assert_eq!(
+            (backend.availability, backend.admin),
+            (Some(Availability::Drain), Admin::Drain)
+        );
     }
 }

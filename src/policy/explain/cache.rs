@@ -1,18 +1,21 @@
 //! What the cache has to do with a request, as far as the request tells.
 
 use crate::config::Config;
+use crate::http::Method;
+use crate::http::cache_status::{self, CacheStatus, Forward};
 use crate::http::caching::Asked;
-use crate::http::request::{Framing, RequestHead};
+use crate::http::request::RequestHead;
 use crate::http::rewrite::{self, RequestSpans};
-use crate::http::{Method, cache_status};
 use crate::mem::buffer::Buffer;
 use crate::policy::cache_key::Url;
+use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
+use crate::policy::conditional::Reply;
 use crate::policy::route::Routing;
 use crate::policy::storable;
 use crate::policy::vary::Chosen;
 
-/// Says what is stored for a request; `None` where nobody looks.
-pub type Lookup<'a> = dyn FnMut(&Url<'_>, &Chosen<'_>, Method) -> Option<String> + 'a;
+/// Says what becomes of a request by what is stored; `None` where nobody looks.
+pub type Lookup<'a> = dyn FnMut(&Url<'_>, &Chosen<'_>, Method) -> Option<Decision> + 'a;
 
 /// What the cache would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +24,13 @@ pub struct CachePlan {
     pub key: Option<String>,
     /// What it would do, and why.
     pub verdict: String,
+    /// The same for programs, where that is known.
+    pub decision: Option<Decision>,
 }
 
 impl CachePlan {
     fn without_key(verdict: impl Into<String>) -> CachePlan {
-        CachePlan { key: None, verdict: verdict.into() }
+        CachePlan { key: None, verdict: verdict.into(), decision: None }
     }
 
     /// For a request that goes to the pool of that name, with the head as it would go on.
@@ -39,19 +44,18 @@ impl CachePlan {
         if config.cache.is_none() {
             return CachePlan::without_key("off");
         }
-        if !matches!(head.method, Method::Get | Method::Head) {
-            let aside = said(cache_status::Forward::Method);
-            return CachePlan::without_key(match head.method.is_safe() {
-                true => format!("{aside}: only GET and HEAD are answered from the cache"),
-                false => {
-                    format!("{aside}: an answer below 400 makes void what is stored for the URL")
+        if let Err(why) = caching::concerns(head.method, head.framing, head.websocket) {
+            let because = match why {
+                Forward::Method if head.method.is_safe() => {
+                    "only GET and HEAD are answered from the cache"
                 }
-            });
-        }
-        if head.framing != Framing::None || head.websocket {
-            let aside = said(cache_status::Forward::Bypass);
-            let why = if head.websocket { "may switch protocols" } else { "has a body" };
-            return CachePlan::without_key(format!("{aside}: the request {why}"));
+                Forward::Method => "an answer below 400 makes void what is stored for the URL",
+                _ if head.websocket => "the request may switch protocols",
+                _ => "the request has a body",
+            };
+            let status =
+                CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false };
+            return CachePlan::without_key(format!("{}: {because}", line_of(status)));
         }
         let host = &written[spans.host];
         let asked = Asked::of(rewrite::written_fields(written.as_slice()), host);
@@ -60,12 +64,19 @@ impl CachePlan {
         let chosen = Chosen { asked: &asked, pool: pool.as_bytes() };
         let mut key = Vec::new();
         url.write(&mut key);
-        let verdict = lookup(&url, &chosen, head.method)
-            .unwrap_or_else(|| String::from("looked up (what is stored is not known here)"));
+        let decision = lookup(&url, &chosen, head.method);
+        let verdict = match &decision {
+            Some(decision) => words(decision, &asked),
+            None if asked.directives.only_if_cached => {
+                String::from("looked up (what is stored is not known here); 504 if nothing is")
+            }
+            None => String::from("looked up (what is stored is not known here)"),
+        };
         let restrictions = restrictions(head.method, &asked);
         CachePlan {
             key: Some(String::from_utf8_lossy(&key).into_owned()),
             verdict: format!("{verdict}{restrictions}"),
+            decision,
         }
     }
 }
@@ -79,7 +90,6 @@ fn restrictions(method: Method, asked: &Asked) -> String {
             text.push_str(what);
         }
     };
-    add(asked.directives.only_if_cached, "504 if nothing is stored: only-if-cached");
     add(asked.directives.no_store, "a backend's answer is not stored: no-store");
     add(asked.authorization, "only answers that are for all are shared: Authorization");
     add(method == Method::Head, "a backend's answer is not stored: HEAD");
@@ -88,15 +98,56 @@ fn restrictions(method: Method, asked: &Asked) -> String {
     text
 }
 
-/// As `Cache-Status` has it.
-fn said(why: cache_status::Forward) -> String {
-    let status =
-        cache_status::CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false };
-    line_of(status)
+/// A decision as `Cache-Status` has it, and what follows from it.
+pub fn words(decision: &Decision, asked: &Asked) -> String {
+    let line = line_of(decision.status());
+    match *decision {
+        Decision::Serve { reply, serving, .. } => {
+            let what = match reply {
+                Reply::Whole | Reply::Forward => "the answer is stored",
+                Reply::NotModified => "304, the client has what is stored",
+                Reply::Part(_) => "206, a part of what is stored",
+                Reply::NoSuchPart => "416, what is stored is shorter",
+            };
+            let how = match serving {
+                Serving::Fresh => "",
+                Serving::Stale => "; stale, as the client or the answer allows",
+                Serving::WhileRevalidating => "; stale, and asked for anew behind it",
+            };
+            format!("{line}: {what}{how}")
+        }
+        Decision::Ask(asking) if asking.sharing == Sharing::Forbidden => {
+            format!("{line}: 504, for {}", why_not(&asking, asked))
+        }
+        Decision::Ask(asking) => {
+            let stands_in = match asking.stored {
+                Meanwhile::Kept { stands_in: true, .. } => {
+                    "; it answers if no backend can be reached"
+                }
+                Meanwhile::Kept { .. } | Meanwhile::Nothing => "",
+            };
+            format!("{line}: {}{stands_in}", why_not(&asking, asked))
+        }
+    }
+}
+
+/// Why no stored response answers as it is.
+fn why_not(asking: &Asking, asked: &Asked) -> &'static str {
+    match (asking.why, asking.stored) {
+        (Forward::UriMiss | Forward::Method, _) => "nothing is stored",
+        (Forward::VaryMiss, _) => "what is stored for the URL is for other requests",
+        (Forward::Bypass, _) if asked.for_origin => "only a backend can judge the condition",
+        (Forward::Bypass, _) => "the head of what is stored is longer than buffer_size allows",
+        (Forward::Partial, _) => "only a part is stored",
+        (Forward::Request | Forward::Stale, Meanwhile::Kept { validates: true, .. }) => {
+            "what is stored must be confirmed by a backend first"
+        }
+        (Forward::Request | Forward::Stale, _) => "what is stored is to be fetched anew",
+    }
 }
 
 /// The value of `Cache-Status`, without our name.
-pub fn line_of(status: cache_status::CacheStatus) -> String {
+pub fn line_of(status: CacheStatus) -> String {
     let mut line = Vec::new();
     cache_status::write(status, &mut line);
     let line = String::from_utf8_lossy(&line);

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 
 use super::admit;
+use super::caching::{Decision, Meanwhile, Sharing};
 use super::health::{Admin, Availability};
 use super::reason::Reason;
 use super::retry::Failure;
@@ -25,7 +26,7 @@ use crate::http::rewrite;
 use crate::http::{HeadScan, Scan};
 use crate::mem::buffer::Buffer;
 
-pub use cache::{CachePlan, Lookup, line_of};
+pub use cache::{CachePlan, Lookup, line_of, words};
 pub use pool::{BackendPlan, PoolPlan, RepeatPlan, StickyPlan};
 
 /// A client that is not known: an address for examples (RFC 5737).
@@ -65,8 +66,8 @@ pub struct PoolNow<'a> {
 pub struct BackendNow {
     /// Where it listens, its share, its cap, whether it stands in for others.
     pub keys: config::Backend,
-    /// Whether it may be asked.
-    pub availability: Availability,
+    /// Whether it may be asked; `None` where that is not known.
+    pub availability: Option<Availability>,
     /// What the operator wants of it.
     pub admin: Admin,
     /// Requests that it has now.
@@ -76,11 +77,11 @@ pub struct BackendNow {
 }
 
 impl<'a> PoolNow<'a> {
-    /// The pools of a configuration when nothing has happened yet.
+    /// The pools of a configuration, of whose backends nothing is known.
     pub fn at_rest(config: &'a Config) -> Vec<PoolNow<'a>> {
         let backend = |keys: &config::Backend| BackendNow {
             keys: *keys,
-            availability: Availability::Up,
+            availability: None,
             admin: Admin::Ready,
             load: 0,
             parts: slow_start::PARTS,
@@ -120,6 +121,52 @@ pub struct Explanation {
     pub cache: String,
     /// What it is bounded by.
     pub limits: Vec<Limit>,
+}
+
+/// What a stored response has to do with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// It is the answer.
+    Answers,
+    /// It would be if no backend can be reached.
+    StandsIn,
+    /// It would have to be, and there is none that may.
+    MustAnswer,
+    /// Nothing, as far as is known.
+    DoesNot,
+}
+
+impl Stored {
+    fn of(decision: Option<Decision>) -> Stored {
+        match decision {
+            Some(Decision::Serve { .. }) => Stored::Answers,
+            Some(Decision::Ask(asking)) => match (asking.sharing, asking.stored) {
+                (Sharing::Forbidden, _) => Stored::MustAnswer,
+                (_, Meanwhile::Kept { stands_in: true, .. }) => Stored::StandsIn,
+                (_, Meanwhile::Kept { stands_in: false, .. } | Meanwhile::Nothing) => {
+                    Stored::DoesNot
+                }
+            },
+            None => Stored::DoesNot,
+        }
+    }
+
+    /// The answer to a request that is admitted, if neither a backend nor what is stored gives it.
+    fn answer_at_once(self, head: &RequestHead, plan: &PoolPlan) -> Option<AnswerAtOnce> {
+        if head.ends_here() {
+            let because = "Max-Forwards is 0: it ends here";
+            return Some(AnswerAtOnce { status: 200, reason: "max_forwards", because });
+        }
+        match self {
+            Stored::Answers | Stored::StandsIn => None,
+            Stored::MustAnswer => Some(AnswerAtOnce {
+                status: 504,
+                reason: Reason::DestinationUnavailable.word(),
+                because: "only-if-cached, and nothing that is stored may answer",
+            }),
+            Stored::DoesNot => plan.answer(),
+        }
+    }
 }
 
 /// An answer that is given without asking a backend.
@@ -270,14 +317,14 @@ impl Explanation {
         let written = (&*scratch, &spans);
         let plan = CachePlan::of(head, config, &pool.name, written, lookup);
         (self.cache_key, self.cache) = (plan.key, plan.verdict);
+        let stored = Stored::of(plan.decision);
         self.answer = admit::refusal(head, pool.keys.max_body).map(AnswerAtOnce::to);
-        let plan = PoolPlan::of(pool, head, key);
-        if self.answer.is_none() && head.ends_here() {
-            let because = "Max-Forwards is 0: it ends here";
-            self.answer = Some(AnswerAtOnce { status: 200, reason: "max_forwards", because });
-        }
+        let mut plan = PoolPlan::of(pool, head, key);
         if self.answer.is_none() {
-            self.answer = plan.answer();
+            self.answer = stored.answer_at_once(head, &plan);
+        }
+        if stored == Stored::Answers {
+            plan.set_no_cookie(); // It is for one client alone.
         }
         self.added_to_response = plan.added_to_response(pool, &forward, head);
         self.pool = Some(plan);

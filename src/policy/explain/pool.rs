@@ -39,7 +39,7 @@ pub struct PoolPlan {
 pub struct BackendPlan {
     /// Its address.
     pub backend: String,
-    /// `up`, `down`, `drain` or `maint`.
+    /// `up`, `down`, `drain` or `maint`; `unknown` where the service is not asked.
     pub state: &'static str,
     /// Its share.
     pub weight: u32,
@@ -132,6 +132,13 @@ impl PoolPlan {
         (self.outcome == NONE_UP).then(|| AnswerAtOnce::of(Failure::NoBackend, because))
     }
 
+    /// A stored response answers, which bears no cookie.
+    pub(super) fn set_no_cookie(&mut self) {
+        if let Some(sticky) = &mut self.sticky {
+            sticky.is_set = false;
+        }
+    }
+
     /// The lines that a client gets with the answer, beside the backend's.
     pub(super) fn added_to_response(
         &self,
@@ -159,6 +166,9 @@ impl PoolPlan {
     }
 }
 
+/// The state of a backend of which nothing is known.
+pub(super) const UNKNOWN: &str = "unknown";
+
 const PICKED: &str = "picked";
 const WAITS: &str = "waits";
 const NONE_UP: &str = "none up";
@@ -171,7 +181,7 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
         weight: backend.keys.weight,
         backup: backend.keys.backup,
         cap: backend.keys.max_connections,
-        up: backend.availability == Availability::Up,
+        up: matches!(backend.availability, None | Some(Availability::Up)),
     };
     let mut list: Vec<Member> = pool.backends.iter().enumerate().map(member).collect();
     let parts: Vec<u32> = pool.backends.iter().map(|backend| backend.parts).collect();
@@ -197,7 +207,7 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
         };
         BackendPlan {
             backend: backend.keys.address.to_string(),
-            state: backend.availability.word(),
+            state: backend.availability.map_or(UNKNOWN, Availability::word),
             weight: backend.keys.weight,
             tenths: backend.parts,
             backup: backend.keys.backup,
@@ -218,10 +228,16 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
 
 /// Why a backend could not be picked.
 fn why_out(backend: &BackendNow, member: &Member) -> &'static str {
-    match backend.availability {
+    let Some(availability) = backend.availability else {
+        return match member.backup {
+            true => "it stands in for others, if none of those is up",
+            false => "",
+        };
+    };
+    match availability {
         Availability::Down => "it does not work",
         Availability::Maint => "the operator has taken it out",
-        Availability::Drain if sticky::may_keep(backend.availability, backend.admin) => {
+        Availability::Drain if sticky::may_keep(availability, backend.admin) => {
             "it is drained: only its sticky clients may ask it"
         }
         Availability::Drain => "it is to be forgotten",
@@ -271,7 +287,7 @@ impl StickyPlan {
         let backend = &pool.backends[home];
         let cap = backend.keys.max_connections;
         let (works, has_room) = (
-            sticky::may_keep(backend.availability, backend.admin),
+            backend.availability.is_none_or(|known| sticky::may_keep(known, backend.admin)),
             balance::has_room(cap, backend.load),
         );
         if works && !has_room {

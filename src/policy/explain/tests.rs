@@ -1,5 +1,7 @@
 use super::*;
 use crate::config::Overrides;
+use crate::policy::caching::Serving;
+use crate::policy::conditional::Reply;
 use std::net::SocketAddr;
 
 const KEY: Key = Key::new(*b"0123456789abcdef");
@@ -62,9 +64,9 @@ route:       routes[2]
              not routes[0]: its host is \"a.example\"
              not routes[1]: its header X-Policy is \"2\"
 pool:        api, least_connections; it runs beside other requests of its connection
-backends:    10.0.0.1:80 up, weight 1, 0 requests: candidate
-             10.0.0.2:80 up, weight 1, 0 of 5 requests: candidate
-             10.0.0.3:80 up, weight 1, backup, 0 requests: out: it stands in for others, and one of those is up
+backends:    10.0.0.1:80 state unknown, weight 1: candidate
+             10.0.0.2:80 state unknown, weight 1: candidate
+             10.0.0.3:80 state unknown, weight 1, backup: out: it stands in for others, if none of those is up
 repeated:    on no other backend; it is idempotent
              not after connection_refused, connection_timeout, connection_terminated, http_protocol_error, http_response_header_section_size, identity_mismatch, http_response_timeout
 cache:       off
@@ -145,7 +147,8 @@ fn what_is_answered_at_once_is_said_with_its_reason() {
 fn pools_with<'a>(config: &'a Config, now: &[(Availability, Admin, u32)]) -> Vec<PoolNow<'a>> {
     let mut pools = PoolNow::at_rest(config);
     for (backend, (availability, admin, load)) in pools[0].backends.iter_mut().zip(now) {
-        (backend.availability, backend.admin, backend.load) = (*availability, *admin, *load);
+        backend.availability = Some(*availability);
+        (backend.admin, backend.load) = (*admin, *load);
     }
     pools[0].turns = Some([1, 0]);
     pools
@@ -198,6 +201,9 @@ fn each_backend_is_said_to_be_next_possible_or_out_and_why() {
 fn of_least_connections_those_with_the_fewest_could_be_next() {
     let config = config();
     let mut pools = PoolNow::at_rest(&config);
+    for backend in &mut pools[1].backends {
+        backend.availability = Some(Availability::Up);
+    }
     pools[1].backends[0].load = 3;
     let explanation = ask_of(&pools, None, "GET http://b/api", &[]);
     let busier = ("out", "others have fewer requests for their weight");
@@ -272,7 +278,7 @@ fn cached(request: &str, fields: &[&str]) -> (String, Option<String>) {
     let question = Question { method: method.into(), url: url.into(), fields, client: SOMEBODY };
     let pools = PoolNow::at_rest(&config);
     let said = explain_with(&question, &config, &pools, None, &mut scratch(), &mut |_, _, _| {
-        Some(String::from("hit; ttl=5"))
+        Some(Decision::Serve { reply: Reply::Whole, ttl: 5, serving: Serving::Fresh })
     });
     (said.cache, said.cache_key)
 }
@@ -280,15 +286,22 @@ fn cached(request: &str, fields: &[&str]) -> (String, Option<String>) {
 #[test]
 fn the_cache_has_a_part_in_plain_requests() {
     let key = Some(String::from("http://a/x?y"));
-    assert_eq!(cached("GET http://A:80/x?y", &[]), (String::from("hit; ttl=5"), key));
+    assert_eq!(
+        cached("GET http://A:80/x?y", &[]),
+        (String::from("hit; ttl=5: the answer is stored"), key)
+    );
     for (request, fields, expected) in [
         ("POST http://a/", &[][..], "fwd=method: an answer below 400 makes void"),
         ("OPTIONS http://a/", &[], "fwd=method: only GET and HEAD"),
         ("GET http://a/", &["Content-Length: 1"], "fwd=bypass: the request has a body"),
-        ("GET http://a/", &["Cache-Control: no-store"], "hit; ttl=5; a backend's answer is not"),
-        ("GET http://a/", &["Cache-Control: only-if-cached"], "hit; ttl=5; 504 if nothing"),
-        ("HEAD http://a/", &[], "hit; ttl=5; a backend's answer is not stored: HEAD"),
-        ("GET http://a/", &["Authorization: x"], "hit; ttl=5; only answers that are for all"),
+        (
+            "GET http://a/",
+            &["Cache-Control: no-store"],
+            "hit; ttl=5: the answer is stored; a backend's",
+        ),
+        ("GET http://a/", &["Cache-Control: only-if-cached"], "hit; ttl=5: the answer is stored"),
+        ("HEAD http://a/", &[], "hit; ttl=5: the answer is stored; a backend's answer is not"),
+        ("GET http://a/", &["Authorization: x"], "hit; ttl=5: the answer is stored; only answers"),
     ] {
         let (said, key) = cached(request, fields);
         assert!(said.starts_with(expected), "{request} {fields:?}: {said}");

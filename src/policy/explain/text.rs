@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::pool::UNKNOWN;
 use super::{Explanation, PoolPlan, RoutePlan};
 
 /// Where what is said begins, behind the word that says of what.
@@ -91,13 +92,13 @@ impl PoolPlan {
                     "" => String::new(),
                     because => format!(": {because}"),
                 };
+                let (state, requests) = match backend.state {
+                    UNKNOWN => (String::from("state unknown"), String::new()),
+                    state => (state.to_owned(), format!(", {}{cap} requests", backend.connections)),
+                };
                 format!(
-                    "{} {}, weight {}{tenths}{backup}, {}{cap} requests: {}{because}",
-                    backend.backend,
-                    backend.state,
-                    backend.weight,
-                    backend.connections,
-                    backend.verdict
+                    "{} {state}, weight {}{tenths}{backup}{requests}: {}{because}",
+                    backend.backend, backend.weight, backend.verdict
                 )
             }),
         )?;

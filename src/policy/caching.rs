@@ -1,0 +1,287 @@
+//! What the cache does with a request: one decision, which the data plane carries out and explanations
+//! put into words.
+//!
+//! First [`concerns`], of the request alone. Then what is stored is looked for: [`Asking::without`] if
+//! nothing fits, else [`decide`].
+
+use crate::http::Method;
+use crate::http::cache_control::RequestDirectives;
+use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::caching::Asked;
+use crate::http::request::Framing;
+
+use super::conditional::{self, Reply, Stored};
+use super::freshness::{Freshness, Trouble, Use, WhenStale};
+use super::storable;
+
+/// A stored response that fits a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// What the client's conditions are judged by.
+    pub stored: Stored<'a>,
+    /// How long it is good.
+    pub freshness: Freshness,
+    /// Whether a backend can be asked if it is still right: it has `ETag` or `Last-Modified`.
+    pub has_validator: bool,
+    /// Whether its head can be sent: one that is longer than a ring cannot.
+    pub is_sendable: bool,
+}
+
+/// What becomes of a request that the cache has a part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The stored response answers it, and no backend is asked for that.
+    Serve {
+        /// With what of it.
+        reply: Reply,
+        /// Seconds for which it is still fresh; below 0: since when it is stale.
+        ttl: i64,
+        /// As what.
+        serving: Serving,
+    },
+    /// A backend is asked, if anybody may be.
+    Ask(Asking),
+}
+
+/// As what a stored response answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// It is fresh.
+    Fresh,
+    /// It is stale, and answers all the same.
+    Stale,
+    /// The same, and a backend is asked for it anew behind the answer: RFC 5861 §3.
+    WhileRevalidating,
+}
+
+/// A request that no stored response answers as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// Why.
+    pub why: Forward,
+    /// Who may have what a backend answers.
+    pub sharing: Sharing,
+    /// What there is and cannot answer as it is.
+    pub stored: Meanwhile,
+}
+
+/// Who may have the answer to a request that goes to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The client says that no backend is to be asked: RFC 9111 §5.2.1.7. It gets a 504.
+    Forbidden,
+    /// It alone, as far as is known.
+    Own,
+    /// Whoever wants the same.
+    Common,
+}
+
+/// What becomes of a stored response while a backend is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// There is none, or it is of no use.
+    Nothing,
+    /// It is kept, for the backend may fail.
+    Kept {
+        /// The backend is asked if it is still right.
+        validates: bool,
+        /// It answers if no backend can be reached.
+        stands_in: bool,
+    },
+}
+
+/// Whether the cache has a part in a request; if not, why.
+pub fn concerns(method: Method, framing: Framing, websocket: bool) -> Result<(), Forward> {
+    if !matches!(method, Method::Get | Method::Head) {
+        return Err(Forward::Method);
+    }
+    if framing != Framing::None || websocket { Err(Forward::Bypass) } else { Ok(()) }
+}
+
+impl Asking {
+    /// For a request that nothing fits which is stored; `why` says in what.
+    pub fn without(method: Method, asked: &Asked, why: Forward) -> Asking {
+        Asking { why, sharing: sharing(method, asked), stored: Meanwhile::Nothing }
+    }
+}
+
+impl Decision {
+    /// What is told of it before a backend has answered.
+    pub fn status(&self) -> CacheStatus {
+        match *self {
+            Decision::Serve { ttl, .. } => CacheStatus::Hit { ttl },
+            Decision::Ask(Asking { sharing: Sharing::Forbidden, .. }) => CacheStatus::OnlyIfCached,
+            Decision::Ask(Asking { why, sharing: Sharing::Own | Sharing::Common, .. }) => {
+                CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false }
+            }
+        }
+    }
+}
+
+/// What becomes of a request that a stored response fits: RFC 9111 §4. `now` is in seconds since the
+/// epoch.
+pub fn decide(method: Method, asked: &Asked, candidate: &Candidate, now: u64) -> Decision {
+    let Candidate { stored, freshness, has_validator, is_sendable } = candidate;
+    let reply = conditional::reply(method, asked, stored, now);
+    let bypass = match reply {
+        Reply::Forward if asked.for_origin => Some(Forward::Bypass),
+        Reply::Forward => Some(Forward::Partial),
+        Reply::Whole | Reply::NotModified | Reply::Part(_) | Reply::NoSuchPart => {
+            (!is_sendable).then_some(Forward::Bypass)
+        }
+    };
+    if let Some(why) = bypass {
+        return Decision::Ask(Asking { why, sharing: alone(asked), stored: Meanwhile::Nothing });
+    }
+    let wanted = &asked.directives;
+    let serve = |serving| Decision::Serve { reply, ttl: freshness.time_left(now), serving };
+    match freshness.judge(wanted, now) {
+        Use::Fresh => serve(Serving::Fresh),
+        Use::WhileRevalidating if may_refresh(method, wanted) => serve(Serving::WhileRevalidating),
+        Use::WhileRevalidating | Use::Stale => serve(Serving::Stale),
+        Use::Validate => {
+            let always = freshness.when_stale == WhenStale::Validate;
+            let is_stale = freshness.time_left(now) <= 0 || always;
+            let why = if is_stale { Forward::Stale } else { Forward::Request };
+            // What is confirmed each time anew is of no use to those who wait.
+            let is_of_use = freshness.lifetime > freshness.initial_age && !always;
+            let sharing = match sharing(method, asked) {
+                Sharing::Common if !is_of_use || why == Forward::Request => Sharing::Own,
+                sharing => sharing,
+            };
+            let stored = Meanwhile::Kept {
+                validates: method == Method::Get && *has_validator,
+                stands_in: freshness.may_replace(Trouble::Disconnected, wanted, now),
+            };
+            Decision::Ask(Asking { why, sharing, stored })
+        }
+    }
+}
+
+/// Whether a request may be sent once more behind a stale answer to it. What answers HEAD cannot be
+/// stored, nor what answers `no-store`; and `only-if-cached` would go along, so that a cache behind us
+/// answered by a 504.
+fn may_refresh(method: Method, wanted: &RequestDirectives) -> bool {
+    method == Method::Get && !wanted.no_store && !wanted.only_if_cached
+}
+
+fn sharing(method: Method, asked: &Asked) -> Sharing {
+    // What was asked for before is not good enough for one who wants it new.
+    let wants_new = asked.directives.no_cache || asked.directives.max_age == Some(0);
+    let is_common = storable::is_for_all(asked) && !wants_new;
+    match alone(asked) {
+        Sharing::Own if method == Method::Get && is_common => Sharing::Common,
+        sharing => sharing,
+    }
+}
+
+fn alone(asked: &Asked) -> Sharing {
+    if asked.directives.only_if_cached { Sharing::Forbidden } else { Sharing::Own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::caching::Offered;
+    use crate::http::{request, response};
+    use crate::policy::freshness::Receipt;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn decision(method: Method, stored: &str, request: &str) -> Decision {
+        let (text, age) = stored.split_once(" @").unwrap_or((stored, "0"));
+        let text = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(text));
+        let head = response::parse(text.as_bytes()).expect("valid");
+        let offered = Offered::of(head.fields);
+        let (freshness, _) = Freshness::of(200, &offered, Receipt { at: NOW, delay: 0 }, 0);
+        let stored = Stored::of(200, &offered, 10, NOW);
+        let has_validator = !stored.etag.is_empty();
+        let candidate = Candidate { stored, freshness, has_validator, is_sendable: true };
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(request));
+        let head = request::parse(text.as_bytes()).expect("valid");
+        let asked = Asked::of(head.fields, b"a");
+        decide(method, &asked, &candidate, NOW + age.parse::<u64>().expect("seconds"))
+    }
+
+    fn lines(fields: &str) -> String {
+        let lines = fields.split(" | ").filter(|line| !line.is_empty());
+        lines.map(|line| format!("{line}\r\n")).collect()
+    }
+
+    fn asking(why: Forward, sharing: Sharing, validates: bool, stands_in: bool) -> Decision {
+        Decision::Ask(Asking { why, sharing, stored: Meanwhile::Kept { validates, stands_in } })
+    }
+
+    #[test]
+    fn each_case_has_its_decision() {
+        let served = |ttl, serving| Decision::Serve { reply: Reply::Whole, ttl, serving };
+        let (get, head) = (Method::Get, Method::Head);
+        let fresh = "Cache-Control: max-age=60 | ETag: \"e\"";
+        let behind = "Cache-Control: max-age=60, stale-while-revalidate=30 @70";
+        for (method, stored, request, expected) in [
+            (get, fresh, "", served(60, Serving::Fresh)),
+            (head, fresh, "", served(60, Serving::Fresh)),
+            (get, behind, "", served(-10, Serving::WhileRevalidating)),
+            (head, behind, "", served(-10, Serving::Stale)),
+            (get, behind, "Cache-Control: no-store", served(-10, Serving::Stale)),
+            (get, behind, "Cache-Control: only-if-cached", served(-10, Serving::Stale)),
+            (
+                get,
+                "Cache-Control: max-age=60 | ETag: \"e\" @70",
+                "Cache-Control: max-stale",
+                served(-10, Serving::Stale),
+            ),
+            (
+                get,
+                "Cache-Control: max-age=60 | ETag: \"e\" @70",
+                "",
+                asking(Forward::Stale, Sharing::Common, true, true),
+            ),
+            (
+                head,
+                "Cache-Control: max-age=60, must-revalidate | ETag: \"e\" @70",
+                "",
+                asking(Forward::Stale, Sharing::Own, false, false),
+            ),
+            (
+                get,
+                "Cache-Control: no-cache, max-age=60 | ETag: \"e\"",
+                "",
+                asking(Forward::Stale, Sharing::Own, true, false),
+            ),
+            (
+                get,
+                fresh,
+                "Cache-Control: no-cache",
+                asking(Forward::Request, Sharing::Own, true, false),
+            ),
+            (
+                get,
+                fresh,
+                "Cache-Control: max-age=0, only-if-cached",
+                asking(Forward::Request, Sharing::Forbidden, true, true),
+            ),
+        ] {
+            assert_eq!(
+                decision(method, stored, request),
+                expected,
+                "{method:?} {stored} {request}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_not_kept() {
+        let fresh = "Cache-Control: max-age=60 | ETag: \"e\"";
+        let Decision::Ask(asking) = decision(Method::Get, fresh, "If-Match: \"x\"") else {
+            panic!()
+        };
+        let own =
+            Asking { why: Forward::Bypass, sharing: Sharing::Own, stored: Meanwhile::Nothing };
+        assert_eq!(asking, own);
+        assert_eq!(
+            Decision::Ask(Asking { sharing: Sharing::Forbidden, ..own }).status(),
+            CacheStatus::OnlyIfCached
+        );
+    }
+}
