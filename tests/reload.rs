@@ -393,11 +393,58 @@ fn a_download_and_a_websocket_run_through_reloads() {
 }
 
 #[test]
-fn what_takes_longer_than_the_drain_timeout_is_broken_off() {
+fn what_is_in_work_goes_on_after_a_reload_beyond_the_drain_timeout() {
     let gate = Gate::new();
     let backend = Backend::holding("a", &gate);
     let mut config = over(&[&backend]);
-    config["timeouts"] = json!({ "drain": "1s" });
+    config["timeouts"] = json!({ "drain": "100ms" });
+    let program = Program::with(config);
+    let mut held = program.client();
+    held.ask("/hold");
+    backend.wait_for_requests(1);
+    program.reload();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(program.get("/").text(), "a");
+    gate.open();
+    assert_eq!(held.response().text(), "a");
+    wait_for_the_old_to_end(&program, 2);
+}
+
+#[test]
+fn of_the_generations_that_were_replaced_eight_are_kept_and_the_oldest_drains() {
+    let gate = Gate::new();
+    let backend = Backend::holding("a", &gate);
+    let config = json!({
+        "workers": 1,
+        "backend_servers": servers(&[&backend]),
+        "timeouts": { "drain": "500ms" },
+    });
+    let program = Program::with(config);
+    let mut held: Vec<Client> = Vec::new();
+    // One more than needed: who connects right behind a reload may come to the old worker yet.
+    for number in 1..=10 {
+        let mut client = program.client();
+        client.ask("/hold");
+        backend.wait_for_requests(number);
+        held.push(client);
+        program.reload();
+    }
+    assert!(held[0].receive("GET").is_err());
+    program.wait_for_message("generation 1: 8 newer ones are kept");
+    assert!(!program.stderr().contains("generation 3: 8 newer ones are kept"));
+    gate.open();
+    for client in &mut held[3..] {
+        assert_eq!(client.response().text(), "a");
+    }
+    wait_for_the_old_to_end(&program, 1);
+}
+
+#[test]
+fn what_takes_longer_than_the_retire_timeout_is_broken_off() {
+    let gate = Gate::new();
+    let backend = Backend::holding("a", &gate);
+    let mut config = over(&[&backend]);
+    config["timeouts"] = json!({ "retire": "1s" });
     let program = Program::with(config);
     let mut idle = program.client();
     assert_eq!(idle.get("/").text(), "a");

@@ -113,6 +113,7 @@ fn tells_the_service_manager_how_it_goes() {
     assert!(before.iter().any(|heard| heard.starts_with("RELOADING=1")), "{before:?}");
     program.signal(Signal::TERM);
     manager.wait_for("STOPPING=1");
+    manager.wait_for("EXTEND_TIMEOUT_USEC=15000000");
     assert!(program.wait_for_exit().success());
 }
 

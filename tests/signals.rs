@@ -57,6 +57,39 @@ fn a_running_request_is_finished_before_it_stops() {
 }
 
 #[test]
+fn a_response_that_was_on_its_way_ends_its_connection_and_with_the_last_one_the_stop() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let backend = Backend::talking(move |connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+            opened.wait();
+            connection.send("world");
+        }
+    });
+    let mut program = Program::with(json!({ "backend_servers": servers(&[&backend]) }));
+    let mut clients = [program.client(), program.client()];
+    for client in &mut clients {
+        client.ask("/");
+        let head_and = |client: &Client| client.wire.buffer.ends_with(b"hello");
+        while !head_and(client) {
+            client.wire.more().unwrap();
+        }
+    }
+    program.signal(Signal::TERM);
+    wait_until_it_drains(&program);
+    gate.open();
+    for client in &mut clients {
+        // Nothing in it said that it is the last, for nobody knew.
+        let response = client.response();
+        assert_eq!((response.text().as_str(), response.closes()), ("helloworld", false));
+        client.expect_end();
+    }
+    // Long before timeouts.drain, and though the clients have not ended their side.
+    assert_stopped(&mut program);
+}
+
+#[test]
 fn a_running_upload_and_a_running_download_are_finished_before_it_stops() {
     let (gate, backend, mut program) = scene(json!({}));
     let mut client = program.client();

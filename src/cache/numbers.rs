@@ -10,8 +10,9 @@ use crate::config::Cache;
 use super::cells::Sizes;
 use super::fetches::MOST_WAITING;
 
-/// Generations that can share the cells; the next one has cells of its own.
-const MOST_GROUPS: usize = 4;
+/// Generations that can share the cells, as many as the master keeps, with the one that serves and one
+/// that starts; a further one has cells of its own.
+const MOST_GROUPS: usize = 10;
 
 /// How the numbers of a process are those in the cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_largest_service_has_one_group() {
-        assert_eq!((groups(1), groups(100), groups(200), groups(256)), (4, 4, 2, 1));
+        assert_eq!((groups(1), groups(43), groups(100), groups(200)), (10, 10, 4, 2));
+        assert_eq!(groups(256), 1);
         for workers in 1..=256 {
             assert!(groups(workers) * group_len(workers) <= MOST_WAITING);
         }

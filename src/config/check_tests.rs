@@ -45,7 +45,7 @@ pub(super) const EVERYTHING: &str = r##"{
     "pool_header": "X-Pool",
     "timeouts": {"header": "1ms", "client": "2s", "idle": "3m", "connect": "4h", "response": "168h",
         "backend_idle": "6s", "tunnel": "7s", "queue": "8s", "drain": "9s", "fin": "11s",
-        "client_age": "12s", "keepalive": "13s", "# note": "10"},
+        "client_age": "12s", "keepalive": "13s", "withdraw": "0s", "retire": "2h", "# note": "10"},
     "backend_servers": [
         {"ip": "127.0.0.1", "port": 65535, "weight": 256, "max_connections": 9, "backup": true},
         {"#": "a note", "ip": "fd00::7", "port": 1}
@@ -107,6 +107,7 @@ fn the_defaults_are_those_of_the_manual() {
   "admin": {"socket": null, "listen": null, "token_file": null},
   "cache": null,
   "timeouts": {
+    "withdraw": "0s",
     "header": "10s",
     "client": "30s",
     "idle": "1m",
@@ -118,7 +119,8 @@ fn the_defaults_are_those_of_the_manual() {
     "backend_idle": "4s",
     "tunnel": "1h",
     "queue": "1s",
-    "drain": "30s"
+    "drain": "30s",
+    "retire": "1h"
   },
   "backend_servers": [
     {"ip": "127.0.0.1", "port": 8001, "weight": 1, "max_connections": 0, "backup": false}
@@ -165,6 +167,7 @@ fn every_key_has_its_effect() {
     assert_eq!(timeouts.drain, Millis::from_secs(9));
     let added = [timeouts.fin, timeouts.client_age, timeouts.keepalive];
     assert_eq!(added, [11, 12, 13].map(Millis::from_secs));
+    assert_eq!((timeouts.withdraw, timeouts.retire), (Millis(0), Millis::from_secs(7200)));
     let [pool, api, _] = &config.pools[..] else { panic!("{:?}", config.pools) };
     assert_eq!(
         (&api.name[..], api.backends.len(), api.retries, api.max_body),

@@ -130,9 +130,10 @@ fn access_log(log: &AccessLog) -> Value {
 }
 
 fn timeouts(timeouts: &Timeouts) -> Value {
-    let Timeouts { header, client, idle, fin, client_age, keepalive, .. } = *timeouts;
-    let Timeouts { connect, response, backend_idle, tunnel, queue, drain, .. } = *timeouts;
+    let Timeouts { withdraw, header, client, idle, fin, client_age, keepalive, .. } = *timeouts;
+    let Timeouts { connect, response, backend_idle, tunnel, queue, drain, retire, .. } = *timeouts;
     Value::Object(vec![
+        entry("withdraw", duration(withdraw)),
         entry("header", duration(header)),
         entry("client", duration(client)),
         entry("idle", duration(idle)),
@@ -145,6 +146,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         entry("tunnel", duration(tunnel)),
         entry("queue", duration(queue)),
         entry("drain", duration(drain)),
+        entry("retire", duration(retire)),
     ])
 }
 

@@ -146,6 +146,8 @@ pub enum AccessLog {
 /// How long each kind of waiting may last; each from 1 ms to a week, if nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Between the signal for a graceful stop and the end of listening; 0: none.
+    pub withdraw: Millis,
     /// From a request's first byte, or the accept, to its whole head.
     pub header: Millis,
     /// No progress in reading a body from the client, or in writing to it.
@@ -170,6 +172,8 @@ pub struct Timeouts {
     pub queue: Millis,
     /// A graceful stop.
     pub drain: Millis,
+    /// What workers that were replaced in a reload still have in work.
+    pub retire: Millis,
 }
 
 /// A named set of backends and the rules for choosing among them.
@@ -407,6 +411,7 @@ impl Default for HealthCheck {
 impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
+            withdraw: Millis(0),
             header: Millis::from_secs(10),
             client: Millis::from_secs(30),
             idle: Millis::from_secs(60),
@@ -419,6 +424,7 @@ impl Default for Timeouts {
             tunnel: Millis::from_secs(3600),
             queue: Millis::from_secs(1),
             drain: Millis::from_secs(30),
+            retire: Millis::from_secs(3600),
         }
     }
 }

@@ -12,7 +12,8 @@ use super::{
 use crate::mem::time::Millis;
 
 /// The keys of `timeouts`.
-pub const TIMEOUT_KEYS: [&str; 12] = [
+pub const TIMEOUT_KEYS: [&str; 14] = [
+    "withdraw",
     "header",
     "client",
     "idle",
@@ -25,6 +26,7 @@ pub const TIMEOUT_KEYS: [&str; 12] = [
     "tunnel",
     "queue",
     "drain",
+    "retire",
 ];
 
 /// The kernel takes no longer time before a keep-alive probe (TCP_KEEPIDLE, tcp(7)).
@@ -201,6 +203,7 @@ pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
     for (key, node) in node.entries(mistakes) {
         let (least, most) = (INSTANT, WEEK);
         let (timeout, least, most) = match key {
+            "withdraw" => (&mut timeouts.withdraw, Millis(0), most),
             "header" => (&mut timeouts.header, least, most),
             "client" => (&mut timeouts.client, least, most),
             "idle" => (&mut timeouts.idle, least, most),
@@ -213,6 +216,7 @@ pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
             "tunnel" => (&mut timeouts.tunnel, least, most),
             "queue" => (&mut timeouts.queue, least, most),
             "drain" => (&mut timeouts.drain, least, most),
+            "retire" => (&mut timeouts.retire, least, most),
             _ => {
                 mistakes.add_unknown(&node, key, &TIMEOUT_KEYS);
                 continue;

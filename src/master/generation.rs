@@ -1,6 +1,6 @@
 //! A generation: the processes of one configuration, and what they have in common.
 
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, Timeouts};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
@@ -14,7 +14,7 @@ use super::handover::{self, Kept, Received, Role};
 use super::ledger::Ledger;
 use super::stored::Common;
 
-/// A process that was asked to end gracefully may take so much longer than `timeouts.drain`.
+/// A process that was asked to end gracefully may take so much longer than it was told.
 const GRACE: Millis = Millis::from_secs(5);
 
 /// How far a generation has come.
@@ -307,12 +307,23 @@ impl Generation {
         Some(child)
     }
 
-    /// From now on its processes are expected to end, within `timeouts.drain` and a bit more.
-    pub fn leaves(&mut self, now: Micros) {
-        let drain = self.origin.as_ref().map(|origin| origin.config.timeouts.drain);
+    /// From now on its processes are expected to end, within `limit` and a bit more. If they were
+    /// expected to before, then by the earlier time.
+    pub fn leaves(&mut self, limit: fn(&Timeouts) -> Millis, now: Micros) {
+        let limit = self.origin.as_ref().map(|origin| limit(&origin.config.timeouts));
         // Of a generation that is not understood nobody knows how long it may take.
-        let drain = drain.unwrap_or(Millis::from_secs(3600));
-        self.standing = Standing::Leaving { until: now + Micros::from(drain + GRACE) };
+        let limit = limit.unwrap_or(Millis::from_secs(3600));
+        let latest = now + Micros::from(limit + GRACE);
+        let until = match self.standing {
+            Standing::Leaving { until } => until.min(latest),
+            Standing::Starting { .. } | Standing::Serving => latest,
+        };
+        self.standing = Standing::Leaving { until };
+    }
+
+    /// Whether it was replaced, and some of its workers still have something in work.
+    pub fn is_retired(&self) -> bool {
+        matches!(self.standing, Standing::Leaving { .. }) && self.has_workers()
     }
 
     /// Kills those of its processes that are left.

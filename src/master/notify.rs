@@ -10,6 +10,12 @@ use crate::sys::{IoError, NotifySocket, clock};
 /// The status is told so often at most.
 const PACE: Millis = Millis(1000);
 
+/// While the service ends, it asks for so much more time, again and again: TimeoutStopSec= need not
+/// know how long requests run.
+const EXTENSION: Micros = Micros::from_secs(15);
+/// So often.
+const EXTENDING: Micros = Micros::from_secs(5);
+
 /// A manager that does not keep up is told the rest so much later.
 const PATIENCE: Millis = Millis(250);
 
@@ -26,6 +32,8 @@ pub struct Notifier {
     /// What is to be told as soon as it may.
     newer: Option<String>,
     watchdog: Option<Watchdog>,
+    /// When more time is asked for, if the service ends.
+    extends: Option<Micros>,
 }
 
 /// What is still to be told, in order.
@@ -84,6 +92,7 @@ impl Notifier {
             told: Micros(0),
             newer: None,
             watchdog: interval.map(|interval| Watchdog { interval, next: now }),
+            extends: None,
         }
     }
 
@@ -134,9 +143,13 @@ impl Notifier {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.0), None);
     }
 
-    /// The service ends.
-    pub fn stopping(&mut self) {
-        self.tell("STOPPING=1", None);
+    /// The service ends. From now on each `tick` may ask for more time.
+    pub fn stopping(&mut self, now: Micros) {
+        if self.extends.is_none() {
+            self.tell("STOPPING=1", None);
+            self.extends = Some(now);
+        }
+        self.tick(now);
     }
 
     /// Gives a listening socket into the manager's keeping.
@@ -169,6 +182,10 @@ impl Notifier {
             watchdog.next = now + Micros(watchdog.interval.0 / 2);
             self.tell("WATCHDOG=1", None);
         }
+        if self.extends.is_some_and(|due| due <= now) {
+            self.extends = Some(now + EXTENDING);
+            self.tell(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.0), None);
+        }
         if self.told + Micros::from(PACE) > now && self.told != Micros(0) {
             return;
         }
@@ -184,7 +201,7 @@ impl Notifier {
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
         let status = self.newer.as_ref().map(|_| self.told + Micros::from(PACE));
         let rest = (!self.waiting.messages.is_empty()).then_some(self.again);
-        [watchdog, status, rest].into_iter().flatten().min()
+        [watchdog, status, rest, self.extends].into_iter().flatten().min()
     }
 }
 

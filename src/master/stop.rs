@@ -48,7 +48,7 @@ impl Master {
             Life::Stopping { .. } | Life::Running => (),
         }
         if self.life == Life::Running {
-            self.notifier.stopping();
+            self.notifier.stopping(self.now);
             self.notifier.set_status(String::from("stopping"), self.now);
             let clients: u32 = self.generations.iter().map(Generation::clients).sum();
             message::log(Level::Notice, format_args!("stopping: {clients} clients are connected"));
@@ -63,7 +63,7 @@ impl Master {
             if let Some(origin) = &generation.origin {
                 origin.segment.set_service(ServiceCell::Draining, 1);
             }
-            generation.leaves(self.now);
+            generation.leaves(|timeouts| timeouts.drain, self.now);
             if let (Manner::Gracefully, Standing::Leaving { until: latest }) =
                 (manner, generation.standing)
             {

@@ -13,11 +13,15 @@ use crate::sys::{Listener, Signal};
 
 use super::facts;
 use super::generation::Standing;
+use super::handover::Role;
 use super::listeners::{Listeners, stored_name};
 use super::service::Master;
 
 /// A control process that is replaced has this time to close its doors.
 const CLOSING_TIME: Micros = Micros::from_secs(1);
+
+/// Generations that were replaced and still have something in work, beside the one that serves.
+const MOST_RETIRED: usize = 8;
 
 impl Master {
     /// All processes of a generation serve: from now on it is the one.
@@ -98,10 +102,34 @@ impl Master {
             *other != place && generation.standing == Standing::Serving
         });
         for (_, generation) in others {
-            generation.leaves(now);
+            generation.leaves(|timeouts| timeouts.retire, now);
             for child in &generation.children {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Usr2);
+            }
+        }
+        self.drain_the_oldest();
+    }
+
+    /// Lets the workers of all retired generations but the last ones drain, so that who reloads every
+    /// minute does not have workers of an hour.
+    fn drain_the_oldest(&mut self) {
+        let retired = self.generations.iter().filter(|generation| generation.is_retired()).count();
+        let all = self.generations.iter_mut().filter(|generation| generation.is_retired());
+        for generation in all.take(retired.saturating_sub(MOST_RETIRED)) {
+            message::log(
+                Level::Notice,
+                format_args!(
+                    "generation {}: {MOST_RETIRED} newer ones are kept, and its {} clients have \
+                     timeouts.drain from now on",
+                    generation.number,
+                    generation.clients()
+                ),
+            );
+            generation.leaves(|timeouts| timeouts.drain, self.now);
+            for child in generation.children.iter().filter(|child| child.role != Role::Control) {
+                // It fails only if the process has just ended.
+                let _ = process::signal(child.pid, Signal::Term);
             }
         }
     }

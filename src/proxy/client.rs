@@ -251,6 +251,7 @@ impl Proxy {
         self.row.add(Counter::Requests, 1);
         if self.clients[id].last.is_some() {
             self.row.add(Counter::Pipelined, 1);
+            self.clients[id].may_be_sending = true; // And its next request is on the way, perhaps.
         }
         self.join_queue(id, exchange);
     }

@@ -328,11 +328,22 @@ impl Proxy {
         client
     }
 
-    /// Begins to drain: each next answer closes its connection.
-    pub fn drain(&mut self) {
-        self.service = Service::Draining;
-        self.tools.pipes.retire();
+    /// Clients are to come back, or not, from now on. Those that are idle may have less time,
+    /// and while the service ends, nobody waits for what is nobody's.
+    pub fn become_service(&mut self, service: Service) {
+        self.service = service;
+        if service != Service::Running {
+            self.tools.pipes.retire();
+        }
         self.sweep_backends();
+        for index in 0..self.settings.clients {
+            let Some(id) = self.clients.id_at(index) else { continue };
+            if self.clients[id].is_nobody && service == Service::Draining {
+                self.close(id);
+            } else if self.clients[id].is_idle() {
+                self.arm(id);
+            }
+        }
     }
 
     /// Closes the clients that have nothing in work, nor sent a part of a head; and those that are

@@ -108,12 +108,15 @@ impl Token {
     }
 }
 
-/// Whether new work is begun.
+/// Whether clients are to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// As ever.
+    /// They are.
     Running,
-    /// What is there is finished, each next answer closes its connection.
+    /// Other processes have this one's place: each next answer closes its connection, and an idle
+    /// client may wait with its next request as ever.
+    Replaced,
+    /// The service ends: besides, a client is closed once it has been answered, and idle ones soon.
     Draining,
 }
 
@@ -502,8 +505,11 @@ impl Proxy {
         client.conn.rest(&mut self.tools.rings);
         if client.first.is_none() && client.conn.output.is_empty() {
             let over = Proxy::has_said_all(client);
-            match client.phase {
-                Phase::Open if !over => (),
+            let is_done = client.conn.input.is_empty()
+                && self.service == Service::Draining
+                && self.has_just_been_answered(id);
+            match self.clients[id].phase {
+                Phase::Open if !over && !is_done => (),
                 Phase::Open | Phase::Closing | Phase::Breaking => return self.close_gently(id),
                 Phase::Lingering => return self.linger(id),
             }

@@ -15,18 +15,19 @@ use crate::net::Conn;
 use crate::policy::conditional;
 use crate::sys::Socket;
 
-use super::Proxy;
 use super::client::{Client, Phase, Watch};
 use super::errand::{Caching, Errand};
 use super::exchange::{Exchange, ExchangeId};
 use super::preamble::Arrival;
+use super::{Proxy, Service};
 
 impl Proxy {
     /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
     /// so already, there is no room for it now, or as many others are under way as may be.
     pub(super) fn refresh_behind(&mut self, id: ExchangeId, entry: EntryId, sight: Sight) {
         let Some(cache) = &self.tools.cache else { return };
-        if self.refreshes >= self.settings.refreshes {
+        let is_ending = self.service == Service::Draining;
+        if self.refreshes >= self.settings.refreshes || is_ending {
             return;
         }
         let fetches = cache.store.keeper().cells.fetches;

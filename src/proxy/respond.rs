@@ -66,7 +66,7 @@ impl Proxy {
         let is_old = self.is_past_its_age(self.exchanges[id].client);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
-        let is_to_leave = self.service == Service::Draining || is_old;
+        let is_to_leave = self.service != Service::Running || is_old;
         let is_last = is_to_leave && exchange.behind.is_none();
         exchange.closes |= is_last || !exchange.upload.is_done();
         // It may be about to send its next request: only the answer tells it that this is the last.

@@ -22,6 +22,8 @@ pub const REWRITE_ROOM: usize = 1024;
 pub const MAX_HEAD_SIZE: usize = MAX_HEAD_LIMIT + REWRITE_ROOM;
 /// How long a closed connection waits for the client's end, so that the last answer arrives.
 const LINGER: Millis = Millis(2_000);
+/// An idle client has this time yet while the service ends.
+const BRIEF: Millis = Millis(1_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.
 const UNWATCHED: Millis = Millis(100);
 
@@ -144,7 +146,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 12] {
+    pub fn durations(&self) -> [Millis; 13] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -159,6 +161,7 @@ impl Settings {
             timeouts.client,
             COLLAPSED,
             timeouts.fin,
+            BRIEF,
         ]
     }
 

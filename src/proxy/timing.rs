@@ -10,9 +10,9 @@ use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
-use super::Proxy;
 use super::client::{Phase, Watch};
 use super::exchange::{Answer, ClientId, ExchangeId, Line, OwnAnswer, State};
+use super::{Proxy, Service};
 
 /// The timers' numbers: their places in `Settings::durations`.
 pub const HEADER: usize = 0;
@@ -27,6 +27,7 @@ const TUNNEL: usize = 8;
 const CLIENT: usize = 9;
 const COLLAPSED: usize = 10;
 const FIN: usize = 11;
+const BRIEF: usize = 12;
 
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
@@ -123,7 +124,9 @@ impl Proxy {
             Phase::Lingering => Some(LINGER),
             _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
             _ if !client.conn.output.is_empty() => Some(FLUSH),
-            _ if !client.conn.input.is_empty() || client.requests == 0 => Some(HEADER),
+            _ if !client.conn.input.is_empty() => Some(HEADER),
+            _ if self.service == Service::Draining => Some(BRIEF),
+            _ if client.requests == 0 => Some(HEADER),
             _ => Some(IDLE),
         };
         let owner = client_owner(id);
@@ -134,6 +137,13 @@ impl Proxy {
             Some(_) => (),
             None => self.timers.stop(owner),
         }
+    }
+
+    /// Whether a client without work has had some until now. Its timer says so: none is set anew
+    /// before the client has settled.
+    pub(super) fn has_just_been_answered(&self, id: ClientId) -> bool {
+        let waits = matches!(self.timers.running(client_owner(id)), Some(IDLE | BRIEF));
+        self.clients[id].requests > 0 && !waits
     }
 
     /// Starts, or starts anew, a client's timer.

@@ -13,7 +13,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::preamble::Arrival;
-use crate::proxy::{Proxy, Token};
+use crate::proxy::{Proxy, Service, Token};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
 use crate::shared::{Layout, Segment};
@@ -28,8 +28,6 @@ pub use accept::Entrance;
 
 /// Rare things are done so often: old connections closed, memory given back, the log written.
 const TICK: Millis = Millis(500);
-/// A graceful stop closes idle clients after this time.
-const IDLE_AT_STOP: Millis = Millis(1000);
 
 /// What the numbers of `Token::Worker` mean.
 const SIGNALS: u64 = 0;
@@ -45,10 +43,8 @@ enum Life {
         /// Whatever is left is given up then.
         until: Micros,
     },
-    /// The service stops gracefully.
+    /// The service stops gracefully: who is answered or idle is closed.
     Stopping {
-        /// Idle clients are closed then; `None` once they are.
-        idle_until: Option<Micros>,
         /// Whatever is left is given up then.
         until: Micros,
     },
@@ -85,6 +81,7 @@ pub struct Worker {
     channel: Option<Channel>,
     life: Life,
     drain: Millis,
+    retire: Millis,
     next_tick: Option<Micros>,
     ticks: u64,
 }
@@ -137,6 +134,7 @@ impl Worker {
             channel,
             life: Life::Serving,
             drain: config.timeouts.drain,
+            retire: config.timeouts.retire,
             next_tick: None,
             ticks: 0,
         };
@@ -232,35 +230,23 @@ impl Worker {
     /// Others have taken this worker's place.
     fn be_replaced(&mut self) {
         if self.life == Life::Serving {
-            self.begin_drain();
-            self.life = Life::Replaced { until: self.now() + Micros::from(self.drain) };
+            self.door.close(&mut self.proxy);
+            self.proxy.become_service(Service::Replaced);
+            self.life = Life::Replaced { until: self.now() + Micros::from(self.retire) };
         }
     }
 
     fn stop(&mut self) {
-        self.begin_drain();
-        self.life = Life::Stopping {
-            idle_until: Some(self.now() + Micros::from(IDLE_AT_STOP)),
-            until: self.now() + Micros::from(self.drain),
-        };
-    }
-
-    /// Those who are connected are served to the end, nobody else is.
-    fn begin_drain(&mut self) {
         self.door.close(&mut self.proxy);
-        self.proxy.drain();
+        self.proxy.become_service(Service::Draining);
+        self.life = Life::Stopping { until: self.now() + Micros::from(self.drain) };
     }
 
     fn check_end(&mut self) {
-        let until = match self.life {
+        let (until, limit) = match self.life {
             Life::Serving | Life::Over => return,
-            Life::Replaced { until } => until,
-            Life::Stopping { idle_until: Some(time), until } if time <= self.now() => {
-                self.proxy.close_idle_clients();
-                self.life = Life::Stopping { idle_until: None, until };
-                until
-            }
-            Life::Stopping { until, .. } => until,
+            Life::Replaced { until } => (until, "retire"),
+            Life::Stopping { until } => (until, "drain"),
         };
         if until <= self.now() {
             self.proxy.close_idle_clients();
@@ -268,7 +254,7 @@ impl Worker {
                 message::log(
                     Level::Warning,
                     format_args!(
-                        "{} clients were not done within timeouts.drain and are cut off",
+                        "{} clients were not done within timeouts.{limit} and are cut off",
                         self.proxy.clients()
                     ),
                 );
@@ -310,11 +296,7 @@ impl Worker {
         consider(deadline);
         match self.life {
             Life::Serving | Life::Over => (),
-            Life::Replaced { until } => consider(Some(until.millis())),
-            Life::Stopping { idle_until, until } => {
-                consider(idle_until.map(Micros::millis));
-                consider(Some(until.millis()));
-            }
+            Life::Replaced { until } | Life::Stopping { until } => consider(Some(until.millis())),
         }
         // A millisecond more, so that what is due is past when the wait is over.
         next.map(|time| Millis(time.0.saturating_sub(now.millis().0) + 1))

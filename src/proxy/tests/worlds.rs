@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::config::{AccessLog, Balance, Cache, Config, RequestId};
 use crate::mem::time::{Micros, Millis};
+use crate::proxy::Service as State;
 use crate::sys::{clock, world};
 
 use super::invariants;
@@ -101,7 +102,8 @@ fn play(seed: u64, trace: Trace) {
         if drains && clock::now() >= drain_at {
             drains = false;
             book.trace.note(|| "the proxy drains".to_owned());
-            team.workers.iter_mut().for_each(|worker| worker.proxy.drain());
+            let service = *book.dice.choose(&[State::Replaced, State::Draining]);
+            team.workers.iter_mut().for_each(|worker| worker.proxy.become_service(service));
         }
         if cuts_off && clock::now() >= cut_at {
             cuts_off = false;

@@ -1,5 +1,6 @@
 //! What clients do: going away, half-closing, reading slowly, waiting for a 100; and draining.
 
+use crate::proxy::Service;
 use crate::proxy::tests::scene::Scene;
 use crate::sys::world::{self, End};
 
@@ -121,12 +122,12 @@ fn the_last_answer_is_not_lost_to_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn a_draining_process_closes_with_its_next_answer() {
+fn a_process_that_is_replaced_closes_with_its_next_answer() {
     let mut scene = Scene::with_backends(1);
     let (busy, idle) = (scene.client(), scene.client());
     scene.warm_up(idle, "/warm");
     scene.get(busy, &["/0", "/1"]);
-    scene.service.proxy.drain();
+    scene.service.proxy.become_service(Service::Replaced);
     scene.settle();
     scene.answer("/0", "0");
     scene.answer("/1", "1");
@@ -143,13 +144,37 @@ fn a_draining_process_closes_with_its_next_answer() {
 }
 
 #[test]
+fn while_the_service_ends_who_is_answered_is_closed_at_once_and_who_is_idle_after_a_second() {
+    let mut scene = Scene::with_backends(1);
+    let [busy, idle, silent, begun] = [(); 4].map(|()| scene.client());
+    scene.warm_up(idle, "/warm");
+    scene.send(begun, "GET /begun HTTP/1.1\r\n");
+    scene.get(busy, &["/long"]);
+    // Its head went out before anybody knew that it is the last.
+    scene.respond("/long", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+    scene.service.proxy.become_service(Service::Draining);
+    scene.settle();
+    scene.respond("/long", "def");
+    assert_eq!((scene.bodies(busy), scene.end_of(busy)), (vec!["abcdef".into()], End::Fin));
+    scene.advance(900);
+    assert_eq!((scene.end_of(idle), scene.end_of(silent)), (End::Open, End::Open));
+    scene.advance(200);
+    assert_eq!((scene.end_of(idle), scene.end_of(silent)), (End::Fin, End::Fin));
+    scene.send(begun, "Host: a\r\n\r\n");
+    scene.answer("/begun", "last");
+    assert!(scene.messages(begun)[0].head.closes());
+    scene.leave(begun);
+    assert!(scene.service.proxy.is_empty());
+}
+
+#[test]
 fn the_last_answer_of_a_draining_process_is_not_lost_to_a_client_that_asks_on() {
     let mut scene = Scene::with_backends(1);
     world::change_faults(|faults| faults.reset_erases = true);
     let client = scene.client();
     scene.set_reading(client, false);
     scene.get(client, &["/0"]);
-    scene.service.proxy.drain();
+    scene.service.proxy.become_service(Service::Draining);
     scene.answer("/0", "0");
     scene.get(client, &["/1"]);
     scene.set_reading(client, true);

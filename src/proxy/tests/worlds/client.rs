@@ -253,11 +253,12 @@ impl Client {
         let fault = weather.cuts || weather.garbage || weather.is_rough() || weather.idle_cuts;
         let number = self.row[self.answered];
         // The answer had begun when its request turned out to be none.
-        let fault = fault || book.plans[number].is_nonsense;
         let erased = weather.kernel.reset_erases && end == End::Reset;
+        // Who is answered while the service ends is closed, perhaps with a request on the way.
+        let fault = fault || book.plans[number].is_nonsense || weather.drains && erased;
         let cut = self.reader.current().is_some() || erased;
         // An idle client may be closed for its descriptor while its next request is on the way.
-        let gave_way = weather.scarcity && !cut;
+        let gave_way = (weather.scarcity || weather.drains) && !cut;
         // Nor does one that has ended its side wait as long as others.
         let was_given_up = self.has_shut && weather.is_rough();
         let excused = gave_way || was_given_up || weather.stalls || weather.cuts_off;

@@ -1,6 +1,7 @@
 //! Stale answers: while they are asked for anew, and where backends fail. RFC 5861.
 
 use super::*;
+use crate::proxy::Service;
 use crate::sys::world::End;
 
 const REFRESHED: &str = "Cache-Control: max-age=60, stale-while-revalidate=30 | ETag: \"e\"";
@@ -140,8 +141,7 @@ fn a_service_that_stops_does_not_wait_for_what_nobody_wants() {
     scene.leave(one);
     scene.leave(other);
     assert_eq!(scene.seats.segment.clients(), 1);
-    scene.service.proxy.drain();
-    scene.service.proxy.close_idle_clients();
+    scene.service.proxy.become_service(Service::Draining);
     assert!(scene.service.proxy.is_empty());
 }
 
