@@ -276,7 +276,7 @@ mod tests {
         let first = Common::new(&cache("a"), 2, &[]).expect("memory");
         first.cells.add(5000);
         let mut all = vec![before(2, first, "a")];
-        for group in 1..4 {
+        for group in 1..groups(2) {
             let next = Common::new(&cache("a"), 2, &all).expect("memory");
             assert_eq!((next.group, next.cells.used()), (group, 5000));
             all.push(before(2, next, "a"));
@@ -312,7 +312,7 @@ mod tests {
         let next = Common::new(&cache("a"), 2, &all).expect("memory");
         let of_first = all[0].origin.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
         let bells = of_first.doorbells().expect("descriptors");
-        assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 9));
+        assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 27));
         let now = Micros(0);
         use crate::cache::fetches::Turn;
         assert!(matches!(of_first.cells.fetches.begin(1, 7, now), Turn::Fetch(_)));
