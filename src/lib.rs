@@ -55,7 +55,7 @@
 //!   mod.rs           the event loop; how it ends
 //!   checks.rs        when each backend is checked, and what comes of it
 //!   probe.rs         one check: a connection, a request, the head of its response
-//!   admin.rs         operators' connections, within fixed limits
+//!   admin.rs         operators' connections, within fixed limits  connection.rs  one of them
 //!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
 //!   asked.rs         a request to a Command                        commands.rs what it does
 //!   explain.rs       how a request would be handled now

@@ -253,6 +253,27 @@ fn slow_and_silent_operators_hurt_nobody() {
     assert!(program.memory() < memory + (4 << 20));
 }
 
+#[test]
+fn operators_who_come_at_once_and_stay_are_all_heard() {
+    let backend = Backend::named("a");
+    let program = program(&[&backend]);
+    let mut agents: Vec<UnixStream> = (0..100)
+        .map(|number| {
+            let mut stream = UnixStream::connect(program.admin_path()).unwrap();
+            let target = format!("/v1/pools/new/backends/127.1.0.{}:9?lease=60s", number + 1);
+            let request = format!("PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for stream in &mut agents {
+        stream.set_read_timeout(Some(common::DEADLINE)).unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 201");
+    }
+}
+
 /// The control process of a program.
 fn control_process(program: &Program) -> Option<rustix::process::Pid> {
     let children = format!("/proc/{0}/task/{0}/children", program.pid().as_raw_nonzero());

@@ -4,7 +4,11 @@ mod common;
 
 use common::{Backend, Client, Program, Response, json, servers};
 use rustix::process::Signal;
-use std::{net::SocketAddr, process::Command};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    process::Command,
+};
 
 fn get(address: SocketAddr, target: &str) -> Response {
     Client::connect(address).get(target)
@@ -111,4 +115,39 @@ fn a_browser_shows_that_a_backend_was_killed() {
     assert!(page.contains("<title>httplb: 1 of 2 up</title>"), "{page}");
     let row = page.split("<tr").find(|row| row.contains(&second.address.to_string()));
     assert!(row.is_some_and(|row| row.contains("class=\"down\"")), "{page}");
+}
+
+#[test]
+fn slow_and_greedy_clients_hold_up_neither_others_nor_the_admin_socket() {
+    let backend = Backend::named("a");
+    let program = two_pools(&[&backend]);
+    let put = |number: usize| {
+        let (high, low) = (number / 250, number % 250 + 1);
+        format!("PUT /v1/pools/many/backends/127.1.{high}.{low}:9?lease=60s")
+    };
+    for number in 0..200 {
+        assert_eq!(program.ask(&put(number), "").status, 201);
+    }
+    let connect = || TcpStream::connect(program.status_address()).unwrap();
+    let half: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = connect();
+            // Some were put out for others.
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHo");
+            stream
+        })
+        .collect();
+    assert_eq!(get(program.status_address(), "/healthz").text(), "ok\n");
+    let mut deaf: Vec<TcpStream> = (0..60).map(|_| connect()).collect();
+    for stream in &mut deaf {
+        let _ = stream.write_all("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50).as_bytes());
+    }
+    for number in 0..200 {
+        // Some were taken out by their checks meanwhile, and are back.
+        let status = program.ask(&put(number), "").status;
+        assert!([200, 201].contains(&status), "{number}: {status}");
+    }
+    assert_eq!(get(program.status_address(), "/healthz").text(), "ok\n");
+    assert!(get(program.status_address(), "/metrics").text().contains("httplb_"));
+    drop((half, deaf));
 }

@@ -13,6 +13,7 @@ pub mod asked;
 pub mod cache;
 pub mod checks;
 pub mod commands;
+mod connection;
 pub mod explain;
 pub mod intake;
 pub mod listing;
@@ -212,7 +213,7 @@ impl Control {
             self.look_around(now);
             self.master.ring();
         }
-        self.admin.expire(&self.poller, now);
+        self.admin.expire(now);
         self.check_end(now);
         Ok(())
     }
@@ -228,9 +229,7 @@ impl Control {
                 self.doorbells.control.silence();
                 self.look_around(now);
             }
-            door if door < FIRST_CHECK => {
-                self.admin.event(&self.poller, door - FIRST_DOOR, event, now);
-            }
+            door if door < FIRST_CHECK => self.admin.event(door - FIRST_DOOR, event),
             check => self.checks.event(check - FIRST_CHECK, event, &self.doorbells, now),
         }
     }
