@@ -230,6 +230,24 @@ fn auto_is_a_worker_for_each_processor_that_it_may_run_on() {
     assert!(program.stderr().contains(": 1 worker, listening on "));
 }
 
+/// What a worker must not change it cannot: the cells with addresses, weights, registrations.
+#[test]
+fn settings_are_mapped_read_only_in_workers_and_writable_in_the_others() {
+    let backend = Backend::named("a");
+    let program = Program::with(json!({ "backend_servers": servers(&[&backend]), "workers": 2 }));
+    let shown = |pid| {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("its mappings");
+        let cells = maps.lines().filter(|line| line.contains("httplb-cells"));
+        let rights = cells.filter_map(|line| line.split(' ').nth(1)).map(str::to_owned);
+        rights.collect::<Vec<_>>()
+    };
+    for worker in program.workers() {
+        assert_eq!(shown(worker), ["r--s", "rw-s"]);
+    }
+    assert_eq!(shown(program.control()), ["rw-s"]);
+    assert_eq!(program.get("/").text(), "a");
+}
+
 #[test]
 fn a_worker_that_is_killed_is_back_and_the_others_go_on() {
     let backend = Backend::named("a");

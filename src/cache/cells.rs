@@ -145,8 +145,16 @@ impl Cells {
 
     /// The same cells, for processes whose number 0 is `first` to others: see [`super::numbers`].
     pub fn from_number(self, first: usize) -> Cells {
-        let numbers = Numbers::new(first, self.header[WORKERS].load(Relaxed) as usize);
+        let numbers = self.numbers.from(first);
         Cells { numbers, fetches: self.fetches.with(numbers), ..self }
+    }
+
+    /// Writes into each cell, as a worker does that was taken over.
+    #[cfg(test)]
+    pub fn forge(&self, mut number: impl FnMut() -> u64) {
+        let all = [self.header, self.reserved, self.stamps, self.voids];
+        let all = all.into_iter().chain([self.fetches.cells().0, self.fetches.cells().1]);
+        all.chain([self.index.cells()]).flatten().for_each(|cell| cell.store(number(), SeqCst));
     }
 
     /// The number of a process in the cells.
@@ -211,7 +219,8 @@ impl Cells {
     /// fetched nobody does. Returns whom to wake, by their numbers.
     pub fn bury(&self, worker: usize) -> fetches::Waiting {
         let reserved = self.reserved_by(worker).swap(0, Relaxed);
-        self.release(reserved + self.index.bury(self.number_of(worker)) * BLOCK);
+        let recorded = self.index.bury(self.number_of(worker)).saturating_mul(BLOCK);
+        self.release(reserved.saturating_add(recorded));
         self.fetches.bury(worker)
     }
 
@@ -226,7 +235,7 @@ impl Cells {
 
     /// Counts a change, after it was made. Returns the count.
     pub fn bump_stamp(&self, hash: u128) -> u64 {
-        self.stamp_cell(hash).fetch_add(1, SeqCst) + 1
+        self.stamp_cell(hash).fetch_add(1, SeqCst).wrapping_add(1)
     }
 
     fn stamp_cell(&self, hash: u128) -> &'static AtomicU64 {

@@ -114,6 +114,11 @@ impl Fetches {
         Fetches { numbers, ..self }
     }
 
+    #[cfg(test)]
+    pub(super) fn cells(&self) -> (&'static [AtomicU64], &'static [AtomicU64]) {
+        (self.places, self.memories)
+    }
+
     fn word(&self, place: usize) -> &'static AtomicU64 {
         &self.places[place * LINE]
     }

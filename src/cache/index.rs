@@ -127,6 +127,11 @@ impl Index {
         Index { cells, hand }
     }
 
+    #[cfg(test)]
+    pub(super) fn cells(&self) -> &'static [AtomicU64] {
+        self.cells
+    }
+
     fn places(&self) -> usize {
         self.cells.len() / CELLS
     }

@@ -29,6 +29,11 @@ impl Numbers {
         Numbers { first, count }
     }
 
+    /// The same processes, as one knows them whose number 0 is `first` in the cells.
+    pub(super) fn from(self, first: usize) -> Numbers {
+        Numbers::new(first, self.count)
+    }
+
     /// The number in the cells.
     pub(super) fn in_cells(self, number: usize) -> usize {
         debug_assert!(number < self.count, "there is no process {number}");

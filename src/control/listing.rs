@@ -156,7 +156,7 @@ pub fn admin(admin: Admin) -> &'static str {
 
 /// Milliseconds with one digit behind the point.
 fn tenths(time: Micros) -> f64 {
-    ((time.0 + 50) / 100) as f64 / 10.0
+    (time.0.saturating_add(50) / 100) as f64 / 10.0
 }
 
 /// Whole seconds, rounded down.

@@ -267,9 +267,9 @@ impl Page {
     /// Buckets as the format has them: each counts all that took no longer.
     fn histogram(&mut self, name: &str, labels: &str, times: &Histogram) {
         let bucket = format!("{name}_bucket");
-        let mut count = 0;
+        let mut count = 0_u64;
         for (bound, inside) in Histogram::BOUNDS.iter().zip(times.buckets) {
-            count += inside;
+            count = count.wrapping_add(inside);
             let bound = micro_seconds(*bound).to_string();
             self.sample_of(&bucket, labels, "le", &bound, count);
         }

@@ -296,10 +296,10 @@ fn restarts(count: u64) -> String {
 fn hits(totals: &Totals) -> String {
     let of = |words: &[&str]| -> u64 {
         let chosen = totals.cache_requests.iter().filter(|(word, _)| words.contains(word));
-        chosen.map(|(_, count)| count).sum()
+        chosen.fold(0_u64, |sum, (_, count)| sum.wrapping_add(*count))
     };
     let answered = of(&["hit", "stale", "revalidated"]);
-    match answered + of(&["miss"]) {
+    match answered.wrapping_add(of(&["miss"])) {
         0 => String::new(),
         asked => format!(", {} % hits", answered * 100 / asked),
     }
@@ -340,8 +340,8 @@ fn span(time: Millis) -> String {
 fn short_time(time: Micros) -> String {
     match time.0 {
         0..10_000 => format!("{:.1}\u{a0}ms", time.0 as f64 / 1e3),
-        10_000..10_000_000 => format!("{}\u{a0}ms", grouped((time.0 + 500) / 1000)),
-        _ => format!("{}\u{a0}s", (time.0 + 500_000) / 1_000_000),
+        10_000..10_000_000 => format!("{}\u{a0}ms", grouped(time.0.saturating_add(500) / 1000)),
+        _ => format!("{}\u{a0}s", time.0.saturating_add(500_000) / 1_000_000),
     }
 }
 

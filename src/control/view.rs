@@ -156,7 +156,7 @@ pub struct Backend {
 impl Backend {
     /// The requests that failed, for any reason.
     pub fn errors_total(&self) -> u64 {
-        self.errors.iter().map(|(_, count)| count).sum()
+        self.errors.iter().fold(0, |sum, (_, count)| sum.wrapping_add(*count))
     }
 }
 

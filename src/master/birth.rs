@@ -99,8 +99,9 @@ impl Beginning {
         seat: usize,
         workers: usize,
     ) -> Result<(), StartError> {
-        process::set_title(&format!("httplb-w{seat}"));
+        origin.protect_settings().map_err(StartError::at("shared memory"))?;
         let (config, segment, bells, sticky_key, stored) = origin.into_parts();
+        process::set_title(&format!("httplb-w{seat}"));
         let way = self.way(stored, &config);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let arrival = Arrival::at(&config.listen[entry], socket.address().port());

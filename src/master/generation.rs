@@ -17,6 +17,10 @@ use super::stored::Common;
 /// A process that was asked to end gracefully may take so much longer than it was told.
 const GRACE: Millis = Millis::from_secs(5);
 
+/// Messages of a process that are heard in a turn: one that goes on and on keeps the master from
+/// nothing else.
+const MESSAGES: usize = 16;
+
 /// How far a generation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -103,6 +107,12 @@ impl Origin {
             None => Doorbells::new(workers)?,
         };
         Ok(Origin { config, segment, memory, bells, sticky_key, stored })
+    }
+
+    /// For a worker: what it has no business to change it cannot change, whoever may have taken it
+    /// over.
+    pub fn protect_settings(&self) -> Result<(), IoError> {
+        self.memory.protect(self.segment.layout().settings())
     }
 
     /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
@@ -272,11 +282,14 @@ impl Generation {
         self.children.iter().any(|child| child.role != Role::Control)
     }
 
-    /// Hears what its processes say. Whether one of them wants the service to be reloaded.
-    pub fn hear(&mut self) -> Option<Pid> {
-        let mut wants_reload = None;
+    /// Hears what its processes say, a few messages of each. Whether one of them wants the service to
+    /// be reloaded, and whether more may be there.
+    pub fn hear(&mut self) -> (Option<Pid>, bool) {
+        let (mut wants_reload, mut has_more) = (None, false);
         for child in &mut self.children {
-            while let Some(message) = child.channel.receive() {
+            for count in 1..=MESSAGES {
+                let Some(message) = child.channel.receive() else { break };
+                has_more |= count == MESSAGES;
                 match Word::of(&message.text) {
                     Some((Word::Ready, _)) => child.is_ready = true,
                     Some((Word::Closed, _)) => child.is_closed = true,
@@ -289,7 +302,7 @@ impl Generation {
                 }
             }
         }
-        wants_reload
+        (wants_reload, has_more)
     }
 
     /// Takes out a process that has ended, and gives back what it had. None if it is not one of

@@ -5,6 +5,8 @@ pub mod cpus;
 mod doors;
 mod facts;
 mod files;
+#[cfg(test)]
+mod forged_tests;
 mod generation;
 pub mod handover;
 mod ledger;

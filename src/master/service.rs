@@ -205,7 +205,14 @@ impl Master {
     }
 
     fn listen_to_children(&mut self) {
-        let by = self.generations.iter_mut().filter_map(Generation::hear).last();
+        let mut by = None;
+        for generation in &mut self.generations {
+            let (wants_reload, has_more) = generation.hear();
+            by = wants_reload.or(by);
+            if has_more {
+                self.bell.ring(); // The rest has its turn after everybody else's.
+            }
+        }
         if by.is_some() {
             self.reload(Wish { by });
         }

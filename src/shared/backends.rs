@@ -13,8 +13,10 @@ use super::{LINE, PoolId};
 mod findings;
 mod members;
 
-/// Cells of a backend: two lines that are mostly read, one that each request writes.
-pub(super) const CELLS: usize = 3 * LINE;
+/// Cells of a backend's settings.
+pub(super) const SETTINGS: usize = 2 * LINE;
+/// Live cells of a backend: a line that is mostly read, one that each request writes.
+pub(super) const LIVE: usize = 2 * LINE;
 
 const STANDING: usize = 0;
 const POOL: usize = 1;
@@ -22,15 +24,17 @@ const IP: usize = 2;
 const PORT: usize = 4;
 const WEIGHT: usize = 5;
 const CAP: usize = 6;
-const SINCE: usize = 7;
-const CHECK: usize = 8;
-const PASSIVE: usize = 9;
-const LEASE: usize = 10;
-const CHECKED_AT: usize = 11;
-const CHECKED: usize = 12;
-const CHECK_FAILURES: usize = 13;
-const DOWNTIME: usize = 14;
-pub(super) const LOAD: usize = 2 * LINE;
+const CHECK: usize = 7;
+const LEASE: usize = 8;
+const CHECKED_AT: usize = 9;
+const CHECKED: usize = 10;
+const CHECK_FAILURES: usize = 11;
+
+// The live cells.
+const PASSIVE: usize = 0;
+const SINCE: usize = 1;
+const DOWNTIME: usize = 2;
+pub(super) const LOAD: usize = LINE;
 
 // The parts of the cell STANDING.
 const ADMIN_BITS: u64 = 0b11;
@@ -138,20 +142,25 @@ pub struct LastCheck {
 /// The cells of one backend.
 #[derive(Clone, Copy)]
 pub struct BackendCells {
-    pub(super) cells: &'static [AtomicU64],
+    pub(super) settings: &'static [AtomicU64],
+    pub(super) live: &'static [AtomicU64],
 }
 
 impl BackendCells {
-    pub(super) fn new(cells: &'static [AtomicU64]) -> BackendCells {
-        BackendCells { cells }
-    }
-
     fn get(&self, place: usize) -> u64 {
-        self.cells[place].load(SeqCst)
+        self.settings[place].load(SeqCst)
     }
 
     fn set(&self, place: usize, value: u64) {
-        self.cells[place].store(value, SeqCst);
+        self.settings[place].store(value, SeqCst);
+    }
+
+    fn get_live(&self, place: usize) -> u64 {
+        self.live[place].load(SeqCst)
+    }
+
+    fn set_live(&self, place: usize, value: u64) {
+        self.live[place].store(value, SeqCst);
     }
 
     /// Which backend has the slot, and what the operator wants of it.
@@ -203,7 +212,7 @@ impl BackendCells {
 
     /// Requests that it has now, over all workers.
     pub fn load(&self) -> u32 {
-        self.get(LOAD) as u32
+        self.get_live(LOAD) as u32
     }
 
     /// What active checks tell.
@@ -213,7 +222,7 @@ impl BackendCells {
 
     /// What requests and probes tell.
     pub fn passive(&self) -> Passive {
-        Passive::from_bits(self.get(PASSIVE))
+        Passive::from_bits(self.get_live(PASSIVE))
     }
 
     /// Whether it may be asked.
@@ -229,7 +238,7 @@ impl BackendCells {
     /// Since when it works, or does not, or is drained: on the monotonic clock. `None` if it has
     /// worked since the service started.
     pub fn state_since(&self) -> Option<Millis> {
-        let since = self.get(SINCE);
+        let since = self.get_live(SINCE);
         (since > 0).then_some(Millis(since))
     }
 
@@ -241,7 +250,7 @@ impl BackendCells {
 
     /// For how long it did not work in all, up to the last time when it came back.
     pub fn downtime(&self) -> Millis {
-        Millis(self.get(DOWNTIME))
+        Millis(self.get_live(DOWNTIME))
     }
 
     /// When it is forgotten, if it has to say that it is there.
@@ -306,10 +315,13 @@ impl BackendCells {
         self.set(WEIGHT, u64::from(entry.weight));
         self.set(CAP, u64::from(entry.max_connections));
         self.set(LEASE, entry.lease.map_or(0, |lease| lease.0));
-        for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED, CHECK_FAILURES, DOWNTIME] {
+        for place in [CHECK, CHECKED_AT, CHECKED, CHECK_FAILURES] {
             self.set(place, 0);
         }
-        self.set(SINCE, since.map_or(0, |since| since.0));
+        for place in [PASSIVE, DOWNTIME] {
+            self.set_live(place, 0);
+        }
+        self.set_live(SINCE, since.map_or(0, |since| since.0));
         // Last: with it the slot is somebody's.
         let generation = self.standing().generation() + 1;
         self.set(STANDING, Standing::new(generation, Some(source), Admin::Ready).0);
@@ -331,9 +343,10 @@ impl BackendCells {
         self.set(WEIGHT, u64::from(entry.weight));
         self.set(CAP, u64::from(entry.max_connections));
         self.set(LEASE, entry.lease.map_or(0, |lease| lease.0));
-        for place in [CHECK, PASSIVE, CHECKED_AT, CHECKED] {
+        for place in [CHECK, CHECKED_AT, CHECKED] {
             self.set(place, 0);
         }
+        self.set_live(PASSIVE, 0);
         self.set_standing(Some(Source::Api), Admin::Ready);
         self.note_change(before, now);
     }
@@ -345,8 +358,8 @@ impl BackendCells {
         }
         if before == Availability::Down {
             let down = self.state_since().map_or(Millis(0), |since| now - since);
-            self.set(DOWNTIME, self.get(DOWNTIME) + down.0);
+            self.set_live(DOWNTIME, self.get_live(DOWNTIME).saturating_add(down.0));
         }
-        self.set(SINCE, now.0);
+        self.set_live(SINCE, now.0);
     }
 }

@@ -20,7 +20,7 @@ const BITS: usize = 64;
 const CHANGE: u64 = 1 << 32;
 /// So often a cell is tried to be set right by the rows, which takes a moment in which nobody
 /// changes it.
-const TRIES: usize = 1_000_000;
+const TRIES: usize = 10_000;
 
 /// What workers wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,15 @@ impl Place {
         }
     }
 
-    fn of_intent(intent: u64) -> Option<Place> {
+    /// `None` where there is none, or none that there can be among so many `backends`.
+    fn of_intent(intent: u64, backends: usize) -> Option<Place> {
         match intent {
             0 => None,
             1 => Some(Place::Client),
-            slot => Some(Place::Backend(Slot(slot as usize - 2))),
+            slot => {
+                let slot = usize::try_from(slot - 2).ok().filter(|slot| *slot < backends)?;
+                Some(Place::Backend(Slot(slot)))
+            }
         }
     }
 }
@@ -80,7 +84,7 @@ impl Segment {
 
     /// Clients of all workers.
     pub fn clients(&self) -> u32 {
-        self.cells[CLIENTS].load(SeqCst) as u32
+        self.live_header()[CLIENTS].load(SeqCst) as u32
     }
 
     fn raise(&self, worker: usize, place: Place, limit: u32) -> bool {
@@ -127,8 +131,8 @@ impl Segment {
 
     fn cell(&self, place: Place) -> &'static AtomicU64 {
         match place {
-            Place::Backend(slot) => &self.backend(slot).cells[LOAD],
-            Place::Client => &self.cells[CLIENTS],
+            Place::Backend(slot) => &self.backend(slot).live[LOAD],
+            Place::Client => &self.live_header()[CLIENTS],
         }
     }
 
@@ -142,7 +146,10 @@ impl Segment {
     }
 
     fn hold(&self, worker: usize, place: Place, more: i64) {
-        let held = self.held(worker, place).saturating_add_signed(more);
+        self.set_held(worker, place, self.held(worker, place).saturating_add_signed(more));
+    }
+
+    fn set_held(&self, worker: usize, place: Place, held: u64) {
         let row = self.worker(worker);
         match place {
             Place::Backend(slot) => row.backend(slot).set_held(held),
@@ -159,8 +166,8 @@ impl Segment {
         for place in places.chain([Place::Client]) {
             let held = self.held(worker, place);
             if held > 0 {
-                self.hold(worker, place, -(held as i64));
-                self.take_off(place, held as u32);
+                self.set_held(worker, place, 0);
+                self.take_off(place, u32::try_from(held).unwrap_or(u32::MAX));
             }
         }
         for slot in (0..self.layout.backends).map(Slot) {
@@ -171,24 +178,26 @@ impl Segment {
             self.unwait(worker, Awaited::Pool(pool));
         }
         self.unwait(worker, Awaited::Client);
-        if let Some(place) = Place::of_intent(row.intent()) {
-            row.set_intent(0);
-            self.set_right(place);
+        if let Some(place) = Place::of_intent(row.intent(), self.layout.backends) {
+            self.set_right(worker, place);
         }
+        row.set_intent(0);
         row.set_pid(0);
         row.set_ready(false);
     }
 
     /// Sets a cell of all to what the rows add up to. It is right only if no worker is between the
     /// two, which its intent tells, and nothing changes meanwhile, which the cell tells.
-    fn set_right(&self, place: Place) {
+    /// What a live worker says of itself that is not true cannot hold the master up for long.
+    fn set_right(&self, dead: usize, place: Place) {
         let cell = self.cell(place);
         let workers = 0..self.layout.workers;
         for _ in 0..TRIES {
             let seen = cell.load(SeqCst);
-            let mut rows = workers.clone().map(|worker| self.worker(worker));
-            if rows.all(|row| row.intent() != place.intent()) {
-                let held: u64 = workers.clone().map(|worker| self.held(worker, place)).sum();
+            let mut others = workers.clone().filter(|worker| *worker != dead);
+            if others.all(|worker| self.worker(worker).intent() != place.intent()) {
+                let held = workers.clone().map(|worker| self.held(worker, place) as u32);
+                let held = u64::from(held.fold(0, u32::saturating_add));
                 let next = (seen.wrapping_add(CHANGE) & !(CHANGE - 1)) | held;
                 if cell.compare_exchange(seen, next, SeqCst, SeqCst).is_ok() {
                     return;
@@ -229,8 +238,8 @@ impl Segment {
     fn waiting(&self, awaited: Awaited) -> &'static [AtomicU64] {
         let cells = self.layout.workers.div_ceil(BITS);
         match awaited {
-            Awaited::Client => &self.cells[CLIENTS_WAITING..][..cells],
-            Awaited::Pool(pool) => &self.pool(pool).cells[WAITING..][..cells],
+            Awaited::Client => &self.live_header()[CLIENTS_WAITING..][..cells],
+            Awaited::Pool(pool) => &self.pool(pool).live[WAITING..][..cells],
         }
     }
 

@@ -273,7 +273,7 @@ impl Histogram {
 
     /// How many there were in all.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.buckets.iter().copied().fold(0, u64::wrapping_add)
     }
 
     /// The time that `share` of all (0.5 is the median) did not exceed, as if they were spread
@@ -297,7 +297,7 @@ impl Histogram {
 
     pub(super) fn add_cells(&mut self, cells: &[AtomicU64]) {
         for (bucket, cell) in self.buckets.iter_mut().zip(cells) {
-            *bucket += cell.load(Relaxed);
+            *bucket = bucket.wrapping_add(cell.load(Relaxed));
         }
         self.sum = self.sum + Micros(cells[Histogram::CELLS - 1].load(Relaxed));
     }

@@ -1,16 +1,24 @@
 //! What the processes share: one array of atomic cells, mapped before they are forked.
 //!
 //! ```text
-//! header   what lies where; the service's own numbers; clients, and who waits to take one
-//! pools    name, rotation, epoch, and which workers wait for a backend below its cap
-//! backends address, weight, setting, health, load
-//! rows     one for each worker: what it holds, and its counters; two more for those before it
+//! settings, which master and control alone write; workers cannot
+//!   header   what lies where; the service's own numbers
+//!   pools    name, members of the file
+//!   backends address, weight, cap, what the operator wants, lease, checks
+//! live cells, which all write
+//!   header   clients, and who waits to take one
+//!   pools    rotation, epoch, and which workers wait for a backend below its cap
+//!   backends marks, since when, load
+//!   rows     one for each worker: what it holds, and its counters; two more for those before it
 //! ```
 //!
 //! There are no locks. A row is written by its worker alone, with plain loads and stores, and lies
-//! in cache lines of its own. What the operator sets (address, weight, cap, admin state, lease,
-//! checks) is written by the control process alone. Rotation, loads, marks and waiting belong to
-//! all and change by compare and exchange.
+//! in cache lines of its own. Settings are written by one process at a time. Rotation, loads, marks
+//! and waiting belong to all and change by compare and exchange.
+//!
+//! **A worker may have been taken over** by whom it serves. So settings are mapped read-only in workers
+//! ([`Shared::protect`](crate::sys::memory::Shared::protect)), and what is in live cells is judged like
+//! what comes by a network: whoever reads it copes with any number.
 //!
 //! **Epochs.** Whoever changes which backends of a pool may be asked, or how, bumps the pool's epoch
 //! afterwards. A worker that sees another epoch than it knows, before a pick or at a tick, reads the
@@ -58,7 +66,7 @@ const SPARE_POOLS: usize = 16;
 /// Backends that may be added while the service runs.
 const SPARE_BACKENDS: usize = 256;
 /// Which cell means what; another number for every other meaning.
-const LAYOUT_VERSION: u64 = 2;
+const LAYOUT_VERSION: u64 = 3;
 /// That these are cells of ours at all.
 const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
 
@@ -67,8 +75,13 @@ const FIRST_SPARE: usize = 5;
 const NAMINGS: usize = 6;
 const HEADER: usize = 3 * LINE;
 const SERVICE: usize = LINE;
-const CLIENTS: usize = 2 * LINE;
+// Those of the live cells' header.
+const CLIENTS: usize = 0;
 const CLIENTS_WAITING: usize = CLIENTS + 1;
+const LIVE_HEADER: usize = LINE;
+
+/// Settings fill whole pages, of 64 KiB where they are largest: what is protected together.
+const PAGE: usize = 64 * 1024 / size_of::<AtomicU64>();
 
 /// Names a pool: its place in the table, those of the file first, in the file's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,16 +131,29 @@ impl Layout {
         self.row_at(self.workers + totals::PAST_ROWS)
     }
 
+    /// How many of them, from the first on, are settings.
+    pub fn settings(&self) -> usize {
+        self.backend_at(self.backends).next_multiple_of(PAGE)
+    }
+
     fn pool_at(&self, pool: usize) -> usize {
-        HEADER + pool * pools::CELLS
+        HEADER + pool * pools::SETTINGS
     }
 
     fn backend_at(&self, slot: usize) -> usize {
-        self.pool_at(self.pools) + slot * backends::CELLS
+        self.pool_at(self.pools) + slot * backends::SETTINGS
+    }
+
+    fn live_pool_at(&self, pool: usize) -> usize {
+        self.settings() + LIVE_HEADER + pool * pools::LIVE
+    }
+
+    fn live_backend_at(&self, slot: usize) -> usize {
+        self.live_pool_at(self.pools) + slot * backends::LIVE
     }
 
     fn row_at(&self, row: usize) -> usize {
-        self.backend_at(self.backends) + row * counters::row_cells(self)
+        self.live_backend_at(self.backends) + row * counters::row_cells(self)
     }
 }
 
@@ -189,6 +215,13 @@ impl Segment {
         (cells.len() >= layout.cells()).then_some(Segment { cells, layout, first_spare })
     }
 
+    /// Writes into each cell that a worker can write, as one does that was taken over.
+    #[cfg(test)]
+    pub fn forge(&self, mut number: impl FnMut() -> u64) {
+        let live = &self.cells[self.layout.settings()..self.layout.cells()];
+        live.iter().for_each(|cell| cell.store(number(), SeqCst));
+    }
+
     /// How many of each there may be.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -224,15 +257,28 @@ impl Segment {
     /// A pool's cells.
     pub fn pool(&self, pool: PoolId) -> PoolCells {
         assert!(pool.0 < self.layout.pools);
-        let start = self.layout.pool_at(pool.0);
-        PoolCells::new(&self.cells[start..start + pools::CELLS])
+        PoolCells {
+            settings: self.part(self.layout.pool_at(pool.0), pools::SETTINGS),
+            live: self.part(self.layout.live_pool_at(pool.0), pools::LIVE),
+        }
     }
 
     /// A backend's cells.
     pub fn backend(&self, slot: Slot) -> BackendCells {
         assert!(slot.0 < self.layout.backends);
-        let start = self.layout.backend_at(slot.0);
-        BackendCells::new(&self.cells[start..start + backends::CELLS])
+        BackendCells {
+            settings: self.part(self.layout.backend_at(slot.0), backends::SETTINGS),
+            live: self.part(self.layout.live_backend_at(slot.0), backends::LIVE),
+        }
+    }
+
+    fn part(&self, start: usize, count: usize) -> &'static [AtomicU64] {
+        &self.cells[start..start + count]
+    }
+
+    /// One of the live cells' header.
+    fn live_header(&self) -> &'static [AtomicU64] {
+        self.part(self.layout.settings(), LIVE_HEADER)
     }
 
     /// A worker's row.

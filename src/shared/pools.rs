@@ -8,17 +8,21 @@ use crate::policy::balance::Tier;
 
 use super::{LINE, NAMINGS, PoolId, Segment, Source};
 
-/// Cells of a pool. Those that each pick writes have a line of their own.
-pub(super) const CELLS: usize = 3 * LINE;
+/// Cells of a pool's settings.
+pub(super) const SETTINGS: usize = 2 * LINE;
+/// Live cells of a pool. Those that each pick writes have a line of their own.
+pub(super) const LIVE: usize = 2 * LINE;
 
 const STATE: usize = 0;
 const NAME: usize = 1;
 const NAME_CELLS: usize = 8;
 const FIRST: usize = NAME + NAME_CELLS;
 const COUNT: usize = FIRST + 1;
-const EPOCH: usize = COUNT + 1;
+
+// The live cells.
+const EPOCH: usize = 0;
 pub(super) const WAITING: usize = EPOCH + 1;
-const TURNS: usize = 2 * LINE;
+const TURNS: usize = LINE;
 
 const SOURCE_BITS: u64 = 3;
 const LENGTH_AT: u32 = 8;
@@ -50,24 +54,21 @@ impl fmt::Display for Name {
 /// The cells of one pool.
 #[derive(Clone, Copy)]
 pub struct PoolCells {
-    pub(super) cells: &'static [AtomicU64],
+    pub(super) settings: &'static [AtomicU64],
+    pub(super) live: &'static [AtomicU64],
 }
 
 impl PoolCells {
-    pub(super) fn new(cells: &'static [AtomicU64]) -> PoolCells {
-        PoolCells { cells }
-    }
-
     /// Who named it. `None`: there is no pool here.
     pub fn source(&self) -> Option<Source> {
-        Source::from_bits(self.cells[STATE].load(SeqCst) & SOURCE_BITS)
+        Source::from_bits(self.settings[STATE].load(SeqCst) & SOURCE_BITS)
     }
 
     /// Its name.
     pub fn name(&self) -> Name {
-        let len = (self.cells[STATE].load(SeqCst) >> LENGTH_AT) as usize;
+        let len = (self.settings[STATE].load(SeqCst) >> LENGTH_AT) as usize;
         let mut bytes = [0; NAME_BYTES];
-        for (piece, cell) in bytes.chunks_exact_mut(8).zip(&self.cells[NAME..]) {
+        for (piece, cell) in bytes.chunks_exact_mut(8).zip(&self.settings[NAME..]) {
             piece.copy_from_slice(&cell.load(Relaxed).to_le_bytes());
         }
         Name { bytes, len: len.min(NAME_BYTES) }
@@ -75,12 +76,12 @@ impl PoolCells {
 
     /// The slots that the file gives it: the first, and how many.
     pub(super) fn range(&self) -> (usize, usize) {
-        (self.cells[FIRST].load(Relaxed) as usize, self.cells[COUNT].load(Relaxed) as usize)
+        (self.settings[FIRST].load(Relaxed) as usize, self.settings[COUNT].load(Relaxed) as usize)
     }
 
     pub(super) fn load(&self, name: &str, first: usize, count: usize) {
-        self.cells[FIRST].store(first as u64, Relaxed);
-        self.cells[COUNT].store(count as u64, Relaxed);
+        self.settings[FIRST].store(first as u64, Relaxed);
+        self.settings[COUNT].store(count as u64, Relaxed);
         self.write(name, Source::File);
     }
 
@@ -88,33 +89,33 @@ impl PoolCells {
         assert!(name.len() <= NAME_BYTES, "the configuration has no longer names");
         let mut bytes = [0; NAME_BYTES];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
-        for (piece, cell) in bytes.chunks_exact(8).zip(&self.cells[NAME..]) {
+        for (piece, cell) in bytes.chunks_exact(8).zip(&self.settings[NAME..]) {
             let piece: [u8; 8] = piece.try_into().expect("a piece of eight");
             cell.store(u64::from_le_bytes(piece), Relaxed);
         }
-        self.cells[STATE].store(source.to_bits() | (name.len() as u64) << LENGTH_AT, SeqCst);
+        self.settings[STATE].store(source.to_bits() | (name.len() as u64) << LENGTH_AT, SeqCst);
         self.bump();
     }
 
     /// Changes whenever a member comes or goes, or may be asked or not, or differently. Never 0 in
     /// a pool that there is.
     pub fn epoch(&self) -> u64 {
-        self.cells[EPOCH].load(SeqCst)
+        self.live[EPOCH].load(SeqCst)
     }
 
     /// Tells the workers to read the members anew. After the change.
     pub fn bump(&self) {
-        self.cells[EPOCH].fetch_add(1, SeqCst);
+        self.live[EPOCH].fetch_add(1, SeqCst);
     }
 
     /// How many turns of the rotation were taken.
     pub fn rotation(&self, tier: Tier) -> u64 {
-        self.cells[TURNS + tier as usize].load(SeqCst)
+        self.live[TURNS + tier as usize].load(SeqCst)
     }
 
     /// Takes the turns from `old` to `new`, unless somebody else has taken one.
     pub fn try_turn(&self, tier: Tier, old: u64, new: u64) -> bool {
-        let cell = &self.cells[TURNS + tier as usize];
+        let cell = &self.live[TURNS + tier as usize];
         cell.compare_exchange(old, new, SeqCst, Relaxed).is_ok()
     }
 }

@@ -159,7 +159,7 @@ fn a_worker_that_dies_between_the_two_cells_leaves_nothing_behind() {
         (0..others).for_each(|_| assert!(segment.claim(1, Slot(0), 0)));
         segment.worker(0).set_intent(2);
         segment.worker(0).backend(Slot(0)).set_held(held);
-        segment.backend(Slot(0)).cells[backends::LOAD].store(load, SeqCst);
+        segment.backend(Slot(0)).live[backends::LOAD].store(load, SeqCst);
         segment.bury(0);
         assert_eq!(segment.backend(Slot(0)).load(), others);
         assert_eq!(segment.worker(0).intent(), 0);

@@ -128,9 +128,9 @@ fn what_the_dead_leave_is_set_right_while_others_go_on() {
             assert!(segment.claim(0, slot, 0) && segment.claim(0, slot, 0));
             segment.worker(0).set_intent(2);
             match round % 3 {
-                0 => _ = segment.backend(slot).cells[LOAD].fetch_add(1, SeqCst), // a claim
-                1 => segment.worker(0).backend(slot).set_held(1),                // a release
-                _ => (),                                                         // before either
+                0 => _ = segment.backend(slot).live[LOAD].fetch_add(1, SeqCst), // a claim
+                1 => segment.worker(0).backend(slot).set_held(1),               // a release
+                _ => (),                                                        // before either
             }
             segment.bury(0);
         }

@@ -23,27 +23,29 @@ impl Segment {
 
     /// What all workers have counted, those of earlier generations too.
     pub fn total(&self, counter: Counter) -> u64 {
-        self.counting_rows().map(|row| row.get(counter)).sum()
+        self.counting_rows().map(|row| row.get(counter)).fold(0, u64::wrapping_add)
     }
 
     /// The same for a pool.
     pub fn pool_total(&self, pool: PoolId, counter: PoolCounter) -> u64 {
-        self.counting_rows().map(|row| row.pool(pool).get(counter)).sum()
+        self.counting_rows().map(|row| row.pool(pool).get(counter)).fold(0, u64::wrapping_add)
     }
 
     /// The same for a backend.
     pub fn backend_total(&self, slot: Slot, counter: BackendCounter) -> u64 {
-        self.counting_rows().map(|row| row.backend(slot).get(counter)).sum()
+        self.counting_rows().map(|row| row.backend(slot).get(counter)).fold(0, u64::wrapping_add)
     }
 
     /// What all workers have now of a pool.
     pub fn pool_gauge(&self, pool: PoolId, gauge: PoolGauge) -> u64 {
-        self.counting_rows().map(|row| row.pool(pool).gauge(gauge)).sum()
+        self.counting_rows().map(|row| row.pool(pool).gauge(gauge)).fold(0, u64::wrapping_add)
     }
 
     /// Idle connections that all workers have to a backend.
     pub fn idle_connections(&self, slot: Slot) -> u64 {
-        self.counting_rows().map(|row| row.backend(slot).gauge(BackendGauge::Idle)).sum()
+        self.counting_rows()
+            .map(|row| row.backend(slot).gauge(BackendGauge::Idle))
+            .fold(0, u64::wrapping_add)
     }
 
     /// How long requests took from their whole head to their end.
@@ -85,7 +87,8 @@ impl Segment {
         let taken = counters(self.row(self.layout.workers + 1));
         for (place, (taken, into)) in taken.iter().zip(into).enumerate() {
             let rows = self.counting_rows();
-            let all: u64 = rows.map(|row| counters(row)[place].load(Relaxed)).sum();
+            let counts = rows.map(|row| counters(row)[place].load(Relaxed));
+            let all = counts.fold(0, u64::wrapping_add);
             let more = all.wrapping_sub(taken.load(Relaxed));
             add(taken, more);
             add(into, more);

@@ -37,13 +37,13 @@ impl Segment {
     /// last few at once.
     pub fn observe(&self, slot: Slot, event: Event, now: Millis, rules: &Rules) -> Option<Change> {
         let backend = self.backend(slot);
-        let mut before = backend.get(PASSIVE);
+        let mut before = backend.get_live(PASSIVE);
         let (after, change) = loop {
             let (after, change) = self.after(slot, before, event, now, rules);
             if after == before {
                 return None; // Nearly always: an answer of one that fares well.
             }
-            match backend.cells[PASSIVE].compare_exchange(before, after, SeqCst, SeqCst) {
+            match backend.live[PASSIVE].compare_exchange(before, after, SeqCst, SeqCst) {
                 Ok(_) => break (after, change),
                 Err(actual) => before = actual,
             }
@@ -85,7 +85,7 @@ impl Segment {
         let would_be = availability(backend.check(), Passive::from_bits(before), backend.admin());
         would_be == Availability::Up
             && self.count_up(backend.pool()).0 == 0
-            && backend.cells[PASSIVE].compare_exchange(after, before, SeqCst, SeqCst).is_ok()
+            && backend.live[PASSIVE].compare_exchange(after, before, SeqCst, SeqCst).is_ok()
     }
 
     /// After checks or requests have changed their mind: it counts only if the others (`is_up`) do

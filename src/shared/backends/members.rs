@@ -74,7 +74,7 @@ impl Segment {
     /// Sets what is known of how it fares from before this segment was made.
     pub fn set_health(&self, slot: Slot, check: Check, passive: Passive) {
         self.backend(slot).set(CHECK, check.to_bits());
-        self.backend(slot).set(PASSIVE, passive.to_bits());
+        self.backend(slot).set_live(PASSIVE, passive.to_bits());
         self.pool(self.backend(slot).pool()).bump();
     }
 
@@ -87,8 +87,8 @@ impl Segment {
         check_failures: u64,
     ) {
         let backend = self.backend(slot);
-        backend.set(SINCE, since.map_or(0, |since| since.0));
-        backend.set(DOWNTIME, downtime.0);
+        backend.set_live(SINCE, since.map_or(0, |since| since.0));
+        backend.set_live(DOWNTIME, downtime.0);
         backend.set(CHECK_FAILURES, check_failures);
     }
 

@@ -1,10 +1,13 @@
 //! Memory straight from the kernel: for this process alone, shared with others, or kept for the
 //! program that is executed next.
 use crate::sys::IoError;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect,
+};
 use std::sync::atomic::AtomicU64;
 use std::{ptr::null_mut, slice};
 
@@ -91,6 +94,34 @@ impl Shared {
     /// The cells. Memory is always aligned to a page.
     pub fn cells(&self) -> &'static [AtomicU64] {
         self.cells
+    }
+
+    /// Takes from this process the right to write the first `count` cells, whole pages, for good: they
+    /// are mapped anew by a descriptor that cannot write, so that no later call gives it back. To write
+    /// one afterwards ends the process.
+    ///
+    /// Without /proc there is no such descriptor. Then the pages are protected alone, which the process
+    /// could take back.
+    pub fn protect(&self, count: usize) -> Result<(), IoError> {
+        let size = count * CELL_BYTES;
+        assert!(count <= self.cells.len() && size % rustix::param::page_size() == 0);
+        let start = self.cells.as_ptr().cast_mut().cast();
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(reader) => {
+                let flags = MapFlags::SHARED | MapFlags::FIXED;
+                // SAFETY: the range is the beginning of what `map_cells` mapped, and is replaced by the
+                // same bytes of the same file, which is sealed against getting shorter. References to
+                // the cells stay valid: whoever only loads them sees no difference.
+                unsafe { mmap(start, size, ProtFlags::READ, flags, &reader, 0)? };
+            }
+            Err(_) => {
+                // SAFETY: the range is the beginning of what `map_cells` mapped. Its bytes stay; that
+                // it is not written any more is the caller's to see to.
+                unsafe { mprotect(start, size, MprotectFlags::READ)? };
+            }
+        }
+        Ok(())
     }
 
     /// The same cells once more, for another who hands them over.
@@ -209,6 +240,22 @@ mod tests {
         adopted.cells()[1].fetch_add(3, Relaxed);
         drop((shared, adopted));
         assert_eq!(cells[1].load(Relaxed), 3);
+    }
+
+    #[test]
+    fn cells_that_are_protected_are_seen_and_cannot_be_made_writable_again() {
+        use rustix::mm::{MprotectFlags, mprotect};
+        let (shared, page) = (share(3 * 8192).unwrap(), 8192 * 8);
+        let writer = adopt(shared.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        shared.protect(8192).unwrap();
+        writer.cells()[8191].store(7, Relaxed);
+        assert_eq!(shared.cells()[8191].load(Relaxed), 7);
+        shared.cells()[8192].store(8, Relaxed);
+        assert_eq!(writer.cells()[8192].load(Relaxed), 8);
+        let start = shared.cells().as_ptr().cast_mut().cast();
+        let both = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the pages are those of the cells; it fails, and changes nothing.
+        assert_eq!(unsafe { mprotect(start, page, both) }, Err(rustix::io::Errno::ACCESS));
     }
 
     #[test]
