@@ -155,6 +155,7 @@
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
 //!   forwarded.rs     what tells a backend of the client: X-Forwarded-*, Forwarded, X-Real-IP
+//!   upgrade.rs       what a client offers to switch to
 //!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
 //!   date.rs          dates written and read            cache_status.rs   RFC 9211
 //!   caching.rs       what heads say to caches          structured.rs     dictionaries, RFC 9651

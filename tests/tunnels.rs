@@ -293,6 +293,87 @@ fn an_upgrade_that_is_no_websocket_is_no_upgrade() {
     }
 }
 
+/// Switches to the first protocol that is offered, says how it was asked, and returns all bytes.
+fn switching_to_what_is_offered() -> Backend {
+    Backend::talking(|connection| {
+        while let Some(request) = connection.request() {
+            let offered = request.field("Upgrade").unwrap_or_default().to_owned();
+            let Some(first) = offered.split(',').next().filter(|first| !first.is_empty()) else {
+                connection.give(&Answer::text("no upgrade"), &request);
+                continue;
+            };
+            connection.send(format!(
+                "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: {first}\r\n\r\n\
+                 {offered}|{}|",
+                String::from_utf8_lossy(&request.body),
+            ));
+            return echo(connection);
+        }
+    })
+}
+
+#[test]
+fn a_connection_may_switch_to_the_protocols_that_its_pool_names() {
+    let backend = switching_to_what_is_offered();
+    let config = json!({ "backend_servers": servers(&[&backend]), "upgrades": ["tcp", "spdy"] });
+    let program = Program::with(config);
+    // As `docker exec` asks with a body, and `kubectl exec` without.
+    for (more, body, offers, wanted) in [
+        ("Content-Length: 12\r\n", "{\"Tty\":true}", "tcp", "tcp"),
+        ("Content-Length: 0\r\n", "", "SPDY/3.1", "SPDY/3.1"),
+        ("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n", "h2c, TCP", "TCP"),
+    ] {
+        let mut client = program.client();
+        let head = "POST /exec HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n";
+        client.send(format!("{head}Upgrade: {offers}\r\n{more}\r\n{body}early"));
+        let response = client.response();
+        assert_eq!((response.status, response.field("Upgrade")), (101, Some(wanted)), "{offers}");
+        let body = if body.contains("hi") { "hi" } else { body };
+        let wanted = format!("{wanted}|{body}|early");
+        assert_eq!(client.read_exactly(wanted.len()), wanted.as_bytes());
+        client.send("and on");
+        assert_eq!(client.read_exactly(6), b"and on");
+    }
+    let mut client = program.client();
+    client.send(UPGRADE);
+    assert_eq!(client.response().text(), "no upgrade", "websocket is not in the list");
+}
+
+#[test]
+fn a_backend_may_switch_to_nothing_that_it_was_not_offered() {
+    for upgrade in ["h2c", "tcp", "websocket, tcp", "websocket/2"] {
+        let switch =
+            format!("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n");
+        let backend = Backend::always(Answer::raw(switch).then_hang());
+        let config = json!({ "backend_servers": servers(&[&backend]), "upgrades": ["websocket"] });
+        let program = Program::with(config);
+        let mut client = program.client();
+        client.send(UPGRADE.replace("Upgrade: websocket", "Upgrade: websocket, tcp, h2c"));
+        assert_eq!(client.response().status, 502, "{upgrade}");
+    }
+}
+
+#[test]
+fn a_connection_is_not_switched_before_its_request_is_whole() {
+    let backend = Backend::talking(|connection| {
+        connection.head();
+        connection.send("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        connection.wait_for_end();
+    });
+    let config = json!({ "backend_servers": servers(&[&backend]), "upgrades": ["tcp"] });
+    let program = Program::with(config);
+    let mut client = program.client();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 9\r\n\r\nhalf",
+    );
+    until("the backend has that", || backend.received().concat().ends_with(b"half"));
+    assert!(client.wire.has_ended().is_none() && client.wire.buffer.is_empty());
+    client.send("-allx");
+    assert_eq!(client.response().status, 101);
+    client.send("more");
+    until("what follows arrives", || backend.received().concat().ends_with(b"half-allxmore"));
+}
+
 #[test]
 fn a_silent_tunnel_is_closed_in_the_end() {
     let backend = switching(|connection| {

@@ -144,7 +144,7 @@ pub fn is_framing(name: &str) -> bool {
 /// What a head may say of its connection. `*` is any value.
 pub type Allowed = [(&'static str, &'static str)];
 
-pub const SWITCH: &Allowed = &[("connection", "upgrade"), ("upgrade", "websocket")];
+pub const SWITCH: &Allowed = &[("connection", "upgrade"), ("upgrade", "*")];
 pub const FATE: &Allowed = &[("connection", "close"), ("connection", "keep-alive")];
 
 /// What holds of every head that goes on: no control bytes, nothing that ends at this hop but what is

@@ -5,6 +5,7 @@ use crate::naive::{self, Fields, values};
 use crate::scan;
 use httplb::http::forwarded::Forward;
 use httplb::http::rewrite;
+use httplb::http::upgrade;
 use httplb::http::{HeadScan, Method, RequestHead, Scan, Version, request};
 use httplb::mem::buffer::{Buffer, Span};
 use std::cell::RefCell;
@@ -42,7 +43,9 @@ fn check_head(head: &[u8]) {
             (false, IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))),
             (true, IpAddr::from(Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0001))),
         ] {
-            let forward = Forward { trusted, ..Forward::new(client, ID.as_bytes()) };
+            let upgrades = ["websocket".to_owned()];
+            let forward =
+                Forward { trusted, upgrades: &upgrades, ..Forward::new(client, ID.as_bytes()) };
             check_rewritten(&parsed, &naive, &forward, out, &place);
         }
     });
@@ -59,7 +62,8 @@ struct Facts {
     keep_alive: bool,
     expect_continue: bool,
     expect_other: bool,
-    websocket: bool,
+    /// How often it is offered, as far as that goes on.
+    websockets: usize,
     te_trailers: bool,
     max_forwards: Option<u64>,
     request_id: Option<String>,
@@ -86,7 +90,7 @@ impl Naive {
             keep_alive: head.keep_alive,
             expect_continue: head.expect_continue,
             expect_other: head.expect_other,
-            websocket: head.websocket,
+            websockets: upgrade::offered(head, &["websocket".to_owned()]).count(),
             te_trailers: head.te_trailers,
             max_forwards: head.max_forwards,
             request_id: head.request_id.map(naive::latin1),
@@ -124,12 +128,17 @@ impl Naive {
         expectations.retain(|one| says_something(one));
         let all_known = expectations.iter().all(|one| one.eq_ignore_ascii_case("100-continue"));
         let says = |name, wanted| naive::members(&fields, name).iter().any(|one| one == wanted);
+        let may_switch = method == "GET"
+            && !is_http10
+            && ["None", "Length(0)"].contains(&&framing[..])
+            && says("connection", "upgrade");
         let facts = Facts {
-            websocket: method == "GET"
-                && !is_http10
-                && ["None", "Length(0)"].contains(&&framing[..])
-                && says("connection", "upgrade")
-                && says("upgrade", "websocket"),
+            websockets: if may_switch {
+                let offers = naive::members(&fields, "upgrade");
+                offers.iter().filter(|one| *one == "websocket").count().min(16)
+            } else {
+                0
+            },
             te_trailers: !is_http10 && says("te", "trailers"),
             max_forwards: match (method, &values(&fields, "max-forwards")[..]) {
                 ("TRACE" | "OPTIONS", [hops]) => Some(number(hops)?),
@@ -198,14 +207,14 @@ impl Naive {
             add("x-forwarded-host", &facts.authority);
         }
         add("x-request-id", ID);
-        match (facts.websocket, facts.te_trailers) {
+        match (facts.websockets > 0, facts.te_trailers) {
             (true, true) => add("connection", "upgrade, TE"),
             (true, false) => add("connection", "upgrade"),
             (false, true) => add("connection", "TE"),
             (false, false) => (),
         }
-        if facts.websocket {
-            add("upgrade", "websocket");
+        if facts.websockets > 0 {
+            add("upgrade", &vec!["websocket"; facts.websockets].join(", "));
         }
         if facts.te_trailers {
             add("te", "trailers");
@@ -265,13 +274,11 @@ fn check_rewritten(
     };
     let written = out.as_slice().to_vec();
     let facts = &naive.facts;
-    let allowed: &naive::Allowed = match (facts.websocket, facts.te_trailers) {
+    let allowed: &naive::Allowed = match (facts.websockets > 0, facts.te_trailers) {
         (false, false) => &[],
         (true, false) => naive::SWITCH,
         (false, true) => &[("connection", "TE"), ("te", "trailers")],
-        (true, true) => {
-            &[("connection", "upgrade, TE"), ("upgrade", "websocket"), ("te", "trailers")]
-        }
+        (true, true) => &[("connection", "upgrade, TE"), ("upgrade", "*"), ("te", "trailers")],
     };
     let message = naive::assert_clean(&written, allowed, place);
     let wanted = format!("{} {} HTTP/1.1", facts.method, facts.target);
@@ -301,7 +308,7 @@ fn check_rewritten(
         keep_alive: true,
         expect_continue: facts.expect_continue,
         expect_other: facts.expect_other,
-        websocket: facts.websocket,
+        websockets: facts.websockets,
         te_trailers: facts.te_trailers,
         max_forwards: facts.max_forwards.map(|hops| hops.saturating_sub(1)),
         request_id: Some(ID.to_owned()),

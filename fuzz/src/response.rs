@@ -61,7 +61,7 @@ struct Facts {
     keep_alive_timeout_secs: Option<u32>,
     has_date: bool,
     request_id: Option<String>,
-    upgrade_websocket: bool,
+    switches_to: Option<String>,
 }
 
 struct Naive {
@@ -80,7 +80,7 @@ impl Naive {
             keep_alive_timeout_secs: head.keep_alive_timeout_secs,
             has_date: head.has_date,
             request_id: head.request_id.map(naive::latin1),
-            upgrade_websocket: head.upgrade_websocket,
+            switches_to: head.switches_to.map(naive::latin1),
         }
     }
 
@@ -105,6 +105,7 @@ impl Naive {
         let status = status.parse().ok().filter(|status| (100..=999).contains(status))?;
         let is_http10 = minor == "0";
         let upgrade = values(&fields, "upgrade");
+        let is_upgrade = naive::members(&fields, "connection").iter().any(|one| one == "upgrade");
         let facts = Facts {
             status,
             is_http10,
@@ -119,11 +120,12 @@ impl Naive {
                 [id] => Some(id.to_string()),
                 _ => Some(String::new()),
             },
-            upgrade_websocket: status == 101
-                && !is_http10
-                && upgrade.len() == 1
-                && upgrade[0].eq_ignore_ascii_case("websocket")
-                && naive::members(&fields, "connection").iter().any(|one| one == "upgrade"),
+            switches_to: match &upgrade[..] {
+                [protocol] if status == 101 && !is_http10 && is_upgrade => {
+                    Some(protocol.to_string())
+                }
+                _ => None,
+            },
         };
         Some(Naive { facts, fields })
     }
@@ -134,6 +136,13 @@ impl Naive {
 
     fn is_never_framed(&self) -> bool {
         self.facts.status < 200 || self.facts.status == 204
+    }
+
+    /// The protocol as it goes on.
+    fn switched_to(&self) -> Option<String> {
+        let protocol = self.facts.switches_to.clone()?;
+        let is_websocket = protocol.eq_ignore_ascii_case("websocket");
+        Some(if is_websocket { "websocket".to_owned() } else { protocol })
     }
 
     fn offers_upgrade(&self) -> bool {
@@ -170,21 +179,21 @@ impl Naive {
             add("x-request-id", ID);
         }
         let mut options = Vec::new();
-        if self.facts.status != 101 {
+        if self.facts.switches_to.is_none() {
             if answering.close || answering.framing == ResponseFraming::Close {
                 options.push("close");
             } else if answering.keep_alive_10 {
                 options.push("keep-alive");
             }
         }
-        if self.facts.status == 101 || self.offers_upgrade() {
+        if self.facts.switches_to.is_some() || self.offers_upgrade() {
             options.push("upgrade");
         }
         if !options.is_empty() {
             add("connection", &options.join(", "));
         }
-        if self.facts.status == 101 {
-            add("upgrade", "websocket");
+        if let Some(protocol) = self.switched_to() {
+            add("upgrade", &protocol);
         }
         fields
     }
@@ -227,7 +236,7 @@ fn check_rewritten(
     assert!(out.len() <= rewrite::response_len_bound(came.len()), "too long: {place}");
     let facts = &naive.facts;
     let allowed: &naive::Allowed = match facts.status {
-        101 => naive::SWITCH,
+        101 if facts.switches_to.is_some() => &[("connection", "upgrade"), ("upgrade", "*")],
         426 if naive.offers_upgrade() => &[
             ("upgrade", "*"),
             ("connection", "upgrade"),
@@ -253,7 +262,7 @@ fn check_rewritten(
             ResponseFraming::Close => "None".to_owned(),
             framing => format!("{framing:?}"),
         },
-        keep_alive: facts.status == 101 || !closes,
+        keep_alive: facts.switches_to.is_some() || !closes,
         keep_alive_timeout_secs: None,
         has_date: facts.has_date,
         request_id: match (&facts.request_id, answering.id) {
@@ -261,7 +270,7 @@ fn check_rewritten(
             (None, id) => Some(naive::latin1(id)),
             (Some(id), _) => Some(id.clone()),
         },
-        upgrade_websocket: facts.status == 101,
+        switches_to: naive.switched_to(),
     };
     assert_eq!(Naive::of(&again), wanted, "{place}");
 

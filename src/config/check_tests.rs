@@ -70,12 +70,13 @@ pub(super) const MORE: &str = r##"{
     "sticky": true,
     "health_check": {},
     "slow_start": "30s",
+    "upgrades": ["tcp", "SPDY/3.1"],
     "backend_servers": [{"ip": "127.0.0.1", "port": 8001}],
     "pools": {
         "api": {"backend_servers": [], "sticky": {"cookie": "c", "max_age": "1h"},
             "health_check": {"path": null, "interval": "1s", "timeout": "1s", "rise": 1, "fall": 1,
                 "status": 204, "host": "shop.example:80"}},
-        "v1.0": {"retries": 5, "sticky": false, "health_check": false, "slow_start": "1m"}
+        "v1.0": {"retries": 5, "upgrades": [], "sticky": false, "health_check": false, "slow_start": "1m"}
     },
     "routes": []
 }"##;
@@ -132,6 +133,7 @@ fn the_defaults_are_those_of_the_manual() {
   "fail_timeout": "10s",
   "retries": 2,
   "max_body": 0,
+  "upgrades": ["websocket"],
   "slow_start": "0s",
   "pools": {},
   "routes": [],
@@ -207,6 +209,7 @@ fn the_keys_of_later_versions_are_read() {
     assert!(api.backends.is_empty());
     assert_eq!(api.sticky.as_ref().unwrap().cookie, "c");
     assert_eq!(api.slow_start, Millis::from_secs(30));
+    assert_eq!(api.upgrades, ["tcp", "SPDY/3.1"]);
     assert_eq!(v1.backends, [Backend::at(address("127.0.0.1:8001"))]);
     assert_eq!((v1.retries, &v1.sticky, &v1.health_check), (5, &None, &None));
 }

@@ -174,6 +174,7 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         entry("fail_timeout", duration(pool.fail_timeout)),
         entry("retries", Value::Natural(u64::from(pool.retries))),
         entry("max_body", size(pool.max_body)),
+        entry("upgrades", list(&pool.upgrades, text)),
         entry("slow_start", duration(pool.slow_start)),
     ]
 }

@@ -55,6 +55,18 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"timeouts": {"fin": "0s"}}"#,
         r#"timeouts.fin: "0s" is out of range (write "1ms" to "168h")"#,
     ),
+    (
+        r#"{"upgrades": ["websocket", "H2C"]}"#,
+        r#"upgrades[1]: "H2C" would let requests past every route and limit (remove it: httplb speaks HTTP/1.1)"#,
+    ),
+    (
+        r#"{"upgrades": ["websocket", "WebSocket"]}"#,
+        r#"upgrades[1]: "WebSocket" stands twice in the list (remove one)"#,
+    ),
+    (
+        r#"{"pools": {"api": {"upgrades": ["a b"]}}}"#,
+        r#"pools.api.upgrades[0]: "a b" is not a protocol (write "websocket" or "SPDY/3.1")"#,
+    ),
     (r#"{"listen": []}"#, "listen: the list is empty (write 1 to 64 of them)"),
     (r#"{"listen": ":80"}"#, r#"listen: ":80" is not a list (write [...])"#),
     (r#"{"listen": [80]}"#, r#"listen[0]: 80 is not an address (write ":80" or "10.0.0.7:80")"#),

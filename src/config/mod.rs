@@ -197,6 +197,8 @@ pub struct Pool {
     pub sticky: Option<Sticky>,
     /// Active health checks.
     pub health_check: Option<HealthCheck>,
+    /// The protocols to which a connection may be switched, each a name or `NAME/VERSION`; never h2c.
+    pub upgrades: Vec<String>,
     /// How long the share of a backend that came back grows to its weight; zero is at once.
     pub slow_start: Millis,
 }
@@ -449,6 +451,7 @@ impl Pool {
             max_body: 0,
             sticky: None,
             health_check: None,
+            upgrades: vec![String::from("websocket")],
             slow_start: Millis(0),
         }
     }

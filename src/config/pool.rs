@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::read::{INSTANT, Mistakes, Node, WEEK};
+use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
 use super::words::quote;
 use super::{Backend, Balance, HealthCheck, Pool, Statuses, Sticky, Wrong, address, units};
 use crate::mem::time::Millis;
 
 /// The keys of a pool.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 10] = [
     "backend_servers",
     "balance",
     "sticky",
@@ -18,6 +18,7 @@ pub const KEYS: [&str; 9] = [
     "fail_timeout",
     "retries",
     "max_body",
+    "upgrades",
     "slow_start",
 ];
 
@@ -33,6 +34,10 @@ pub fn is_name(name: &str) -> bool {
 
 /// Checks follow each other at most so closely.
 const LEAST_INTERVAL: Millis = Millis(100);
+/// Bytes of a protocol's name and version.
+const LONGEST_PROTOCOL: usize = 64;
+/// The protocols of these names carry HTTP.
+const HTTP_BY_UPGRADE: [&str; 3] = ["h2c", "h2", "http"];
 const HOUR: Millis = Millis::from_secs(3600);
 
 const BACKEND_KEYS: [&str; 5] = ["ip", "port", "weight", "max_connections", "backup"];
@@ -58,6 +63,7 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
         }
         "retries" => mistakes.set(&mut pool.retries, node, node.whole(0, 10)),
         "max_body" => mistakes.set(&mut pool.max_body, node, node.size(0, u64::MAX)),
+        "upgrades" => pool.upgrades = upgrades(node, mistakes),
         "slow_start" => {
             let most = Millis::from_secs(600);
             mistakes.set(&mut pool.slow_start, node, node.duration(Millis(0), most));
@@ -65,6 +71,34 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
         _ => return false,
     }
     true
+}
+
+fn upgrades(node: &Node, mistakes: &mut Mistakes) -> Vec<String> {
+    let mut protocols: Vec<String> = Vec::new();
+    for node in node.items(0..=16, mistakes) {
+        let Some(protocol) = mistakes.keep(&node, protocol(&node)) else { continue };
+        if protocols.iter().any(|earlier| earlier.eq_ignore_ascii_case(&protocol)) {
+            mistakes.add(&node, node.wrong("stands twice in the list", "remove one"));
+        }
+        protocols.push(protocol);
+    }
+    protocols
+}
+
+/// The name of a protocol, perhaps with its version (RFC 9110 §7.8). HTTP itself is none: requests
+/// in a switched connection would go past all rules.
+fn protocol(node: &Node) -> Result<String, Wrong> {
+    let remedy = "write \"websocket\" or \"SPDY/3.1\"";
+    let text = node.text("a protocol", remedy)?;
+    let (name, version) = text.split_once('/').unwrap_or((text, "1"));
+    if text.len() > LONGEST_PROTOCOL || !is_token(name) || !is_token(version) {
+        return Err(node.wrong("is not a protocol", remedy));
+    }
+    if HTTP_BY_UPGRADE.iter().any(|http| name.eq_ignore_ascii_case(http)) {
+        let fault = "would let requests past every route and limit";
+        return Err(node.wrong(fault, "remove it: httplb speaks HTTP/1.1"));
+    }
+    Ok(text.to_owned())
 }
 
 fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {

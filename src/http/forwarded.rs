@@ -31,6 +31,8 @@ pub struct Forward<'a> {
     pub via: Option<&'a str>,
     /// The cookie of this name is ours and goes no further.
     pub own_cookie: Option<&'a str>,
+    /// The protocols to which the connection may be switched.
+    pub upgrades: &'a [String],
     /// Whether the host is written in its normal form, because responses may be stored by it: what one
     /// client's spelling of the name brings about (a redirect to the canonical name) would be stored
     /// for all others.
@@ -38,7 +40,7 @@ pub struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    /// For a client that speaks for itself alone, without `Via` and cookie.
+    /// For a client that speaks for itself alone, without `Via`, cookie and upgrades.
     pub const fn new(client: IpAddr, id: &'a [u8]) -> Forward<'a> {
         Forward {
             client,
@@ -49,6 +51,7 @@ impl<'a> Forward<'a> {
             port: None,
             via: None,
             own_cookie: None,
+            upgrades: &[],
             normal_host: false,
         }
     }

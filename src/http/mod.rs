@@ -23,6 +23,7 @@ pub mod scan;
 pub mod structured;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod upgrade;
 
 pub use body::Body;
 pub use fields::{Field, Fields};

@@ -56,9 +56,9 @@ pub struct RequestHead<'a> {
     pub expect_continue: bool,
     /// Whether the client expects anything else, which nobody here can meet. Nor that in HTTP/1.0.
     pub expect_other: bool,
-    /// Whether the connection may become a WebSocket (RFC 6455 §4.1): GET in HTTP/1.1 without a
-    /// body, with an `Upgrade` to websocket that `Connection` names.
-    pub websocket: bool,
+    /// Whether the client offers to switch protocols (RFC 9110 §7.8): in HTTP/1.1, with an `Upgrade`
+    /// that `Connection` names. To which ones it may: [`offered`](super::upgrade::offered).
+    pub upgrade: bool,
     /// Whether the client takes trailers: `TE: trailers`. Never in HTTP/1.0, which has none.
     pub te_trailers: bool,
     /// How many hops more the request may take, with TRACE and OPTIONS (RFC 9110 §7.6.2). With 0 it
@@ -185,7 +185,6 @@ pub fn parse_within(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, R
     let framing = facts.framing.judge(line.version)?;
     let is_http11 = line.version == Version::Http11;
     let options = facts.connection;
-    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
     Ok(RequestHead {
         method: line.method,
         method_name: line.method_name,
@@ -197,11 +196,7 @@ pub fn parse_within(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, R
         keep_alive: !options.close && (is_http11 || options.keep_alive),
         expect_continue: is_http11 && facts.expect == Expect::Continue,
         expect_other: is_http11 && facts.expect == Expect::Other,
-        websocket: facts.upgrade_websocket
-            && options.upgrade
-            && line.method == Method::Get
-            && is_http11
-            && !has_body,
+        upgrade: is_http11 && facts.has_upgrade && options.upgrade,
         te_trailers: is_http11 && facts.te_trailers,
         max_forwards: facts.max_forwards(line.method)?,
         request_id: facts.request_id.only().filter(|id| is_request_id(id)),
@@ -405,7 +400,7 @@ struct Facts<'a> {
     framing: FramingFields,
     connection: ConnectionOptions,
     expect: Expect,
-    upgrade_websocket: bool,
+    has_upgrade: bool,
     te_trailers: bool,
     max_forwards: Single<'a>,
     request_id: Single<'a>,
@@ -441,9 +436,7 @@ impl<'a> Facts<'a> {
             (2, Some(b't')) if field.is("te") => self.te_trailers |= lists(value, b"trailers"),
             (4, Some(b'h')) if field.is("host") => self.host.add(value),
             (6, Some(b'e')) if field.is("expect") => self.add_expect(value),
-            (7, Some(b'u')) if field.is("upgrade") => {
-                self.upgrade_websocket |= lists(value, b"websocket"); // RFC 6455 §4.1
-            }
+            (7, Some(b'u')) if field.is("upgrade") => self.has_upgrade = true,
             (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
             (10, Some(b'u')) if field.is("user-agent") => self.user_agent = value,
             (12, Some(b'm')) if field.is("max-forwards") => self.max_forwards.add(value),

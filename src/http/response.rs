@@ -27,8 +27,8 @@ pub struct ResponseHead<'a> {
     pub has_date: bool,
     /// The value of `X-Request-ID`. Several lines count as an empty one, which is nobody's.
     pub request_id: Option<&'a [u8]>,
-    /// A 101 that switches to WebSocket and nothing else (RFC 6455 §4.2.2).
-    pub upgrade_websocket: bool,
+    /// The one protocol that a 101 switches to (RFC 9110 §7.8).
+    pub switches_to: Option<&'a [u8]>,
 }
 
 /// A response head that was read, as little of it as is needed to have it again later without
@@ -45,7 +45,7 @@ pub struct Reading {
     nominates: bool,
     has_date: bool,
     has_request_id: bool,
-    upgrade_websocket: bool,
+    switches: bool,
 }
 
 /// Bytes of `HTTP/1.x NNN` and the space behind it.
@@ -65,7 +65,7 @@ impl Reading {
             nominates: head.fields.nominates(),
             has_date: head.has_date,
             has_request_id: head.request_id.is_some(),
-            upgrade_websocket: head.upgrade_websocket,
+            switches: head.switches_to.is_some(),
         }
     }
 
@@ -94,6 +94,7 @@ impl Reading {
     pub fn open<'a>(&self, bytes: &'a [u8]) -> ResponseHead<'a> {
         let end = self.len - b"\r\n".len();
         let lines = &bytes[end - self.lines_len..end];
+        let fields = Fields::again(lines, self.nominates);
         ResponseHead {
             status: self.status,
             version: self.version,
@@ -101,13 +102,13 @@ impl Reading {
                 0 => b"",
                 len => &bytes[BEFORE_REASON..BEFORE_REASON + len],
             },
-            fields: Fields::again(lines, self.nominates),
+            fields,
             framing: self.framing,
             keep_alive: self.keep_alive,
             keep_alive_timeout_secs: None,
             has_date: self.has_date,
             request_id: self.has_request_id.then_some(b""),
-            upgrade_websocket: self.upgrade_websocket,
+            switches_to: fields.values("upgrade").next().filter(|_| self.switches),
         }
     }
 }
@@ -169,13 +170,10 @@ pub fn parse_within(head: &[u8], max_fields: usize) -> Result<ResponseHead<'_>, 
             Single::Once(id) => Some(id),
             Single::Several => Some(b""),
         },
-        upgrade_websocket: line.status == 101
-            && line.version == Version::Http11
-            && options.upgrade
-            && facts
-                .upgrade
-                .only()
-                .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")),
+        switches_to: facts
+            .upgrade
+            .only()
+            .filter(|_| line.status == 101 && line.version == Version::Http11 && options.upgrade),
     })
 }
 

@@ -37,7 +37,7 @@ fn a_whole_response_is_understood() {
     assert_eq!(head.framing, Framing::Length(5));
     assert_eq!(head.keep_alive_timeout_secs, Some(7));
     assert_eq!(head.request_id, Some(&b"id-1"[..]));
-    assert!(head.keep_alive && !head.upgrade_websocket);
+    assert!(head.keep_alive && head.switches_to.is_none());
     assert_eq!(head.fields.values("set-cookie").collect::<Vec<_>>(), [b"a", b"b"]);
 }
 
@@ -176,18 +176,22 @@ fn several_request_ids_are_nobodys() {
 }
 
 #[test]
-fn only_a_101_to_websocket_switches() {
-    for (line, fields, switches) in [
-        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: WebSocket\r\n", true),
-        ("HTTP/1.1 200 X", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
-        ("HTTP/1.1 101 X", "Upgrade: websocket\r\n", false),
-        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: h2c\r\n", false),
-        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n", false),
-        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n", false),
-        ("HTTP/1.0 101 X", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+fn only_a_101_that_names_one_protocol_switches() {
+    for (line, fields, switches_to) in [
+        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: WebSocket\r\n", Some("WebSocket")),
+        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: x, y\r\n", Some("x, y")),
+        ("HTTP/1.1 200 X", "Connection: Upgrade\r\nUpgrade: websocket\r\n", None),
+        ("HTTP/1.1 101 X", "Upgrade: websocket\r\n", None),
+        ("HTTP/1.1 101 X", "Connection: Upgrade\r\n", None),
+        ("HTTP/1.1 101 X", "Connection: Upgrade\r\nUpgrade: x\r\nUpgrade: y\r\n", None),
+        ("HTTP/1.0 101 X", "Connection: Upgrade\r\nUpgrade: websocket\r\n", None),
     ] {
-        let read = parse(&answer(line, fields)).map(|head| head.upgrade_websocket);
-        assert_eq!(read, Ok(switches), "{line} {fields}");
+        let bytes = answer(line, fields);
+        let head = parse(&bytes).unwrap();
+        let switches_to = switches_to.map(str::as_bytes);
+        assert_eq!(head.switches_to, switches_to, "{line} {fields}");
+        let again = Reading::of(&head, bytes.len()).open(&bytes).switches_to;
+        assert_eq!(again, switches_to, "{line} {fields}");
     }
 }
 

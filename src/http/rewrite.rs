@@ -12,6 +12,7 @@ use super::fields::{
 use super::forwarded::{self, Forward, Kept, is_x_forwarded};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
+use super::upgrade;
 use crate::mem::buffer::{Buffer, Fitting, Span};
 use crate::mem::{Append, append_decimal};
 
@@ -36,6 +37,8 @@ pub struct RequestSpans {
     pub id: Span,
     /// The value of `User-Agent`; empty without one.
     pub user_agent: Span,
+    /// The value of `Upgrade`; empty where the connection may not be switched.
+    pub upgrade: Span,
 }
 
 /// Writes the head of a request as it goes to a backend, to `out`, which must be empty.
@@ -98,12 +101,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     put_via(head.version, forward.via, out);
     out.put(b"X-Request-ID: ");
     spans.id = out.put(forward.id);
-    out.put(match (head.websocket, head.te_trailers) {
-        (false, false) => b"\r\n\r\n",
-        (true, false) => UPGRADED,
-        (false, true) => TRAILERS,
-        (true, true) => UPGRADED_AND_TRAILERS,
-    });
+    spans.upgrade = put_hop_fields(head, forward, out);
     let is_whole = out.fits() && (!head.authority.is_empty() || out.room() >= HOST_ROOM);
     is_whole.then_some(spans)
 }
@@ -137,7 +135,7 @@ pub fn reflection(
     let method = part(line.start as usize, head.method_name.len());
     let target_len = line.len() - method.len() - b"  HTTP/1.1\r\n".len();
     let target = part(method.end as usize + 1, target_len);
-    Some(RequestSpans { method, target, host, id, user_agent: Span::default() })
+    Some(RequestSpans { method, target, host, id, ..RequestSpans::default() })
 }
 
 /// The fields of a head that [`request`] wrote.
@@ -148,14 +146,26 @@ pub fn written_fields(head: &[u8]) -> Fields<'_> {
 
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 
-/// The end of the line before, and of the head, of a message that switches protocols.
-const UPGRADED: &[u8] = b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-
-/// The same of a request whose client takes trailers (RFC 9110 §10.1.4).
-const TRAILERS: &[u8] = b"\r\nConnection: TE\r\nTE: trailers\r\n\r\n";
-
-const UPGRADED_AND_TRAILERS: &[u8] =
-    b"\r\nConnection: upgrade, TE\r\nUpgrade: websocket\r\nTE: trailers\r\n\r\n";
+/// Ends the line before and the head, with what concerns the connection to the backend made anew:
+/// `Upgrade` and `TE`. Returns where the value of `Upgrade` lies.
+fn put_hop_fields(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Span {
+    let mut protocols = upgrade::offered(head, forward.upgrades);
+    let first = protocols.next();
+    out.put(match (first, head.te_trailers) {
+        (None, false) => b"\r\n\r\n",
+        (Some(_), false) => b"\r\nConnection: upgrade\r\nUpgrade: ",
+        (None, true) => b"\r\nConnection: TE\r\nTE: trailers\r\n\r\n",
+        (Some(_), true) => b"\r\nConnection: upgrade, TE\r\nUpgrade: ",
+    });
+    let Some(first) = first else { return Span::default() };
+    let mut span = out.put(first);
+    for protocol in protocols {
+        out.put(b", ");
+        span.end = out.put(protocol).end;
+    }
+    out.put(if head.te_trailers { b"\r\nTE: trailers\r\n\r\n" } else { b"\r\n\r\n" });
+    span
+}
 
 /// Whether a request's field is copied.
 ///
@@ -285,7 +295,6 @@ pub const fn response_len_bound(head_len: usize) -> usize {
 /// Writes the head of a final response as it goes to the client; that of a 101 with what makes it
 /// one. `out` must have room for [`response_len_bound`] bytes.
 pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Append) {
-    let switches = head.status == 101;
     let has_body = !is_never_framed(head.status);
     let framing = if has_body { answering.framing } else { ResponseFraming::AsIs };
     let offers_upgrade = put_response_lines(head, framing, out);
@@ -310,8 +319,10 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
     if let Some(status) = answering.cache {
         cache_status::write(status, out);
     }
-    if switches {
-        out.append(&UPGRADED[2..]);
+    if let Some(protocol) = head.switches_to {
+        out.append(b"Connection: upgrade\r\nUpgrade: ");
+        out.append(upgrade::normal(protocol));
+        out.append(b"\r\n\r\n");
     } else {
         put_connection(answering, offers_upgrade, out);
     }

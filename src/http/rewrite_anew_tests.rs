@@ -85,7 +85,8 @@ fn te_is_made_anew_for_the_backend() {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let before = ADDED.strip_suffix("\r\n").unwrap();
         let wanted = format!("GET / HTTP/1.1\r\nHost: a\r\n{before}{added}\r\n");
-        assert_eq!(forwarded_by(&FORWARD, &head), wanted);
+        let by = Forward { upgrades: &[String::from("websocket")], ..FORWARD };
+        assert_eq!(forwarded_by(&by, &head), wanted);
     }
 }
 

@@ -2,7 +2,7 @@
 //! understands as we did.
 use super::tests::{ANSWERING, FORWARD, buffer, text};
 use super::*;
-use crate::http::{request, response};
+use crate::http::{request, response, upgrade};
 use crate::mem::xorshift::Xorshift;
 
 /// A head as somebody reads it who knows nothing of ours: the first line, and names in lower case
@@ -60,12 +60,13 @@ const CONNECTION_ONLY: [&str; 3] = ["keep-alive", "proxy-connection", "proxy"];
 
 /// What ends at this connection is only there where it was made anew.
 fn check_connection(head: &request::RequestHead, fields: &[(String, String)], place: &str) {
-    let connection: &[&str] = match (head.websocket, head.te_trailers) {
-        (false, false) => &[],
-        (true, false) => &["upgrade"],
-        (false, true) => &["TE"],
-        (true, true) => &["upgrade, TE"],
-    };
+    let connection: &[&str] =
+        match (upgrade::is_offered(head, &[upgrade::WEBSOCKET.to_owned()]), head.te_trailers) {
+            (false, false) => &[],
+            (true, false) => &["upgrade"],
+            (false, true) => &["TE"],
+            (true, true) => &["upgrade, TE"],
+        };
     assert_eq!(values(fields, "connection"), connection, "{place}");
     let te: &[&str] = if head.te_trailers { &["trailers"] } else { &[] };
     assert_eq!(values(fields, "te"), te, "{place}");
@@ -97,6 +98,8 @@ fn whatever_request_is_accepted_goes_on_readable_in_one_way_only() {
         "User-Agent: x",
         "Expect: 100-continue",
     ];
+    let upgrades = [upgrade::WEBSOCKET.to_owned()];
+    let forward = Forward { upgrades: &upgrades, ..FORWARD };
     let mut random = Xorshift::new(2);
     let mut out = buffer(4096);
     let mut accepted = 0;
@@ -109,7 +112,7 @@ fn whatever_request_is_accepted_goes_on_readable_in_one_way_only() {
         accepted += 1;
         let place = came.escape_ascii().to_string();
         out.clear();
-        let spans = super::request(&head, &FORWARD, &mut out).expect(&place);
+        let spans = super::request(&head, &forward, &mut out).expect(&place);
         let (first, fields) = read_naively(out.as_slice());
         let slash: &[u8] = if head.target.starts_with(b"?") { b"/" } else { b"" };
         let target = [slash, head.target].concat();

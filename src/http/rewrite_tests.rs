@@ -165,7 +165,8 @@ fn a_request_of_http_1_0_goes_on_as_1_1() {
 #[test]
 fn a_websocket_may_switch() {
     let lines = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: x\r\n";
-    let written = forwarded_by(&FORWARD, &format!("GET /chat HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+    let by = Forward { upgrades: &[String::from("websocket")], ..FORWARD };
+    let written = forwarded_by(&by, &format!("GET /chat HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
     let added = ADDED.strip_suffix("\r\n").unwrap();
     assert_eq!(
         written,

@@ -91,11 +91,11 @@ pub enum Meanwhile {
 }
 
 /// Whether the cache has a part in a request; if not, why.
-pub fn concerns(method: Method, framing: Framing, websocket: bool) -> Result<(), Forward> {
+pub fn concerns(method: Method, framing: Framing, may_switch: bool) -> Result<(), Forward> {
     if !matches!(method, Method::Get | Method::Head) {
         return Err(Forward::Method);
     }
-    if framing != Framing::None || websocket { Err(Forward::Bypass) } else { Ok(()) }
+    if framing != Framing::None || may_switch { Err(Forward::Bypass) } else { Ok(()) }
 }
 
 impl Asking {

@@ -23,8 +23,8 @@ pub fn pipelinable(method: Method, framing: Framing) -> bool {
 }
 
 /// The same of a whole head, where what follows a request to switch protocols is seen to.
-pub fn runs_beside_others(head: &RequestHead) -> bool {
-    pipelinable(head.method, head.framing) && !head.websocket
+pub fn runs_beside_others(head: &RequestHead, may_switch: bool) -> bool {
+    pipelinable(head.method, head.framing) && !may_switch
 }
 
 /// Whether a request may be dispatched now.

@@ -234,7 +234,6 @@ impl Proxy {
             framing: Framing::None,
             keep_alive: !refusal.closes(),
             expects_continue: false,
-            websocket: false,
             idempotent: false,
             pipelinable: false,
             is_https: false,

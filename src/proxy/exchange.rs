@@ -91,8 +91,6 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body, until it is passed on.
     pub expects_continue: bool,
-    /// Whether it asks to switch to WebSocket.
-    pub websocket: bool,
     /// By its method, or because it carries `Idempotency-Key`.
     pub idempotent: bool,
     /// May be in work together with others of its client.
@@ -101,6 +99,13 @@ pub struct Request {
     pub is_https: bool,
     /// Requests of one number were taken in together.
     pub batch: u32,
+}
+
+impl Request {
+    /// Whether its connection may be switched to another protocol.
+    pub fn may_switch(&self) -> bool {
+        !self.spans.upgrade.is_empty()
+    }
 }
 
 /// The answer, as far as there is one.

@@ -89,6 +89,7 @@ impl Proxy {
             port: client.arrival.port,
             via: self.settings.via.as_deref(),
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
+            upgrades: facts.map_or(&[], |facts| &facts.upgrades),
             normal_host: self.tools.cache.is_some(),
         };
         let answer = answer_at_once(&head, facts);
@@ -129,9 +130,8 @@ fn facts_of(head: &RequestHead<'_>, spans: RequestSpans) -> Request {
         framing: head.framing,
         keep_alive: head.keep_alive,
         expects_continue: head.expect_continue,
-        websocket: head.websocket,
         idempotent: head.is_idempotent(),
-        pipelinable: order::runs_beside_others(head),
+        pipelinable: order::runs_beside_others(head, !spans.upgrade.is_empty()),
         is_https: false,
         batch: 0,
     }

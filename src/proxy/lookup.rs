@@ -38,7 +38,7 @@ impl Proxy {
         if self.tools.cache.is_none() {
             return Caching::Absent;
         }
-        match caching::concerns(request.method, request.framing, request.websocket) {
+        match caching::concerns(request.method, request.framing, request.may_switch()) {
             Ok(()) => Caching::Unasked(Patience::Fresh),
             Err(why) => Caching::Aside(why),
         }

@@ -41,6 +41,8 @@ pub struct Pool {
     pub rules: Rules,
     /// The cookie that keeps clients at their backends.
     pub sticky: Option<config::Sticky>,
+    /// The protocols to which a connection may be switched.
+    pub upgrades: Vec<String>,
     /// What balancing looks at, in the order of the slots.
     pub members: Members,
     /// The epoch that `members` are of.
@@ -92,6 +94,7 @@ impl Pool {
             max_body: config.max_body,
             rules: Rules { max_fails: config.max_fails, fail_timeout: config.fail_timeout },
             sticky: config.sticky.clone(),
+            upgrades: config.upgrades.clone(),
             members: Members::default(),
             epoch: 0,
             slow_start: config.slow_start,

@@ -5,6 +5,7 @@ use crate::http::request::Version;
 use crate::http::response::{self, BadResponse, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
+use crate::http::upgrade;
 use crate::policy::health;
 use crate::policy::identity::{self, Identity, Observed, Seen};
 use crate::policy::retry::Failure;
@@ -100,7 +101,9 @@ impl Proxy {
             let interim = Reading::of(&head, end);
             return self.interim_came(id, interim);
         }
-        if head.status == 101 && !(exchange.request.websocket && head.upgrade_websocket) {
+        let offered = &exchange.head[exchange.request.spans.upgrade];
+        let is_offered = |protocol| upgrade::is_listed(protocol, offered);
+        if head.status == 101 && !head.switches_to.is_some_and(is_offered) {
             return Err(Failure::Protocol);
         }
         let slot = backend.backend;

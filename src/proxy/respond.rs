@@ -52,6 +52,12 @@ impl Proxy {
                 self.commit_final(id, answer);
                 Ok(Moved::Some)
             }
+            // The client's bytes are of the new protocol once the request is whole (RFC 9110 §7.8).
+            Answer::Backend(facts)
+                if facts.head.status() == 101 && !self.exchanges[id].upload.is_done() =>
+            {
+                Ok(uploaded)
+            }
             Answer::Backend(facts) if room < rewrite::response_len_bound(facts.head.len()) => {
                 Ok(uploaded)
             }

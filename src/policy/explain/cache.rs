@@ -44,13 +44,14 @@ impl CachePlan {
         if config.cache.is_none() {
             return CachePlan::without_key("off");
         }
-        if let Err(why) = caching::concerns(head.method, head.framing, head.websocket) {
+        let may_switch = !spans.upgrade.is_empty();
+        if let Err(why) = caching::concerns(head.method, head.framing, may_switch) {
             let because = match why {
                 Forward::Method if head.method.is_safe() => {
                     "only GET and HEAD are answered from the cache"
                 }
                 Forward::Method => "an answer below 400 makes void what is stored for the URL",
-                _ if head.websocket => "the request may switch protocols",
+                _ if may_switch => "the request may switch protocols",
                 _ => "the request has a body",
             };
             let status =

@@ -22,8 +22,8 @@ use crate::config::units::{write_duration, write_size};
 use crate::config::{self, Config, address};
 use crate::http::forwarded::Forward;
 use crate::http::request::{self, Refusal, RequestHead};
-use crate::http::rewrite;
 use crate::http::{HeadScan, Scan};
+use crate::http::{rewrite, upgrade};
 use crate::mem::buffer::Buffer;
 
 pub use cache::{CachePlan, Lookup, line_of, words};
@@ -301,6 +301,7 @@ impl Explanation {
             via: config.via.as_deref(),
             normal_host: config.cache.is_some(),
             own_cookie: pool.and_then(|pool| pool.keys.sticky.as_ref()).map(|own| &own.cookie[..]),
+            upgrades: pool.map_or(&[], |pool| &pool.keys.upgrades),
             ..Forward::new(question.client, head.request_id.unwrap_or(SOME_ID))
         };
         scratch.clear();
@@ -430,7 +431,7 @@ fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit
     ];
     let budget = "20 % of the requests of the last 10 s, and 10 a second besides";
     limits.push(Limit { of: "repeats in the pool", is: String::from(budget) });
-    if head.websocket {
+    if upgrade::is_offered(head, &keys.upgrades) {
         limits.push(Limit { of: "silence after the switch", is: within(timeouts.tunnel, "close") });
     }
     limits

@@ -9,6 +9,7 @@ use crate::http::forwarded::Forward;
 use crate::http::request::RequestHead;
 use crate::http::response;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
+use crate::http::upgrade;
 use crate::policy::balance::{self, Board, Member, Members, Pick, Tier, Tried};
 use crate::policy::health::Availability;
 use crate::policy::retry::{self, Facts, Failure, Verdict};
@@ -122,7 +123,10 @@ impl PoolPlan {
             backends,
             sticky,
             repeats: RepeatPlan::of(pool, head),
-            is_pipelined: order::runs_beside_others(head),
+            is_pipelined: order::runs_beside_others(
+                head,
+                upgrade::is_offered(head, &pool.keys.upgrades),
+            ),
         }
     }
 
