@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     Backend, Client, Program, assert_same_bytes, eventually, json, noise, process,
-    stored::{Shelf, ask, change, fresh, is_hit, kill_all, metric},
+    stored::{Shelf, ask, change, fresh, is_hit, kill_all, metric, status},
     until,
     wire::Wire,
 };
@@ -330,4 +330,47 @@ fn a_directory_that_vanishes_or_was_never_there_harms_no_answer() {
     fs::remove_file(shelf.path()).unwrap();
     program.reload();
     store(&program, "/100/1");
+}
+
+#[test]
+fn a_second_service_with_the_same_directory_goes_on_without_a_cache() {
+    const TAKEN: &str = "another service stores its answers there";
+    let backend = Backend::always(fresh("a"));
+    let shelf = Shelf::new();
+    let mut first = Program::replaceable(shelf.config(&[&backend]));
+    first.get("/a");
+    let second = Program::replaceable(shelf.config(&[&backend]));
+    second.wait_for_message(TAKEN);
+    for _ in 0..2 {
+        let response = second.get("/a");
+        assert_eq!((response.text(), response.field("Cache-Status")), ("a".into(), None));
+    }
+    // A reload hands the lock over; and the second asks for it each time.
+    first.reload();
+    assert!(is_hit(&first.get("/a")));
+    second.reload();
+    until("the second says it again", || second.count_messages(TAKEN) == 2);
+    assert_eq!(second.get("/a").field("Cache-Status"), None);
+    assert_eq!(first.count_messages(TAKEN), 0);
+    // It ends with who has it, however that ends.
+    kill_all(&mut first);
+    second.reload();
+    until("the second has it", || is_hit(&second.get("/a")));
+}
+
+/// RFC 9211 §2.5.
+#[test]
+fn what_is_said_to_be_stored_is_stored_also_where_the_disk_is_full() {
+    let Some(shelf) = Shelf::small(8) else { return };
+    let backend = origin();
+    let program = shelf.program(&[&backend]);
+    let mut counts = [0, 0];
+    for number in 0..60 {
+        let size = [1 << 20, 100, 300_000, 20_000][number % 4];
+        let target = format!("/{size}/{number}");
+        let is_said = status(&ask(&program, &target, "")).contains("stored");
+        assert_eq!(is_hit(&ask(&program, &target, "")), is_said, "{target}");
+        counts[usize::from(is_said)] += 1;
+    }
+    assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
 }

@@ -2,7 +2,8 @@
 //!
 //! A small response is gathered in memory and written at once when it is whole. A large one goes to
 //! a file as it comes, and what lies before the body follows at the end. Room is reserved before the
-//! first byte; where the length is not known, ahead of what comes. Nothing of this ever holds up or
+//! first byte, of the budget and on the disk, so that what the client is told will be stored can be;
+//! where the length is not known, for a part, and of the budget ahead of what comes. Nothing of this ever holds up or
 //! breaks the response that passes: what cannot be stored is not stored.
 
 use crate::http::caching::Offered;
@@ -41,8 +42,12 @@ pub struct Recorder {
     /// that are not in the file.
     bytes: Buffer,
     entry: Entry,
-    /// Once the body does not fit into memory.
+    /// The file, until it is published.
     making: Option<Making>,
+    /// Bytes that were reserved in it.
+    on_disk: u64,
+    /// The body did not fit into memory: a part of it was written.
+    has_spilled: bool,
     /// Bytes of the body so far.
     len: u64,
     sum: Checksum,
@@ -135,20 +140,23 @@ impl Store {
         let begun = self.begin(wanted, response, &mut bytes, now).ok_or(Lost::TooLong);
         let reserved = begun.and_then(|(entry, names)| {
             let first = FIRST_RESERVATION.min(self.settings.max_object);
-            let reserved = on_disk(entry.body_at + response.length.unwrap_or(first));
-            self.keeper.reserve(reserved).then_some((entry, names, reserved)).ok_or(Lost::NoRoom)
+            let len = entry.body_at + response.length.unwrap_or(first);
+            let making = self.make_with_room(len)?;
+            Ok((entry, names, making, len))
         });
         match reserved {
-            Ok((entry, names, reserved)) => {
+            Ok((entry, names, making, len)) => {
                 self.recordings += 1;
                 Ok(Recorder {
                     bytes,
                     entry,
-                    making: None,
+                    making: Some(making),
+                    on_disk: len,
+                    has_spilled: false,
                     len: 0,
                     sum: Checksum::new(),
                     expected: response.length,
-                    reserved,
+                    reserved: on_disk(len),
                     names,
                     voided: sight.voided,
                 })
@@ -158,6 +166,25 @@ impl Store {
                 Err(lost)
             }
         }
+    }
+
+    /// Makes a file, with room for so many bytes of the budget and on the disk.
+    fn make_with_room(&mut self, len: u64) -> Result<Making, Lost> {
+        let bytes = on_disk(len);
+        if !self.keeper.reserve(bytes) {
+            return Err(Lost::NoRoom);
+        }
+        let made = self.keeper.files.make().and_then(|making| match making.file.reserve(len) {
+            Ok(()) => Ok(making),
+            Err(error) => {
+                self.keeper.files.discard(making);
+                Err(error)
+            }
+        });
+        made.map_err(|_| {
+            self.keeper.cells.settle(self.keeper.worker, bytes, 0);
+            Lost::Disk
+        })
     }
 
     /// Writes what lies before the body, but for the fixed part. `None` if it does not fit.
@@ -350,9 +377,6 @@ impl Recorder {
             self.bytes.append(bytes);
             return Ok(());
         }
-        if self.making.is_none() {
-            self.making = Some(store.keeper.files.make().map_err(|_| Lost::Disk)?);
-        }
         self.flush(self.len - bytes.len() as u64)?;
         if bytes.len() <= self.bytes.room() {
             self.bytes.append(bytes);
@@ -384,6 +408,7 @@ impl Recorder {
         let pending = &self.bytes.as_slice()[front..];
         let at = self.entry.body_at + end - pending.len() as u64;
         self.write(pending, at)?;
+        self.has_spilled = true;
         self.bytes.truncate(front);
         Ok(())
     }
@@ -410,20 +435,19 @@ impl Recorder {
         }
         self.complete();
         let front = self.entry.body_at as usize;
-        match &self.making {
-            None => {
-                let making = store.keeper.files.make().map_err(|_| Lost::Disk)?;
-                self.making = Some(making);
-                self.write(self.bytes.as_slice(), 0)?;
-            }
-            Some(_) => {
-                self.flush(self.len)?;
-                self.write(&self.bytes.as_slice()[..front], 0)?;
-            }
+        if self.has_spilled {
+            self.flush(self.len)?;
+            self.write(&self.bytes.as_slice()[..front], 0)?;
+        } else {
+            self.write(self.bytes.as_slice(), 0)?;
         }
         let making = self.making.take().ok_or(Lost::Disk)?;
         let reserved = std::mem::take(&mut self.reserved);
         let len = self.entry.file_len();
+        if len < self.on_disk {
+            // What cannot be given back now is when the entry goes.
+            let _ = making.file.trim(len);
+        }
         store.keeper.publish(making, hash, len, reserved, now).ok_or(Lost::Disk)?;
         let front = &self.bytes.as_slice()[..front];
         if needs_signpost && !store.make_signpost(&self.entry, front, primary, now) {

@@ -40,8 +40,8 @@ pub struct Copying {
 }
 
 impl Store {
-    /// Changes an entry that was found at `sight` as the 304 `fresh` says, which confirmed it. Returns the entry as it is now,
-    /// pinned instead of the one before.
+    /// Changes an entry that was found at `sight` as the 304 `fresh` says, which confirmed it. Returns
+    /// the entry as it is now, pinned instead of the one before, and whether it is stored still.
     ///
     /// `None` if it cannot be changed: it is pinned as it was, and gone for others.
     pub fn renew(
@@ -50,7 +50,7 @@ impl Store {
         sight: Sight,
         (fresh, receipt): (&Offered, Receipt),
         now: Micros,
-    ) -> Option<EntryId> {
+    ) -> Option<(EntryId, bool)> {
         let renewed = self.renewed(id, fresh, receipt);
         let was_of_use = is_of_use(&self.shelf.get(id).entry.freshness);
         let Some((mut held, is_storable)) = renewed else {
@@ -70,7 +70,7 @@ impl Store {
             if is_storable { self.shelf.insert(held) } else { self.shelf.insert_unlisted(held) };
         self.shelf.pin(new);
         self.shelf.unpin(id);
-        Some(new)
+        Some((new, is_storable))
     }
 
     /// The entry as it is now, and whether it may be stored as such.

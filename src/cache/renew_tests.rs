@@ -18,7 +18,7 @@ fn renew(store: &mut Store, fields: &str) -> Option<EntryId> {
     if renewed.is_none() {
         store.release(id);
     }
-    renewed
+    renewed.map(|(entry, _)| entry)
 }
 
 fn time_left(store: &Store, id: EntryId) -> i64 {
@@ -111,7 +111,7 @@ fn one_that_was_made_void_meanwhile_stays_away() {
         let head = response::parse(text).expect("valid");
         let fresh = Offered::of(head.fields);
         match store.renew(id, sight, (&fresh, receipt()), now()) {
-            Some(renewed) => store.release(renewed),
+            Some((renewed, _)) => store.release(renewed),
             None => store.release(id),
         }
         while store.has_work() {

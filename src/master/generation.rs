@@ -12,7 +12,7 @@ use crate::worker::sticky_key;
 
 use super::handover::{self, Kept, Received, Role};
 use super::ledger::Ledger;
-use super::stored::Common;
+use super::stored::{self, Common};
 
 /// A process that was asked to end gracefully may take so much longer than it was told.
 const GRACE: Millis = Millis::from_secs(5);
@@ -91,17 +91,19 @@ impl Origin {
     /// Makes the cells and doorbells for `config`. Those about stored answers go on as they were
     /// `before`, if they can.
     pub fn new(
-        config: Config,
+        mut config: Config,
         workers: usize,
         sticky_key: Key,
         before: &[Generation],
     ) -> Result<Origin, IoError> {
+        let lock = stored::lock(&mut config, before);
         let layout = Layout::of(&config, workers);
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(&config);
         let cache = config.cache.as_ref();
         let stored = cache.map(|cache| Common::new(cache, workers, before)).transpose()?;
+        let stored = stored.map(|common| common.locked_by(lock));
         let bells = match &stored {
             Some(common) => common.doorbells()?,
             None => Doorbells::new(workers)?,

@@ -138,6 +138,9 @@ pub struct Stored {
     pub group: usize,
     /// The descriptors of all doorbells, by their numbers in the cells.
     pub bells: Vec<i32>,
+    /// The descriptor of what keeps other services out of the directory.
+    #[serde(default)]
+    pub lock: Option<i32>,
 }
 
 /// A process.
@@ -260,7 +263,8 @@ impl State {
         let others = self.generations.iter().flat_map(|generation| {
             let channels = generation.children.iter().map(|child| child.channel);
             let stored = generation.stored.iter();
-            let stored = stored.flat_map(|told| told.bells.iter().copied().chain([told.cells]));
+            let stored = stored
+                .flat_map(|told| told.bells.iter().copied().chain([told.cells]).chain(told.lock));
             let bells = generation.bells.iter().copied();
             [generation.segment].into_iter().chain(bells).chain(stored).chain(channels)
         });
@@ -415,7 +419,7 @@ mod tests {
                 segment: 12,
                 bells: vec![13, 14, 15],
                 sticky_key: String::from("000102030405060708090a0b0c0d0e0f"),
-                stored: Some(Stored { cells: 20, group: 1, bells: vec![21, 22] }),
+                stored: Some(Stored { cells: 20, group: 1, bells: vec![21, 22], lock: Some(23) }),
                 children: vec![child(100, Role::Worker(1), 16), child(101, Role::Control, 17)],
             }],
             backends: vec![Backend {

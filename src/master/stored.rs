@@ -18,9 +18,9 @@ use crate::mem::time::{Micros, Millis};
 use crate::shared::doorbell::Doorbells;
 use crate::sys::message::{self, Level};
 use crate::sys::process::User;
-use crate::sys::{Doorbell, IoError, clock, disk_size, memory};
+use crate::sys::{DirectoryLock, Doorbell, IoError, clock, disk_size, memory};
 
-use super::generation::Generation;
+use super::generation::{Generation, Origin};
 use super::handover::{self, Kept, Received};
 
 /// The directory is looked through for so long before the service is ready.
@@ -38,6 +38,8 @@ pub struct Common {
     /// All doorbells by their numbers in the cells: of each group the workers', then that of the
     /// control process.
     bells: Vec<Doorbell>,
+    /// What keeps other services out of the directory.
+    lock: Option<DirectoryLock>,
 }
 
 impl Common {
@@ -54,7 +56,7 @@ impl Common {
         let memory = memory::share(sizes.cells())?;
         let cells = Cells::create(memory.cells(), sizes);
         let bells = (0..sizes.workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-        Ok(Common { cells, memory, workers, group: 0, bells })
+        Ok(Common { cells, memory, workers, group: 0, bells, lock: None })
     }
 
     /// With the cells of the last of those before, if it stores in the same directory, they fit, and
@@ -85,7 +87,13 @@ impl Common {
             workers: self.workers,
             group,
             bells: self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?,
+            lock: None,
         })
+    }
+
+    /// The same, which keeps other services out.
+    pub fn locked_by(self, lock: Option<DirectoryLock>) -> Common {
+        Common { lock, ..self }
     }
 
     /// The generation's doorbells, and behind them those of the others.
@@ -104,6 +112,7 @@ impl Common {
             cells: kept.keep(&self.memory)?,
             group: self.group,
             bells: self.bells.iter().map(|bell| kept.keep(bell)).collect::<Result<_, _>>()?,
+            lock: self.lock.as_ref().map(|lock| kept.keep(lock)).transpose()?,
         })
     }
 
@@ -124,7 +133,8 @@ impl Common {
             return None;
         }
         let cells = cells.from_number(told.group * group_len(workers));
-        Some(Common { cells, memory, workers, group: told.group, bells })
+        let lock = told.lock.and_then(|lock| received.take(lock).ok()).map(DirectoryLock::adopt);
+        Some(Common { cells, memory, workers, group: told.group, bells, lock })
     }
 
     /// Makes up for a process of this number that has ended, and rings those who wait for it.
@@ -133,6 +143,44 @@ impl Common {
             bells.ring(waiting);
         }
     }
+}
+
+/// Keeps other services out of the directory: goes on with the lock that one of those `before` has, or
+/// takes it. If another service has it, this is said, and `config` goes on without a cache: what two
+/// store in one place, neither can keep within its limit.
+pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock> {
+    let cache = config.cache.as_ref()?;
+    let has_same_place = |origin: &&Origin| {
+        origin.config.cache.as_ref().is_some_and(|one| is_same_place(&one.dir, &cache.dir))
+    };
+    let origins = before.iter().rev().filter_map(|one| one.origin.as_ref());
+    let mut locks =
+        origins.filter(has_same_place).filter_map(|one| one.stored.as_ref()?.lock.as_ref());
+    if let Some(lock) = locks.next() {
+        return lock.try_clone().ok();
+    }
+    match DirectoryLock::take(&cache.dir) {
+        Ok(lock) => Some(lock),
+        Err(IoError::InUse) => {
+            message::log(
+                Level::Warning,
+                format_args!(
+                    "{}: another service stores its answers there; this one goes on without a \
+                     cache (name another directory, then reload)",
+                    name(cache)
+                ),
+            );
+            config.cache = None;
+            None
+        }
+        // The control process says why it cannot be used; or its disk knows no locks.
+        Err(_) => None,
+    }
+}
+
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 /// The directory for one process: opened in the rights of the master, entered in its own.
@@ -254,7 +302,6 @@ fn settings(cache: &Cache) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::master::generation::Origin;
     use crate::sys::sim::world::{self, Faults};
 
     fn cache(dir: &str) -> Cache {

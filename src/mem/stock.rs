@@ -68,6 +68,11 @@ impl Stock {
         self.lent + self.spare()
     }
 
+    /// Whether pieces lie here that may hold pages, so that further calls of `cold` will find some.
+    pub fn is_warm(&self) -> bool {
+        self.cooled < self.spare.len()
+    }
+
     /// The pieces that lay here since the last call and may hold pages, so that those can be given
     /// back. Each comes once until it is lent again; those that the caller leaves in the iterator
     /// come at the next call.

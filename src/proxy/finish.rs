@@ -219,8 +219,9 @@ impl Proxy {
         let mut any = !self.clients.is_empty() || !self.conns.is_empty();
         for piece in self.tools.rings.cold().chain(self.heads.cold()) {
             crate::sys::memory::give_back(piece);
-            any = true;
         }
+        // What was used since the last look is cold at the next one, also if nobody comes until then.
+        any |= self.tools.rings.is_warm() || self.heads.is_warm();
         any
     }
 

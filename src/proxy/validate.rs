@@ -19,8 +19,8 @@ use super::record::receipt_of;
 
 /// What a 304 says of the entry that was asked about.
 enum Confirmed {
-    /// It is right; this is it now.
-    Yes(EntryId),
+    /// It is right; this is it now, and whether it is stored still.
+    Yes(EntryId, bool),
     /// It speaks of another.
     No,
 }
@@ -167,7 +167,7 @@ impl Proxy {
         let confirmed = self.confirm(id, errand, facts);
         self.drop_backends_head(id, facts);
         match confirmed {
-            Confirmed::Yes(entry) => {
+            Confirmed::Yes(entry, stored) => {
                 self.end_fetch(id, Ending::Stored);
                 if let Some(errand) = self.errand(id) {
                     errand.stale = None;
@@ -181,7 +181,7 @@ impl Proxy {
                 let status = CacheStatus::Forwarded {
                     why: errand.why,
                     status: Some(304),
-                    stored: true,
+                    stored,
                     collapsed: false,
                 };
                 self.answer_by(id, entry, status, CacheResult::Revalidated);
@@ -213,7 +213,8 @@ impl Proxy {
         let times = &exchanges[id].times;
         let receipt = receipt_of(times.sent, times.answered, *now);
         let renewed = cache.store.renew(entry, errand.sight, (&fresh, receipt), *now);
-        Confirmed::Yes(renewed.unwrap_or(entry))
+        let (entry, stored) = renewed.unwrap_or((entry, false));
+        Confirmed::Yes(entry, stored)
     }
 
     /// Takes the head of a backend's answer, which has no body, off its connection; that is free

@@ -122,6 +122,10 @@ macro_rules! scripts {
                 }
                 notes.note("copied", text(&copy));
                 notes.note("copied at the end", copy.copy_from(&file, 11, 0, 10));
+                notes.done("reserve", &copy.reserve(20_000));
+                notes.note("as long as before", copy.facts().unwrap().len);
+                notes.done("trim", &copy.trim(7));
+                notes.note("text", text(&copy));
                 notes
             }
 

@@ -5,7 +5,8 @@
 use super::{Socket, pipe::refusal, process::User};
 use crate::sys::IoError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{RawDir, SeekFrom};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::io::Write;
@@ -131,6 +132,41 @@ impl Directory {
     }
 }
 
+/// Keeps other services out of a directory, for as long as a copy of it is open in any process: so it
+/// can be handed over, and ends with whoever has it.
+pub struct DirectoryLock {
+    descriptor: OwnedFd,
+}
+
+impl DirectoryLock {
+    /// Takes that of the directory at `path`, made if need be. `InUse` if another has it.
+    pub fn take(path: &Path) -> Result<DirectoryLock, IoError> {
+        let Directory { descriptor } = Directory::open(path)?;
+        match fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(DirectoryLock { descriptor }),
+            Err(Errno::WOULDBLOCK) => Err(IoError::InUse),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes one that was handed over.
+    pub fn adopt(descriptor: OwnedFd) -> DirectoryLock {
+        DirectoryLock { descriptor }
+    }
+
+    /// A copy, of the same lock.
+    pub fn try_clone(&self) -> Result<DirectoryLock, IoError> {
+        let descriptor = self.descriptor.try_clone().map_err(|_| IoError::Exhausted)?;
+        Ok(DirectoryLock { descriptor })
+    }
+}
+
+impl AsFd for DirectoryLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
 /// How many bytes the disk has on which `path` lies, free or not.
 pub fn disk_size(path: &Path) -> Result<u64, IoError> {
     let disk = fs::statvfs(path)?;
@@ -191,6 +227,25 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    /// Reserves room on the disk for its first `len` bytes, which need not be written yet. `Full` if
+    /// there is not so much. On a disk that cannot reserve anything, nothing happens.
+    pub fn reserve(&self, len: u64) -> Result<(), IoError> {
+        loop {
+            match fs::fallocate(&self.descriptor, FallocateFlags::KEEP_SIZE, 0, len) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+                    return Ok(());
+                }
+                Err(Errno::INTR) => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Gives back what was reserved behind its first `len` bytes, which are all there are.
+    pub fn trim(&self, len: u64) -> Result<(), IoError> {
+        Ok(fs::ftruncate(&self.descriptor, len)?)
     }
 
     /// Copies up to `limit` bytes of `source` from `from` on to `to` in this file, without their

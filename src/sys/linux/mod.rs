@@ -26,7 +26,7 @@ mod testing;
 mod unix;
 
 pub use channel::{Channel, Message};
-pub use disk::{Directory, File, FileFacts, disk_size};
+pub use disk::{Directory, DirectoryLock, File, FileFacts, disk_size};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;

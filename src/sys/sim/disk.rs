@@ -37,15 +37,23 @@ enum Node {
 
 struct Content {
     bytes: Vec<u8>,
+    /// The bytes that it takes at least.
+    reserved: usize,
     changed: u64,
     links: usize,
     opened: usize,
 }
 
+impl Content {
+    fn room(&self) -> usize {
+        self.bytes.len().max(self.reserved)
+    }
+}
+
 impl Disk {
     /// The bytes of all files, those without a name as well.
     pub fn used(&self) -> u64 {
-        self.contents.values().map(|content| content.bytes.len() as u64).sum()
+        self.contents.values().map(|content| content.room() as u64).sum()
     }
 
     /// The paths of all files that have a name.
@@ -88,7 +96,7 @@ impl Disk {
 
     fn add(&mut self) -> u64 {
         self.made += 1;
-        let content = Content { bytes: Vec::new(), changed: 0, links: 0, opened: 0 };
+        let content = Content { bytes: Vec::new(), reserved: 0, changed: 0, links: 0, opened: 0 };
         self.contents.insert(self.made, content);
         self.made
     }
@@ -336,13 +344,33 @@ impl File {
             let changed = (clock::EPOCH + kernel.now).0 * 1000;
             let content = kernel.disk.contents.get_mut(&number).expect("it is open");
             let end = at as usize + bytes.len();
-            let grows = end.saturating_sub(content.bytes.len());
-            if grows as u64 > left {
+            if end.saturating_sub(content.room()) as u64 > left {
                 return Err(IoError::Full);
             }
-            content.bytes.resize(content.bytes.len() + grows, 0);
+            content.bytes.resize(content.bytes.len().max(end), 0);
             content.bytes[at as usize..end].copy_from_slice(bytes);
             content.changed = (content.changed + 1).max(changed);
+            Ok(())
+        })
+    }
+
+    pub fn reserve(&self, len: u64) -> Result<(), IoError> {
+        self.with(|kernel, number| {
+            let left = kernel.faults.disk_room.saturating_sub(kernel.disk.used());
+            let content = kernel.disk.contents.get_mut(&number).expect("it is open");
+            if len.saturating_sub(content.room() as u64) > left {
+                return Err(IoError::Full);
+            }
+            content.reserved = content.reserved.max(len as usize);
+            Ok(())
+        })
+    }
+
+    pub fn trim(&self, len: u64) -> Result<(), IoError> {
+        self.with(|kernel, number| {
+            let content = kernel.disk.contents.get_mut(&number).expect("it is open");
+            content.bytes.resize(len as usize, 0);
+            content.reserved = len as usize;
             Ok(())
         })
     }

@@ -27,6 +27,7 @@ mod stream;
 mod tests;
 pub mod world;
 
+pub use super::linux::DirectoryLock;
 /// The service manager is not simulated: it hears nothing unless the environment names it.
 pub use super::linux::NotifySocket;
 pub use super::linux::{Channel, Event, Message, Signal, kill_group, spawn};

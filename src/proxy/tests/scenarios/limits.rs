@@ -165,3 +165,18 @@ fn more_of_a_body_than_max_body_is_refused_with_413() {
     scene.send(chunked, "6\r\nabcdef\r\n");
     assert_eq!(scene.last_error(chunked), (413, "http_request_denied".to_owned()));
 }
+
+#[test]
+fn the_memory_of_those_who_left_is_given_back_also_if_nobody_comes_after_them() {
+    let mut scene = Scene::with_backends(1);
+    let clients: Vec<usize> = (0..20).map(|_| scene.client()).collect();
+    for client in clients {
+        scene.send(client, "GET / HTTP/1.1\r\n\r\n");
+        scene.leave(client);
+    }
+    let proxy = &mut scene.service.proxy;
+    assert!(proxy.is_empty() && proxy.tools.rings.is_warm() && proxy.heads.is_warm());
+    let sweeps = (1..100).find(|count| !proxy.sweep(*count));
+    assert!(sweeps.is_some(), "an idle process sleeps");
+    assert!(!proxy.tools.rings.is_warm() && !proxy.heads.is_warm());
+}

@@ -260,3 +260,19 @@ fn interim_answers_pass_and_are_not_stored() {
     assert!(!scene.received(other).contains("X-Early"));
     assert_eq!(last(&mut scene, other).2, "hello");
 }
+
+/// RFC 9211 §2.5.
+#[test]
+fn where_the_disk_has_no_room_nothing_is_said_to_be_stored() {
+    for body in [String::from("short"), long_body(100_000)] {
+        let mut scene = scene();
+        let client = scene.client();
+        world::change_faults(|faults| faults.disk_room = 300);
+        scene.get(client, &["/a"]);
+        scene.respond("/a", answer(FRESH, &body));
+        assert_eq!(last(&mut scene, client), is(200, "fwd=uri-miss", &body));
+        world::change_faults(|faults| faults.disk_room = u64::MAX);
+        store(&mut scene, client, "/a", FRESH, &body);
+        assert_eq!(last(&mut scene, client), is(200, "fwd=uri-miss; stored", &body));
+    }
+}
