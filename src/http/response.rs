@@ -108,7 +108,7 @@ impl Reading {
             keep_alive_timeout_secs: None,
             has_date: self.has_date,
             request_id: self.has_request_id.then_some(b""),
-            switches_to: fields.values("upgrade").next().filter(|_| self.switches),
+            switches_to: if self.switches { fields.values("upgrade").next() } else { None },
         }
     }
 }

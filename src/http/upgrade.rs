@@ -15,9 +15,9 @@ pub fn offered<'a>(
     head: &RequestHead<'a>,
     allowed: &'a [String],
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    let allowed = if head.upgrade { allowed } else { &[] };
     let may_be_websocket = may_be_websocket(head);
-    let values = head.fields.values("upgrade").take_while(move |_| !allowed.is_empty());
+    // Most requests offer nothing, and their fields are not walked through once more.
+    let values = head.upgrade.then(|| head.fields.values("upgrade")).into_iter().flatten();
     let allowed_ones = values.flat_map(list_members).filter_map(move |protocol| {
         let is_allowed = allowed.iter().any(|allowed| is_named(protocol, allowed));
         let is_websocket = protocol.eq_ignore_ascii_case(WEBSOCKET.as_bytes());

@@ -65,6 +65,8 @@ impl Proxy {
         match timer {
             QUEUE => self.fail(id, Failure::QueueTimeout),
             CONNECT => self.fail(id, Failure::ConnectTimeout),
+            // Who has left before is the one who cut it, whichever time is less.
+            RESPONSE if self.exchanges[id].is_committed() && self.has_ended(id) => self.give_up(id),
             RESPONSE if self.exchanges[id].is_committed() => self.cut_by_backend(id),
             RESPONSE => self.fail(id, Failure::ResponseTimeout),
             TUNNEL => self.finish_tunnel(id),

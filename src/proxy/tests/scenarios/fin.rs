@@ -102,6 +102,18 @@ fn a_stream_to_a_client_that_has_left_is_given_up_while_its_backend_is_silent() 
 }
 
 #[test]
+fn who_has_left_is_told_as_such_also_where_a_backend_may_be_silent_for_less() {
+    let mut scene = scene(1, |config| config.timeouts.response.0 = 5000);
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.respond("/", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst");
+    scene.half_close(client);
+    scene.advance(5100);
+    assert_eq!((scene.end_of(client), scene.place_is_open("/")), (End::Fin, false));
+    assert_eq!(logged(&mut scene), [left("/")]);
+}
+
+#[test]
 fn a_response_that_goes_on_goes_on_for_who_has_ended_its_side() {
     let mut scene = scene(1, |_| ());
     let client = scene.client();
