@@ -79,6 +79,7 @@
 //!   record.rs        answers recorded while they pass
 //!   validate.rs      what an answer or a failure means for what is stored: 304, stale, void
 //!   refresh.rs       stale entries asked for anew behind an answer, by a client that is nobody
+//!   tolerance.rs     what pools tolerate of peers, and hints at what would have helped
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
@@ -156,6 +157,7 @@
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
 //!   forwarded.rs     what tells a backend of the client: X-Forwarded-*, Forwarded, X-Real-IP
 //!   upgrade.rs       what a client offers to switch to
+//!   line_ends.rs     CRs put in where a pool tolerates lines without
 //!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
 //!   date.rs          dates written and read            cache_status.rs   RFC 9211
 //!   caching.rs       what heads say to caches          structured.rs     dictionaries, RFC 9651
@@ -167,6 +169,7 @@
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
 //!   address.rs  units.rs  words.rs   addresses; "5s", "64KiB"; quoting and guessing
+//!   tolerance.rs     what a pool puts up with
 //!   statuses.rs      statuses and classes of them, as they are listed
 //!   dump.rs          a Config as JSON, for -T
 //!

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Answer, Backend, Gate, Program, Value, json, servers, until};
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "ts",
     "id",
     "client",
@@ -26,6 +26,8 @@ const KEYS: [&str; 22] = [
     "sticky",
     "cache",
     "reason",
+    "hint",
+    "route",
     "ua",
 ];
 
@@ -95,6 +97,37 @@ fn a_line_tells_all_of_a_request() {
         assert!(line.get(key).is_none(), "{key} in {log}");
     }
     assert_keys_in_order(&log);
+}
+
+#[test]
+fn the_route_that_led_to_the_pool_is_told_by_its_number() {
+    let backend = Backend::always(Answer::raw("HTTP/1.1 200 OK\n\n").then_close());
+    let config = json!({
+        "pools": { "api": {} },
+        "pool_header": "X-Pool",
+        "routes": [{ "path": "/a", "pool": "default" }, { "path": "/b", "pool": "api" }],
+    });
+    let program = over(&[&backend], config);
+    let cases = [
+        ("/a", "", json!(0)),
+        ("/b", "", json!(1)),
+        ("/c", "", Value::Null),
+        ("/b", "X-Pool: api\r\n", Value::Null),
+    ];
+    for (target, field, _) in &cases {
+        let mut client = program.client();
+        let fields = format!("Host: a\r\nUser-Agent: x\r\n{field}");
+        client.send(format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
+        assert_eq!(client.response().status, 502);
+    }
+    for ((target, _, route), line) in cases.iter().zip(program.log_lines(4)) {
+        assert_eq!(
+            (&line["route"], &line["hint"]),
+            (route, &json!("tolerate bare_lf")),
+            "{target}"
+        );
+    }
+    assert_keys_in_order(&program.raw_log(4));
 }
 
 #[test]

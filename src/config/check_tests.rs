@@ -55,6 +55,7 @@ pub(super) const EVERYTHING: &str = r##"{
     "health_check": false,
     "max_fails": 100,
     "fail_timeout": "1h",
+    "tolerate": ["raw_target", "bare_lf"],
     "retries": 0,
     "max_body": "8MiB",
     "slow_start": "10m"
@@ -76,7 +77,7 @@ pub(super) const MORE: &str = r##"{
         "api": {"backend_servers": [], "sticky": {"cookie": "c", "max_age": "1h"},
             "health_check": {"path": null, "interval": "1s", "timeout": "1s", "rise": 1, "fall": 1,
                 "status": 204, "host": "shop.example:80"}},
-        "v1.0": {"retries": 5, "upgrades": [], "sticky": false, "health_check": false, "slow_start": "1m"}
+        "v1.0": {"retries": 5, "upgrades": [], "tolerate": ["repeated_chunked"], "sticky": false, "health_check": false, "slow_start": "1m"}
     },
     "routes": []
 }"##;
@@ -131,6 +132,7 @@ fn the_defaults_are_those_of_the_manual() {
   "health_check": false,
   "max_fails": 3,
   "fail_timeout": "10s",
+  "tolerate": [],
   "retries": 2,
   "max_body": 0,
   "upgrades": ["websocket"],
@@ -196,6 +198,11 @@ fn every_key_has_its_effect() {
     assert_eq!((pool.max_fails, pool.retries, pool.max_body), (100, 0, 8 << 20));
     assert_eq!(pool.fail_timeout, Millis::from_secs(3600));
     assert_eq!(pool.slow_start, Millis::from_secs(600));
+    let tolerated = |pool: &crate::config::Pool| {
+        pool.tolerate.iter().map(crate::config::Tolerance::word).collect::<Vec<_>>()
+    };
+    assert_eq!(tolerated(pool), ["bare_lf", "raw_target"]);
+    assert_eq!(tolerated(api), ["bare_lf", "raw_target"], "inherited");
 }
 
 #[test]

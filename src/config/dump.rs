@@ -9,7 +9,7 @@ use super::statuses::{StatusEntry, Statuses};
 use super::units::{write_duration, write_size};
 use super::{
     AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Pool,
-    RequestId, Route, Sticky, Timeouts, Workers,
+    RequestId, Route, Sticky, Timeouts, Tolerance, Workers,
 };
 use crate::mem::time::Millis;
 
@@ -165,6 +165,7 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         Balance::LeastConnections => "least_connections",
     };
     let off = || Value::Bool(false);
+    let tolerate: Vec<Tolerance> = pool.tolerate.iter().collect();
     vec![
         entry("backend_servers", list(&pool.backends, backend)),
         entry("balance", text(balance)),
@@ -172,6 +173,7 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         entry("health_check", pool.health_check.as_ref().map_or_else(off, health_check)),
         entry("max_fails", Value::Natural(u64::from(pool.max_fails))),
         entry("fail_timeout", duration(pool.fail_timeout)),
+        entry("tolerate", list(&tolerate, |tolerance| text(tolerance.word()))),
         entry("retries", Value::Natural(u64::from(pool.retries))),
         entry("max_body", size(pool.max_body)),
         entry("upgrades", list(&pool.upgrades, text)),

@@ -8,6 +8,15 @@ use crate::mem::xorshift::Xorshift;
 const ONE_MISTAKE: &[(&str, &str)] = &[
     ("[]", "the file: a list is not an object (write {...})"),
     ("7", "the file: 7 is not an object (write {...})"),
+    (
+        r#"{"tolerate": ["bare-lf"]}"#,
+        r#"tolerate[0]: "bare-lf" is not one of the words (did you mean "bare_lf"?)"#,
+    ),
+    (
+        r#"{"tolerate": ["raw_target", "raw_target"]}"#,
+        r#"tolerate[1]: "raw_target" stands twice in the list (remove one)"#,
+    ),
+    (r#"{"tolerate": "bare_lf"}"#, r#"tolerate: "bare_lf" is not a list (write [...])"#),
     // Keys.
     (r#"{"retries": 1, "retries": 1}"#, "retries: duplicate key (set it only once)"),
     (r#"{"retries": 1, "retries": 1, "retries": 1}"#, "retries: duplicate key (set it only once)"),

@@ -14,6 +14,7 @@ mod process;
 mod read;
 mod route;
 pub mod statuses;
+mod tolerance;
 pub mod units;
 pub mod words;
 
@@ -26,6 +27,7 @@ pub use address::Cidr;
 pub use pool::{NAME_REMEDY, check_interval, check_url, is_name as is_pool_name};
 pub use process::{overlap, overlapping};
 pub use statuses::Statuses;
+pub use tolerance::{Tolerance, Tolerances};
 
 /// Everything that is configured, every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,6 +191,8 @@ pub struct Pool {
     pub max_fails: u32,
     /// The window for `max_fails`, and how long a backend stays out.
     pub fail_timeout: Millis,
+    /// Deviations from the rules that are put up with.
+    pub tolerate: Tolerances,
     /// Further backends tried for one request, 0 to 10.
     pub retries: u32,
     /// Bytes of the largest request body; 0 is no limit.
@@ -447,6 +451,7 @@ impl Pool {
             balance: Balance::RoundRobin,
             max_fails: 3,
             fail_timeout: Millis::from_secs(10),
+            tolerate: Tolerances::default(),
             retries: 2,
             max_body: 0,
             sticky: None,

@@ -5,17 +5,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
 use super::words::quote;
-use super::{Backend, Balance, HealthCheck, Pool, Statuses, Sticky, Wrong, address, units};
+use super::{
+    Backend, Balance, HealthCheck, Pool, Statuses, Sticky, Tolerance, Tolerances, Wrong, address,
+    units,
+};
 use crate::mem::time::Millis;
 
 /// The keys of a pool.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 11] = [
     "backend_servers",
     "balance",
     "sticky",
     "health_check",
     "max_fails",
     "fail_timeout",
+    "tolerate",
     "retries",
     "max_body",
     "upgrades",
@@ -61,6 +65,7 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
         "fail_timeout" => {
             mistakes.set(&mut pool.fail_timeout, node, node.duration(INSTANT, WEEK));
         }
+        "tolerate" => pool.tolerate = tolerate(node, mistakes),
         "retries" => mistakes.set(&mut pool.retries, node, node.whole(0, 10)),
         "max_body" => mistakes.set(&mut pool.max_body, node, node.size(0, u64::MAX)),
         "upgrades" => pool.upgrades = upgrades(node, mistakes),
@@ -99,6 +104,19 @@ fn protocol(node: &Node) -> Result<String, Wrong> {
         return Err(node.wrong(fault, "remove it: httplb speaks HTTP/1.1"));
     }
     Ok(text.to_owned())
+}
+
+fn tolerate(node: &Node, mistakes: &mut Mistakes) -> Tolerances {
+    let words = Tolerance::ALL.map(|tolerance| (tolerance.word(), tolerance));
+    let mut tolerances = Tolerances::default();
+    for node in node.items(0..=words.len(), mistakes) {
+        let Some(tolerance) = mistakes.keep(&node, node.word(&words)) else { continue };
+        if tolerances.has(tolerance) {
+            mistakes.add(&node, node.wrong("stands twice in the list", "remove one"));
+        }
+        tolerances.add(tolerance);
+    }
+    tolerances
 }
 
 fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {

@@ -51,7 +51,7 @@ impl Answer {
         Answer::error(
             refusal.status(),
             match refusal {
-                Refusal::Malformed => "the request is not valid HTTP/1.1",
+                Refusal::Malformed | Refusal::RawTarget => "the request is not valid HTTP/1.1",
                 Refusal::Host => "Host is missing, doubled or not a host",
                 Refusal::Framing => "it is doubtful where the body ends",
                 Refusal::Coding => "this transfer coding is not served (send it chunked, or plain)",

@@ -53,6 +53,7 @@ impl Plan {
             path: path.clone(),
             host: check.host.clone(),
             healthy: check.status.clone(),
+            tolerate: pool.tolerate,
         });
         Plan {
             question,

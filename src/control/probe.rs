@@ -11,8 +11,10 @@
 use std::net::SocketAddr;
 
 use crate::config::Statuses;
+use crate::config::{Tolerance, Tolerances};
 use crate::http::body::{self, Body};
 use crate::http::method::Method;
+use crate::http::{BadResponse, line_ends};
 use crate::http::{HeadScan, Scan, response};
 use crate::sys::{Event, IoError, Poller, Socket};
 
@@ -31,6 +33,8 @@ pub struct Question {
     pub host: Option<String>,
     /// The statuses that are healthy.
     pub healthy: Statuses,
+    /// What is tolerated of the response.
+    pub tolerate: Tolerances,
 }
 
 /// How a check went.
@@ -216,14 +220,22 @@ impl Probe {
                 Err(IoError::WouldBlock) => break,
                 Err(_) => return Some(Outcome::Ended),
             }
-            match judge(&room[..len], &question.healthy) {
+            let mut judged = judge(&room[..len], &question.healthy, question.tolerate);
+            while let Some(Judged::Malformed { at }) = judged
+                && question.tolerate.has(Tolerance::BareLf)
+                && let Some(mended) = line_ends::mend_in(room, len, at)
+            {
+                len = mended;
+                judged = judge(&room[..len], &question.healthy, question.tolerate);
+            }
+            match judged {
                 Some(Judged::Head { outcome, len: head_len, mut rest }) => {
                     rest.take(&room[head_len..len]);
                     self.state = State::Draining(rest);
                     self.drain(scratch);
                     return Some(outcome);
                 }
-                Some(Judged::Malformed) => return Some(Outcome::BadResponse),
+                Some(Judged::Malformed { .. }) => return Some(Outcome::BadResponse),
                 None if len > HEAD_LIMIT => return Some(Outcome::BadResponse),
                 None => (),
             }
@@ -291,22 +303,30 @@ enum Judged {
         len: usize,
         rest: Rest,
     },
-    /// No response.
-    Malformed,
+    /// No response: what is here cannot stand there.
+    Malformed { at: usize },
 }
 
 /// Judges the bytes that came. Interim heads are passed over. `None`: the head is not whole yet.
-fn judge(bytes: &[u8], healthy: &Statuses) -> Option<Judged> {
+fn judge(bytes: &[u8], healthy: &Statuses, tolerate: Tolerances) -> Option<Judged> {
     let mut rest = bytes;
     loop {
         let len = match HeadScan::response().advance(rest) {
             Scan::Partial => return None,
-            Scan::Malformed(_) => return Some(Judged::Malformed),
+            Scan::Malformed(at) => {
+                return Some(Judged::Malformed { at: bytes.len() - rest.len() + at });
+            }
             Scan::Whole(len) => len,
         };
         let (head, behind) = rest.split_at(len);
+        let read = match response::parse(head) {
+            Err(BadResponse::RepeatedChunked) if tolerate.has(Tolerance::RepeatedChunked) => {
+                response::parse_repeats(head, response::MAX_FIELDS)
+            }
+            read => read,
+        };
         rest = behind;
-        let Ok(head) = response::parse(head) else { return Some(Judged::Malformed) };
+        let Ok(head) = read else { return Some(Judged::Malformed { at: bytes.len() }) };
         if head.status == 101 || head.status >= 200 {
             let outcome = match healthy.contain(head.status) {
                 true => Outcome::Answered(head.status),
@@ -328,9 +348,9 @@ mod tests {
 
     /// How a check goes whose response begins so.
     fn outcome(text: &str, healthy: &Statuses) -> Option<Outcome> {
-        Some(match judge(text.as_bytes(), healthy)? {
+        Some(match judge(text.as_bytes(), healthy, Tolerances::default())? {
             Judged::Head { outcome, .. } => outcome,
-            Judged::Malformed => Outcome::BadResponse,
+            Judged::Malformed { .. } => Outcome::BadResponse,
         })
     }
 
@@ -338,7 +358,12 @@ mod tests {
     fn the_request_names_the_backend_or_the_host_that_is_configured() {
         let address = "10.0.0.7:8080".parse().unwrap();
         let mut out = Vec::new();
-        let mut question = Question { path: String::from("/up?x"), host: None, healthy: ok() };
+        let mut question = Question {
+            path: String::from("/up?x"),
+            host: None,
+            healthy: ok(),
+            tolerate: Tolerances::default(),
+        };
         write_request(&mut out, &question, address);
         assert_eq!(
             String::from_utf8_lossy(&out),
@@ -385,7 +410,9 @@ mod tests {
             ("A: b", "hello", false),
         ] {
             let head = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
-            let Some(Judged::Head { len, rest, .. }) = judge(head.as_bytes(), &ok()) else {
+            let Some(Judged::Head { len, rest, .. }) =
+                judge(head.as_bytes(), &ok(), Tolerances::default())
+            else {
                 panic!("{head}")
             };
             assert_eq!(len, head.len());

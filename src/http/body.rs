@@ -1,7 +1,7 @@
 //! Where a message ends: RFC 9112 §6.
 
 use super::chunked::Chunks;
-use super::fields::list_members;
+use super::fields::{list_members, trim_blanks};
 use super::method::Method;
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
@@ -65,6 +65,8 @@ pub(super) enum BadFraming {
     UnknownCoding,
     /// Any other `Transfer-Encoding` than chunked, or more than one such line.
     Coding,
+    /// Chunked more than once, and nothing else: mostly by two who did not know of each other.
+    RepeatedChunked,
     /// Both a length and a coding: the construct that request smuggling is made of.
     Both,
     /// HTTP/1.0 knows no `Transfer-Encoding`, so somebody on the way may not have read it.
@@ -89,6 +91,7 @@ enum Coding {
     #[default]
     Absent,
     Chunked,
+    Repeated,
     Unknown,
     Bad,
 }
@@ -114,8 +117,21 @@ impl FramingFields {
         self.coding = match self.coding {
             Coding::Absent if value.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
             Coding::Absent if has_known_codings(value) => Coding::Unknown,
-            Coding::Absent | Coding::Chunked | Coding::Unknown | Coding::Bad => Coding::Bad,
+            Coding::Absent | Coding::Chunked | Coding::Repeated if is_all_chunked(value) => {
+                Coding::Repeated
+            }
+            Coding::Absent | Coding::Chunked | Coding::Repeated | Coding::Unknown | Coding::Bad => {
+                Coding::Bad
+            }
         };
+    }
+
+    /// The same where chunked more than once is chunked.
+    pub fn judge_repeats(&self, version: Version) -> Result<Framing, BadFraming> {
+        match self.judge(version) {
+            Err(BadFraming::RepeatedChunked) => Ok(Framing::Chunked),
+            judged => judged,
+        }
     }
 
     /// The one way to read them all, if there is one.
@@ -127,10 +143,17 @@ impl FramingFields {
             (_, Length::One(_) | Length::Bad, _) => Err(BadFraming::Both),
             (_, Length::Absent, Version::Http10) => Err(BadFraming::CodingInHttp10),
             (Coding::Chunked, Length::Absent, Version::Http11) => Ok(Framing::Chunked),
+            (Coding::Repeated, Length::Absent, Version::Http11) => Err(BadFraming::RepeatedChunked),
             (Coding::Unknown, Length::Absent, Version::Http11) => Err(BadFraming::UnknownCoding),
             (Coding::Bad, Length::Absent, Version::Http11) => Err(BadFraming::Coding),
         }
     }
+}
+
+/// Whether `value` lists chunked alone, and nothing empty.
+fn is_all_chunked(value: &[u8]) -> bool {
+    let members = value.split(|&byte| byte == b',').map(trim_blanks);
+    members.into_iter().all(|member| member.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Whether `value` lists codings of RFC 9112 §7, nothing empty among them, and chunked, if at

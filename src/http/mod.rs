@@ -13,6 +13,7 @@ pub mod cookie;
 pub mod date;
 pub mod fields;
 pub mod forwarded;
+pub mod line_ends;
 pub mod method;
 pub mod proxy_header;
 pub mod reply;

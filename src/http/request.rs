@@ -90,6 +90,9 @@ impl RequestHead<'_> {
 pub enum Refusal {
     /// The head does not follow the grammar.
     Malformed,
+    /// The target has bytes from 0x80 on, and all else is right. Found by whoever chose the pool, which
+    /// may tolerate them.
+    RawTarget,
     /// `Host` is missing in HTTP/1.1, there more than once, or no host; or the target's is none.
     Host,
     /// It is doubtful where the body ends.
@@ -119,7 +122,7 @@ impl Refusal {
     /// The status code of the answer.
     pub fn status(self) -> u16 {
         match self {
-            Refusal::Malformed | Refusal::Host | Refusal::Framing => 400,
+            Refusal::Malformed | Refusal::RawTarget | Refusal::Host | Refusal::Framing => 400,
             Refusal::TimedOut => 408,
             Refusal::BodyTooLarge => 413,
             Refusal::TargetTooLong => 414,
@@ -135,6 +138,7 @@ impl Refusal {
         match self {
             Refusal::BodyTooLarge => "http_request_denied",
             Refusal::Malformed
+            | Refusal::RawTarget
             | Refusal::Host
             | Refusal::Framing
             | Refusal::Coding
@@ -160,6 +164,7 @@ impl From<BadFraming> for Refusal {
             BadFraming::UnknownCoding => Refusal::Coding,
             BadFraming::Length
             | BadFraming::Coding
+            | BadFraming::RepeatedChunked
             | BadFraming::Both
             | BadFraming::CodingInHttp10 => Refusal::Framing,
         }
@@ -174,8 +179,29 @@ pub fn parse(head: &[u8]) -> Result<RequestHead<'_>, Refusal> {
 /// Reads a request head that [`HeadScan`](scan::HeadScan) found whole: `head` ends with its empty
 /// line. Any other bytes are refused, none do harm.
 pub fn parse_within(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, Refusal> {
+    parse_by(head, max_fields, scan::target_len)
+}
+
+/// The same, where the target may have bytes from 0x80 on, as [`Refusal::RawTarget`] says; and whether it
+/// has.
+pub fn parse_any(head: &[u8], max_fields: usize) -> Result<(RequestHead<'_>, bool), Refusal> {
+    match parse_within(head, max_fields) {
+        Ok(head) => Ok((head, false)),
+        Err(Refusal::Malformed) => match parse_by(head, max_fields, scan::raw_target_len) {
+            Ok(head) => Ok((head, true)),
+            Err(_) => Err(Refusal::Malformed),
+        },
+        Err(refusal) => Err(refusal),
+    }
+}
+
+fn parse_by(
+    head: &[u8],
+    max_fields: usize,
+    target_len: impl Fn(&[u8]) -> usize,
+) -> Result<RequestHead<'_>, Refusal> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let (line, lines) = RequestLine::read(head)?;
+    let (line, lines) = RequestLine::read(head, target_len)?;
     if line.method == Method::Connect {
         return Err(Refusal::Connect);
     }
@@ -223,9 +249,12 @@ struct RequestLine<'a> {
 
 impl<'a> RequestLine<'a> {
     /// Reads the line, and returns what follows it.
-    fn read(head: &'a [u8]) -> Result<(RequestLine<'a>, &'a [u8]), Refusal> {
+    fn read(
+        head: &'a [u8],
+        target_len: impl Fn(&[u8]) -> usize,
+    ) -> Result<(RequestLine<'a>, &'a [u8]), Refusal> {
         let (method_name, rest) = split_word(head, scan::token_len(head))?;
-        let (target, rest) = split_word(rest, scan::target_len(rest))?;
+        let (target, rest) = split_word(rest, target_len(rest))?;
         let (version, lines) = read_version(rest)?;
         Ok((RequestLine { method: Method::of(method_name), method_name, target, version }, lines))
     }

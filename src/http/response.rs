@@ -123,6 +123,8 @@ pub enum BadResponse {
     Field,
     /// It is doubtful where the response ends.
     Framing,
+    /// It is, but only because chunked is said more than once: [`parse_repeats`] reads it.
+    RepeatedChunked,
     /// More fields than a response may have, or too many names in its `Connection`.
     TooManyFields,
 }
@@ -133,6 +135,7 @@ pub const MAX_FIELDS: usize = 10 * request::MAX_FIELDS;
 impl From<BadFraming> for BadResponse {
     fn from(bad: BadFraming) -> BadResponse {
         match bad {
+            BadFraming::RepeatedChunked => BadResponse::RepeatedChunked,
             BadFraming::Length
             | BadFraming::UnknownCoding
             | BadFraming::Coding
@@ -150,9 +153,22 @@ pub fn parse(head: &[u8]) -> Result<ResponseHead<'_>, BadResponse> {
 /// Reads a response head that [`HeadScan`](scan::HeadScan) found whole: `head` ends with its empty
 /// line. Any other bytes are refused, none do harm.
 pub fn parse_within(head: &[u8], max_fields: usize) -> Result<ResponseHead<'_>, BadResponse> {
+    parse_by(head, max_fields, FramingFields::judge)
+}
+
+/// The same, where chunked may be said more than once.
+pub fn parse_repeats(head: &[u8], max_fields: usize) -> Result<ResponseHead<'_>, BadResponse> {
+    parse_by(head, max_fields, FramingFields::judge_repeats)
+}
+
+fn parse_by(
+    head: &[u8],
+    max_fields: usize,
+    judge: impl Fn(&FramingFields, Version) -> Result<Framing, BadFraming>,
+) -> Result<ResponseHead<'_>, BadResponse> {
     let (line, lines) = StatusLine::read(head).ok_or(BadResponse::StatusLine)?;
     let (facts, lines) = Facts::collect(lines, max_fields)?;
-    let framing = facts.framing.judge(line.version)?;
+    let framing = judge(&facts.framing, line.version)?;
     let options = facts.connection;
     let fields = Fields::new(lines, options);
     Ok(ResponseHead {

@@ -123,7 +123,6 @@ fn doubtful_framing_spoils_the_response() {
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: gzip, chunked\r\n",
         "Transfer-Encoding: identity\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding:\r\n",
     ] {
         for line in ["HTTP/1.1 200 OK", "HTTP/1.1 304 X", "HTTP/1.0 200 OK"] {
@@ -133,6 +132,20 @@ fn doubtful_framing_spoils_the_response() {
     let chunked = "Transfer-Encoding: chunked\r\n";
     assert_eq!(fault("HTTP/1.0 200 OK", chunked), Some(BadResponse::Framing));
     assert_eq!(fault("HTTP/1.1 200 OK", chunked), None);
+}
+
+#[test]
+fn chunked_said_twice_is_read_by_those_who_tolerate_it() {
+    let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: Chunked\r\n";
+    let bytes = answer("HTTP/1.1 200 OK", twice);
+    assert_eq!(parse(&bytes).err(), Some(BadResponse::RepeatedChunked));
+    assert_eq!(parse_repeats(&bytes, 2).map(|head| head.framing), Ok(Framing::Chunked));
+    let too_many = parse_repeats(&bytes, 1).map(|head| head.framing);
+    assert_eq!(too_many, Err(BadResponse::TooManyFields));
+    for (line, more) in [("HTTP/1.0 200 OK", ""), ("HTTP/1.1 200 OK", "Content-Length: 5\r\n")] {
+        let bytes = answer(line, &format!("{twice}{more}"));
+        assert_eq!(parse_repeats(&bytes, 9).err(), Some(BadResponse::Framing), "{line} {more}");
+    }
 }
 
 #[test]

@@ -70,7 +70,8 @@ impl HeadScan {
     /// begins with what was given before.
     ///
     /// The answer does not depend on how the bytes were cut. After `Whole` or `Malformed` the
-    /// scan is used up; the next head wants a new one.
+    /// scan is used up; the next head wants a new one. But where a line feed lacks its CR, it may be
+    /// put there, and the scan goes on.
     pub fn advance(&mut self, bytes: &[u8]) -> Scan {
         if self.reached == Reached::Start {
             match self.begin(bytes) {
@@ -82,7 +83,10 @@ impl HeadScan {
         let mut from = self.searched as usize;
         while let Some(feed) = find_line_feed(bytes, from) {
             let line = bytes.get(..feed).and_then(|before| before.strip_suffix(b"\r"));
-            let Some(line) = line else { return Scan::Malformed(feed) };
+            let Some(line) = line else {
+                self.searched = u32::try_from(feed).unwrap_or(u32::MAX);
+                return Scan::Malformed(feed);
+            };
             if line.last() == Some(&b'\n') {
                 return Scan::Whole(feed + 1);
             }
@@ -201,6 +205,11 @@ pub(super) fn target_len(bytes: &[u8]) -> usize {
     run_len(bytes, not_in_target, |byte| !byte.is_ascii_graphic() || byte == b'#')
 }
 
+/// The same with bytes from 0x80 on.
+pub(super) fn raw_target_len(bytes: &[u8]) -> usize {
+    run_len(bytes, not_in_raw_target, |byte| byte < b'!' || matches!(byte, b'#' | 0x7f))
+}
+
 /// How many bytes stand before the first that is marked: eight at a time by `mark_eight`, the
 /// last few by `is_marked`. Both must say the same.
 fn run_len(bytes: &[u8], mark_eight: impl Fn(u64) -> u64, is_marked: impl Fn(u8) -> bool) -> usize {
@@ -236,7 +245,11 @@ fn controls(eight: u64) -> u64 {
 }
 
 fn not_in_target(eight: u64) -> u64 {
-    below(eight, b'!') | equal(eight, b'#') | equal(eight, 0x7f) | (eight & HIGH_BITS)
+    not_in_raw_target(eight) | (eight & HIGH_BITS)
+}
+
+fn not_in_raw_target(eight: u64) -> u64 {
+    below(eight, b'!') | equal(eight, b'#') | equal(eight, 0x7f)
 }
 
 #[cfg(test)]

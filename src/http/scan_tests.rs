@@ -118,6 +118,16 @@ fn runs_end_at_the_first_byte_that_is_not_allowed() {
     });
     assert_runs_end(value_len, |byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..));
     assert_runs_end(target_len, |byte| matches!(byte, b'!'..=b'~') && byte != b'#');
+    assert_runs_end(raw_target_len, |byte| matches!(byte, b'!'..=b'~' | 0x80..) && byte != b'#');
+}
+
+#[test]
+fn a_scan_goes_on_where_a_missing_return_was_put_in() {
+    let mut scan = HeadScan::response();
+    assert_eq!(scan.advance(b"HTTP/1.1 200 OK\nA: b\r\n"), Scan::Malformed(15));
+    assert_eq!(scan.advance(b"HTTP/1.1 200 OK\r\nA: b\r\n"), Scan::Partial);
+    assert_eq!(scan.advance(b"HTTP/1.1 200 OK\r\nA: b\r\n\n"), Scan::Malformed(23));
+    assert_eq!(scan.advance(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nx"), Scan::Whole(25));
 }
 
 #[test]

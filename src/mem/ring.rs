@@ -93,6 +93,28 @@ impl Ring {
         self.front()
     }
 
+    /// Adds `n` bytes of whatever value at the end, for which there must be room. Returns all of the
+    /// content in one slice.
+    pub fn extend_flat(&mut self, n: usize) -> &mut [u8] {
+        self.filled(n);
+        let mut start = self.start as usize;
+        if start + self.len() > self.capacity() {
+            self.bytes.rotate_left(start);
+            (start, self.start) = (0, 0);
+        }
+        &mut self.bytes[start..start + self.len as usize]
+    }
+
+    /// The first `limit` bytes of the room in its order, to be written to; `filled` then says how much
+    /// was.
+    #[inline]
+    pub fn free_up_to(&mut self, limit: usize) -> [&mut [u8]; 2] {
+        let [first, second] = self.free();
+        let here = limit.min(first.len());
+        let there = (limit - here).min(second.len());
+        [&mut first[..here], &mut second[..there]]
+    }
+
     /// The room in its order, to be written to; `filled` then says how much was.
     #[inline]
     pub fn free(&mut self) -> [&mut [u8]; 2] {

@@ -108,13 +108,24 @@ impl Conn {
     /// Returns the number of bytes; 0 means nothing now, no room, or the end (see `end`).
     /// A reset is an error and also marks the connection `Broken`.
     pub fn fill(&mut self, rings: &mut Stock) -> Result<usize, IoError> {
-        if !self.readable || self.end == End::Broken || self.input.is_lent() && self.input.is_full()
-        {
+        self.receive(rings, 0)
+    }
+
+    /// The same, but `spare` bytes of the ring stay free, which are fewer than it has.
+    pub fn fill_sparing(&mut self, rings: &mut Stock, spare: usize) -> Result<usize, IoError> {
+        self.receive(rings, spare)
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, rings: &mut Stock, spare: usize) -> Result<usize, IoError> {
+        let has_room = !self.input.is_lent() || self.input.room() > spare;
+        if !self.readable || self.end == End::Broken || !has_room {
             return Ok(0);
         }
         borrow(&mut self.input, rings);
-        let room = self.input.room();
-        let received = match self.socket.receive(self.input.free()) {
+        let room = self.input.room() - spare;
+        let free = if spare == 0 { self.input.free() } else { self.input.free_up_to(room) };
+        let received = match self.socket.receive(free) {
             Ok(0) => {
                 self.found_end();
                 0

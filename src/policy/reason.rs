@@ -97,6 +97,7 @@ impl From<Refusal> for Reason {
             Refusal::TargetTooLong => Reason::TargetTooLong,
             Refusal::TooManyFields | Refusal::HeadTooLong => Reason::HeaderTooLarge,
             Refusal::Malformed
+            | Refusal::RawTarget
             | Refusal::Host
             | Refusal::Framing
             | Refusal::Coding

@@ -39,6 +39,14 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// The place of the route that leads to the pool, if one does.
+    pub const fn route(self) -> Option<usize> {
+        match self {
+            Choice::Routed { route, .. } => Some(route),
+            Choice::Named(_) | Choice::Default | Choice::Unknown => None,
+        }
+    }
+
     /// The pool, if there is one.
     pub const fn pool(self) -> Option<usize> {
         match self {

@@ -215,6 +215,17 @@ fn write_line(
     if let Some(reason) = exchange.reason() {
         text(line, "reason", reason.word().as_bytes());
     }
+    // After another failure, or with a stored answer, it would not have helped.
+    let hint = exchange.hint.filter(|_| matches!(exchange.answer, Answer::Own(_)));
+    if let Some(tolerance) = hint {
+        key(line, "hint");
+        line.extend_from_slice(b"\"tolerate ");
+        line.extend_from_slice(tolerance.word().as_bytes());
+        line.push(b'"');
+    }
+    if let Some(route) = exchange.route {
+        number(line, "route", route as u64);
+    }
     text(line, "ua", &exchange.head[spans.user_agent]);
     line.extend_from_slice(b"}\n");
 }

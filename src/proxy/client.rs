@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Tolerance;
 use crate::http::method::Method;
 use crate::http::request::{self, Framing, Refusal};
 use crate::http::rewrite::RequestSpans;
@@ -179,12 +180,13 @@ impl Proxy {
                 return Err(refusal);
             }
         };
-        let Taken { request, pool, bond, body, answer } = taken;
+        let Taken { request, pool, route, bond, body, answer } = taken;
         let client = &mut self.clients[id];
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
         let mut exchange = Exchange::new(id, pool, buffer, request);
+        exchange.route = route;
         exchange.bond = bond;
         exchange.naming = self.pools[exchange.pool.0].naming;
         exchange.times.taken_in = self.now;
@@ -221,6 +223,9 @@ impl Proxy {
         client.phase = Phase::Closing;
         client.may_be_sending = true;
         self.enqueue(id, exchange);
+        if let (Refusal::RawTarget, Some(last)) = (refusal, self.clients[id].last) {
+            self.hint(last, Tolerance::RawTarget);
+        }
     }
 
     fn own_exchange(&mut self, id: ClientId, refusal: Refusal) -> Exchange {

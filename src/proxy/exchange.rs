@@ -10,6 +10,7 @@
 //! Until it is *committed* (Responding, Tunneling) everything can be repeated; from then on nothing
 //! can. Only the first exchange in a client's queue commits.
 
+use crate::config::Tolerance;
 use crate::http::cache_status::CacheResult;
 use crate::http::caching::Asked;
 use crate::http::method::Method;
@@ -264,6 +265,10 @@ pub struct Exchange {
     pub is_routed: bool,
     /// Which of the names that the pool's place has had is the one it was taken in under.
     pub naming: u32,
+    /// The route that led to `pool`.
+    pub route: Option<usize>,
+    /// What its pool would have to tolerate for another answer than an error of ours.
+    pub hint: Option<Tolerance>,
     /// The backend that its cookie names.
     pub bond: Bond,
     /// How it came to its backend, once that has answered, where clients are kept at theirs.
@@ -338,6 +343,8 @@ impl Exchange {
             pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),
             naming: 0,
+            route: None,
+            hint: None,
             bond: Bond::None,
             sticky: None,
             choice: None,

@@ -78,6 +78,7 @@ impl Proxy {
             Manner::Patient => Manner::Patient,
         };
         exchange.answer = Answer::Pending;
+        exchange.hint = None;
         exchange.sent = false;
         exchange.upload.restart();
         exchange.enter(State::Waiting);

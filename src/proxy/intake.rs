@@ -1,5 +1,6 @@
 //! What is made of a request's head: its pool, what its cookie says, and the head as it goes on.
 
+use crate::config::Tolerance;
 use crate::http::body::{self, Body};
 use crate::http::forwarded::Forward;
 use crate::http::method::Method;
@@ -21,6 +22,8 @@ pub(super) struct Taken {
     pub request: Request,
     /// Its pool; none if it names one that there is not.
     pub pool: Option<PoolId>,
+    /// The route that leads there.
+    pub route: Option<usize>,
     /// The backend that its cookie names.
     pub bond: Bond,
     pub body: Body,
@@ -66,10 +69,14 @@ impl Proxy {
         let client = &mut self.clients[id];
         let bytes = &client.conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
-        let head = request::parse_within(bytes, max_fields).map_err(Obstacle::Refused)?;
+        let (head, is_raw) = request::parse_any(bytes, max_fields).map_err(Obstacle::Refused)?;
         let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
         let pool = choice.pool().map(PoolId);
         let facts = pool.map(|pool| &self.pools[pool.0]);
+        let tolerates_raw = |pool: &Pool| pool.tolerate.has(Tolerance::RawTarget);
+        if is_raw && !facts.is_some_and(tolerates_raw) {
+            return Err(Obstacle::Refused(Refusal::RawTarget));
+        }
         let keeps = facts.and_then(|facts| facts.sticky.as_ref());
         let mut bond = Bond::None;
         if let (Some(pool), Some(facts), Some(sticky)) = (pool, facts, keeps) {
@@ -104,7 +111,8 @@ impl Proxy {
             batch: client.batch,
             ..facts_of(&head, spans)
         };
-        Ok(Taken { request, pool, bond, body: body::of_request(&head), answer })
+        let (route, body) = (choice.route(), body::of_request(&head));
+        Ok(Taken { request, pool, route, bond, body, answer })
     }
 }
 

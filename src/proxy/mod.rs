@@ -30,6 +30,7 @@ pub mod send;
 pub mod settings;
 mod stored;
 pub mod timing;
+mod tolerance;
 pub mod tunnel;
 mod validate;
 
@@ -65,6 +66,7 @@ use record::Cache;
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
+use tolerance::Hints;
 
 /// A client is left to the others after this many rounds without a pause.
 const ROUNDS: usize = 16;
@@ -167,6 +169,7 @@ pub struct Proxy {
     ids: RequestIds,
     log: AccessLog,
     complaints: Complaints,
+    hints: Hints,
     service: Service,
 }
 
@@ -249,6 +252,7 @@ impl Proxy {
             ids: RequestIds::new(),
             log,
             complaints: Complaints::default(),
+            hints: Hints::default(),
             service: Service::Running,
             settings,
         };

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::config;
+use crate::config::{self, Tolerances};
 use crate::mem::queue::Queue;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::balance::{Board, Member, Members, Tier};
@@ -35,6 +35,8 @@ pub struct Pool {
     pub balance: config::Balance,
     /// Further backends tried for one request.
     pub retries: u32,
+    /// Deviations of its backends and their clients that are put up with.
+    pub tolerate: Tolerances,
     /// The largest request body, 0 for any.
     pub max_body: u64,
     /// When a backend is taken out.
@@ -91,6 +93,7 @@ impl Pool {
             naming: 0,
             balance: config.balance,
             retries: config.retries,
+            tolerate: config.tolerate,
             max_body: config.max_body,
             rules: Rules { max_fails: config.max_fails, fail_timeout: config.fail_timeout },
             sticky: config.sticky.clone(),

@@ -67,10 +67,10 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    /// Notes one more; how many there were since the last message, if it is time for one.
-    fn add(&mut self, now: Micros) -> Option<u64> {
+    /// Notes one more; how many there were since the last message, if `pause` has passed since.
+    pub(super) fn add(&mut self, now: Micros, pause: Micros) -> Option<u64> {
         self.untold += 1;
-        if self.last.is_some_and(|last| now.0.saturating_sub(last.0) < PAUSE.0) {
+        if self.last.is_some_and(|last| now.0.saturating_sub(last.0) < pause.0) {
             return None;
         }
         self.last = Some(now);
@@ -125,7 +125,7 @@ impl Proxy {
         client.conn.end = End::Broken;
         let peer = client.peer;
         self.wake(id);
-        let Some(count) = self.complaints.add(self.now) else { return };
+        let Some(count) = self.complaints.add(self.now, PAUSE) else { return };
         message::log(
             Level::Warning,
             format_args!(
@@ -143,12 +143,12 @@ mod tests {
     #[test]
     fn the_first_is_told_of_at_once_and_many_more_at_most_each_ten_seconds() {
         let mut complaints = Complaints::default();
-        assert_eq!(complaints.add(Micros(5)), Some(1));
+        assert_eq!(complaints.add(Micros(5), PAUSE), Some(1));
         for time in 6..100 {
-            assert_eq!(complaints.add(Micros(time)), None);
+            assert_eq!(complaints.add(Micros(time), PAUSE), None);
         }
-        assert_eq!(complaints.add(Micros(PAUSE.0 + 4)), None);
-        assert_eq!(complaints.add(Micros(PAUSE.0 + 5)), Some(96));
-        assert_eq!(complaints.add(Micros(PAUSE.0 + 6)), None);
+        assert_eq!(complaints.add(Micros(PAUSE.0 + 4), PAUSE), None);
+        assert_eq!(complaints.add(Micros(PAUSE.0 + 5), PAUSE), Some(96));
+        assert_eq!(complaints.add(Micros(PAUSE.0 + 6), PAUSE), None);
     }
 }

@@ -1,19 +1,24 @@
 //! Sending and Awaiting: the head of the response.
 
+use crate::config::Tolerance;
 use crate::http::body::{self, Body};
 use crate::http::request::Version;
 use crate::http::response::{self, BadResponse, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
 use crate::http::upgrade;
+use crate::net::Conn;
 use crate::policy::health;
 use crate::policy::identity::{self, Identity, Observed, Seen};
 use crate::policy::retry::Failure;
 use crate::shared::{BackendCounter, Class};
+use crate::sys::IoError;
 
 use super::Proxy;
 use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
+use super::pipes::Tools;
 use super::relay::{Frame, Moved, Relay};
+use super::settings::Settings;
 
 /// Interim responses that are taken in a step: those without end leave others their turn.
 const INTERIMS: usize = 16;
@@ -71,11 +76,11 @@ impl Proxy {
                     }
                 }
                 Scan::Whole(_) => return Err(Failure::HeadTooLarge),
-                Scan::Malformed(_) => return Err(Failure::Protocol),
+                Scan::Malformed(at) => self.tolerate_line_end(id, at)?,
                 Scan::Partial if input.len() >= self.settings.head_limit => {
                     return Err(Failure::HeadTooLarge);
                 }
-                Scan::Partial => match backend.conn.fill(&mut self.tools.rings) {
+                Scan::Partial => match fill(&mut backend.conn, &mut self.tools, &self.settings) {
                     Ok(0) if backend.conn.is_ended() => return Err(Failure::Terminated),
                     Ok(0) => return Ok(moved),
                     Ok(_) => {
@@ -93,10 +98,18 @@ impl Proxy {
     fn head_came(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
         let conn = self.conn_of(id);
         let exchange = &mut self.exchanges[id];
+        let tolerate = &self.pools[exchange.pool.0].tolerate;
         let backend = &mut self.conns[conn];
         let bytes = backend.conn.input.flatten();
         let max_fields = self.settings.max_response_fields();
-        let head = response::parse_within(&bytes[..end], max_fields).map_err(failure_of)?;
+        let head = match response::parse_within(&bytes[..end], max_fields) {
+            Ok(head) => head,
+            Err(BadResponse::RepeatedChunked) if tolerate.has(Tolerance::RepeatedChunked) => {
+                let read = response::parse_repeats(&bytes[..end], max_fields);
+                read.map_err(|_| Failure::Protocol)?
+            }
+            Err(bad) => return Err(self.bad_head(id, bad)),
+        };
         if head.status < 200 && head.status != 101 {
             let interim = Reading::of(&head, end);
             return self.interim_came(id, interim);
@@ -179,10 +192,10 @@ impl Proxy {
     }
 }
 
-fn failure_of(bad: BadResponse) -> Failure {
-    match bad {
-        BadResponse::StatusLine | BadResponse::Field | BadResponse::Framing => Failure::Protocol,
-        BadResponse::TooManyFields => Failure::HeadTooLarge,
+fn fill(conn: &mut Conn, tools: &mut Tools, settings: &Settings) -> Result<usize, IoError> {
+    match settings.head_spare {
+        0 => conn.fill(&mut tools.rings),
+        spare => conn.fill_sparing(&mut tools.rings, spare),
     }
 }
 

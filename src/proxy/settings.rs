@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use crate::cache::shelf::PIECE;
 use crate::cache::{numbers, store};
-use crate::config::{Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, address};
+use crate::config::{
+    Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance, address,
+};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -58,6 +60,9 @@ pub struct Settings {
     pub head_limit: usize,
     /// Fields in a request's head.
     pub max_fields: usize,
+    /// Bytes that stay free of a ring as long as a backend's head is received: for CRs, where a pool
+    /// tolerates lines without.
+    pub head_spare: usize,
     /// Bodies, or stretches of them, of so many bytes are spliced.
     pub splice_min: u64,
     /// How far response identity goes.
@@ -96,6 +101,7 @@ impl Settings {
             ring_size: config.buffer_size,
             head_limit: config.head_limit(),
             max_fields: config.max_fields,
+            head_spare: head_spare(config),
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             forward: config.forward,
@@ -193,6 +199,12 @@ impl Settings {
 const BASE: usize = 2 << 20;
 /// The master and the control process.
 const OTHER_PROCESSES: usize = 2;
+
+/// A head and that fit a ring.
+fn head_spare(config: &Config) -> usize {
+    let tolerates = config.pools.iter().any(|pool| pool.tolerate.has(Tolerance::BareLf));
+    if tolerates { REWRITE_ROOM } else { 0 }
+}
 
 /// Bytes of stored answers at hand in each worker and in the control process, and of the cells that
 /// they share.

@@ -19,7 +19,7 @@ use super::route::{self, Choice, Condition, Routing};
 use super::slow_start;
 use super::sticky::Key;
 use crate::config::units::{write_duration, write_size};
-use crate::config::{self, Config, address};
+use crate::config::{self, Config, Tolerance, address};
 use crate::http::forwarded::Forward;
 use crate::http::request::{self, Refusal, RequestHead};
 use crate::http::{HeadScan, Scan};
@@ -245,7 +245,9 @@ pub fn explain_with(
         limits: Vec::new(),
     };
     match read(&text, config) {
-        Ok(head) => explanation.find(&head, question, config, pools, key, (scratch, lookup)),
+        Ok((head, is_raw)) => {
+            explanation.find((&head, is_raw), question, config, pools, key, (scratch, lookup))
+        }
         Err(refusal) => explanation.answer = Some(AnswerAtOnce::to(refusal)),
     }
     explanation
@@ -268,13 +270,13 @@ fn head_of(question: &Question) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn read<'a>(text: &'a [u8], config: &Config) -> Result<RequestHead<'a>, Refusal> {
+fn read<'a>(text: &'a [u8], config: &Config) -> Result<(RequestHead<'a>, bool), Refusal> {
     let limit = config.head_limit();
     match HeadScan::request().advance(text) {
         Scan::Whole(end) if end > limit => Err(request::too_long(text, limit)),
         Scan::Whole(end) if end < text.len() => Err(Refusal::Malformed),
         Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
-            request::parse_within(text, config.max_fields)
+            request::parse_any(text, config.max_fields)
         }
     }
 }
@@ -282,7 +284,7 @@ fn read<'a>(text: &'a [u8], config: &Config) -> Result<RequestHead<'a>, Refusal>
 impl Explanation {
     fn find(
         &mut self,
-        head: &RequestHead,
+        (head, is_raw): (&RequestHead, bool),
         question: &Question,
         config: &Config,
         pools: &[PoolNow],
@@ -295,6 +297,11 @@ impl Explanation {
         });
         self.route = Some(RoutePlan::of(choice, &routing, head));
         let pool = choice.pool().and_then(|pool| pools.get(pool));
+        let tolerates_raw = |pool: &PoolNow| pool.keys.tolerate.has(Tolerance::RawTarget);
+        if is_raw && !pool.is_some_and(tolerates_raw) {
+            self.answer = Some(AnswerAtOnce::to(Refusal::RawTarget));
+            return;
+        }
         let forward = Forward {
             trusted: address::any_contains(&config.trusted_proxies, question.client),
             fields: config.forward,
@@ -383,6 +390,9 @@ impl AnswerAtOnce {
     fn to(refusal: Refusal) -> AnswerAtOnce {
         let because = match refusal {
             Refusal::Malformed => "the head does not follow the grammar",
+            Refusal::RawTarget => {
+                "the target has bytes from 0x80 on, and its pool does not tolerate it"
+            }
             Refusal::Host => "the host is missing, not valid, or there twice",
             Refusal::Framing => "it is doubtful where the body ends",
             Refusal::Coding => "the transfer coding is not served",
