@@ -59,6 +59,7 @@
 //!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
 //!   asked.rs         a request to a Command                        commands.rs what it does
 //!   explain.rs       how a request would be handled now
+//!   health.rs        whether clients are to be sent here
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   look.rs          the shared cells to a view                    view.rs     plain numbers
 //!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
@@ -104,6 +105,7 @@
 //!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
 //!   words.rs         what master and children tell each other beside signals
+//!   withdrawal.rs    whether the service is withdrawn, and by whom
 //!   report.rs        messages about backends that went up or down
 //!   moment.rs        all pools and backends at the moment, for explanations
 //!

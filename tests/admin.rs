@@ -329,3 +329,47 @@ fn the_file_of_the_socket_goes_with_the_service() {
     assert!(program.wait_for_exit().success());
     assert!(!path.exists());
 }
+
+#[test]
+fn an_operator_withdraws_the_service_until_it_is_restored_also_over_a_reload() {
+    let backend = Backend::named("a");
+    let program = program(&[&backend]);
+    let withdraw = |word: &str| program.ask("PUT /v1/withdrawn", word);
+    let health = || program.ask("GET /healthz", "").body;
+    let is_last = || program.client().get("/").closes();
+    let mut before = program.client();
+    assert!(!before.get("/").closes());
+    // The clients of workers that were replaced are to go too.
+    program.reload();
+    let mut idle = program.client();
+    assert!(!idle.get("/").closes());
+    let reply = withdraw("{\"withdrawn\": true}");
+    assert_eq!((reply.status, reply.body.as_str()), (200, "{\"withdrawn\":true}\n"));
+    assert_eq!(health(), "withdrawn\n");
+    idle.expect_end();
+    before.expect_end();
+    assert!(is_last());
+    assert_eq!(program.look("/v1/status")["withdrawn"], json!(true));
+    let metrics = program.ask("GET /metrics", "").body;
+    assert!(metrics.contains("\nhttplb_withdrawn 1\n"));
+    assert!(program.ask("GET /", "").body.contains("<span class=\"tag drain\">withdrawn</span>"));
+
+    program.reload();
+    assert_eq!(health(), "withdrawn\n");
+    assert!(is_last());
+    assert_eq!(program.get("/").text(), "a");
+
+    let reply = withdraw("{\"withdrawn\": false}");
+    assert_eq!((reply.status, reply.body.as_str()), (200, "{\"withdrawn\":false}\n"));
+    assert_eq!(health(), "ok\n");
+    common::until("connections are kept again", || !is_last());
+    for (line, body, status) in [
+        ("GET /v1/withdrawn", "", 405),
+        ("PUT /v1/withdrawn", "", 400),
+        ("PUT /v1/withdrawn", "[true]", 400),
+        ("PUT /v1/withdrawn", "{\"withdrawn\": 1}", 400),
+        ("PUT /v1/withdrawn", "{}", 400),
+    ] {
+        assert_eq!(program.ask(line, body).status, status, "{line} {body}");
+    }
+}

@@ -111,9 +111,13 @@ fn tells_the_service_manager_how_it_goes() {
     program.signal(Signal::HUP);
     let before = manager.wait_for("READY=1");
     assert!(before.iter().any(|heard| heard.starts_with("RELOADING=1")), "{before:?}");
+    program.configure(|config| config["timeouts"]["withdraw"] = json!("2s"));
+    program.reload();
+    manager.wait_for("READY=1");
     program.signal(Signal::TERM);
     manager.wait_for("STOPPING=1");
     manager.wait_for("EXTEND_TIMEOUT_USEC=15000000");
+    manager.wait_for("STATUS=withdrawn, 2 workers, 3/3 backends up");
     assert!(program.wait_for_exit().success());
 }
 

@@ -4,7 +4,12 @@ mod common;
 
 use common::{Answer, Backend, Client, End, Gate, Program, Value, json, servers, until};
 use rustix::process::{Signal, kill_process};
-use std::{fs, net::TcpStream, thread, time::Duration};
+use std::{
+    fs,
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// A backend that holds requests for `/hold` until the gate opens, and a program over it.
 fn scene(mut config: Value) -> (Gate, Backend, Program) {
@@ -334,4 +339,83 @@ fn signals_amid_traffic_harm_no_request() {
         }
         assert!(traffic.join().unwrap());
     });
+}
+
+/// What `/healthz` says.
+fn health(program: &Program) -> String {
+    let response = Client::connect(program.status_address()).get("/healthz");
+    format!("{} {}", response.status, response.text().trim_end())
+}
+
+fn withdrawing(withdraw: &str) -> (Backend, Program) {
+    let backend = Backend::named("a");
+    let config = json!({
+        "workers": 2,
+        "backend_servers": servers(&[&backend]),
+        "timeouts": { "withdraw": withdraw },
+    });
+    let program = Program::operated(config);
+    (backend, program)
+}
+
+#[test]
+fn before_it_stops_it_lets_the_world_know_and_serves_on() {
+    let (_backend, mut program) = withdrawing("3s");
+    let mut idle = program.client();
+    assert!(!idle.get("/").closes());
+    let told = Instant::now();
+    program.signal(Signal::TERM);
+    until("it is withdrawn", || health(&program) == "503 withdrawn");
+    assert_eq!(program.look("/v1/status")["withdrawn"], json!(true));
+    // Who was idle is closed, and who comes is served once.
+    let mut client = program.client();
+    let response = client.get("/");
+    assert_eq!((response.text().as_str(), response.closes()), ("a", true));
+    client.expect_end();
+    idle.expect_end();
+    assert!(told.elapsed() < Duration::from_secs(3), "a machine that is too slow for this test");
+    assert_stopped(&mut program);
+    assert!(told.elapsed() >= Duration::from_secs(3));
+}
+
+#[test]
+fn a_second_term_while_it_is_withdrawn_stops_at_once() {
+    let (_backend, mut program) = withdrawing("1h");
+    program.signal(Signal::TERM);
+    program.wait_for_message("withdrawn: the service stops after 1h");
+    assert_eq!(program.get("/").text(), "a");
+    program.signal(Signal::TERM);
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn who_stops_all_processes_at_once_withdraws_the_service_first() {
+    let (_backend, mut program) = withdrawing("2s");
+    let workers = program.workers();
+    for process in program.processes() {
+        kill_process(process, Signal::TERM).unwrap();
+    }
+    until("it is withdrawn", || health(&program) == "503 withdrawn");
+    for _ in 0..8 {
+        assert_eq!(program.get("/").text(), "a");
+    }
+    assert_eq!(program.workers(), workers);
+    assert_stopped(&mut program);
+}
+
+#[test]
+fn a_worker_that_dies_while_the_service_is_withdrawn_is_replaced_by_one_that_knows() {
+    let (_backend, program) = withdrawing("1h");
+    program.signal(Signal::TERM);
+    program.wait_for_message("withdrawn: the service stops");
+    let before = program.workers();
+    for worker in &before {
+        common::process::kill(*worker);
+    }
+    until("others", || {
+        let now = program.workers();
+        now.len() == 2 && now.iter().all(|worker| !before.contains(worker))
+    });
+    let response = program.client().get("/");
+    assert_eq!((response.text().as_str(), response.closes()), ("a", true));
 }

@@ -88,6 +88,30 @@ fn health_says_whether_clients_are_accepted() {
 }
 
 #[test]
+fn health_says_whether_so_many_backends_of_a_pool_are_up() {
+    let mut backends = [Backend::named("a"), Backend::named("b")];
+    let program = two_pools(&backends.each_ref());
+    let status = program.status_address();
+    let ask = |query: &str| {
+        let response = get(status, &format!("/healthz?{query}"));
+        (response.status, response.text().trim_end().to_owned())
+    };
+    let ok = || (200, String::from("ok"));
+    assert_eq!((ask("up=default:2"), ask("up=default:1&up=default:2")), (ok(), ok()));
+    assert_eq!(ask("up=default%3A2&up=waiting:1"), (503, String::from("waiting: 0 of 1 up")));
+    backends[1].stop();
+    common::until("one is down", || {
+        ask("up=default:2") == (503, String::from("default: 1 of 2 up"))
+    });
+    assert_eq!((ask("up=default:1"), ask("")), (ok(), ok()));
+    let both = "default: 1 of 2 up, none: 0 of 3 up";
+    assert_eq!(ask("up=default:2&up=none:3"), (503, String::from(both)));
+    for query in ["up", "up=", "up=default", "up=default:0", "up=default:+1", "up=:1", "down=a:1"] {
+        assert_eq!(ask(query).0, 400, "{query}");
+    }
+}
+
+#[test]
 fn a_browser_shows_that_a_backend_was_killed() {
     if Command::new("chromium").arg("--version").output().is_err() {
         println!("chromium is not installed: not asked");

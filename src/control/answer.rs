@@ -35,7 +35,7 @@ impl Answer {
     }
 
     /// A line of text.
-    pub fn line(status: u16, line: &'static str) -> Answer {
+    pub fn line(status: u16, line: &str) -> Answer {
         let content_type = "text/plain; charset=utf-8";
         Answer { status, content_type, body: format!("{line}\n"), fields: "" }
     }

@@ -13,6 +13,7 @@ use crate::policy::health::Admin;
 
 use super::answer::Answer;
 use super::cache::Wanted;
+use super::health::{self, Needed};
 use super::intake::Request;
 
 /// Where a request came in, which decides what may be asked.
@@ -33,8 +34,8 @@ pub enum Command {
     Page,
     /// The metrics.
     Metrics,
-    /// Whether clients are accepted.
-    Health,
+    /// Whether clients are accepted, and so many backends are up.
+    Health(Vec<Needed>),
     /// The service in numbers.
     Status,
     /// All pools.
@@ -49,6 +50,8 @@ pub enum Command {
     Adjust(Place, Adjustment),
     /// The configuration is to be read anew.
     Reload,
+    /// The service is to be withdrawn, or that taken back.
+    Withdraw(bool),
     /// Stored answers are to be forgotten: what [`purge`] reads. Where there are none, nothing of it
     /// counts.
     Purge(Vec<u8>),
@@ -95,7 +98,10 @@ pub fn read(door: Door, request: &Request) -> Result<Command, Answer> {
     match (segments.as_slice(), door) {
         ([""], _) => only_get(request).map(|()| Command::Page),
         (["metrics"], _) => only_get(request).map(|()| Command::Metrics),
-        (["healthz"], _) => only_get(request).map(|()| Command::Health),
+        (["healthz"], _) => {
+            only_get(request)?;
+            health::needed(query).map(Command::Health)
+        }
         (["v1", rest @ ..], Door::Socket | Door::Token) => command(rest, path, query, request),
         (_, Door::Socket | Door::Token | Door::Status) => Err(nothing(path)),
     }
@@ -128,6 +134,12 @@ fn command(
             })
         }
         ["reload"] => only_post(request).map(|()| Command::Reload),
+        ["withdrawn"] => {
+            if request.method != Method::Put {
+                return Err(not_allowed("Allow: PUT\r\n"));
+            }
+            withdrawal(&request.body).map(Command::Withdraw)
+        }
         ["cache", "purge"] => {
             only_post(request)?;
             Ok(Command::Purge(request.body.clone()))
@@ -144,7 +156,7 @@ fn nothing(path: &str) -> Answer {
     Answer::error(404, &format!("there is no {} (see httplb(8))", words::quote(path)))
 }
 
-fn wrong(message: impl AsRef<str>) -> Answer {
+pub(super) fn wrong(message: impl AsRef<str>) -> Answer {
     Answer::error(400, message.as_ref())
 }
 
@@ -230,7 +242,7 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, Answer>
     }
 }
 
-fn unknown(name: &str, known: &[&str]) -> Answer {
+pub(super) fn unknown(name: &str, known: &[&str]) -> Answer {
     let all = words::list(known, " and ");
     wrong(format!("unknown parameter {} (there are {all})", words::quote(name)))
 }
@@ -268,6 +280,24 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
         return Err(wrong(format!("nothing is to be changed ({example})")));
     }
     Ok(Adjustment { state, weight: json.weight })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithdrawalJson {
+    withdrawn: bool,
+}
+
+/// `{"withdrawn": true}`.
+fn withdrawal(body: &[u8]) -> Result<bool, Answer> {
+    let example = "write {\"withdrawn\": true} or {\"withdrawn\": false}";
+    // A list of the value would be taken for the object.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(wrong(format!("the body is no JSON object ({example})")));
+    }
+    let json: WithdrawalJson =
+        serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
+    Ok(json.withdrawn)
 }
 
 #[derive(Deserialize)]
@@ -322,13 +352,13 @@ fn question(query: &str) -> Result<Question, Answer> {
 }
 
 /// The pairs of a query. One without `=` has an empty value.
-fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// Without percent-encoding (RFC 3986 §2.1). A plus is a plus.
-fn decoded(text: &str) -> Result<Cow<'_, str>, Answer> {
+pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, Answer> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }

@@ -36,7 +36,7 @@ fn looking_needs_only_the_path() {
     assert_eq!(ask("GET /v1/pools/a%2fb"), Ok(Command::Pool(String::from("a/b"))));
     assert_eq!(ask("GET /"), Ok(Command::Page));
     assert_eq!(ask("GET /metrics?x=y"), Ok(Command::Metrics));
-    assert_eq!(ask("GET /healthz"), Ok(Command::Health));
+    assert_eq!(ask("GET /healthz"), Ok(Command::Health(Vec::new())));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Admin as Wanted;
+use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
-use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, doorbell::Doorbells};
+use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell};
 
@@ -14,7 +15,7 @@ use super::asked::{self, Adjustment, Command, Place, Registration};
 use super::cache::{Begun, Larder};
 use super::explain::Explainer;
 use super::look::{Looker, Now};
-use super::{listing, metrics, page, view};
+use super::{health, listing, metrics, page, view};
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
 const LEAVING_INTERVAL: Micros = Micros(50_000);
@@ -316,11 +317,17 @@ impl Commands {
         outcome
     }
 
-    fn health(&self) -> Answer {
-        match self.segment.service(shared::ServiceCell::Draining) {
-            0 => Answer::line(200, "ok"),
-            _ => Answer::line(503, "draining"),
+    /// Withdraws the service, or takes that back. The master tells those whom this generation has
+    /// replaced.
+    fn withdraw(&mut self, withdrawn: bool) -> Answer {
+        if self.segment.is_withdrawn_by(Withdrawal::ByOperator) != withdrawn {
+            self.segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
+            self.bells.ring_workers();
+            self.master.ring();
+            let what = if withdrawn { "withdrawn" } else { "restored" };
+            message::log(Level::Notice, format_args!("{what}: an operator has asked for it"));
         }
+        Answer::json(200, format!("{{\"withdrawn\":{}}}\n", self.segment.is_withdrawn()))
     }
 }
 
@@ -342,7 +349,7 @@ impl Commander for Commands {
                 let content_type = metrics::CONTENT_TYPE;
                 Ok(Answer { status: 200, content_type, body, fields: "" })
             }
-            Command::Health => Ok(self.health()),
+            Command::Health(needed) => Ok(health::answer(self.segment, &needed)),
             Command::Status => Ok(Answer::json(200, listing::status(&self.service()))),
             Command::Pools => Ok(Answer::json(200, listing::pools(&self.service().pools))),
             Command::Pool(name) => match self.looker.pool_named(&name, self.now) {
@@ -356,6 +363,7 @@ impl Commander for Commands {
             Command::Adjust(place, adjustment) => {
                 self.open().and_then(|()| self.adjust(&place, adjustment))
             }
+            Command::Withdraw(withdrawn) => self.open().map(|()| self.withdraw(withdrawn)),
             Command::Reload => return self.reload(),
             Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => {

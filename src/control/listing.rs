@@ -15,6 +15,7 @@ struct StatusJson {
     uptime_s: u64,
     workers: u64,
     draining: bool,
+    withdrawn: bool,
     connections: ConnectionsJson,
     requests_total: u64,
     memory_bound_bytes: u64,
@@ -80,6 +81,7 @@ pub fn status(service: &Service) -> String {
         uptime_s: seconds(service.uptime),
         workers: service.workers,
         draining: service.is_draining,
+        withdrawn: service.is_withdrawn,
         connections: ConnectionsJson { current: service.clients, max: service.clients_max },
         requests_total: service.totals.requests,
         memory_bound_bytes: service.memory_bound,
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(
             status(&views::service()),
             "{\"version\":\"0.1.0\",\"pid\":4711,\"uptime_s\":90061,\"workers\":2,\
-             \"draining\":false,\"connections\":{\"current\":17,\"max\":8192},\
+             \"draining\":false,\"withdrawn\":false,\"connections\":{\"current\":17,\"max\":8192},\
              \"requests_total\":50000,\"memory_bound_bytes\":1107296256}\n"
         );
     }

@@ -73,6 +73,7 @@ impl Looker {
             reloads_refused: segment.service(ServiceCell::ReloadsFailed),
             memory_bound: self.memory_bound,
             is_draining: segment.service(ServiceCell::Draining) != 0,
+            is_withdrawn: segment.is_withdrawn(),
             clients: u64::from(segment.clients()),
             clients_max: self.config.max_connections as u64,
             requests_per_second: self.rate.observe(now.clock, totals.requests),

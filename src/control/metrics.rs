@@ -95,6 +95,8 @@ impl Page {
         self.gauge("httplb_memory_bound_bytes", help, service.memory_bound);
         let help = "1 while the service is stopping.";
         self.gauge("httplb_draining", help, u64::from(service.is_draining));
+        let help = "1 while clients are to be sent elsewhere.";
+        self.gauge("httplb_withdrawn", help, u64::from(service.is_withdrawn));
     }
 
     fn clients(&mut self, service: &Service) {

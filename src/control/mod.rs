@@ -15,6 +15,7 @@ pub mod checks;
 pub mod commands;
 mod connection;
 pub mod explain;
+pub mod health;
 pub mod intake;
 pub mod listing;
 pub mod look;
@@ -118,7 +119,8 @@ pub struct Control {
     admin: Admin,
     commands: Commands,
     life: Life,
-    drain: Millis,
+    /// How long a stop may take.
+    stop: Millis,
     /// When to look what nobody rang for.
     glance: Micros,
 }
@@ -164,7 +166,7 @@ impl Control {
             admin: Admin::new(doors, token, FIRST_DOOR),
             commands,
             life: Life::Waiting,
-            drain: config.timeouts.drain,
+            stop: config.timeouts.withdraw + config.timeouts.drain,
             glance: Micros(0),
         })
     }
@@ -265,7 +267,7 @@ impl Control {
                 self.life = Life::Replaced { until: now + Micros::from(ORPHANED) };
             }
             (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving) => {
-                self.life = Life::Stopping { until: now + Micros::from(self.drain) };
+                self.life = Life::Stopping { until: now + Micros::from(self.stop) };
             }
             (Signal::Usr2, Life::Waiting | Life::Serving) => {
                 self.admin.close(&self.poller);

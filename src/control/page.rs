@@ -92,8 +92,11 @@ impl Cell {
 impl Page {
     /// The numbers of the service as a whole.
     fn facts(&mut self, service: &Service) {
-        let (class, word) =
-            if service.is_draining { ("drain", "stopping") } else { ("up", "serving") };
+        let (class, word) = match (service.is_draining, service.is_withdrawn) {
+            (true, _) => ("drain", "stopping"),
+            (false, true) => ("drain", "withdrawn"),
+            (false, false) => ("up", "serving"),
+        };
         let _ = writeln!(
             self.text,
             "<header><h1>httplb <small>{}</small></h1><span class=\"tag {class}\">{word}</span>\

@@ -31,6 +31,8 @@ pub struct Service {
     pub memory_bound: u64,
     /// Whether the service is stopping.
     pub is_draining: bool,
+    /// Whether clients are to be sent elsewhere, though it serves.
+    pub is_withdrawn: bool,
     /// Client connections now.
     pub clients: u64,
     /// Client connections allowed.

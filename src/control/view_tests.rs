@@ -61,6 +61,7 @@ pub fn service() -> Service {
         memory_bound: 1_107_296_256,
         cache_max: None,
         is_draining: false,
+        is_withdrawn: false,
         clients: 17,
         clients_max: 8192,
         totals: Totals {

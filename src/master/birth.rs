@@ -129,6 +129,7 @@ impl Beginning {
             channel: Some(
                 self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
             ),
+            master: Some(self.parent),
             store,
         };
         let worker = Worker::open(&config, seat)?;

@@ -357,6 +357,11 @@ impl Generation {
         counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
     }
 
+    /// Whether the service is withdrawn, as far as its processes know.
+    pub fn is_withdrawn(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.segment.is_withdrawn())
+    }
+
     /// Clients that are connected.
     pub fn clients(&self) -> u32 {
         self.origin.as_ref().map_or(0, |origin| origin.segment.clients())

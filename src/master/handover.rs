@@ -49,6 +49,9 @@ pub struct State {
     /// Workers that had to be started anew.
     #[serde(default)]
     pub restarts: u64,
+    /// An operator has withdrawn the service.
+    #[serde(default)]
+    pub withdrawn: bool,
     /// It is to be reloaded once more, when this reload is over.
     #[serde(default)]
     pub reload_again: bool,
@@ -402,6 +405,7 @@ mod tests {
             binary: Some("/usr/bin/httplb".into()),
             reloads: Reloads { done: 3, refused: 1 },
             restarts: 2,
+            withdrawn: true,
             reload_again: true,
             again_by: Some(7),
             asked_by: None,

@@ -7,6 +7,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::shared::Withdrawal;
 use crate::shared::words::Word;
 use crate::sys::Channel;
 use crate::sys::message::{self, Level};
@@ -56,7 +57,8 @@ impl Master {
     /// Begins a reload, or remembers that there is to be another one after the one under way.
     pub(super) fn reload(&mut self, wish: Wish) {
         if self.life != Life::Running {
-            return;
+            self.asked_by = wish.by;
+            return self.outcome(Word::Refused, "the service is stopping");
         }
         if self.is_reloading() {
             let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
@@ -152,6 +154,8 @@ impl Master {
             binary: self.identity.binary.to_str().map(str::to_owned),
             reloads: self.reloads,
             restarts: self.restarts,
+            withdrawn: origin
+                .is_some_and(|origin| origin.segment.is_withdrawn_by(Withdrawal::ByOperator)),
             asked_by: self.asked_by.map(Pid::number),
             reload_again: self.wish.is_some(),
             again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),

@@ -147,13 +147,13 @@ impl Master {
                 self.doors.remove_files();
                 Some(Next::Over(status))
             }
-            Life::Stopping { .. } | Life::Running => None,
+            Life::Stopping { .. } | Life::Withdrawing { .. } | Life::Running => None,
         })
     }
 
     /// Forks whoever is missing. In the new process there is a birth to go on with.
     fn fill(&mut self) -> Option<Birth> {
-        if self.life != Life::Running || self.fork_pause > self.now {
+        if self.life.is_stopping() || self.fork_pause > self.now {
             return None;
         }
         for place in 0..self.generations.len() {
@@ -187,12 +187,9 @@ impl Master {
 
     fn signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Term | Signal::Quit => match self.life {
-                Life::Running => self.stop(Manner::Gracefully, 0),
-                Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
-            },
+            Signal::Term | Signal::Quit => self.stop_when_it_may(),
             Signal::Int => match self.life {
-                Life::Running => self.stop(Manner::AtOnce, 0),
+                Life::Running | Life::Withdrawing { .. } => self.stop(Manner::AtOnce, 0),
                 Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
             },
             Signal::Hup => self.reload(Wish::default()),
@@ -232,7 +229,7 @@ impl Master {
     /// A process has ended, perhaps as it should.
     fn died(&mut self, place: usize, child: &Child, ended: Ended) {
         let standing = self.generations[place].standing;
-        if self.life != Life::Running || matches!(standing, Standing::Leaving { .. }) {
+        if self.life.is_stopping() || matches!(standing, Standing::Leaving { .. }) {
             return;
         }
         let name = child.name();
@@ -295,6 +292,11 @@ impl Master {
             self.notifier.tick(self.now);
             return;
         }
+        if let Life::Withdrawing { until } = self.life
+            && until <= self.now
+        {
+            return self.stop(Manner::Gracefully, 0);
+        }
         for place in 0..self.generations.len() {
             match self.generations[place].standing {
                 Standing::Starting { .. } if self.generations[place].is_ready() => {
@@ -310,6 +312,7 @@ impl Master {
             }
         }
         self.try_to_hand_on();
+        self.spread_withdrawal();
         self.gather();
         self.begin_remembered_reload();
         self.tell_status();
@@ -320,6 +323,8 @@ impl Master {
         let serving = self.generations.iter().find(serving);
         if let Some(generation) = serving.filter(|_| self.notifier.is_heard()) {
             let status = notify::status(generation.workers, generation.backends());
+            let is_withdrawn = generation.is_withdrawn();
+            let status = if is_withdrawn { format!("withdrawn, {status}") } else { status };
             self.notifier.set_status(status, self.now);
         }
         self.notifier.tick(self.now);
@@ -335,9 +340,12 @@ impl Master {
         if let Some(until) = self.handing_on {
             consider(until);
         }
+        if let Life::Withdrawing { until } = self.life {
+            consider(until);
+        }
         match self.life {
             Life::Stopping { until, .. } => consider(until),
-            Life::Running => {
+            Life::Running | Life::Withdrawing { .. } => {
                 for generation in &self.generations {
                     match generation.standing {
                         Standing::Starting { until } => consider(until),

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::pipes::doubt_splicing;
 use crate::proxy::settings::memory_bound_line;
+use crate::shared::Withdrawal;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Doorbell, IoError, Listener, clock};
@@ -133,7 +134,7 @@ impl Master {
             Err(message) => Err(message),
         };
         match begun {
-            Ok(()) => master.restore(&state.backends),
+            Ok(()) => master.restore(&state.backends, state.withdrawn),
             // The file has changed since it was tried, or names what cannot be tried.
             Err(why) => {
                 master.go_back();
@@ -165,12 +166,13 @@ impl Master {
         Ok(())
     }
 
-    /// Tells the newest generation what is known of the backends.
-    fn restore(&self, known: &[handover::Backend]) {
+    /// Tells the newest generation what is known of the backends, and what operators want.
+    fn restore(&self, known: &[handover::Backend], withdrawn: bool) {
         if let Some(Origin { segment, config, .. }) =
             self.generations.last().and_then(|newest| newest.origin.as_ref())
         {
             facts::restore(*segment, config, known, self.now.millis());
+            segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
         }
     }
 

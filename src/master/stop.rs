@@ -1,7 +1,8 @@
 //! The end of the service: all processes are told to end, and told again more plainly if they do not.
 
+use crate::config::units::write_duration;
 use crate::mem::time::{Micros, Millis};
-use crate::shared::ServiceCell;
+use crate::shared::{ServiceCell, Withdrawal};
 use crate::sys::Signal;
 use crate::sys::message::{self, Level};
 use crate::sys::process;
@@ -18,6 +19,11 @@ const AT_ONCE: Millis = Millis(1000);
 pub enum Life {
     /// It serves.
     Running,
+    /// It serves, and lets the world know that it is about to stop.
+    Withdrawing {
+        /// Then it stops.
+        until: Micros,
+    },
     /// It ends when all processes have ended.
     Stopping {
         /// What they were told.
@@ -40,14 +46,55 @@ pub enum Manner {
     Killed,
 }
 
+impl Life {
+    /// Whether all processes were told to end.
+    pub fn is_stopping(self) -> bool {
+        match self {
+            Life::Running | Life::Withdrawing { .. } => false,
+            Life::Stopping { .. } => true,
+        }
+    }
+}
+
 impl Master {
+    /// A graceful stop was asked for; perhaps once more, and then it is to end at once.
+    pub(super) fn stop_when_it_may(&mut self) {
+        match self.life {
+            Life::Running => self.withdraw(),
+            Life::Withdrawing { .. } => self.stop(Manner::AtOnce, 0),
+            Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
+        }
+    }
+
+    /// Lets the world know for `timeouts.withdraw` that the service will stop, and only then stops
+    /// it.
+    fn withdraw(&mut self) {
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        let origin = serving.and_then(|generation| generation.origin.as_ref());
+        let withdraw = origin.map_or(Millis(0), |origin| origin.config.timeouts.withdraw);
+        if withdraw == Millis(0) {
+            return self.stop(Manner::Gracefully, 0);
+        }
+        if let Some(trial) = &self.trial {
+            trial.kill();
+        }
+        for origin in self.generations.iter().filter_map(|one| one.origin.as_ref()) {
+            origin.segment.set_withdrawn(Withdrawal::BeforeStop, true);
+            origin.bells.ring_workers();
+        }
+        self.life = Life::Withdrawing { until: self.now + Micros::from(withdraw) };
+        self.notifier.stopping(self.now);
+        let after = write_duration(withdraw);
+        message::log(Level::Notice, format_args!("withdrawn: the service stops after {after}"));
+    }
+
     /// Ends the service; also a second time, more plainly.
     pub(super) fn stop(&mut self, manner: Manner, status: u8) {
         match self.life {
             Life::Stopping { manner: before, .. } if before >= manner => return,
-            Life::Stopping { .. } | Life::Running => (),
+            Life::Stopping { .. } | Life::Withdrawing { .. } | Life::Running => (),
         }
-        if self.life == Life::Running {
+        if !self.life.is_stopping() {
             self.notifier.stopping(self.now);
             self.notifier.set_status(String::from("stopping"), self.now);
             let clients: u32 = self.generations.iter().map(Generation::clients).sum();

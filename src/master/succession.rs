@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use crate::config::Config;
 use crate::mem::time::Micros;
-use crate::shared::ServiceCell;
 use crate::shared::words::Word;
+use crate::shared::{ServiceCell, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
@@ -87,6 +87,9 @@ impl Master {
             if let Some(older) = older.and_then(|older| older.origin.as_ref()) {
                 let known = facts::collect(older.segment);
                 facts::catch_up(origin.segment, &origin.config, &known, self.now.millis());
+                let is_withdrawn = older.segment.is_withdrawn_by(Withdrawal::ByOperator);
+                origin.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
+                origin.bells.ring_workers();
             }
             origin.segment.set_service(ServiceCell::InPlace, 1);
             origin.bells.control.ring();
@@ -130,6 +133,25 @@ impl Master {
             for child in generation.children.iter().filter(|child| child.role != Role::Control) {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Term);
+            }
+        }
+    }
+
+    /// Tells the generations that were replaced what operators say to the one that serves.
+    pub(super) fn spread_withdrawal(&self) {
+        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
+        let Some(serving) = serving.and_then(|generation| generation.origin.as_ref()) else {
+            return;
+        };
+        // While another takes its place, operators may still speak to the one before.
+        if self.handing_on.is_some() {
+            return;
+        }
+        let is_withdrawn = serving.segment.is_withdrawn_by(Withdrawal::ByOperator);
+        for origin in self.generations.iter().filter_map(|one| one.origin.as_ref()) {
+            if origin.segment.is_withdrawn_by(Withdrawal::ByOperator) != is_withdrawn {
+                origin.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
+                origin.bells.ring_workers();
             }
         }
     }

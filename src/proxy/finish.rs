@@ -235,7 +235,7 @@ impl Proxy {
             let Some(oldest) = backend.idle.oldest() else { return };
             let Owner::Idle { since, .. } = self.conns[oldest].owner else { return };
             let idle_for = Micros(self.now.0.saturating_sub(since.0)).millis();
-            if idle_for < backend.idle_limit.limit() && self.service == Service::Running {
+            if idle_for < backend.idle_limit.limit() && self.service.goes_on() {
                 return;
             }
             self.close_idle_conn(oldest);
@@ -332,8 +332,11 @@ impl Proxy {
     /// Clients are to come back, or not, from now on. Those that are idle may have less time,
     /// and while the service ends, nobody waits for what is nobody's.
     pub fn become_service(&mut self, service: Service) {
+        if self.service == service {
+            return;
+        }
         self.service = service;
-        if service != Service::Running {
+        if !service.goes_on() {
             self.tools.pipes.retire();
         }
         self.sweep_backends();

@@ -118,8 +118,28 @@ pub enum Service {
     /// Other processes have this one's place: each next answer closes its connection, and an idle
     /// client may wait with its next request as ever.
     Replaced,
+    /// Nor that, for clients are to go elsewhere: idle ones are closed soon. All are served as ever.
+    Withdrawn,
     /// The service ends: besides, a client is closed once it has been answered, and idle ones soon.
     Draining,
+}
+
+impl Service {
+    /// Whether idle clients have only a moment yet.
+    fn is_left(self) -> bool {
+        match self {
+            Service::Running | Service::Replaced => false,
+            Service::Withdrawn | Service::Draining => true,
+        }
+    }
+
+    /// Whether there will be more requests for the backends, for which connections are kept.
+    fn goes_on(self) -> bool {
+        match self {
+            Service::Running | Service::Withdrawn => true,
+            Service::Replaced | Service::Draining => false,
+        }
+    }
 }
 
 /// All that one process proxies.

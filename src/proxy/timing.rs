@@ -10,9 +10,9 @@ use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
+use super::Proxy;
 use super::client::{Phase, Watch};
 use super::exchange::{Answer, ClientId, ExchangeId, Line, OwnAnswer, State};
-use super::{Proxy, Service};
 
 /// The timers' numbers: their places in `Settings::durations`.
 pub const HEADER: usize = 0;
@@ -127,7 +127,7 @@ impl Proxy {
             _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
             _ if !client.conn.output.is_empty() => Some(FLUSH),
             _ if !client.conn.input.is_empty() => Some(HEADER),
-            _ if self.service == Service::Draining => Some(BRIEF),
+            _ if self.service.is_left() => Some(BRIEF),
             _ if client.requests == 0 => Some(HEADER),
             _ => Some(IDLE),
         };

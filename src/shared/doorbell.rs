@@ -61,6 +61,11 @@ impl Doorbells {
         }
     }
 
+    /// Rings all workers, whether they wait or not: what concerns the service has changed.
+    pub fn ring_workers(&self) {
+        self.bells.iter().for_each(Doorbell::ring);
+    }
+
     /// Makes a worker's own doorbell silent, before it looks what it was rung for.
     pub fn silence(&self, worker: usize) {
         if let Some(bell) = self.bells.get(worker) {

@@ -45,6 +45,7 @@ mod moment;
 mod pools;
 pub mod report;
 mod totals;
+mod withdrawal;
 pub mod words;
 
 use std::sync::atomic::AtomicU64;
@@ -58,6 +59,7 @@ pub use counters::{
     BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
 pub use pools::{Name, PoolCells};
+pub use withdrawal::Withdrawal;
 
 /// Cells in a cache line: what different processes write lies in different lines.
 const LINE: usize = 8;
@@ -174,6 +176,8 @@ pub enum ServiceCell {
     Draining,
     /// 1 once this generation is the one that serves: what its cells say counts.
     InPlace,
+    /// Who has withdrawn the service: see [`Withdrawal`]. The control process changes it too.
+    Withdrawn,
 }
 
 /// The cells. A handle: copies mean the same cells.

@@ -16,8 +16,9 @@ use crate::proxy::preamble::Arrival;
 use crate::proxy::{Proxy, Service, Token};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
-use crate::shared::{Layout, Segment};
+use crate::shared::{Layout, Segment, ServiceCell};
 use crate::sys::message::{self, Level};
+use crate::sys::process::{self, Pid};
 use crate::sys::{
     Channel, Event, IoError, KeepAlive, Listener, LogFile, Signal, Signals, StartError, clock,
     memory,
@@ -69,6 +70,8 @@ pub struct Seat {
     pub signals: Signals,
     /// The line to the master, if there is one.
     pub channel: Option<Channel>,
+    /// The master's process, if there is one.
+    pub master: Option<Pid>,
     /// The stored answers, where there is a cache.
     pub store: Option<Store>,
 }
@@ -80,6 +83,9 @@ pub struct Worker {
     signals: Signals,
     channel: Option<Channel>,
     life: Life,
+    master: Option<Pid>,
+    /// Whether a stop begins with a time in which the service is withdrawn.
+    withdraws: bool,
     drain: Millis,
     retire: Millis,
     next_tick: Option<Micros>,
@@ -109,6 +115,7 @@ impl Seat {
             log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
             signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
             channel: None,
+            master: None,
             store: None,
         })
     }
@@ -118,7 +125,7 @@ impl Worker {
     /// Reserves and opens all that it needs.
     pub fn open(config: &Config, seat: Seat) -> Result<Worker, StartError> {
         let Seat { index, segment, doorbells, entrances, sticky_key, log, .. } = seat;
-        let Seat { signals, channel, store, .. } = seat;
+        let Seat { signals, channel, master, store, .. } = seat;
         let keepalive = KeepAlive::after(config.timeouts.keepalive);
         for entrance in &entrances {
             let failed = StartError::at("keep-alive of the listening sockets");
@@ -133,12 +140,15 @@ impl Worker {
             signals,
             channel,
             life: Life::Serving,
+            master,
+            withdraws: config.timeouts.withdraw > Millis(0),
             drain: config.timeouts.drain,
             retire: config.timeouts.retire,
             next_tick: None,
             ticks: 0,
         };
         worker.watch_all().map_err(StartError::at("epoll"))?;
+        worker.choose_service();
         Ok(worker)
     }
 
@@ -186,7 +196,10 @@ impl Worker {
         match Token::unpack(event.token) {
             Token::Client(id) => self.proxy.client_event(id, event),
             Token::Backend(id) => self.proxy.backend_event(id, event),
-            Token::Doorbell => self.proxy.doorbell_rang(),
+            Token::Doorbell => {
+                self.proxy.doorbell_rang();
+                self.choose_service();
+            }
             Token::Worker(SIGNALS) => {
                 while let Some(signal) = self.signals.next() {
                     self.signal(signal);
@@ -204,6 +217,8 @@ impl Worker {
             Signal::Usr2 => self.be_replaced(),
             Signal::Int => self.life = Life::Over,
             Signal::Term | Signal::Quit => match self.life {
+                // The master, who was told too, withdraws the service first, and then says so.
+                Life::Serving if self.is_withdrawn_first() => (),
                 Life::Serving | Life::Replaced { .. } => self.stop(),
                 // Whoever stops all processes at once, as `timeout` does and a terminal, stops this
                 // one, and then the master does. If it is to end at once, the master says INT.
@@ -231,15 +246,35 @@ impl Worker {
     fn be_replaced(&mut self) {
         if self.life == Life::Serving {
             self.door.close(&mut self.proxy);
-            self.proxy.become_service(Service::Replaced);
             self.life = Life::Replaced { until: self.now() + Micros::from(self.retire) };
+            self.choose_service();
         }
     }
 
     fn stop(&mut self) {
         self.door.close(&mut self.proxy);
-        self.proxy.become_service(Service::Draining);
         self.life = Life::Stopping { until: self.now() + Micros::from(self.drain) };
+        self.choose_service();
+    }
+
+    /// Whether a signal to stop is not for this process yet. One whose master is gone has nobody who
+    /// would say it again.
+    fn is_withdrawn_first(&self) -> bool {
+        let is_draining = self.proxy.segment().service(ServiceCell::Draining) != 0;
+        self.withdraws && !is_draining && self.master.is_some_and(process::is_child_of)
+    }
+
+    /// Lets clients know what has become of the service.
+    fn choose_service(&mut self) {
+        let service = match self.life {
+            Life::Stopping { .. } | Life::Over => Service::Draining,
+            Life::Serving | Life::Replaced { .. } if self.proxy.segment().is_withdrawn() => {
+                Service::Withdrawn
+            }
+            Life::Replaced { .. } => Service::Replaced,
+            Life::Serving => Service::Running,
+        };
+        self.proxy.become_service(service);
     }
 
     fn check_end(&mut self) {

@@ -168,6 +168,36 @@ fn while_the_service_ends_who_is_answered_is_closed_at_once_and_who_is_idle_afte
 }
 
 #[test]
+fn while_the_service_is_withdrawn_each_answer_closes_and_idle_clients_have_a_second() {
+    let mut scene = Scene::with_backends(1);
+    let [idle, long] = [(); 2].map(|()| scene.client());
+    scene.warm_up(idle, "/warm");
+    scene.get(long, &["/long"]);
+    scene.respond("/long", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+    scene.service.proxy.become_service(Service::Withdrawn);
+    scene.settle();
+    scene.advance(900);
+    assert_eq!(scene.end_of(idle), End::Open);
+    scene.advance(200);
+    assert_eq!(scene.end_of(idle), End::Fin);
+    scene.respond("/long", "def");
+    scene.advance(900);
+    assert_eq!((scene.bodies(long), scene.end_of(long)), (vec!["abcdef".into()], End::Open));
+    scene.advance(200);
+    assert_eq!(scene.end_of(long), End::Fin);
+    let comes = scene.client();
+    scene.get(comes, &["/new"]);
+    scene.answer("/new", "new");
+    assert!(scene.messages(comes)[0].head.closes());
+    scene.leave(comes);
+    scene.service.proxy.become_service(Service::Running);
+    let stays = scene.client();
+    scene.warm_up(stays, "/again");
+    scene.advance(2000);
+    assert_eq!(scene.end_of(stays), End::Open);
+}
+
+#[test]
 fn the_last_answer_of_a_draining_process_is_not_lost_to_a_client_that_asks_on() {
     let mut scene = Scene::with_backends(1);
     world::change_faults(|faults| faults.reset_erases = true);

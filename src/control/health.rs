@@ -1,0 +1,57 @@
+//! Whether clients are to be sent here: for those who spread them over several services, such as
+//! keepalived, a BGP daemon or a cloud's balancer.
+
+use crate::config::words::quote;
+use crate::shared::{Segment, ServiceCell};
+
+use super::answer::Answer;
+use super::asked::{decoded, parameters, unknown, wrong};
+
+/// Backends of a pool that must be up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// The pool's name. There need not be such a pool: then none of it is up.
+    pub pool: String,
+    /// How many, at least 1.
+    pub count: usize,
+}
+
+/// What `up=POOL:N`, any number of times, asks for.
+pub fn needed(query: &str) -> Result<Vec<Needed>, Answer> {
+    let mut all = Vec::new();
+    for (name, value) in parameters(query) {
+        let (name, value) = (decoded(name)?, decoded(value)?);
+        if name != "up" {
+            return Err(unknown(&name, &["up"]));
+        }
+        let one = value.rsplit_once(':').and_then(|(pool, count)| {
+            let is_number = count.bytes().all(|byte| byte.is_ascii_digit());
+            let count = count.parse().ok().filter(|count| is_number && (1..=1024).contains(count));
+            Some(Needed { pool: pool.to_owned(), count: count? })
+        });
+        let remedy = "write up=POOL:N, where N is 1 to 1024";
+        let malformed = || wrong(format!("up: {} is not right ({remedy})", quote(&value)));
+        all.push(one.filter(|one| !one.pool.is_empty()).ok_or_else(malformed)?);
+    }
+    Ok(all)
+}
+
+/// 200 if clients are to be sent here, and else why not.
+pub fn answer(segment: Segment, needed: &[Needed]) -> Answer {
+    if segment.service(ServiceCell::Draining) != 0 {
+        return Answer::line(503, "draining");
+    }
+    if segment.is_withdrawn() {
+        return Answer::line(503, "withdrawn");
+    }
+    let lacking = needed.iter().filter_map(|Needed { pool, count }| {
+        let up = segment.find_pool(pool).map_or(0, |pool| segment.count_up(pool).0);
+        (up < *count).then(|| format!("{pool}: {up} of {count} up"))
+    });
+    let lacking: Vec<String> = lacking.collect();
+    if lacking.is_empty() {
+        Answer::line(200, "ok")
+    } else {
+        Answer::line(503, &lacking.join(", "))
+    }
+}
