@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, service};
 use super::*;
 
 /// Every name of the contract.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 41] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",
@@ -12,6 +12,7 @@ const NAMES: [&str; 40] = [
     "httplb_reloads_total",
     "httplb_memory_bound_bytes",
     "httplb_draining",
+    "httplb_withdrawn",
     "httplb_client_connections",
     "httplb_client_connections_max",
     "httplb_client_connections_total",
