@@ -125,7 +125,8 @@
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   keepalive.rs     KeepAlive: when the kernel looks for a silent peer
 //!   linux/           socket listener unix poller doorbell pipe file disk memory message process
-//!                    signals notify seccomp clock random channel spawn
+//!                    signals notify seccomp landlock clock random channel spawn
+//!                    place: paths through folders of others
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!

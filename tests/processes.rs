@@ -14,6 +14,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::TcpListener,
+    os::unix::fs::{MetadataExt, chown, symlink},
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -61,8 +62,74 @@ fn children_have_no_rights_that_they_do_not_need() {
             assert!(status_of(child, "Gid").iter().all(|gid| gid != "0"), "a child is root's");
             assert!(status_of(child, "Groups").iter().all(|group| group != "0"));
         }
-        assert_eq!(status_of(child, "CapEff"), ["0000000000000000"]);
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(status_of(child, set), ["0000000000000000"], "{set}");
+        }
+        if getuid().is_root() {
+            assert_eq!(status_of(child, "CapBnd"), ["0000000000000000"]);
+        }
     }
+}
+
+#[test]
+fn no_process_can_be_looked_into_by_another_of_the_same_user() {
+    let backend = Backend::named("a");
+    let program = with_workers(2, &[&backend]);
+    let mut processes = process::children(program.pid());
+    assert_eq!(processes.len(), 3);
+    processes.push(program.pid());
+    for pid in processes {
+        let folder = format!("/proc/{}", pid.as_raw_nonzero());
+        // What cannot be dumped is root's there, whoever's it is.
+        assert_eq!(fs::metadata(format!("{folder}/mem")).unwrap().uid(), 0);
+        let uid = &status_of(pid, "Uid")[0];
+        if !getuid().is_root() || uid == "0" {
+            continue;
+        }
+        // As the same user, without the rights of root.
+        let ids = ["--reuid", uid, "--regid", uid, "--clear-groups"];
+        let mut command = Command::new("setpriv");
+        let read = command.args(ids).args(["cat", &format!("{folder}/environ")]).output().unwrap();
+        assert!(!read.status.success(), "{read:?}");
+    }
+}
+
+#[test]
+fn workers_that_a_reload_starts_cannot_write_what_is_said_to_those_before() {
+    let backend = Backend::named("a");
+    let program = with_workers(2, &[&backend]);
+    let rights = |pid: Pid| -> Vec<String> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero()));
+        let maps = maps.unwrap_or_default();
+        let cells = maps.lines().filter(|line| line.contains("httplb-cells"));
+        cells.map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect()
+    };
+    program.signal(Signal::HUP);
+    until("the new workers serve alone", || {
+        let workers = program.workers();
+        workers.len() == 2 && workers.iter().all(|worker| rights(*worker).len() == 4)
+    });
+    for worker in program.workers() {
+        let rights = rights(worker);
+        assert_eq!(rights.iter().filter(|one| *one == "r--s").count(), 2, "{rights:?}");
+    }
+}
+
+#[test]
+fn a_worker_stores_in_its_folder_although_it_has_no_other_files() {
+    let backend = Backend::always(Answer::text("stored").with("Cache-Control", "max-age=60"));
+    let folder = std::env::temp_dir().join(format!("httplb-confined-{}", std::process::id()));
+    let program = Program::operated(json!({
+        "workers": 1,
+        "backend_servers": servers(&[&backend]),
+        "cache": {"dir": folder},
+    }));
+    assert_eq!(program.get("/a").text(), "stored");
+    until("it is stored", || {
+        let response = program.get("/a");
+        response.field("Cache-Status").is_some_and(|status| status.contains("hit"))
+    });
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -457,5 +524,51 @@ fn a_log_is_opened_anew_in_a_folder_that_only_root_may_enter() {
         until("all lines", || count(&old) + count(&log) == total + 20);
         count(&old) == before
     });
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn root_follows_no_link_of_others_to_the_log_the_cache_or_the_socket() {
+    let folder = std::env::temp_dir().join(format!("httplb-links-{}", std::process::id()));
+    let (system, theirs) = (folder.join("system"), folder.join("theirs"));
+    fs::create_dir_all(system.join("folder")).unwrap();
+    fs::create_dir_all(&theirs).unwrap();
+    fs::write(system.join("file"), "precious").unwrap();
+    symlink(system.join("file"), theirs.join("link")).unwrap();
+    symlink(system.join("folder"), theirs.join("folder")).unwrap();
+    fs::hard_link(system.join("file"), theirs.join("name")).unwrap();
+    let others = 65534;
+    assert!(getuid().is_root(), "links of others are for root to beware of: run this as root");
+    chown(&theirs, Some(others), Some(others)).unwrap();
+    let backend = Backend::named("a");
+    let run = |more: serde_json::Value| {
+        let mut config =
+            json!({ "listen": ["127.0.0.1:0"], "backend_servers": servers(&[&backend]) });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fs::write(folder.join("servers.conf"), config.to_string()).unwrap();
+        let mut command = common::program::plain(common::program::binary());
+        command.arg("-c").arg(folder.join("servers.conf")).output().unwrap()
+    };
+    for config in [
+        json!({ "access_log": theirs.join("link") }),
+        json!({ "access_log": theirs.join("name") }),
+        json!({ "access_log": theirs.join("folder/log") }),
+        json!({ "admin": { "socket": theirs.join("folder/socket") } }),
+        json!({ "admin": { "socket": theirs.join("link") } }),
+    ] {
+        let output = run(config.clone());
+        assert!(!output.status.success(), "{config}: {output:?}");
+    }
+    let program = Program::with(json!({
+        "backend_servers": servers(&[&backend]),
+        "cache": { "dir": theirs.join("folder") },
+    }));
+    assert_eq!(program.get("/").text(), "a");
+    program.wait_for_message("answers are not stored");
+    for path in [system.join("file"), system.join("folder"), system.clone()] {
+        assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "{path:?}");
+    }
+    assert_eq!(fs::read_dir(&system).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(system.join("folder")).unwrap().count(), 0);
     fs::remove_dir_all(folder).unwrap();
 }

@@ -21,17 +21,20 @@ pub struct Reached(Directory);
 impl Reached {
     /// Opens the directory at `path`, made if need be, and gives it to `owner`.
     pub fn reach(path: &Path, owner: Option<&User>) -> Result<Reached, IoError> {
-        let root = Directory::open(path)?;
-        if let Some(owner) = owner {
-            // On a disk that cannot be written it fails, and the owner perhaps may read.
-            let _ = root.give_to(owner);
-        }
-        Ok(Reached(root))
+        Ok(Reached(match owner {
+            Some(owner) => Directory::open_for(path, owner)?,
+            None => Directory::open(path)?,
+        }))
     }
 
     /// The same directory once more.
     pub fn again(&self) -> Result<Reached, IoError> {
         Ok(Reached(self.0.open_below(c".")?))
+    }
+
+    /// A descriptor of it, to be confined to what lies in it.
+    pub fn directory(&self) -> Result<Directory, IoError> {
+        self.0.open_below(c".")
     }
 
     /// Finds the secret in it, made if need be: as the one who will use it, so that it stays readable.

@@ -18,8 +18,10 @@ pub const SEATS: usize = 64;
 /// Requests of one door that are answered before others have their turn.
 const BUDGET: usize = 4;
 /// Bytes of answers that are not sent yet, over all connections of a door. Where one answer more
-/// would be too many, the oldest are broken off.
-const PENDING_LIMIT: usize = 8 << 20;
+/// would be too many, those that have not been read for longest are broken off.
+const PENDING_LIMIT: usize = 16 << 20;
+/// After an answer of so many bytes others have their turn at once.
+const LARGE: usize = 64 << 10;
 /// Connections that are taken from one listener before others have their turn.
 const ACCEPTS: usize = 16;
 
@@ -232,7 +234,8 @@ impl Admin {
                 return;
             }
             if self.drive(seat, commander, now) {
-                budget -= 1;
+                let len = self.connections[seat].as_ref().map_or(0, |one| one.output.len());
+                budget = if len > LARGE { 0 } else { budget - 1 };
             }
         }
     }
@@ -280,7 +283,7 @@ impl Admin {
         }
     }
 
-    /// Breaks off the oldest answers of a door that are not read, until those that are left, with the
+    /// Breaks off answers of a door, first that which has not been read for longest, until those that are left, with the
     /// new one in `seat`, are not too many bytes.
     fn limit_pending(&mut self, seat: usize) {
         let seats = seats_of(seat / SEATS);
@@ -288,7 +291,8 @@ impl Admin {
             connection.as_ref().map_or(0, |connection| connection.output.len())
         };
         while self.connections[seats.clone()].iter().map(unread).sum::<usize>() > PENDING_LIMIT {
-            let age = |seat: &usize| self.connections[*seat].as_ref().map(|one| one.since);
+            // Each time some of an answer is read it has the same time again.
+            let age = |seat: &usize| self.connections[*seat].as_ref().map(|one| one.until);
             let others = seats.clone().filter(|one| *one != seat);
             let oldest = others.filter(|one| unread(&self.connections[*one]) > 0).min_by_key(age);
             let Some(oldest) = oldest else { return };

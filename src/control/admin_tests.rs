@@ -36,7 +36,7 @@ impl Scene {
         world::reset(5, Faults::default());
         let tcp =
             |address: &str| Listening::Tcp(Listener::bind(address.parse().unwrap(), 64).unwrap());
-        let socket = UnixListener::bind("/run/admin.sock".as_ref(), 0o660).unwrap();
+        let socket = UnixListener::bind("/run/admin.sock".as_ref(), 0o660, None).unwrap();
         let doors = vec![
             (Door::Socket, Listening::Unix(socket)),
             (Door::Token, tcp(TOKEN_DOOR)),

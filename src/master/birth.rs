@@ -8,10 +8,11 @@ use crate::config::Config;
 use crate::control::{Control, Desk};
 use crate::proxy::preamble::Arrival;
 use crate::shared::words::Word;
+use crate::sys::landlock::{self, Elsewhere};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
 use crate::sys::seccomp;
-use crate::sys::{Channel, Doorbell, IoError, Listener, Signals, StartError};
+use crate::sys::{Channel, Directory, Doorbell, IoError, Listener, Signals, StartError};
 use crate::worker::{Entrance, Seat, Worker};
 
 use super::doors::Doors;
@@ -61,6 +62,10 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     } = master;
     drop((of_master, poller, notifier, trial));
     let generation = generations.swap_remove(birth.place);
+    // Their cells stay mapped, and their settings are nobody's business here either.
+    for other in generations.iter().filter_map(|other| other.origin.as_ref()) {
+        other.protect_settings().map_err(StartError::at("shared memory"))?;
+    }
     drop(generations);
     let Generation { number, workers, origin, children, .. } = generation;
     drop(children);
@@ -117,6 +122,7 @@ impl Beginning {
         let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let directory = way.as_ref().and_then(Way::directory);
         let store = way.and_then(|way| way.store(&config, seat));
         let seat = Seat {
             index: seat,
@@ -133,7 +139,7 @@ impl Beginning {
             store,
         };
         let worker = Worker::open(&config, seat)?;
-        confine(seccomp::Role::Worker);
+        confine(seccomp::Role::Worker, directory);
         row.set_ready(true);
         self.tell_ready();
         worker.serve()
@@ -145,6 +151,7 @@ impl Beginning {
         let way = self.way(stored, &config);
         self.become_user()?;
         let workers = segment.layout().workers;
+        let directory = way.as_ref().and_then(Way::directory);
         let larder = way.and_then(|way| way.larder(&config, workers));
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let (doors, token) = doors.into_parts(&config);
@@ -161,7 +168,7 @@ impl Beginning {
             larder,
         };
         let control = Control::open(&config, desk)?;
-        confine(seccomp::Role::Control);
+        confine(seccomp::Role::Control, directory);
         self.tell_ready();
         control.serve()
     }
@@ -174,6 +181,7 @@ impl Beginning {
 
     /// Becomes the user that children are, if the master is root.
     fn become_user(&self) -> Result<(), StartError> {
+        process::limit_capabilities();
         if let Some(user) = &self.user {
             process::drop_privileges(user)
                 .map_err(StartError::at(format!("user {}", user.name)))?;
@@ -182,8 +190,10 @@ impl Beginning {
                 return Err(StartError::at("the master")(IoError::Reset));
             }
         }
-        // Our own unit's filter forbids it. Then one is left, for ports below 1024, and that is of no
-        // use to who may not bind at all once it is confined.
+        // The change has undone this too.
+        process::hide_memory();
+        // A container's filter may forbid it. Then one is left perhaps, for ports below 1024, and that is
+        // of no use to who may not bind at all once it is confined.
         let _ = process::give_up_capabilities();
         process::no_new_privileges();
         Ok(())
@@ -197,7 +207,16 @@ impl Beginning {
 }
 
 /// The last step before it serves. A kernel without such filters is not what keeps it from that.
-fn confine(role: seccomp::Role) {
+fn confine(role: seccomp::Role, directory: Option<Directory>) {
+    // The log is open, or comes by the line from the master. Operators' requests may want a name of
+    // another host, and that takes a look at files of the system.
+    let elsewhere = match role {
+        seccomp::Role::Worker => Elsewhere::Nothing,
+        seccomp::Role::Control => Elsewhere::Read,
+    };
+    // Kernels before 5.19 have no use of it, and a container's filter may forbid it. Other users' files
+    // are out of reach all the same.
+    let _ = landlock::confine(directory.as_ref(), elsewhere);
     match (seccomp::confine(role), role) {
         (Ok(()), _) | (Err(_), seccomp::Role::Worker) => (),
         // Told once, by the process of which there is one.

@@ -3,7 +3,6 @@
 //! process has them too.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -80,17 +79,12 @@ impl Place {
     fn open(&self, user: Option<&User>) -> Result<Listening, StartError> {
         let failed = |error| StartError { what: self.key(), error };
         let listening = match self {
-            Place::Socket(path) => UnixListener::bind(path, MODE).map(Listening::Unix),
+            Place::Socket(path) => UnixListener::bind(path, MODE, user).map(Listening::Unix),
             Place::Token(address) | Place::Status(address) => {
                 Listener::bind(*address, BACKLOG).map(Listening::Tcp)
             }
         };
-        let listening = listening.map_err(failed)?;
-        if let (Place::Socket(path), Some(user)) = (self, user) {
-            let (owner, group) = (Some(user.uid), Some(user.gid));
-            chown(path, owner, group).map_err(|_| failed(IoError::Denied))?;
-        }
-        Ok(listening)
+        listening.map_err(failed)
     }
 }
 
@@ -229,6 +223,6 @@ fn token(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
 fn remove_file(place: &Place) {
     if let Place::Socket(path) = place {
         // Somebody else may have removed it, or put another there.
-        let _ = std::fs::remove_file(path);
+        let _ = UnixListener::remove_file(path);
     }
 }

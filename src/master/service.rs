@@ -79,6 +79,7 @@ pub struct Master {
 impl Master {
     /// One without anything that it could serve.
     pub fn new(identity: Identity, bell: Doorbell) -> Result<Master, StartError> {
+        process::hide_memory();
         reset_signals();
         let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
         let poller = Poller::new().map_err(StartError::at("epoll"))?;

@@ -18,7 +18,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::shared::doorbell::Doorbells;
 use crate::sys::message::{self, Level};
 use crate::sys::process::User;
-use crate::sys::{DirectoryLock, Doorbell, IoError, clock, disk_size, memory};
+use crate::sys::{Directory, DirectoryLock, Doorbell, IoError, clock, disk_size, memory};
 
 use super::generation::{Generation, Origin};
 use super::handover::{self, Kept, Received};
@@ -193,6 +193,11 @@ impl Way {
     /// Opens the directory, and gives it to `owner`. The descriptors of `common` are closed.
     pub fn open(common: Common, config: &Cache, owner: Option<&User>) -> Way {
         Way { cells: common.cells, reached: Reached::reach(&config.dir, owner) }
+    }
+
+    /// The directory, for a process that is to be confined to it.
+    pub fn directory(&self) -> Option<Directory> {
+        self.reached.as_ref().ok()?.directory().ok()
     }
 
     /// What a worker has of it. Nothing where the directory cannot be used: the control process says

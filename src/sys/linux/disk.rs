@@ -2,7 +2,7 @@
 //! rights that the way to it needs.
 //!
 //! Unlike sockets, files make whoever reads or writes them wait, if the disk is slow.
-use super::{Socket, pipe::refusal, process::User};
+use super::{Socket, pipe::refusal, place::Place, process::User};
 use crate::sys::IoError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
@@ -23,16 +23,33 @@ pub struct Directory {
 
 impl Directory {
     /// Opens the directory at `path`, made if need be, for its owner alone. `NotFound` if the one
-    /// above is missing as well.
+    /// above is missing as well. `Other(ELOOP)` if this process is root and somebody else may have put a
+    /// link on the way.
     pub fn open(path: &Path) -> Result<Directory, IoError> {
-        match fs::mkdirat(CWD, path, FOLDER_FOR_OWNER_ALONE) {
+        Directory::open_at(&Place::of(path)?)
+    }
+
+    /// The same for root, on behalf of `user`, whose directory it is from then on, as far as the disk
+    /// can be written.
+    pub fn open_for(path: &Path, user: &User) -> Result<Directory, IoError> {
+        let place = Place::of(path)?;
+        let directory = Directory::open_at(&place)?;
+        match place.give(directory.as_fd(), user) {
+            // The user perhaps may read it.
+            Ok(()) | Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Ok(directory),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_at(place: &Place) -> Result<Directory, IoError> {
+        match fs::mkdirat(&place.folder, &place.name, FOLDER_FOR_OWNER_ALONE) {
             Ok(()) | Err(Errno::EXIST) => (),
             // It may be there, where nothing may be made.
             Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => (),
             Err(error) => return Err(error.into()),
         }
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(Directory { descriptor: fs::open(path, flags, Mode::empty())? })
+        let descriptor = place.open(OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+        Ok(Directory { descriptor })
     }
 
     /// Whether it still has a name: it may have been removed since it was opened.
@@ -50,12 +67,6 @@ impl Directory {
     /// Makes a directory below this one, for its owner alone. `Exists` if there is one.
     pub fn make_below(&self, name: &CStr) -> Result<(), IoError> {
         Ok(fs::mkdirat(&self.descriptor, name, FOLDER_FOR_OWNER_ALONE)?)
-    }
-
-    /// Makes `user` its owner. `Denied` unless this process is root.
-    pub fn give_to(&self, user: &User) -> Result<(), IoError> {
-        let (user, group) = (fs::Uid::from_raw(user.uid), fs::Gid::from_raw(user.gid));
-        Ok(fs::fchown(&self.descriptor, Some(user), Some(group))?)
     }
 
     /// Opens a file to read it. Never waits, even if it turns out to be something else:
@@ -129,6 +140,12 @@ impl Directory {
             }
         }
         Ok(())
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -1,13 +1,15 @@
 //! Log files.
 use crate::sys::IoError;
+use crate::sys::linux::place::Place;
 use crate::sys::linux::process::User;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::SendFlags;
-use rustix::process::{Gid, Uid};
 use std::path::Path;
 
+/// Its group may read it.
+const LOG_MODE: Mode = Mode::from_raw_mode(0o640);
 /// A wait of no time at all.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// When poll(2) says that a pipe has room, then there is at least so much: pipe(7).
@@ -33,33 +35,21 @@ enum Manner {
 impl LogFile {
     /// Opens the file at `path`, created if need be (readable for its group), to append to it.
     pub fn open(path: &Path) -> Result<LogFile, IoError> {
-        LogFile::open_with(path, OFlags::empty())
+        let descriptor = rustix::fs::open(path, OFlags::CREATE | writing(), LOG_MODE)?;
+        Ok(LogFile { descriptor, manner: Manner::Plain })
     }
 
     /// The same for root, on behalf of `user`, whose file it is from then on.
     ///
-    /// In a folder that root alone may write, the path may lead to a file elsewhere. In any other, the
-    /// link might be somebody's trick to have root give them a file of the system: `Other(ELOOP)`.
+    /// Where somebody else may have put a link on the way, or another name of a file of the system, to have
+    /// root give them that file: `Other(ELOOP)`.
     pub fn open_for(path: &Path, user: &User) -> Result<LogFile, IoError> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            Some(_) | None => Path::new("."),
-        };
-        let folder = rustix::fs::stat(folder)?;
-        let is_safe = folder.st_uid == 0 && folder.st_mode & 0o022 == 0;
-        let flags = if is_safe { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let log = LogFile::open_with(path, flags)?;
-        let opened = rustix::fs::fstat(&log.descriptor)?;
-        if FileType::from_raw_mode(opened.st_mode) == FileType::RegularFile {
-            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-            rustix::fs::fchown(&log.descriptor, Some(uid), Some(gid))?;
+        let place = Place::of(path)?;
+        let descriptor = place.open(OFlags::CREATE | writing(), LOG_MODE)?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::RegularFile
+        {
+            place.give(descriptor.as_fd(), user)?;
         }
-        Ok(log)
-    }
-
-    fn open_with(path: &Path, flags: OFlags) -> Result<LogFile, IoError> {
-        let flags = OFlags::CREATE | writing() | flags;
-        let descriptor = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?;
         Ok(LogFile { descriptor, manner: Manner::Plain })
     }
 

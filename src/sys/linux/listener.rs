@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn only_listeners_of_tcp_are_adopted() {
         let path = std::env::temp_dir().join(format!("httplb-adopt-{}", std::process::id()));
-        let unix = UnixListener::bind(&path, 0o600).unwrap();
+        let unix = UnixListener::bind(&path, 0o600, None).unwrap();
         std::fs::remove_file(&path).unwrap();
         let no_listener = Socket::connect(any()).err();
         assert!(no_listener.is_none() || no_listener == Some(IoError::Refused));

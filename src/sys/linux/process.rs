@@ -12,7 +12,10 @@ pub(super) use children::status;
 pub use children::{
     Ended, Forked, Pid, die_with_parent, execute, fork, is_child_of, kill, reap, signal,
 };
-pub use user::{User, drop_privileges, give_up_capabilities, is_root, no_new_privileges};
+pub use user::{
+    User, drop_privileges, give_up_capabilities, hide_memory, is_root, limit_capabilities,
+    no_new_privileges,
+};
 
 /// The kernel takes so many bytes of a name, and a zero at the end.
 const TITLE_BYTES: usize = 15;

@@ -302,7 +302,7 @@ fn a_confined_worker_proxies_and_keeps_a_cache() {
 fn a_confined_control_answers_operators_and_removes_files() {
     let folder = folder("control");
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16).unwrap();
-    let operators = UnixListener::bind(&folder.join("admin"), 0o600).unwrap();
+    let operators = UnixListener::bind(&folder.join("admin"), 0o600, None).unwrap();
     let mut operator = UnixStream::connect(folder.join("admin")).unwrap();
     fs::write(folder.join("entry"), "text").unwrap();
     apart(|| {

@@ -1,9 +1,11 @@
 //! Sockets that have a path, for connections within the machine: unix(7).
 use super::Socket;
 use super::listener::is_of_one_connection;
+use super::place::Place;
+use super::process::User;
 use crate::sys::IoError;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::ffi::OsStr;
@@ -22,14 +24,16 @@ pub struct UnixListener {
 
 impl UnixListener {
     /// Listens at `path`, with the permissions `mode`, whatever the umask: who may write to the
-    /// file may connect.
+    /// file may connect. It is `owner`'s, if one is named.
     ///
     /// A socket that is there is replaced if nobody listens at it. `InUse` if somebody does, or if
-    /// it is no socket.
-    pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, IoError> {
+    /// it is no socket. `Other(ELOOP)` if this process is root, and somebody else may have put a link on
+    /// the way.
+    pub fn bind(path: &Path, mode: u32, owner: Option<&User>) -> Result<UnixListener, IoError> {
         let address = SocketAddrUnix::new(path)?;
-        if is_abandoned(path, &address)? {
-            rustix::fs::unlink(path)?;
+        let place = Place::of(path)?;
+        if is_abandoned(&place, &address)? {
+            rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())?;
         }
         let descriptor = open()?;
         let mode = Mode::from_raw_mode(mode);
@@ -37,7 +41,16 @@ impl UnixListener {
         // anyone connect who may not.
         rustix::fs::fchmod(&descriptor, mode)?;
         net::bind(&descriptor, &address)?;
-        rustix::fs::chmod(path, mode)?;
+        let file = place.open(OFlags::PATH, Mode::empty())?;
+        let facts = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(facts.st_mode) != FileType::Socket || facts.st_nlink != 1 {
+            return Err(Errno::LOOP.into()); // Somebody has put something else there.
+        }
+        // What was opened to be named alone has no other way: openat(2).
+        rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?;
+        if let Some(owner) = owner {
+            place.give(file.as_fd(), owner)?;
+        }
         net::listen(&descriptor, BACKLOG)?;
         Ok(UnixListener { descriptor, path: path.to_owned() })
     }
@@ -52,6 +65,16 @@ impl UnixListener {
         rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
         let path = PathBuf::from(OsStr::from_bytes(path));
         Ok(UnixListener { descriptor, path })
+    }
+
+    /// Removes the socket at `path`. Not what a link leads to that somebody else has put on the way.
+    pub fn remove_file(path: &Path) -> Result<(), IoError> {
+        let place = Place::of(path)?;
+        let found = rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+            return Err(IoError::NotFound);
+        }
+        Ok(rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())?)
     }
 
     /// Where it listens.
@@ -89,9 +112,10 @@ fn open() -> Result<OwnedFd, Errno> {
     net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// A socket is at `path` that nobody listens at, as a process leaves it that was killed.
-fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> Result<bool, Errno> {
-    let kind = match rustix::fs::lstat(path) {
+/// A socket is at `place` that nobody listens at, as a process leaves it that was killed.
+fn is_abandoned(place: &Place, address: &SocketAddrUnix) -> Result<bool, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let kind = match rustix::fs::statat(&place.folder, &place.name, flags) {
         Ok(found) => FileType::from_raw_mode(found.st_mode),
         Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(error),
@@ -123,7 +147,7 @@ mod tests {
     #[test]
     fn an_accepted_connection_is_a_socket_as_any_other() {
         let path = path("accept");
-        let listener = UnixListener::bind(&path, 0o600).unwrap();
+        let listener = UnixListener::bind(&path, 0o600, None).unwrap();
         let mut poller = Poller::new().unwrap();
         poller.watch_unix_listener(&listener, 3).unwrap();
         assert_eq!(listener.accept().err(), Some(IoError::WouldBlock));
@@ -150,7 +174,7 @@ mod tests {
     fn the_permissions_are_those_that_were_asked_for() {
         for wanted in [0o600, 0o660, 0o666] {
             let path = path(&format!("mode-{wanted:o}"));
-            let listener = UnixListener::bind(&path, wanted).unwrap();
+            let listener = UnixListener::bind(&path, wanted, None).unwrap();
             assert_eq!(mode(listener.path()), wanted);
             std::fs::remove_file(&path).unwrap();
         }
@@ -159,24 +183,24 @@ mod tests {
     #[test]
     fn only_an_abandoned_socket_is_replaced() {
         let path = path("replace");
-        let first = UnixListener::bind(&path, 0o600).unwrap();
-        assert_eq!(UnixListener::bind(&path, 0o600).err(), Some(IoError::InUse));
+        let first = UnixListener::bind(&path, 0o600, None).unwrap();
+        assert_eq!(UnixListener::bind(&path, 0o600, None).err(), Some(IoError::InUse));
         drop(first);
-        let second = UnixListener::bind(&path, 0o600).unwrap();
+        let second = UnixListener::bind(&path, 0o600, None).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
-        assert_eq!(UnixListener::bind(&path, 0o600).err(), Some(IoError::InUse));
+        assert_eq!(UnixListener::bind(&path, 0o600, None).err(), Some(IoError::InUse));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn a_path_that_cannot_be_is_an_error() {
-        assert!(UnixListener::bind(Path::new("/nonexistent/socket"), 0o600).is_err());
+        assert!(UnixListener::bind(Path::new("/nonexistent/socket"), 0o600, None).is_err());
         let long = format!("/tmp/{}", "a".repeat(200));
-        let error = UnixListener::bind(Path::new(&long), 0o600).err();
+        let error = UnixListener::bind(Path::new(&long), 0o600, None).err();
         assert_eq!(error, Some(IoError::Other(libc::ENAMETOOLONG)));
     }
 

@@ -3,6 +3,7 @@
 use super::Socket;
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
+use crate::sys::linux::process::User;
 use crate::sys::{IoError, KeepAlive};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -102,7 +103,7 @@ pub struct UnixListener {
 
 #[expect(missing_docs, reason = "as in linux::UnixListener")]
 impl UnixListener {
-    pub fn bind(path: &Path, _mode: u32) -> Result<UnixListener, IoError> {
+    pub fn bind(path: &Path, _: u32, _: Option<&User>) -> Result<UnixListener, IoError> {
         let descriptor = Descriptor::take()?;
         let id = kernel::with(|kernel| {
             let address = kernel.address_of_path(path);
@@ -113,6 +114,10 @@ impl UnixListener {
 
     pub fn adopt(_: OwnedFd) -> Result<UnixListener, IoError> {
         panic!("{NO_DESCRIPTOR}")
+    }
+
+    pub fn remove_file(_: &Path) -> Result<(), IoError> {
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {

@@ -12,6 +12,7 @@ mod disk;
 mod doorbell;
 mod file;
 mod kernel;
+pub mod landlock;
 mod listener;
 pub mod memory;
 pub mod message;

@@ -205,8 +205,8 @@ fn a_listener_is_open_as_long_as_a_clone_of_it_is() {
 fn a_client_speaks_with_the_program_by_a_path() {
     world::reset(1, Faults { defers_accept: true, ..Faults::default() });
     let path = "/run/admin.sock";
-    let listener = UnixListener::bind(path.as_ref(), 0o660).unwrap();
-    assert_eq!(UnixListener::bind(path.as_ref(), 0o660).err(), Some(IoError::InUse));
+    let listener = UnixListener::bind(path.as_ref(), 0o660, None).unwrap();
+    assert_eq!(UnixListener::bind(path.as_ref(), 0o660, None).err(), Some(IoError::InUse));
     let mut poller = Poller::new().unwrap();
     poller.watch_unix_listener(&listener, 1).unwrap();
     assert_eq!(wait(&mut poller, 0), 0);
@@ -217,7 +217,7 @@ fn a_client_speaks_with_the_program_by_a_path() {
     assert_eq!(socket.send([b"yes", &[]]), Ok(3));
     assert!(client.receive() == b"yes" && socket.peer_address().is_err());
     drop(listener);
-    assert!(UnixListener::bind(path.as_ref(), 0o660).is_ok());
+    assert!(UnixListener::bind(path.as_ref(), 0o660, None).is_ok());
 }
 
 #[test]

@@ -64,6 +64,33 @@ pub fn no_new_privileges() {
     assert_eq!(set, 0, "PR_SET_NO_NEW_PRIVS fails only for other arguments");
 }
 
+/// Lets no other process of the same user look into this one's memory, or change it: neither by
+/// /proc/PID/mem nor by ptrace(2). Nothing is dumped either when it crashes. Whoever has the rights of
+/// root may still do so.
+///
+/// A change of the user, or to another program, undoes it.
+pub fn hide_memory() {
+    // SAFETY: the operation takes a number, and concerns no memory.
+    let set = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong) };
+    assert_eq!(set, 0, "PR_SET_DUMPABLE fails only for other arguments");
+}
+
+/// Lets neither this process nor its children ever have a capability that they do not have now: none
+/// comes back by a file that is executed. Where that may not be said, which takes the rights of root, it
+/// has no effect.
+pub fn limit_capabilities() {
+    let unused: libc::c_ulong = 0;
+    // Each that the kernel knows, and it knows them without gaps.
+    for capability in 0..64 as libc::c_ulong {
+        // SAFETY: the operation takes a number, and concerns no memory.
+        let dropped =
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, unused, unused, unused) };
+        if dropped != 0 {
+            return;
+        }
+    }
+}
+
 /// Gives up all capabilities for good, such as the one for ports below 1024 that the service manager
 /// may have given to a user who is not root: capabilities(7).
 ///
@@ -71,6 +98,10 @@ pub fn no_new_privileges() {
 pub fn give_up_capabilities() -> Result<(), IoError> {
     /// `_LINUX_CAPABILITY_VERSION_3`, which has two words of 32 for each set.
     const VERSION: u32 = 0x2008_0522;
+    let (all, unused) = (libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0 as libc::c_ulong);
+    // Those that a program executed next would have. They go with the others, unless that is forbidden.
+    // SAFETY: the operation concerns no memory.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, all, unused, unused, unused) };
     let header: [u32; 2] = [VERSION, 0];
     let none = [0_u32; 6];
     // SAFETY: the header is a version and a process, here this one, and the data of this version is
@@ -151,6 +182,34 @@ mod tests {
             let sets = ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"];
             let any_left = sets.iter().any(|set| !status.contains(&format!("{set}{none}")));
             i32::from(any_left)
+        });
+        assert_eq!(ended, Ended::Exited(0));
+    }
+
+    #[test]
+    fn the_limit_of_capabilities_is_none_if_root_says_so() {
+        if !alone(the_limit_of_capabilities_is_none_if_root_says_so) {
+            return;
+        }
+        let ended = in_child(|| {
+            limit_capabilities();
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            i32::from(is_root() && !status.contains("CapBnd:\t0000000000000000\n"))
+        });
+        assert_eq!(ended, Ended::Exited(0));
+    }
+
+    #[test]
+    fn hidden_memory_is_seen_by_oneself_alone() {
+        if !alone(hidden_memory_is_seen_by_oneself_alone) {
+            return;
+        }
+        let ended = in_child(|| {
+            hide_memory();
+            // SAFETY: the operation concerns no memory.
+            let is_dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+            let still = ["/proc/self/fd", "/proc/self/status"].map(std::fs::metadata);
+            i32::from(is_dumpable != 0 || still.iter().any(Result::is_err))
         });
         assert_eq!(ended, Ended::Exited(0));
     }
