@@ -60,6 +60,7 @@
 //!   asked.rs         a request to a Command                        commands.rs what it does
 //!   explain.rs       how a request would be handled now
 //!   health.rs        whether clients are to be sent here
+//!   crowd.rs         whether all client connections are taken: for how long, and that it is said
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   look.rs          the shared cells to a view                    view.rs     plain numbers
 //!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people

@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     Answer, Backend, Client, Gate, Program, Value, assert_own_answer, backend::pause, json, noise,
-    servers, shown, until,
+    servers, shown, stored::metric, until,
 };
 use std::{
     io::{ErrorKind, Write},
@@ -171,26 +171,67 @@ fn the_keep_alive_timeout_of_a_backend_shortens_the_wait() {
 }
 
 #[test]
-fn connections_above_the_maximum_wait_and_are_served_later() {
-    let backend = Backend::named("a");
-    let program = over(&backend, json!({ "max_connections": 2 }));
+fn where_no_client_is_idle_more_wait_until_one_is() {
+    let gate = Gate::new();
+    let backend = Backend::holding("a", &gate);
+    let program = Program::operated(json!({
+        "backend_servers": servers(&[&backend]), "max_connections": 2, "workers": 1,
+    }));
     let mut served = [program.client(), program.client()];
-    for client in &mut served {
-        assert_eq!(client.get("/").text(), "a");
-    }
+    served.iter_mut().for_each(|client| client.ask("/hold"));
+    backend.wait_for_requests(2);
     let mut waiting: Vec<Client> = (0..3).map(|_| program.client()).collect();
-    for client in &mut waiting {
-        client.ask("/waiting");
-    }
-    pause();
+    waiting.iter_mut().for_each(|client| client.ask("/waiting"));
+    program.wait_for_message("all are taken and none is idle; more clients wait in the backlog");
     assert_eq!(backend.request_count(), 2, "who waits is not served");
-    for client in &mut served {
-        assert_eq!(client.get("/").text(), "a");
-    }
-    drop(served);
+    until("it is counted", || metric(&program, "httplb_connections_full_seconds_total") > 0);
+    gate.open();
+    served.iter_mut().for_each(|client| assert_eq!(client.response().text(), "a"));
     for mut client in waiting {
         assert_eq!(client.response().text(), "a");
     }
+    // The last one may have found the place of one that has left.
+    assert!((2..=3).contains(&metric(&program, "httplb_clients_recycled_total")));
+}
+
+#[test]
+fn the_client_that_has_been_idle_for_longest_makes_room_for_the_next() {
+    let backend = Backend::named("a");
+    let program = Program::operated(json!({
+        "backend_servers": servers(&[&backend]), "max_connections": 3, "workers": 1,
+    }));
+    let mut idle: Vec<Client> = (0..3).map(|_| program.client()).collect();
+    idle.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "a"));
+    assert_eq!(idle[0].get("/").text(), "a");
+    let mut next = program.client();
+    assert_eq!(next.get("/").text(), "a");
+    idle[1].expect_end();
+    assert_eq!(idle[0].get("/").text(), "a");
+    assert_eq!(idle[2].get("/").text(), "a");
+    program.wait_for_message("clients that were idle were closed for new ones: 1 (raise it");
+    for _ in 0..5 {
+        let mut another = program.client();
+        assert_eq!(another.get("/").text(), "a");
+        idle.push(another);
+    }
+    assert_eq!(metric(&program, "httplb_clients_recycled_total"), 6);
+    assert_eq!(program.count_messages("all are taken"), 1, "once a minute");
+}
+
+#[test]
+fn idle_clients_of_any_worker_make_room() {
+    let backend = Backend::named("a");
+    let program = Program::operated(json!({
+        "backend_servers": servers(&[&backend]), "max_connections": 4, "workers": 4,
+    }));
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        let mut client = program.client();
+        assert_eq!(client.get("/").text(), "a");
+        clients.push(client);
+    }
+    let recycled = metric(&program, "httplb_clients_recycled_total");
+    assert!((36..=40).contains(&recycled), "{recycled}");
 }
 
 fn with_fields(count: usize) -> String {

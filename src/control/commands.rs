@@ -147,6 +147,11 @@ impl Commands {
         self.due = Some(self.now.clock);
     }
 
+    /// Looks whether all client connections are taken, about once a second.
+    pub fn watch_crowd(&mut self) {
+        self.looker.watch_crowd(self.now);
+    }
+
     /// Ends the leases whose time is over, and forgets backends that have left.
     pub fn tend(&mut self) {
         if self.due.is_none_or(|due| due > self.now.clock) {

@@ -13,6 +13,7 @@ use crate::shared::{
     ServiceCell, Slot,
 };
 
+use super::crowd::Crowd;
 use super::view::{Backend, LastCheck, Pool, Rate, Service, Totals};
 
 /// Why a request can fail at a backend; the other reasons concern the client alone.
@@ -34,6 +35,7 @@ pub struct Looker {
     master: u32,
     memory_bound: u64,
     rate: Rate,
+    crowd: Crowd,
 }
 
 /// What time it is, by both clocks.
@@ -50,7 +52,13 @@ impl Looker {
     pub fn new(segment: Segment, config: &Config, master: u32) -> Looker {
         let memory_bound =
             settings::without_key(config, segment.layout().workers).memory_bound() as u64;
-        Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new() }
+        let crowd = Crowd::new(segment, config.max_connections);
+        Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new(), crowd }
+    }
+
+    /// Looks whether all client connections are taken, about once a second.
+    pub fn watch_crowd(&mut self, now: Now) {
+        self.crowd.look(now.clock);
     }
 
     /// Whether answers are meant to be stored.
@@ -76,6 +84,7 @@ impl Looker {
             is_withdrawn: segment.is_withdrawn(),
             clients: u64::from(segment.clients()),
             clients_max: self.config.max_connections as u64,
+            clients_full: self.crowd.full(),
             requests_per_second: self.rate.observe(now.clock, totals.requests),
             totals,
             cache_max: self.config.cache.as_ref().map(|cache| cache.max_size),
@@ -196,6 +205,7 @@ fn totals(segment: &Segment) -> Totals {
         splice_fallbacks: total(Counter::SpliceFallbacks),
         durations: segment.request_duration(),
         dropped_log_lines: total(Counter::DroppedLines),
+        clients_recycled: total(Counter::Recycled),
         cache_requests: CacheResult::ALL
             .map(|result| (result.word(), total(Counter::Cache(result))))
             .to_vec(),

@@ -104,6 +104,11 @@ impl Page {
         self.gauge("httplb_client_connections", "Client connections now.", service.clients);
         let help = "Client connections allowed.";
         self.gauge("httplb_client_connections_max", help, service.clients_max);
+        let help = "Idle clients closed for new ones, as all connections were taken.";
+        self.counter("httplb_clients_recycled_total", help, totals.clients_recycled);
+        let help = "Seconds in which all client connections were taken.";
+        let seconds = service.clients_full.millis().0 / 1000;
+        self.counter("httplb_connections_full_seconds_total", help, seconds);
         let help = "Client connections accepted.";
         self.counter("httplb_client_connections_total", help, totals.clients);
         self.counter("httplb_requests_total", "Requests that came.", totals.requests);

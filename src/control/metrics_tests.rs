@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, service};
 use super::*;
 
 /// Every name of the contract.
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 43] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",
@@ -15,6 +15,8 @@ const NAMES: [&str; 41] = [
     "httplb_withdrawn",
     "httplb_client_connections",
     "httplb_client_connections_max",
+    "httplb_clients_recycled_total",
+    "httplb_connections_full_seconds_total",
     "httplb_client_connections_total",
     "httplb_requests_total",
     "httplb_pipelined_requests_total",

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod checks;
 pub mod commands;
 mod connection;
+mod crowd;
 pub mod explain;
 pub mod health;
 pub mod intake;
@@ -253,6 +254,7 @@ impl Control {
         if self.is_at_work() {
             self.checks.look_around(now);
             self.commands.look_again();
+            self.commands.watch_crowd();
         }
     }
 

@@ -106,7 +106,11 @@ impl Page {
         self.fact("up for", &span(service.uptime), "");
         self.fact("workers", &grouped(service.workers), &restarts(service.worker_restarts));
         let limit = format!("of {}", grouped(service.clients_max));
-        self.fact("connections", &grouped(service.clients), &limit);
+        let connections = match service.clients >= service.clients_max {
+            true => format!("<span class=\"bad\">{} all taken</span>", grouped(service.clients)),
+            false => grouped(service.clients),
+        };
+        self.fact("connections", &connections, &limit);
         let rate = service.requests_per_second.map_or_else(|| String::from("–"), rate);
         self.fact("requests a second", &rate, "");
         self.fact("requests", &grouped(service.totals.requests), "");

@@ -37,6 +37,8 @@ pub struct Service {
     pub clients: u64,
     /// Client connections allowed.
     pub clients_max: u64,
+    /// For how long all of them were taken.
+    pub clients_full: Micros,
     /// Bytes that stored answers may have; `None`: none are stored.
     pub cache_max: Option<u64>,
     /// What was counted since the start.
@@ -70,6 +72,8 @@ pub struct Totals {
     pub splice_fallbacks: u64,
     /// From a request's head to the end of its answer.
     pub durations: Histogram,
+    /// Clients that were idle and closed for new ones.
+    pub clients_recycled: u64,
     /// Log lines that found no room.
     pub dropped_log_lines: u64,
     /// Requests by what the cache did, each result once.

@@ -64,6 +64,7 @@ pub fn service() -> Service {
         is_withdrawn: false,
         clients: 17,
         clients_max: 8192,
+        clients_full: Micros::from_secs(18),
         totals: Totals {
             clients: 1_000,
             requests: 50_000,
@@ -76,6 +77,7 @@ pub fn service() -> Service {
             splice_fallbacks: 10,
             durations: histogram([40_000, 9_000, 990, 10]),
             dropped_log_lines: 13,
+            clients_recycled: 17,
             cache_requests: vec![("hit", 14), ("miss", 15)],
             cache_bytes: 16,
         },

@@ -98,6 +98,17 @@ impl Timers {
         }
     }
 
+    /// The owners of the timers of `queue` and when these were started, the first of them first.
+    pub fn started(&self, queue: usize) -> impl Iterator<Item = (u32, Millis)> + '_ {
+        let Queue { duration, first, .. } = self.queues[queue];
+        let mut next = first;
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(next as usize)?; // None for nobody.
+            let owner = std::mem::replace(&mut next, node.next);
+            Some((owner, node.deadline - duration))
+        })
+    }
+
     /// The queue in which the timer of `owner` runs.
     #[inline]
     pub fn running(&self, owner: u32) -> Option<usize> {

@@ -3,7 +3,7 @@
 use crate::mem::time::Micros;
 use crate::net::End;
 use crate::policy::reason::Reason;
-use crate::shared::Slot;
+use crate::shared::{Awaited, Counter, Slot};
 
 use super::Proxy;
 use super::Service;
@@ -374,6 +374,26 @@ impl Proxy {
             }
         }
         false
+    }
+
+    /// Closes the client that has been idle for longest, if any is, for the room of the next one.
+    pub fn recycle(&mut self) -> bool {
+        for id in self.longest_idle().into_iter().flatten() {
+            if !self.has_just_asked(id) {
+                self.close(id);
+                self.row.add(Counter::Recycled, 1);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The same for a client that waits to be accepted, here or by another worker.
+    pub fn make_room_for_who_waits(&mut self) {
+        let is_awaited = self.segment.next_waiting(self.worker, Awaited::Client).is_some();
+        if is_awaited && !self.has_room() {
+            self.recycle();
+        }
     }
 
     /// Whether an idle client has sent something of which no event has told yet.

@@ -310,9 +310,13 @@ impl Proxy {
         (self.segment.clients() as usize) < self.settings.clients
     }
 
-    /// From now on this worker is rung when there is room. The caller then looks once more.
+    /// From now on this worker is rung when there is room. The caller then looks once more. The other
+    /// workers are rung at once: they may have idle clients, which make room.
     pub fn wait_for_room(&mut self) {
         self.segment.wait(self.worker, Awaited::Client);
+        for other in (0..self.segment.layout().workers).filter(|other| *other != self.worker) {
+            self.bells.ring(other);
+        }
     }
 
     /// No client waits here any more. What room there is may have been told to this worker alone,

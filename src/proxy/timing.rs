@@ -29,6 +29,11 @@ const COLLAPSED: usize = 10;
 const FIN: usize = 11;
 const BRIEF: usize = 12;
 
+/// So many idle clients are looked at when one is to make room.
+const MOST_IDLE: usize = 8;
+/// A client that has not sent anything for so long after it came is idle.
+const SILENT: Millis = Millis(1000);
+
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<Millis> {
@@ -146,6 +151,19 @@ impl Proxy {
     pub(super) fn has_just_been_answered(&self, id: ClientId) -> bool {
         let waits = matches!(self.timers.running(client_owner(id)), Some(IDLE | BRIEF));
         self.clients[id].requests > 0 && !waits
+    }
+
+    /// A few of the clients that have nothing in work: those that have been idle for longest first, then
+    /// those that have not sent anything in the second since they came.
+    pub(super) fn longest_idle(&self) -> [Option<ClientId>; MOST_IDLE] {
+        let silent_since = Millis(self.now.millis().0.saturating_sub(SILENT.0));
+        let silent = self.timers.started(HEADER).take_while(|(_, since)| *since <= silent_since);
+        let owners = self.timers.started(IDLE).chain(silent);
+        let mut clients = owners
+            .filter(|(owner, _)| owner % 2 == 0)
+            .filter_map(|(owner, _)| self.clients.id_at(owner as usize / 2))
+            .filter(|id| self.clients[*id].is_idle());
+        std::array::from_fn(|_| clients.next())
     }
 
     /// Starts, or starts anew, a client's timer.

@@ -105,6 +105,8 @@ pub enum Counter {
     SpliceFallbacks,
     /// `httplb_dropped_log_lines_total`.
     DroppedLines,
+    /// `httplb_clients_recycled_total`: idle clients that were closed for new ones.
+    Recycled,
     /// `httplb_responses_total{code}`: by the status that the client got.
     Responses(Class),
     /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
@@ -127,6 +129,7 @@ impl Counter {
             Counter::Spliced,
             Counter::SpliceFallbacks,
             Counter::DroppedLines,
+            Counter::Recycled,
         ];
         let responses = Class::ALL.map(Counter::Responses);
         let results = CacheResult::ALL.map(Counter::Cache);
@@ -144,9 +147,10 @@ impl Counter {
             Counter::Spliced => 5,
             Counter::SpliceFallbacks => 6,
             Counter::DroppedLines => 7,
-            Counter::Responses(class) => 8 + class as usize,
-            Counter::Errors(reason) => 8 + Class::ALL.len() + reason.index(),
-            Counter::Cache(result) => 8 + Class::ALL.len() + Reason::ALL.len() + result as usize,
+            Counter::Recycled => 8,
+            Counter::Responses(class) => 9 + class as usize,
+            Counter::Errors(reason) => 9 + Class::ALL.len() + reason.index(),
+            Counter::Cache(result) => 9 + Class::ALL.len() + Reason::ALL.len() + result as usize,
         }
     }
 }

@@ -16,8 +16,8 @@ const LAST: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
-    /// The service has as many clients as it may: until one leaves, in whatever process, others
-    /// wait in the backlog.
+    /// The service has as many clients as it may and none is idle: until one leaves, or falls idle,
+    /// in whatever process, others wait in the backlog.
     Full,
     /// The process has no descriptor left: tried again with each tick.
     Exhausted,
@@ -56,17 +56,28 @@ impl Door {
         Ok(())
     }
 
-    /// Takes the clients that wait at a listener.
+    /// Takes the clients that wait at a listener, of which an event has told.
     pub fn accept(&mut self, proxy: &mut Proxy, index: usize) {
+        self.take(proxy, index, true);
+    }
+
+    /// Takes the clients that wait at a listener. `is_told`: at least one does. If there is no room for
+    /// that one, the client that has been idle for longest makes it.
+    fn take(&mut self, proxy: &mut Proxy, index: usize, mut is_told: bool) {
         for _ in 0..BUDGET {
             if self.gate != Gate::Open {
                 return;
             }
             let Some(entrance) = self.entrances.get(index) else { return };
-            if !proxy.claim_room() {
+            let has_room = proxy.claim_room() || is_told && proxy.recycle() && proxy.claim_room();
+            if !has_room && !is_told {
+                return; // Whether anybody waits, the next event tells.
+            }
+            if !has_room {
                 proxy.wait_for_room();
                 return self.shut(proxy, Gate::Full);
             }
+            is_told = false;
             match entrance.listener.accept() {
                 Ok((socket, peer)) => {
                     self.is_failing = false;
@@ -99,12 +110,13 @@ impl Door {
 
     /// Takes clients again when there is room. At the end of each turn.
     pub fn reopen_if_possible(&mut self, proxy: &mut Proxy) {
+        proxy.make_room_for_who_waits();
         if self.gate != Gate::Full || !proxy.has_room() {
             return;
         }
         self.reopen(proxy);
         // At once: if nobody waits here, others may take the room.
-        (0..self.entrances.len()).for_each(|listener| self.accept(proxy, listener));
+        (0..self.entrances.len()).for_each(|listener| self.take(proxy, listener, false));
         if self.gate != Gate::Full {
             proxy.stop_waiting_for_room();
         }
@@ -132,7 +144,7 @@ impl Door {
             let mut before = usize::MAX;
             while proxy.clients() != before && proxy.clients() < first + LAST {
                 before = proxy.clients();
-                self.accept(proxy, index);
+                self.take(proxy, index, false);
             }
         }
         self.entrances.clear();
