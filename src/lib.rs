@@ -44,6 +44,7 @@
 //!   facts.rs         what is known of the backends, from one generation to the next
 //!   files.rs         the access log, made for those who are not root
 //!   stored.rs        what generations share of the stored answers; a child's way to their directory
+//!   own.rs           backends that are the service itself
 //!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
 //!
 //! worker/            a proxying process

@@ -280,3 +280,18 @@ fn the_manual_names_every_key_and_its_examples_are_valid() {
     }
     assert_eq!(examples, 8);
 }
+
+#[test]
+fn a_backend_that_is_the_service_itself_is_warned_of() {
+    let config = r#"{
+        "listen": ["[::]:9000"],
+        "backend_servers": [{"ip": "10.0.0.1", "port": 9000}],
+        "pools": {"api": {"backend_servers": [{"ip": "127.0.0.1", "port": 9000}]}}
+    }"#;
+    let found = run_with_input(&["-t", "-c", "-"], config.as_bytes());
+    assert_eq!(found.status, 0, "{found:?}");
+    let warning =
+        "pools.api.backend_servers[0]: 127.0.0.1:9000 is a listen address of this service";
+    assert!(found.errors.contains(warning), "{found:?}");
+    assert!(!found.errors.contains("10.0.0.1"), "{found:?}");
+}

@@ -12,6 +12,7 @@ pub mod handover;
 mod ledger;
 pub mod listeners;
 pub mod notify;
+mod own;
 pub mod reload;
 mod service;
 mod start;
@@ -22,4 +23,8 @@ pub mod trial;
 
 use crate::sys::StartError;
 pub use start::{go_on, start};
-pub use stored::doubts;
+
+/// What of a valid configuration is hardly meant, each with its place and remedy.
+pub fn doubts(config: &crate::config::Config) -> Vec<String> {
+    own::doubts(config).into_iter().chain(stored::doubts(config)).collect()
+}

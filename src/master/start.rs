@@ -22,7 +22,7 @@ use super::handover::{self, Received};
 use super::reload::Identity;
 use super::service::{Master, Wish};
 use super::succession::summary;
-use super::{StartError, cpus, facts, files, stored};
+use super::{StartError, cpus, facts, files, own, stored};
 
 /// All processes of a generation must serve after this time.
 const PATIENCE: Millis = Millis::from_secs(30);
@@ -71,6 +71,9 @@ impl Master {
         let bound = memory_bound_line(&config, workers);
         let listen = config.clone();
         master.begin_generation(config)?;
+        for doubt in own::doubts(&listen) {
+            message::log(Level::Warning, format_args!("{doubt}"));
+        }
         let summary = summary(workers, &master.listeners, &listen);
         message::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
         message::log(Level::Info, format_args!("{bound}"));
