@@ -125,6 +125,7 @@
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
 //!   error.rs         IoError: what callers tell apart, each with its remedy
+//!   binding.rs       Binding: what a listener is bound to
 //!   keepalive.rs     KeepAlive: when the kernel looks for a silent peer
 //!   linux/           socket listener unix poller doorbell pipe file disk memory message process
 //!                    signals notify seccomp landlock clock random channel spawn

@@ -92,6 +92,32 @@ fn a_new_address_that_others_have_changes_nothing() {
 }
 
 #[test]
+fn an_address_that_comes_later_is_listened_at_if_the_entry_says_so() {
+    let backend = Backend::named("a");
+    let mut program = Program::with(over(&[&backend]));
+    let here = program.address.to_string();
+    let port = Backend::absent().address.port();
+    let later = format!("192.0.2.10:{port}");
+    program.configure(|config| config["listen"] = json!([here, later]));
+    let why = program.fail_to_reload();
+    let remedy = "is not an address of this host (add \"freebind\": true if it may come later";
+    assert!(why.contains(&format!("listen {later}: this {remedy}")), "{why}");
+    assert_eq!(program.get("/").text(), "a");
+
+    let freely = json!({ "addr": later, "freebind": true });
+    program.configure(|config| config["listen"] = json!([here, freely]));
+    program.reload();
+    assert!(program.stderr().contains(&format!("listening on {here}, {later}")));
+    program.configure(|config| config["workers"] = json!(3));
+    program.reload();
+    assert_eq!(program.get("/").text(), "a");
+    // A start binds it too.
+    let mut config = over(&[&backend]);
+    config["listen"] = json!(["127.0.0.1:0", { "addr": "192.0.2.11:0", "freebind": true }]);
+    assert_eq!(Program::with(config).get("/").text(), "a");
+}
+
+#[test]
 fn binaries_that_are_no_httplb_change_nothing() {
     let backend = Backend::named("a");
     let program = Program::replaceable(over(&[&backend]));

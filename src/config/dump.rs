@@ -91,7 +91,11 @@ fn address(address: &SocketAddr) -> Value {
 }
 
 fn listen(listen: &Listen) -> Value {
-    let flags = [("proxy_protocol", listen.proxy_protocol), ("https", listen.https)];
+    let flags = [
+        ("proxy_protocol", listen.proxy_protocol),
+        ("https", listen.https),
+        ("freebind", listen.freebind),
+    ];
     let mut set = flags.iter().filter(|(_, is_set)| *is_set).peekable();
     if set.peek().is_none() {
         return address(&listen.address);

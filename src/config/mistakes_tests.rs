@@ -101,7 +101,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"listen": [{"addr": ":80", "port": 80}]}"#,
-        r#"listen[0].port: unknown key (there are "addr", "proxy_protocol" and "https")"#,
+        r#"listen[0].port: unknown key (there are "addr", "proxy_protocol", "https" and "freebind")"#,
     ),
     (
         r#"{"forward": ["x-forward"]}"#,

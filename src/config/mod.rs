@@ -81,6 +81,8 @@ pub struct Listen {
     pub proxy_protocol: bool,
     /// Clients speak TLS with what stands before it, which cannot say so.
     pub https: bool,
+    /// This host may come to have the address later.
+    pub freebind: bool,
 }
 
 /// Which fields tell a backend of the client.
@@ -438,7 +440,7 @@ impl Default for Timeouts {
 impl Listen {
     /// Plain HTTP on this address.
     pub fn on(address: SocketAddr) -> Listen {
-        Listen { address, proxy_protocol: false, https: false }
+        Listen { address, proxy_protocol: false, https: false, freebind: false }
     }
 }
 

@@ -104,7 +104,7 @@ fn listen_entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
         return mistakes.keep(node, address).map(Listen::on);
     }
     let (mut address, mut found) = (None, false);
-    let (mut proxy_protocol, mut https) = (false, false);
+    let (mut proxy_protocol, mut https, mut freebind) = (false, false, false);
     for (key, node) in node.entries(mistakes) {
         match key {
             "addr" => {
@@ -113,13 +113,17 @@ fn listen_entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
             }
             "proxy_protocol" => mistakes.set(&mut proxy_protocol, &node, node.boolean()),
             "https" => mistakes.set(&mut https, &node, node.boolean()),
-            _ => mistakes.add_unknown(&node, key, &["addr", "proxy_protocol", "https"]),
+            "freebind" => mistakes.set(&mut freebind, &node, node.boolean()),
+            _ => {
+                let known = ["addr", "proxy_protocol", "https", "freebind"];
+                mistakes.add_unknown(&node, key, &known);
+            }
         }
     }
     if !found {
         mistakes.add(node, Wrong::new("there is no \"addr\"", "add \"addr\": \":80\""));
     }
-    Some(Listen { address: address?, proxy_protocol, https })
+    Some(Listen { address: address?, proxy_protocol, https, freebind })
 }
 
 /// Whether two addresses cannot both be listened on: they are equal, or one is `[::]`, which

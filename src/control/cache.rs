@@ -191,6 +191,7 @@ fn remedy(error: IoError) -> &'static str {
         | IoError::TimedOut
         | IoError::Exhausted
         | IoError::InUse
+        | IoError::NotLocal
         | IoError::Denied
         | IoError::Exists
         | IoError::Unsupported

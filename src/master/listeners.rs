@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 
 use crate::config::Listen;
 use crate::sys::message::{self, Level};
-use crate::sys::{IoError, Listener, StartError};
+use crate::sys::{Binding, IoError, Listener, StartError};
 
 /// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
 /// allow fewer.
@@ -192,18 +192,19 @@ impl Listeners<Listener> {
     pub fn open(&mut self, listen: &[Listen], workers: usize) -> Result<(), StartError> {
         for (entry, wanted) in listen.iter().enumerate() {
             let address = wanted.address;
-            let failed = |error| StartError { what: format!("listen {address}"), error };
+            let failed = |error| failed(address, error);
             let place = match self.place(listen, entry) {
                 Some(place) => place,
                 None => {
-                    let first = first(address, self.held()).map_err(failed)?;
+                    let first = first(wanted, self.held()).map_err(failed)?;
                     self.add(address, first.address(), vec![first]);
                     self.groups.len() - 1
                 }
             };
             let group = &mut self.groups[place];
             while group.sockets.len() < workers && group.sockets[0].is_shared() {
-                let another = Listener::bind_shared(group.address, BACKLOG).map_err(failed)?;
+                let another = Listener::bind_shared_at(binding(wanted, group.address), BACKLOG)
+                    .map_err(failed)?;
                 group.sockets.push(another);
             }
         }
@@ -228,13 +229,26 @@ impl Listeners<Listener> {
 
 /// Listens at an address where nobody does, unless we do so ourselves, at those that are `held`.
 pub fn first(
-    address: SocketAddr,
+    wanted: &Listen,
     held: impl IntoIterator<Item = SocketAddr>,
 ) -> Result<Listener, IoError> {
+    let address = wanted.address;
+    let binding = binding(wanted, address);
     if address.port() != 0 && is_ours(address, held) {
-        return Listener::bind_shared(address, BACKLOG);
+        return Listener::bind_shared_at(binding, BACKLOG);
     }
-    Listener::bind(address, BACKLOG)
+    Listener::bind_at(binding, BACKLOG)
+}
+
+/// How the listeners of an entry are bound at `address`: its own, or that with the port that the kernel
+/// chose.
+fn binding(wanted: &Listen, address: SocketAddr) -> Binding {
+    Binding { address, freebind: wanted.freebind }
+}
+
+/// Why an entry of `listen` cannot be had.
+pub fn failed(address: SocketAddr, error: IoError) -> StartError {
+    StartError { what: format!("listen {address}"), error }
 }
 
 #[cfg(test)]

@@ -140,11 +140,9 @@ impl Trial {
 /// The other side: the configuration is valid, and whoever asked listens at `held`. Tries to
 /// listen at the other addresses, and answers.
 pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), StartError> {
-    for address in config.listen.iter().map(|listen| listen.address) {
-        if !held.contains(&address) {
-            let failed = |error| StartError { what: format!("listen {address}"), error };
-            listeners::first(address, held.iter().copied()).map_err(failed)?;
-        }
+    for wanted in config.listen.iter().filter(|wanted| !held.contains(&wanted.address)) {
+        let failed = |error| listeners::failed(wanted.address, error);
+        listeners::first(wanted, held.iter().copied()).map_err(failed)?;
     }
     doors::try_out(config, held)?;
     let text = format!("{ANSWER}{FORMAT}\n");

@@ -16,6 +16,8 @@ pub enum IoError {
     Exhausted,
     /// The address is taken by another socket.
     InUse,
+    /// To be listened at, the address would have to be this host's.
+    NotLocal,
     /// The process may not do this.
     Denied,
     /// There is no such file.
@@ -45,6 +47,10 @@ impl fmt::Display for IoError {
                  (raise LimitNOFILE, or lower max_connections)"
             }
             IoError::InUse => "the address is in use (stop the other program, or choose another)",
+            IoError::NotLocal => {
+                "this is not an address of this host \
+                 (add \"freebind\": true if it may come later, which only \"listen\" takes)"
+            }
             IoError::Denied => {
                 "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE, \
                  and files must be writable)"

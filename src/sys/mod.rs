@@ -4,6 +4,7 @@
 //! names, whose whole behaviour (what comes when, what fails, how the time passes) follows from
 //! a seed.
 
+mod binding;
 #[cfg(test)]
 mod conformance_tests;
 mod error;
@@ -13,6 +14,7 @@ pub mod linux;
 #[cfg(test)]
 pub mod sim;
 
+pub use binding::Binding;
 pub use error::{IoError, StartError};
 pub use keepalive::KeepAlive;
 #[cfg(not(test))]

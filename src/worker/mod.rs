@@ -20,8 +20,8 @@ use crate::shared::{Layout, Segment, ServiceCell};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{
-    Channel, Event, IoError, KeepAlive, Listener, LogFile, Signal, Signals, StartError, clock,
-    memory,
+    Binding, Channel, Event, IoError, KeepAlive, Listener, LogFile, Signal, Signals, StartError,
+    clock, memory,
 };
 
 use accept::Door;
@@ -102,7 +102,8 @@ impl Seat {
         let mut entrances = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
             let failed = StartError::at(format!("listen {}", listen.address));
-            let listener = Listener::bind(listen.address, 4096).map_err(failed)?;
+            let binding = Binding { address: listen.address, freebind: listen.freebind };
+            let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
             let arrival = Arrival::at(listen, listener.address().port());
             entrances.push(Entrance { listener, arrival });
         }

@@ -1,7 +1,7 @@
 //! TCP sockets that connections come to, also several at one address.
 use super::socket::{internet, open, set_keep_alive, set_option};
 use super::{Socket, statement};
-use crate::sys::{IoError, KeepAlive};
+use crate::sys::{Binding, IoError, KeepAlive};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
@@ -26,20 +26,33 @@ impl Listener {
     /// connections wait to be accepted, though the kernel may be set to allow fewer
     /// (net.core.somaxconn).
     ///
+    /// `NotLocal` if this host does not have the address, unless it is bound freely: then
+    /// connections come once it has it.
+    ///
     /// `[::]` takes IPv4 as well. A connection whose client sends nothing at first may come up to
     /// about a second late.
     pub fn bind(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
-        Listener::open(address, backlog, Company::None)
+        Listener::bind_at(address.into(), backlog)
+    }
+
+    /// Listens as `bind` does, perhaps at an address that this host does not have.
+    pub fn bind_at(binding: Binding, backlog: i32) -> Result<Listener, IoError> {
+        Listener::open(binding, backlog, Company::None)
     }
 
     /// Listens as `bind` does, but also where listeners of this user are: each new connection
     /// comes to one of them, by chance. `InUse` if one is there that does not share.
     pub fn bind_shared(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
-        Listener::open(address, backlog, Company::Shared)
+        Listener::bind_shared_at(address.into(), backlog)
     }
 
-    fn open(address: SocketAddr, backlog: i32, company: Company) -> Result<Listener, IoError> {
-        let (descriptor, address) = open_for_listening(address)?;
+    /// Listens as `bind_shared` does, perhaps at an address that this host does not have.
+    pub fn bind_shared_at(binding: Binding, backlog: i32) -> Result<Listener, IoError> {
+        Listener::open(binding, backlog, Company::Shared)
+    }
+
+    fn open(binding: Binding, backlog: i32, company: Company) -> Result<Listener, IoError> {
+        let (descriptor, address) = open_for_listening(binding.address)?;
         sockopt::set_socket_reuseaddr(&descriptor, true)?;
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&descriptor, false)?;
@@ -48,7 +61,14 @@ impl Listener {
         // Whether there is company is found out by binding as one who shares nothing. Who joins
         // later looks at what the socket says then.
         sockopt::set_socket_reuseport(&descriptor, company == Company::Shared)?;
-        net::bind(&descriptor, &address)?;
+        if binding.freebind {
+            // Of IPv6 sockets too: ip(7), ipv6(7).
+            sockopt::set_ip_freebind(&descriptor, true)?;
+        }
+        net::bind(&descriptor, &address).map_err(|error| match error {
+            Errno::ADDRNOTAVAIL => IoError::NotLocal,
+            other => other.into(),
+        })?;
         sockopt::set_socket_reuseport(&descriptor, true)?;
         net::listen(&descriptor, backlog)?;
         let address = internet(net::getsockname(&descriptor)?)?;
@@ -177,8 +197,8 @@ fn set_options_of_connections(listener: BorrowedFd<'_>) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::{Listener, Socket};
-    use crate::sys::IoError;
     use crate::sys::linux::UnixListener;
+    use crate::sys::{Binding, IoError};
     use rustix::fd::OwnedFd;
     use std::net::{SocketAddr, TcpListener, UdpSocket};
     use std::time::Duration;
@@ -212,6 +232,19 @@ mod tests {
         let address = second.address();
         drop(second);
         assert!(Listener::bind(address, 16).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_this_host_does_not_have_is_bound_freely_or_not_at_all() {
+        for text in ["192.0.2.10:0", "[2001:db8::10]:0"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Listener::bind(address, 16).err(), Some(IoError::NotLocal));
+            let first = Listener::bind_at(Binding { address, freebind: true }, 16).unwrap();
+            assert_eq!(first.address().ip(), address.ip());
+            let again = Binding { address: first.address(), freebind: true };
+            assert_eq!(Listener::bind_at(again, 16).err(), Some(IoError::InUse));
+            assert!(Listener::bind_shared_at(again, 16).is_ok());
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Sockets that connections come to. See `linux::Listener` and `linux::UnixListener`. How many
-//! connections may wait is not simulated.
+//! connections may wait is not simulated, and the host has all addresses.
 use super::Socket;
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
 use crate::sys::linux::process::User;
-use crate::sys::{IoError, KeepAlive};
+use crate::sys::{Binding, IoError, KeepAlive};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,16 @@ impl Listener {
         Listener::open(address, false)
     }
 
+    pub fn bind_at(binding: Binding, _backlog: i32) -> Result<Listener, IoError> {
+        Listener::open(binding.address, false)
+    }
+
     pub fn bind_shared(address: SocketAddr, _backlog: i32) -> Result<Listener, IoError> {
         Listener::open(address, true)
+    }
+
+    pub fn bind_shared_at(binding: Binding, _backlog: i32) -> Result<Listener, IoError> {
+        Listener::open(binding.address, true)
     }
 
     fn open(mut address: SocketAddr, shares: bool) -> Result<Listener, IoError> {
