@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::http::cache_status::CacheResult;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
+use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::proxy::settings;
 use crate::shared::{
@@ -170,6 +171,8 @@ impl Looker {
             reuses: total(BackendCounter::Reuses),
             stale_connections: total(BackendCounter::Stale),
             identity_mismatches: total(BackendCounter::Mismatches),
+            doubts: Outcome::ALL
+                .map(|outcome| (outcome.word(), total(BackendCounter::Doubts(outcome)))),
             idle_connections: segment.idle_connections(slot),
             response_times: segment.response_time(slot),
         }

@@ -219,6 +219,13 @@ impl Page {
                 self.sample_of(name, labels, "code", class.word(), count);
             }
         }
+        let name = "httplb_backend_doubts_total";
+        self.family(name, Kind::Counter, "Answers that seemed to belong to another request.");
+        for (labels, backend) in backends {
+            for (outcome, count) in backend.doubts {
+                self.sample_of(name, labels, "outcome", outcome, count);
+            }
+        }
         let name = "httplb_backend_errors_total";
         self.family(name, Kind::Counter, "Requests that failed there, by reason.");
         for (labels, backend) in backends {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{Admin, Availability};
+use crate::policy::identity::Outcome;
 use crate::shared::{Histogram, Source};
 
 /// The whole service at one moment.
@@ -153,6 +154,8 @@ pub struct Backend {
     pub stale_connections: u64,
     /// Answers that belonged to another request.
     pub identity_mismatches: u64,
+    /// What became of answers that seemed to belong to another request, each outcome once.
+    pub doubts: [(&'static str, u64); Outcome::ALL.len()],
     /// Connections kept without work.
     pub idle_connections: u64,
     /// From a request's dispatch to the end of its answer.

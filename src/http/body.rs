@@ -1,6 +1,6 @@
 //! Where a message ends: RFC 9112 §6.
 
-use super::chunked::Chunks;
+use super::chunked::{BadChunk, Chunks};
 use super::fields::{list_members, trim_blanks};
 use super::method::Method;
 use super::request::{Framing, RequestHead, Version};
@@ -28,6 +28,38 @@ impl Body {
             Body::Chunked(chunks) => chunks.is_done(),
             Body::UntilClose => false,
         }
+    }
+
+    /// Steps over what of the body lies at the front of `bytes`, and returns how much that is. Where it
+    /// is less than there is and the body is not done, the rest is a line that is not whole.
+    ///
+    /// Fails where chunks are malformed.
+    pub fn step_over(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
+        let mut used = 0;
+        while !self.is_done() {
+            let rest = &bytes[used..];
+            let count = match self {
+                Body::Empty => 0,
+                Body::UntilClose => rest.len(),
+                Body::Length(left) => {
+                    let count = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= count as u64;
+                    count
+                }
+                Body::Chunked(chunks) if chunks.data_left() > 0 => {
+                    let left = usize::try_from(chunks.data_left()).unwrap_or(usize::MAX);
+                    let count = rest.len().min(left);
+                    chunks.advance(count as u64);
+                    count
+                }
+                Body::Chunked(chunks) => chunks.read(rest)?.0,
+            };
+            if count == 0 {
+                break;
+            }
+            used += count;
+        }
+        Ok(used)
     }
 }
 

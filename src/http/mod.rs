@@ -12,6 +12,7 @@ pub mod chunked;
 pub mod cookie;
 pub mod date;
 pub mod fields;
+pub mod following;
 pub mod forwarded;
 pub mod line_ends;
 pub mod method;

@@ -1,36 +1,58 @@
 //! Whether a response is the answer to the request it came for: the backend's `X-Request-ID`.
 //!
 //! A response that belongs to another request is the worst that a proxy can deliver. Many backends
-//! return the id that they were sent, and from those another one is proof.
+//! return the identifier that they were sent. Where one that does returns another, the response is
+//! in doubt, and no more than that: a cache returns the identifier of the request that filled it, and
+//! not every route returns one. So nothing of it is delivered yet, but the request is sent once more or
+//! the connection is read on; where that does not bear the doubt out the response is delivered, and the
+//! backend is doubted less from then on.
+//!
+//! Only identifiers that httplb made are verified: backends clean those of clients, which can
+//! also be guessed.
 
 use crate::config::RequestId;
+use crate::mem::time::{Micros, Millis};
 
-/// After so many echoes in a row a response without the field is suspect.
-const SURE_AFTER: u8 = 100;
+/// After so many in a row that were returned unchanged, a backend echoes.
+const ECHOES_AFTER: u32 = 100;
+/// So many times as many it takes after each time that it turned out not to.
+const LESS_TRUST: u32 = 10;
+/// It never takes more.
+const ECHOES_AFTER_AT_MOST: u32 = 100_000;
+/// For so many times its usual time a connection is read on.
+const USUAL_TIMES: u64 = 3;
+const READ_ON_AT_LEAST: Micros = Micros(100_000);
+const READ_ON_AT_MOST: Micros = Micros(1_000_000);
 
-/// What is known of one backend's habit of returning the id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Echo {
-    /// It does not, or it has not answered yet.
-    #[default]
-    Silent,
-    /// It returned the id with the first response of a fresh connection: so it knows the field.
-    Echoes {
-        /// How many responses in a row, up to now, had it. Below `SURE_AFTER`.
-        in_a_row: u8,
-    },
-    /// It returned the id so often in a row that it does so always.
-    Always,
+/// Between two messages about one backend.
+const MESSAGES: Millis = Millis(60_000);
+
+/// What is known of one backend's habit of returning identifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EchoSupport {
+    habit: Habit,
+    /// So many in a row it takes.
+    needed: u32,
+    /// Whether an identifier that was sent over a connection before proves whose response it is. Not
+    /// with backends that were seen to return old ones.
+    old_ids_prove: bool,
 }
 
-impl Echo {
-    /// Whether the backend returns the id.
-    pub const fn echoes(self) -> bool {
-        match self {
-            Echo::Silent => false,
-            Echo::Echoes { .. } | Echo::Always => true,
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    /// So many in a row came back, over these connections.
+    Learning { in_a_row: u32, over: Over },
+    /// It echoes.
+    Echoes,
+}
+
+/// How many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    None,
+    /// This one.
+    One(u64),
+    Several,
 }
 
 /// The `X-Request-ID` of a response, against the one that was sent.
@@ -42,189 +64,247 @@ pub enum Seen {
     Same,
     /// It has another value, or several.
     Other,
+    /// It has a value that httplb made for another request over the same connection.
+    Earlier,
 }
 
 /// What of a response tells whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
+    /// Names its connection.
+    pub connection: u64,
     /// It is the first response of its connection.
     pub fresh: bool,
+    /// The identifier that was sent is one that httplb made.
+    pub made_here: bool,
     /// Its `X-Request-ID`.
     pub id: Seen,
     /// Its status.
     pub status: u16,
 }
 
-/// What [`judge`] found.
+/// What [`EchoSupport::judge`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// Nothing speaks against the response.
     Match,
-    /// It is another request's: nothing of it may be delivered, and its connection must close.
+    /// It may be another request's: nothing of it may be delivered yet.
+    Doubt(Doubt),
+    /// It is not to be delivered, and its connection must close.
     Mismatch,
 }
 
-/// Judges a final response, and remembers in `echo` what it says of its backend.
-///
-/// What is learned does not depend on `mode`, so that a look at the backend shows it.
-pub fn judge(mode: RequestId, echo: &mut Echo, observed: Observed) -> Identity {
-    let before = *echo;
-    *echo = learn(before, observed);
-    let matches = match mode {
-        RequestId::Off => true,
-        RequestId::Require => observed.id == Seen::Same,
-        RequestId::Auto => match observed.id {
-            Seen::Same => true,
-            Seen::Other => !before.echoes(),
-            Seen::Absent => before != Echo::Always || observed.fresh || observed.status >= 400,
-        },
-    };
-    if matches { Identity::Match } else { Identity::Mismatch }
+/// How much speaks against a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The backend echoes, and did not here.
+    Suspect,
+    /// It bears the identifier of another request that its connection carried.
+    Proof,
 }
 
-/// On a fresh connection nothing can be mixed up, so its first response alone makes a backend one
-/// that echoes, or ends that. What else a suspect response lacks does not make the next one less
-/// suspect.
-fn learn(echo: Echo, observed: Observed) -> Echo {
-    match (observed.id, echo) {
-        (Seen::Same, Echo::Silent) if observed.fresh => Echo::Echoes { in_a_row: 1 },
-        (Seen::Same, Echo::Echoes { in_a_row }) if in_a_row + 1 < SURE_AFTER => {
-            Echo::Echoes { in_a_row: in_a_row + 1 }
+/// What became of a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The response was another request's.
+    Proved,
+    /// It was the right one.
+    Unfounded,
+}
+
+impl Outcome {
+    /// All there are.
+    pub const ALL: [Outcome; 2] = [Outcome::Proved, Outcome::Unfounded];
+
+    /// As the metrics call it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Outcome::Proved => "proved",
+            Outcome::Unfounded => "unfounded",
         }
-        (Seen::Same, Echo::Echoes { .. } | Echo::Always) => Echo::Always,
-        (Seen::Absent, _) if observed.fresh => Echo::Silent,
-        (Seen::Absent | Seen::Other, Echo::Echoes { .. }) => Echo::Echoes { in_a_row: 0 },
-        (Seen::Absent | Seen::Other, Echo::Always) => Echo::Always,
-        (Seen::Same | Seen::Absent | Seen::Other, Echo::Silent) => Echo::Silent,
+    }
+}
+
+impl Default for EchoSupport {
+    fn default() -> EchoSupport {
+        EchoSupport::after(ECHOES_AFTER)
+    }
+}
+
+impl EchoSupport {
+    /// Nothing is known, and so many in a row are needed.
+    const fn after(needed: u32) -> EchoSupport {
+        EchoSupport { habit: Habit::NOTHING, needed, old_ids_prove: true }
+    }
+
+    /// The same for tests with few requests.
+    #[cfg(test)]
+    pub const fn quick(needed: u32) -> EchoSupport {
+        EchoSupport::after(needed)
+    }
+
+    /// Whether the backend returns what it is sent.
+    pub const fn echoes(&self) -> bool {
+        matches!(self.habit, Habit::Echoes)
+    }
+
+    /// Judges a final response, and remembers what it says of its backend.
+    ///
+    /// What is learned does not depend on `mode`, so that a look at the backend shows it; but without a
+    /// doubt none turns out to be unfounded.
+    pub fn judge(&mut self, mode: RequestId, observed: Observed) -> Identity {
+        match (mode, observed.id) {
+            (_, Seen::Same) => {
+                self.echoed(observed);
+                Identity::Match
+            }
+            (RequestId::Require, Seen::Absent | Seen::Other | Seen::Earlier) => Identity::Mismatch,
+            (RequestId::Auto, Seen::Earlier) if self.old_ids_prove => Identity::Doubt(Doubt::Proof),
+            (_, _) if !observed.made_here => Identity::Match,
+            (_, _) if observed.fresh => {
+                self.did_not_echo();
+                Identity::Match
+            }
+            (RequestId::Auto, Seen::Other | Seen::Earlier) if self.echoes() => {
+                Identity::Doubt(Doubt::Suspect)
+            }
+            (RequestId::Auto, Seen::Absent) if self.echoes() && observed.status < 400 => {
+                Identity::Doubt(Doubt::Suspect)
+            }
+            (RequestId::Auto | RequestId::Off, Seen::Absent | Seen::Other | Seen::Earlier) => {
+                self.begin_anew();
+                Identity::Match
+            }
+        }
+    }
+
+    /// What became of a doubt now that the same request was answered over a fresh connection, where
+    /// nothing can be mixed up.
+    pub fn resolve(&mut self, doubt: Doubt, again: Observed) -> Outcome {
+        match (doubt, again.id) {
+            (_, Seen::Same) => {
+                self.echoed(again);
+                Outcome::Proved
+            }
+            // A client's own may have been cleaned, and an error page often bears none.
+            (Doubt::Proof, Seen::Absent) => Outcome::Proved,
+            (Doubt::Proof, Seen::Other | Seen::Earlier) if !again.made_here => Outcome::Proved,
+            (Doubt::Proof, Seen::Other | Seen::Earlier) => {
+                self.unfounded();
+                self.old_ids_prove = false;
+                Outcome::Unfounded
+            }
+            (Doubt::Suspect, Seen::Absent | Seen::Other | Seen::Earlier) => {
+                self.unfounded();
+                Outcome::Unfounded
+            }
+        }
+    }
+
+    /// A doubt was unfounded: the backend does not echo always.
+    pub fn unfounded(&mut self) {
+        self.needed = self.needed.saturating_mul(LESS_TRUST).min(ECHOES_AFTER_AT_MOST);
+        self.habit = Habit::NOTHING;
+    }
+
+    fn echoed(&mut self, observed: Observed) {
+        let Habit::Learning { in_a_row, over } = self.habit else { return };
+        if !observed.made_here {
+            return;
+        }
+        let in_a_row = in_a_row.saturating_add(1);
+        let over = match over {
+            Over::None => Over::One(observed.connection),
+            Over::One(connection) if connection == observed.connection => over,
+            Over::One(_) | Over::Several => Over::Several,
+        };
+        if in_a_row >= self.needed && over == Over::Several {
+            self.habit = Habit::Echoes;
+            self.old_ids_prove = true;
+        } else {
+            self.habit = Habit::Learning { in_a_row, over };
+        }
+    }
+
+    fn did_not_echo(&mut self) {
+        if self.echoes() { self.unfounded() } else { self.begin_anew() }
+    }
+
+    /// The row starts again where it is broken. One that echoes by what is known goes on to.
+    fn begin_anew(&mut self) {
+        match self.habit {
+            Habit::Learning { .. } => self.habit = Habit::NOTHING,
+            Habit::Echoes => (),
+        }
+    }
+}
+
+impl Habit {
+    const NOTHING: Habit = Habit::Learning { in_a_row: 0, over: Over::None };
+}
+
+/// How long a connection is read on for the right response, of a backend with this usual time.
+pub fn read_on_for(usual: Micros) -> Micros {
+    Micros(usual.0.saturating_mul(USUAL_TIMES)).clamp(READ_ON_AT_LEAST, READ_ON_AT_MOST)
+}
+
+/// The identifiers that httplb made for the last requests of one connection, so much of each as tells
+/// them apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SentIds {
+    marks: [u64; SentIds::KEPT],
+    next: u8,
+}
+
+impl SentIds {
+    const KEPT: usize = 16;
+
+    /// Notes one more, and whether it is of a HEAD: the response to that has no body.
+    pub fn add(&mut self, id: &[u8], is_head: bool) {
+        self.marks[usize::from(self.next)] = mark(id) | u64::from(is_head);
+        self.next = (self.next + 1) % SentIds::KEPT as u8;
+    }
+
+    /// Whether `id` is that of a HEAD, if it is among them.
+    pub fn find(&self, id: &[u8]) -> Option<bool> {
+        let wanted = mark(id);
+        let found = self.marks.iter().find(|known| wanted != 0 && **known & !1 == wanted)?;
+        Some(found & 1 == 1)
+    }
+}
+
+/// Nearly 64 of the 122 random bits of a UUID: the digits at its front, and those at its end. 0 for
+/// anything that has not its length. The lowest bit is free.
+fn mark(id: &[u8]) -> u64 {
+    let (Some(front), Some(back)) = (id.first_chunk::<8>(), id.last_chunk::<8>()) else { return 0 };
+    if id.len() != 36 {
+        return 0;
+    }
+    let (front, back) = (u64::from_ne_bytes(*front), u64::from_ne_bytes(*back));
+    // Odd factors, so that nothing of either is lost.
+    let back = back.wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(32);
+    (front.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ back) & !1
+}
+
+/// When the operator is told of the responses of one backend that were another request's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Telling {
+    last: Option<Millis>,
+    untold: u64,
+}
+
+impl Telling {
+    /// One more. How many there are to be told of now, with those that were not told of before.
+    pub fn add(&mut self, now: Millis) -> Option<u64> {
+        self.untold += 1;
+        if self.last.is_some_and(|last| now < last + MESSAGES) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Identity::{Match, Mismatch};
-    use super::*;
-
-    fn fresh(id: Seen, status: u16) -> Observed {
-        Observed { fresh: true, id, status }
-    }
-
-    fn later(id: Seen, status: u16) -> Observed {
-        Observed { fresh: false, id, status }
-    }
-
-    fn after(echoes: u32) -> Echo {
-        let mut echo = Echo::default();
-        for count in 0..echoes {
-            let observed = Observed { fresh: count == 0, id: Seen::Same, status: 200 };
-            assert_eq!(judge(RequestId::Auto, &mut echo, observed), Match);
-        }
-        echo
-    }
-
-    #[test]
-    fn only_the_first_response_of_a_fresh_connection_makes_a_backend_one_that_echoes() {
-        let mut echo = Echo::default();
-        assert_eq!(judge(RequestId::Auto, &mut echo, later(Seen::Same, 200)), Match);
-        assert!(!echo.echoes());
-        assert_eq!(judge(RequestId::Auto, &mut echo, later(Seen::Other, 200)), Match);
-        assert_eq!(judge(RequestId::Auto, &mut echo, fresh(Seen::Other, 200)), Match);
-        assert!(!echo.echoes());
-        assert_eq!(judge(RequestId::Auto, &mut echo, fresh(Seen::Same, 500)), Match);
-        assert!(echo.echoes());
-    }
-
-    #[test]
-    fn another_value_from_a_backend_that_echoes_is_a_mismatch() {
-        for echoes in [1, 2, 99, 100, 1000] {
-            for status in [200, 404, 500] {
-                for observed in [later(Seen::Other, status), fresh(Seen::Other, status)] {
-                    let mut echo = after(echoes);
-                    assert_eq!(judge(RequestId::Auto, &mut echo, observed), Mismatch);
-                    assert!(echo.echoes(), "and it is still one that echoes");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn after_100_echoes_in_a_row_a_response_below_400_without_the_field_is_a_mismatch() {
-        for (echoes, status, wanted) in [
-            (1, 200, Match),
-            (99, 200, Match),
-            (100, 200, Mismatch),
-            (100, 399, Mismatch),
-            (100, 400, Match),
-            (100, 503, Match),
-            (101, 200, Mismatch),
-            (5000, 304, Mismatch),
-        ] {
-            let mut echo = after(echoes);
-            let place = format!("{status} after {echoes}");
-            assert_eq!(
-                judge(RequestId::Auto, &mut echo, later(Seen::Absent, status)),
-                wanted,
-                "{place}"
-            );
-            assert!(echo.echoes(), "{place}");
-        }
-    }
-
-    #[test]
-    fn the_row_starts_again_where_it_is_broken() {
-        let mut echo = after(99);
-        judge(RequestId::Auto, &mut echo, later(Seen::Absent, 200));
-        for _ in 0..99 {
-            judge(RequestId::Auto, &mut echo, later(Seen::Same, 200));
-        }
-        assert_eq!(judge(RequestId::Auto, &mut echo, later(Seen::Absent, 200)), Match);
-        for _ in 0..100 {
-            judge(RequestId::Auto, &mut echo, later(Seen::Same, 200));
-        }
-        assert_eq!(judge(RequestId::Auto, &mut echo, later(Seen::Absent, 200)), Mismatch);
-    }
-
-    #[test]
-    fn one_mismatch_does_not_make_the_next_less_suspect() {
-        let mut echo = after(100);
-        for observed in
-            [later(Seen::Absent, 200), later(Seen::Other, 200), later(Seen::Absent, 200)]
-        {
-            assert_eq!(judge(RequestId::Auto, &mut echo, observed), Mismatch);
-        }
-    }
-
-    #[test]
-    fn a_fresh_connection_without_the_field_ends_it() {
-        for status in [200, 404] {
-            let mut echo = after(150);
-            assert_eq!(judge(RequestId::Auto, &mut echo, fresh(Seen::Absent, status)), Match);
-            assert_eq!(echo, Echo::Silent);
-            assert_eq!(judge(RequestId::Auto, &mut echo, later(Seen::Absent, 200)), Match);
-            assert_eq!(judge(RequestId::Auto, &mut echo, later(Seen::Other, 200)), Match);
-        }
-    }
-
-    #[test]
-    fn where_it_is_required_only_the_right_value_will_do() {
-        for echo in [Echo::Silent, Echo::Echoes { in_a_row: 3 }, Echo::Always] {
-            for status in [200, 404] {
-                for (id, wanted) in
-                    [(Seen::Same, Match), (Seen::Other, Mismatch), (Seen::Absent, Mismatch)]
-                {
-                    for observed in [fresh(id, status), later(id, status)] {
-                        assert_eq!(judge(RequestId::Require, &mut echo.clone(), observed), wanted);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn where_it_is_off_all_pass() {
-        for mut echo in [Echo::Silent, Echo::Echoes { in_a_row: 3 }, Echo::Always] {
-            for id in [Seen::Same, Seen::Other, Seen::Absent] {
-                assert_eq!(judge(RequestId::Off, &mut echo, later(id, 200)), Match);
-            }
-        }
-    }
-}
+#[path = "identity_tests.rs"]
+mod tests;

@@ -4,9 +4,11 @@
 //! exchanges of one client, in the order of that client's queue: the front one reads, the next
 //! follows it.
 
+use crate::http::body::Body;
 use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::net::Conn;
+use crate::policy::identity::SentIds;
 use crate::shared::{BackendGauge, Slot};
 
 use super::Proxy;
@@ -42,6 +44,10 @@ pub struct BackendConn {
     pub back: Option<ExchangeId>,
     /// Responses that came over it.
     pub responses: u32,
+    /// Requests whose identifiers httplb made, as far as they are remembered.
+    pub sent_ids: SentIds,
+    /// What is still to come of the body of another request's response, which nobody gets.
+    pub dropped: Body,
     /// The bytes at the front of its input that were searched for the end of a head.
     pub scan: crate::http::scan::HeadScan,
     /// A response byte came since the front exchange became front.
@@ -62,6 +68,8 @@ impl BackendConn {
             front: None,
             back: None,
             responses: 0,
+            sent_ids: SentIds::default(),
+            dropped: Body::Empty,
             scan: crate::http::scan::HeadScan::response(),
             heard: false,
             idled: Micros(0),

@@ -239,6 +239,7 @@ impl Proxy {
             framing: Framing::None,
             keep_alive: !refusal.closes(),
             expects_continue: false,
+            id_made_here: true,
             idempotent: false,
             pipelinable: false,
             is_https: false,

@@ -28,6 +28,7 @@ use crate::shared::{PoolId, Slot};
 
 use super::backend::BackendConn;
 use super::client::Client;
+use super::doubt::Doubted;
 use super::errand::{Caching, StoredAnswer};
 use super::relay::Relay;
 
@@ -92,6 +93,9 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body, until it is passed on.
     pub expects_continue: bool,
+    /// Whether it asks to switch to WebSocket.
+    /// Its identifier was made here, not by the client.
+    pub id_made_here: bool,
     /// By its method, or because it carries `Idempotency-Key`.
     pub idempotent: bool,
     /// May be in work together with others of its client.
@@ -289,6 +293,8 @@ pub struct Exchange {
     pub download: Relay,
     /// The answer so far.
     pub answer: Answer,
+    /// Whether a response was doubted to be its own.
+    pub doubted: Doubted,
     /// What the cache has to do with it.
     pub caching: Caching,
     /// What came of that.
@@ -355,6 +361,7 @@ impl Exchange {
             upload: Relay::nothing(),
             download: Relay::nothing(),
             answer: Answer::Pending,
+            doubted: Doubted::Not,
             caching: Caching::Absent,
             cached: None,
             tried: Tried::default(),
@@ -388,6 +395,9 @@ impl Exchange {
         assert!(self.state.may_become(next), "{:?} may not become {next:?}", self.state);
         self.state = next;
         self.progress = true;
+        if next == State::Waiting {
+            self.doubted = self.doubted.when_starting_over();
+        }
     }
 
     /// Whether the client may have seen a byte of the response.

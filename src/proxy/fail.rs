@@ -5,7 +5,6 @@ use crate::policy::health::{self, Change};
 use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Facts, Failure, Verdict};
 use crate::shared::{Awaited, BackendCounter, PoolCounter, Slot, report};
-use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::client::since;
@@ -15,6 +14,7 @@ impl Proxy {
     /// The attempt failed: another, an answer of our own, or a cut.
     pub(super) fn fail(&mut self, id: ExchangeId, failure: Failure) {
         self.leave_line(id);
+        self.give_up_doubt(id);
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
         let stale = exchange.reused && !heard && failure == Failure::Terminated;
@@ -151,15 +151,7 @@ impl Proxy {
             }
             Failure::ResponseTimeout => self.observe(backend, health::Event::ResponseTimedOut),
             Failure::IdentityMismatch => {
-                self.row.backend(backend).add(BackendCounter::Mismatches, 1);
-                message::log(
-                    Level::Warning,
-                    format_args!(
-                        "backend {} answered another request than the one it was asked \
-                         (X-Request-ID differs); the answer was thrown away",
-                        self.backends[backend.0].name
-                    ),
-                );
+                self.tell_of_mismatch(backend);
             }
             Failure::NoBackend
             | Failure::QueueTimeout

@@ -69,6 +69,7 @@ impl Proxy {
     /// Takes the first exchange of a client out of everything. The only place where one ends: here
     /// each that was taken in is counted and logged once.
     fn remove_exchange(&mut self, id: ExchangeId) {
+        self.give_up_doubt(id);
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
         if !self.clients[self.exchanges[id].client].is_nobody {

@@ -10,6 +10,7 @@ mod choose;
 pub mod client;
 mod count;
 pub mod dispatch;
+mod doubt;
 pub mod errand;
 pub mod exchange;
 pub mod fail;

@@ -8,7 +8,7 @@ use crate::mem::queue::Queue;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::balance::{Board, Member, Members, Tier};
 use crate::policy::health::Rules;
-use crate::policy::identity::Echo;
+use crate::policy::identity::{EchoSupport, Telling};
 use crate::policy::retry::Budget;
 use crate::policy::reuse::IdleLimit;
 use crate::policy::slow_start;
@@ -80,7 +80,9 @@ pub struct Backend {
     /// How long these are good for.
     pub idle_limit: IdleLimit,
     /// Whether it returns the request identifier.
-    pub echo: Echo,
+    pub echo: EchoSupport,
+    /// When it was told of that it answered another request.
+    pub telling: Telling,
     /// How fast it answers.
     pub pace: Pace,
 }
@@ -121,7 +123,8 @@ impl Backend {
             mark: Mark::default(),
             idle: IdleStack::default(),
             idle_limit: IdleLimit::new(backend_idle),
-            echo: Echo::default(),
+            echo: EchoSupport::default(),
+            telling: Telling::default(),
             pace: Pace::default(),
         }
     }
@@ -226,7 +229,7 @@ impl Proxy {
             backend.address = cells.address();
             backend.name = backend.address.to_string();
             backend.mark = self.settings.sticky_key.mark(&self.pools[pool.0].name, backend.address);
-            backend.echo = Echo::default();
+            backend.echo = EchoSupport::default();
             backend.pace = Pace::default();
         }
         if came_back || is_other {
@@ -278,6 +281,11 @@ impl Pace {
     pub fn observe(&mut self, time: Micros, keeps_connection: bool) {
         self.typical = Micros((7 * self.typical.0 + time.0) / 8);
         self.keeps_connections = keeps_connection;
+    }
+
+    /// Its usual time from a request, or the response before, to a response.
+    pub fn usual(&self) -> Micros {
+        self.typical
     }
 
     /// Whether requests may wait behind each other on one of its connections.

@@ -9,12 +9,13 @@ use crate::http::scan::{HeadScan, Scan};
 use crate::http::upgrade;
 use crate::net::Conn;
 use crate::policy::health;
-use crate::policy::identity::{self, Identity, Observed, Seen};
+use crate::policy::identity::{Observed, Seen};
 use crate::policy::retry::Failure;
 use crate::shared::{BackendCounter, Class};
 use crate::sys::IoError;
 
 use super::Proxy;
+use super::doubt::Verified;
 use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
 use super::pipes::Tools;
 use super::relay::{Frame, Moved, Relay};
@@ -34,6 +35,25 @@ enum Head {
     InterimBlocked,
     /// The final one.
     Final,
+    /// A final one that may be another request's, and is held.
+    Held,
+    /// Another request's, whose body is stepped over.
+    Dropped,
+    /// The exchange is asked again, over another connection.
+    AskedAgain,
+}
+
+/// A final response whose head was read and that was not taken yet.
+pub(super) struct FinalHead {
+    /// The head, at the front of the ring.
+    pub head: Reading,
+    /// What follows it.
+    pub body: Body,
+    /// It bears the identifier of a HEAD that its connection carried before, and has no body if it is the
+    /// response to that.
+    pub is_of_earlier_head: bool,
+    keep_alive: bool,
+    keep_alive_timeout_secs: Option<u32>,
 }
 
 impl Proxy {
@@ -51,10 +71,17 @@ impl Proxy {
         let conn = self.conn_of(id);
         let mut moved = Moved::Nothing;
         let mut interims = 0;
+        if self.exchanges[id].doubted.is_held() {
+            moved = self.read_on(id);
+            if self.exchanges[id].doubted.is_held() {
+                return Ok(moved);
+            }
+        }
         while interims < INTERIMS {
+            self.step_over_dropped(conn)?;
             let backend = &mut self.conns[conn];
             let input = &mut backend.conn.input;
-            let scan = if input.is_empty() {
+            let scan = if input.is_empty() || !backend.dropped.is_done() {
                 Scan::Partial
             } else {
                 backend.scan.advance(input.flatten())
@@ -68,11 +95,12 @@ impl Proxy {
                             }
                             return Ok(Moved::Some);
                         }
-                        Head::Interim => {
+                        Head::Interim | Head::Dropped => {
                             interims += 1;
                             moved = Moved::Some;
                         }
                         Head::InterimBlocked => return Ok(moved),
+                        Head::Held | Head::AskedAgain => return Ok(Moved::Some),
                     }
                 }
                 Scan::Whole(_) => return Err(Failure::HeadTooLarge),
@@ -119,46 +147,66 @@ impl Proxy {
         if head.status == 101 && !head.switches_to.is_some_and(is_offered) {
             return Err(Failure::Protocol);
         }
-        let slot = backend.backend;
-        let member = &mut self.backends[slot.0];
+        let earlier = head.request_id.and_then(|value| backend.sent_ids.find(value));
         let observed = Observed {
+            connection: conn.pack(),
             fresh: backend.responses == 0,
-            id: seen(&head, exchange.id()),
+            made_here: exchange.request.id_made_here,
+            id: seen(&head, exchange.id(), earlier.is_some()),
             status: head.status,
         };
-        backend.responses += 1;
-        match identity::judge(self.settings.request_id, &mut member.echo, observed) {
-            Identity::Match => (),
-            Identity::Mismatch => return Err(Failure::IdentityMismatch),
-        }
         let body = if head.status == 101 {
             Body::UntilClose
         } else {
             body::of_response(exchange.request.method, &head)
         };
-        let frame = match (&body, exchange.request.version) {
-            (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status != 101 => {
+        let last = FinalHead {
+            head: Reading::of(&head, end),
+            body,
+            is_of_earlier_head: earlier == Some(true),
+            keep_alive: head.keep_alive && !matches!(body, Body::UntilClose),
+            keep_alive_timeout_secs: head.keep_alive_timeout_secs,
+        };
+        Ok(match self.verify(id, observed, &last)? {
+            Verified::Deliverable => {
+                self.final_came(id, &last);
+                Head::Final
+            }
+            Verified::Held => Head::Held,
+            Verified::Dropped => Head::Dropped,
+            Verified::AskedAgain => Head::AskedAgain,
+        })
+    }
+
+    /// Takes a final response as the answer.
+    fn final_came(&mut self, id: ExchangeId, last: &FinalHead) {
+        let conn = self.conn_of(id);
+        let exchange = &mut self.exchanges[id];
+        let backend = &mut self.conns[conn];
+        let slot = backend.backend;
+        let member = &mut self.backends[slot.0];
+        let (head, keep_alive) = (last.head, last.keep_alive);
+        backend.responses += 1;
+        let frame = match (&last.body, exchange.request.version) {
+            (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status() != 101 => {
                 Frame::Chunked
             }
             _ => Frame::Raw,
         };
-        let keep_alive = head.keep_alive && !matches!(body, Body::UntilClose);
-        if let Some(seconds) = head.keep_alive_timeout_secs {
+        if let Some(seconds) = last.keep_alive_timeout_secs {
             member.idle_limit.keep_alive(seconds);
         }
         let took = self.now - backend.front_since;
         // What this process is late itself is not the backend's time.
         member.pace.observe(took - self.lag, keep_alive);
         let row = self.row.backend(slot);
-        row.add(BackendCounter::Responses(Class::of(head.status)), 1);
+        row.add(BackendCounter::Responses(Class::of(head.status())), 1);
         row.observe_response(took);
-        exchange.answer =
-            Answer::Backend(ResponseFacts { head: Reading::of(&head, end), keep_alive });
-        exchange.download = Relay::new(body, frame);
+        exchange.answer = Answer::Backend(ResponseFacts { head, keep_alive });
+        exchange.download = Relay::new(last.body, frame);
         exchange.times.answered = self.now;
         exchange.enter(State::Answered);
         self.observe(slot, health::Event::Answered);
-        Ok(Head::Final)
     }
 
     /// Passes on an interim response, which lies at the front of the connection's ring, or drops it
@@ -199,10 +247,11 @@ fn fill(conn: &mut Conn, tools: &mut Tools, settings: &Settings) -> Result<usize
     }
 }
 
-fn seen(head: &ResponseHead<'_>, sent: &[u8]) -> Seen {
+fn seen(head: &ResponseHead<'_>, sent: &[u8], is_earlier: bool) -> Seen {
     match head.request_id {
         None => Seen::Absent,
         Some(value) if value == sent => Seen::Same,
+        Some(_) if is_earlier => Seen::Earlier,
         Some(_) => Seen::Other,
     }
 }

@@ -1,5 +1,6 @@
 //! Connecting and Sending: the request on its way to the backend.
 
+use crate::http::method::Method;
 use crate::mem::Append;
 use crate::mem::time::Micros;
 use crate::net::End;
@@ -36,6 +37,10 @@ impl Proxy {
         }
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
+        if exchange.request.id_made_here {
+            let is_head = exchange.request.method == Method::Head;
+            backend.sent_ids.add(exchange.id(), is_head);
+        }
         exchange.times.sent = self.now;
         exchange.sent = false;
         exchange.enter(State::Sending);

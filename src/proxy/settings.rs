@@ -31,6 +31,8 @@ const UNWATCHED: Millis = Millis(100);
 
 /// So long a request waits for what another one fetches. Then it goes to a backend itself.
 pub const COLLAPSED: Millis = Millis(5_000);
+/// How often a connection whose response is doubted is looked at, though nothing comes.
+const DOUBT: Millis = Millis(100);
 
 /// Stale answers that are asked for anew behind an answer, over all workers, at once: clients are not to
 /// be kept out for the sake of those whom nobody waits for.
@@ -152,7 +154,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 13] {
+    pub fn durations(&self) -> [Millis; 14] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -168,6 +170,7 @@ impl Settings {
             COLLAPSED,
             timeouts.fin,
             BRIEF,
+            DOUBT,
         ]
     }
 

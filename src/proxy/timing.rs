@@ -28,6 +28,7 @@ const CLIENT: usize = 9;
 const COLLAPSED: usize = 10;
 const FIN: usize = 11;
 const BRIEF: usize = 12;
+const DOUBT: usize = 13;
 
 /// So many idle clients are looked at when one is to make room.
 const MOST_IDLE: usize = 8;
@@ -78,6 +79,8 @@ impl Proxy {
             COLLAPSED => self.stop_waiting_for_fetch(id),
             FIN if self.exchanges[id].state() == State::Tunneling => self.finish_tunnel(id),
             FIN => self.give_up(id),
+            // It looks again, and whether the time is over.
+            DOUBT => (),
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
@@ -211,6 +214,7 @@ impl Proxy {
                 Line::Fetch => Some(COLLAPSED),
             },
             State::Connecting => Some(CONNECT),
+            State::Sending | State::Awaiting if exchange.doubted.is_held() => Some(DOUBT),
             State::Sending if self.waits_for_upload(id) => Some(CLIENT),
             State::Sending | State::Awaiting if !self.is_at_front(id) => None,
             State::Sending | State::Awaiting if self.is_held_up(id) => {

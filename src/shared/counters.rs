@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::http::cache_status::CacheResult;
 use crate::mem::time::Micros;
+use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 
 use super::claims::acquire;
@@ -192,6 +193,8 @@ pub enum BackendCounter {
     Stale,
     /// `httplb_backend_identity_mismatches_total`.
     Mismatches,
+    /// `httplb_backend_doubts_total{outcome}`: responses that seemed to be another request's.
+    Doubts(Outcome),
     /// `httplb_backend_responses_total{code}`: by the status that it gave.
     Responses(Class),
     /// `httplb_backend_errors_total{reason}`: tries that failed. Stale connections are none.
@@ -209,6 +212,8 @@ impl BackendCounter {
             BackendCounter::Reuses,
             BackendCounter::Stale,
             BackendCounter::Mismatches,
+            BackendCounter::Doubts(Outcome::Proved),
+            BackendCounter::Doubts(Outcome::Unfounded),
         ];
         let responses = Class::ALL.map(BackendCounter::Responses);
         plain.into_iter().chain(responses).chain(Reason::ALL.map(BackendCounter::Errors))
@@ -221,8 +226,9 @@ impl BackendCounter {
             BackendCounter::Reuses => 2,
             BackendCounter::Stale => 3,
             BackendCounter::Mismatches => 4,
-            BackendCounter::Responses(class) => 5 + class as usize,
-            BackendCounter::Errors(reason) => 5 + Class::ALL.len() + reason.index(),
+            BackendCounter::Doubts(outcome) => 5 + outcome as usize,
+            BackendCounter::Responses(class) => 7 + class as usize,
+            BackendCounter::Errors(reason) => 7 + Class::ALL.len() + reason.index(),
         }
     }
 }

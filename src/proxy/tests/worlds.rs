@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::config::{AccessLog, Balance, Cache, Config, RequestId};
 use crate::mem::time::{Micros, Millis};
+use crate::policy::identity::EchoSupport;
 use crate::proxy::Service as State;
 use crate::sys::{clock, world};
 
@@ -239,7 +240,11 @@ fn start(config: &Config, book: &mut Book) -> Team {
         settings.spare_exchanges = spare;
         settings.splice_min = splice_min;
     });
+    let echoes_after = dice.between(1, 6) as u32;
     for service in &mut team.workers {
+        for backend in &mut service.proxy.backends {
+            backend.echo = EchoSupport::quick(echoes_after);
+        }
         service.proxy.tools.pipes.sight.bytes.truncate(reach);
     }
     team

@@ -271,23 +271,6 @@ fn echo(scene: &mut Scene, path: &str, id: &str) {
 }
 
 #[test]
-fn another_requests_answer_of_a_backend_that_echoes_is_thrown_away() {
-    let mut scene = Scene::with_backends(1);
-    let client = scene.client();
-    scene.get(client, &["/0"]);
-    echo(&mut scene, "/0", "");
-    scene.get(client, &["/1"]);
-    let first = scene.place_of("/1");
-    echo(&mut scene, "/1", "another");
-    assert_ne!(scene.place_of("/1"), first);
-    echo(&mut scene, "/1", "");
-    assert_eq!(scene.messages(client).len(), 2);
-    scene.send(client, POST);
-    echo(&mut scene, "/post", "another");
-    assert_eq!(scene.last_error(client), (502, "http_protocol_error".to_owned()));
-}
-
-#[test]
 fn what_a_backend_returns_that_never_echoed_is_its_own_affair() {
     let mut scene = Scene::with_backends(1);
     let client = scene.client();

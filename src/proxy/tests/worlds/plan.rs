@@ -21,6 +21,8 @@ pub struct Weather {
     pub garbage: bool,
     /// Backends give another request's answer, or speak unasked.
     pub mix_ups: bool,
+    /// Backends that echo send responses a second time, a while later.
+    pub surplus: bool,
     /// Clients go away.
     pub aborts: bool,
     /// Clients fall silent, or do not read, for longer than they may.
@@ -61,6 +63,7 @@ impl Weather {
             hangs: often(8),
             garbage: often(6),
             mix_ups: often(6),
+            surplus: false,
             aborts: often(4),
             stalls: often(8),
             slow_readers: dice.one_in(4),
@@ -70,6 +73,7 @@ impl Weather {
             cuts_off: false,
         };
         weather.cuts_off = !fair && weather.drains && dice.one_in(2);
+        weather.surplus = !weather.mix_ups && dice.one_in(4);
         weather.kernel = Faults {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
             pipes: *dice.choose(&[0, 1, 100, 100]),
@@ -122,6 +126,8 @@ pub struct Plan {
     pub served: bool,
     /// One answered before it had the whole body.
     pub answered_early: bool,
+    /// The identifier that a backend returned last, if it was another.
+    pub returned: Option<String>,
     /// The client has its answer.
     pub answered: bool,
 }
@@ -142,7 +148,8 @@ impl Plan {
             method,
             upload,
             upload_len: if upload == Upload::None { 0 } else { dice.size() },
-            id: dice.one_in(3).then(|| format!("own-{}", dice.below(1000))),
+            // Whose a response is to an identifier of the client's own is not known.
+            id: (dice.one_in(3) && !weather.surplus).then(|| format!("own-{}", dice.below(1000))),
             has_idempotency_key: dice.one_in(8),
             expects_continue: upload != Upload::None && !is_http10 && dice.one_in(3),
             is_http10,
@@ -155,6 +162,7 @@ impl Plan {
             seen: 0,
             served: false,
             answered_early: false,
+            returned: None,
             answered: false,
         }
     }

@@ -14,10 +14,61 @@ pub struct Server {
     place: usize,
     door: world::Server,
     conns: Vec<Conn>,
-    /// Whether it returns the request identifier.
-    echoes: bool,
+    habit: Habit,
+    /// The identifier that it returned last.
+    last_id: String,
     /// When it changes how it receives those who connect.
     next_mood: Option<Micros>,
+}
+
+/// When what is sent once more is sent before the next response.
+const WITH_THE_NEXT: Micros = Micros(u64::MAX);
+
+/// What a server does with the request identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    Silent,
+    Echoes,
+    /// Takes out what it does not like.
+    Cleans,
+    /// Echoes for some requests.
+    Sometimes,
+    /// For some it returns what it returned last, as a cache before it would.
+    Stores,
+    /// Echoes, and sends some responses once more.
+    Repeats,
+}
+
+impl Habit {
+    fn roll(book: &mut Book) -> Habit {
+        match (book.weather.mix_ups, book.weather.surplus) {
+            (true, _) => Habit::Echoes,
+            (false, true) if book.dice.one_in(2) => Habit::Repeats,
+            (false, _) => *book.dice.choose(&[
+                Habit::Silent,
+                Habit::Echoes,
+                Habit::Cleans,
+                Habit::Sometimes,
+                Habit::Stores,
+            ]),
+        }
+    }
+
+    /// What is returned to request `number`, which was sent with `id`.
+    fn returns(self, number: usize, id: &str, last: &str, book: &Book) -> Option<String> {
+        match self {
+            Habit::Silent => None,
+            Habit::Sometimes if number % 3 == 0 => None,
+            // No cache answers what is not safe.
+            Habit::Stores if number % 3 == 0 && book.plans[number].is_pipelinable() => {
+                Some(last.to_owned())
+            }
+            Habit::Cleans if book.plans[number].id.is_some() => Some(id.replace('-', "")),
+            Habit::Echoes | Habit::Cleans | Habit::Sometimes | Habit::Stores | Habit::Repeats => {
+                Some(id.to_owned())
+            }
+        }
+    }
 }
 
 /// What follows the last byte of an answer.
@@ -39,6 +90,27 @@ struct Answer {
     is_whole: bool,
     /// Only the end of the connection tells where it ends: one that is cut looks whole.
     lasts_until_close: bool,
+    /// Where its final head begins.
+    final_at: usize,
+    /// It was sent before.
+    is_surplus: bool,
+}
+
+impl Answer {
+    /// Its final response again.
+    fn once_more(&self) -> Answer {
+        Answer {
+            number: self.number,
+            bytes: self.bytes[self.final_at..].to_vec(),
+            sent: 0,
+            at: clock::now(),
+            after: After::Next,
+            is_whole: false,
+            lasts_until_close: false,
+            final_at: 0,
+            is_surplus: true,
+        }
+    }
 }
 
 struct Conn {
@@ -46,6 +118,8 @@ struct Conn {
     peer: Option<Peer>,
     reader: Reader,
     answers: VecDeque<Answer>,
+    /// What it sends once more, and when.
+    surplus: Option<(Micros, Answer)>,
     /// The request that is coming in was answered already.
     answered_early: bool,
     /// It answers no more.
@@ -60,7 +134,8 @@ impl Server {
             place,
             door: world::listen(address),
             conns: Vec::new(),
-            echoes: book.weather.mix_ups || book.dice.one_in(2),
+            habit: Habit::roll(book),
+            last_id: "none".to_owned(),
             next_mood: moody.then(clock::now),
         }
     }
@@ -77,6 +152,7 @@ impl Server {
                 peer: Some(peer),
                 reader: Reader::default(),
                 answers: VecDeque::new(),
+                surplus: None,
                 answered_early: false,
                 silent: false,
                 next_cut,
@@ -84,9 +160,9 @@ impl Server {
             book.trace.note(|| format!("server {}: connection {name}", self.place));
             self.conns.push(conn);
         }
-        let (place, echoes) = (self.place, self.echoes);
+        let (place, habit, last_id) = (self.place, self.habit, &mut self.last_id);
         let wishes: Vec<Option<Micros>> =
-            self.conns.iter_mut().map(|conn| conn.act(place, echoes, book)).collect();
+            self.conns.iter_mut().map(|conn| conn.act(place, habit, last_id, book)).collect();
         wishes.into_iter().flatten().chain(self.next_mood).min()
     }
 
@@ -112,11 +188,21 @@ impl Server {
 }
 
 impl Conn {
-    fn act(&mut self, place: usize, echoes: bool, book: &mut Book) -> Option<Micros> {
+    fn act(
+        &mut self,
+        place: usize,
+        habit: Habit,
+        last_id: &mut String,
+        book: &mut Book,
+    ) -> Option<Micros> {
         let peer = self.peer.as_ref()?;
         self.reader.feed(&peer.receive());
-        self.read(place, echoes, book);
-        let wish = self.write(place, book);
+        self.read(place, habit, last_id, book);
+        self.repeat_if_due();
+        let wish = self.write(place, habit, book);
+        let surplus = self.surplus.as_ref().map(|(at, _)| *at);
+        let surplus = surplus.filter(|at| *at > clock::now() && *at != WITH_THE_NEXT);
+        let wish = wish.into_iter().chain(surplus).min();
         if self.peer.as_ref().is_some_and(|peer| peer.seen_end() != End::Open) {
             book.trace.note(|| format!("server {place}: connection {} was ended", self.name));
             self.peer = None;
@@ -153,7 +239,19 @@ impl Conn {
         }
     }
 
-    fn read(&mut self, place: usize, echoes: bool, book: &mut Book) {
+    /// Puts what is to be sent once more before what was not begun.
+    fn repeat_if_due(&mut self) {
+        let has_begun = self.answers.front().is_some_and(|front| front.sent > 0);
+        let is_due = self.surplus.as_ref().is_some_and(|(at, _)| {
+            *at <= clock::now() || *at == WITH_THE_NEXT && !self.answers.is_empty()
+        });
+        if is_due && !has_begun && !self.silent {
+            self.answers.extend(self.surplus.take().map(|(_, answer)| answer));
+            self.answers.rotate_right(1);
+        }
+    }
+
+    fn read(&mut self, place: usize, habit: Habit, last_id: &mut String, book: &mut Book) {
         loop {
             let is_new = self.reader.current().is_none();
             let whole = self.reader.next(Kind::Request);
@@ -168,7 +266,7 @@ impl Conn {
             let early = whole.is_none() && is_new && book.dice.one_in(8);
             if early || whole.is_some() && !self.answered_early {
                 let request = request.clone();
-                let answer = make_answer(number, &request, echoes, book);
+                let answer = make_answer(number, &request, (habit, last_id), book);
                 self.answers.push_back(answer);
                 book.plans[number].answered_early |= early;
             }
@@ -179,7 +277,7 @@ impl Conn {
         }
     }
 
-    fn write(&mut self, place: usize, book: &mut Book) -> Option<Micros> {
+    fn write(&mut self, place: usize, habit: Habit, book: &mut Book) -> Option<Micros> {
         while let Some(answer) = self.answers.front_mut() {
             let peer = self.peer.as_ref()?;
             if self.silent {
@@ -206,8 +304,17 @@ impl Conn {
             let answer = self.answers.pop_front()?;
             book.trace
                 .note(|| format!("server {place}: {} answered, {:?}", answer.number, answer.after));
-            book.plans[answer.number].served |= answer.is_whole;
+            book.plans[answer.number].served |= answer.is_whole && !answer.is_surplus;
             match answer.after {
+                After::Next if habit == Habit::Repeats && answer.is_whole => {
+                    let surplus = answer.once_more();
+                    let at = match book.dice.below(3) {
+                        0 => WITH_THE_NEXT,
+                        1 => book.later(),
+                        _ => clock::now() + book.dice.millis(300),
+                    };
+                    self.surplus = book.dice.one_in(2).then_some((at, surplus));
+                }
                 After::Next => (),
                 After::Close => self.leave(false),
                 After::Reset => self.leave(true),
@@ -223,7 +330,7 @@ fn note_arrival(number: usize, ahead: &VecDeque<Answer>, book: &mut Book) {
     book.plans[number].seen += 1;
     let plan = &book.plans[number];
     assert!(plan.is_idempotent() || plan.seen == 1, "{number} was sent twice");
-    for answer in ahead {
+    for answer in ahead.iter().filter(|answer| !answer.is_surplus) {
         let other = &book.plans[answer.number];
         assert_eq!(plan.client, other.client, "two clients share a connection");
         assert!(plan.is_pipelinable(), "{number} was sent behind another");
@@ -239,14 +346,23 @@ fn note_arrival(number: usize, ahead: &VecDeque<Answer>, book: &mut Book) {
 }
 
 /// The answer to request `number`, or what a server in bad weather makes of it.
-fn make_answer(number: usize, request: &Message, echoes: bool, book: &mut Book) -> Answer {
+fn make_answer(
+    number: usize,
+    request: &Message,
+    (habit, last_id): (Habit, &mut String),
+    book: &mut Book,
+) -> Answer {
     let id = request.head.get("x-request-id").unwrap_or_default();
     let mixed_up = book.weather.mix_ups && book.dice.one_in(4);
     let told = if mixed_up { number + 1000 } else { number };
-    let echo = match (echoes, mixed_up) {
-        (true, false) => format!("X-Request-ID: {id}\r\n"),
-        (true, true) if book.dice.one_in(2) => "X-Request-ID: another\r\n".to_owned(),
-        (true, true) | (false, _) => String::new(),
+    let echo = match (habit.returns(number, id, last_id, book), mixed_up) {
+        (Some(returned), false) => {
+            *last_id = returned.clone();
+            book.plans[number].returned = (returned != id).then(|| returned.clone());
+            format!("X-Request-ID: {returned}\r\n")
+        }
+        (Some(_), true) if book.dice.one_in(2) => "X-Request-ID: another\r\n".to_owned(),
+        (Some(_), true) | (None, _) => String::new(),
     };
     let mut bytes = Vec::new();
     if (request.head.get("expect").is_some() || book.dice.one_in(20)) && book.dice.one_in(2) {
@@ -256,6 +372,7 @@ fn make_answer(number: usize, request: &Message, echoes: bool, book: &mut Book) 
         bytes.extend(format!("HTTP/1.1 103 Early Hints\r\nX-Answer: {number}\r\n\r\n").bytes());
     }
     let mut after = After::Next;
+    let final_at = bytes.len();
     let (head, body) = compose(told, request.head.method(), &echo, &mut after, book);
     bytes.extend(head.bytes());
     bytes.extend(body);
@@ -269,6 +386,8 @@ fn make_answer(number: usize, request: &Message, echoes: bool, book: &mut Book) 
         after,
         is_whole: !mixed_up,
         lasts_until_close: !framed,
+        final_at,
+        is_surplus: false,
     };
     if book.dice.one_in(10) {
         answer.at = answer.at + book.dice.millis(50);

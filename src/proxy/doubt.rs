@@ -1,0 +1,267 @@
+//! Responses that may be another request's, by what `policy/identity` says of them.
+//!
+//! A request that may be repeated is asked again at the same backend over a fresh connection, where
+//! nothing can be mixed up. For any other, the response in doubt is held where it is, at the front of the
+//! connection's ring, and the connection is read on for a while. A response that was proved to be
+//! another's is stepped over.
+
+use crate::http::body::Body;
+use crate::http::following::{self, Following};
+use crate::http::scan::HeadScan;
+use crate::mem::time::Micros;
+use crate::policy::identity::{self, Doubt, Identity, Observed, Outcome};
+use crate::policy::retry::Failure;
+use crate::shared::{BackendCounter, Slot};
+use crate::sys::message::{self, Level};
+
+use super::Proxy;
+use super::client::since;
+use super::exchange::{Answer, Attempt, BackendConnId, ExchangeId, Manner, State};
+use super::receive::FinalHead;
+use super::relay::Moved;
+
+/// Whether a response of an exchange was doubted to be its own.
+#[derive(Clone, Copy)]
+pub enum Doubted {
+    /// No.
+    Not,
+    /// The request is asked again.
+    AskedAgain {
+        /// What spoke against the response.
+        doubt: Doubt,
+        /// The backend that gave it.
+        slot: Slot,
+        /// How long that took.
+        took: Micros,
+    },
+    /// The response is held.
+    Held {
+        /// Bytes of its head.
+        head: usize,
+        /// Its body.
+        body: Body,
+        /// It is delivered then, if the right one has not come.
+        until: Micros,
+    },
+    /// It was held, and is delivered.
+    Unfounded,
+}
+
+impl Doubted {
+    /// Whether a response is held.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Doubted::Held { .. })
+    }
+
+    /// What is left of it when the exchange goes back to Waiting: the response is gone.
+    pub fn when_starting_over(self) -> Doubted {
+        match self {
+            Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => Doubted::Not,
+            Doubted::AskedAgain { .. } => self,
+        }
+    }
+}
+
+/// What becomes of a final response.
+pub(super) enum Verified {
+    /// It is the answer.
+    Deliverable,
+    /// It stays where it is.
+    Held,
+    /// It is stepped over.
+    Dropped,
+    /// Its connection was closed, and the exchange is Waiting.
+    AskedAgain,
+}
+
+impl Proxy {
+    /// Whether the final response whose head was read is the answer. Fails where that is required and it
+    /// is not.
+    pub(super) fn verify(
+        &mut self,
+        id: ExchangeId,
+        observed: Observed,
+        last: &FinalHead,
+    ) -> Result<Verified, Failure> {
+        let slot = self.conns[self.conn_of(id)].backend;
+        match self.exchanges[id].doubted {
+            Doubted::Unfounded => return Ok(Verified::Deliverable),
+            Doubted::AskedAgain { doubt, slot: asked, .. } if asked == slot && observed.fresh => {
+                let outcome = self.backends[slot.0].echo.resolve(doubt, observed);
+                self.resolve_doubt(id, outcome);
+                return Ok(Verified::Deliverable);
+            }
+            Doubted::AskedAgain { .. } => self.give_up_doubt(id),
+            Doubted::Not | Doubted::Held { .. } => (),
+        }
+        match self.backends[slot.0].echo.judge(self.settings.request_id, observed) {
+            Identity::Match => Ok(Verified::Deliverable),
+            Identity::Mismatch => Err(Failure::IdentityMismatch),
+            Identity::Doubt(doubt) if self.may_ask_again(id) => {
+                self.ask_again(id, doubt);
+                Ok(Verified::AskedAgain)
+            }
+            Identity::Doubt(Doubt::Proof) => self.drop_response(id, last),
+            Identity::Doubt(Doubt::Suspect) => Ok(self.hold_response(id, last)),
+        }
+    }
+
+    /// What was sent may be sent again, and is still held.
+    fn may_ask_again(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        exchange.request.idempotent && exchange.upload.is_replayable()
+    }
+
+    /// Asks the same backend once more, over a fresh connection.
+    fn ask_again(&mut self, id: ExchangeId, doubt: Doubt) {
+        let slot = self.conns[self.conn_of(id)].backend;
+        self.detach(id);
+        let exchange = &mut self.exchanges[id];
+        let took = since(exchange.times.chosen, self.now);
+        exchange.doubted = Doubted::AskedAgain { doubt, slot, took };
+        exchange.wants_new = true;
+        exchange.manner = match exchange.manner {
+            Manner::Eager | Manner::Alone => Manner::Alone,
+            Manner::Patient => Manner::Patient,
+        };
+        exchange.answer = Answer::Pending;
+        exchange.sent = false;
+        exchange.upload.restart();
+        exchange.enter(State::Waiting);
+    }
+
+    /// Steps over another request's response; the right one is awaited like any other.
+    fn drop_response(&mut self, id: ExchangeId, last: &FinalHead) -> Result<Verified, Failure> {
+        let body = if last.is_of_earlier_head { Body::Empty } else { last.body };
+        if matches!(body, Body::UntilClose) {
+            return Err(Failure::IdentityMismatch); // Nothing can follow it.
+        }
+        let conn = self.conn_of(id);
+        let backend = &mut self.conns[conn];
+        backend.conn.input.consume(last.head.len());
+        backend.dropped = body;
+        backend.responses += 1;
+        backend.scan = HeadScan::response();
+        let slot = backend.backend;
+        self.count_doubt(slot, Outcome::Proved);
+        Ok(Verified::Dropped)
+    }
+
+    /// Steps over what has come of the body of a dropped response.
+    pub(super) fn step_over_dropped(&mut self, conn: BackendConnId) -> Result<(), Failure> {
+        let backend = &mut self.conns[conn];
+        let input = &mut backend.conn.input;
+        if backend.dropped.is_done() || input.is_empty() {
+            return Ok(());
+        }
+        let used = backend.dropped.step_over(input.flatten()).map_err(|_| Failure::Protocol)?;
+        input.consume(used);
+        Ok(())
+    }
+
+    /// Holds a response in doubt.
+    fn hold_response(&mut self, id: ExchangeId, last: &FinalHead) -> Verified {
+        let slot = self.conns[self.conn_of(id)].backend;
+        let usual = self.backends[slot.0].pace.usual();
+        let until = self.now + identity::read_on_for(usual);
+        let held = Doubted::Held { head: last.head.len(), body: last.body, until };
+        self.exchanges[id].doubted = held;
+        if matches!(last.body, Body::UntilClose) {
+            self.deliver_held(id);
+            return Verified::Deliverable;
+        }
+        Verified::Held
+    }
+
+    /// Looks for the right response behind one that is held. Whether either is found to be the answer.
+    pub(super) fn read_on(&mut self, id: ExchangeId) -> Moved {
+        let conn = self.conn_of(id);
+        let Doubted::Held { head, body, until } = self.exchanges[id].doubted else {
+            return Moved::Nothing;
+        };
+        let exchange = &self.exchanges[id];
+        let backend = &mut self.conns[conn];
+        while matches!(backend.conn.fill(&mut self.tools.rings), Ok(1..)) {}
+        let max_fields = self.settings.max_response_fields();
+        let bytes = &backend.conn.input.flatten()[head..];
+        let (method, own) = (exchange.request.method, exchange.id());
+        let found =
+            following::find(bytes, body, method, max_fields, |head| head.request_id == Some(own));
+        let no_more = backend.conn.is_ended() || backend.conn.input.is_full();
+        match found {
+            Following::Right(at) => {
+                backend.conn.input.consume(head + at);
+                backend.responses += 1;
+                backend.scan = HeadScan::response();
+                let slot = backend.backend;
+                self.exchanges[id].doubted = Doubted::Not;
+                self.count_doubt(slot, Outcome::Proved);
+                Moved::Some
+            }
+            Following::NotYet if self.now < until && !no_more => Moved::Nothing,
+            Following::NotYet | Following::Nothing => {
+                backend.scan = HeadScan::response();
+                self.deliver_held(id);
+                Moved::Some
+            }
+        }
+    }
+
+    /// Nothing better came: what is held is the answer, and the backend does not echo always.
+    fn deliver_held(&mut self, id: ExchangeId) {
+        let slot = self.conns[self.conn_of(id)].backend;
+        self.exchanges[id].doubted = Doubted::Unfounded;
+        self.backends[slot.0].echo.unfounded();
+        self.count_doubt(slot, Outcome::Unfounded);
+    }
+
+    /// The second answer has come, or there will be none. One that was thrown away on proof remains so.
+    fn resolve_doubt(&mut self, id: ExchangeId, outcome: Outcome) {
+        let exchange = &mut self.exchanges[id];
+        let Doubted::AskedAgain { slot, took, .. } = exchange.doubted else { return };
+        exchange.doubted = Doubted::Not;
+        if outcome == Outcome::Proved {
+            let failure = Failure::IdentityMismatch;
+            exchange.attempts.add(Attempt { backend: slot, failure, took });
+        }
+        self.count_doubt(slot, outcome);
+    }
+
+    /// There will be no second answer over a fresh connection to the same backend.
+    pub(super) fn give_up_doubt(&mut self, id: ExchangeId) {
+        match self.exchanges[id].doubted {
+            Doubted::AskedAgain { doubt: Doubt::Proof, .. } => {
+                self.resolve_doubt(id, Outcome::Proved);
+            }
+            Doubted::AskedAgain { doubt: Doubt::Suspect, .. } => {
+                self.exchanges[id].doubted = Doubted::Not;
+            }
+            Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => (),
+        }
+    }
+
+    fn count_doubt(&mut self, slot: Slot, outcome: Outcome) {
+        self.row.backend(slot).add(BackendCounter::Doubts(outcome), 1);
+        match outcome {
+            Outcome::Proved => self.tell_of_mismatch(slot),
+            Outcome::Unfounded => (),
+        }
+    }
+
+    /// Counts a response that was another request's, and tells the operator, not too often.
+    pub(super) fn tell_of_mismatch(&mut self, slot: Slot) {
+        self.row.backend(slot).add(BackendCounter::Mismatches, 1);
+        let backend = &mut self.backends[slot.0];
+        let Some(count) = backend.telling.add(self.now.millis()) else { return };
+        let name = &backend.name;
+        let text = "answered another request than the one it was asked (X-Request-ID differs); the answer \
+                    was thrown away";
+        match count {
+            1 => message::log(Level::Warning, format_args!("backend {name} {text}")),
+            _ => message::log(
+                Level::Warning,
+                format_args!("backend {name} {text} ({count} times since the last such message)"),
+            ),
+        }
+    }
+}
