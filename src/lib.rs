@@ -84,6 +84,7 @@
 //!   refresh.rs       stale entries asked for anew behind an answer, by a client that is nobody
 //!   tolerance.rs     what pools tolerate of peers, and hints at what would have helped
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
+//!   bound.rs         connections over which a client has logged in, which are its own
 //!   doubt.rs         responses that may be another request's: asked again, read on, dropped
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
@@ -166,6 +167,7 @@
 //!   upgrade.rs       what a client offers to switch to
 //!   line_ends.rs     CRs put in where a pool tolerates lines without
 //!   cookie.rs        found, taken out, set             proxy_header.rs   PROXY, versions 1 and 2
+//!   auth.rs          schemes that log in a connection
 //!   following.rs     what follows a response on its connection
 //!   date.rs          dates written and read            cache_status.rs   RFC 9211
 //!   caching.rs       what heads say to caches          structured.rs     dictionaries, RFC 9651

@@ -166,3 +166,62 @@ fn all_workers_know_when_a_backend_is_back() {
     let after = backends.each_ref().map(Backend::request_count);
     assert_eq!([after[0] - before[0], after[1] - before[1]], [320, 320]);
 }
+
+/// Logs in a connection, as NTLM does: whoever has, is the user of all later requests on it.
+fn with_users() -> Backend {
+    Backend::talking(|connection| {
+        let mut user = None;
+        while let Some(request) = connection.request() {
+            let said = request.field("Authorization").unwrap_or_default();
+            let answer = match (said.strip_prefix("NTLM user-"), &user) {
+                (Some(name), _) => {
+                    user = Some(name.to_owned());
+                    Answer::text(name)
+                }
+                (None, Some(name)) => Answer::text(name),
+                (None, None) => Answer::status("401 Unauthorized", "nobody")
+                    .with("WWW-Authenticate", "Basic realm=\"a, b\", NTLM"),
+            };
+            if !connection.give(&answer, &request) {
+                break;
+            }
+        }
+    })
+}
+
+fn log_in(client: &mut Client, name: &str) {
+    assert_eq!(client.get("/").status, 401);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM 1\r\n\r\n");
+    assert_eq!(client.response().status, 401);
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM user-{name}\r\n\r\n"));
+    assert_eq!(client.response().text(), name);
+}
+
+#[test]
+fn a_connection_that_a_client_has_logged_in_is_its_own() {
+    let backend = with_users();
+    let program = Program::over(&[&backend]);
+    let mut clients = ["alice", "bob"].map(|name| (name, program.client()));
+    for (name, client) in &mut clients {
+        log_in(client, name);
+    }
+    let mut nobody = program.client();
+    for _ in 0..5 {
+        for (name, client) in &mut clients {
+            assert_eq!(client.get("/").text(), *name);
+            client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4));
+            for _ in 0..4 {
+                assert_eq!(client.response().text(), *name);
+            }
+            client.send("POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+            assert_eq!(client.response().text(), *name);
+        }
+        assert_eq!(nobody.get("/").status, 401);
+        assert_eq!(program.get("/").status, 401);
+    }
+    let ports = |backend: &Backend| backend.open_connection_count();
+    until("whoever is there has one", || ports(&backend) == 3);
+    drop(clients);
+    drop(nobody);
+    until("the connections close with their clients", || ports(&backend) == 0);
+}

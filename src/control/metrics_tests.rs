@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, service};
 use super::*;
 
 /// Every name of the contract.
-const NAMES: [&str; 43] = [
+const NAMES: [&str; 44] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",

@@ -4,6 +4,7 @@
 //! that validates all of it, and written anew by [`rewrite`]; [`Body`] knows where the message
 //! that it begins will end. What is not readable in one way only does not get past `parse`.
 
+pub mod auth;
 pub mod body;
 pub mod cache_control;
 pub mod cache_status;

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use super::auth;
 use super::body::{BadFraming, FramingFields, decimal};
 use super::fields::{ConnectionOptions, Field, Fields, list_members};
 use super::method::Method;
@@ -68,6 +69,8 @@ pub struct RequestHead<'a> {
     pub request_id: Option<&'a [u8]>,
     /// Whether an `Idempotency-Key` allows to send the request again.
     pub idempotency_key: bool,
+    /// Its credentials are for the connection that it goes over: see [`auth`].
+    pub authorizes_connection: bool,
     /// For the log; empty without.
     pub user_agent: &'a [u8],
 }
@@ -228,6 +231,7 @@ fn parse_by(
         request_id: facts.request_id.only().filter(|id| is_request_id(id)),
         idempotency_key: facts.idempotency_key,
         user_agent: facts.user_agent,
+        authorizes_connection: facts.authorizes_connection,
     })
 }
 
@@ -435,6 +439,7 @@ struct Facts<'a> {
     request_id: Single<'a>,
     idempotency_key: bool,
     user_agent: &'a [u8],
+    authorizes_connection: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -470,6 +475,9 @@ impl<'a> Facts<'a> {
             (10, Some(b'u')) if field.is("user-agent") => self.user_agent = value,
             (12, Some(b'm')) if field.is("max-forwards") => self.max_forwards.add(value),
             (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
+            (13, Some(b'a')) if field.is("authorization") => {
+                self.authorizes_connection |= auth::is_of_connection(value);
+            }
             (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
             (15, Some(b'i')) if field.is("idempotency-key") => self.idempotency_key = true,
             (17, Some(b't')) if field.is("transfer-encoding") => self.framing.add_coding(value),

@@ -1,5 +1,6 @@
 //! Response heads: RFC 9112 §4 and §5, read in one pass that validates every byte.
 
+use super::auth;
 use super::body::{BadFraming, FramingFields, decimal};
 use super::fields::{ConnectionOptions, Field, Fields, list_members};
 use super::request::{self, Framing, Single, Version};
@@ -29,6 +30,8 @@ pub struct ResponseHead<'a> {
     pub request_id: Option<&'a [u8]>,
     /// The one protocol that a 101 switches to (RFC 9110 §7.8).
     pub switches_to: Option<&'a [u8]>,
+    /// It asks for credentials that are for its connection: see [`auth`].
+    pub authenticates_connection: bool,
 }
 
 /// A response head that was read, as little of it as is needed to have it again later without
@@ -90,7 +93,7 @@ impl Reading {
     }
 
     /// The head at the front of `bytes`, which begin as they did when it was read. What is needed
-    /// only then (the value of `X-Request-ID`, `Keep-Alive`) is not there again.
+    /// only then (the value of `X-Request-ID`, `Keep-Alive`, whether it authenticates) is not there again.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> ResponseHead<'a> {
         let end = self.len - b"\r\n".len();
         let lines = &bytes[end - self.lines_len..end];
@@ -109,6 +112,7 @@ impl Reading {
             has_date: self.has_date,
             request_id: self.has_request_id.then_some(b""),
             switches_to: if self.switches { fields.values("upgrade").next() } else { None },
+            authenticates_connection: false,
         }
     }
 }
@@ -190,6 +194,7 @@ fn parse_by(
             .upgrade
             .only()
             .filter(|_| line.status == 101 && line.version == Version::Http11 && options.upgrade),
+        authenticates_connection: facts.authenticates_connection,
     })
 }
 
@@ -230,6 +235,7 @@ struct Facts<'a> {
     upgrade: Single<'a>,
     has_date: bool,
     request_id: Single<'a>,
+    authenticates_connection: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -264,6 +270,9 @@ impl<'a> Facts<'a> {
             (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
             (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
             (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
+            (16, Some(b'w')) if field.is("www-authenticate") => {
+                self.authenticates_connection |= auth::is_of_connection(value);
+            }
             (17, Some(b't')) if field.is("transfer-encoding") => self.framing.add_coding(value),
             _ => (),
         }

@@ -22,9 +22,10 @@ pub fn pipelinable(method: Method, framing: Framing) -> bool {
     changes_nothing && matches!(framing, Framing::None | Framing::Length(0))
 }
 
-/// The same of a whole head, where what follows a request to switch protocols is seen to.
+/// The same of a whole head, where what follows a request to switch protocols is seen to, and one
+/// that logs in a connection.
 pub fn runs_beside_others(head: &RequestHead, may_switch: bool) -> bool {
-    pipelinable(head.method, head.framing) && !may_switch
+    pipelinable(head.method, head.framing) && !may_switch && !head.authorizes_connection
 }
 
 /// Whether a request may be dispatched now.

@@ -28,6 +28,8 @@ pub enum Owner {
     },
     /// This client.
     Client(ClientId),
+    /// The same, and it carries nothing: it is bound to the client, as is this one.
+    Bound(ClientId, Option<BackendConnId>),
 }
 
 /// A connection to a backend.
@@ -42,6 +44,8 @@ pub struct BackendConn {
     pub front: Option<ExchangeId>,
     /// The last one whose request was put on it.
     pub back: Option<ExchangeId>,
+    /// A user may have logged in over it: see `bound`.
+    pub is_bound: bool,
     /// Responses that came over it.
     pub responses: u32,
     /// Requests whose identifiers httplb made, as far as they are remembered.
@@ -67,6 +71,7 @@ impl BackendConn {
             owner: Owner::Client(client),
             front: None,
             back: None,
+            is_bound: false,
             responses: 0,
             sent_ids: SentIds::default(),
             dropped: Body::Empty,

@@ -43,6 +43,7 @@ impl Proxy {
         if first.is_some_and(|first| first != id && waits(self.exchanges[first].line)) {
             return Ok(false);
         }
+        self.prefer_bound(id);
         let is_next = self.pools[pool.0].line.front().is_none_or(|front| *front == id);
         if let Some(slot) = self.claim_home(id, is_next) {
             self.take(id, slot);

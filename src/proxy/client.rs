@@ -14,6 +14,7 @@ use crate::net::{Conn, End};
 use crate::shared::Counter;
 
 use super::Proxy;
+use super::bound::Bound;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
 use super::intake::Taken;
 use super::preamble::{Arrival, Preamble};
@@ -74,6 +75,8 @@ pub struct Client {
     pub since: Micros,
     /// How it came in: what is to come before its first request, TLS, the port.
     pub arrival: Arrival,
+    /// Backend connections that it has logged in or may have, and that nobody else gets. See `bound`.
+    pub bound: Bound,
     /// There is no client: what would be sent to it is thrown away.
     pub is_nobody: bool,
 }
@@ -97,6 +100,7 @@ impl Client {
             requests: 0,
             since: Micros(0),
             arrival,
+            bound: Bound::Never,
             is_nobody: false,
         }
     }
@@ -239,6 +243,7 @@ impl Proxy {
             framing: Framing::None,
             keep_alive: !refusal.closes(),
             expects_continue: false,
+            authorizes_connection: false,
             id_made_here: true,
             idempotent: false,
             pipelinable: false,

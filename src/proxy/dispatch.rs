@@ -11,6 +11,7 @@ use crate::sys::{IoError, Socket};
 use super::Proxy;
 use super::Token;
 use super::backend::{BackendConn, Owner};
+use super::bound::Bound;
 use super::exchange::{BackendConnId, ExchangeId, Line, Manner, State};
 use super::relay::Moved;
 
@@ -18,6 +19,8 @@ use super::relay::Moved;
 enum Idle {
     /// This one may be used.
     Ready(BackendConnId),
+    /// This one is the client's own.
+    Bound(BackendConnId),
     /// One may be used in the next turn of the event loop.
     NextTurn,
     /// A new one is needed.
@@ -32,7 +35,12 @@ impl Proxy {
         if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
             return Ok(Moved::Nothing);
         }
+        let bound = self.clients[self.exchanges[id].client].bound;
+        if bound != Bound::Never && !self.is_first(id) {
+            return Ok(Moved::Nothing); // Its turn on the connection that is the client's own.
+        }
         if self.tools.cache.is_some()
+            && bound == Bound::Never
             && let Some(moved) = self.consult(id)
         {
             return Ok(moved);
@@ -46,6 +54,7 @@ impl Proxy {
         }
         match self.find_idle(id) {
             Idle::Ready(conn) => self.reuse(id, conn),
+            Idle::Bound(conn) => self.use_bound(id, conn),
             Idle::NextTurn => {
                 self.exchanges[id].waited_in_turn = Some(self.turn);
                 self.wake(self.exchanges[id].client);
@@ -119,6 +128,9 @@ impl Proxy {
         let Some(slot) = exchange.choice.filter(|_| is_polite && !exchange.wants_new) else {
             return Idle::None;
         };
+        if let Some(conn) = self.bound_conn(exchange.client, |conn| conn.backend == slot) {
+            return Idle::Bound(conn);
+        }
         let backend = &self.backends[slot.0];
         let Some(conn) = backend.idle.newest_rested(self.turn) else {
             let may_wait = exchange.waited_in_turn.is_none_or(|turn| turn == self.turn);
@@ -136,7 +148,7 @@ impl Proxy {
     fn idle_for(&self, conn: BackendConnId) -> Option<Micros> {
         match self.conns[conn].owner {
             Owner::Idle { since, .. } => Some(Micros(self.now.0.saturating_sub(since.0))),
-            Owner::Client(_) => None,
+            Owner::Client(_) | Owner::Bound(..) => None,
         }
     }
 
@@ -145,6 +157,12 @@ impl Proxy {
         let idled = self.idle_for(conn_id).unwrap_or_default();
         let slot = self.conns[conn_id].backend;
         self.take_idle(slot, conn_id);
+        self.send_over(id, conn_id, idled);
+    }
+
+    /// Sends the request over a connection that carries nothing and was used before.
+    pub(super) fn send_over(&mut self, id: ExchangeId, conn_id: BackendConnId, idled: Micros) {
+        let slot = self.conns[conn_id].backend;
         let exchange = &mut self.exchanges[id];
         let conn = &mut self.conns[conn_id];
         conn.owner = Owner::Client(exchange.client);
@@ -218,8 +236,9 @@ impl Proxy {
         let oldest = self.backends.iter().find_map(|backend| backend.idle.oldest());
         if let Some(conn) = oldest {
             self.close_idle_conn(conn);
+            return true;
         }
-        oldest.is_some()
+        self.close_any_bound_conn()
     }
 
     /// Takes a connection from an exchange that was dispatched before its turn, so that nobody

@@ -106,10 +106,12 @@ impl Proxy {
         }
     }
 
-    /// What was sent may be sent again, and is still held.
+    /// What was sent may be sent again, and is still held. Another connection would not know the user of
+    /// one that is bound to its client.
     fn may_ask_again(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        exchange.request.idempotent && exchange.upload.is_replayable()
+        let bound = self.conns[self.conn_of(id)].is_bound;
+        !bound && exchange.request.idempotent && exchange.upload.is_replayable()
     }
 
     /// Asks the same backend once more, over a fresh connection.

@@ -93,7 +93,8 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body, until it is passed on.
     pub expects_continue: bool,
-    /// Whether it asks to switch to WebSocket.
+    /// Its credentials are for the connection that it goes over.
+    pub authorizes_connection: bool,
     /// Its identifier was made here, not by the client.
     pub id_made_here: bool,
     /// By its method, or because it carries `Idempotency-Key`.

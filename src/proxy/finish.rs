@@ -95,6 +95,7 @@ impl Proxy {
         let uploaded = exchange.upload.is_done();
         exchange.upload.release(&mut self.tools);
         exchange.download.release(&mut self.tools);
+        let client = exchange.client;
         let Some(conn) = exchange.conn.take() else { return };
         let kept = match exchange.answer {
             Answer::Backend(facts) => facts.keep_alive && uploaded,
@@ -119,6 +120,9 @@ impl Proxy {
         }
         backend.back = None;
         backend.conn.rest(&mut self.tools.rings);
+        if backend.is_bound {
+            return self.keep_bound(client, conn);
+        }
         self.keep_idle(slot, conn);
     }
 
@@ -172,7 +176,7 @@ impl Proxy {
         }
     }
 
-    fn remove_conn(&mut self, id: BackendConnId) {
+    pub(super) fn remove_conn(&mut self, id: BackendConnId) {
         let mut backend = self.conns.remove(id);
         backend.conn.release(&mut self.tools.rings);
         self.wake_line();
@@ -318,6 +322,7 @@ impl Proxy {
 
     fn take_client(&mut self, id: ClientId) -> Client {
         self.timers.stop(client_owner(id));
+        self.close_bound_conns(id);
         self.count_traffic_of(id);
         let mut client = self.clients.remove(id);
         if client.is_ready {

@@ -138,6 +138,7 @@ fn facts_of(head: &RequestHead<'_>, spans: RequestSpans) -> Request {
         framing: head.framing,
         keep_alive: head.keep_alive,
         expects_continue: head.expect_continue,
+        authorizes_connection: head.authorizes_connection,
         id_made_here: head.request_id.is_none(),
         idempotent: head.is_idempotent(),
         pipelinable: order::runs_beside_others(head, !spans.upgrade.is_empty()),

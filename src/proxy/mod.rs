@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod backend;
+mod bound;
 mod choose;
 pub mod client;
 mod count;
@@ -397,7 +398,8 @@ impl Proxy {
         match backend.owner {
             Owner::Client(client) => self.wake(client),
             Owner::Idle { .. } if backend.conn.readable => self.idle_conn_spoke(id, event),
-            Owner::Idle { .. } => (),
+            Owner::Bound(client, _) if backend.conn.readable => self.close_bound_conn(client, id),
+            Owner::Idle { .. } | Owner::Bound(..) => (),
         }
     }
 

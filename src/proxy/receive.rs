@@ -15,6 +15,7 @@ use crate::shared::{BackendCounter, Class};
 use crate::sys::IoError;
 
 use super::Proxy;
+use super::bound;
 use super::doubt::Verified;
 use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
 use super::pipes::Tools;
@@ -52,6 +53,8 @@ pub(super) struct FinalHead {
     /// It bears the identifier of a HEAD that its connection carried before, and has no body if it is the
     /// response to that.
     pub is_of_earlier_head: bool,
+    /// It asks for credentials that are for its connection.
+    authenticates_connection: bool,
     keep_alive: bool,
     keep_alive_timeout_secs: Option<u32>,
 }
@@ -164,6 +167,7 @@ impl Proxy {
             head: Reading::of(&head, end),
             body,
             is_of_earlier_head: earlier == Some(true),
+            authenticates_connection: head.authenticates_connection,
             keep_alive: head.keep_alive && !matches!(body, Body::UntilClose),
             keep_alive_timeout_secs: head.keep_alive_timeout_secs,
         };
@@ -187,6 +191,9 @@ impl Proxy {
         let member = &mut self.backends[slot.0];
         let (head, keep_alive) = (last.head, last.keep_alive);
         backend.responses += 1;
+        if last.authenticates_connection {
+            bound::bind(backend, &mut self.clients[exchange.client]);
+        }
         let frame = match (&last.body, exchange.request.version) {
             (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status() != 101 => {
                 Frame::Chunked

@@ -89,11 +89,19 @@ impl Proxy {
         id: ExchangeId,
         facts: ResponseFacts,
     ) -> Option<CacheStatus> {
+        let is_bound = self.conns[self.conn_of(id)].is_bound;
         let exchange = &mut self.exchanges[id];
         let forwarded =
             |why, stored| CacheStatus::Forwarded { why, status: None, stored, collapsed: false };
         match exchange.caching {
             _ if facts.head.status() == 101 => None,
+            // It may be for the user whose connection it is.
+            Caching::Forwarded(errand) if is_bound => {
+                exchange.cached = Some(CacheResult::Bypass);
+                self.give_stale_back(id);
+                self.end_fetch(id, Ending::Failed);
+                Some(forwarded(errand.why, false))
+            }
             Caching::Absent
             | Caching::Unasked(_)
             | Caching::Promised

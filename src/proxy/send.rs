@@ -10,6 +10,7 @@ use crate::policy::retry::Failure;
 use crate::sys::IoError;
 
 use super::Proxy;
+use super::bound;
 use super::exchange::{ExchangeId, OwnAnswer, State};
 use super::relay::{Cut, Moved};
 
@@ -40,6 +41,9 @@ impl Proxy {
         if exchange.request.id_made_here {
             let is_head = exchange.request.method == Method::Head;
             backend.sent_ids.add(exchange.id(), is_head);
+        }
+        if exchange.request.authorizes_connection {
+            bound::bind(backend, &mut self.clients[exchange.client]);
         }
         exchange.times.sent = self.now;
         exchange.sent = false;

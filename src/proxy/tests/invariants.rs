@@ -57,6 +57,13 @@ fn connections(proxy: &Proxy) {
         let mut next = conn.front;
         match conn.owner {
             Owner::Idle { .. } => assert_eq!((conn.front, conn.back), (None, None)),
+            Owner::Bound(client, _) => {
+                assert_eq!((conn.front, conn.back), (None, None));
+                assert!(
+                    conn.is_bound
+                        && proxy.bound_conn(client, |listed| std::ptr::eq(listed, conn)).is_some()
+                );
+            }
             Owner::Client(_) => assert!(conn.front.is_some(), "a connection that nobody has"),
         }
         while let Some(exchange_id) = next {
