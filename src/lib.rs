@@ -132,6 +132,7 @@
 //!   linux/           socket listener unix poller doorbell pipe file disk memory message process
 //!                    signals notify seccomp landlock clock random channel spawn
 //!                    place: paths through folders of others
+//!                    message/limit.rs: what is left out of the messages to the operator
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!

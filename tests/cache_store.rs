@@ -270,7 +270,7 @@ fn who_is_confined_stores_sends_sweeps_and_purges() {
     let folder = Folder::new("confined");
     let cells = known_cells();
     let confined = |role: Role, act: &mut (dyn FnMut() + Send)| {
-        httplb::sys::process::no_new_privileges();
+        httplb::sys::process::no_new_privileges().expect("a process that may be confined");
         confine(role).unwrap();
         act();
     };

@@ -230,60 +230,6 @@ fn each_process_keeps_what_it_needs_and_nothing_else() {
     check();
 }
 
-/// Starts the program as some parents do: all signals ignored and blocked, and a file left open.
-const CARELESS: &str = r#"
-import os, signal, sys
-for number in range(1, 32):
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(number, signal.SIG_IGN)
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
-left = os.open("/etc/passwd", os.O_RDONLY)
-os.set_inheritable(left, True)
-os.dup2(left, 50)
-os.execv(sys.argv[1], sys.argv[1:])
-"#;
-
-#[test]
-fn it_hears_signals_and_keeps_nothing_open_whatever_its_starter_left() {
-    let backend = Backend::named("a");
-    let folder = std::env::temp_dir().join(format!("httplb-notified-{}", std::process::id()));
-    let manager = std::os::unix::net::UnixDatagram::bind(&folder).unwrap();
-    let config = json!({ "workers": 2, "backend_servers": servers(&[&backend]) });
-    let mut program = Program::by(config, |_| {
-        let mut command = common::program::plain("python3");
-        command.env("NOTIFY_SOCKET", &folder);
-        command.args(["-c", CARELESS]).arg(common::program::binary());
-        command
-    });
-    let sockets = |pid: Pid| {
-        process::open_files(pid).iter().filter(|file| file.starts_with("socket:")).count()
-    };
-    let check = || {
-        for pid in program.processes() {
-            let files = process::open_files(pid);
-            assert!(!files.iter().any(|file| file == "/etc/passwd"), "{files:?}");
-            // Only PIPE and XFSZ, and only what is read: HUP INT QUIT USR1 USR2 TERM CHLD.
-            let mask =
-                |key| u64::from_str_radix(&status_of(pid, key)[0], 16).unwrap() & 0x7fff_ffff;
-            assert_eq!((mask("SigIgn"), mask("SigBlk")), (0x0100_1000, 0x14a07));
-        }
-        // The line to the master; a worker's listener. None has that to the service manager.
-        assert_eq!(sockets(program.control()), 1);
-        assert!(program.workers().into_iter().all(|worker| sockets(worker) == 2));
-    };
-    check();
-    program.reload();
-    until("the old ones have ended", || program.processes().len() == 4);
-    check();
-    let killed = program.worker(0);
-    process::kill(killed);
-    until("another worker", || program.workers().len() == 2 && program.worker(0) != killed);
-    program.signal(Signal::TERM);
-    assert!(program.wait_for_exit().success());
-    drop(manager);
-    fs::remove_file(folder).unwrap();
-}
-
 #[test]
 fn auto_is_a_worker_for_each_processor_that_it_may_run_on() {
     let backend = Backend::named("a");

@@ -194,6 +194,7 @@ fn remedy(error: IoError) -> &'static str {
         | IoError::NotLocal
         | IoError::Denied
         | IoError::Exists
+        | IoError::TooLarge
         | IoError::Unsupported
         | IoError::Other(_) => "answers pass without being stored until that is over",
     }

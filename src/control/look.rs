@@ -13,6 +13,7 @@ use crate::shared::{
     BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment,
     ServiceCell, Slot,
 };
+use crate::sys::message;
 
 use super::crowd::Crowd;
 use super::view::{Backend, LastCheck, Pool, Rate, Service, Totals};
@@ -209,6 +210,7 @@ fn totals(segment: &Segment) -> Totals {
         durations: segment.request_duration(),
         dropped_log_lines: total(Counter::DroppedLines),
         clients_recycled: total(Counter::Recycled),
+        dropped_messages: total(Counter::DroppedMessages) + message::dropped(),
         cache_requests: CacheResult::ALL
             .map(|result| (result.word(), total(Counter::Cache(result))))
             .to_vec(),

@@ -131,6 +131,8 @@ impl Page {
         self.histogram("httplb_request_duration_seconds", "", &totals.durations);
         let help = "Lines of the access log that found no room.";
         self.counter("httplb_dropped_log_lines_total", help, totals.dropped_log_lines);
+        let help = "Lines of messages that standard error had no room for.";
+        self.counter("httplb_dropped_messages_total", help, totals.dropped_messages);
         let help = "Requests by what the cache did for them.";
         self.by("httplb_cache_requests_total", help, "result", &totals.cache_requests);
         let help = "Bytes of all stored answers.";

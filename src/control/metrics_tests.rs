@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, service};
 use super::*;
 
 /// Every name of the contract.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 45] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",
@@ -28,6 +28,7 @@ const NAMES: [&str; 44] = [
     "httplb_splice_fallbacks_total",
     "httplb_request_duration_seconds",
     "httplb_dropped_log_lines_total",
+    "httplb_dropped_messages_total",
     "httplb_pool_backends_up",
     "httplb_pool_queue",
     "httplb_retries_total",

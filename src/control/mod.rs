@@ -30,8 +30,11 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Segment, ServiceCell};
+use crate::sys::message;
 use crate::sys::process::{self, Pid};
-use crate::sys::{Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, clock};
+use crate::sys::{
+    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, Tried, clock,
+};
 
 use admin::{Admin, Listening, Pending};
 use asked::Door;
@@ -152,9 +155,9 @@ impl Control {
             poller.watch_doorbell(&doorbells.control, BELL)?;
             Ok(poller)
         };
-        let poller = open().map_err(StartError::at("epoll"))?;
+        let poller = open().map_err(StartError::at("epoll", Tried::Descriptor))?;
         let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
-        let (bells, bell) = clones().map_err(StartError::at("doorbells"))?;
+        let (bells, bell) = clones().map_err(StartError::at("doorbells", Tried::Descriptor))?;
         let commands = Commands::new(segment, looker, explainer, larder, bells, channel, bell);
         Ok(Control {
             checks: Checks::new(segment, config),
@@ -175,7 +178,7 @@ impl Control {
     /// Works until a signal says to stop.
     pub fn serve(mut self) -> Result<(), StartError> {
         while self.life != Life::Over {
-            self.turn().map_err(StartError::at("epoll"))?;
+            self.turn().map_err(StartError::at("epoll", Tried::Descriptor))?;
         }
         Ok(())
     }
@@ -247,6 +250,7 @@ impl Control {
 
     fn look_around(&mut self, now: Micros) {
         self.glance = now + GLANCE;
+        let _ = message::tick(now); // It is called so often in any case.
         // The master rings when it has sent one.
         if let Some(outcome) = self.commands.reload_outcome() {
             self.admin.settle(Pending::Reload, &outcome, now);

@@ -77,6 +77,8 @@ pub struct Totals {
     pub clients_recycled: u64,
     /// Log lines that found no room.
     pub dropped_log_lines: u64,
+    /// Messages that found no room.
+    pub dropped_messages: u64,
     /// Requests by what the cache did, each result once.
     pub cache_requests: Vec<(&'static str, u64)>,
     /// Bytes of all stored answers.

@@ -79,6 +79,7 @@ pub fn service() -> Service {
             durations: histogram([40_000, 9_000, 990, 10]),
             dropped_log_lines: 13,
             clients_recycled: 17,
+            dropped_messages: 9,
             cache_requests: vec![("hit", 14), ("miss", 15)],
             cache_bytes: 16,
         },

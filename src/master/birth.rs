@@ -12,7 +12,7 @@ use crate::sys::landlock::{self, Elsewhere};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
 use crate::sys::seccomp;
-use crate::sys::{Channel, Directory, Doorbell, IoError, Listener, Signals, StartError};
+use crate::sys::{Channel, Directory, Doorbell, IoError, Listener, Signals, StartError, Tried};
 use crate::worker::{Entrance, Seat, Worker};
 
 use super::doors::Doors;
@@ -64,7 +64,7 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     let generation = generations.swap_remove(birth.place);
     // Their cells stay mapped, and their settings are nobody's business here either.
     for other in generations.iter().filter_map(|other| other.origin.as_ref()) {
-        other.protect_settings().map_err(StartError::at("shared memory"))?;
+        other.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
     }
     drop(generations);
     let Generation { number, workers, origin, children, .. } = generation;
@@ -104,7 +104,8 @@ impl Beginning {
         seat: usize,
         workers: usize,
     ) -> Result<(), StartError> {
-        origin.protect_settings().map_err(StartError::at("shared memory"))?;
+        origin.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
+        message::limit_with_workers();
         let (config, segment, bells, sticky_key, stored) = origin.into_parts();
         process::set_title(&format!("httplb-w{seat}"));
         let way = self.way(stored, &config);
@@ -112,8 +113,9 @@ impl Beginning {
             let arrival = Arrival::at(&config.listen[entry], socket.address().port());
             Ok(Entrance { listener: socket.try_clone()?, arrival })
         });
-        let entrances =
-            mine.collect::<Result<_, _>>().map_err(StartError::at("the listening sockets"))?;
+        let entrances = mine
+            .collect::<Result<_, _>>()
+            .map_err(StartError::at("the listening sockets", Tried::Descriptor))?;
         // Those that are not its own are closed, and of its own the copies are left.
         drop(listeners);
         let row = segment.worker(seat);
@@ -121,7 +123,8 @@ impl Beginning {
         row.set_generation(generation);
         let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
-        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let signals =
+            Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let directory = way.as_ref().and_then(Way::directory);
         let store = way.and_then(|way| way.store(&config, seat));
         let seat = Seat {
@@ -133,7 +136,9 @@ impl Beginning {
             log,
             signals,
             channel: Some(
-                self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
+                self.channel
+                    .try_clone()
+                    .map_err(StartError::at("the line to the master", Tried::Descriptor))?,
             ),
             master: Some(self.parent),
             store,
@@ -153,7 +158,8 @@ impl Beginning {
         let workers = segment.layout().workers;
         let directory = way.as_ref().and_then(Way::directory);
         let larder = way.and_then(|way| way.larder(&config, workers));
-        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
+        let signals =
+            Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let (doors, token) = doors.into_parts(&config);
         let desk = Desk {
             doors,
@@ -162,8 +168,14 @@ impl Beginning {
             master_pid: self.parent,
             segment,
             doorbells: bells,
-            master: self.bell.try_clone().map_err(StartError::at("the master's doorbell"))?,
-            channel: self.channel.try_clone().map_err(StartError::at("the line to the master"))?,
+            master: self
+                .bell
+                .try_clone()
+                .map_err(StartError::at("the master's doorbell", Tried::Descriptor))?,
+            channel: self
+                .channel
+                .try_clone()
+                .map_err(StartError::at("the line to the master", Tried::Descriptor))?,
             signals,
             larder,
         };
@@ -184,10 +196,10 @@ impl Beginning {
         process::limit_capabilities();
         if let Some(user) = &self.user {
             process::drop_privileges(user)
-                .map_err(StartError::at(format!("user {}", user.name)))?;
+                .map_err(StartError::at(format!("user {}", user.name), Tried::ChangeUser))?;
             // The change has undone it.
             if !process::die_with_parent(self.parent) {
-                return Err(StartError::at("the master")(IoError::Reset));
+                return Err(StartError::at("the master", Tried::Talk)(IoError::Reset));
             }
         }
         // The change has undone this too.
@@ -195,7 +207,7 @@ impl Beginning {
         // A container's filter may forbid it. Then one is left perhaps, for ports below 1024, and that is
         // of no use to who may not bind at all once it is confined.
         let _ = process::give_up_capabilities();
-        process::no_new_privileges();
+        let _ = process::no_new_privileges(); // The filter after it cannot be set either then.
         Ok(())
     }
 
@@ -222,7 +234,10 @@ fn confine(role: seccomp::Role, directory: Option<Directory>) {
         // Told once, by the process of which there is one.
         (Err(error), seccomp::Role::Control) => message::log(
             Level::Warning,
-            format_args!("seccomp: {error}; processes are not confined to the calls they need"),
+            format_args!(
+                "seccomp: {}; processes are not confined to the calls they need",
+                error.when(Tried::Confine)
+            ),
         ),
     }
 }

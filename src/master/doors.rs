@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::control::admin::Listening;
 use crate::control::asked::Door;
 use crate::sys::process::User;
-use crate::sys::{IoError, Listener, UnixListener};
+use crate::sys::{IoError, Listener, Tried, UnixListener};
 
 use super::StartError;
 use super::handover::{Kept, Received};
@@ -77,7 +77,11 @@ impl Place {
     }
 
     fn open(&self, user: Option<&User>) -> Result<Listening, StartError> {
-        let failed = |error| StartError { what: self.key(), error };
+        let tried = match self {
+            Place::Socket(_) => Tried::ListenUnix,
+            Place::Token(address) | Place::Status(address) => Tried::Listen(address.port()),
+        };
+        let failed = |error| StartError::at(self.key(), tried)(error);
         let listening = match self {
             Place::Socket(path) => UnixListener::bind(path, MODE, user).map(Listening::Unix),
             Place::Token(address) | Place::Status(address) => {
@@ -208,14 +212,12 @@ pub fn try_out(config: &Config, held: &[SocketAddr]) -> Result<(), StartError> {
 fn token(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
     let Some(path) = &config.admin.token_file else { return Ok(None) };
     let what = format!("admin.token_file {}", path.display());
-    let text = std::fs::read(path).map_err(|error| StartError {
-        what: what.clone(),
-        error: error.raw_os_error().map_or(IoError::Denied, IoError::Other),
-    })?;
+    let text = std::fs::read(path)
+        .map_err(|error| StartError::at(&*what, Tried::ReadFile)(error.into()))?;
     let token = text.trim_ascii();
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
         let what = format!("{what} has no token (write one line without blanks)");
-        return Err(StartError { what, error: IoError::Denied });
+        return Err(StartError::at(what, Tried::Talk)(IoError::Denied));
     }
     Ok(Some(token.to_vec()))
 }

@@ -8,7 +8,7 @@ use crate::proxy::access_log::AccessLog;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, User};
-use crate::sys::{IoError, LogFile, Signal};
+use crate::sys::{IoError, LogFile, Signal, Tried};
 
 use super::StartError;
 use super::service::Master;
@@ -20,11 +20,23 @@ pub fn user_of_children() -> Option<User> {
         return None;
     }
     let user = User::named("httplb").or_else(|| User::named("nobody"));
-    if user.is_none() {
-        message::log(
+    match &user {
+        None => message::log(
             Level::Warning,
             format_args!("there is no user httplb or nobody, so all processes stay root"),
-        );
+        ),
+        Some(user) if !process::may_become(user) => {
+            message::log(
+                Level::Warning,
+                format_args!(
+                    "this is root, and may not become the user {}, so all processes stay root, \
+                     without capabilities ({})",
+                    user.name, "give it CAP_SETUID and CAP_SETGID, or start it as another user"
+                ),
+            );
+            return None;
+        }
+        Some(_) => (),
     }
     user
 }
@@ -46,14 +58,13 @@ pub fn open(log: &config::AccessLog, user: Option<&User>) -> Result<AccessLog, S
         }
     };
     let opened = opened.transpose().and_then(|opened| AccessLog::open(log, opened));
-    opened.map_err(|error| StartError { what: name(log), error })
+    opened.map_err(StartError::at(name(log), Tried::File))
 }
 
 /// Makes what `config` names, and gives it to the children.
 pub fn prepare(config: &Config, user: Option<&User>) -> Result<(), StartError> {
     if let config::AccessLog::Path(path) = &config.access_log {
-        open_log(path, user)
-            .map_err(|error| StartError { what: name(&config.access_log), error })?;
+        open_log(path, user).map_err(StartError::at(name(&config.access_log), Tried::File))?;
     }
     Ok(())
 }
@@ -78,8 +89,9 @@ impl Master {
                         message::log(
                             Level::Error,
                             format_args!(
-                                "access log {}: {error}; the old file goes on",
-                                path.display()
+                                "access log {}: {}; the old file goes on",
+                                path.display(),
+                                error.when(Tried::File)
                             ),
                         );
                         continue;

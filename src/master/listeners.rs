@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 
 use crate::config::Listen;
 use crate::sys::message::{self, Level};
-use crate::sys::{Binding, IoError, Listener, StartError};
+use crate::sys::{Binding, IoError, Listener, StartError, Tried};
 
 /// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
 /// allow fewer.
@@ -248,7 +248,7 @@ fn binding(wanted: &Listen, address: SocketAddr) -> Binding {
 
 /// Why an entry of `listen` cannot be had.
 pub fn failed(address: SocketAddr, error: IoError) -> StartError {
-    StartError { what: format!("listen {address}"), error }
+    StartError::at(format!("listen {address}"), Tried::Listen(address.port()))(error)
 }
 
 #[cfg(test)]

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use crate::shared::Withdrawal;
 use crate::shared::words::Word;
-use crate::sys::Channel;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
+use crate::sys::{Channel, Tried};
 
 use super::facts;
 use super::generation::Standing;
 use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State, Untold};
 use super::service::{Master, Wish};
 use super::stop::Life;
-use super::trial::Trial;
+use super::trial::{ITSELF, Trial};
 
 /// What the kernel adds to the path of a program whose file is gone.
 const GONE: &[u8] = b" (deleted)";
@@ -36,7 +36,16 @@ pub struct Identity {
 impl Identity {
     /// That of this process. `told` is the path of the program as the image before knew it.
     pub fn new(is_standard_input: bool, told: Option<String>) -> Identity {
-        let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+        // Without /proc, the path that it was called by has to do.
+        let called = || {
+            let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+            if name.components().count() > 1 {
+                std::path::absolute(name)
+            } else {
+                Ok(PathBuf::new())
+            }
+        };
+        let own = std::fs::read_link("/proc/self/exe").or_else(|_| called()).unwrap_or_default();
         Identity {
             binary: told.map_or_else(|| without_mark(own, Path::exists), PathBuf::from),
             arguments: std::env::args_os().collect(),
@@ -70,11 +79,15 @@ impl Master {
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
         }
+        if self.identity.binary.as_os_str().is_empty() {
+            return self.refuse("the program's own file is not known without /proc (mount it)");
+        }
         let held = self.listeners.held().chain(self.doors.addresses());
         let arguments = self.identity.arguments.get(1..).unwrap_or_default();
         match Trial::start(&self.identity.binary, arguments, held, self.now) {
             Ok(trial) => self.trial = Some(trial),
             Err(error) => {
+                let error = error.when(Tried::Execute);
                 let why = format!("{}: {error}", self.identity.binary.display());
                 self.refuse(&why);
             }
@@ -100,13 +113,17 @@ impl Master {
         if self.life != Life::Running {
             return;
         }
-        let why = verdict.map_or_else(|why| why, |()| self.execute());
-        let why = format!("{}: {why}", self.identity.binary.display());
+        let binary = self.identity.binary.display().to_string();
+        let why = verdict.map_or_else(
+            |why| why.replace(ITSELF, &binary),
+            |()| format!("{binary}: {}", self.execute()),
+        );
         self.refuse(&why);
     }
 
     /// Becomes the program on disk. Returns, with the reason, only if that fails.
     fn execute(&self) -> String {
+        self.count_dropped_messages();
         let mut kept = Kept::default();
         let told = self.tell(&mut kept).and_then(|state| state.write());
         let number = told.and_then(|file| kept.keep(&file).map_err(|error| error.to_string()));
@@ -125,7 +142,7 @@ impl Master {
         let environment: Vec<CString> = environment.map(text).collect();
         let arguments: Vec<CString> = self.identity.arguments.iter().cloned().map(text).collect();
         let path = text(self.identity.binary.clone().into_os_string());
-        process::execute(&path, &arguments, &environment).to_string()
+        process::execute(&path, &arguments, &environment).when(Tried::Execute).to_string()
     }
 
     /// All that the next image must know.
@@ -170,7 +187,7 @@ impl Master {
 
     /// Nothing changes. Tells all who want to know.
     pub(super) fn refuse(&mut self, why: &str) {
-        message::log(Level::Error, format_args!("not reloaded, nothing was changed: {why}"));
+        message::reply(Level::Error, format_args!("not reloaded: {why}"));
         self.reloads.refused += 1;
         self.publish();
         self.outcome(Word::Refused, why);

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use crate::mem::time::{Micros, Millis};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Forked, Pid, User};
-use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals};
-use crate::sys::{clock, reset_signals};
+use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, Tried};
+use crate::sys::{clock, random, reset_signals};
 
 use super::birth::{self, Birth};
 use super::doors::Doors;
@@ -73,19 +73,27 @@ pub struct Master {
     /// Microseconds since the epoch.
     pub(super) started: u64,
     fork_pause: Micros,
+    /// When messages that were left out may be told again.
+    untold_messages: Option<Micros>,
     pub(super) now: Micros,
 }
 
 impl Master {
     /// One without anything that it could serve.
     pub fn new(identity: Identity, bell: Doorbell) -> Result<Master, StartError> {
+        // First, as what standard error leads to is opened anew: who is hidden may not do that.
+        message::never_wait();
         process::hide_memory();
+        random::prepare();
         reset_signals();
-        let signals = Signals::block_and_open().map_err(StartError::at("signals"))?;
-        let poller = Poller::new().map_err(StartError::at("epoll"))?;
-        poller.watch_signals(&signals, SIGNALS).map_err(StartError::at("epoll"))?;
-        poller.watch_doorbell(&bell, BELL).map_err(StartError::at("epoll"))?;
-        process::no_new_privileges();
+        let signals =
+            Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
+        let poller = Poller::new().map_err(StartError::at("epoll", Tried::Descriptor))?;
+        poller
+            .watch_signals(&signals, SIGNALS)
+            .map_err(StartError::at("epoll", Tried::Descriptor))?;
+        poller.watch_doorbell(&bell, BELL).map_err(StartError::at("epoll", Tried::Descriptor))?;
+        let _ = process::no_new_privileges(); // Where a filter refuses it, the children say so.
         let now = clock::now();
         Ok(Master {
             identity,
@@ -106,6 +114,7 @@ impl Master {
             restarts: 0,
             started: clock::wall().0,
             fork_pause: Micros(0),
+            untold_messages: None,
             now,
         })
     }
@@ -163,7 +172,10 @@ impl Master {
                     Ok(None) => (),
                     Ok(birth) => return birth,
                     Err(error) => {
-                        message::log(Level::Error, format_args!("another process: {error}"));
+                        message::log(
+                            Level::Error,
+                            format_args!("another process: {}", error.when(Tried::Fork)),
+                        );
                         self.fork_pause = self.now + Micros::from(FORK_PAUSE);
                         return None;
                     }
@@ -283,6 +295,8 @@ impl Master {
 
     /// What time, or all that came, has made due.
     fn look(&mut self) {
+        self.untold_messages = message::tick(self.now);
+        self.count_dropped_messages();
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.until <= self.now) {
             trial.give_up();
         }
@@ -338,8 +352,8 @@ impl Master {
         if let Some(trial) = &self.trial {
             consider(trial.until);
         }
-        if let Some(until) = self.handing_on {
-            consider(until);
+        for time in [self.handing_on, self.untold_messages].into_iter().flatten() {
+            consider(time);
         }
         if let Life::Withdrawing { until } = self.life {
             consider(until);

@@ -13,7 +13,7 @@ use crate::proxy::settings::memory_bound_line;
 use crate::shared::Withdrawal;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
-use crate::sys::{Doorbell, IoError, Listener, clock};
+use crate::sys::{Doorbell, IoError, Listener, Tried, clock};
 use crate::worker::sticky_key;
 
 use super::doors::Doors;
@@ -64,7 +64,7 @@ impl Master {
         is_standard_input: bool,
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
-        let bell = Doorbell::new().map_err(StartError::at("a doorbell"))?;
+        let bell = Doorbell::new().map_err(StartError::at("a doorbell", Tried::Descriptor))?;
         let mut master = Master::new(Identity::new(is_standard_input, None), bell)?;
         master.listeners.take_passed(&config.listen, passed);
         let workers = cpus::workers(config.workers);
@@ -91,7 +91,7 @@ impl Master {
     ) -> Result<Master, StartError> {
         let told = |error: String| {
             message::log(Level::Error, format_args!("handover: {error}"));
-            StartError { what: String::from("handover"), error: IoError::Reset }
+            StartError::at("handover", Tried::Talk)(IoError::Reset)
         };
         let state = std::mem::take(&mut received.state);
         let bell = Doorbell::adopt(received.take(state.bell).map_err(told)?);
@@ -102,7 +102,7 @@ impl Master {
             for number in &address.sockets {
                 let socket = Listener::adopt(received.take(*number).map_err(told)?);
                 let what = format!("listen {}", address.configured);
-                sockets.push(socket.map_err(StartError::at(what))?);
+                sockets.push(socket.map_err(StartError::at(what, Tried::Descriptor))?);
             }
             let own = sockets.first().map_or(address.configured, Listener::address);
             master.listeners.add(address.configured, own, sockets);
@@ -161,7 +161,7 @@ impl Master {
         let before = self.generations.last().and_then(|last| last.origin.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
         let origin = Origin::new(config, workers, sticky_key, &self.generations);
-        let origin = origin.map_err(StartError::at("shared memory"))?;
+        let origin = origin.map_err(StartError::at("shared memory", Tried::Memory))?;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
         self.generations.push(Generation::new(number, origin, workers, until));

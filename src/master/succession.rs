@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use crate::config::Config;
 use crate::mem::time::Micros;
 use crate::shared::words::Word;
-use crate::shared::{ServiceCell, Withdrawal};
+use crate::shared::{Counter, ServiceCell, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
@@ -52,7 +52,7 @@ impl Master {
         } else {
             self.reloads.done += 1;
             let summary = summary(workers, &self.listeners, &origin.config);
-            message::log(
+            message::reply(
                 Level::Notice,
                 format_args!(
                     "reloaded: generation {number}, httplb {}: {summary}",
@@ -170,6 +170,16 @@ impl Master {
             for (cell, number) in numbers {
                 origin.segment.set_service(cell, number);
             }
+        }
+    }
+
+    /// Counts the messages that any process had to drop.
+    pub(super) fn count_dropped_messages(&self) {
+        let serving = self.generations.iter().rev().find_map(|one| one.origin.as_ref());
+        let Some(origin) = serving else { return };
+        match message::take_dropped() {
+            0 => (),
+            dropped => origin.segment.count_past(Counter::DroppedMessages, dropped),
         }
     }
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::sys::process::{Ended, Pid};
-use crate::sys::{IoError, LogFile, StartError, memory};
+use crate::sys::{IoError, LogFile, StartError, Tried, memory};
 
 use super::doors;
 use super::handover::{self, FORMAT, TRIAL};
@@ -29,38 +29,54 @@ const PATIENCE: Millis = Millis::from_secs(10);
 /// So much of its messages is passed on.
 const MOST_LINES: usize = 100;
 
+/// Stands in a verdict for the path of the program.
+pub const ITSELF: &str = "\u{0}";
+
 /// What the answer begins with.
 const ANSWER: &str = "httplb handover ";
 
 /// Whether a program may take over: it has ended, with this answer and these messages. If not, why.
 fn judge(ended: Ended, is_late: bool, answer: &str, errors: &str) -> Result<(), String> {
     if is_late {
-        return Err(format!("it has not answered within {} s", PATIENCE.0 / 1000));
+        return Err(format!("{ITSELF}: it has not answered within {} s", PATIENCE.0 / 1000));
     }
-    let said = match errors.lines().count() {
-        0 => String::from("; it said nothing"),
-        _ => said(errors),
-    };
     if ended != Ended::Exited(0) {
-        return Err(format!("it {ended}{said}"));
+        return Err(said(errors, ended));
     }
     let understood = answer.trim_end().strip_prefix(ANSWER).and_then(|number| number.parse().ok());
     match understood {
-        None => Err(String::from("it is not an httplb that could take over (restart to use it)")),
+        None => {
+            Err(format!("{ITSELF}: it is not an httplb that could take over (restart to use it)"))
+        }
         Some(understood) if FORMAT > understood => Err(format!(
-            "it is too old to take over: it understands handover {understood}, this one writes \
+            "{ITSELF}: it is too old to take over: it understands handover {understood}, this one writes \
              {FORMAT} (restart to use it)"
         )),
         Some(_) => Ok(()),
     }
 }
 
-/// Its messages, as lines below ours.
-fn said(errors: &str) -> String {
-    let mut text = String::from(":");
-    for line in errors.lines().take(MOST_LINES) {
+/// What its messages say, the reason first: the first of several mistakes, or else the last line;
+/// then the others.
+fn said(errors: &str, ended: Ended) -> String {
+    let lines: Vec<&str> = errors
+        .lines()
+        .take(MOST_LINES)
+        .map(|line| line.strip_prefix("httplb: ").unwrap_or(line))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let is_mistake = |line: &&str| line.starts_with("  ");
+    let Some(place) = lines.iter().position(is_mistake).or(lines.len().checked_sub(1)) else {
+        return format!("{ITSELF}: it {ended}; it said nothing");
+    };
+    let mut text = lines[place].trim().to_owned();
+    let (mistakes, others): (Vec<&str>, Vec<&str>) =
+        lines[place + 1..].iter().partition(|line| is_mistake(line));
+    let ending = format!("{ITSELF}: it {ended}");
+    let rest = mistakes.iter().chain(&lines[..place]).chain(&others).copied().chain([&*ending]);
+    for line in rest {
         text.push_str("\n  ");
-        text.push_str(line.strip_prefix("httplb: ").unwrap_or(line));
+        text.push_str(line.trim());
     }
     text
 }
@@ -146,7 +162,7 @@ pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), S
     }
     doors::try_out(config, held)?;
     let text = format!("{ANSWER}{FORMAT}\n");
-    let failed = |error| StartError { what: String::from("the answer"), error };
+    let failed = StartError::at("the answer", Tried::Talk);
     LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)
 }
 
@@ -167,37 +183,41 @@ mod tests {
     fn what_is_no_httplb_may_not() {
         for answer in ["", "yes", "httplb handover ", "httplb handover x", "handover 1"] {
             let refused = judge(WELL, false, answer, "").unwrap_err();
-            assert!(refused.starts_with("it is not an httplb"), "{refused}");
+            assert!(refused.contains(": it is not an httplb"), "{refused}");
         }
     }
 
     #[test]
     fn neither_may_one_that_is_older_than_what_is_written() {
         let refused = judge(WELL, false, "httplb handover 0", "").unwrap_err();
-        assert!(refused.starts_with("it is too old"), "{refused}");
+        assert!(refused.contains(": it is too old"), "{refused}");
     }
 
     #[test]
     fn the_mistakes_that_it_found_are_told() {
-        let errors = "httplb: a.conf has 1 error; nothing was changed\n  listen: no\n";
-        assert_eq!(
-            judge(Ended::Exited(78), false, "", errors),
-            Err("it exited with status 78:\n  a.conf has 1 error; nothing was changed\n    listen: no"
-                .into())
-        );
+        let errors = "httplb: a doubt\nhttplb: a.conf has 2 errors; nothing was changed\n  listen: no\n  x: no\n";
+        let refused = judge(Ended::Exited(78), false, "", errors).unwrap_err();
+        let expected = "listen: no\n  x: no\n  a doubt\n  a.conf has 2 errors; nothing was changed\n  \
+                        I: it exited with status 78";
+        assert_eq!(refused.replace(ITSELF, "I"), expected);
+        let errors = "httplb: a doubt\nhttplb: listen :80: taken\n";
+        let refused = judge(Ended::Exited(1), false, "", errors).unwrap_err();
+        let expected = "listen :80: taken\n  a doubt\n  I: it exited with status 1";
+        assert_eq!(refused.replace(ITSELF, "I"), expected);
         let refused = judge(Ended::Killed(11), false, ANSWERED, "").unwrap_err();
-        assert_eq!(refused, "it was killed by signal 11; it said nothing");
+        assert_eq!(refused.replace(ITSELF, "I"), "I: it was killed by signal 11; it said nothing");
     }
 
     #[test]
     fn an_answer_that_comes_too_late_is_none() {
         let refused = judge(WELL, true, ANSWERED, "").unwrap_err();
-        assert_eq!(refused, "it has not answered within 10 s");
+        assert_eq!(refused.replace(ITSELF, "I"), "I: it has not answered within 10 s");
     }
 
     #[test]
     fn endless_messages_are_cut() {
-        assert_eq!(said(&"a\n".repeat(1000)).lines().count(), 101);
+        let said = said(&"a\n".repeat(1000), Ended::Exited(1));
+        assert_eq!(said.lines().count(), MOST_LINES + 1);
     }
 
     #[test]

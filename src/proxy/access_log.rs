@@ -15,7 +15,7 @@ use crate::mem::time::Micros;
 use crate::policy::sticky::Sticky;
 use crate::shared::Counter;
 use crate::sys::message::{self, Level};
-use crate::sys::{IoError, LogFile, clock};
+use crate::sys::{IoError, LogFile, Tried, clock};
 
 use super::Proxy;
 use super::client::{Client, since};
@@ -75,7 +75,11 @@ impl AccessLog {
             Ok(file) => self.file = Some(file),
             Err(error) => message::log(
                 Level::Error,
-                format_args!("access log {}: {error}; the old file goes on", path.display()),
+                format_args!(
+                    "access log {}: {}; the old file goes on",
+                    path.display(),
+                    error.when(Tried::File)
+                ),
             ),
         }
     }
@@ -103,11 +107,12 @@ impl AccessLog {
             }
         }
         if self.dropped > 0 && self.buffer.is_empty() {
-            message::log(
+            message::log_about(
                 Level::Warning,
+                "access log: ",
                 format_args!(
-                    "access log: {} lines were dropped, for they could not be written (is the disk \
-                     full, or the reader too slow?)",
+                    "{} lines were dropped, for they could not be written (is the disk full, or the \
+                     reader too slow?)",
                     self.dropped
                 ),
             );

@@ -108,6 +108,8 @@ pub enum Counter {
     DroppedLines,
     /// `httplb_clients_recycled_total`: idle clients that were closed for new ones.
     Recycled,
+    /// `httplb_dropped_messages_total`: lines that standard error did not take.
+    DroppedMessages,
     /// `httplb_responses_total{code}`: by the status that the client got.
     Responses(Class),
     /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
@@ -131,6 +133,7 @@ impl Counter {
             Counter::SpliceFallbacks,
             Counter::DroppedLines,
             Counter::Recycled,
+            Counter::DroppedMessages,
         ];
         let responses = Class::ALL.map(Counter::Responses);
         let results = CacheResult::ALL.map(Counter::Cache);
@@ -149,9 +152,10 @@ impl Counter {
             Counter::SpliceFallbacks => 6,
             Counter::DroppedLines => 7,
             Counter::Recycled => 8,
-            Counter::Responses(class) => 9 + class as usize,
-            Counter::Errors(reason) => 9 + Class::ALL.len() + reason.index(),
-            Counter::Cache(result) => 9 + Class::ALL.len() + Reason::ALL.len() + result as usize,
+            Counter::DroppedMessages => 9,
+            Counter::Responses(class) => 10 + class as usize,
+            Counter::Errors(reason) => 10 + Class::ALL.len() + reason.index(),
+            Counter::Cache(result) => 10 + Class::ALL.len() + Reason::ALL.len() + result as usize,
         }
     }
 }

@@ -21,6 +21,7 @@ pub fn log_change(segment: &Segment, slot: Slot, change: Change, reason: &str) {
     let backend = segment.backend(slot);
     let (up, count) = segment.count_up(backend.pool());
     let (level, change) = match change {
+        Change::Down if up == 0 => (Level::Error, "down"), // Nobody is left to answer.
         Change::Down => (Level::Warning, "down"),
         Change::Up => (Level::Notice, "up"),
     };

@@ -26,6 +26,11 @@ impl Segment {
         self.counting_rows().map(|row| row.get(counter)).fold(0, u64::wrapping_add)
     }
 
+    /// Counts what no worker has to do with. For the master.
+    pub fn count_past(&self, counter: Counter, count: u64) {
+        self.row(self.layout.workers).add(counter, count);
+    }
+
     /// The same for a pool.
     pub fn pool_total(&self, pool: PoolId, counter: PoolCounter) -> u64 {
         self.counting_rows().map(|row| row.pool(pool).get(counter)).fold(0, u64::wrapping_add)

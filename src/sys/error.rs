@@ -1,4 +1,5 @@
-//! Why a system call failed: only what callers tell apart.
+//! Why a system call failed: only what callers tell apart; and what an operator can do, which depends
+//! on what was tried as much as on what the kernel said.
 use std::fmt;
 
 /// Why a system call failed. The end of a stream is no failure: a read of 0 bytes says it.
@@ -26,39 +27,151 @@ pub enum IoError {
     Exists,
     /// The disk is full, or what the user may have of it.
     Full,
-    /// The disk cannot do this.
+    /// A file would be larger than this process may make one.
+    TooLarge,
+    /// The kernel, a filter of system calls or the disk does not do this.
     Unsupported,
     /// Anything else, by its number. See errno(3).
     Other(i32),
 }
 
+/// What was tried when a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// To listen at a port. 0 is any.
+    Listen(u16),
+    /// To make a Unix socket that has a path.
+    ListenUnix,
+    /// To open, make or write a file.
+    File,
+    /// To read a file.
+    ReadFile,
+    /// To reserve or share memory.
+    Memory,
+    /// To open what the kernel keeps for a process: epoll, events, signals, sockets between
+    /// processes, copies of descriptors.
+    Descriptor,
+    /// To take a client.
+    Accept,
+    /// To make a process.
+    Fork,
+    /// To become another user.
+    ChangeUser,
+    /// To give up system calls for good.
+    Confine,
+    /// To execute a program.
+    Execute,
+    /// To speak with another process of the service.
+    Talk,
+}
+
+impl IoError {
+    /// What the operator can do about this where it came of what was tried. Empty: nothing that is
+    /// known.
+    fn remedy(self, tried: Tried) -> &'static str {
+        use IoError::{Denied, Exhausted, Exists, Full, InUse, NotFound, TooLarge, Unsupported};
+        match (tried, self) {
+            (Tried::Listen(_), InUse) => "stop the other program, or choose another",
+            (Tried::Listen(_), IoError::NotLocal) => {
+                "add \"freebind\": true if it may come later, which only \"listen\" takes"
+            }
+            (Tried::Listen(1..=1023), Denied) => {
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            }
+            (Tried::Listen(_), Denied | Unsupported) => {
+                "a seccomp profile or a security module forbids it: allow socket, bind and listen"
+            }
+            (Tried::ListenUnix, NotFound) => {
+                "its directory is missing: make it, as RuntimeDirectory= of the unit does"
+            }
+            (Tried::ListenUnix, Denied) => {
+                "the user who starts httplb must be allowed to write its directory"
+            }
+            (Tried::ListenUnix, InUse | Exists) => "stop the other program, or choose another path",
+            (Tried::File, NotFound) => "is the path right? A missing directory is not made",
+            (Tried::File, Denied) => {
+                "its user must be allowed to write the file, and to enter each directory above it"
+            }
+            (Tried::ReadFile, NotFound) => "is the path right?",
+            (Tried::ReadFile, Denied) => "the user who starts httplb must be allowed to read it",
+            (Tried::File | Tried::ListenUnix, Full) => "free some space",
+            (Tried::File, TooLarge) => "raise ulimit -f, or LimitFSIZE in the unit",
+            (Tried::File, Unsupported) => {
+                "choose another file system, or read-write mount this one"
+            }
+            (Tried::Memory, TooLarge) => {
+                "shared memory counts as a file: raise ulimit -f, or LimitFSIZE in the unit"
+            }
+            (Tried::Memory, Exhausted) => {
+                "lower max_connections or buffer_size; or raise what memory it may have: ulimit -v, \
+                 LimitAS and MemoryMax in the unit"
+            }
+            (Tried::Memory, Denied | Unsupported) => {
+                "a seccomp profile or this kernel refuses it: allow memfd_create and mmap"
+            }
+            (Tried::Descriptor | Tried::Listen(_) | Tried::ListenUnix | Tried::File, Exhausted) => {
+                "raise ulimit -n, or LimitNOFILE in the unit"
+            }
+            (Tried::Descriptor, Denied | Unsupported) => {
+                "a seccomp profile or this kernel refuses it: allow epoll_create1, eventfd2, \
+                 signalfd4, socketpair and fcntl"
+            }
+            (Tried::Accept, Exhausted) => "raise LimitNOFILE, or lower max_connections",
+            (Tried::Fork, Exhausted) => "raise ulimit -u, or TasksMax in the unit",
+            (Tried::Fork, Denied | Unsupported) => {
+                "a seccomp profile or this kernel refuses it: allow clone"
+            }
+            (Tried::ChangeUser, _) => {
+                "give it CAP_SETUID and CAP_SETGID, or start it as another user than root"
+            }
+            (Tried::Confine, _) => {
+                "a seccomp profile or this kernel refuses it: allow seccomp and prctl"
+            }
+            (Tried::Execute, Denied) => "it must be executable, and its file system not noexec",
+            (Tried::Execute, NotFound) => "install it again",
+            // Where nothing is known to help, nothing is made up.
+            (_, _) => "",
+        }
+    }
+
+    /// The error, and the remedy where it came of what was tried.
+    pub fn when(self, tried: Tried) -> Failure {
+        Failure { error: self, tried }
+    }
+}
+
+/// An error, and what was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    error: IoError,
+    tried: Tried,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.error.remedy(self.tried) {
+            "" => self.error.fmt(out),
+            remedy => write!(out, "{} ({remedy})", self.error),
+        }
+    }
+}
+
 impl fmt::Display for IoError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            IoError::WouldBlock => "not possible at this moment (try again later)",
+            IoError::WouldBlock => "not possible at this moment",
             IoError::Reset => "the peer broke the connection",
-            IoError::Refused => {
-                "the connection was refused, or the address cannot be reached \
-                 (is the server running, and the address right?)"
-            }
-            IoError::TimedOut => "the peer does not answer (is a firewall in the way?)",
-            IoError::Exhausted => {
-                "no descriptor, port, pipe or kernel memory is left \
-                 (raise LimitNOFILE, or lower max_connections)"
-            }
-            IoError::InUse => "the address is in use (stop the other program, or choose another)",
-            IoError::NotLocal => {
-                "this is not an address of this host \
-                 (add \"freebind\": true if it may come later, which only \"listen\" takes)"
-            }
-            IoError::Denied => {
-                "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE, \
-                 and files must be writable)"
-            }
+            IoError::Refused => "the connection was refused, or the address cannot be reached",
+            IoError::TimedOut => "the peer does not answer",
+            IoError::Exhausted => "no descriptor, port, pipe or kernel memory is left",
+            IoError::InUse => "the address is in use",
+            IoError::NotLocal => "this is not an address of this host",
+            IoError::Denied => "permission denied",
             IoError::NotFound => "there is no such file or directory",
             IoError::Exists => "there is such a file already",
             IoError::Full => "the disk is full, or what this user may have of it",
-            IoError::Unsupported => "this file system cannot do that",
+            IoError::TooLarge => "the file would be larger than this process may make one",
+            IoError::Unsupported => "not supported here",
             IoError::Other(number) => {
                 return write!(out, "{}", std::io::Error::from_raw_os_error(*number));
             }
@@ -78,29 +191,29 @@ impl From<std::io::Error> for IoError {
 /// Why a process could not start, or not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
-    /// What was tried.
+    /// What it was about, as the operator knows it.
     pub what: String,
-    /// What the kernel said.
-    pub error: IoError,
+    /// What the kernel said, and to what.
+    pub failure: Failure,
 }
 
 impl StartError {
-    /// Makes one of what the kernel said when `what` was tried.
-    pub fn at(what: impl Into<String>) -> impl FnOnce(IoError) -> StartError {
+    /// Makes one of what the kernel said when something was tried for `what`.
+    pub fn at(what: impl Into<String>, tried: Tried) -> impl FnOnce(IoError) -> StartError {
         // Not before it is wanted: this stands in event loops too.
-        move |error| StartError { what: what.into(), error }
+        move |error| StartError { what: what.into(), failure: error.when(tried) }
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.what, self.error)
+        write!(out, "{}: {}", self.what, self.failure)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::IoError;
+    use super::{IoError, StartError, Tried};
 
     #[test]
     fn an_unforeseen_error_is_named_by_the_system() {
@@ -108,11 +221,31 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_out_comes_with_what_to_do() {
-        assert!(
-            IoError::Exhausted
-                .to_string()
-                .ends_with("(raise LimitNOFILE, or lower max_connections)")
-        );
+    fn the_remedy_is_for_what_was_tried() {
+        let cases = [
+            (Tried::Listen(80), IoError::Denied, "CAP_NET_BIND_SERVICE"),
+            (Tried::Listen(8080), IoError::Denied, "seccomp profile"),
+            (Tried::Confine, IoError::Denied, "allow seccomp"),
+            (Tried::ChangeUser, IoError::Denied, "CAP_SETUID"),
+            (Tried::File, IoError::Denied, "write the file"),
+            (Tried::Memory, IoError::Exhausted, "ulimit -v"),
+            (Tried::Memory, IoError::TooLarge, "ulimit -f"),
+            (Tried::Descriptor, IoError::Exhausted, "LimitNOFILE"),
+            (Tried::Accept, IoError::Exhausted, "max_connections"),
+            (Tried::Fork, IoError::Exhausted, "TasksMax"),
+            (Tried::ListenUnix, IoError::NotFound, "its directory is missing"),
+        ];
+        for (tried, error, part) in cases {
+            let text = StartError::at("it", tried)(error).to_string();
+            assert!(text.starts_with(&format!("it: {error} (")) && text.contains(part), "{text}");
+        }
+        // There are no ports to be had more of, nor files.
+        let text = IoError::Unsupported.when(Tried::Memory).to_string();
+        assert!(!text.contains("file system"), "{text}");
+    }
+
+    #[test]
+    fn where_no_remedy_is_known_none_is_made_up() {
+        assert_eq!(IoError::Reset.when(Tried::Talk).to_string(), IoError::Reset.to_string());
     }
 }

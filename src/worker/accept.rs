@@ -3,7 +3,7 @@
 use crate::proxy::preamble::Arrival;
 use crate::proxy::{Proxy, Token};
 use crate::sys::message::{self, Level};
-use crate::sys::{IoError, Listener, Poller};
+use crate::sys::{IoError, Listener, Poller, Tried};
 
 use super::FIRST_LISTENER;
 
@@ -89,7 +89,10 @@ impl Door {
                     if !self.is_failing {
                         message::log(
                             Level::Warning,
-                            format_args!("accept: {error}; clients wait in the backlog"),
+                            format_args!(
+                                "accept: {}; clients wait in the backlog",
+                                error.when(Tried::Accept)
+                            ),
                         );
                     }
                     self.is_failing = true;

@@ -21,7 +21,7 @@ use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{
     Binding, Channel, Event, IoError, KeepAlive, Listener, LogFile, Signal, Signals, StartError,
-    clock, memory,
+    Tried, clock, memory,
 };
 
 use accept::Door;
@@ -96,13 +96,15 @@ impl Seat {
     /// That of the only worker of a service without other processes.
     pub fn alone(config: &Config) -> Result<Seat, StartError> {
         let layout = Layout::of(config, 1);
-        let memory = memory::share(layout.cells()).map_err(StartError::at("shared memory"))?;
+        let memory = memory::share(layout.cells())
+            .map_err(StartError::at("shared memory", Tried::Memory))?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(config);
         let mut entrances = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
-            let failed = StartError::at(format!("listen {}", listen.address));
-            let binding = Binding { address: listen.address, freebind: listen.freebind };
+            let address = listen.address;
+            let failed = StartError::at(format!("listen {address}"), Tried::Listen(address.port()));
+            let binding = Binding { address, freebind: listen.freebind };
             let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
             let arrival = Arrival::at(listen, listener.address().port());
             entrances.push(Entrance { listener, arrival });
@@ -110,11 +112,13 @@ impl Seat {
         Ok(Seat {
             index: 0,
             segment,
-            doorbells: Doorbells::new(1).map_err(StartError::at("doorbells"))?,
+            doorbells: Doorbells::new(1).map_err(StartError::at("doorbells", Tried::Descriptor))?,
             entrances,
             sticky_key: sticky_key::load(config, None),
-            log: AccessLog::open(&config.access_log, None).map_err(StartError::at("access_log"))?,
-            signals: Signals::block_and_open().map_err(StartError::at("signals"))?,
+            log: AccessLog::open(&config.access_log, None)
+                .map_err(StartError::at("access_log", Tried::File))?,
+            signals: Signals::block_and_open()
+                .map_err(StartError::at("signals", Tried::Descriptor))?,
             channel: None,
             master: None,
             store: None,
@@ -129,13 +133,14 @@ impl Worker {
         let Seat { signals, channel, master, store, .. } = seat;
         let keepalive = KeepAlive::after(config.timeouts.keepalive);
         for entrance in &entrances {
-            let failed = StartError::at("keep-alive of the listening sockets");
+            let failed = StartError::at("keep-alive of the listening sockets", Tried::Descriptor);
             entrance.listener.keep_alive(keepalive).map_err(failed)?;
         }
         let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log, store);
         let mut worker = Worker {
             proxy: proxy.map_err(StartError::at(
                 "the memory of max_connections and buffer_size cannot be reserved (lower them)",
+                Tried::Memory,
             ))?,
             door: Door::new(entrances),
             signals,
@@ -148,7 +153,7 @@ impl Worker {
             next_tick: None,
             ticks: 0,
         };
-        worker.watch_all().map_err(StartError::at("epoll"))?;
+        worker.watch_all().map_err(StartError::at("epoll", Tried::Descriptor))?;
         worker.choose_service();
         Ok(worker)
     }
@@ -156,7 +161,7 @@ impl Worker {
     /// Proxies until a signal says to stop.
     pub fn serve(mut self) -> Result<(), StartError> {
         while self.life != Life::Over {
-            self.turn().map_err(StartError::at("epoll"))?;
+            self.turn().map_err(StartError::at("epoll", Tried::Descriptor))?;
         }
         self.proxy.cut_off_clients();
         self.proxy.flush_log();
@@ -307,7 +312,8 @@ impl Worker {
         self.proxy.flush_log();
         let swept = self.proxy.sweep(self.ticks);
         let closed = self.door.retry(&mut self.proxy);
-        let again = swept || closed;
+        let is_to_tell = message::tick(self.now()).is_some();
+        let again = swept || closed || is_to_tell;
         self.next_tick = again.then(|| self.now() + Micros::from(TICK));
     }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::policy::sticky::{KEY_LEN, Key};
 use crate::sys::message::{self, Level};
-use crate::sys::random;
+use crate::sys::{IoError, Tried, random};
 
 const FILE: &str = "sticky.key";
 /// Digits of a key.
@@ -32,8 +32,9 @@ pub fn load(config: &Config, before: Option<Key>) -> Key {
         message::log(
             Level::Error,
             format_args!(
-                "{}: {error}; until the next start sticky cookies are made with another key",
-                path.display()
+                "{}: {}; until the next start sticky cookies are made with another key",
+                path.display(),
+                IoError::from(error).when(Tried::File)
             ),
         );
         without_file()

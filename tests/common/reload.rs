@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 /// What the log says of a reload that is done.
 pub const DONE: &str = "reloaded: generation ";
 /// What it says of one that is not.
-pub const REFUSED: &str = "not reloaded, nothing was changed: ";
+pub const REFUSED: &str = "not reloaded: ";
 
 impl Program {
     /// Changes the configuration file.

@@ -3,7 +3,7 @@ use crate::sys::IoError;
 use crate::sys::linux::place::Place;
 use crate::sys::linux::process::User;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::SendFlags;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct LogFile {
 
 /// How it is written without ever blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     /// The descriptor says so itself; or it is a file, where it makes no difference.
     Plain,
     /// A socket: each call says so.
@@ -48,7 +48,11 @@ impl LogFile {
         let descriptor = place.open(OFlags::CREATE | writing(), LOG_MODE)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::RegularFile
         {
-            place.give(descriptor.as_fd(), user)?;
+            match place.give(descriptor.as_fd(), user) {
+                // Root without CAP_CHOWN. The children are given the open file.
+                Ok(()) | Err(rustix::io::Errno::PERM) => (),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(LogFile { descriptor, manner: Manner::Plain })
     }
@@ -64,41 +68,56 @@ impl LogFile {
     }
 
     fn of(inherited: OwnedFd) -> Result<LogFile, IoError> {
-        use std::os::fd::AsRawFd;
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&inherited)?.st_mode);
-        if kind == FileType::Socket {
-            return Ok(LogFile { descriptor: inherited, manner: Manner::Socket });
-        }
-        // Whether calls block is a matter of the open file, which the other processes that have
-        // it share. So open it once more, for us alone.
-        let again = format!("/proc/self/fd/{}", inherited.as_raw_fd());
-        match rustix::fs::open(again, writing(), Mode::empty()) {
-            Ok(descriptor) => Ok(LogFile { descriptor, manner: Manner::Plain }),
-            // It may belong to someone else: the output of a container often does.
-            Err(_) if kind == FileType::RegularFile => {
-                Ok(LogFile { descriptor: inherited, manner: Manner::Plain })
-            }
-            Err(_) => Ok(LogFile { descriptor: inherited, manner: Manner::AskFirst }),
-        }
+        Ok(match reopened(inherited.as_fd())? {
+            (Some(descriptor), manner) => LogFile { descriptor, manner },
+            (None, manner) => LogFile { descriptor: inherited, manner },
+        })
     }
 
     /// Writes `bytes`, or as many as can be taken now: the count says how many. `WouldBlock` if
     /// the reader does not keep up, `Reset` if there is none any more.
     pub fn write(&self, bytes: &[u8]) -> Result<usize, IoError> {
-        match self.manner {
-            Manner::Plain => Ok(rustix::io::write(&self.descriptor, bytes)?),
-            Manner::Socket => {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                Ok(rustix::net::send(&self.descriptor, bytes, flags)?)
+        write(self.descriptor.as_fd(), self.manner, bytes)
+    }
+}
+
+/// How a descriptor that others have opened is written without waiting, and what it leads to, opened
+/// once more where that helps.
+pub(super) fn reopened(inherited: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Manner), IoError> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(inherited)?.st_mode);
+    if kind == FileType::Socket {
+        return Ok((None, Manner::Socket));
+    }
+    // Whether calls block is a matter of the open file, which the other processes that have
+    // it share. So open it once more, for us alone.
+    let again = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+    match rustix::fs::open(again, writing(), Mode::empty()) {
+        Ok(descriptor) => Ok((Some(descriptor), Manner::Plain)),
+        // It may belong to someone else: the output of a container often does.
+        Err(_) if kind == FileType::RegularFile => Ok((None, Manner::Plain)),
+        Err(_) => Ok((None, Manner::AskFirst)),
+    }
+}
+
+/// Writes as [`LogFile::write`] does.
+pub(super) fn write(
+    descriptor: BorrowedFd<'_>,
+    manner: Manner,
+    bytes: &[u8],
+) -> Result<usize, IoError> {
+    match manner {
+        Manner::Plain => Ok(rustix::io::write(descriptor, bytes)?),
+        Manner::Socket => {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            Ok(rustix::net::send(descriptor, bytes, flags)?)
+        }
+        Manner::AskFirst => {
+            let mut asked = [PollFd::new(&descriptor, PollFlags::OUT)];
+            if poll(&mut asked, Some(&AT_ONCE))? == 0 {
+                return Err(IoError::WouldBlock);
             }
-            Manner::AskFirst => {
-                let mut asked = [PollFd::new(&self.descriptor, PollFlags::OUT)];
-                if poll(&mut asked, Some(&AT_ONCE))? == 0 {
-                    return Err(IoError::WouldBlock);
-                }
-                let some = &bytes[..bytes.len().min(SURE_ROOM)];
-                Ok(rustix::io::write(&self.descriptor, some)?)
-            }
+            let some = &bytes[..bytes.len().min(SURE_ROOM)];
+            Ok(rustix::io::write(descriptor, some)?)
         }
     }
 }

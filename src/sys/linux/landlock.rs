@@ -148,7 +148,7 @@ mod tests {
         let folder = folder("landlock-worker");
         let directory = Directory::open(&folder.join("cache")).unwrap();
         let ended = in_child(|| {
-            no_new_privileges();
+            no_new_privileges().unwrap();
             if confine(Some(&directory), Elsewhere::Nothing).is_err() {
                 return 100;
             }
@@ -190,7 +190,7 @@ mod tests {
         }
         let folder = folder("landlock-control");
         let ended = in_child(|| {
-            no_new_privileges();
+            no_new_privileges().unwrap();
             if confine(None, Elsewhere::Read).is_err() {
                 return 100;
             }

@@ -46,6 +46,20 @@ pub fn give_back(bytes: &mut [u8]) {
     let _ = given;
 }
 
+/// Makes `cells` cells that this process and all that it forks from now on share, all zero. The
+/// program that is executed next has them not.
+pub fn share_with_children(cells: usize) -> Result<&'static [AtomicU64], IoError> {
+    assert!(cells > 0);
+    let size = cells.checked_mul(CELL_BYTES).ok_or(IoError::Exhausted)?;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a null hint lets the kernel choose a free range, so nothing is overwritten.
+    let start = unsafe { mmap_anonymous(null_mut(), size, protection, MapFlags::SHARED)? };
+    // SAFETY: the range was mapped just now: `size` bytes, zeroed, readable and writable, aligned to
+    // a page. It is never unmapped, so it may be `'static`. Who else writes it, in another process,
+    // does so by atomic operations too.
+    Ok(unsafe { slice::from_raw_parts(start.cast(), cells) })
+}
+
 /// Cells that several processes see: those forked after it was made, and those that are handed
 /// its descriptor. Dropping it closes the descriptor; the cells stay mapped.
 pub struct Shared {

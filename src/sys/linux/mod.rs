@@ -59,6 +59,7 @@ impl From<Errno> for IoError {
             Errno::NOENT | Errno::NOTDIR => IoError::NotFound,
             Errno::EXIST => IoError::Exists,
             Errno::NOSPC | Errno::DQUOT => IoError::Full,
+            Errno::FBIG => IoError::TooLarge,
             Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV => IoError::Unsupported,
             other => IoError::Other(other.raw_os_error()),
         }

@@ -24,7 +24,7 @@ fn apart(act: impl FnOnce() + Send) {
 }
 
 fn enter(role: Role) {
-    no_new_privileges();
+    no_new_privileges().unwrap();
     confine(role).unwrap();
 }
 

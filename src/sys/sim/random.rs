@@ -9,3 +9,6 @@ pub fn fill(bytes: &mut [u8]) {
         }
     });
 }
+
+/// See `linux::random`.
+pub fn prepare() {}

@@ -121,7 +121,7 @@ fn send(process: Pid, number: libc::c_int) -> Result<(), IoError> {
 pub fn die_with_parent(parent: Pid) -> bool {
     // SAFETY: the operation takes the number of a signal, and concerns no memory.
     let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
-    assert_eq!(set, 0, "PR_SET_PDEATHSIG fails only for what is no signal");
+    let _ = set; // Where a filter refuses it, the line to the parent still tells of its end.
     is_child_of(parent)
 }
 

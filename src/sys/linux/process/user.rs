@@ -6,6 +6,9 @@ use std::ptr;
 /// Where the users of the machine stand: passwd(5).
 const USERS: &str = "/etc/passwd";
 
+/// `_LINUX_CAPABILITY_VERSION_3`, which has two words of 32 for each set.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
 /// A user of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -41,6 +44,41 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// Whether this process, which is root, may become `user`: it has the capabilities for it, as it has
+/// not in a container that drops them, and the user exists where it runs. What cannot be found out is
+/// taken for given.
+pub fn may_become(user: &User) -> bool {
+    const SETGID_AND_SETUID: u32 = 1 << 6 | 1 << 7;
+    let has_both =
+        effective_capabilities().is_none_or(|own| own & SETGID_AND_SETUID == SETGID_AND_SETUID);
+    has_both
+        && std::fs::read_to_string("/proc/self/uid_map")
+            .map_or(true, |map| is_mapped(&map, user.uid))
+}
+
+/// The lower half of the capabilities that are in effect: capabilities(7).
+fn effective_capabilities() -> Option<u32> {
+    let header: [u32; 2] = [CAPABILITY_VERSION, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: the header is a version and a process, here this one, and there is room for the two
+    // times three words that this version tells. The kernel keeps none of the pointers.
+    let asked = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    (asked == 0).then_some(sets[0])
+}
+
+/// Whether a user is in the map of a user namespace: user_namespaces(7).
+fn is_mapped(map: &str, user: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        match [(); 3].map(|()| numbers.next()) {
+            [Some(Ok(first)), Some(Ok(_)), Some(Ok(count))] => {
+                (first..first.saturating_add(count)).contains(&u64::from(user))
+            }
+            _ => false,
+        }
+    })
+}
+
 /// Becomes `user` for good, with the user's own group and no others: the rights of root are gone.
 /// `Denied` if this process is not root.
 ///
@@ -56,12 +94,12 @@ pub fn drop_privileges(user: &User) -> Result<(), IoError> {
 }
 
 /// Lets neither this process nor its children ever get more rights than it has, whatever they
-/// execute.
-pub fn no_new_privileges() {
+/// execute. Fails only where a filter forbids the call.
+pub fn no_new_privileges() -> Result<(), IoError> {
     let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
     // SAFETY: the operation concerns no memory.
     let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, unused, unused, unused) };
-    assert_eq!(set, 0, "PR_SET_NO_NEW_PRIVS fails only for other arguments");
+    if set == 0 { Ok(()) } else { Err(last_error()) }
 }
 
 /// Lets no other process of the same user look into this one's memory, or change it: neither by
@@ -72,7 +110,7 @@ pub fn no_new_privileges() {
 pub fn hide_memory() {
     // SAFETY: the operation takes a number, and concerns no memory.
     let set = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong) };
-    assert_eq!(set, 0, "PR_SET_DUMPABLE fails only for other arguments");
+    let _ = set; // Where a filter refuses it, others of the same user may look.
 }
 
 /// Lets neither this process nor its children ever have a capability that they do not have now: none
@@ -96,13 +134,11 @@ pub fn limit_capabilities() {
 ///
 /// Fails only where a filter forbids the call, as that of a service manager or a container may.
 pub fn give_up_capabilities() -> Result<(), IoError> {
-    /// `_LINUX_CAPABILITY_VERSION_3`, which has two words of 32 for each set.
-    const VERSION: u32 = 0x2008_0522;
     let (all, unused) = (libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0 as libc::c_ulong);
     // Those that a program executed next would have. They go with the others, unless that is forbidden.
     // SAFETY: the operation concerns no memory.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, all, unused, unused, unused) };
-    let header: [u32; 2] = [VERSION, 0];
+    let header: [u32; 2] = [CAPABILITY_VERSION, 0];
     let none = [0_u32; 6];
     // SAFETY: the header is a version and a process, here this one, and the data of this version is
     // two times three words. The kernel reads both, and they live until the end of this function.
@@ -142,6 +178,15 @@ mod tests {
         let root = User::named("root").unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
         assert_eq!(User::named("no such user"), None);
+    }
+
+    #[test]
+    fn a_user_that_is_not_in_this_namespace_cannot_be_become() {
+        let whole = "         0          0 4294967295\n";
+        assert!(is_mapped(whole, 0) && is_mapped(whole, 65534));
+        let rootless = "         0       1000          1\n         1     100000      65536\n";
+        assert!(is_mapped(rootless, 0) && is_mapped(rootless, 65536));
+        assert!(!is_mapped(rootless, 65537) && !is_mapped("", 0) && !is_mapped("x y z", 0));
     }
 
     #[test]
@@ -220,8 +265,9 @@ mod tests {
             return;
         }
         let ended = in_child(|| {
-            no_new_privileges();
-            no_new_privileges();
+            if no_new_privileges().and_then(|()| no_new_privileges()).is_err() {
+                return 2;
+            }
             // SAFETY: it concerns no memory.
             1 - unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) }
         });
