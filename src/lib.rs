@@ -77,6 +77,7 @@
 //!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
+//!   share.rs         requests behind each other on one connection, and how they leave it
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
 //!   stored.rs        the same of stored answers: from memory by the ring, from files past it
 //!   record.rs        answers recorded while they pass
@@ -145,6 +146,7 @@
 //!   retry.rs         Failure to Verdict; the budget of repeats
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
+//!   sharing.rs       how many requests may stand behind each other on one connection
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   explain/         how one request would be handled, asked of all the others
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID

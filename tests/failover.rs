@@ -290,6 +290,23 @@ fn a_kept_connection_that_turns_out_stale_is_not_noticed() {
 }
 
 #[test]
+fn a_backend_that_closes_after_each_answer_without_saying_so_loses_eight_posts_and_no_more() {
+    let backend = forgetful();
+    let program = over(&[&backend], json!({ "workers": 1 }));
+    let mut client = program.client();
+    let mut lost = Vec::new();
+    for number in 0..60 {
+        client.send(request("POST", "", "hello"));
+        if client.response().status != 200 {
+            lost.push(number);
+        }
+    }
+    assert!(lost.len() <= 8, "{lost:?}");
+    program.wait_for_message("closes its connections after each response without saying so");
+    assert!(lost.iter().all(|number| *number < 20), "{lost:?}");
+}
+
+#[test]
 fn a_post_on_a_stale_connection_is_answered_and_not_repeated() {
     for _ in 0..5 {
         let backend = forgetful();

@@ -163,6 +163,18 @@ fn an_unused_backend_connection_is_closed_in_the_end() {
 }
 
 #[test]
+fn with_backend_idle_of_nothing_each_connection_carries_one_request() {
+    let backend = Backend::named("a");
+    let program = over(&backend, timeouts(json!({ "backend_idle": "0s" })));
+    let mut client = program.client();
+    for count in 1..=30 {
+        assert_eq!(client.get("/").text(), "a");
+        until("it is closed", || backend.open_connection_count() == 0);
+        assert_eq!(backend.connection_count(), count);
+    }
+}
+
+#[test]
 fn the_keep_alive_timeout_of_a_backend_shortens_the_wait() {
     let backend = Backend::always(Answer::text("a").with("Keep-Alive", "timeout=2, max=100"));
     let program = over(&backend, timeouts(json!({ "backend_idle": "10m" })));

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Answer, Backend, Gate, Program, assert_own_answer, assert_same_bytes, json, noise, servers,
-    until,
+    Answer, Backend, Gate, Program, Value, assert_own_answer, assert_same_bytes, json, noise,
+    servers, until,
 };
 use std::{
     collections::HashMap,
@@ -313,4 +313,110 @@ fn many_clients_that_pipeline_get_each_its_own_answers() {
     assert_eq!(seen.len(), 1600);
     let counts = backends.each_ref().map(Backend::request_count);
     assert!(counts.iter().all(|count| count.abs_diff(1600 / 3) <= 1), "{counts:?}");
+}
+
+/// Requests come alone until the backend is known to be fast, and then in pairs: each is answered,
+/// in order.
+fn ask_alone_and_in_pairs(program: &Program, pairs: usize) {
+    let mut client = program.client();
+    for number in 0..12 {
+        assert_eq!(client.get(&format!("/{number}")).text(), format!("/{number}"));
+    }
+    for _ in 0..pairs {
+        client.send(gets(2));
+        assert_eq!(client.response().text(), "/0");
+        assert_eq!(client.response().text(), "/1");
+    }
+}
+
+/// How many requests came to a backend.
+fn count(backend: &Backend, target: &str) -> usize {
+    backend.requests().iter().filter(|request| request.target == target).count()
+}
+
+#[test]
+fn a_backend_that_answers_only_the_first_of_two_requests_in_a_segment_gets_them_apart() {
+    let backend = Backend::talking(|connection| {
+        while let Some(request) = connection.request() {
+            connection.wire().buffer.clear();
+            connection.give(&Answer::text(&request.target), &request);
+        }
+    });
+    let timeouts = json!({ "timeouts": { "response": "10m" } });
+    let config = with(&[&backend], timeouts);
+    let program = Program::with(config);
+    ask_alone_and_in_pairs(&program, 50);
+    let asked = backend.request_count();
+    assert_eq!(asked, 12 + 100, "each was seen once: a first pair, and none behind it");
+}
+
+#[test]
+fn a_backend_that_answers_the_second_request_only_when_more_bytes_come_gets_them_apart() {
+    let backend = Backend::talking(|connection| {
+        loop {
+            // What is in the buffer already is looked at when the socket has more.
+            if connection.wire().more().is_err() {
+                return;
+            }
+            let Some(request) = connection.request() else { return };
+            connection.give(&Answer::text(&request.target), &request);
+        }
+    });
+    let program = Program::with(with(&[&backend], json!({ "timeouts": { "response": "10m" } })));
+    ask_alone_and_in_pairs(&program, 50);
+    assert_eq!(backend.request_count(), 12 + 100);
+}
+
+#[test]
+fn what_follows_head_is_answered_by_a_backend_that_sends_a_body_with_it() {
+    let backend = Backend::talking(|connection| {
+        while let Some(request) = connection.request() {
+            let (target, length) = (&request.target, request.target.len());
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{target}"));
+        }
+    });
+    let program = Program::over(&[&backend]);
+    ask_alone_and_in_pairs(&program, 20);
+    let mut client = program.client();
+    for _ in 0..20 {
+        client.send("HEAD /0 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned() + &get("/1"));
+        assert_eq!(client.response_to("HEAD").status, 200);
+        assert_eq!(client.response().text(), "/1");
+    }
+}
+
+#[test]
+fn a_get_behind_a_response_that_is_longer_than_it_says_is_answered() {
+    let backend = Backend::talking(|connection| {
+        while let Some(request) = connection.request() {
+            let is_followed = !connection.wire().buffer.is_empty();
+            connection.give(&Answer::text(&request.target), &request);
+            if is_followed {
+                connection.send("<p>and more</p>\r\n\r\n");
+            }
+        }
+    });
+    let program = Program::with(with(&[&backend], json!({ "retries": 0 })));
+    ask_alone_and_in_pairs(&program, 50);
+    let asked = count(&backend, "/1") - 1;
+    assert!((50..=51).contains(&asked), "one pair may fail, and none follows it: {asked}");
+}
+
+#[test]
+fn a_backend_that_takes_requests_early_gets_them_so_after_ten_pairs() {
+    let backend = Backend::answering(|request| Answer::text(&request.target));
+    let program = Program::with(with(&[&backend], json!({ "workers": 1 })));
+    ask_alone_and_in_pairs(&program, 10);
+    let before = backend.connection_count();
+    let mut client = program.client();
+    client.send(gets(8));
+    for number in 0..8 {
+        assert_eq!(client.response().text(), format!("/{number}"));
+    }
+    assert_eq!(backend.connection_count(), before);
+}
+
+fn with(backends: &[&Backend], mut more: Value) -> Value {
+    more["backend_servers"] = servers(backends);
+    more
 }

@@ -206,6 +206,17 @@ fn every_key_has_its_effect() {
 }
 
 #[test]
+fn backend_connections_may_be_kept_for_no_time_and_no_other_timeout_is_nothing() {
+    let config = load(r#"{"timeouts": {"backend_idle": "0s"}}"#, &Overrides::default()).unwrap();
+    assert_eq!(config.timeouts.backend_idle, Millis(0));
+    assert_eq!(load(&config.dump(), &Overrides::default()), Ok(config));
+    for key in ["header", "client", "idle", "connect", "response", "tunnel", "queue", "drain"] {
+        let text = format!(r#"{{"timeouts": {{"{key}": "0s"}}}}"#);
+        assert!(load(&text, &Overrides::default()).is_err(), "{key}");
+    }
+}
+
+#[test]
 fn the_keys_of_later_versions_are_read() {
     let config = load(MORE, &Overrides::default()).unwrap();
     let networks = ["10.0.0.0/8", "192.0.2.1/32"].map(|text| Cidr::parse(text).unwrap());

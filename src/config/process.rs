@@ -216,7 +216,7 @@ pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
             "keepalive" => (&mut timeouts.keepalive, Millis(0), LONGEST_KEEPALIVE),
             "connect" => (&mut timeouts.connect, least, most),
             "response" => (&mut timeouts.response, least, most),
-            "backend_idle" => (&mut timeouts.backend_idle, least, most),
+            "backend_idle" => (&mut timeouts.backend_idle, Millis(0), most),
             "tunnel" => (&mut timeouts.tunnel, least, most),
             "queue" => (&mut timeouts.queue, least, most),
             "drain" => (&mut timeouts.drain, least, most),

@@ -15,6 +15,7 @@ pub mod reason;
 pub mod retry;
 pub mod reuse;
 pub mod route;
+pub mod sharing;
 pub mod siphash;
 pub mod slow_start;
 pub mod sticky;

@@ -28,6 +28,12 @@ pub fn runs_beside_others(head: &RequestHead, may_switch: bool) -> bool {
     pipelinable(head.method, head.framing) && !may_switch && !head.authorizes_connection
 }
 
+/// Whether a request may stand behind another on one connection, or have one behind it. Not HEAD: a
+/// server that sends a body with it all the same would be heard as answering the next.
+pub fn may_share(method: Method, own_pipelinable: bool) -> bool {
+    own_pipelinable && method != Method::Head
+}
+
 /// Whether a request may be dispatched now.
 ///
 /// The first that is not answered always may. Another may if it and `ahead_all_pipelinable`, all
@@ -64,6 +70,16 @@ mod tests {
             assert_eq!(pipelinable(method, Framing::Length(0)), wanted, "{method:?}");
             assert!(!pipelinable(method, Framing::Length(1)), "{method:?}");
             assert!(!pipelinable(method, Framing::Chunked), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn head_shares_no_connection() {
+        for (method, wanted) in
+            [(Method::Get, true), (Method::Options, true), (Method::Head, false)]
+        {
+            assert_eq!(may_share(method, true), wanted, "{method:?}");
+            assert!(!may_share(method, false), "{method:?}");
         }
     }
 

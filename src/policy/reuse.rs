@@ -11,6 +11,12 @@ const FRESH_ENOUGH: Millis = Millis(1000);
 /// Closing after less than this says nothing of how long a backend waits.
 const TELLING: Millis = Millis(100);
 
+/// After so many in a row that were lost, and none that was used again, none is kept.
+const LOST_IN_A_ROW: u8 = 8;
+
+/// For so long.
+const NONE_KEPT: Millis = Millis::from_secs(600);
+
 /// What is known of how long one backend keeps an unused connection.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleLimit {
@@ -52,6 +58,62 @@ impl IdleLimit {
         let Millis(seen) = self.closed_after.unwrap_or(Millis(u64::MAX));
         let safe = Millis(seen / 5 * 4 + seen % 5 * 4 / 5); // 0.8, without overflow
         self.configured.min(announced).min(safe)
+    }
+}
+
+/// Whether one backend's connections are kept at all.
+///
+/// There are servers that close after each response and do not say so. What is sent over such a
+/// connection is lost, and what cannot be repeated fails with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    configured: Millis,
+    /// Connections in a row that the backend closed before a response came over them once more.
+    lost: u8,
+    /// None is kept before this time.
+    none_until: Millis,
+}
+
+impl Keeping {
+    /// Of a backend nothing is known of; `configured`, our own limit, is 0 where none is to be kept.
+    pub const fn new(configured: Millis) -> Keeping {
+        Keeping { configured, lost: 0, none_until: Millis(0) }
+    }
+
+    /// A response came over a connection that had been used before.
+    pub const fn used_again(&mut self) {
+        self.lost = 0;
+    }
+
+    /// A request found its connection, which had been used before, closed. Whether this is the one
+    /// that makes the backend one that keeps none.
+    pub fn lost(&mut self, now: Millis) -> bool {
+        if now < self.none_until {
+            return false; // It is known, and what was kept before is lost as well.
+        }
+        self.lost += 1;
+        let is_enough = self.lost >= LOST_IN_A_ROW;
+        if is_enough {
+            self.lost = 0;
+            self.none_until = now + NONE_KEPT;
+        }
+        is_enough
+    }
+
+    /// The backend closed a connection that was unused for `idle`. Right behind its response this
+    /// says the same as [`Keeping::lost`], and harms nobody yet; later it is the backend's limit.
+    pub fn seen_closing(&mut self, idle: Millis, now: Millis) -> bool {
+        idle < TELLING && self.lost(now)
+    }
+
+    /// Whether a connection may be kept, and another request follow over it.
+    pub fn may_keep(&self, now: Millis) -> bool {
+        self.configured > Millis(0) && now >= self.none_until
+    }
+
+    /// All that was learned is void: another process may answer at that address by now.
+    pub const fn forget(&mut self) {
+        *self = Keeping::new(self.configured);
     }
 }
 
@@ -109,6 +171,57 @@ mod tests {
         let mut known = IdleLimit::new(Millis(4000));
         known.seen_closing(Millis(TELLING.0 - 1));
         assert_eq!(known.limit(), Millis(4000));
+    }
+
+    #[test]
+    fn eight_lost_in_a_row_end_keeping_for_ten_minutes() {
+        let start = Millis(1000);
+        let mut keeping = Keeping::new(Millis(4000));
+        for _ in 0..7 {
+            assert!(!keeping.lost(start));
+        }
+        keeping.used_again();
+        for _ in 0..7 {
+            assert!(!keeping.seen_closing(Millis(0), start));
+            assert!(keeping.may_keep(start));
+        }
+        assert!(keeping.lost(start));
+        assert!(!keeping.may_keep(start));
+        for _ in 0..20 {
+            assert!(!keeping.lost(start + Millis(599_999)), "it is told once");
+        }
+        assert!(!keeping.may_keep(start + Millis(599_999)));
+        let later = start + Millis(600_000);
+        assert!(keeping.may_keep(later));
+        assert!(!keeping.lost(later), "and it is learned anew");
+        assert!(keeping.may_keep(later));
+    }
+
+    #[test]
+    fn a_backend_that_closes_what_was_unused_for_a_while_keeps_connections() {
+        let mut keeping = Keeping::new(Millis(4000));
+        for _ in 0..100 {
+            assert!(!keeping.seen_closing(TELLING, Millis(0)));
+        }
+        assert!(keeping.may_keep(Millis(0)));
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_kept_nothing_is() {
+        let mut keeping = Keeping::new(Millis(0));
+        assert!(!keeping.may_keep(Millis(1 << 40)));
+        keeping.forget();
+        assert!(!keeping.may_keep(Millis(1 << 40)));
+    }
+
+    #[test]
+    fn what_was_learned_of_a_process_is_forgotten_with_it() {
+        let mut keeping = Keeping::new(Millis(4000));
+        for count in 1..=8 {
+            assert_eq!(keeping.lost(Millis(0)), count == 8);
+        }
+        keeping.forget();
+        assert!(keeping.may_keep(Millis(0)));
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn write_line(
     millis(line, "ms", took);
     if exchange.last_backend.is_some() {
         millis(line, "queue_ms", since(times.taken_in, times.chosen) - failed_for(exchange));
-        if !exchange.reused && times.connected > times.chosen {
+        if !exchange.carrier.is_reused() && times.connected > times.chosen {
             millis(line, "connect_ms", since(times.chosen, times.connected));
         }
         if matches!(exchange.answer, Answer::Backend(_)) {
@@ -211,7 +211,7 @@ fn write_line(
     if let Some(last) = exchange.last_backend {
         text(line, "backend", backends[last.0].name.as_bytes());
         key(line, "reused");
-        line.extend_from_slice(if exchange.reused { b"true" } else { b"false" });
+        line.extend_from_slice(if exchange.carrier.is_reused() { b"true" } else { b"false" });
     }
     tries(line, exchange, backends);
     text(line, "sticky", exchange.sticky.map_or("", Sticky::word).as_bytes());

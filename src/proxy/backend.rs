@@ -52,6 +52,8 @@ pub struct BackendConn {
     pub sent_ids: SentIds,
     /// What is still to come of the body of another request's response, which nobody gets.
     pub dropped: Body,
+    /// The last of them had no body, whatever it says: as those to HEAD.
+    pub is_bare: bool,
     /// The bytes at the front of its input that were searched for the end of a head.
     pub scan: crate::http::scan::HeadScan,
     /// A response byte came since the front exchange became front.
@@ -75,6 +77,7 @@ impl BackendConn {
             responses: 0,
             sent_ids: SentIds::default(),
             dropped: Body::Empty,
+            is_bare: false,
             scan: crate::http::scan::HeadScan::response(),
             heard: false,
             idled: Micros(0),

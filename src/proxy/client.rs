@@ -147,7 +147,7 @@ impl Proxy {
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
         let pool = self.exchanges[last].pool;
-        if client.queue_was_full && !half_empty && self.is_fast(pool) {
+        if client.queue_was_full && !half_empty && self.shares(pool) {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;

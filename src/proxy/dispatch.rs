@@ -5,14 +5,14 @@ use crate::net::Conn;
 use crate::policy::order;
 use crate::policy::retry::Failure;
 use crate::policy::reuse;
-use crate::shared::{BackendCounter, Slot};
+use crate::shared::BackendCounter;
 use crate::sys::{IoError, Socket};
 
 use super::Proxy;
 use super::Token;
 use super::backend::{BackendConn, Owner};
 use super::bound::Bound;
-use super::exchange::{BackendConnId, ExchangeId, Line, Manner, State};
+use super::exchange::{BackendConnId, Carrier, ExchangeId, Line, Manner, State};
 use super::relay::Moved;
 
 /// What there is of idle connections to the backend of an exchange.
@@ -64,57 +64,6 @@ impl Proxy {
         }
         self.leave_line(id);
         Ok(Moved::Some)
-    }
-
-    /// Joins the connection of an exchange ahead of it that was taken in with it and goes to the
-    /// same backend, if that answers fast: one send carries their heads.
-    fn share(&mut self, id: ExchangeId) -> bool {
-        let exchange = &self.exchanges[id];
-        let (Some(slot), Manner::Eager) = (exchange.choice, exchange.manner) else {
-            return false;
-        };
-        let backend = &self.backends[slot.0];
-        if !exchange.request.pipelinable || !backend.pace.allows_sharing() {
-            return false;
-        }
-        let Some((conn_id, before)) = self.conn_to_share(id, slot) else { return false };
-        let backend = &self.conns[conn_id];
-        if backend.conn.output_room(self.tools.ring_size) < self.wire_len(id) {
-            return false;
-        }
-        let backend = &mut self.conns[conn_id];
-        self.exchanges[before].next_on_conn = Some(id);
-        backend.back = Some(id);
-        let exchange = &mut self.exchanges[id];
-        exchange.conn = Some(conn_id);
-        exchange.reused = true;
-        self.row.backend(slot).add(BackendCounter::Reuses, 1);
-        self.begin_sending(id);
-        true
-    }
-
-    /// The connection that the exchanges ahead of `id` share, and the last of them on it.
-    fn conn_to_share(&self, id: ExchangeId, slot: Slot) -> Option<(BackendConnId, ExchangeId)> {
-        let exchange = &self.exchanges[id];
-        let mut found = None;
-        let mut next = self.clients[exchange.client].first;
-        while let Some(ahead_id) = next {
-            if ahead_id == id {
-                break;
-            }
-            let ahead = &self.exchanges[ahead_id];
-            next = ahead.behind;
-            let fits = ahead.request.batch == exchange.request.batch
-                && ahead.choice == Some(slot)
-                && ahead.state() == State::Sending
-                && ahead.manner == Manner::Eager;
-            if let (true, Some(conn)) = (fits, ahead.conn)
-                && self.conns[conn].back == Some(ahead_id)
-            {
-                found = Some((conn, ahead_id));
-            }
-        }
-        found
     }
 
     /// The backend's connection that was used last, if it is fresh enough. One whose turn has not
@@ -170,7 +119,7 @@ impl Proxy {
         conn.front = Some(id);
         conn.back = Some(id);
         exchange.conn = Some(conn_id);
-        exchange.reused = true;
+        exchange.carrier = Carrier::Kept;
         self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
     }
@@ -205,7 +154,7 @@ impl Proxy {
         self.leave_line(id);
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
-        exchange.reused = false;
+        exchange.carrier = Carrier::New;
         exchange.enter(State::Connecting);
         match watched {
             Ok(()) => Ok(Moved::Some),

@@ -254,6 +254,27 @@ pub enum Manner {
     Patient,
 }
 
+/// What the connection of an attempt had been used for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Nothing: it was opened for this.
+    New,
+    /// Other requests, which were answered.
+    Kept,
+    /// It carries the request ahead of this one, not answered yet.
+    Shared,
+}
+
+impl Carrier {
+    /// Whether others went over it before.
+    pub fn is_reused(self) -> bool {
+        match self {
+            Carrier::New => false,
+            Carrier::Kept | Carrier::Shared => true,
+        }
+    }
+}
+
 /// One request with its response.
 pub struct Exchange {
     /// Whose request it is.
@@ -317,8 +338,8 @@ pub struct Exchange {
     pub line: Line,
     /// Whether a byte of it may have left for the backend in this attempt.
     pub sent: bool,
-    /// Whether this attempt went over a connection that had been used before.
-    pub reused: bool,
+    /// What the connection of this attempt had been used for before.
+    pub carrier: Carrier,
     /// Something moved since its timer was set.
     pub progress: bool,
     /// Interim responses that came.
@@ -373,7 +394,7 @@ impl Exchange {
             waited_in_turn: None,
             line: Line::Nowhere,
             sent: false,
-            reused: false,
+            carrier: Carrier::New,
             progress: true,
             interims: 0,
             broken: None,

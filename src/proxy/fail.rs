@@ -17,13 +17,15 @@ impl Proxy {
         self.give_up_doubt(id);
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
-        let stale = exchange.reused && !heard && failure == Failure::Terminated;
+        let stale = exchange.carrier.is_reused() && !heard && failure == Failure::Terminated;
         let backend = exchange.choice;
         // A backend that never got the body owes no answer: clients must not take it out so.
         let counts = failure != Failure::ResponseTimeout || !exchange.waits_for_leave();
-        if stale && let Some(conn) = exchange.conn {
-            self.learn_idle_limit(conn);
-            self.row.backend(self.conns[conn].backend).add(BackendCounter::Stale, 1);
+        if stale {
+            self.learn_of_stale(id);
+        }
+        if self.leaves_conn(id, failure) {
+            return;
         }
         self.detach(id);
         if let Some(backend) = backend.filter(|_| counts && !stale) {

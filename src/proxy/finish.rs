@@ -1,15 +1,16 @@
 //! Done: connections kept or closed, slots freed, the queue moves up.
 
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, Millis};
 use crate::net::End;
 use crate::policy::reason::Reason;
-use crate::shared::{Awaited, Counter, Slot};
+use crate::shared::{Awaited, BackendCounter, Counter, Slot};
+use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::Service;
-use super::backend::Owner;
+use super::backend::{BackendConn, Owner};
 use super::client::{Client, Phase, Watch};
-use super::exchange::{Answer, BackendConnId, ClientId, ExchangeId, Manner, State};
+use super::exchange::{Answer, BackendConnId, Carrier, ClientId, ExchangeId, Manner, State};
 use super::timing::{client_owner, exchange_owner};
 
 /// Sweeps between two looks for memory that has cooled down.
@@ -115,7 +116,17 @@ impl Proxy {
             && matches!(backend.conn.fill(&mut self.tools.rings), Ok(0))
             && backend.conn.end == End::Open
             && backend.conn.output.is_empty();
-        if !silent || self.backends[slot.0].is_out {
+        if backend.conn.end != End::Open && backend.conn.input.is_empty() {
+            let responses = backend.responses;
+            self.learn_of_closing(slot, responses, Millis(0));
+        }
+        let backend = &mut self.conns[conn];
+        let member = &self.backends[slot.0];
+        let keeps = match backend.is_bound {
+            true => !member.is_out,
+            false => member.keeps(self.now.millis()),
+        };
+        if !silent || !keeps {
             return self.close_used_conn(conn, Manner::Alone);
         }
         backend.back = None;
@@ -184,21 +195,53 @@ impl Proxy {
 
     /// An idle connection closes, or says something that nobody asked for.
     pub(super) fn idle_conn_spoke(&mut self, id: BackendConnId, event: crate::sys::Event) {
-        if event.closed || event.failed {
-            let slot = self.conns[id].backend;
-            if let Owner::Idle { since, .. } = self.conns[id].owner {
-                let age = Micros(self.now.0.saturating_sub(since.0)).millis();
-                self.backends[slot.0].idle_limit.seen_closing(age);
-            }
-        }
+        let BackendConn { backend, owner, responses, .. } = self.conns[id];
         self.close_idle_conn(id);
+        if let (true, Owner::Idle { since, .. }) = (event.closed || event.failed, owner) {
+            let idle = Micros(self.now.0.saturating_sub(since.0)).millis();
+            self.learn_of_closing(backend, responses, idle);
+        }
     }
 
-    /// A reused connection turned out to be closed: its backend keeps them for less than it lay.
-    pub(super) fn learn_idle_limit(&mut self, conn: BackendConnId) {
+    /// A reused connection turned out to be closed: its backend keeps them for less than it lay, or
+    /// not at all.
+    pub(super) fn learn_of_stale(&mut self, id: ExchangeId) {
+        let exchange = &self.exchanges[id];
+        let Some(conn) = exchange.conn else { return };
         let backend = &self.conns[conn];
-        let idled = backend.idled.millis();
-        self.backends[backend.backend.0].idle_limit.seen_closing(idled);
+        let slot = backend.backend;
+        let member = &mut self.backends[slot.0];
+        if exchange.carrier == Carrier::Kept {
+            member.idle_limit.seen_closing(backend.idled.millis());
+        }
+        self.row.backend(slot).add(BackendCounter::Stale, 1);
+        // One that was used again before was kept, and has ended for another reason.
+        if backend.responses == 1 && member.keeping.lost(self.now.millis()) {
+            self.keeps_none(slot);
+        }
+    }
+
+    /// A backend ended a connection, over which so many responses had come, and which was unused for
+    /// so long, and had not said that it would.
+    fn learn_of_closing(&mut self, slot: Slot, responses: u32, idle: Millis) {
+        let member = &mut self.backends[slot.0];
+        member.idle_limit.seen_closing(idle);
+        if responses == 1 && member.keeping.seen_closing(idle, self.now.millis()) {
+            self.keeps_none(slot);
+        }
+    }
+
+    /// None of a backend's connections is kept from now on.
+    fn keeps_none(&mut self, slot: Slot) {
+        message::log(
+            Level::Warning,
+            format_args!(
+                "backend {} closes its connections after each response without saying so; none is \
+                 kept for ten minutes",
+                self.backends[slot.0].name
+            ),
+        );
+        self.close_idle_conns(slot);
     }
 
     /// Closes idle backend connections that are past their backend's limit, or whose backend is

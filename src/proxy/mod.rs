@@ -30,6 +30,7 @@ pub mod request_ids;
 pub mod respond;
 pub mod send;
 pub mod settings;
+mod share;
 mod stored;
 pub mod timing;
 mod tolerance;

@@ -5,12 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::config::{self, Tolerances};
 use crate::mem::queue::Queue;
-use crate::mem::time::{Micros, Millis};
+#[cfg(test)]
+use crate::mem::time::Micros;
+use crate::mem::time::Millis;
 use crate::policy::balance::{Board, Member, Members, Tier};
 use crate::policy::health::Rules;
 use crate::policy::identity::{EchoSupport, Telling};
 use crate::policy::retry::Budget;
-use crate::policy::reuse::IdleLimit;
+use crate::policy::reuse::{IdleLimit, Keeping};
+use crate::policy::sharing::{Leave, Pace, Sharing};
 use crate::policy::slow_start;
 use crate::policy::sticky::{self, Mark};
 use crate::shared::backends::Standing;
@@ -18,11 +21,7 @@ use crate::shared::{PoolId, Segment, Slot};
 
 use super::Proxy;
 use super::backend::IdleStack;
-use super::exchange::ExchangeId;
-
-/// A backend that answers within this time as a rule shares its connections: requests that were
-/// taken in together wait behind each other. A slower one gets a connection for each.
-const FAST: Micros = Micros(4_000);
+use super::exchange::{Carrier, ExchangeId};
 
 /// A set of backends with its rules.
 pub struct Pool {
@@ -85,6 +84,12 @@ pub struct Backend {
     pub telling: Telling,
     /// How fast it answers.
     pub pace: Pace,
+    /// Whether it takes requests that stand behind each other.
+    pub sharing: Sharing,
+    /// The last one that was put behind another while that is still being learned.
+    pub on_trial: Option<ExchangeId>,
+    /// Whether it keeps its connections at all.
+    pub keeping: Keeping,
 }
 
 impl Pool {
@@ -126,7 +131,45 @@ impl Backend {
             echo: EchoSupport::default(),
             telling: Telling::default(),
             pace: Pace::default(),
+            sharing: Sharing::default(),
+            on_trial: None,
+            keeping: Keeping::new(backend_idle),
         }
+    }
+}
+
+impl Backend {
+    /// Whether a connection that became idle is kept.
+    pub(super) fn keeps(&self, now: Millis) -> bool {
+        !self.is_out && self.keeping.may_keep(now) && self.idle_limit.limit() > Millis(0)
+    }
+
+    /// Notes that a request was answered which had come over a connection of this kind.
+    pub(super) fn answered(&mut self, carrier: Carrier, now: Millis) {
+        if carrier.is_reused() {
+            self.keeping.used_again();
+        }
+        if carrier == Carrier::Shared {
+            self.sharing.answered(now);
+        }
+    }
+
+    /// How many requests may share one of its connections now. One that carries a single request
+    /// carries no two.
+    pub(super) fn leave_to_share(&self, now: Millis) -> Leave {
+        match self.keeping.may_keep(now) {
+            true => self.sharing.leave(&self.pace, now),
+            false => Leave::None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Backend {
+    /// It has shown that it answers fast, and takes requests that stand behind each other.
+    pub fn be_trusted(&mut self) {
+        (0..12).for_each(|_| self.pace.observe(Micros(100), true));
+        (0..10).for_each(|_| self.sharing.answered(Millis(0)));
     }
 }
 
@@ -231,21 +274,23 @@ impl Proxy {
             backend.mark = self.settings.sticky_key.mark(&self.pools[pool.0].name, backend.address);
             backend.echo = EchoSupport::default();
             backend.pace = Pace::default();
+            backend.sharing = Sharing::default();
         }
         if came_back || is_other {
             backend.idle_limit.forget();
+            backend.keeping.forget();
         }
         if is_out || is_other {
             self.close_idle_conns(slot);
         }
     }
 
-    /// Whether all backends of a pool that are up answer fast, so that requests are best taken in
-    /// together.
-    pub(super) fn is_fast(&self, pool: PoolId) -> bool {
+    /// Whether all backends of a pool that are up share their connections, or learn to, so that
+    /// requests are best taken in together.
+    pub(super) fn shares(&self, pool: PoolId) -> bool {
         let up = self.pools[pool.0].members.list().iter().filter(|member| member.up);
         up.map(|member| &self.backends[Slot::of_id(member.id).0])
-            .all(|backend| backend.pace.allows_sharing())
+            .all(|backend| backend.leave_to_share(self.now.millis()) != Leave::None)
     }
 }
 
@@ -259,37 +304,4 @@ pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
 pub(super) fn find_mark(pool: &Pool, backends: &[Backend], digits: &[u8]) -> Option<Mark> {
     let mut marks = pool.members.list().iter().map(|member| backends[member.id as usize].mark);
     marks.find(|mark| mark.digits() == digits)
-}
-
-/// How fast a backend answers as a rule, and whether it keeps its connections.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// A moving average over about eight responses.
-    typical: Micros,
-    keeps_connections: bool,
-}
-
-impl Default for Pace {
-    /// Slow until it has shown otherwise.
-    fn default() -> Pace {
-        Pace { typical: Micros(2 * FAST.0), keeps_connections: false }
-    }
-}
-
-impl Pace {
-    /// Notes a response that took `time` from its request, or from the response before it.
-    pub fn observe(&mut self, time: Micros, keeps_connection: bool) {
-        self.typical = Micros((7 * self.typical.0 + time.0) / 8);
-        self.keeps_connections = keeps_connection;
-    }
-
-    /// Its usual time from a request, or the response before, to a response.
-    pub fn usual(&self) -> Micros {
-        self.typical
-    }
-
-    /// Whether requests may wait behind each other on one of its connections.
-    pub fn allows_sharing(&self) -> bool {
-        self.keeps_connections && self.typical.0 < FAST.0
-    }
 }

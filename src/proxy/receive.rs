@@ -200,6 +200,7 @@ impl Proxy {
             }
             _ => Frame::Raw,
         };
+        backend.is_bare = matches!(last.body, Body::Empty);
         if let Some(seconds) = last.keep_alive_timeout_secs {
             member.idle_limit.keep_alive(seconds);
         }
@@ -212,6 +213,7 @@ impl Proxy {
         exchange.answer = Answer::Backend(ResponseFacts { head, keep_alive });
         exchange.download = Relay::new(last.body, frame);
         exchange.times.answered = self.now;
+        member.answered(exchange.carrier, self.now.millis());
         exchange.enter(State::Answered);
         self.observe(slot, health::Event::Answered);
     }

@@ -169,7 +169,7 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         let conn = self.conn_of(id);
         let backend = &mut self.conns[conn];
-        let was_handshake = !exchange.reused && !exchange.sent;
+        let was_handshake = !exchange.carrier.is_reused() && !exchange.sent;
         match error {
             IoError::TimedOut if was_handshake => self.fail(id, Failure::ConnectTimeout),
             IoError::Refused if was_handshake => self.fail(id, Failure::Refused),

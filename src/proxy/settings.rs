@@ -9,6 +9,7 @@ use crate::config::{
 };
 use crate::mem::time::{Micros, Millis};
 use crate::policy::route::Routing;
+use crate::policy::sharing;
 use crate::policy::sticky::{KEY_LEN, Key};
 use crate::sys::KeepAlive;
 
@@ -154,7 +155,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 14] {
+    pub fn durations(&self) -> [Millis; 15] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -171,6 +172,7 @@ impl Settings {
             timeouts.fin,
             BRIEF,
             DOUBT,
+            sharing::LEAST_PATIENCE,
         ]
     }
 

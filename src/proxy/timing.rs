@@ -12,7 +12,7 @@ use crate::policy::retry::Failure;
 
 use super::Proxy;
 use super::client::{Phase, Watch};
-use super::exchange::{Answer, ClientId, ExchangeId, Line, OwnAnswer, State};
+use super::exchange::{Answer, Carrier, ClientId, ExchangeId, Line, OwnAnswer, State};
 
 /// The timers' numbers: their places in `Settings::durations`.
 pub const HEADER: usize = 0;
@@ -29,6 +29,7 @@ const COLLAPSED: usize = 10;
 const FIN: usize = 11;
 const BRIEF: usize = 12;
 const DOUBT: usize = 13;
+const BEHIND: usize = 14;
 
 /// So many idle clients are looked at when one is to make room.
 const MOST_IDLE: usize = 8;
@@ -81,6 +82,7 @@ impl Proxy {
             FIN => self.give_up(id),
             // It looks again, and whether the time is over.
             DOUBT => (),
+            BEHIND => self.waited_behind_another(id),
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
@@ -220,6 +222,7 @@ impl Proxy {
             State::Sending | State::Awaiting if self.is_held_up(id) => {
                 self.is_first(id).then_some(CLIENT)
             }
+            State::Sending | State::Awaiting if self.stood_behind(id) => Some(BEHIND),
             State::Sending | State::Awaiting => Some(RESPONSE),
             State::Responding if self.client_is_slow(id) => Some(CLIENT),
             State::Responding => Some(RESPONSE),
@@ -234,6 +237,13 @@ impl Proxy {
     fn is_at_front(&self, id: ExchangeId) -> bool {
         let conn = self.exchanges[id].conn;
         conn.is_some_and(|conn| self.conns[conn].front == Some(id))
+    }
+
+    /// Whether it stood behind another on its connection, and the backend has said nothing since.
+    fn stood_behind(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
+        exchange.carrier == Carrier::Shared && !heard
     }
 
     /// Whether the backend has begun to answer, and there may be a 1xx that waits for its turn, or

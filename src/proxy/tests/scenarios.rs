@@ -11,6 +11,7 @@ mod limits;
 mod order;
 mod preambles;
 mod repeats;
+mod sharing;
 mod slow_start;
 mod sticky;
 mod timers;

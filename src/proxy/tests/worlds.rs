@@ -19,6 +19,7 @@ use crate::config::{AccessLog, Balance, Cache, Config, RequestId};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::identity::EchoSupport;
 use crate::proxy::Service as State;
+use crate::proxy::pools::Backend;
 use crate::sys::{clock, world};
 
 use super::invariants;
@@ -235,6 +236,7 @@ fn start(config: &Config, book: &mut Book) -> Team {
         // The simulated kernel has one limit, and real ones have one for each process.
         world::change_faults(|faults| faults.descriptors = 100_000);
     }
+    let knows_backends = dice.one_in(2);
     let mut team = Team::start(workers, config, |settings| {
         settings.backend_conns = conns;
         settings.spare_exchanges = spare;
@@ -246,6 +248,9 @@ fn start(config: &Config, book: &mut Book) -> Team {
             backend.echo = EchoSupport::quick(echoes_after);
         }
         service.proxy.tools.pipes.sight.bytes.truncate(reach);
+        if knows_backends {
+            service.proxy.backends.iter_mut().for_each(Backend::be_trusted);
+        }
     }
     team
 }

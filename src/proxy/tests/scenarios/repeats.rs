@@ -304,3 +304,68 @@ fn nonsense_and_heads_that_are_too_long_are_told_as_such() {
         assert_eq!(scene.last_error(client), (502, error.to_owned()));
     }
 }
+
+#[test]
+fn a_backend_that_closes_after_each_response_unsaid_is_sent_nothing_over_used_connections() {
+    let configure = |config: &mut crate::config::Config| {
+        config.pools[0].retries = 0;
+        config.timeouts.idle = Millis(1_000_000);
+    };
+    let mut scene = Scene::with(1, configure, |_| ());
+    let client = scene.client();
+    scene.warm_up(client, "/first");
+    for round in 0..8 {
+        assert_eq!(scene.backend_conns(), 1, "round {round}");
+        let path = format!("/{round}");
+        scene.get(client, &[&path]);
+        scene.hang_up(&path);
+        assert_eq!(scene.times_asked(&path), 2, "it was sent again");
+        scene.answer(&path, "");
+    }
+    assert_eq!(scene.backend_conns(), 0, "none is kept any more");
+    scene.advance(599_000);
+    scene.warm_up(client, "/later");
+    assert_eq!(scene.backend_conns(), 0);
+    scene.advance(2000);
+    scene.warm_up(client, "/learned-anew");
+    assert_eq!(scene.backend_conns(), 1);
+}
+
+#[test]
+fn connections_that_close_right_behind_their_response_are_not_kept_either() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    for round in 0..8 {
+        let path = format!("/{round}");
+        scene.warm_up(client, &path);
+        assert_eq!(scene.backend_conns(), 1);
+        scene.hang_up(&path);
+    }
+    scene.warm_up(client, "/last");
+    assert_eq!(scene.backend_conns(), 0);
+}
+
+#[test]
+fn one_connection_that_is_used_again_shows_that_they_are_kept() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    for round in 0..20 {
+        let paths = [0, 1].map(|name| format!("/{round}.{name}"));
+        paths.iter().for_each(|path| scene.warm_up(client, path));
+        assert_eq!(scene.place_of(&paths[0]), scene.place_of(&paths[1]));
+        scene.hang_up(&paths[1]);
+    }
+}
+
+#[test]
+fn with_backend_idle_of_nothing_each_connection_carries_one_request() {
+    let mut scene = Scene::with(1, |config| config.timeouts.backend_idle = Millis(0), |_| ());
+    let client = scene.client();
+    for round in 0..30 {
+        let paths = [0, 1].map(|name| format!("/{round}.{name}"));
+        scene.get(client, &paths.each_ref().map(String::as_str));
+        assert_ne!(scene.place_of(&paths[0]), scene.place_of(&paths[1]));
+        paths.iter().for_each(|path| scene.answer(path, ""));
+        assert_eq!(scene.backend_conns(), 0);
+    }
+}

@@ -304,9 +304,13 @@ fn check_error(number: usize, message: &Message, book: &Book) {
         (400, "http_request_error") => plan.is_nonsense || weather.stalls,
         (408, "http_request_error") => weather.stalls,
         (502, "connection_refused") => weather.refuses,
-        (502, "connection_terminated") => weather.cuts || weather.idle_cuts || weather.garbage,
-        (502, "http_protocol_error") => weather.garbage || weather.mix_ups,
-        (502, "http_response_header_section_size") => weather.garbage,
+        (502, "connection_terminated") => {
+            let is_lost = !plan.is_idempotent() || plan.upload != Upload::None;
+            let is_lost = is_lost && weather.closes_unsaid;
+            weather.cuts || weather.idle_cuts || weather.garbage || is_lost
+        }
+        (502, "http_protocol_error") => weather.garbage || weather.mix_ups || weather.adds_bodies,
+        (502, "http_response_header_section_size") => weather.garbage || weather.adds_bodies,
         (503, "connection_limit_reached") => weather.is_rough(),
         (504, "connection_timeout") => weather.ignores,
         // A server and a client may also wait for each other: for a 100, for the body.

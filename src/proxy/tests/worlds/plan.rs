@@ -19,6 +19,12 @@ pub struct Weather {
     pub hangs: bool,
     /// Backends send what is no HTTP.
     pub garbage: bool,
+    /// Some backends forget a request that comes before they have answered the one ahead of it.
+    pub forgets: bool,
+    /// Some backends close after each response and do not say so.
+    pub closes_unsaid: bool,
+    /// Some backends send a body with the response to HEAD.
+    pub adds_bodies: bool,
     /// Backends give another request's answer, or speak unasked.
     pub mix_ups: bool,
     /// Backends that echo send responses a second time, a while later.
@@ -44,6 +50,7 @@ impl Weather {
     pub fn is_fair(&self) -> bool {
         !(self.is_rough() || self.cuts || self.idle_cuts || self.refuses || self.garbage)
             && !(self.mix_ups || self.nonsense || self.aborts || self.cuts_off)
+            && !(self.closes_unsaid || self.adds_bodies)
     }
 
     /// Whether only timers end some of it.
@@ -62,6 +69,9 @@ impl Weather {
             ignores: often(8),
             hangs: often(8),
             garbage: often(6),
+            forgets: false,
+            closes_unsaid: often(6),
+            adds_bodies: often(8),
             mix_ups: often(6),
             surplus: false,
             aborts: often(4),
@@ -74,6 +84,7 @@ impl Weather {
         };
         weather.cuts_off = !fair && weather.drains && dice.one_in(2);
         weather.surplus = !weather.mix_ups && dice.one_in(4);
+        weather.forgets = dice.one_in(3);
         weather.kernel = Faults {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
             pipes: *dice.choose(&[0, 1, 100, 100]),

@@ -14,7 +14,7 @@ pub struct Server {
     place: usize,
     door: world::Server,
     conns: Vec<Conn>,
-    habit: Habit,
+    manners: Manners,
     /// The identifier that it returned last.
     last_id: String,
     /// When it changes how it receives those who connect.
@@ -67,6 +67,31 @@ impl Habit {
             Habit::Echoes | Habit::Cleans | Habit::Sometimes | Habit::Stores | Habit::Repeats => {
                 Some(id.to_owned())
             }
+        }
+    }
+}
+
+/// What it does with each request.
+#[derive(Clone, Copy, Debug)]
+struct Manners {
+    habit: Habit,
+    /// It forgets a request that stands behind another.
+    forgets: bool,
+    /// It closes after each response, and does not say so.
+    closes_unsaid: bool,
+    /// It sends a body with the response to HEAD.
+    adds_bodies: bool,
+}
+
+impl Manners {
+    fn roll(book: &mut Book) -> Manners {
+        let habit = Habit::roll(book);
+        let mut has = |wanted: bool| wanted && habit != Habit::Repeats && book.dice.one_in(2);
+        Manners {
+            habit,
+            forgets: has(book.weather.forgets),
+            closes_unsaid: has(book.weather.closes_unsaid),
+            adds_bodies: has(book.weather.adds_bodies),
         }
     }
 }
@@ -134,7 +159,7 @@ impl Server {
             place,
             door: world::listen(address),
             conns: Vec::new(),
-            habit: Habit::roll(book),
+            manners: Manners::roll(book),
             last_id: "none".to_owned(),
             next_mood: moody.then(clock::now),
         }
@@ -160,9 +185,9 @@ impl Server {
             book.trace.note(|| format!("server {}: connection {name}", self.place));
             self.conns.push(conn);
         }
-        let (place, habit, last_id) = (self.place, self.habit, &mut self.last_id);
+        let (place, manners, last_id) = (self.place, self.manners, &mut self.last_id);
         let wishes: Vec<Option<Micros>> =
-            self.conns.iter_mut().map(|conn| conn.act(place, habit, last_id, book)).collect();
+            self.conns.iter_mut().map(|conn| conn.act(place, manners, last_id, book)).collect();
         wishes.into_iter().flatten().chain(self.next_mood).min()
     }
 
@@ -191,15 +216,15 @@ impl Conn {
     fn act(
         &mut self,
         place: usize,
-        habit: Habit,
+        manners: Manners,
         last_id: &mut String,
         book: &mut Book,
     ) -> Option<Micros> {
         let peer = self.peer.as_ref()?;
         self.reader.feed(&peer.receive());
-        self.read(place, habit, last_id, book);
+        self.read(place, manners, last_id, book);
         self.repeat_if_due();
-        let wish = self.write(place, habit, book);
+        let wish = self.write(place, manners.habit, book);
         let surplus = self.surplus.as_ref().map(|(at, _)| *at);
         let surplus = surplus.filter(|at| *at > clock::now() && *at != WITH_THE_NEXT);
         let wish = wish.into_iter().chain(surplus).min();
@@ -251,7 +276,7 @@ impl Conn {
         }
     }
 
-    fn read(&mut self, place: usize, habit: Habit, last_id: &mut String, book: &mut Book) {
+    fn read(&mut self, place: usize, manners: Manners, last_id: &mut String, book: &mut Book) {
         loop {
             let is_new = self.reader.current().is_none();
             let whole = self.reader.next(Kind::Request);
@@ -263,10 +288,15 @@ impl Conn {
                     .note(|| format!("server {place}: {} on connection {}", number, self.name));
                 note_arrival(number, &self.answers, book);
             }
+            let is_behind = !self.answers.is_empty() && !self.answered_early;
+            if manners.forgets && whole.is_some() && is_behind {
+                book.trace.note(|| format!("server {place}: forgets {number}"));
+                continue;
+            }
             let early = whole.is_none() && is_new && book.dice.one_in(8);
             if early || whole.is_some() && !self.answered_early {
                 let request = request.clone();
-                let answer = make_answer(number, &request, (habit, last_id), book);
+                let answer = make_answer(number, &request, (manners, last_id), book);
                 self.answers.push_back(answer);
                 book.plans[number].answered_early |= early;
             }
@@ -349,13 +379,13 @@ fn note_arrival(number: usize, ahead: &VecDeque<Answer>, book: &mut Book) {
 fn make_answer(
     number: usize,
     request: &Message,
-    (habit, last_id): (Habit, &mut String),
+    (manners, last_id): (Manners, &mut String),
     book: &mut Book,
 ) -> Answer {
     let id = request.head.get("x-request-id").unwrap_or_default();
     let mixed_up = book.weather.mix_ups && book.dice.one_in(4);
     let told = if mixed_up { number + 1000 } else { number };
-    let echo = match (habit.returns(number, id, last_id, book), mixed_up) {
+    let echo = match (manners.habit.returns(number, id, last_id, book), mixed_up) {
         (Some(returned), false) => {
             *last_id = returned.clone();
             book.plans[number].returned = (returned != id).then(|| returned.clone());
@@ -372,10 +402,14 @@ fn make_answer(
         bytes.extend(format!("HTTP/1.1 103 Early Hints\r\nX-Answer: {number}\r\n\r\n").bytes());
     }
     let mut after = After::Next;
+    let is_bare = request.head.method() == "HEAD" && !manners.adds_bodies;
     let final_at = bytes.len();
-    let (head, body) = compose(told, request.head.method(), &echo, &mut after, book);
+    let (head, body) = compose(told, is_bare, &echo, &mut after, book);
     bytes.extend(head.bytes());
     bytes.extend(body);
+    if manners.closes_unsaid && after == After::Next {
+        after = After::Close;
+    }
     book.trace.note(|| format!("{number}: {head:?}"));
     let framed = head.contains("Content-Length") || head.contains("Transfer-Encoding");
     let mut answer = Answer {
@@ -398,7 +432,7 @@ fn make_answer(
 
 fn compose(
     number: usize,
-    method: &str,
+    is_bare: bool,
     echo: &str,
     after: &mut After,
     book: &mut Book,
@@ -432,7 +466,7 @@ fn compose(
         head += "Connection: close\r\n";
         *after = After::Close;
     }
-    if method == "HEAD" {
+    if is_bare {
         wire.clear();
     }
     (head + "\r\n", wire)

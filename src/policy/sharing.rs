@@ -1,0 +1,145 @@
+//! Whether requests may stand behind each other on one connection of a backend.
+//!
+//! Two requests in one send cost half of what two connections cost, but not every server takes a
+//! second request before it has answered the first: some forget it, some see it only once more bytes
+//! come, some send more than they announced. So a backend has to show that it can, a pair at a time,
+//! and one that fails gets a connection for each request for a while.
+
+use crate::mem::time::{Micros, Millis};
+
+/// A backend that answers within this time as a rule shares its connections: requests that were
+/// taken in together wait behind each other. A slower one gets a connection for each.
+const FAST: Micros = Micros(4_000);
+
+/// Pairs that were answered well before more than one is under way, or more than two share a
+/// connection.
+const PROOF: u32 = 10;
+
+/// What stands behind another leaves at the earliest after so long without a byte.
+pub const LEAST_PATIENCE: Millis = Millis(50);
+
+/// And not before so many times what the backend takes as a rule.
+const PATIENCE_IN_PACES: u64 = 10;
+
+/// For so long a backend that failed for the first time shares nothing.
+const FIRST_BAR: Millis = Millis::from_secs(60);
+
+/// Doubled each time, it grows to this.
+const LONGEST_BAR: Millis = Millis::from_secs(3600);
+
+/// After so many pairs that were answered well in a row earlier failures are forgotten.
+const FORGIVEN: u32 = 1000;
+
+/// How fast a backend answers as a rule, and whether it keeps its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A moving average over about eight responses.
+    typical: Micros,
+    keeps_connections: bool,
+}
+
+impl Default for Pace {
+    /// Slow until it has shown otherwise.
+    fn default() -> Pace {
+        Pace { typical: Micros(2 * FAST.0), keeps_connections: false }
+    }
+}
+
+impl Pace {
+    /// Notes a response that took `time` from its request, or from the response before it.
+    pub fn observe(&mut self, time: Micros, keeps_connection: bool) {
+        self.typical = Micros((7 * self.typical.0 + time.0) / 8);
+        self.keeps_connections = keeps_connection;
+    }
+
+    /// Whether requests are better off behind each other than on connections of their own.
+    const fn is_fast(&self) -> bool {
+        self.keeps_connections && self.typical.0 < FAST.0
+    }
+
+    /// Its usual time from a request, or the response before, to a response.
+    pub const fn usual(&self) -> Micros {
+        self.typical
+    }
+
+    /// How long a request that stood behind another waits for the first byte of its response, from
+    /// the moment when the one before it was answered.
+    pub fn patience(&self) -> Micros {
+        Micros::from(LEAST_PATIENCE).max(Micros(PATIENCE_IN_PACES * self.typical.0))
+    }
+}
+
+/// How many requests may share a connection of a backend now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// None behind another.
+    None,
+    /// Two, on a connection over which a response came before, and on no other at the same time.
+    Pair,
+    /// As many as came together.
+    Many,
+}
+
+/// What is known of how one backend takes a request that comes early.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharing {
+    stage: Stage,
+    /// How long the next bar is.
+    bar: Millis,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// So many in a row were answered that stood behind another: at first one at a time, from
+    /// [`PROOF`] on as many as come.
+    Answered(u32),
+    /// It failed: nothing is shared until then.
+    Barred(Millis),
+}
+
+impl Default for Sharing {
+    /// Nothing is known.
+    fn default() -> Sharing {
+        Sharing { stage: Stage::Answered(0), bar: FIRST_BAR }
+    }
+}
+
+impl Sharing {
+    /// How many requests may share a connection of a backend of this pace.
+    pub fn leave(&self, pace: &Pace, now: Millis) -> Leave {
+        if !pace.is_fast() {
+            return Leave::None;
+        }
+        match self.stage {
+            Stage::Barred(until) if now < until => Leave::None,
+            Stage::Barred(_) | Stage::Answered(..PROOF) => Leave::Pair,
+            Stage::Answered(PROOF..) => Leave::Many,
+        }
+    }
+
+    /// A request that stood behind another was answered well.
+    pub fn answered(&mut self, now: Millis) {
+        let before = match self.stage {
+            Stage::Barred(until) if now < until => return, // It was sent before the one that failed.
+            Stage::Barred(_) => 0,
+            Stage::Answered(count) => count,
+        };
+        self.stage = Stage::Answered(before.saturating_add(1));
+        if before + 1 >= FORGIVEN {
+            self.bar = FIRST_BAR;
+        }
+    }
+
+    /// A shared connection failed, or was silent for longer than the [`Pace::patience`].
+    pub fn failed(&mut self, now: Millis) {
+        if matches!(self.stage, Stage::Barred(until) if now < until) {
+            return; // What was shared before the bar: one cause, one bar.
+        }
+        self.stage = Stage::Barred(now + self.bar);
+        self.bar = Millis(self.bar.0 * 2).min(LONGEST_BAR);
+    }
+}
+
+#[cfg(test)]
+#[path = "sharing_tests.rs"]
+mod tests;
