@@ -424,3 +424,52 @@ fn a_large_upload_cut_short_never_looks_whole() {
     backend.received_in_all();
     assert_eq!(backend.request_count(), 1);
 }
+
+/// Answers each POST with 202 once it has the first 64 KiB of it, and reads on, or leaves.
+fn hasty(reads_on: bool) -> Backend {
+    Backend::talking(move |connection| {
+        while let Some(mut request) = connection.head() {
+            if request.method == "POST" {
+                connection.wire().read_until_len(64 * 1024).unwrap();
+            }
+            connection.send("HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nearly");
+            if !reads_on {
+                return connection.reset();
+            }
+            let Some(()) = connection.read_body(&mut request) else { return };
+            connection.log(request);
+        }
+    })
+}
+
+#[test]
+fn an_upload_goes_on_to_its_end_behind_a_response_that_is_complete_already() {
+    let backend = hasty(true);
+    let program = Program::over(&[&backend]);
+    let body = noise(5_000_000, 1);
+    let mut client = program.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+    client.send(&body[..100_000]);
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (202, "early"));
+    assert!(!response.closes());
+    client.send(&body[100_000..]);
+    let whole = || backend.requests().into_iter().find(|request| !request.body.is_empty());
+    let request = common::eventually("the rest comes", whole);
+    assert_same_bytes(&request.body, &body, "the upload");
+    assert_eq!(client.get("/next").status, 202);
+    assert_eq!(backend.connection_count(), 1);
+}
+
+#[test]
+fn an_upload_that_a_backend_takes_no_more_behind_its_response_is_logged_with_the_reason() {
+    let backend = hasty(false);
+    let program = Program::logging(json!({ "backend_servers": servers(&[&backend]) }));
+    let mut client = program.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n");
+    client.send(noise(100_000, 1));
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (202, "early"));
+    let line = &program.log_lines(1)[0];
+    assert_eq!((&line["status"], &line["reason"]), (&json!(202), &json!("connection_terminated")));
+}

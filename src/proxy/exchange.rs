@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  Waiting ──► Connecting ──► Sending ──► Awaiting ──► Answered ──► Responding ──► Done
-//!     ▲  └───────(reused)───────▲ │           │          ▲  │ └─────► Tunneling ─────▲
+//!     ▲  └───────(reused)───────▲ │           │          ▲  │ │           └► Uploading ─▲
+//!     │                           │           │          │  │ └─────► Tunneling ───────▲
 //!     └──────── retry, revoked ───┴───────────┴──────────┼──┘
 //!     └──────────────── refused, nobody up, stored ──────┘
 //! ```
 //!
-//! Until it is *committed* (Responding, Tunneling) everything can be repeated; from then on nothing
+//! Until it is *committed* (Responding, Uploading, Tunneling) everything can be repeated; from then on nothing
 //! can. Only the first exchange in a client's queue commits.
 
 use crate::config::Tolerance;
@@ -54,6 +55,8 @@ pub enum State {
     Answered,
     /// Committed: the body is being relayed.
     Responding,
+    /// The response is complete, and the rest of the request's body goes on to the backend.
+    Uploading,
     /// Committed: the protocol was switched, bytes flow both ways.
     Tunneling,
     /// Over, one way or another.
@@ -64,7 +67,8 @@ impl State {
     /// The arrows of the diagram at the top of this file.
     fn may_become(self, next: State) -> bool {
         use State::{
-            Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Waiting,
+            Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Uploading,
+            Waiting,
         };
         match self {
             Waiting => matches!(next, Connecting | Sending | Answered | Done),
@@ -72,7 +76,8 @@ impl State {
             Sending => matches!(next, Awaiting | Waiting | Answered | Done),
             Awaiting => matches!(next, Waiting | Answered | Done),
             Answered => matches!(next, Responding | Tunneling | Waiting | Answered | Done),
-            Responding | Tunneling => matches!(next, Done),
+            Responding => matches!(next, Uploading | Done),
+            Uploading | Tunneling => matches!(next, Done),
             Done => false,
         }
     }
@@ -425,7 +430,7 @@ impl Exchange {
     /// Whether the client may have seen a byte of the response.
     pub fn is_committed(&self) -> bool {
         match self.state {
-            State::Responding | State::Tunneling | State::Done => true,
+            State::Responding | State::Uploading | State::Tunneling | State::Done => true,
             State::Waiting
             | State::Connecting
             | State::Sending
@@ -467,6 +472,13 @@ impl Exchange {
         self.request.version == Version::Http10 && self.request.spans.host.is_empty()
     }
 
+    /// Whether the backend may take the rest of the body though it has answered already: it lets the
+    /// connection live on, and the client does not hold the body back.
+    pub fn may_upload_on(&self) -> bool {
+        let lives_on = matches!(self.answer, Answer::Backend(facts) if facts.keep_alive);
+        lives_on && !self.waits_for_leave()
+    }
+
     /// What the request asks of a cache.
     pub fn asked(&self) -> Asked<'_> {
         let fields = rewrite::written_fields(self.head.as_slice());
@@ -485,10 +497,13 @@ mod tests {
 
     #[test]
     fn nothing_leaves_done_and_nothing_returns_from_commit() {
-        for next in [Waiting, Connecting, Sending, Awaiting, Answered, Responding, Tunneling, Done]
-        {
+        for next in [
+            Waiting, Connecting, Sending, Awaiting, Answered, Responding, Uploading, Tunneling,
+            Done,
+        ] {
             assert!(!Done.may_become(next));
-            assert_eq!(Responding.may_become(next), next == Done);
+            assert_eq!(Responding.may_become(next), matches!(next, Uploading | Done));
+            assert_eq!(Uploading.may_become(next), next == Done);
             assert_eq!(Tunneling.may_become(next), next == Done);
         }
     }

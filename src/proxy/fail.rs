@@ -105,8 +105,16 @@ impl Proxy {
     /// The client has seen a part of the answer and will not see the rest: its connection closes
     /// short, so that what it has cannot look whole.
     pub(super) fn truncate(&mut self, id: ExchangeId, reason: Reason) {
-        if self.exchanges[id].state() == State::Done {
-            return;
+        match self.exchanges[id].state() {
+            State::Done => return,
+            State::Uploading => return self.cut_upload(id, reason),
+            State::Waiting
+            | State::Connecting
+            | State::Sending
+            | State::Awaiting
+            | State::Answered
+            | State::Responding
+            | State::Tunneling => (),
         }
         self.detach(id);
         self.stop_recording(id);

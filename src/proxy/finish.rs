@@ -31,7 +31,8 @@ impl Proxy {
         let client = &mut self.clients[client_id];
         exchange.upload.let_go(&mut client.conn);
         if exchange.broken.is_some() {
-            client.phase = if exchange.ends_by_close { Phase::Breaking } else { Phase::Closing };
+            let looks_whole = exchange.ends_by_close && !exchange.download.is_done();
+            client.phase = if looks_whole { Phase::Breaking } else { Phase::Closing };
         } else if exchange.closes {
             client.phase = Phase::Closing;
         }
@@ -53,7 +54,9 @@ impl Proxy {
             self.leave_line(first);
             self.detach(first);
             let exchange = &mut self.exchanges[first];
-            if exchange.state() != State::Done {
+            if exchange.state() == State::Uploading {
+                exchange.broken.get_or_insert(reason);
+            } else if exchange.state() != State::Done {
                 exchange.bytes_out += exchange.download.payload();
                 let is_left = reason == Reason::ClientAbort;
                 let is_part = exchange.is_committed() && !is_left;

@@ -479,6 +479,7 @@ impl Proxy {
             State::Awaiting => self.awaiting(id),
             State::Answered => self.answered(id),
             State::Responding => self.responding(id),
+            State::Uploading => Ok(self.uploading(id)),
             State::Tunneling => self.tunneling(id),
             State::Done => Ok(Moved::Nothing),
         };

@@ -74,10 +74,11 @@ impl Proxy {
         let client = &mut self.clients[exchange.client];
         let is_to_leave = self.service != Service::Running || is_old;
         let is_last = is_to_leave && exchange.behind.is_none();
-        exchange.closes |= is_last || !exchange.upload.is_done();
+        let is_cut = !exchange.upload.is_done() && !exchange.may_upload_on();
+        exchange.closes |= is_last || is_cut;
         // It may be about to send its next request: only the answer tells it that this is the last.
-        let unaware = exchange.closes && exchange.request.keep_alive;
-        client.may_be_sending |= unaware || !exchange.upload.is_done();
+        let unaware = exchange.request.keep_alive || !exchange.upload.is_done();
+        client.may_be_sending |= exchange.closes && unaware;
         if exchange.closes {
             client.phase = Phase::Closing;
         }
@@ -223,6 +224,25 @@ impl Proxy {
         }
     }
 
+    /// The response is complete. What is left of the request's body goes on if the client need not see
+    /// the end of its connection for the end of the response.
+    fn end_response(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        exchange.bytes_out += exchange.download.payload();
+        exchange.enter(State::Uploading);
+        if self.tools.cache.is_some() {
+            self.finish_recording(id);
+        }
+        let exchange = &mut self.exchanges[id];
+        if exchange.waits_for_leave() {
+            exchange.enter(State::Done); // The client has sent nothing of it, and will not.
+        } else if exchange.ends_by_close && !exchange.upload.is_done() {
+            self.cut_upload(id, Reason::ConnectionTerminated);
+        } else {
+            self.uploading(id);
+        }
+    }
+
     /// Relays the body, and what is left of the request's.
     pub(super) fn responding(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let uploaded = self.upload(id);
@@ -240,11 +260,7 @@ impl Proxy {
         match outcome {
             Ok(moved) => {
                 if exchange.download.is_done() {
-                    exchange.bytes_out += exchange.download.payload();
-                    exchange.enter(State::Done);
-                    if self.tools.cache.is_some() {
-                        self.finish_recording(id);
-                    }
+                    self.end_response(id);
                     return Ok(Moved::Some);
                 }
                 if self.tools.cache.is_some() {

@@ -110,11 +110,48 @@ impl Proxy {
                 self.give_up_upload(id);
                 Moved::Some
             }
+            Err(Cut::Ended) if exchange.state() == State::Uploading => {
+                self.cut_upload(id, Reason::ClientAbort);
+                Moved::Some
+            }
             Err(Cut::Ended | Cut::Malformed) => {
                 self.refuse_body(id, 400, "http_request_error", Reason::RequestError);
                 Moved::Some
             }
         }
+    }
+
+    /// Sends what is left of the body behind a complete response, as long as the backend takes it.
+    pub(super) fn uploading(&mut self, id: ExchangeId) -> Moved {
+        let moved = self.upload(id);
+        let exchange = &mut self.exchanges[id];
+        if exchange.state() != State::Uploading {
+            return moved;
+        }
+        let backend = &self.conns[exchange.conn.expect("this state has a connection")];
+        let has_ended = backend.conn.end != End::Open;
+        // Behind it the heads of others may wait to be sent.
+        let is_sent = backend.conn.output.is_empty() || exchange.next_on_conn.is_some();
+        if exchange.upload.is_done() && (is_sent || has_ended) {
+            exchange.enter(State::Done);
+            return Moved::Some;
+        }
+        if has_ended {
+            self.cut_upload(id, Reason::ConnectionTerminated);
+            return Moved::Some;
+        }
+        moved
+    }
+
+    /// The response is complete, and the rest of the request's body does not reach the backend. What
+    /// comes of it is thrown away at the end.
+    pub(super) fn cut_upload(&mut self, id: ExchangeId, reason: Reason) {
+        self.detach(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.broken = Some(reason);
+        exchange.closes = true;
+        exchange.enter(State::Done);
+        self.clients[exchange.client].may_be_sending = true;
     }
 
     /// The body is not to be had, or not to be sent on. The backend must not take what it has for

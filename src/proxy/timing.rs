@@ -72,6 +72,9 @@ impl Proxy {
         match timer {
             QUEUE => self.fail(id, Failure::QueueTimeout),
             CONNECT => self.fail(id, Failure::ConnectTimeout),
+            RESPONSE if self.exchanges[id].state() == State::Uploading => {
+                self.cut_upload(id, Reason::ResponseTimeout);
+            }
             // Who has left before is the one who cut it, whichever time is less.
             RESPONSE if self.exchanges[id].is_committed() && self.has_ended(id) => self.give_up(id),
             RESPONSE if self.exchanges[id].is_committed() => self.cut_by_backend(id),
@@ -226,6 +229,8 @@ impl Proxy {
             State::Sending | State::Awaiting => Some(RESPONSE),
             State::Responding if self.client_is_slow(id) => Some(CLIENT),
             State::Responding => Some(RESPONSE),
+            State::Uploading if self.waits_for_upload(id) => Some(CLIENT),
+            State::Uploading => Some(RESPONSE),
             State::Tunneling => Some(TUNNEL),
             // There is no room for its head: the client does not take the answers before it.
             State::Answered => self.is_first(id).then_some(CLIENT),

@@ -281,6 +281,11 @@ impl Connection {
         Some(request)
     }
 
+    /// Counts a request whose body was read piece by piece.
+    pub fn log(&self, request: Request) {
+        self.shared.log.lock().unwrap().requests.push(request);
+    }
+
     fn unlogged_head(&mut self) -> Option<Request> {
         let mut request =
             message::read_head(self.wire()).and_then(message::parse_request_line).ok()?;

@@ -80,7 +80,11 @@ fn connections(proxy: &Proxy) {
     for id in proxy.exchanges.ids() {
         let exchange = &proxy.exchanges[id];
         let wanted = match exchange.state() {
-            State::Connecting | State::Sending | State::Awaiting | State::Tunneling => Some(true),
+            State::Connecting
+            | State::Sending
+            | State::Awaiting
+            | State::Uploading
+            | State::Tunneling => Some(true),
             State::Waiting => Some(false),
             State::Answered | State::Responding | State::Done => None,
         };

@@ -15,4 +15,5 @@ mod sharing;
 mod slow_start;
 mod sticky;
 mod timers;
+mod uploads;
 mod workers;

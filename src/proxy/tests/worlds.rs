@@ -117,6 +117,10 @@ fn play(seed: u64, trace: Trace) {
         team.turn(until(wish, end));
     }
     finish(team, servers, clients, &mut book);
+    for (number, plan) in book.plans.iter().enumerate() {
+        let is_cut = plan.is_owed_whole() && !plan.came_whole;
+        assert!(!is_cut || !weather.is_fair(), "the upload of {number} was cut");
+    }
 }
 
 /// Lets everybody act, in any order. When somebody wants to act again.

@@ -262,7 +262,10 @@ impl Client {
         let gave_way = (weather.scarcity || weather.drains) && !cut;
         // Nor does one that has ended its side wait as long as others.
         let was_given_up = self.has_shut && weather.is_rough();
-        let excused = gave_way || was_given_up || weather.stalls || weather.cuts_off;
+        // A backend that left unsaid took no more of the upload that it had answered.
+        let before = self.answered.checked_sub(1).map(|place| &book.plans[self.row[place]]);
+        let was_cut = !weather.is_fair() && before.is_some_and(|plan| plan.answered_early);
+        let excused = gave_way || was_given_up || was_cut || weather.stalls || weather.cuts_off;
         assert!(
             fault && cut || excused,
             "client {}: cut off ({end:?}) at {number}, {} bytes of a head, an answer begun: {cut}",

@@ -139,6 +139,10 @@ pub struct Plan {
     pub answered_early: bool,
     /// The identifier that a backend returned last, if it was another.
     pub returned: Option<String>,
+    /// A backend has the whole request.
+    pub came_whole: bool,
+    /// A backend ended its connection with the answer.
+    pub was_left: bool,
     /// The client has its answer.
     pub answered: bool,
 }
@@ -174,6 +178,8 @@ impl Plan {
             served: false,
             answered_early: false,
             returned: None,
+            came_whole: false,
+            was_left: false,
             answered: false,
         }
     }
@@ -186,6 +192,13 @@ impl Plan {
 
     pub fn is_idempotent(&self) -> bool {
         self.method != "POST" || self.has_idempotency_key
+    }
+
+    /// Whether a backend gets all of its upload where nothing goes wrong, also what comes after the
+    /// answer.
+    pub fn is_owed_whole(&self) -> bool {
+        let may_be_withheld = self.expects_continue || self.is_http10 || self.was_left;
+        self.upload != Upload::None && self.answered && !may_be_withheld
     }
 
     /// The request as the client sends it: the head, and the body.

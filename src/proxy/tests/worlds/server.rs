@@ -293,10 +293,12 @@ impl Conn {
                 book.trace.note(|| format!("server {place}: forgets {number}"));
                 continue;
             }
+            book.plans[number].came_whole |= whole.is_some();
             let early = whole.is_none() && is_new && book.dice.one_in(8);
             if early || whole.is_some() && !self.answered_early {
                 let request = request.clone();
                 let answer = make_answer(number, &request, (manners, last_id), book);
+                book.plans[number].was_left |= answer.after != After::Next;
                 self.answers.push_back(answer);
                 book.plans[number].answered_early |= early;
             }
