@@ -51,6 +51,38 @@ fn requests_to_four_workers_fall_equally() {
 }
 
 #[test]
+fn requests_fall_equally_also_over_reloads() {
+    let backends = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
+    let config = over(2, servers(&backends.each_ref()), json!({ "pipeline": 1 }));
+    let program = Program::with(config);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut client = program.client();
+            for _ in 0..3000 {
+                let response = client.get("/");
+                assert_eq!(response.status, 200);
+                if response.closes() {
+                    client = program.client();
+                }
+            }
+        });
+        while !asking.is_finished() {
+            program.reload();
+        }
+    });
+    assert!(program.count_messages("reloaded: generation ") > 1);
+    assert_eq!(backends.each_ref().map(Backend::request_count), [1000, 1000, 1000]);
+}
+
+#[test]
+fn a_start_begins_at_a_random_backend() {
+    let backends = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
+    let first = |_| Program::over(&backends.each_ref()).get("/").text();
+    let firsts: Vec<String> = (0..12).map(first).collect();
+    assert!(firsts.iter().any(|other| *other != firsts[0]), "{firsts:?}");
+}
+
+#[test]
 fn requests_to_four_workers_fall_by_weight() {
     let backends = [Backend::named("five"), Backend::named("one"), Backend::named("more")];
     let [five, one, more] = &backends;

@@ -58,9 +58,10 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
         poller,
         notifier,
         trial,
+        rotations,
         ..
     } = master;
-    drop((of_master, poller, notifier, trial));
+    drop((of_master, poller, notifier, trial, rotations));
     let generation = generations.swap_remove(birth.place);
     // Their cells stay mapped, and their settings are nobody's business here either.
     for other in generations.iter().filter_map(|other| other.origin.as_ref()) {

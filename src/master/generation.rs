@@ -5,7 +5,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
-use crate::shared::{Layout, Segment};
+use crate::shared::{Layout, Rotations, Segment};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, IoError, memory};
 use crate::worker::sticky_key;
@@ -89,18 +89,22 @@ pub struct Child {
 
 impl Origin {
     /// Makes the cells and doorbells for `config`. Those about stored answers go on as they were
-    /// `before`, if they can.
+    /// `before`, if they can, and so do the rotations.
     pub fn new(
         mut config: Config,
         workers: usize,
         sticky_key: Key,
+        rotations: Rotations,
         before: &[Generation],
     ) -> Result<Origin, IoError> {
         let lock = stored::lock(&mut config, before);
         let layout = Layout::of(&config, workers);
         let memory = memory::share(layout.cells())?;
-        let mut segment = Segment::create(memory.cells(), layout);
+        let mut segment = Segment::create(memory.cells(), layout).sharing(rotations);
         segment.load_config(&config);
+        if let Some(older) = before.last().and_then(|last| last.origin.as_ref()) {
+            segment.continue_rotations(older.segment);
+        }
         let cache = config.cache.as_ref();
         let stored = cache.map(|cache| Common::new(cache, workers, before)).transpose()?;
         let stored = stored.map(|common| common.locked_by(lock));
@@ -124,12 +128,17 @@ impl Origin {
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
     /// are of a version that this one does not understand.
-    fn adopt(told: &handover::Generation, received: &mut Received) -> Result<Origin, String> {
+    fn adopt(
+        told: &handover::Generation,
+        rotations: Rotations,
+        received: &mut Received,
+    ) -> Result<Origin, String> {
         let memory = memory::adopt(received.take(told.segment)?);
         let memory = memory.map_err(|error| error.to_string())?;
         let config = crate::config::load(&told.config, &Overrides::default());
         let config = config.map_err(|_| "its configuration is not understood")?;
         let segment = Segment::open(memory.cells()).ok_or("its cells are not understood")?;
+        let segment = segment.sharing(rotations);
         let mut bells = Vec::new();
         for number in &told.bells {
             bells.push(Doorbell::adopt(received.take(*number)?));
@@ -184,10 +193,11 @@ impl Generation {
     /// Takes one that was handed over. What cannot be understood of it is told to `note`.
     pub fn adopt(
         told: &handover::Generation,
+        rotations: Rotations,
         received: &mut Received,
         note: impl FnOnce(String),
     ) -> Generation {
-        let origin = Origin::adopt(told, received);
+        let origin = Origin::adopt(told, rotations, received);
         let mut children = Vec::new();
         for child in &told.children {
             // Without its line a process still can be told to end.

@@ -61,6 +61,9 @@ pub struct State {
     /// The control process that waits for the outcome.
     #[serde(default)]
     pub asked_by: Option<i32>,
+    /// The descriptor of the rotations that generations share.
+    #[serde(default)]
+    pub rotations: Option<i32>,
     /// The descriptor of the master's doorbell.
     pub bell: i32,
     /// Every address that is listened on.
@@ -273,7 +276,7 @@ impl State {
         });
         let doors = self.doors.iter().map(|told| told.socket);
         let untold = self.untold.iter().filter_map(|untold| untold.socket);
-        sockets.chain(doors).chain(others).chain(untold).chain([self.bell])
+        sockets.chain(doors).chain(others).chain(untold).chain(self.rotations).chain([self.bell])
     }
 
     /// Puts the state into a file in memory.
@@ -406,6 +409,7 @@ mod tests {
             reloads: Reloads { done: 3, refused: 1 },
             restarts: 2,
             withdrawn: true,
+            rotations: Some(77),
             reload_again: true,
             again_by: Some(7),
             asked_by: None,

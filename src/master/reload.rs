@@ -176,6 +176,7 @@ impl Master {
             asked_by: self.asked_by.map(Pid::number),
             reload_again: self.wish.is_some(),
             again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
+            rotations: Some(kept.keep(&self.rotations).map_err(error)?),
             bell: kept.keep(&self.bell).map_err(error)?,
             listeners,
             doors: self.doors.tell(kept).map_err(error)?,

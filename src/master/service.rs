@@ -5,10 +5,11 @@
 use std::process::ExitCode;
 
 use crate::mem::time::{Micros, Millis};
+use crate::shared::Rotations;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Forked, Pid, User};
 use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, Tried};
-use crate::sys::{clock, random, reset_signals};
+use crate::sys::{clock, memory, random, reset_signals};
 
 use super::birth::{self, Birth};
 use super::doors::Doors;
@@ -56,6 +57,8 @@ pub struct Master {
     pub(super) listeners: Listeners<Listener>,
     /// Where operators come in.
     pub(super) doors: Doors,
+    /// The rotations of all generations.
+    pub(super) rotations: memory::Shared,
     /// By number. At most one is starting, and at most one is serving.
     pub(super) generations: Vec<Generation>,
     /// Whom children become, if this is root.
@@ -103,6 +106,8 @@ impl Master {
             notifier: Notifier::open(now),
             listeners: Listeners::default(),
             doors: Doors::default(),
+            rotations: memory::share(Rotations::CELLS)
+                .map_err(StartError::at("shared memory", Tried::Memory))?,
             generations: Vec::new(),
             user: files::user_of_children(),
             life: Life::Running,

@@ -10,10 +10,10 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::pipes::doubt_splicing;
 use crate::proxy::settings::memory_bound_line;
-use crate::shared::Withdrawal;
+use crate::shared::{Rotations, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
-use crate::sys::{Doorbell, IoError, Listener, Tried, clock};
+use crate::sys::{Doorbell, IoError, Listener, Tried, clock, memory};
 use crate::worker::sticky_key;
 
 use super::doors::Doors;
@@ -108,6 +108,11 @@ impl Master {
             master.listeners.add(address.configured, own, sockets);
         }
         master.doors = Doors::adopt(&state.doors, &mut received);
+        if let Some(shared) = state.rotations.and_then(|number| received.take(number).ok()) {
+            // Without them the next generation begins where the last one is, at this moment.
+            master.rotations = memory::adopt(shared).unwrap_or(master.rotations);
+        }
+        let rotations = Rotations::over(master.rotations.cells());
         for told in &state.generations {
             let note = |error: String| {
                 message::log(
@@ -118,7 +123,7 @@ impl Master {
                     ),
                 );
             };
-            master.generations.push(Generation::adopt(told, &mut received, note));
+            master.generations.push(Generation::adopt(told, rotations, &mut received, note));
         }
         for untold in &state.untold {
             let socket = untold.socket.and_then(|number| received.take(number).ok());
@@ -160,7 +165,8 @@ impl Master {
         }
         let before = self.generations.last().and_then(|last| last.origin.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
-        let origin = Origin::new(config, workers, sticky_key, &self.generations);
+        let rotations = Rotations::over(self.rotations.cells());
+        let origin = Origin::new(config, workers, sticky_key, rotations, &self.generations);
         let origin = origin.map_err(StartError::at("shared memory", Tried::Memory))?;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);

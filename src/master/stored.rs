@@ -317,7 +317,8 @@ mod tests {
     fn before(workers: usize, stored: Common, dir: &str) -> Generation {
         let config = Config { cache: Some(cache(dir)), ..Config::default() };
         let key = crate::policy::sticky::Key::new([0; crate::policy::sticky::KEY_LEN]);
-        let origin = Origin::new(config, workers, key, &[]).expect("memory");
+        let origin = Origin::new(config, workers, key, crate::shared::Rotations::default(), &[])
+            .expect("memory");
         let origin = Origin { stored: Some(stored), ..origin };
         Generation::new(1, origin, workers, Micros(0))
     }

@@ -44,6 +44,7 @@ pub mod doorbell;
 mod moment;
 mod pools;
 pub mod report;
+mod rotations;
 mod totals;
 mod withdrawal;
 pub mod words;
@@ -59,6 +60,7 @@ pub use counters::{
     BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
 pub use pools::{Name, PoolCells};
+pub use rotations::Rotations;
 pub use withdrawal::Withdrawal;
 
 /// Cells in a cache line: what different processes write lies in different lines.
@@ -187,6 +189,7 @@ pub struct Segment {
     layout: Layout,
     /// The first slot that the file gives to no pool.
     first_spare: usize,
+    rotations: Rotations,
 }
 
 impl Segment {
@@ -203,7 +206,12 @@ impl Segment {
         for (cell, number) in cells.iter().zip(numbers) {
             cell.store(number, SeqCst);
         }
-        Segment { cells, layout, first_spare: 0 }
+        Segment { cells, layout, first_spare: 0, rotations: Rotations::default() }
+    }
+
+    /// With the rotations that generations share. Before a configuration is loaded.
+    pub fn sharing(self, rotations: Rotations) -> Segment {
+        Segment { rotations, ..self }
     }
 
     /// The segment that another process has laid out, and loaded a configuration into. `None` if
@@ -216,7 +224,9 @@ impl Segment {
         let count = |place: usize| usize::try_from(number(place)?).ok();
         let layout = Layout { workers: count(2)?, pools: count(3)?, backends: count(4)? };
         let first_spare = count(FIRST_SPARE)?;
-        (cells.len() >= layout.cells()).then_some(Segment { cells, layout, first_spare })
+        let rotations = Rotations::default();
+        let segment = Segment { cells, layout, first_spare, rotations };
+        (cells.len() >= layout.cells()).then_some(segment)
     }
 
     /// Writes into each cell that a worker can write, as one does that was taken over.
@@ -264,6 +274,7 @@ impl Segment {
         PoolCells {
             settings: self.part(self.layout.pool_at(pool.0), pools::SETTINGS),
             live: self.part(self.layout.live_pool_at(pool.0), pools::LIVE),
+            rotations: self.rotations,
         }
     }
 

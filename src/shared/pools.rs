@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::policy::balance::Tier;
 
-use super::{LINE, NAMINGS, PoolId, Segment, Source};
+use super::{LINE, NAMINGS, PoolId, Rotations, Segment, Source};
 
 /// Cells of a pool's settings.
 pub(super) const SETTINGS: usize = 2 * LINE;
@@ -18,6 +18,8 @@ const NAME: usize = 1;
 const NAME_CELLS: usize = 8;
 const FIRST: usize = NAME + NAME_CELLS;
 const COUNT: usize = FIRST + 1;
+/// Where its rotation is among those that generations share, and one; 0: among its live cells.
+const SHARED_TURNS: usize = COUNT + 1;
 
 // The live cells.
 const EPOCH: usize = 0;
@@ -56,6 +58,7 @@ impl fmt::Display for Name {
 pub struct PoolCells {
     pub(super) settings: &'static [AtomicU64],
     pub(super) live: &'static [AtomicU64],
+    pub(super) rotations: Rotations,
 }
 
 impl PoolCells {
@@ -93,6 +96,8 @@ impl PoolCells {
             let piece: [u8; 8] = piece.try_into().expect("a piece of eight");
             cell.store(u64::from_le_bytes(piece), Relaxed);
         }
+        let shared = self.rotations.place(name).map_or(0, |place| place as u64 + 1);
+        self.settings[SHARED_TURNS].store(shared, Relaxed);
         self.settings[STATE].store(source.to_bits() | (name.len() as u64) << LENGTH_AT, SeqCst);
         self.bump();
     }
@@ -110,17 +115,42 @@ impl PoolCells {
 
     /// How many turns of the rotation were taken.
     pub fn rotation(&self, tier: Tier) -> u64 {
-        self.live[TURNS + tier as usize].load(SeqCst)
+        self.turns(tier).load(SeqCst)
+    }
+
+    fn turns(&self, tier: Tier) -> &'static AtomicU64 {
+        let shared = (self.settings[SHARED_TURNS].load(Relaxed) as usize).checked_sub(1);
+        let shared = shared.and_then(|place| self.rotations.turns(place, tier));
+        shared.unwrap_or(&self.live[TURNS + tier as usize])
+    }
+
+    /// Goes on where another generation of the same pool is, unless they share their rotation.
+    fn continue_rotation(&self, older: &PoolCells) {
+        for tier in [Tier::Primaries, Tier::Backups] {
+            let (own, before) = (self.turns(tier), older.turns(tier));
+            if !std::ptr::eq(own, before) {
+                own.store(before.load(SeqCst), SeqCst);
+            }
+        }
     }
 
     /// Takes the turns from `old` to `new`, unless somebody else has taken one.
     pub fn try_turn(&self, tier: Tier, old: u64, new: u64) -> bool {
-        let cell = &self.live[TURNS + tier as usize];
-        cell.compare_exchange(old, new, SeqCst, Relaxed).is_ok()
+        self.turns(tier).compare_exchange(old, new, SeqCst, Relaxed).is_ok()
     }
 }
 
 impl Segment {
+    /// Goes on with the rotations of another generation, before anybody picks in this one.
+    pub fn continue_rotations(&self, older: Segment) {
+        for pool in self.pools() {
+            let cells = self.pool(pool);
+            if let Some(before) = older.find_pool(cells.name().as_str()) {
+                cells.continue_rotation(&older.pool(before));
+            }
+        }
+    }
+
     /// Makes a pool without members, in a free place or in that of an added one that has lost all of
     /// its own. `None` if the table is full. For the control process alone.
     pub fn add_pool(&self, name: &str) -> Option<PoolId> {
