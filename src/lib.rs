@@ -44,7 +44,6 @@
 //!   facts.rs         what is known of the backends, from one generation to the next
 //!   files.rs         the access log, made for those who are not root
 //!   stored.rs        what generations share of the stored answers; a child's way to their directory
-//!   own.rs           backends that are the service itself
 //!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
 //!
 //! worker/            a proxying process
@@ -116,6 +115,7 @@
 //!   moment.rs        all pools and backends at the moment, for explanations
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
+//!   own.rs           backends that are the service itself
 //!
 //! cache/             stored responses on disk; mod.rs tells how a request is answered from them
 //!   store.rs         a worker's view: find             shelf.rs      entries at hand

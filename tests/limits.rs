@@ -57,6 +57,23 @@ fn a_head_that_drips_in_gains_no_time() {
     assert!(text.is_empty() || text.starts_with("\"HTTP/1.1 408 ") || text == "\"\"", "{text}");
 }
 
+/// It would take all client connections for one request.
+#[test]
+fn a_service_that_is_its_own_backend_refuses_what_comes_round_again() {
+    let address = Backend::absent().address;
+    let program = Program::with(json!({
+        "listen": [address.to_string()],
+        "backend_servers": [{ "ip": "127.0.0.1", "port": address.port() }],
+        "workers": 2,
+    }));
+    program.wait_for_message("is a listen address of this service");
+    for _ in 0..3 {
+        let mut client = program.client();
+        let response = client.get("/");
+        assert_own_answer(&response, "502 Bad Gateway", "proxy_loop_detected");
+    }
+}
+
 #[test]
 fn a_client_that_says_nothing_is_left_without_a_word() {
     let backend = Backend::named("a");

@@ -148,22 +148,24 @@ fn no_backend_has_more_requests_than_its_limit_over_all_workers_and_nobody_waits
 }
 
 #[test]
-fn a_client_beyond_the_limit_of_all_workers_is_served_when_another_leaves() {
-    let backend = Backend::named("one");
+fn a_client_beyond_the_limit_of_all_workers_waits_while_all_others_are_busy() {
+    let gate = Gate::new();
+    let backend = Backend::holding("one", &gate);
     let limit = json!({ "max_connections": 4 });
     let program = Program::with(over(4, servers(&[&backend]), limit));
     let mut inside: Vec<Client> = (0..4).map(|_| program.client()).collect();
     for client in &mut inside {
-        assert_eq!(client.get("/").status, 200);
+        client.ask("/hold");
     }
+    backend.wait_for_requests(4);
     let mut outside: Vec<Client> = (0..8).map(|_| program.client()).collect();
     for client in &mut outside {
         client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     }
     thread::sleep(Duration::from_millis(300));
     assert_eq!(backend.request_count(), 4, "the others wait in the backlog");
-    drop(inside.pop());
-    for client in &mut outside {
+    gate.open();
+    for client in inside.iter_mut().chain(&mut outside) {
         assert_eq!(client.response().status, 200);
     }
 }

@@ -62,6 +62,7 @@ impl Answer {
                 Refusal::TargetTooLong | Refusal::HeadTooLong | Refusal::BodyTooLarge => {
                     "the request is larger than 64 KiB"
                 }
+                Refusal::Loop => "the request has passed here too often",
                 Refusal::TimedOut => "the request did not come within 10 seconds",
             },
         )

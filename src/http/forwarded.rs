@@ -4,7 +4,7 @@
 //! What a client says of this itself is worth nothing, and goes no further, unless it is a trusted
 //! proxy.
 
-use super::fields::{Field, is_read_as};
+use super::fields::{Field, is_read_as, list_members};
 use super::request::RequestHead;
 use crate::config::ForwardFields;
 use crate::mem::append_decimal;
@@ -27,6 +27,8 @@ pub struct Forward<'a> {
     pub fields: ForwardFields,
     /// The port that it connected to, if that is known.
     pub port: Option<u16>,
+    /// Whether the request notes that it passed here (RFC 8586), for it may come back.
+    pub counts_passes: bool,
     /// The name that `Via` is given, at most 64 bytes; without one none is added.
     pub via: Option<&'a str>,
     /// The cookie of this name is ours and goes no further.
@@ -49,6 +51,7 @@ impl<'a> Forward<'a> {
             tls: false,
             fields: ForwardFields::USUAL,
             port: None,
+            counts_passes: false,
             via: None,
             own_cookie: None,
             upgrades: &[],
@@ -66,6 +69,12 @@ impl<'a> Forward<'a> {
             (Some(_), Some(_)) => false,
         }
     }
+}
+
+/// How often a request says that it passed here: `CDN-Loop`, RFC 8586 §2, with [`Forward::counts_passes`].
+pub fn passes(head: &RequestHead) -> usize {
+    let members = head.fields.values("cdn-loop").flat_map(list_members);
+    members.filter(|member| *member == b"httplb").count()
 }
 
 /// Which fields of a trusted proxy, that we would write otherwise, were kept.

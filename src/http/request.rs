@@ -117,6 +117,8 @@ pub enum Refusal {
     HeadTooLong,
     /// The body is larger than the pool allows. Found by whoever chose the pool.
     BodyTooLarge,
+    /// The request has passed here too often. Found by whoever takes the request in.
+    Loop,
     /// The client took too long to send its head or body. Found by whoever waited.
     TimedOut,
 }
@@ -128,6 +130,7 @@ impl Refusal {
             Refusal::Malformed | Refusal::RawTarget | Refusal::Host | Refusal::Framing => 400,
             Refusal::TimedOut => 408,
             Refusal::BodyTooLarge => 413,
+            Refusal::Loop => 502,
             Refusal::TargetTooLong => 414,
             Refusal::Expectation => 417,
             Refusal::TooManyFields | Refusal::HeadTooLong => 431,
@@ -140,6 +143,7 @@ impl Refusal {
     pub fn error(self) -> &'static str {
         match self {
             Refusal::BodyTooLarge => "http_request_denied",
+            Refusal::Loop => "proxy_loop_detected",
             Refusal::Malformed
             | Refusal::RawTarget
             | Refusal::Host

@@ -99,6 +99,9 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     }
     forwarded::put(head, forward, kept, out);
     put_via(head.version, forward.via, out);
+    if forward.counts_passes {
+        out.put(b"CDN-Loop: httplb\r\n");
+    }
     out.put(b"X-Request-ID: ");
     spans.id = out.put(forward.id);
     spans.upgrade = put_hop_fields(head, forward, out);

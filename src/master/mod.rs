@@ -12,7 +12,6 @@ pub mod handover;
 mod ledger;
 pub mod listeners;
 pub mod notify;
-mod own;
 pub mod reload;
 mod service;
 mod start;
@@ -26,5 +25,5 @@ pub use start::{go_on, start};
 
 /// What of a valid configuration is hardly meant, each with its place and remedy.
 pub fn doubts(config: &crate::config::Config) -> Vec<String> {
-    own::doubts(config).into_iter().chain(stored::doubts(config)).collect()
+    crate::net::own::doubts(config).into_iter().chain(stored::doubts(config)).collect()
 }

@@ -8,6 +8,7 @@ use crate::cache::fetches::MOST_WAITING;
 use crate::cache::store::{HELD, RECORDINGS};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
+use crate::net::own;
 use crate::proxy::pipes::doubt_splicing;
 use crate::proxy::settings::memory_bound_line;
 use crate::shared::{Rotations, Withdrawal};
@@ -22,7 +23,7 @@ use super::handover::{self, Received};
 use super::reload::Identity;
 use super::service::{Master, Wish};
 use super::succession::summary;
-use super::{StartError, cpus, facts, files, own, stored};
+use super::{StartError, cpus, facts, files, stored};
 
 /// All processes of a generation must serve after this time.
 const PATIENCE: Millis = Millis::from_secs(30);

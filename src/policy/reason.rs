@@ -38,11 +38,13 @@ pub enum Reason {
     ResponseTimeout,
     /// The response was cut short.
     ResponseIncomplete,
+    /// The request has been here before.
+    LoopDetected,
 }
 
 impl Reason {
     /// All there are, in the order of their numbers.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::RequestError,
         Reason::ClientTimeout,
         Reason::ClientAbort,
@@ -59,6 +61,7 @@ impl Reason {
         Reason::IdentityMismatch,
         Reason::ResponseTimeout,
         Reason::ResponseIncomplete,
+        Reason::LoopDetected,
     ];
 
     /// Its place in `ALL`.
@@ -85,6 +88,7 @@ impl Reason {
             Reason::IdentityMismatch => "identity_mismatch",
             Reason::ResponseTimeout => "http_response_timeout",
             Reason::ResponseIncomplete => "http_response_incomplete",
+            Reason::LoopDetected => "proxy_loop_detected",
         }
     }
 }
@@ -93,6 +97,7 @@ impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Reason {
         match refusal {
             Refusal::TimedOut => Reason::ClientTimeout,
+            Refusal::Loop => Reason::LoopDetected,
             Refusal::BodyTooLarge => Reason::BodyTooLarge,
             Refusal::TargetTooLong => Reason::TargetTooLong,
             Refusal::TooManyFields | Refusal::HeadTooLong => Reason::HeaderTooLarge,

@@ -2,7 +2,7 @@
 
 use crate::config::Tolerance;
 use crate::http::body::{self, Body};
-use crate::http::forwarded::Forward;
+use crate::http::forwarded::{self, Forward};
 use crate::http::method::Method;
 use crate::http::reply;
 use crate::http::request::{self, Refusal, RequestHead};
@@ -16,6 +16,10 @@ use crate::shared::PoolId;
 use super::Proxy;
 use super::exchange::{Answer, ClientId, Final, OwnAnswer, Request};
 use super::pools::{self, Pool};
+
+/// Passes of one request through a service that is its own backend: once more is meant now and then,
+/// by whoever routes in two steps.
+const MAX_PASSES: usize = 2;
 
 /// A valid head that was written as it goes on.
 pub(super) struct Taken {
@@ -70,6 +74,9 @@ impl Proxy {
         let bytes = &client.conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
         let (head, is_raw) = request::parse_any(bytes, max_fields).map_err(Obstacle::Refused)?;
+        if self.settings.counts_passes && forwarded::passes(&head) >= MAX_PASSES {
+            return Err(Obstacle::Refused(Refusal::Loop));
+        }
         let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
         let pool = choice.pool().map(PoolId);
         let facts = pool.map(|pool| &self.pools[pool.0]);
@@ -94,6 +101,7 @@ impl Proxy {
             tls: client.arrival.https,
             fields: self.settings.forward,
             port: client.arrival.port,
+            counts_passes: self.settings.counts_passes,
             via: self.settings.via.as_deref(),
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
             upgrades: facts.map_or(&[], |facts| &facts.upgrades),

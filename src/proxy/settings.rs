@@ -8,6 +8,7 @@ use crate::config::{
     Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance, address,
 };
 use crate::mem::time::{Micros, Millis};
+use crate::net::own;
 use crate::policy::route::Routing;
 use crate::policy::sharing;
 use crate::policy::sticky::{KEY_LEN, Key};
@@ -72,6 +73,8 @@ pub struct Settings {
     pub request_id: RequestId,
     /// Which fields tell a backend of the client.
     pub forward: ForwardFields,
+    /// Whether a backend is this service itself, so that requests count how often they pass.
+    pub counts_passes: bool,
     /// The name that `Via` is given.
     pub via: Option<String>,
     /// What the sticky cookies are made with.
@@ -108,6 +111,7 @@ impl Settings {
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             forward: config.forward,
+            counts_passes: !own::doubts(config).is_empty(),
             via: config.via.clone(),
             sticky_key,
             routing: Routing::new(config),

@@ -402,6 +402,7 @@ impl AnswerAtOnce {
             Refusal::Expectation => "nobody can meet the expectation",
             Refusal::TargetTooLong => "the request line is too long",
             Refusal::HeadTooLong => "the head is too long",
+            Refusal::Loop => "the request has passed here too often",
             Refusal::BodyTooLarge => "the body is larger than max_body",
             Refusal::TimedOut => "the client is too slow",
         };
