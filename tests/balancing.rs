@@ -232,9 +232,11 @@ fn a_full_backend_is_passed_over_for_another() {
     let program = over([one.server_with(json!({ "max_connections": 1 })), two.server()], json!({}));
     let mut holder = program.client();
     until("the capped one is busy", || {
+        let asked = || one.request_count() + two.request_count();
         if one.request_count() == 0 {
+            let before = asked();
             holder.ask("/hold");
-            until("a backend was asked", || one.request_count() + two.request_count() > 0);
+            until("a backend was asked", || asked() > before);
         }
         one.request_count() > 0 || holder.response().status != 200
     });
