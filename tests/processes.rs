@@ -107,7 +107,7 @@ fn workers_that_a_reload_starts_cannot_write_what_is_said_to_those_before() {
     program.signal(Signal::HUP);
     until("the new workers serve alone", || {
         let workers = program.workers();
-        workers.len() == 2 && workers.iter().all(|worker| rights(*worker).len() == 4)
+        workers.len() == 2 && workers.iter().all(|worker| rights(*worker).len() == 5)
     });
     for worker in program.workers() {
         let rights = rights(worker);
@@ -199,7 +199,8 @@ fn each_process_keeps_what_it_needs_and_nothing_else() {
     };
     let check = || {
         let (master, control) = (program.pid(), program.control());
-        let mut all = vec![(master, 1), (control, 0)];
+        // The cells of the generation, and the rotations of all.
+        let mut all = vec![(master, 2), (control, 0)];
         // Listening sockets, the status page's, and the lines to three children; or to the master.
         assert_eq!(count(master, "socket:"), 4 + 1 + 3);
         assert_eq!(count(control, "socket:"), 1 + 1);
@@ -255,9 +256,9 @@ fn settings_are_mapped_read_only_in_workers_and_writable_in_the_others() {
         rights.collect::<Vec<_>>()
     };
     for worker in program.workers() {
-        assert_eq!(shown(worker), ["r--s", "rw-s"]);
+        assert_eq!(shown(worker), ["r--s", "rw-s", "rw-s"], "settings, live cells, rotations");
     }
-    assert_eq!(shown(program.control()), ["rw-s"]);
+    assert_eq!(shown(program.control()), ["rw-s", "rw-s"]);
     assert_eq!(program.get("/").text(), "a");
 }
 

@@ -187,17 +187,25 @@ fn bytes_on_an_unused_backend_connection_close_it() {
 fn an_answer_that_comes_late_never_answers_the_next_request() {
     let backend = Backend::talking(|connection| {
         while let Some(request) = connection.request() {
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nX-Request-ID: {}\r\nContent-Length: 4\r\n\r\n",
+            let close = if request.target == "/last" { "Connection: close\r\n" } else { "" };
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\nX-Request-ID: {}\r\n{close}Content-Length: 4\r\n\r\ngood",
                 request.id()
-            );
-            connection.send(format!("{head}good"));
-            connection
-                .send("HTTP/1.1 200 OK\r\nX-Request-ID: none\r\nContent-Length: 6\r\n\r\nPOISON");
+            ));
+            if request.target == "/" {
+                connection.send(
+                    "HTTP/1.1 200 OK\r\nX-Request-ID: none\r\nContent-Length: 6\r\n\r\nPOISON",
+                );
+            }
         }
     });
-    let program = Program::over(&[&backend]);
+    let program = Program::with(json!({"backend_servers": servers(&[&backend]), "workers": 1}));
     let mut client = program.client();
+    // It shows over two connections that it returns what it is sent: from then on no moment is too
+    // late to tell.
+    for target in ["/last"].into_iter().chain(["/first"; 150]) {
+        assert_eq!(client.get(target).text(), "good");
+    }
     for _ in 0..200 {
         assert_ne!(client.get("/").text(), "POISON");
     }

@@ -385,21 +385,23 @@ fn full(what: &str) -> Answer {
     Answer::error(507, &message)
 }
 
-/// The answer that has the mistakes of the configuration, if they are the reason: they stand
-/// further in than the line that counts them.
+/// The answer that has the mistakes of the configuration, if they are the reason: they come first, and
+/// one of the lines behind them counts them.
 fn refused(why: &str) -> Answer {
-    let (mistakes, lines): (Vec<&str>, Vec<&str>) =
-        why.lines().partition(|line| line.starts_with("    "));
-    let mistakes: Vec<String> = mistakes.iter().map(|line| line.trim().to_owned()).collect();
-    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
-    let message = match (lines.iter().find(|line| line.contains("nothing was changed")), &lines[..])
-    {
+    let lines: Vec<&str> = why.lines().map(str::trim).collect();
+    let counted = lines.iter().find(|line| line.contains("nothing was changed"));
+    let message = match (counted, &lines[..]) {
         (Some(summary), _) => String::from(*summary),
         (None, []) => String::from("the reload was refused"),
         (None, lines) => lines.join(" "),
     };
+    let count = counted.and_then(|summary| {
+        let (_, behind) = summary.rsplit_once(" has ")?;
+        behind.split(' ').next()?.parse().ok()
+    });
+    let mistakes = lines.iter().take(count.unwrap_or(0)).map(|line| String::from(*line)).collect();
     // There is always a list for programs.
-    let errors = if mistakes.is_empty() { vec![message.clone()] } else { mistakes };
+    let errors: Vec<String> = if count.is_none() { vec![message.clone()] } else { mistakes };
     Answer::json(422, listing::error(&message, &errors))
 }
 

@@ -270,8 +270,8 @@ fn a_reload_is_the_masters_and_its_outcome_is_passed_on() {
     assert_eq!(scene.commands.reload_outcome(), None);
     scene.channel.send("reloaded", None).unwrap();
     assert_eq!(scene.commands.reload_outcome().map(|answer| answer.status), Some(200));
-    let why = "refused it ended with status 78:\n  a.conf has 2 errors; nothing was changed\n    \
-               listen: no\n    workers: \"x\"";
+    let why = "refused listen: no\n  workers: \"x\"\n  a doubt\n  a.conf has 2 errors; nothing was \
+               changed\n  it ended with status 78";
     scene.channel.send(why, None).unwrap();
     let answer = scene.commands.reload_outcome().unwrap();
     assert_eq!(answer.status, 422);

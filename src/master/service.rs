@@ -83,7 +83,11 @@ pub struct Master {
 
 impl Master {
     /// One without anything that it could serve.
-    pub fn new(identity: Identity, bell: Doorbell) -> Result<Master, StartError> {
+    pub fn new(
+        identity: Identity,
+        bell: Doorbell,
+        rotations: Option<memory::Shared>,
+    ) -> Result<Master, StartError> {
         // First, as what standard error leads to is opened anew: who is hidden may not do that.
         message::never_wait();
         process::hide_memory();
@@ -98,6 +102,11 @@ impl Master {
         poller.watch_doorbell(&bell, BELL).map_err(StartError::at("epoll", Tried::Descriptor))?;
         let _ = process::no_new_privileges(); // Where a filter refuses it, the children say so.
         let now = clock::now();
+        let rotations = match rotations {
+            Some(rotations) => rotations,
+            None => memory::share(Rotations::CELLS)
+                .map_err(StartError::at("shared memory", Tried::Memory))?,
+        };
         Ok(Master {
             identity,
             poller,
@@ -106,8 +115,7 @@ impl Master {
             notifier: Notifier::open(now),
             listeners: Listeners::default(),
             doors: Doors::default(),
-            rotations: memory::share(Rotations::CELLS)
-                .map_err(StartError::at("shared memory", Tried::Memory))?,
+            rotations,
             generations: Vec::new(),
             user: files::user_of_children(),
             life: Life::Running,

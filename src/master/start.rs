@@ -66,15 +66,12 @@ impl Master {
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
         let bell = Doorbell::new().map_err(StartError::at("a doorbell", Tried::Descriptor))?;
-        let mut master = Master::new(Identity::new(is_standard_input, None), bell)?;
+        let mut master = Master::new(Identity::new(is_standard_input, None), bell, None)?;
         master.listeners.take_passed(&config.listen, passed);
         let workers = cpus::workers(config.workers);
         let bound = memory_bound_line(&config, workers);
         let listen = config.clone();
         master.begin_generation(config)?;
-        for doubt in own::doubts(&listen) {
-            message::log(Level::Warning, format_args!("{doubt}"));
-        }
         let summary = summary(workers, &master.listeners, &listen);
         message::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
         message::log(Level::Info, format_args!("{bound}"));
@@ -97,7 +94,10 @@ impl Master {
         let state = std::mem::take(&mut received.state);
         let bell = Doorbell::adopt(received.take(state.bell).map_err(told)?);
         let identity = Identity::new(is_standard_input, state.binary);
-        let mut master = Master::new(identity, bell)?;
+        // Without them the next generation begins where the last one is, at this moment.
+        let rotations = state.rotations.and_then(|number| received.take(number).ok());
+        let rotations = rotations.and_then(|shared| memory::adopt(shared).ok());
+        let mut master = Master::new(identity, bell, rotations)?;
         for address in &state.listeners {
             let mut sockets = Vec::new();
             for number in &address.sockets {
@@ -109,10 +109,6 @@ impl Master {
             master.listeners.add(address.configured, own, sockets);
         }
         master.doors = Doors::adopt(&state.doors, &mut received);
-        if let Some(shared) = state.rotations.and_then(|number| received.take(number).ok()) {
-            // Without them the next generation begins where the last one is, at this moment.
-            master.rotations = memory::adopt(shared).unwrap_or(master.rotations);
-        }
         let rotations = Rotations::over(master.rotations.cells());
         for told in &state.generations {
             let note = |error: String| {
@@ -161,6 +157,9 @@ impl Master {
         self.doors.open(&config, self.user.as_ref())?;
         files::prepare(&config, self.user.as_ref())?;
         doubt_splicing(workers);
+        for doubt in own::doubts(&config) {
+            message::log(Level::Warning, format_args!("{doubt}"));
+        }
         if let Some(doubt) = config.cache.as_ref().and_then(stored::small_disk) {
             message::log(Level::Warning, format_args!("{doubt}"));
         }

@@ -145,6 +145,10 @@ impl Common {
     }
 }
 
+/// How long the lock of a service that is ending is waited for, and how often it is tried.
+const LOCK_PATIENCE: Millis = Millis(2_000);
+const LOCK_PAUSE: Millis = Millis(50);
+
 /// Keeps other services out of the directory: goes on with the lock that one of those `before` has, or
 /// takes it. If another service has it, this is said, and `config` goes on without a cache: what two
 /// store in one place, neither can keep within its limit.
@@ -159,7 +163,7 @@ pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock>
     if let Some(lock) = locks.next() {
         return lock.try_clone().ok();
     }
-    match DirectoryLock::take(&cache.dir) {
+    match take_lock(&cache.dir, before.is_empty()) {
         Ok(lock) => Some(lock),
         Err(IoError::InUse) => {
             message::log(
@@ -176,6 +180,19 @@ pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock>
         // The control process says why it cannot be used; or its disk knows no locks.
         Err(_) => None,
     }
+}
+
+/// Takes the lock of a directory. At a start, that of a service which has just been killed is waited
+/// for: its processes end one after another.
+fn take_lock(dir: &Path, is_start: bool) -> Result<DirectoryLock, IoError> {
+    let pauses = if is_start { LOCK_PATIENCE.0 / LOCK_PAUSE.0 } else { 0 };
+    for _ in 0..pauses {
+        match DirectoryLock::take(dir) {
+            Err(IoError::InUse) => clock::pause(LOCK_PAUSE),
+            taken => return taken,
+        }
+    }
+    DirectoryLock::take(dir)
 }
 
 fn is_same_place(one: &Path, other: &Path) -> bool {
@@ -309,6 +326,12 @@ mod tests {
     use super::*;
     use crate::sys::sim::world::{self, Faults};
 
+    /// Locks are real: each test has directories of its own.
+    fn own(dir: &str) -> String {
+        let (process, test) = (std::process::id(), std::thread::current().id());
+        format!("httplb-stored-{process}-{test:?}-{dir}")
+    }
+
     fn cache(dir: &str) -> Cache {
         let dir = std::env::temp_dir().join(dir);
         Cache { dir, max_size: 1 << 20, max_object: 1 << 20, default_ttl: Millis(0) }
@@ -326,32 +349,35 @@ mod tests {
     #[test]
     fn a_generation_goes_on_with_the_cells_under_numbers_of_its_own() {
         world::reset(1, Faults::default());
-        let first = Common::new(&cache("a"), 2, &[]).expect("memory");
+        let first = Common::new(&cache(&own("a")), 2, &[]).expect("memory");
         first.cells.add(5000);
-        let mut all = vec![before(2, first, "a")];
+        let mut all = vec![before(2, first, &own("a"))];
         for group in 1..groups(2) {
-            let next = Common::new(&cache("a"), 2, &all).expect("memory");
+            let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
             assert_eq!((next.group, next.cells.used()), (group, 5000));
-            all.push(before(2, next, "a"));
+            all.push(before(2, next, &own("a")));
         }
         // There are no more numbers; when the first has ended there are.
-        let next = Common::new(&cache("a"), 2, &all).expect("memory");
+        let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
         assert_eq!((next.group, next.cells.used()), (0, 0));
         all.remove(1);
-        let next = Common::new(&cache("a"), 2, &all).expect("memory");
+        let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
         assert_eq!((next.group, next.cells.used()), (1, 5000));
     }
 
     #[test]
     fn other_directories_sizes_and_workers_have_other_cells() {
         world::reset(1, Faults::default());
-        let first = Common::new(&cache("a"), 2, &[]).expect("memory");
+        let first = Common::new(&cache(&own("a")), 2, &[]).expect("memory");
         first.cells.add(5000);
-        let all = [before(2, first, "a")];
-        let larger = Cache { max_size: 1 << 30, ..cache("a") };
-        for (config, workers, used) in
-            [(cache("a"), 2, 5000), (cache("b"), 2, 0), (cache("a"), 3, 0), (larger, 2, 0)]
-        {
+        let all = [before(2, first, &own("a"))];
+        let larger = Cache { max_size: 1 << 30, ..cache(&own("a")) };
+        for (config, workers, used) in [
+            (cache(&own("a")), 2, 5000),
+            (cache(&own("b")), 2, 0),
+            (cache(&own("a")), 3, 0),
+            (larger, 2, 0),
+        ] {
             let next = Common::new(&config, workers, &all).expect("memory");
             assert_eq!(next.cells.used(), used, "{config:?} {workers}");
         }
@@ -360,9 +386,9 @@ mod tests {
     #[test]
     fn who_waits_for_another_generation_is_rung() {
         world::reset(1, Faults::default());
-        let first = Common::new(&cache("a"), 2, &[]).expect("memory");
-        let all = [before(2, first, "a")];
-        let next = Common::new(&cache("a"), 2, &all).expect("memory");
+        let first = Common::new(&cache(&own("a")), 2, &[]).expect("memory");
+        let all = [before(2, first, &own("a"))];
+        let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
         let of_first = all[0].origin.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
         let bells = of_first.doorbells().expect("descriptors");
         assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 27));

@@ -29,12 +29,16 @@ pub fn load(config: &Config, before: Option<Key>) -> Key {
     let without_file = || before.unwrap_or_else(|| Key::new(random_bytes()));
     let Some(path) = path(config) else { return without_file() };
     read_or_make(&path).unwrap_or_else(|error| {
+        // What is wrong with its text is said by us, and all else by the kernel.
+        let why = match error.raw_os_error() {
+            None => error.to_string(),
+            Some(_) => IoError::from(error).when(Tried::File).to_string(),
+        };
         message::log(
             Level::Error,
             format_args!(
-                "{}: {}; until the next start sticky cookies are made with another key",
-                path.display(),
-                IoError::from(error).when(Tried::File)
+                "{}: {why}; until the next start sticky cookies are made with another key",
+                path.display()
             ),
         );
         without_file()

@@ -1,5 +1,6 @@
 //! What time it is.
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, Millis};
+use rustix::event::poll;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The time since some fixed moment. It never goes back, whoever sets the clock.
@@ -10,6 +11,13 @@ pub fn now() -> Micros {
 /// The time since the epoch, 1970-01-01T00:00:00Z, for dates and logs. It may jump.
 pub fn wall() -> Micros {
     micros(clock_gettime(ClockId::Realtime))
+}
+
+/// Lets time pass, before there is an event loop. A signal may end it sooner.
+pub fn pause(time: Millis) {
+    let seconds = i64::try_from(time.0 / 1000).unwrap_or(i64::MAX);
+    let rest = Timespec { tv_sec: seconds, tv_nsec: (time.0 % 1000 * 1_000_000) as _ };
+    let _ = poll(&mut [], Some(&rest));
 }
 
 fn micros(time: Timespec) -> Micros {
