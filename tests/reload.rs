@@ -466,6 +466,28 @@ fn of_the_generations_that_were_replaced_eight_are_kept_and_the_oldest_drains() 
     wait_for_the_old_to_end(&program, 1);
 }
 
+/// Their clients are kept until their next request, which goes nowhere that is taken out by then.
+#[test]
+fn the_workers_that_a_reload_replaced_follow_what_operators_want() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let program = Program::operated(over(&[&one, &two]));
+    let mut clients: Vec<Client> = (0..40).map(|_| program.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200);
+    }
+    program.reload();
+    let path = format!("PATCH /v1/pools/default/backends/{}", one.address);
+    assert_eq!(program.ask(&path, "{\"state\": \"maint\"}").status, 200);
+    let texts: Vec<String> = clients
+        .iter_mut()
+        .map(|client| {
+            common::backend::pause();
+            client.get("/").text()
+        })
+        .collect();
+    assert!(texts[20..].iter().all(|text| text == "two"), "{texts:?}");
+}
+
 #[test]
 fn what_takes_longer_than_the_retire_timeout_is_broken_off() {
     let gate = Gate::new();

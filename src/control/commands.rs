@@ -294,6 +294,7 @@ impl Commands {
             self.log(slot, format_args!("is set to {}", listing::admin(state)));
         }
         self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+        self.master.ring(); // It tells those whom this generation has replaced.
         Ok(self.shown(200, slot))
     }
 

@@ -334,16 +334,20 @@ impl Generation {
 
     /// From now on its processes are expected to end, within `limit` and a bit more. If they were
     /// expected to before, then by the earlier time.
-    pub fn leaves(&mut self, limit: fn(&Timeouts) -> Millis, now: Micros) {
+    /// Whether that is news.
+    pub fn leaves(&mut self, limit: fn(&Timeouts) -> Millis, now: Micros) -> bool {
         let limit = self.origin.as_ref().map(|origin| limit(&origin.config.timeouts));
         // Of a generation that is not understood nobody knows how long it may take.
         let limit = limit.unwrap_or(Millis::from_secs(3600));
         let latest = now + Micros::from(limit + GRACE);
-        let until = match self.standing {
-            Standing::Leaving { until } => until.min(latest),
-            Standing::Starting { .. } | Standing::Serving => latest,
+        let is_sooner = match self.standing {
+            Standing::Leaving { until } => latest < until,
+            Standing::Starting { .. } | Standing::Serving => true,
         };
-        self.standing = Standing::Leaving { until };
+        if is_sooner {
+            self.standing = Standing::Leaving { until: latest };
+        }
+        is_sooner
     }
 
     /// Whether it was replaced, and some of its workers still have something in work.

@@ -340,7 +340,7 @@ impl Master {
             }
         }
         self.try_to_hand_on();
-        self.spread_withdrawal();
+        self.spread_states();
         self.gather();
         self.begin_remembered_reload();
         self.tell_status();

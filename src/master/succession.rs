@@ -120,6 +120,9 @@ impl Master {
         let retired = self.generations.iter().filter(|generation| generation.is_retired()).count();
         let all = self.generations.iter_mut().filter(|generation| generation.is_retired());
         for generation in all.take(retired.saturating_sub(MOST_RETIRED)) {
+            if !generation.leaves(|timeouts| timeouts.drain, self.now) {
+                continue; // It drains already.
+            }
             message::log(
                 Level::Notice,
                 format_args!(
@@ -129,7 +132,6 @@ impl Master {
                     generation.clients()
                 ),
             );
-            generation.leaves(|timeouts| timeouts.drain, self.now);
             for child in generation.children.iter().filter(|child| child.role != Role::Control) {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Term);
@@ -137,8 +139,9 @@ impl Master {
         }
     }
 
-    /// Tells the generations that were replaced what operators say to the one that serves.
-    pub(super) fn spread_withdrawal(&self) {
+    /// Tells the generations that were replaced what operators say to the one that serves, and how its
+    /// backends fare.
+    pub(super) fn spread_states(&self) {
         let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
         let Some(serving) = serving.and_then(|generation| generation.origin.as_ref()) else {
             return;
@@ -148,7 +151,13 @@ impl Master {
             return;
         }
         let is_withdrawn = serving.segment.is_withdrawn_by(Withdrawal::ByOperator);
-        for origin in self.generations.iter().filter_map(|one| one.origin.as_ref()) {
+        for generation in &self.generations {
+            let Some(origin) = generation.origin.as_ref() else { continue };
+            if generation.is_retired()
+                && origin.segment.follow_states(&serving.segment, self.now.millis())
+            {
+                origin.bells.ring_everybody(&origin.segment);
+            }
             if origin.segment.is_withdrawn_by(Withdrawal::ByOperator) != is_withdrawn {
                 origin.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
                 origin.bells.ring_workers();

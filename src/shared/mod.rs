@@ -45,6 +45,7 @@ mod moment;
 mod pools;
 pub mod report;
 mod rotations;
+mod states;
 mod totals;
 mod withdrawal;
 pub mod words;

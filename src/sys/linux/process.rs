@@ -2,7 +2,7 @@
 use crate::sys::IoError;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 mod children;
 mod user;
@@ -26,7 +26,7 @@ const UNLISTED: u64 = 65536;
 /// Asks that this process may have `wanted` descriptors open, and says how many it may have
 /// now: perhaps fewer, as only root raises the hard limit; perhaps more, as no limit is lowered.
 pub fn raise_descriptor_limit(wanted: u64) -> u64 {
-    let limit = getrlimit(Resource::Nofile);
+    let Some(limit) = descriptor_limit() else { return u64::MAX };
     let maximum = limit.maximum.unwrap_or(u64::MAX);
     if limit.current.unwrap_or(u64::MAX) < wanted {
         let raised = Rlimit { current: Some(wanted), maximum: Some(wanted.max(maximum)) };
@@ -36,7 +36,17 @@ pub fn raise_descriptor_limit(wanted: u64) -> u64 {
             let _ = setrlimit(Resource::Nofile, allowed);
         }
     }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    descriptor_limit().and_then(|limit| limit.current).unwrap_or(u64::MAX)
+}
+
+/// How many descriptors this process may have. `None` where a seccomp profile refuses to tell, which
+/// rustix does not expect.
+fn descriptor_limit() -> Option<Rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is ours to be written, and lives until the call is over.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let known = |value| if value == libc::RLIM_INFINITY { None } else { Some(value) };
+    (told == 0).then(|| Rlimit { current: known(limit.rlim_cur), maximum: known(limit.rlim_max) })
 }
 
 /// Lets the program that this process executes next have a descriptor too, under the same number.
@@ -75,7 +85,8 @@ pub fn close_inherited(is_named: impl Fn(i32) -> bool) {
         entries.filter_map(|entry| number(entry.ok()?)).collect::<Vec<i32>>()
     });
     let numbers = listed.unwrap_or_else(|_| {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(UNLISTED).min(UNLISTED);
+        let limit = descriptor_limit().and_then(|limit| limit.current);
+        let limit = limit.unwrap_or(UNLISTED).min(UNLISTED);
         (0..limit as i32).collect()
     });
     for number in numbers.into_iter().filter(|number| !is_named(*number)) {
