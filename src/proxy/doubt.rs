@@ -134,7 +134,7 @@ impl Proxy {
 
     /// Steps over another request's response; the right one is awaited like any other.
     fn drop_response(&mut self, id: ExchangeId, last: &FinalHead) -> Result<Verified, Failure> {
-        let body = if last.is_of_earlier_head { Body::Empty } else { last.body };
+        let body = last.body_by_id;
         if matches!(body, Body::UntilClose) {
             return Err(Failure::IdentityMismatch); // Nothing can follow it.
         }

@@ -2,6 +2,7 @@
 
 use crate::config::Tolerance;
 use crate::http::body::{self, Body};
+use crate::http::method::Method;
 use crate::http::request::Version;
 use crate::http::response::{self, BadResponse, Reading, ResponseHead};
 use crate::http::rewrite;
@@ -50,9 +51,9 @@ pub(super) struct FinalHead {
     pub head: Reading,
     /// What follows it.
     pub body: Body,
-    /// It bears the identifier of a HEAD that its connection carried before, and has no body if it is the
-    /// response to that.
-    pub is_of_earlier_head: bool,
+    /// What follows it if it is the response to the request whose identifier it bears: one that its
+    /// connection carried before may have been a HEAD where this is none, or the other way round.
+    pub body_by_id: Body,
     /// It asks for credentials that are for its connection.
     authenticates_connection: bool,
     keep_alive: bool,
@@ -158,15 +159,21 @@ impl Proxy {
             id: seen(&head, exchange.id(), earlier.is_some()),
             status: head.status,
         };
-        let body = if head.status == 101 {
-            Body::UntilClose
-        } else {
-            body::of_response(exchange.request.method, &head)
+        let body_for = |method| match head.status {
+            101 => Body::UntilClose,
+            _ => body::of_response(method, &head),
         };
+        let own_method = exchange.request.method;
+        let method_by_id = match earlier {
+            None => own_method,
+            Some(true) => Method::Head,
+            Some(false) => Method::Get, // Of all others the responses are framed alike.
+        };
+        let body = body_for(own_method);
         let last = FinalHead {
             head: Reading::of(&head, end),
             body,
-            is_of_earlier_head: earlier == Some(true),
+            body_by_id: body_for(method_by_id),
             authenticates_connection: head.authenticates_connection,
             keep_alive: head.keep_alive && !matches!(body, Body::UntilClose),
             keep_alive_timeout_secs: head.keep_alive_timeout_secs,

@@ -148,6 +148,23 @@ fn a_surplus_response_is_proof_from_the_first_request_on_and_a_post_gets_its_own
 }
 
 #[test]
+fn a_surplus_response_that_meets_a_head_is_stepped_over_with_its_body() {
+    let mut scene = Scene::with_backends(1);
+    let (client, other) = (scene.client(), scene.client());
+    scene.get(client, &["/first"]);
+    echo(&mut scene, "/first", "first");
+    let old = id_of(&scene, "/first");
+    // It cannot be asked again: not all of its body is held.
+    let head = "HEAD /head HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n";
+    scene.send(other, head.to_owned() + &"x".repeat(40000));
+    assert_eq!(scene.place_of("/head"), scene.place_of("/first"));
+    scene.respond("/head", response(&old, "surplus"));
+    echo(&mut scene, "/head", "");
+    assert_eq!(scene.bodies(other), [""]);
+    assert_eq!(scene.times_asked("/head"), 1);
+}
+
+#[test]
 fn a_put_that_met_a_surplus_response_is_asked_again() {
     let (mut scene, other, old) = with_surplus("PUT");
     scene.respond("/post", response(&old, "surplus"));
