@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::plan::{Book, Upload, pattern};
+use super::plan::{Book, Plan, Upload, pattern};
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::tests::message::{Kind, Message, Reader};
 use crate::sys::clock;
@@ -264,7 +264,9 @@ impl Client {
         let was_given_up = self.has_shut && weather.is_rough();
         // A backend that left unsaid took no more of the upload that it had answered.
         let before = self.answered.checked_sub(1).map(|place| &book.plans[self.row[place]]);
-        let was_cut = !weather.is_fair() && before.is_some_and(|plan| plan.answered_early);
+        // In fair weather only one that answered HEAD with no word of its end does.
+        let may_leave = |plan: &Plan| !weather.is_fair() || plan.was_left_unsaid;
+        let was_cut = before.is_some_and(|plan| plan.answered_early && may_leave(plan));
         let excused = gave_way || was_given_up || was_cut || weather.stalls || weather.cuts_off;
         assert!(
             fault && cut || excused,

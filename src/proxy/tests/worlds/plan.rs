@@ -143,6 +143,8 @@ pub struct Plan {
     pub came_whole: bool,
     /// A backend ended its connection with the answer.
     pub was_left: bool,
+    /// One did though what it answered to HEAD did not say so.
+    pub was_left_unsaid: bool,
     /// The client has its answer.
     pub answered: bool,
 }
@@ -180,6 +182,7 @@ impl Plan {
             returned: None,
             came_whole: false,
             was_left: false,
+            was_left_unsaid: false,
             answered: false,
         }
     }

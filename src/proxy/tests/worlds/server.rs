@@ -414,6 +414,9 @@ fn make_answer(
     }
     book.trace.note(|| format!("{number}: {head:?}"));
     let framed = head.contains("Content-Length") || head.contains("Transfer-Encoding");
+    // Without a body, nothing of it is until the end.
+    let is_unsaid = is_bare && !framed && !head.contains("Connection: close");
+    book.plans[number].was_left_unsaid |= is_unsaid && after == After::Close;
     let mut answer = Answer {
         number,
         bytes,
