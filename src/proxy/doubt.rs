@@ -229,6 +229,21 @@ impl Proxy {
         self.count_doubt(slot, outcome);
     }
 
+    /// An attempt failed. If it was to give the second answer, a doubt without proof counts as unfounded:
+    /// a backend that takes no new connections while it serves those it has would be doubted again and
+    /// again, each time for an error.
+    pub(super) fn fail_doubt(&mut self, id: ExchangeId) {
+        let exchange = &self.exchanges[id];
+        if let Doubted::AskedAgain { doubt: Doubt::Suspect, slot, .. } = exchange.doubted
+            && exchange.choice == Some(slot)
+        {
+            self.backends[slot.0].echo.unfounded();
+            self.resolve_doubt(id, Outcome::Unfounded);
+        } else {
+            self.give_up_doubt(id);
+        }
+    }
+
     /// There will be no second answer over a fresh connection to the same backend.
     pub(super) fn give_up_doubt(&mut self, id: ExchangeId) {
         match self.exchanges[id].doubted {

@@ -14,7 +14,7 @@ impl Proxy {
     /// The attempt failed: another, an answer of our own, or a cut.
     pub(super) fn fail(&mut self, id: ExchangeId, failure: Failure) {
         self.leave_line(id);
-        self.give_up_doubt(id);
+        self.fail_doubt(id);
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
         let stale = exchange.carrier.is_reused() && !heard && failure == Failure::Terminated;

@@ -165,6 +165,29 @@ fn a_surplus_response_that_meets_a_head_is_stepped_over_with_its_body() {
 }
 
 #[test]
+fn a_backend_that_takes_no_new_connections_is_doubted_once() {
+    let (mut scene, client) = with_one_that_echoes();
+    scene.refuse(0, true);
+    scene.get(client, &["/1"]);
+    scene.respond("/1", response("another", "first"));
+    assert_eq!(scene.last_error(client).0, 502);
+    assert!(!scene.worker(0).proxy.backends[0].echo.echoes());
+    scene.get(client, &["/2"]);
+    scene.respond("/2", response("another", "second"));
+    assert_eq!(scene.bodies(client).last().map(String::as_str), Some("second"));
+    scene.refuse(0, false);
+}
+
+#[test]
+fn a_client_that_leaves_says_nothing_of_a_doubt() {
+    let (mut scene, client) = with_one_that_echoes();
+    scene.get(client, &["/1"]);
+    scene.respond("/1", response("another", "first"));
+    scene.leave(client);
+    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+}
+
+#[test]
 fn a_put_that_met_a_surplus_response_is_asked_again() {
     let (mut scene, other, old) = with_surplus("PUT");
     scene.respond("/post", response(&old, "surplus"));
