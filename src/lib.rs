@@ -18,7 +18,7 @@
 //! - **Who is accepted has its memory already.** The stocks of rings and heads match the slabs. To
 //!   run out means to wait, never to fail halfway; no request allocates.
 //!
-//! `tests/tidy.rs` checks the first two, the order of the modules here, and the length of files (600
+//! `tests/tidy` checks the first two, the order of the modules here, and the length of files (600
 //! lines) and of functions (70).
 //!
 //! # Files

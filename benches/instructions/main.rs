@@ -8,7 +8,7 @@
 //!
 //! Needs Debian's package valgrind.
 
-#[path = "../../tests/common/mod.rs"]
+#[path = "../../tests/it/common/mod.rs"]
 mod common;
 mod pieces;
 mod relayed;

@@ -1,0 +1,244 @@
+//! The cache over all workers: equal misses are one request; and answers that are stale.
+
+use crate::common::{
+    Answer, Backend, Client, Gate, Program, assert_same_bytes, eventually, json, noise, process,
+    stored::{Shelf, ask, fresh, is_hit, metric, status},
+    until,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+const CLIENTS: usize = 100;
+
+fn over_four_workers(shelf: &Shelf, backend: &Backend) -> Program {
+    let mut config = shelf.config(&[backend]);
+    config["workers"] = json!(4);
+    Program::operated(config)
+}
+
+/// So many clients that have sent the same request.
+fn ask_at_once(program: &Program, count: usize) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..count).map(|_| program.client()).collect();
+    clients.iter_mut().for_each(|client| client.ask("/a"));
+    clients
+}
+
+/// Returns when so many requests were taken in, by all workers.
+fn wait_for_all(program: &Program, count: usize) {
+    until("all requests are taken in", || metric(program, "httplb_requests_total") >= count as u64);
+}
+
+#[test]
+fn a_hundred_equal_misses_over_four_workers_are_one_request() {
+    let gate = Gate::new();
+    let body = noise(100_000, 1);
+    let backend = {
+        let (gate, body) = (gate.clone(), body.clone());
+        Backend::answering(move |_| {
+            gate.wait();
+            fresh(&body)
+        })
+    };
+    let shelf = Shelf::new();
+    let program = over_four_workers(&shelf, &backend);
+    let mut clients = ask_at_once(&program, CLIENTS);
+    backend.wait_for_requests(1);
+    wait_for_all(&program, CLIENTS);
+    assert_eq!(backend.request_count(), 1);
+    gate.open();
+    for client in &mut clients {
+        assert_same_bytes(&client.response().body, &body, "a client that waited");
+    }
+    assert_eq!(backend.request_count(), 1);
+    assert!(is_hit(&ask(&program, "/a", "")));
+}
+
+#[test]
+fn an_answer_that_is_for_nobody_else_lets_all_go_at_once() {
+    let (gate, second) = (Gate::new(), Gate::new());
+    let count = Arc::<AtomicUsize>::default();
+    let backend = {
+        let (gate, second) = (gate.clone(), second.clone());
+        Backend::answering(move |_| {
+            let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+            if first {
+                gate.wait()
+            } else {
+                second.wait()
+            }
+            Answer::text("a").with("Cache-Control", "private, max-age=60")
+        })
+    };
+    let shelf = Shelf::new();
+    let program = over_four_workers(&shelf, &backend);
+    let mut clients = ask_at_once(&program, CLIENTS);
+    backend.wait_for_requests(1);
+    gate.open();
+    // None of them waits for another any more.
+    backend.wait_for_requests(CLIENTS);
+    second.open();
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().text(), "a"));
+    assert_eq!(backend.request_count(), CLIENTS);
+    // The key is known for a while: whoever comes now goes at once.
+    let before = backend.request_count();
+    assert_eq!(program.get("/a").text(), "a");
+    assert_eq!(backend.request_count(), before + 1);
+}
+
+#[test]
+fn who_fetches_and_goes_away_harms_nobody() {
+    let gate = Gate::new();
+    let body = noise(400_000, 2);
+    let backend = {
+        let (gate, body) = (gate.clone(), body.clone());
+        Backend::answering(move |_| {
+            gate.wait();
+            fresh(&body)
+        })
+    };
+    let shelf = Shelf::new();
+    let program = over_four_workers(&shelf, &backend);
+    let mut first = program.client();
+    first.ask("/a");
+    backend.wait_for_requests(1);
+    let mut clients = ask_at_once(&program, 20);
+    first.reset();
+    gate.open();
+    for client in &mut clients {
+        assert_same_bytes(&client.response().body, &body, "a client that waited");
+    }
+    assert!(backend.request_count() <= 3, "{}", backend.request_count());
+    until("it is stored", || is_hit(&ask(&program, "/a", "")));
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_fetches_wakes_those_who_wait() {
+    let gate = Gate::new();
+    let count = Arc::<AtomicUsize>::default();
+    let backend = {
+        let gate = gate.clone();
+        Backend::answering(move |_| {
+            if count.fetch_add(1, Ordering::SeqCst) == 0 {
+                gate.wait();
+            }
+            fresh("a")
+        })
+    };
+    let shelf = Shelf::new();
+    let mut config = shelf.config(&[&backend]);
+    config["workers"] = json!(2);
+    let program = Program::operated(config);
+    let mut first = program.client();
+    first.ask("/a");
+    backend.wait_for_requests(1);
+    let mut others = ask_at_once(&program, 20);
+    wait_for_all(&program, 21);
+    let workers = program.workers();
+    let holder = |client: &Client| {
+        process::holder(&workers, client.address(), program.address).expect("one of the workers")
+    };
+    let fetching = holder(&first);
+    let lost: Vec<bool> = others.iter().map(|client| holder(client) == fetching).collect();
+    assert_eq!(backend.request_count(), 1);
+    process::kill(fetching);
+    for (client, is_lost) in others.iter_mut().zip(lost) {
+        match client.receive("GET") {
+            Ok(response) => assert!(!is_lost && response.text() == "a"),
+            Err(cut) => assert!(is_lost && cut.response.is_none() && cut.rest.is_empty()),
+        }
+    }
+    gate.open();
+    until("another worker serves", || is_hit(&ask(&program, "/a", "")));
+}
+
+#[test]
+fn a_stale_answer_is_given_at_once_and_renewed_behind_it() {
+    let count = Arc::<AtomicUsize>::default();
+    let gate = Gate::new();
+    let backend = {
+        let (gate, count) = (gate.clone(), count.clone());
+        Backend::answering(move |_| {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            if number > 0 {
+                gate.wait();
+            }
+            let lifetime = if number == 0 { 1 } else { 60 };
+            let directives = format!("max-age={lifetime}, stale-while-revalidate=60");
+            Answer::text(number.to_string()).with("Cache-Control", &directives)
+        })
+    };
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    assert_eq!(program.get("/").text(), "0");
+    let stale = eventually("the answer is stale", || {
+        let response = program.get("/");
+        status(&response).starts_with("hit; ttl=-").then_some(response)
+    });
+    // Nobody waits for the backend, which is held up.
+    assert_eq!(stale.text(), "0");
+    backend.wait_for_requests(2);
+    assert_eq!(program.get("/").text(), "0");
+    assert_eq!(backend.request_count(), 2, "one refresh at a time");
+    gate.open();
+    until("the new answer is there", || program.get("/").text() == "1");
+    assert_eq!(backend.request_count(), 2);
+}
+
+#[test]
+fn a_stale_answer_stands_in_for_an_error_where_it_may() {
+    let fails = Arc::<AtomicBool>::default();
+    let mut backend = {
+        let fails = fails.clone();
+        Backend::answering(move |request| {
+            if fails.load(Ordering::SeqCst) {
+                return Answer::status("503 Service Unavailable", "busy");
+            }
+            let directives = match request.target.as_str() {
+                "/may" => "max-age=0, stale-if-error=60",
+                "/must" => "max-age=0, must-revalidate, stale-if-error=60",
+                _ => "max-age=0",
+            };
+            let etag = format!("\"{}\"", request.target);
+            Answer::text("good").with("Cache-Control", directives).with("ETag", &etag)
+        })
+    };
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    for target in ["/may", "/must", "/plain"] {
+        assert_eq!(program.get(target).text(), "good");
+    }
+    fails.store(true, Ordering::SeqCst);
+    let stale = program.get("/may");
+    assert_eq!((stale.status, stale.text().as_str()), (200, "good"));
+    assert_eq!(program.get("/must").status, 503);
+    assert_eq!(program.get("/plain").status, 503, "it was not said that it may");
+    backend.stop();
+    assert_eq!(program.get("/may").text(), "good");
+    // Nobody can be asked, and nothing forbids it.
+    assert_eq!(program.get("/plain").text(), "good");
+    assert!(program.get("/must").status >= 502);
+}
+
+#[test]
+fn what_is_validated_is_not_sent_again() {
+    let backend = Backend::answering(|request| match request.field("If-None-Match") {
+        Some("\"one\"") => Answer::raw(
+            "HTTP/1.1 304 Not Modified\r\nETag: \"one\"\r\nCache-Control: no-cache\r\n\r\n",
+        ),
+        _ => Answer::text(noise(100_000, 5))
+            .with("ETag", "\"one\"")
+            .with("Cache-Control", "no-cache"),
+    });
+    let shelf = Shelf::new();
+    let program = shelf.program(&[&backend]);
+    program.get("/");
+    for count in 2..5 {
+        let response = program.get("/");
+        assert_same_bytes(&response.body, &noise(100_000, 5), "what was confirmed");
+        assert!(status(&response).contains("fwd-status=304"), "{}", status(&response));
+        let requests = backend.wait_for_requests(count);
+        assert_eq!(requests.last().unwrap().field("If-None-Match"), Some("\"one\""));
+    }
+}
