@@ -195,6 +195,7 @@ fn remedy(error: IoError) -> &'static str {
         | IoError::Denied
         | IoError::Exists
         | IoError::TooLarge
+        | IoError::Linked
         | IoError::Unsupported
         | IoError::Other(_) => "answers pass without being stored until that is over",
     }

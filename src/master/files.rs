@@ -23,7 +23,10 @@ pub fn user_of_children() -> Option<User> {
     match &user {
         None => message::log(
             Level::Warning,
-            format_args!("there is no user httplb or nobody, so all processes stay root"),
+            format_args!(
+                "there is no user httplb or nobody, so all processes stay root, without \
+                 capabilities (add one: useradd --system httplb)"
+            ),
         ),
         Some(user) if !process::may_become(user) => {
             message::log(

@@ -29,6 +29,9 @@ pub enum IoError {
     Full,
     /// A file would be larger than this process may make one.
     TooLarge,
+    /// Links lead in a circle; or this is root, and another user may have put there a link, or a further
+    /// name of a file.
+    Linked,
     /// The kernel, a filter of system calls or the disk does not do this.
     Unsupported,
     /// Anything else, by its number. See errno(3).
@@ -69,7 +72,8 @@ impl IoError {
     /// What the operator can do about this where it came of what was tried. Empty: nothing that is
     /// known.
     fn remedy(self, tried: Tried) -> &'static str {
-        use IoError::{Denied, Exhausted, Exists, Full, InUse, NotFound, TooLarge, Unsupported};
+        use IoError::{Denied, Exhausted, Exists, Full, InUse, Linked, NotFound};
+        use IoError::{TooLarge, Unsupported};
         match (tried, self) {
             (Tried::Listen(_), InUse) => "stop the other program, or choose another",
             (Tried::Listen(_), IoError::NotLocal) => {
@@ -92,7 +96,11 @@ impl IoError {
             (Tried::File, Denied) => {
                 "its user must be allowed to write the file, and to enter each directory above it"
             }
-            (Tried::ReadFile, NotFound) => "is the path right?",
+            (Tried::File | Tried::ListenUnix, Linked) => {
+                "root follows no link, and opens no file of two names, that others may have put \
+                 there: remove it, or choose a directory that only root may write"
+            }
+            (Tried::ReadFile, NotFound | Linked) => "is the path right?",
             (Tried::ReadFile, Denied) => "the user who starts httplb must be allowed to read it",
             (Tried::File | Tried::ListenUnix, Full) => "free some space",
             (Tried::File, TooLarge) => "raise ulimit -f, or LimitFSIZE in the unit",
@@ -171,6 +179,7 @@ impl fmt::Display for IoError {
             IoError::Exists => "there is such a file already",
             IoError::Full => "the disk is full, or what this user may have of it",
             IoError::TooLarge => "the file would be larger than this process may make one",
+            IoError::Linked => "it leads through links that are not followed",
             IoError::Unsupported => "not supported here",
             IoError::Other(number) => {
                 return write!(out, "{}", std::io::Error::from_raw_os_error(*number));
@@ -234,6 +243,8 @@ mod tests {
             (Tried::Accept, IoError::Exhausted, "max_connections"),
             (Tried::Fork, IoError::Exhausted, "TasksMax"),
             (Tried::ListenUnix, IoError::NotFound, "its directory is missing"),
+            (Tried::ListenUnix, IoError::Linked, "remove it"),
+            (Tried::File, IoError::Linked, "only root may write"),
         ];
         for (tried, error, part) in cases {
             let text = StartError::at("it", tried)(error).to_string();

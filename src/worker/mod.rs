@@ -139,7 +139,7 @@ impl Worker {
         let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log, store);
         let mut worker = Worker {
             proxy: proxy.map_err(StartError::at(
-                "the memory of max_connections and buffer_size cannot be reserved (lower them)",
+                "the memory of max_connections and buffer_size cannot be reserved",
                 Tried::Memory,
             ))?,
             door: Door::new(entrances),

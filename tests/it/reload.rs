@@ -194,7 +194,7 @@ fn a_generation_that_cannot_start_is_given_up_and_the_one_before_goes_on_whole()
     program.configure(|config| config["max_connections"] = json!(100_000));
     let why = program.fail_to_reload();
     assert!(why.contains("could not start"), "{why}");
-    assert!(program.stderr().contains("cannot be reserved (lower them)"));
+    assert!(program.stderr().contains("cannot be reserved: "));
     until("only the old ones are left", || program.processes() == processes);
     assert!(!client.get("/").closes());
     prlimit(Some(program.pid()), Resource::As, Rlimit { current: None, maximum: None }).unwrap();

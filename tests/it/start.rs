@@ -1,9 +1,10 @@
 //! The start where something is odd or lacking: what the starter left, what the kernel or a container
 //! refuses, and what the operator is told.
 
-use crate::common::{Backend, Program, json, process, servers, until};
+use crate::common::{Answer, Backend, Program, Value, json, process, servers, until};
 use rustix::process::{Pid, Signal, getuid};
-use std::{fs, process::Command};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::{fs, path::Path, process::Command};
 
 fn status_of(pid: Pid, key: &str) -> Vec<String> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
@@ -96,6 +97,127 @@ fn root_that_may_not_become_another_user_serves_without_capabilities() {
     for child in process::children(program.pid()) {
         assert_eq!(status_of(child, "CapEff"), ["0000000000000000"]);
     }
+}
+
+/// The program in a mount namespace of its own, which `prepare`, lines of a shell, changes. `None`, and
+/// it is said loudly, where there can be none.
+fn with_mounts(prepare: &str) -> Option<Command> {
+    let mut command = crate::common::program::plain("unshare");
+    command.arg("--mount");
+    let is_possible = getuid().is_root()
+        && Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|it| it.success());
+    if !is_possible {
+        eprintln!("SKIPPED: no mount namespace can be had here (only root may); run this as root");
+        return None;
+    }
+    command.args(["bash", "-ec", &format!("{prepare}; exec \"$@\""), "bash"]);
+    command.arg(crate::common::program::binary());
+    Some(command)
+}
+
+#[test]
+fn it_serves_stores_and_reloads_without_proc() {
+    let Some(command) = with_mounts("umask 077; mount -t tmpfs none /proc") else { return };
+    let backend = Backend::always(Answer::text("a").with("Cache-Control", "max-age=60"));
+    let shelf = crate::common::stored::Shelf::new();
+    let config = json!({
+        "backend_servers": servers(&[&backend]), "cache": { "dir": shelf.path() },
+    });
+    let program = Program::operated_by(config, command);
+    let mode = fs::metadata(program.admin_path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660, "whatever the umask");
+    assert_eq!(program.get("/").text(), "a");
+    until("a stored answer", || {
+        program.get("/").field("Cache-Status").is_some_and(|status| status.contains("hit"))
+    });
+    assert_eq!(program.ask("POST /v1/reload", "").status, 200);
+    assert_eq!(program.get("/").text(), "a");
+    assert_eq!(program.look("/v1/pools")["pools"][0]["name"], "default");
+}
+
+#[test]
+fn without_a_user_for_them_the_processes_stay_root_and_have_no_capabilities() {
+    let users = std::env::temp_dir().join(format!("httplb-users-{}", std::process::id()));
+    let prepare = format!("mount --bind {} /etc/passwd", users.display());
+    let Some(command) = with_mounts(&prepare) else { return };
+    fs::write(&users, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    let backend = Backend::named("a");
+    let config = json!({ "backend_servers": servers(&[&backend]) });
+    let program = Program::operated_by(config, command);
+    fs::remove_file(users).unwrap();
+    assert_eq!(program.get("/").text(), "a");
+    assert_eq!(program.ask("GET /v1/status", "").status, 200);
+    assert!(program.stderr().contains("add one: useradd"), "{}", program.stderr());
+    for child in process::children(program.pid()) {
+        assert_eq!(status_of(child, "Uid"), ["0"; 4]);
+        assert_eq!(status_of(child, "CapEff"), ["0000000000000000"]);
+    }
+}
+
+/// Starts the program with this configuration where it cannot, and returns what it says.
+fn refusal(mut command: Command, folder: &Path, config: Value) -> String {
+    let file = folder.join("servers.conf");
+    fs::write(&file, config.to_string()).unwrap();
+    let output = command.arg("-c").arg(file).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    errors
+}
+
+#[test]
+fn a_link_that_another_user_may_have_put_is_named_with_what_to_do() {
+    if !getuid().is_root() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("httplb-linked-{}", std::process::id()));
+    let theirs = folder.join("theirs");
+    fs::create_dir_all(&theirs).unwrap();
+    fs::write(folder.join("precious"), "precious").unwrap();
+    chown(&theirs, Some(65534), Some(65534)).unwrap();
+    symlink(folder.join("precious"), theirs.join("link")).unwrap();
+    fs::hard_link(folder.join("precious"), theirs.join("name")).unwrap();
+    let backends = json!([{ "ip": "127.0.0.1", "port": 9 }]);
+    for (key, config) in [
+        ("access_log", json!({ "access_log": theirs.join("link") })),
+        ("access_log", json!({ "access_log": theirs.join("name") })),
+        ("admin.socket", json!({ "admin": { "socket": theirs.join("link") } })),
+    ] {
+        let mut config = config;
+        config["listen"] = json!(["127.0.0.1:0"]);
+        config["backend_servers"] = backends.clone();
+        let errors = refusal(
+            crate::common::program::plain(crate::common::program::binary()),
+            &folder,
+            config,
+        );
+        let line = errors.lines().find(|line| line.contains(key)).unwrap_or_default();
+        assert!(
+            line.contains("remove it, or choose a directory that only root may write"),
+            "{errors}"
+        );
+    }
+    assert_eq!(fs::read(folder.join("precious")).unwrap(), b"precious");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn too_little_address_space_is_said_to_be_that() {
+    let folder = std::env::temp_dir().join(format!("httplb-narrow-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    // Of the first it is a worker that has too little, of the second the master.
+    for kilobytes in [400_000, 8_000] {
+        let mut config = json!({ "max_connections": 8_000, "buffer_size": "64KiB" });
+        config["listen"] = json!(["127.0.0.1:0"]);
+        config["workers"] = json!(1);
+        config["backend_servers"] = json!([{ "ip": "127.0.0.1", "port": 9 }]);
+        let mut command = crate::common::program::plain("bash");
+        let narrow = format!("ulimit -v {kilobytes}; exec \"$@\"");
+        command.args(["-c", &narrow, "bash"]).arg(crate::common::program::binary());
+        let errors = refusal(command, &folder, config);
+        let remedy = "raise what memory it may have: ulimit -v, LimitAS and MemoryMax";
+        assert!(errors.contains(remedy) && !errors.contains("LimitNOFILE"), "{errors}");
+    }
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

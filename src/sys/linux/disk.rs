@@ -23,7 +23,7 @@ pub struct Directory {
 
 impl Directory {
     /// Opens the directory at `path`, made if need be, for its owner alone. `NotFound` if the one
-    /// above is missing as well. `Other(ELOOP)` if this process is root and somebody else may have put a
+    /// above is missing as well. `Linked` if this process is root and somebody else may have put a
     /// link on the way.
     pub fn open(path: &Path) -> Result<Directory, IoError> {
         Directory::open_at(&Place::of(path)?)

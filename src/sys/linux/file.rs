@@ -42,7 +42,7 @@ impl LogFile {
     /// The same for root, on behalf of `user`, whose file it is from then on.
     ///
     /// Where somebody else may have put a link on the way, or another name of a file of the system, to have
-    /// root give them that file: `Other(ELOOP)`.
+    /// root give them that file: `Linked`.
     pub fn open_for(path: &Path, user: &User) -> Result<LogFile, IoError> {
         let place = Place::of(path)?;
         let descriptor = place.open(OFlags::CREATE | writing(), LOG_MODE)?;

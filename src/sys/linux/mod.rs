@@ -60,6 +60,7 @@ impl From<Errno> for IoError {
             Errno::EXIST => IoError::Exists,
             Errno::NOSPC | Errno::DQUOT => IoError::Full,
             Errno::FBIG => IoError::TooLarge,
+            Errno::LOOP => IoError::Linked,
             Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV => IoError::Unsupported,
             other => IoError::Other(other.raw_os_error()),
         }

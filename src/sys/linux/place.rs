@@ -130,13 +130,14 @@ fn is_safe(folder: &Stat) -> bool {
 mod tests {
     use super::*;
     use crate::sys::IoError;
+    use crate::sys::linux::testing::alone;
     use crate::sys::linux::{Directory, LogFile, UnixListener};
     use std::fs as files;
     use std::os::unix::fs::{MetadataExt, chown, symlink};
     use std::path::PathBuf;
 
     const NOBODY: u32 = 65534;
-    const REFUSED: IoError = IoError::Other(libc::ELOOP);
+    const REFUSED: IoError = IoError::Linked;
 
     fn nobody() -> User {
         User { name: String::from("nobody"), uid: NOBODY, gid: NOBODY }
@@ -223,6 +224,10 @@ mod tests {
 
     #[test]
     fn what_lies_in_folders_of_others_is_theirs_and_links_of_root_are_followed() {
+        // What the modes are is a matter of the umask, which is the tests' beside it too.
+        if !alone(what_lies_in_folders_of_others_is_theirs_and_links_of_root_are_followed) {
+            return;
+        }
         let scene = Scene::new("plain");
         symlink("system", scene.at("link")).unwrap();
         symlink(scene.at("link/folder"), scene.at("system/again")).unwrap();

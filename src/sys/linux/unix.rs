@@ -4,7 +4,7 @@ use super::listener::is_of_one_connection;
 use super::place::Place;
 use super::process::User;
 use crate::sys::IoError;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -27,8 +27,8 @@ impl UnixListener {
     /// file may connect. It is `owner`'s, if one is named.
     ///
     /// A socket that is there is replaced if nobody listens at it. `InUse` if somebody does, or if
-    /// it is no socket. `Other(ELOOP)` if this process is root, and somebody else may have put a link on
-    /// the way.
+    /// it is no socket. `Linked` if this process is root, and somebody else may have put a link on the
+    /// way.
     pub fn bind(path: &Path, mode: u32, owner: Option<&User>) -> Result<UnixListener, IoError> {
         let address = SocketAddrUnix::new(path)?;
         let place = Place::of(path)?;
@@ -36,18 +36,14 @@ impl UnixListener {
             rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())?;
         }
         let descriptor = open()?;
-        let mode = Mode::from_raw_mode(mode);
-        // The file gets what the socket has, less what the umask forbids: so at no moment may
-        // anyone connect who may not.
-        rustix::fs::fchmod(&descriptor, mode)?;
-        net::bind(&descriptor, &address)?;
+        // The file gets what the socket has: so at no moment may anyone connect who may not.
+        rustix::fs::fchmod(&descriptor, Mode::from_raw_mode(mode))?;
+        bind_whatever_the_umask(&descriptor, &address)?;
         let file = place.open(OFlags::PATH, Mode::empty())?;
         let facts = rustix::fs::fstat(&file)?;
         if FileType::from_raw_mode(facts.st_mode) != FileType::Socket || facts.st_nlink != 1 {
             return Err(Errno::LOOP.into()); // Somebody has put something else there.
         }
-        // What was opened to be named alone has no other way: openat(2).
-        rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?;
         if let Some(owner) = owner {
             place.give(file.as_fd(), owner)?;
         }
@@ -112,6 +108,15 @@ fn open() -> Result<OwnedFd, Errno> {
     net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
+/// Binds, and the umask takes nothing from what the socket's file has. To change the file afterwards
+/// would take /proc: chmod(2) follows links. The umask is the process's, which has no other thread.
+fn bind_whatever_the_umask(socket: &OwnedFd, address: &SocketAddrUnix) -> Result<(), Errno> {
+    let umask = rustix::process::umask(Mode::empty());
+    let bound = net::bind(socket, address);
+    rustix::process::umask(umask);
+    bound
+}
+
 /// A socket is at `place` that nobody listens at, as a process leaves it that was killed.
 fn is_abandoned(place: &Place, address: &SocketAddrUnix) -> Result<bool, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -128,8 +133,10 @@ mod tests {
     use super::UnixListener;
     use crate::mem::time::Millis;
     use crate::sys::IoError;
+    use crate::sys::linux::testing::alone;
     use crate::sys::linux::{Listener, Poller};
     use rustix::fd::OwnedFd;
+    use rustix::fs::Mode;
     use std::io::{Read, Write};
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::{self, UnixDatagram, UnixStream};
@@ -172,10 +179,17 @@ mod tests {
 
     #[test]
     fn the_permissions_are_those_that_were_asked_for() {
+        // The umask is the tests' beside it too.
+        if !alone(the_permissions_are_those_that_were_asked_for) {
+            return;
+        }
+        const UMASK: Mode = Mode::from_raw_mode(0o077);
+        rustix::process::umask(UMASK);
         for wanted in [0o600, 0o660, 0o666] {
             let path = path(&format!("mode-{wanted:o}"));
             let listener = UnixListener::bind(&path, wanted, None).unwrap();
             assert_eq!(mode(listener.path()), wanted);
+            assert_eq!(rustix::process::umask(UMASK), UMASK);
             std::fs::remove_file(&path).unwrap();
         }
     }

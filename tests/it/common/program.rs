@@ -72,11 +72,16 @@ impl Program {
     }
 
     /// With an admin socket and a status page. See `operator`.
-    pub fn operated(mut config: Value) -> Program {
+    pub fn operated(config: Value) -> Program {
+        Program::operated_by(config, plain(binary()))
+    }
+
+    /// The same, by a command that executes the program, to which `-c FILE` is added.
+    pub fn operated_by(mut config: Value, command: Command) -> Program {
         let folder = new_folder();
         config["admin"]["socket"] = json!(folder.join("admin.sock"));
         config["status_listen"] = json!("127.0.0.1:0");
-        Program::start(config, folder)
+        Program::launch(config, folder, command)
     }
 
     /// With a copy of the binary of its own, which a test may replace: see `own_binary`.
