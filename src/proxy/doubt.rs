@@ -97,7 +97,7 @@ impl Proxy {
         match self.backends[slot.0].echo.judge(self.settings.request_id, observed) {
             Identity::Match => Ok(Verified::Deliverable),
             Identity::Mismatch => Err(Failure::IdentityMismatch),
-            Identity::Doubt(doubt) if self.may_ask_again(id) => {
+            Identity::Doubt(doubt) if self.may_ask_again(id, doubt) => {
                 self.ask_again(id, doubt);
                 Ok(Verified::AskedAgain)
             }
@@ -107,11 +107,13 @@ impl Proxy {
     }
 
     /// What was sent may be sent again, and is still held. Another connection would not know the user of
-    /// one that is bound to its client.
-    fn may_ask_again(&self, id: ExchangeId) -> bool {
+    /// one that is bound to its client: it is asked only where this one will hardly answer any more, and
+    /// the client logs in anew, as after the end of a connection.
+    fn may_ask_again(&self, id: ExchangeId, doubt: Doubt) -> bool {
         let exchange = &self.exchanges[id];
-        let bound = self.conns[self.conn_of(id)].is_bound;
-        !bound && exchange.request.idempotent && exchange.upload.is_replayable()
+        let is_bound = self.conns[self.conn_of(id)].is_bound;
+        let may_change = !is_bound || doubt == Doubt::Proof;
+        may_change && exchange.request.idempotent && exchange.upload.is_replayable()
     }
 
     /// Asks the same backend once more, over a fresh connection.

@@ -205,6 +205,8 @@ impl Client {
             Some(told) => {
                 assert_eq!(told, number.to_string(), "another request's answer");
                 assert!(id.is_some(), "{number}: no id");
+                let own = self.name.to_string();
+                assert!(message.head.get("x-user").is_none_or(|user| user == own), "{number}");
                 check_body(number, plan.method, message);
             }
             None => check_error(number, message, book),

@@ -29,6 +29,8 @@ pub struct Weather {
     pub mix_ups: bool,
     /// Backends that echo send responses a second time, a while later.
     pub surplus: bool,
+    /// Clients log in the connections that their requests go over, and servers ask them to.
+    pub logins: bool,
     /// Clients go away.
     pub aborts: bool,
     /// Clients fall silent, or do not read, for longer than they may.
@@ -74,6 +76,7 @@ impl Weather {
             adds_bodies: often(8),
             mix_ups: often(6),
             surplus: false,
+            logins: false,
             aborts: often(4),
             stalls: often(8),
             slow_readers: dice.one_in(4),
@@ -85,6 +88,7 @@ impl Weather {
         weather.cuts_off = !fair && weather.drains && dice.one_in(2);
         weather.surplus = !weather.mix_ups && dice.one_in(4);
         weather.forgets = dice.one_in(3);
+        weather.logins = dice.one_in(3);
         weather.kernel = Faults {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
             pipes: *dice.choose(&[0, 1, 100, 100]),
@@ -124,6 +128,8 @@ pub struct Plan {
     /// An `X-Request-ID` of the client's own.
     pub id: Option<String>,
     pub has_idempotency_key: bool,
+    /// It makes its client the user of the connection that it goes over.
+    pub logs_in: bool,
     pub expects_continue: bool,
     pub is_http10: bool,
     pub closes: bool,
@@ -168,6 +174,7 @@ impl Plan {
             // Whose a response is to an identifier of the client's own is not known.
             id: (dice.one_in(3) && !weather.surplus).then(|| format!("own-{}", dice.below(1000))),
             has_idempotency_key: dice.one_in(8),
+            logs_in: weather.logins && dice.one_in(4),
             expects_continue: upload != Upload::None && !is_http10 && dice.one_in(3),
             is_http10,
             closes: is_last && dice.one_in(3),
@@ -214,6 +221,9 @@ impl Plan {
         if self.has_idempotency_key {
             head += "Idempotency-Key: 1\r\n";
         }
+        if self.logs_in {
+            head += &format!("Authorization: NTLM {}\r\n", self.client);
+        }
         if self.expects_continue {
             head += "Expect: 100-continue\r\n";
         }
@@ -250,6 +260,7 @@ impl Plan {
         assert_eq!(request.head.get("host"), Some("a"));
         let id = request.head.get("x-request-id").expect("each request has an id");
         assert!(self.id.as_deref().is_none_or(|own| own == id));
+        assert_eq!(request.head.get("authorization").is_some(), self.logs_in);
         let filler = request.head.get("x-filler").unwrap_or_default();
         assert_eq!(filler.len(), self.filler);
         let body = pattern(number, self.upload_len);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::plan::{Book, Spoiled, chunked, pattern};
+use super::plan::{Book, Plan, Spoiled, chunked, pattern};
 use crate::mem::time::Micros;
 use crate::proxy::tests::message::{Kind, Message, Reader};
 use crate::sys::clock;
@@ -138,6 +138,45 @@ impl Answer {
     }
 }
 
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    /// Anybody's.
+    None,
+    /// This client was asked to log in.
+    Asked(usize),
+    /// This client is the user of all that comes.
+    User(usize),
+}
+
+impl Login {
+    /// A request came: none but its own client's may. It may log it in.
+    fn note_arrival(&mut self, number: usize, plan: &Plan) {
+        match *self {
+            Login::None => (),
+            Login::Asked(owner) | Login::User(owner) => {
+                assert_eq!(owner, plan.client, "{number} came over another client's connection");
+            }
+        }
+        if plan.logs_in {
+            *self = Login::User(plan.client);
+        }
+    }
+
+    /// The lines that an answer to a client has of it.
+    fn lines(&mut self, client: usize, book: &mut Book) -> String {
+        let asks = *self == Login::None && book.weather.logins && book.dice.one_in(6);
+        if asks {
+            *self = Login::Asked(client);
+        }
+        match self {
+            Login::User(user) => format!("X-User: {user}\r\n"),
+            Login::Asked(_) if asks => "WWW-Authenticate: Basic, NTLM\r\n".to_owned(),
+            Login::Asked(_) | Login::None => String::new(),
+        }
+    }
+}
+
 struct Conn {
     name: usize,
     peer: Option<Peer>,
@@ -145,6 +184,7 @@ struct Conn {
     answers: VecDeque<Answer>,
     /// What it sends once more, and when.
     surplus: Option<(Micros, Answer)>,
+    login: Login,
     /// The request that is coming in was answered already.
     answered_early: bool,
     /// It answers no more.
@@ -178,6 +218,7 @@ impl Server {
                 reader: Reader::default(),
                 answers: VecDeque::new(),
                 surplus: None,
+                login: Login::None,
                 answered_early: false,
                 silent: false,
                 next_cut,
@@ -287,6 +328,7 @@ impl Conn {
                 book.trace
                     .note(|| format!("server {place}: {} on connection {}", number, self.name));
                 note_arrival(number, &self.answers, book);
+                self.login.note_arrival(number, &book.plans[number]);
             }
             let is_behind = !self.answers.is_empty() && !self.answered_early;
             if manners.forgets && whole.is_some() && is_behind {
@@ -297,7 +339,8 @@ impl Conn {
             let early = whole.is_none() && is_new && book.dice.one_in(8);
             if early || whole.is_some() && !self.answered_early {
                 let request = request.clone();
-                let answer = make_answer(number, &request, (manners, last_id), book);
+                let lines = self.login.lines(book.plans[number].client, book);
+                let answer = make_answer(number, &request, &lines, (manners, last_id), book);
                 book.plans[number].was_left |= answer.after != After::Next;
                 self.answers.push_back(answer);
                 book.plans[number].answered_early |= early;
@@ -381,6 +424,7 @@ fn note_arrival(number: usize, ahead: &VecDeque<Answer>, book: &mut Book) {
 fn make_answer(
     number: usize,
     request: &Message,
+    login: &str,
     (manners, last_id): (Manners, &mut String),
     book: &mut Book,
 ) -> Answer {
@@ -406,7 +450,7 @@ fn make_answer(
     let mut after = After::Next;
     let is_bare = request.head.method() == "HEAD" && !manners.adds_bodies;
     let final_at = bytes.len();
-    let (head, body) = compose(told, is_bare, &echo, &mut after, book);
+    let (head, body) = compose(told, is_bare, &(echo + login), &mut after, book);
     bytes.extend(head.bytes());
     bytes.extend(body);
     if manners.closes_unsaid && after == After::Next {
@@ -438,7 +482,7 @@ fn make_answer(
 fn compose(
     number: usize,
     is_bare: bool,
-    echo: &str,
+    lines: &str,
     after: &mut After,
     book: &mut Book,
 ) -> (String, Vec<u8>) {
@@ -446,7 +490,7 @@ fn compose(
     let status = *dice.choose(&["200 OK", "200 OK", "200 OK", "404 No", "500 No", "204 Nothing"]);
     let len = if status.starts_with("204") { 0 } else { dice.size() };
     let body = pattern(number, len);
-    let mut head = format!("HTTP/1.1 {status}\r\nX-Answer: {number}\r\nX-Length: {len}\r\n{echo}");
+    let mut head = format!("HTTP/1.1 {status}\r\nX-Answer: {number}\r\nX-Length: {len}\r\n{lines}");
     if dice.one_in(20) {
         head += &format!("X-Filler: {}\r\n", "f".repeat(dice.below(2700)));
     }
