@@ -196,7 +196,9 @@ impl Proxy {
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
         let is_last = client.requests == self.settings.client_requests;
-        exchange.closes = !request.keep_alive || is_last || self.is_past_its_age(id);
+        // Whether a login goes on behind this answer is known once it is there.
+        let is_old = self.is_past_its_age(id) && !request.authorizes_connection;
+        exchange.closes = !request.keep_alive || is_last || is_old;
         let frame = match request.framing {
             Framing::None | Framing::Length(_) => Frame::Raw,
             Framing::Chunked => Frame::Chunked,

@@ -134,6 +134,13 @@ pub enum Answer {
     Stored(StoredAnswer),
 }
 
+impl Answer {
+    /// Whether a backend asks who the client is.
+    pub fn is_challenge(&self) -> bool {
+        matches!(self, Answer::Backend(facts) if facts.head.status() == 401)
+    }
+}
+
 /// What is needed of a backend's response head after it was validated.
 #[derive(Clone, Copy)]
 pub struct ResponseFacts {

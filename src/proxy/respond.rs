@@ -73,7 +73,9 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let is_to_leave = self.service != Service::Running || is_old;
-        let is_last = is_to_leave && exchange.behind.is_none();
+        // Clients take the end of the connection that they log in by several requests for a refusal.
+        let logs_in = exchange.request.authorizes_connection && exchange.answer.is_challenge();
+        let is_last = is_to_leave && exchange.behind.is_none() && !logs_in;
         let is_cut = !exchange.upload.is_done() && !exchange.may_upload_on();
         exchange.closes |= is_last || is_cut;
         // It may be about to send its next request: only the answer tells it that this is the last.

@@ -2,13 +2,13 @@
 //! No request may fail, and the backends' shares are equal.
 
 use crate::common::{
-    Program, assert_same_bytes, json, noise,
+    Backend, Program, assert_same_bytes, json, noise, ntlm,
     peers::{Folder, Nginx, PythonServer, output, tool, with_descriptors},
     until,
 };
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -243,4 +243,61 @@ fn a_server_that_closes_after_each_answer_loses_no_request() {
     for _ in 0..10 {
         assert_eq!(client.response().text(), "hello");
     }
+}
+
+/// A curl that asks for a target many times over one connection, and what it gets.
+fn curls(program: &Program, user: &str, target: &str, times: usize) -> Child {
+    let mut command = Command::new(tool("curl", "curl"));
+    command.args(["--silent", "--show-error", "--fail-with-body", "--http1.1"]);
+    if user != "nobody" {
+        command.arg("--ntlm").arg("--user").arg(format!("{user}:secret"));
+    }
+    command.arg(format!("http://{}{target}?[1-{times}]", program.address));
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("curl")
+}
+
+/// Who asks where: users who log in, and others who do not, at the same time.
+const WHO: [(&str, &str); 7] = [
+    ("alice", "/"),
+    ("bob", "/"),
+    ("nobody", "/open"),
+    ("carol", "/"),
+    ("nobody", "/open"),
+    ("dave", "/"),
+    ("nobody", "/open"),
+];
+
+/// Each is answered as who it is.
+fn assert_own_names(curls: Vec<(&str, Child)>, times: usize) {
+    for (user, curl) in curls {
+        let output = curl.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{user}: {text}{:?}", String::from_utf8(output.stderr));
+        assert!(text == format!("{user}\n").repeat(times), "{user}: {text}");
+    }
+}
+
+fn start_curls(program: &Program, times: usize) -> Vec<(&'static str, Child)> {
+    WHO.map(|(user, target)| (user, curls(program, user, target, times))).into()
+}
+
+#[test]
+fn users_who_log_in_their_connections_do_so_once_and_are_answered_as_themselves() {
+    let _turn = alone();
+    let servers = [(); 2].map(|()| ntlm::server(usize::MAX));
+    let program = Program::over(&servers.each_ref());
+    assert_own_names(start_curls(&program, 50), 50);
+    assert_eq!(servers.iter().map(ntlm::logins).sum::<usize>(), 4);
+}
+
+#[test]
+fn users_are_answered_as_themselves_where_connections_end_and_the_service_is_reloaded() {
+    let _turn = alone();
+    let servers = [5, 7, 50].map(ntlm::server);
+    let program = Program::over(&servers.each_ref());
+    let curls = start_curls(&program, 500);
+    until("they are at it", || servers.iter().map(Backend::request_count).sum::<usize>() > 500);
+    program.reload();
+    assert_own_names(curls, 500);
 }

@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod client;
 pub mod message;
+pub mod ntlm;
 pub mod operator;
 pub mod peers;
 pub mod process;

@@ -1,5 +1,7 @@
 //! What clients do: going away, half-closing, reading slowly, waiting for a 100; and draining.
 
+use crate::config::Config;
+use crate::mem::time::Millis;
 use crate::proxy::Service;
 use crate::proxy::tests::scene::Scene;
 use crate::sys::world::{self, End};
@@ -142,6 +144,34 @@ fn a_process_that_is_replaced_closes_with_its_next_answer() {
     scene.leave(busy);
     scene.leave(idle);
     assert!(scene.service.proxy.is_empty());
+}
+
+/// A login by NTLM takes three requests over one connection, and clients give it up where that ends.
+#[test]
+fn no_login_is_broken_off_by_a_reload_or_by_the_age_of_its_connection() {
+    for replaced in [true, false] {
+        let age = if replaced { 0 } else { 1000 };
+        let configure = |config: &mut Config| config.timeouts.client_age = Millis(age);
+        let mut scene = Scene::with(1, configure, |_| ());
+        let client = scene.client();
+        scene.warm_up(client, "/warm");
+        if replaced {
+            scene.service.proxy.become_service(Service::Replaced);
+        }
+        scene.advance(1500);
+        let request = |place: usize| {
+            format!("GET /{place} HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM x\r\n\r\n")
+        };
+        let challenge = "HTTP/1.1 401 Who\r\nWWW-Authenticate: NTLM x\r\nContent-Length: 0\r\n\r\n";
+        scene.send(client, request(1));
+        scene.respond("/1", challenge);
+        scene.send(client, request(2));
+        assert_eq!(scene.place_of("/2"), scene.place_of("/1"));
+        scene.answer("/2", "alice");
+        assert_eq!(scene.bodies(client)[1..], ["", "alice"]);
+        assert!(scene.messages(client)[2].head.closes());
+        assert_eq!(scene.end_of(client), End::Fin);
+    }
 }
 
 #[test]

@@ -218,3 +218,20 @@ fn proof_stands_where_the_backend_cannot_be_asked_again() {
     assert_eq!(scene.last_error(other).0, 502);
     scene.refuse(0, false);
 }
+
+/// Over the connection that its client has logged in nothing more comes; over another one the client is
+/// asked to log in again.
+#[test]
+fn proof_on_a_connection_that_its_client_has_logged_in_is_asked_again_over_another() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    scene.send(client, "GET /login HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM x\r\n\r\n");
+    echo(&mut scene, "/login", "alice");
+    let old = id_of(&scene, "/login");
+    scene.get(client, &["/1"]);
+    assert_eq!(scene.place_of("/1"), scene.place_of("/login"));
+    scene.respond("/1", response(&old, "alice"));
+    assert_ne!(scene.place_of("/1"), scene.place_of("/login"));
+    echo(&mut scene, "/1", "who?");
+    assert_eq!(scene.bodies(client), ["alice", "who?"]);
+}
