@@ -160,7 +160,8 @@ pub struct Offered<'a> {
     pub content_range: Single<'a>,
     /// Whether the body is encoded: `Content-Encoding` with anything but `identity`.
     pub encoded: bool,
-    /// Whether it is a stream whose end nobody waits for: events, or parts that replace each other.
+    /// Whether it is a stream whose end nobody waits for: of events, of messages, or of parts that
+    /// replace each other. One that says its length has an end.
     pub streams: bool,
     /// Whether there is a `Vary` with anything in it.
     pub varies: bool,
@@ -193,11 +194,13 @@ impl<'a> Offered<'a> {
             varies_by_anything: false,
             sets_cookie: false,
         };
-        let mut has_target = false;
+        let (mut has_target, mut has_length) = (false, false);
         for field in fields.iter() {
             offered.add(&field);
             has_target |= field.is(TARGETED);
+            has_length |= field.is("content-length");
         }
+        offered.streams &= !has_length;
         if has_target
             && let Some(directives) = ResponseDirectives::targeted(fields.values(TARGETED))
         {
@@ -255,12 +258,31 @@ impl<'a> Offered<'a> {
     }
 }
 
-/// Whether a media type is one of bodies that go on for as long as somebody listens.
+/// Media types of bodies that go on for as long as somebody listens. What ends in `*` begins so.
+const STREAMS: [&str; 12] = [
+    "text/event-stream",
+    "multipart/x-mixed-replace",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json-seq",
+    "application/geo+json-seq",
+    "application/stream+json",
+    "application/vnd.amazon.eventstream",
+    "application/grpc*",
+    "application/connect+*",
+];
+
 fn is_stream(media_type: &[u8]) -> bool {
-    const STREAMS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
     let end = memchr::memchr(b';', media_type).unwrap_or(media_type.len());
     let name = trim_blanks(&media_type[..end]);
-    STREAMS.iter().any(|stream| name.eq_ignore_ascii_case(stream))
+    STREAMS.iter().any(|stream| match stream.strip_suffix('*') {
+        Some(start) => name
+            .get(..start.len())
+            .is_some_and(|begun| begun.eq_ignore_ascii_case(start.as_bytes())),
+        None => name.eq_ignore_ascii_case(stream.as_bytes()),
+    })
 }
 
 /// The targeted field for caches like this one: RFC 9213 §3.1.
@@ -390,7 +412,16 @@ mod tests {
             ("Content-Type: text/event-stream\r\n", false, true),
             ("content-type: Text/Event-Stream ;charset=utf-8\r\n", false, true),
             ("Content-Type: multipart/x-mixed-replace; boundary=b\r\n", false, true),
+            ("Content-Type: application/x-ndjson\r\n", false, true),
+            ("Content-Type: APPLICATION/JSON-SEQ;a=b\r\n", false, true),
+            ("Content-Type: application/stream+json\r\n", false, true),
+            ("Content-Type: application/gRPC-Web+proto\r\n", false, true),
+            ("Content-Type: application/grpc\r\n", false, true),
+            ("Content-Type: application/Connect+json ; a=b\r\n", false, true),
+            ("Content-Type: application/json\r\n", false, false),
+            ("Content-Type: application/connect\r\n", false, false),
             ("Content-Type: text/event-streams\r\n", false, false),
+            ("Content-Type: text/event-stream\r\nContent-Length: 5\r\n", false, false),
             ("Content-Type: text/html\r\n", false, false),
         ] {
             let offered = offered(line);

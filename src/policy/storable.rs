@@ -32,6 +32,8 @@ pub struct Facts<'a> {
 pub struct Recipe {
     /// How long it is good.
     pub freshness: Freshness,
+    /// Where that comes from.
+    pub basis: Basis,
     /// Whether requests with credentials may have it as well.
     pub for_authorized: bool,
     /// Where the body belongs, if it is not the whole.
@@ -123,7 +125,7 @@ pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
         206 => Some(whole_part(facts)?),
         _ => None,
     };
-    Ok(Recipe { freshness, for_authorized, part })
+    Ok(Recipe { freshness, basis, for_authorized, part })
 }
 
 /// The same for a stored response that was confirmed, with its fields by now: whatever the request

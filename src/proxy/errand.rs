@@ -15,6 +15,7 @@ use crate::cache::shelf::EntryId;
 use crate::cache::store::{Sight, Wanted};
 use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
 use crate::http::caching::Asked;
+use crate::mem::time::Millis;
 use crate::policy::cache_key::Url;
 use crate::policy::conditional::Reply;
 use crate::policy::ranges::Part;
@@ -23,6 +24,7 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::exchange::{Answer, Exchange, ExchangeId};
+use super::settings::COLLAPSED;
 
 /// What the cache has to do with an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,8 @@ pub struct Errand {
     pub stale: Option<EntryId>,
     /// Whether the backend is asked if that is still right.
     pub validates: bool,
+    /// They wait so long for the end of a body of unknown length.
+    pub patience: Millis,
     /// Bytes of the body that had passed when it was last looked at, if it ever was.
     pub passed: Option<u64>,
 }
@@ -74,7 +78,15 @@ pub struct Errand {
 impl Errand {
     /// To fetch what is not there.
     pub fn new(why: Forward, sight: Sight) -> Errand {
-        Errand { why, sight, fetch: None, stale: None, validates: false, passed: None }
+        Errand {
+            why,
+            sight,
+            fetch: None,
+            stale: None,
+            validates: false,
+            patience: COLLAPSED,
+            passed: None,
+        }
     }
 }
 

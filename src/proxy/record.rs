@@ -7,7 +7,7 @@ use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::caching::Offered;
 use crate::mem::slab::{Id, Slab};
 use crate::mem::time::Micros;
-use crate::policy::freshness::Receipt;
+use crate::policy::freshness::{Basis, Receipt};
 use crate::policy::reason::Reason;
 use crate::policy::storable::{self, Unstorable};
 
@@ -16,7 +16,7 @@ use super::client::since;
 use super::errand::{self, Caching, Errand};
 use super::exchange::{ExchangeId, ResponseFacts, State};
 use super::pipes::Tools;
-use super::settings::COLLAPSED;
+use super::settings::UNANNOUNCED;
 
 /// Names a recording.
 pub type RecorderId = Id<Recorder>;
@@ -25,6 +25,8 @@ pub type RecorderId = Id<Recorder>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     InSight,
+    /// Not for long: nothing but the operator's word says that others may have it.
+    Unannounced,
     /// It goes on for as long as somebody listens.
     NotInSight,
 }
@@ -116,6 +118,12 @@ impl Proxy {
                 self.give_stale_back(id);
                 match self.try_to_record(id, facts) {
                     Ok(End::InSight) => Some(forwarded(errand.why, true)),
+                    Ok(End::Unannounced) => {
+                        self.errand(id)
+                            .into_iter()
+                            .for_each(|errand| errand.patience = UNANNOUNCED);
+                        Some(forwarded(errand.why, true))
+                    }
                     Ok(End::NotInSight) => {
                         self.end_fetch(id, Ending::Unshareable);
                         if self.clients[self.exchanges[id].client].is_nobody {
@@ -151,12 +159,17 @@ impl Proxy {
         let recipe = cache.store.judge(&wanted, request, (head.status, &offered), receipt);
         let recipe = recipe.map_err(Lost::Unstorable)?;
         let length = exchange.download.length();
+        let end = match recipe.basis {
+            _ if offered.streams => End::NotInSight,
+            Basis::Configured => End::Unannounced,
+            Basis::Explicit | Basis::Heuristic | Basis::None => End::InSight,
+        };
         let response = Response { head: &head, offered: &offered, length, recipe };
         let recorder = cache.store.record(&wanted, errand.sight, &response, *now)?;
         match cache.recorders.insert(recorder) {
             Some(recorder) => {
                 exchange.download.be_recorded(recorder);
-                Ok(if offered.streams { End::NotInSight } else { End::InSight })
+                Ok(end)
             }
             None => unreachable!("the store records no more at once than there are places"),
         }
@@ -208,10 +221,10 @@ impl Proxy {
                 continue;
             }
             let (payload, length) = (exchange.download.payload(), exchange.download.length());
-            let is_late = since(exchange.times.answered, self.now) > Micros::from(COLLAPSED);
-            let is_stuck = match &mut exchange.caching {
-                Caching::Forwarded(Errand { fetch: Some(_), passed, .. }) => {
-                    passed.replace(payload) == Some(payload)
+            let took = since(exchange.times.answered, self.now);
+            let (is_stuck, is_late) = match &mut exchange.caching {
+                Caching::Forwarded(Errand { fetch: Some(_), patience, passed, .. }) => {
+                    (passed.replace(payload) == Some(payload), took > Micros::from(*patience))
                 }
                 Caching::Absent
                 | Caching::Aside(_)
@@ -219,7 +232,7 @@ impl Proxy {
                 | Caching::Promised
                 | Caching::Waiting(..)
                 | Caching::Forwarded(_)
-                | Caching::Served => false,
+                | Caching::Served => (false, false),
             };
             if is_stuck && !self.clients[self.exchanges[id].client].conn.output.is_empty() {
                 self.end_fetch(id, Ending::Abandoned);

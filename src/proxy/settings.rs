@@ -33,6 +33,9 @@ const UNWATCHED: Millis = Millis(100);
 
 /// So long a request waits for what another one fetches. Then it goes to a backend itself.
 pub const COLLAPSED: Millis = Millis(5_000);
+/// The same for the end of an answer that only the operator calls fresh, and that has not said how long
+/// it is: it may well be a stream.
+pub const UNANNOUNCED: Millis = Millis(250);
 /// How often a connection whose response is doubted is looked at, though nothing comes.
 const DOUBT: Millis = Millis(100);
 

@@ -235,6 +235,9 @@ fn a_stream_of_events_releases_all_at_its_head() {
         "Content-Type: text/event-stream",
         "Content-Type: text/event-stream | Cache-Control: max-age=60",
         "Content-Type: multipart/x-mixed-replace; boundary=b",
+        "Content-Type: application/x-ndjson",
+        "Content-Type: application/GRPC-web",
+        "Content-Type: application/json-seq | Expires: Fri, 01 Jan 2100 00:00:00 GMT",
     ] {
         let mut scene = with_default_ttl();
         let clients = crowd(&mut scene, 2, 4);
@@ -264,6 +267,42 @@ fn what_has_no_end_in_sight_releases_all() {
     scene.get(late, &["/a"]);
     assert_eq!(scene.times_asked("/a"), 5);
     drop(clients);
+}
+
+/// A page without a length that only `default_ttl` stores is waited for as long as pages take.
+#[test]
+fn what_only_the_operator_calls_fresh_has_shown_soon_whether_it_ends() {
+    let endless = |fields: &str| {
+        let mut scene = with_default_ttl();
+        let clients = crowd(&mut scene, 2, 4);
+        let place = scene.place_of("/a");
+        scene.respond(
+            "/a",
+            format!("HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n"),
+        );
+        let mut asked = Vec::new();
+        for _ in 0..40 {
+            scene.respond_at(place, "5\r\nhello\r\n");
+            scene.advance(25);
+            asked.push(scene.times_asked("/a"));
+        }
+        drop(clients);
+        asked
+    };
+    let asked = endless("");
+    assert_eq!((asked[7], asked[32]), (1, 4), "after 200 and after 800 ms: {asked:?}");
+    assert_eq!(endless("Cache-Control: max-age=60\r\n")[39], 1);
+
+    let mut scene = with_default_ttl();
+    let clients = crowd(&mut scene, 2, 4);
+    let place = scene.place_of("/a");
+    scene.respond("/a", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    scene.advance(100);
+    scene.respond_at(place, "0\r\n\r\n");
+    for client in &clients[1..] {
+        assert_eq!(last(&mut scene, *client).2, "hello");
+    }
+    assert_eq!(scene.times_asked("/a"), 1);
 }
 
 #[test]
