@@ -15,6 +15,7 @@ mod explain;
 use crate::config::words::{meant, quote};
 use crate::config::{
     self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
+    units,
 };
 use crate::policy::explain::Question;
 use crate::sys::message::{self, Level};
@@ -253,8 +254,7 @@ fn add_listen(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
 
 fn add_backend(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
     let added = address::backend(text)?;
-    let server = |address: &std::net::SocketAddr| (address.ip().to_canonical(), address.port());
-    if overrides.backends.iter().any(|earlier| server(earlier) == server(&added)) {
+    if overrides.backends.contains(&added) {
         let fault = format!("{} is named twice", quote(text));
         return Err(Wrong { fault, remedy: String::from("remove one") });
     }
@@ -263,11 +263,11 @@ fn add_backend(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
 }
 
 fn workers(text: &str) -> Result<Workers, String> {
-    match text.parse::<u16>() {
+    match units::whole(text) {
         _ if text == "auto" => Ok(Workers::Auto),
-        Ok(count @ 1..=256) => Ok(Workers::Count(count)),
-        Ok(_) => Err(format!("--workers: {} is out of range (write 1 to 256)", quote(text))),
-        Err(_) => {
+        Some(count @ 1..=256) => Ok(Workers::Count(count as u16)),
+        Some(_) => Err(format!("--workers: {} is out of range (write 1 to 256)", quote(text))),
+        None => {
             let remedy = "write 1 to 256 or \"auto\"";
             Err(format!("--workers: {} is not a number of workers ({remedy})", quote(text)))
         }

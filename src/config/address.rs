@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::Wrong;
 use super::words::quote;
+use super::{Wrong, units};
 
 /// Reads an address to listen on: `10.0.0.7:80`, `[fd00::7]:80`, or `:80` for all addresses of
 /// IPv6 and IPv4. Port 0 lets the kernel choose.
@@ -31,19 +31,19 @@ pub fn backend(text: &str) -> Result<SocketAddr, Wrong> {
         Ok(_) if has_odd_port(text) => {
             wrong("has no valid port", String::from("write a port of 1 to 65535"))
         }
-        Ok(address) => names_a_server(address.ip()).map(|()| address),
+        Ok(address) => Ok(SocketAddr::new(of_a_server(address.ip())?, address.port())),
         Err(_) => Err(diagnose(text, Role::Backend)),
     }
 }
 
 /// Reads the IPv4 or IPv6 address of a backend, without a port.
 pub fn server(text: &str) -> Result<IpAddr, Wrong> {
-    let address = ip(text)?;
-    names_a_server(address).map(|()| address)
+    of_a_server(ip(text)?)
 }
 
-/// Whether one server can be meant by an address.
-fn names_a_server(address: IpAddr) -> Result<(), Wrong> {
+/// The address of one server, if that can be meant. An IPv4 address mapped into IPv6 leads to the same
+/// server and is written as IPv4.
+fn of_a_server(address: IpAddr) -> Result<IpAddr, Wrong> {
     let canonical = address.to_canonical();
     let (what, remedy) = match canonical {
         _ if canonical.is_unspecified() => ("names no server", "write \"127.0.0.1\" for this host"),
@@ -51,14 +51,14 @@ fn names_a_server(address: IpAddr) -> Result<(), Wrong> {
         IpAddr::V4(address) if address.is_broadcast() => {
             ("is a broadcast address", "write that of one server")
         }
-        IpAddr::V4(_) | IpAddr::V6(_) => return Ok(()),
+        IpAddr::V4(_) | IpAddr::V6(_) => return Ok(canonical),
     };
     Err(Wrong::new(format!("{} {what}", quote(&address.to_string())), remedy))
 }
 
 /// Whether a port is written with zeros before it, which nobody means.
 fn has_odd_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(_, port)| port.len() > 1 && port.starts_with('0'))
+    text.rsplit_once(':').is_some_and(|(_, port)| units::is_padded(port))
 }
 
 /// Reads an IPv4 or IPv6 address without a port.
@@ -140,8 +140,7 @@ fn looks_like_a_name(text: &str) -> bool {
 }
 
 fn port(text: &str) -> Option<u16> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits && (text.len() == 1 || !text.starts_with('0')) { text.parse().ok() } else { None }
+    units::whole(text)?.try_into().ok()
 }
 
 /// A network, such as `10.0.0.0/8` or `fd00::/8`.
@@ -163,10 +162,11 @@ impl Cidr {
             return Err(wrong("is not a network", remedy));
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match (prefix.parse::<u8>(), text.contains('/')) {
+        let whole = units::whole(prefix).and_then(|prefix| u8::try_from(prefix).ok());
+        let prefix = match (whole, text.contains('/')) {
             (_, false) => bits,
-            (Ok(prefix), true) if prefix <= bits => prefix,
-            (Ok(_) | Err(_), true) => {
+            (Some(prefix), true) if prefix <= bits => prefix,
+            (Some(_) | None, true) => {
                 let remedy = format!("write /0 to /{bits} behind the address");
                 return Err(wrong("has no valid prefix length", &remedy));
             }
@@ -299,6 +299,9 @@ mod tests {
             assert_eq!(backend(text).unwrap_err().to_string(), message);
         }
         assert_eq!(backend("[::1]:8001"), Ok(SocketAddr::from((Ipv6Addr::LOCALHOST, 8001))));
+        let mapped = backend("[::ffff:10.0.0.7]:80").map(|address| address.to_string());
+        assert_eq!(mapped, Ok(String::from("10.0.0.7:80")));
+        assert_eq!(server("::ffff:10.0.0.7"), Ok(IpAddr::from([10, 0, 0, 7])));
     }
 
     #[test]
@@ -339,6 +342,9 @@ mod tests {
         for (network, address, expected) in cases {
             let parsed = Cidr::parse(network).unwrap();
             assert_eq!(parsed.contains(address.parse().unwrap()), expected, "{network} {address}");
+        }
+        for network in ["10.0.0.0/08", "10.0.0.0/+8", "10.0.0.0/"] {
+            assert!(Cidr::parse(network).is_err(), "{network}");
         }
     }
 

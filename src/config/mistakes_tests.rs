@@ -263,7 +263,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"backend_servers": [{"ip": "127.0.0.1", "port": 1}, {"ip": "::1", "port": 1}, {"ip": "::ffff:127.0.0.1", "port": 1}]}"#,
-        r#"backend_servers[2]: "[::ffff:127.0.0.1]:1" is backend_servers[0] again (remove one, and give the other a weight)"#,
+        r#"backend_servers[2]: "127.0.0.1:1" is backend_servers[0] again (remove one, and give the other a weight)"#,
     ),
     (
         r#"{"balance": "roundrobin"}"#,

@@ -1,7 +1,7 @@
 //! The keys of a pool.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
 use super::words::quote;
@@ -121,18 +121,16 @@ fn tolerate(node: &Node, mistakes: &mut Mistakes) -> Tolerances {
 
 fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {
     let mut backends = Vec::new();
-    let mut places: HashMap<(IpAddr, u16), String> = HashMap::new();
+    let mut places: HashMap<SocketAddr, String> = HashMap::new();
     for node in node.items(0..=1024, mistakes) {
         let Some(backend) = backend(&node, mistakes) else { continue };
-        // An IPv4 address mapped into IPv6 leads to the same server.
-        let server = (backend.address.ip().to_canonical(), backend.address.port());
-        match places.get(&server) {
+        match places.get(&backend.address) {
             Some(place) => {
                 let fault = format!("\"{}\" is {place} again", backend.address);
                 mistakes.add(&node, Wrong::new(fault, "remove one, and give the other a weight"));
             }
             None => {
-                places.insert(server, node.place().to_owned());
+                places.insert(backend.address, node.place().to_owned());
                 backends.push(backend);
             }
         }

@@ -14,6 +14,17 @@ const SIZES: [(&str, u64); 5] =
 const DURATION_REMEDY: &str = "write \"5s\" or \"250ms\"";
 const SIZE_REMEDY: &str = "write \"64KiB\", \"8MiB\" or a number of bytes";
 
+/// Reads a whole number as JSON has it: nothing but digits, and no zero before others.
+pub fn whole(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits && !is_padded(text) { text.parse().ok() } else { None }
+}
+
+/// Whether what begins with a number has a zero before its other digits, which nobody means.
+pub fn is_padded(text: &str) -> bool {
+    matches!(text.as_bytes(), [b'0', second, ..] if second.is_ascii_digit())
+}
+
 /// Reads `250ms`, `5s`, `2m` or `1h`.
 ///
 /// Fails when the unit is missing or another, and when the milliseconds exceed 64 bits.

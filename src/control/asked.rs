@@ -222,6 +222,10 @@ fn registration(query: &str) -> Result<Registration, Answer> {
 fn lease(value: &str) -> Result<Millis, Answer> {
     let day = Millis::from_secs(24 * 3600);
     match units::duration(value) {
+        Ok(_) if units::is_padded(value) => {
+            let value = words::quote(value);
+            Err(wrong(format!("lease: {value} begins with a zero (write 5s or 250ms)")))
+        }
         Ok(lease) if lease >= Millis(100) && lease <= day => Ok(lease),
         Ok(_) => {
             let value = words::quote(value);
@@ -232,10 +236,9 @@ fn lease(value: &str) -> Result<Millis, Answer> {
 }
 
 fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, Answer> {
-    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    match value.parse() {
-        Ok(number) if digits && (least..=most).contains(&number) => Ok(number),
-        Ok(_) | Err(_) => {
+    match units::whole(value) {
+        Some(number) if (least..=most).contains(&number) => Ok(number),
+        Some(_) | None => {
             let value = words::quote(value);
             Err(wrong(format!("{name}: {value} is not right (write {least} to {most})")))
         }

@@ -76,6 +76,9 @@ fn a_registration_with_mistakes_is_told_them() {
         ("?lease=25h", "out of range"),
         ("?weight=0", "write 1 to 256"),
         ("?weight=+1", "write 1 to 256"),
+        ("?weight=08", "write 1 to 256"),
+        ("?max_connections=00", "write 0 to 1000000"),
+        ("?lease=010s", "begins with a zero"),
         ("?weight=", "write 1 to 256"),
         ("?max_connections=1000001", "write 0 to 1000000"),
         ("?wieght=1", "unknown parameter \\\"wieght\\\" (there are"),
@@ -88,6 +91,7 @@ fn a_registration_with_mistakes_is_told_them() {
     }
     for (path, part) in [
         ("/v1/pools/a/backends/10.0.0.7", "has no port (write"),
+        ("/v1/pools/a/backends/10.0.0.7:080", "has no valid port"),
         ("/v1/pools/a/backends/localhost:80", "not looked up"),
         ("/v1/pools/a/backends/10.0.0.7:0", "has port 0"),
         ("/v1/pools//backends/10.0.0.7:80", "not a name for a pool"),

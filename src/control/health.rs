@@ -1,6 +1,7 @@
 //! Whether clients are to be sent here: for those who spread them over several services, such as
 //! keepalived, a BGP daemon or a cloud's balancer.
 
+use crate::config::units;
 use crate::config::words::quote;
 use crate::shared::{Segment, ServiceCell};
 
@@ -25,9 +26,8 @@ pub fn needed(query: &str) -> Result<Vec<Needed>, Answer> {
             return Err(unknown(&name, &["up"]));
         }
         let one = value.rsplit_once(':').and_then(|(pool, count)| {
-            let is_number = count.bytes().all(|byte| byte.is_ascii_digit());
-            let count = count.parse().ok().filter(|count| is_number && (1..=1024).contains(count));
-            Some(Needed { pool: pool.to_owned(), count: count? })
+            let count = units::whole(count).filter(|count| (1..=1024).contains(count))?;
+            Some(Needed { pool: pool.to_owned(), count: count as usize })
         });
         let remedy = "write up=POOL:N, where N is 1 to 1024";
         let malformed = || wrong(format!("up: {} is not right ({remedy})", quote(&value)));

@@ -231,7 +231,7 @@ fn parse_by(
         expect_other: is_http11 && facts.expect == Expect::Other,
         upgrade: is_http11 && facts.has_upgrade && options.upgrade,
         te_trailers: is_http11 && facts.te_trailers,
-        max_forwards: facts.max_forwards(line.method)?,
+        max_forwards: facts.max_forwards(line.method),
         request_id: facts.request_id.only().filter(|id| is_request_id(id)),
         idempotency_key: facts.idempotency_key,
         user_agent: facts.user_agent,
@@ -501,19 +501,16 @@ impl<'a> Facts<'a> {
         };
     }
 
-    /// How many hops more a request of this method may take. One who cannot tell must not send it on:
-    /// it might go round for ever. Numbers beyond 2⁶⁴ are that (RFC 9110 §7.6.2).
-    fn max_forwards(&self, method: Method) -> Result<Option<u64>, Refusal> {
+    /// How many hops more a request of this method may take. Numbers beyond 2⁶⁴ are that (RFC 9110
+    /// §7.6.2). What is no number says nothing, and passes as it is.
+    fn max_forwards(&self, method: Method) -> Option<u64> {
         match (method, self.max_forwards) {
             (Method::Trace | Method::Options, Single::Once(hops))
                 if !hops.is_empty() && hops.iter().all(u8::is_ascii_digit) =>
             {
-                Ok(Some(decimal(hops).unwrap_or(u64::MAX)))
+                Some(decimal(hops).unwrap_or(u64::MAX))
             }
-            (Method::Trace | Method::Options, Single::Once(_) | Single::Several) => {
-                Err(Refusal::Malformed)
-            }
-            _ => Ok(None),
+            _ => None,
         }
     }
 

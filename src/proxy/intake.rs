@@ -74,9 +74,7 @@ impl Proxy {
         let bytes = &client.conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
         let (head, is_raw) = request::parse_any(bytes, max_fields).map_err(Obstacle::Refused)?;
-        if self.settings.counts_passes && forwarded::passes(&head) >= MAX_PASSES {
-            return Err(Obstacle::Refused(Refusal::Loop));
-        }
+        let goes_round = self.settings.counts_passes && forwarded::passes(&head) >= MAX_PASSES;
         let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
         let pool = choice.pool().map(PoolId);
         let facts = pool.map(|pool| &self.pools[pool.0]);
@@ -107,7 +105,10 @@ impl Proxy {
             upgrades: facts.map_or(&[], |facts| &facts.upgrades),
             normal_host: self.tools.cache.is_some(),
         };
-        let answer = answer_at_once(&head, facts);
+        let answer = match goes_round {
+            true => Some(Answer::Own(OwnAnswer::refusing(Refusal::Loop))),
+            false => answer_at_once(&head, facts),
+        };
         let spans = match answer {
             Some(Answer::Final(_)) => rewrite::reflection(bytes, &head, forward.id, buffer)
                 .filter(|_| buffer.len() + reply::MAX_LEN <= self.settings.ring_size),

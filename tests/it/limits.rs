@@ -59,7 +59,7 @@ fn a_head_that_drips_in_gains_no_time() {
 #[test]
 fn a_service_that_is_its_own_backend_refuses_what_comes_round_again() {
     let address = Backend::absent().address;
-    let program = Program::with(json!({
+    let program = Program::logging(json!({
         "listen": [address.to_string()],
         "backend_servers": [{ "ip": "127.0.0.1", "port": address.port() }],
         "workers": 2,
@@ -67,9 +67,14 @@ fn a_service_that_is_its_own_backend_refuses_what_comes_round_again() {
     program.wait_for_message("is a listen address of this service");
     for _ in 0..3 {
         let mut client = program.client();
-        let response = client.get("/");
+        let response = client.get("/round?x");
         assert_own_answer(&response, "502 Bad Gateway", "proxy_loop_detected");
     }
+    // Each comes by three times.
+    let lines = program.log_lines(9);
+    let last = lines.iter().find(|line| line["reason"] == "proxy_loop_detected").expect("a line");
+    assert_eq!((&last["method"], &last["target"]), (&json!("GET"), &json!("/round?x")), "{last}");
+    assert!(last["host"].is_string() && last["version"] == "1.1", "{last}");
 }
 
 #[test]

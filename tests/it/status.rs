@@ -104,7 +104,16 @@ fn health_says_whether_so_many_backends_of_a_pool_are_up() {
     assert_eq!((ask("up=default:1"), ask("")), (ok(), ok()));
     let both = "default: 1 of 2 up, none: 0 of 3 up";
     assert_eq!(ask("up=default:2&up=none:3"), (503, String::from(both)));
-    for query in ["up", "up=", "up=default", "up=default:0", "up=default:+1", "up=:1", "down=a:1"] {
+    for query in [
+        "up",
+        "up=",
+        "up=default",
+        "up=default:0",
+        "up=default:+1",
+        "up=default:01",
+        "up=:1",
+        "down=a:1",
+    ] {
         assert_eq!(ask(query).0, 400, "{query}");
     }
 }
