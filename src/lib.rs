@@ -105,6 +105,7 @@
 //!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
 //!   rotations.rs     the rotations, shared by all generations
 //!   states.rs        what a replaced generation follows of the one that serves
+//!   elsewhere.rs     what the workers of other generations have, for limits and gauges
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
 //!   backends/        members.rs: who is in a pool       findings.rs: what checks and requests found
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead

@@ -10,8 +10,7 @@ use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::proxy::settings;
 use crate::shared::{
-    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment,
-    ServiceCell, Slot,
+    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolId, Segment, ServiceCell, Slot,
 };
 use crate::sys::message;
 
@@ -109,7 +108,7 @@ impl Looker {
 
     /// One backend as it is now.
     pub fn backend_at(&self, slot: Slot, now: Now) -> Backend {
-        let queue = self.segment.pool_gauge(self.segment.backend(slot).pool(), PoolGauge::Queue);
+        let queue = self.segment.queue(self.segment.backend(slot).pool());
         self.backend(slot, queue, now)
     }
 
@@ -117,7 +116,7 @@ impl Looker {
         let segment = &self.segment;
         // Pools that were made by registering have the keys of the first.
         let configured = self.config.pools.get(pool.0).unwrap_or(&self.config.pools[0]);
-        let queue = segment.pool_gauge(pool, PoolGauge::Queue);
+        let queue = segment.queue(pool);
         let members = segment.members(pool);
         Pool {
             name: segment.pool(pool).name().to_string(),
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
     use crate::config::Backend as ConfigBackend;
     use crate::policy::health::{Admin, CheckRules};
-    use crate::shared::{self, Layout, Registration, Source};
+    use crate::shared::{self, Layout, PoolGauge, Registration, Source};
     use crate::sys::memory;
 
     fn segment() -> (Segment, Config) {

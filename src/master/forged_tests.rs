@@ -13,7 +13,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
 use crate::policy::health::{Admin, Event, Rules};
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{LastCheck, Layout, Registration, Segment, Slot};
+use crate::shared::{LastCheck, Layout, Most, Registration, Segment, Slot};
 use crate::sys::world::{self, Faults};
 use crate::sys::{Poller, memory};
 
@@ -115,6 +115,11 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         facts::restore(next, &config, &facts::collect(segment), Millis(200_000));
         next.absorb(&segment);
         facts::catch_up(next, &config, &facts::collect(segment), Millis(200_001));
+        assert_eq!(settings(next), said, "seed {seed}");
+        let most = Most { clients: 100, requests: 200 };
+        let (forged, own) = (segment.holdings(most), next.holdings(most));
+        next.set_elsewhere(&forged, &own, |_| ());
+        assert!(next.clients() <= 100 && next.backend(Slot(0)).load() <= 200 * WORKERS as u32);
         assert_eq!(settings(next), said, "seed {seed}");
         let _ = metrics::render(
             &Looker::new(next, &config, 7)

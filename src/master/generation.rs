@@ -378,7 +378,7 @@ impl Generation {
 
     /// Clients that are connected.
     pub fn clients(&self) -> u32 {
-        self.origin.as_ref().map_or(0, |origin| origin.segment.clients())
+        self.origin.as_ref().map_or(0, |origin| origin.segment.own_clients())
     }
 }
 

@@ -28,6 +28,8 @@ const BELL: u64 = 1;
 
 /// What leaving generations count is added up so often.
 const GATHERING: Micros = Micros::from_secs(1);
+/// Where there are several generations, each is told so often what the others have in work.
+const SPREADING: Micros = Micros(100_000);
 /// When there can be no more processes, the next try is made after this time.
 const FORK_PAUSE: Millis = Millis(1000);
 
@@ -78,6 +80,8 @@ pub struct Master {
     fork_pause: Micros,
     /// When messages that were left out may be told again.
     untold_messages: Option<Micros>,
+    /// When that was done last which takes longer.
+    gathered: Micros,
     pub(super) now: Micros,
 }
 
@@ -128,6 +132,7 @@ impl Master {
             started: clock::wall().0,
             fork_pause: Micros(0),
             untold_messages: None,
+            gathered: Micros(0),
             now,
         })
     }
@@ -313,6 +318,7 @@ impl Master {
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.until <= self.now) {
             trial.give_up();
         }
+        self.spread_holdings();
         if let Life::Stopping { manner, until, status } = self.life {
             if until <= self.now {
                 self.stop_more_plainly(manner, status);
@@ -340,8 +346,12 @@ impl Master {
             }
         }
         self.try_to_hand_on();
-        self.spread_states();
-        self.gather();
+        // What takes longer is not done each time that the generations are told of each other.
+        if !self.poller.events().is_empty() || self.gathered + GATHERING <= self.now {
+            self.gathered = self.now;
+            self.spread_states();
+            self.gather();
+        }
         self.begin_remembered_reload();
         self.tell_status();
     }
@@ -388,6 +398,9 @@ impl Master {
                     consider(self.fork_pause);
                 }
             }
+        }
+        if self.generations.iter().filter(|generation| generation.has_workers()).count() > 1 {
+            consider(self.now + SPREADING);
         }
         // A millisecond more, so that what is due is past when the wait is over.
         let wait = |time: Micros| Millis((time - self.now).millis().0.saturating_add(1));

@@ -172,6 +172,7 @@ impl Master {
         let until = clock::now() + Micros::from(PATIENCE);
         self.generations.push(Generation::new(number, origin, workers, until));
         self.publish();
+        self.spread_holdings();
         Ok(())
     }
 

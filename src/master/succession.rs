@@ -5,14 +5,15 @@ use std::os::fd::AsFd;
 
 use crate::config::Config;
 use crate::mem::time::Micros;
+use crate::proxy::settings::spare_exchanges;
 use crate::shared::words::Word;
-use crate::shared::{Counter, ServiceCell, Withdrawal};
+use crate::shared::{Counter, Holdings, Most, ServiceCell, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
 
 use super::facts;
-use super::generation::Standing;
+use super::generation::{Origin, Standing};
 use super::handover::Role;
 use super::listeners::{Listeners, stored_name};
 use super::service::Master;
@@ -165,6 +166,30 @@ impl Master {
         }
     }
 
+    /// Tells each generation what the workers of the others have, for its limits and gauges; and those that
+    /// were replaced whether the one that serves may have no more clients.
+    pub(super) fn spread_holdings(&self) {
+        let all = || self.generations.iter().filter_map(|one| Some((one, one.origin.as_ref()?)));
+        let own: Vec<Holdings> =
+            all().map(|(_, origin)| origin.segment.holdings(most(origin))).collect();
+        let mut sum = Holdings::default();
+        own.iter().for_each(|own| sum.add(own));
+        for ((_, origin), own) in all().zip(&own) {
+            let segment = origin.segment;
+            segment.set_elsewhere(&sum, own, |freed| origin.bells.ring_all(&segment, freed));
+        }
+        let is_full =
+            |origin: &Origin| origin.segment.clients() as usize >= origin.config.max_connections;
+        let mut serving = all().filter(|(one, _)| one.standing == Standing::Serving);
+        let is_full = serving.any(|(_, origin)| is_full(origin));
+        for (_, origin) in all().filter(|(generation, _)| generation.is_retired()) {
+            origin.segment.set_room_wanted(is_full);
+            if is_full {
+                origin.bells.ring_workers();
+            }
+        }
+    }
+
     /// Writes what operators want to know of the master where the others find it.
     pub(super) fn publish(&self) {
         for generation in &self.generations {
@@ -208,6 +233,13 @@ impl Master {
                 || !generation.children.is_empty()
         });
     }
+}
+
+/// What a worker of theirs can have.
+fn most(origin: &Origin) -> Most {
+    let clients = origin.config.max_connections;
+    let requests = clients + spare_exchanges(clients, origin.segment.layout().workers);
+    Most { clients: clients as u64, requests: requests as u64 }
 }
 
 /// Workers, addresses and pools, in a line.

@@ -296,6 +296,7 @@ impl Proxy {
         self.bells.silence(self.worker);
         self.give_turns();
         self.wake_fetch_line();
+        self.make_room_elsewhere();
     }
 
     /// Whoever is first in a pool's line has another try. Also at each tick: one that may only be

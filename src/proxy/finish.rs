@@ -20,6 +20,8 @@ const COOLING: u64 = 3;
 const FORGETTING: u64 = 120;
 /// How much a lingering client may send in one turn before others have theirs.
 const LINGER_READS: usize = 4;
+/// Idle clients that make room at a time for those of a later generation.
+const RECYCLED: usize = 64;
 
 impl Proxy {
     /// Takes a first exchange that is done out of its client's queue.
@@ -445,6 +447,15 @@ impl Proxy {
         let is_awaited = self.segment.next_waiting(self.worker, Awaited::Client).is_some();
         if is_awaited && !self.has_room() {
             self.recycle();
+        }
+    }
+
+    /// The same for clients of the generation that has replaced this worker's, when the service is full.
+    /// Those that are idle here have one more request at most, so they go before any that are idle
+    /// there; how many others wait is not known, so some go at a time.
+    pub(super) fn make_room_elsewhere(&mut self) {
+        if self.segment.is_room_wanted() {
+            let _ = (0..RECYCLED).take_while(|_| self.recycle()).count();
         }
     }
 

@@ -98,7 +98,7 @@ impl Settings {
     /// client is bounded over all of them. What does not is divided.
     pub fn new(config: &Config, workers: usize, sticky_key: Key) -> Settings {
         let clients = config.max_connections;
-        let spare = (clients / 4).max(64).max(workers);
+        let spare = spare_exchanges(clients, workers);
         Settings {
             clients,
             backend_conns: clients,
@@ -223,6 +223,11 @@ fn head_spare(config: &Config) -> usize {
 fn cache_memory(cache: &Cache, workers: usize) -> usize {
     let pieces = store::HELD + store::RECORDINGS + 2;
     (workers + 1) * pieces * PIECE + numbers::sizes(cache, workers).bytes()
+}
+
+/// Exchanges beyond the one that each of so many clients is sure of, over all workers.
+pub fn spare_exchanges(clients: usize, workers: usize) -> usize {
+    (clients / 4).max(64).max(workers)
 }
 
 /// Those of one of so many workers, for whoever only wants to know what they come to.

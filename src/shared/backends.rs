@@ -29,6 +29,8 @@ const LEASE: usize = 8;
 const CHECKED_AT: usize = 9;
 const CHECKED: usize = 10;
 const CHECK_FAILURES: usize = 11;
+pub(super) const LOAD_ELSEWHERE: usize = 12;
+pub(super) const IDLE_ELSEWHERE: usize = 13;
 
 // The live cells.
 const PASSIVE: usize = 0;
@@ -195,6 +197,11 @@ impl BackendCells {
         SocketAddr::new(ip, (port & PORT_BITS) as u16)
     }
 
+    /// The same, by which it is known: IPv4 addresses mapped into IPv6 are those that they mean.
+    pub(super) fn server(&self) -> SocketAddr {
+        canonical(self.address())
+    }
+
     /// Whether it stands in only for primaries that are out.
     pub fn is_backup(&self) -> bool {
         self.get(PORT) & IS_BACKUP != 0
@@ -210,9 +217,14 @@ impl BackendCells {
         self.get(CAP) as u32
     }
 
-    /// Requests that it has now, over all workers.
+    /// Requests that it has now, over all workers, those of other generations too.
     pub fn load(&self) -> u32 {
-        self.get_live(LOAD) as u32
+        (self.get_live(LOAD) as u32).saturating_add(self.load_elsewhere())
+    }
+
+    /// Those of other generations.
+    pub(super) fn load_elsewhere(&self) -> u32 {
+        self.get(LOAD_ELSEWHERE) as u32
     }
 
     /// What active checks tell.
@@ -362,4 +374,8 @@ impl BackendCells {
         }
         self.set_live(SINCE, now.0);
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

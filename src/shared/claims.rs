@@ -4,6 +4,8 @@
 //! A place is counted twice: in a cell of all, which is what the limit is about, and in the row of
 //! the worker that has it, so that it can be given back if that dies. Between the two a worker
 //! has its *intent* in its row: if it dies there, the cell of all is set right by the rows.
+//!
+//! What the workers of other generations have counts against the limit too: see `elsewhere.rs`.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
@@ -11,7 +13,7 @@ use std::sync::atomic::Ordering::{Acquire, SeqCst};
 use super::backends::LOAD;
 use super::counters::{BackendGauge, PoolGauge};
 use super::pools::WAITING;
-use super::{CLIENTS, CLIENTS_WAITING, PoolId, Segment, Slot};
+use super::{CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, PoolId, Segment, Slot};
 
 /// Workers for which one cell has bits.
 const BITS: usize = 64;
@@ -82,17 +84,23 @@ impl Segment {
         self.lower(worker, Place::Client);
     }
 
-    /// Clients of all workers.
+    /// Clients of all workers, those of other generations too.
     pub fn clients(&self) -> u32 {
+        self.own_clients().saturating_add(self.elsewhere(Place::Client))
+    }
+
+    /// Clients of the workers of this generation.
+    pub fn own_clients(&self) -> u32 {
         self.live_header()[CLIENTS].load(SeqCst) as u32
     }
 
     fn raise(&self, worker: usize, place: Place, limit: u32) -> bool {
         let (row, cell) = (self.worker(worker), self.cell(place));
+        let elsewhere = if limit == 0 { 0 } else { self.elsewhere(place) };
         row.set_intent(place.intent());
         let mut seen = cell.load(SeqCst);
         let claimed = loop {
-            if limit != 0 && seen as u32 >= limit {
+            if limit != 0 && (seen as u32).saturating_add(elsewhere) >= limit {
                 break false;
             }
             let next = seen.wrapping_add(CHANGE) + 1;
@@ -133,6 +141,14 @@ impl Segment {
         match place {
             Place::Backend(slot) => &self.backend(slot).live[LOAD],
             Place::Client => &self.live_header()[CLIENTS],
+        }
+    }
+
+    /// What the workers of other generations have of it, as far as that is known.
+    fn elsewhere(&self, place: Place) -> u32 {
+        match place {
+            Place::Backend(slot) => self.backend(slot).load_elsewhere(),
+            Place::Client => self.cells[CLIENTS_ELSEWHERE].load(SeqCst) as u32,
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! settings, which master and control alone write; workers cannot
-//!   header   what lies where; the service's own numbers
-//!   pools    name, members of the file
-//!   backends address, weight, cap, what the operator wants, lease, checks
+//!   header   what lies where; the service's own numbers; clients of other generations
+//!   pools    name, members of the file, who waits in other generations
+//!   backends address, weight, cap, what the operator wants, lease, checks, load of other generations
 //! live cells, which all write
 //!   header   clients, and who waits to take one
 //!   pools    rotation, epoch, and which workers wait for a backend below its cap
@@ -41,6 +41,7 @@ pub mod backends;
 mod claims;
 pub mod counters;
 pub mod doorbell;
+mod elsewhere;
 mod moment;
 mod pools;
 pub mod report;
@@ -60,6 +61,7 @@ pub use claims::Awaited;
 pub use counters::{
     BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
+pub use elsewhere::{Holdings, Most};
 pub use pools::{Name, PoolCells};
 pub use rotations::Rotations;
 pub use withdrawal::Withdrawal;
@@ -80,6 +82,8 @@ const FIRST_SPARE: usize = 5;
 const NAMINGS: usize = 6;
 const HEADER: usize = 3 * LINE;
 const SERVICE: usize = LINE;
+const CLIENTS_ELSEWHERE: usize = 2 * LINE;
+const ROOM_WANTED: usize = CLIENTS_ELSEWHERE + 1;
 // Those of the live cells' header.
 const CLIENTS: usize = 0;
 const CLIENTS_WAITING: usize = CLIENTS + 1;

@@ -20,6 +20,8 @@ const FIRST: usize = NAME + NAME_CELLS;
 const COUNT: usize = FIRST + 1;
 /// Where its rotation is among those that generations share, and one; 0: among its live cells.
 const SHARED_TURNS: usize = COUNT + 1;
+/// Requests that wait in other generations.
+pub(super) const QUEUE_ELSEWHERE: usize = SHARED_TURNS + 1;
 
 // The live cells.
 const EPOCH: usize = 0;
@@ -33,7 +35,7 @@ const LENGTH_AT: u32 = 8;
 const NAME_BYTES: usize = NAME_CELLS * size_of::<u64>();
 
 /// The name of a pool.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
     bytes: [u8; NAME_BYTES],
     len: usize,

@@ -5,11 +5,12 @@
 use crate::mem::time::Millis;
 use crate::policy::health::Admin;
 
-use super::{PoolId, Segment, Slot, Source};
+use super::{BackendCells, Segment, Slot, Source};
 
 impl Segment {
-    /// Takes over from `serving` what operators want of each backend, and how it fares. For the master,
-    /// as often as is wanted. Whether anything has changed: who waits is to be rung then.
+    /// Takes over from `serving` what operators want of each backend, how it fares and what its cap is.
+    /// For the master, as often as is wanted. Whether anything has changed: who waits is to be rung
+    /// then.
     ///
     /// Who is not there any more because the file does not name it stays as it is: the clients of a
     /// replaced generation have no other backends than its own.
@@ -18,32 +19,35 @@ impl Segment {
         for pool in self.pools() {
             let name = self.pool(pool).name();
             let Some(newer) = serving.find_pool(name.as_str()) else { continue };
+            let (servers, goes_on) =
+                (serving.servers(newer), serving.members(newer).next().is_some());
             for slot in self.members(pool) {
-                has_changed |= self.follow_state(slot, (serving, newer), now);
+                let own = self.backend(slot);
+                let facts = || (own.admin(), own.availability(), own.cap());
+                let before = facts();
+                match servers.get(&own.server()) {
+                    _ if own.admin() == Admin::Leaving => (),
+                    Some(newer) => self.follow_state(slot, serving.backend(*newer), now),
+                    // It has left the service, which goes on without it.
+                    None if own.source() == Some(Source::Api) && goes_on => {
+                        self.set_admin(slot, Admin::Drain, now);
+                    }
+                    None => (),
+                }
+                has_changed |= facts() != before;
             }
         }
         has_changed
     }
 
-    fn follow_state(&self, slot: Slot, (serving, pool): (&Segment, PoolId), now: Millis) -> bool {
+    fn follow_state(&self, slot: Slot, newer: BackendCells, now: Millis) {
         let own = self.backend(slot);
-        if own.admin() == Admin::Leaving {
-            return false;
+        self.set_admin(slot, newer.admin(), now);
+        if own.cap() != newer.cap() {
+            self.set_cap(slot, newer.cap());
         }
-        let before = (own.admin(), own.availability());
-        match serving.find(pool, own.address()).map(|newer| serving.backend(newer)) {
-            Some(newer) => {
-                self.set_admin(slot, newer.admin(), now);
-                if own.availability() != newer.availability() {
-                    self.set_health(slot, newer.check(), newer.passive());
-                }
-            }
-            // It has left the service, which goes on without it.
-            None if own.source() == Some(Source::Api) && serving.members(pool).next().is_some() => {
-                self.set_admin(slot, Admin::Drain, now);
-            }
-            None => (),
+        if own.availability() != newer.availability() {
+            self.set_health(slot, newer.check(), newer.passive());
         }
-        (own.admin(), own.availability()) != before
     }
 }

@@ -143,7 +143,7 @@ fn what_a_dead_worker_had_is_given_back_and_what_it_counted_stays() {
     segment.bury(0);
     assert_eq!((segment.backend(Slot(0)).load(), segment.clients()), (1, 1));
     assert_eq!((segment.idle_connections(Slot(0)), segment.worker(0).clients()), (0, 0));
-    assert_eq!(segment.pool_gauge(PoolId(0), PoolGauge::Queue), 0);
+    assert_eq!(segment.queue(PoolId(0)), 0);
     assert_eq!(segment.next_waiting(1, Awaited::Pool(PoolId(0))), None);
     assert_eq!(segment.next_waiting(1, Awaited::Client), None);
     assert_eq!(segment.total(Counter::Requests), 5);

@@ -41,16 +41,18 @@ impl Segment {
         self.counting_rows().map(|row| row.backend(slot).get(counter)).fold(0, u64::wrapping_add)
     }
 
-    /// What all workers have now of a pool.
-    pub fn pool_gauge(&self, pool: PoolId, gauge: PoolGauge) -> u64 {
-        self.counting_rows().map(|row| row.pool(pool).gauge(gauge)).fold(0, u64::wrapping_add)
+    /// Requests of all workers that wait for a backend of a pool, those of other generations too.
+    pub fn queue(&self, pool: PoolId) -> u64 {
+        self.counting_rows()
+            .map(|row| row.pool(pool).gauge(PoolGauge::Queue))
+            .fold(self.queue_elsewhere(pool), u64::wrapping_add)
     }
 
-    /// Idle connections that all workers have to a backend.
+    /// Idle connections that all workers have to a backend, those of other generations too.
     pub fn idle_connections(&self, slot: Slot) -> u64 {
         self.counting_rows()
             .map(|row| row.backend(slot).gauge(BackendGauge::Idle))
-            .fold(0, u64::wrapping_add)
+            .fold(self.idle_elsewhere(slot), u64::wrapping_add)
     }
 
     /// How long requests took from their whole head to their end.
@@ -77,10 +79,11 @@ impl Segment {
             let name = older.pool(older_pool).name();
             let Some(pool) = self.find_pool(name.as_str()) else { continue };
             older.hand_on(|row| row.pool(older_pool).counters(), past.pool(pool).counters());
+            let servers = self.servers(pool);
             for older_slot in older.members(older_pool) {
-                let address = older.backend(older_slot).address();
-                let Some(slot) = self.find(pool, address) else { continue };
-                let counters = past.backend(slot).counters();
+                let server = older.backend(older_slot).server();
+                let Some(slot) = servers.get(&server) else { continue };
+                let counters = past.backend(*slot).counters();
                 older.hand_on(|row| row.backend(older_slot).counters(), counters);
             }
         }

@@ -30,6 +30,7 @@ mod real_peers;
 mod registration;
 mod reload;
 mod reload_faults;
+mod reload_limits;
 mod service_manager;
 mod sharing;
 mod signals;

@@ -1,5 +1,6 @@
 //! Who is in a pool, and how it is to be used: the control process alone changes that.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::mem::time::Millis;
@@ -9,7 +10,7 @@ use crate::sys::clock;
 use crate::shared::{PoolId, Segment, Slot};
 
 use super::{CAP, CHECK, CHECK_FAILURES, DOWNTIME, LEASE, PASSIVE, SINCE, WEIGHT};
-use super::{LastCheck, Registration, Source};
+use super::{LastCheck, Registration, Source, canonical};
 
 impl Segment {
     /// The backend of a pool that listens at `address`, unless it is leaving.
@@ -17,10 +18,16 @@ impl Segment {
         self.find_any(pool, address).filter(|slot| self.backend(*slot).admin() != Admin::Leaving)
     }
 
+    /// All that `find` finds in a pool, by their servers: for whoever looks for many.
+    pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<SocketAddr, Slot> {
+        let members = self.members(pool);
+        let stays = members.filter(|slot| self.backend(*slot).admin() != Admin::Leaving);
+        stays.map(|slot| (self.backend(slot).server(), slot)).collect()
+    }
+
     /// There is never more than one of an address.
     fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
-        let server = |address: SocketAddr| (address.ip().to_canonical(), address.port());
-        self.members(pool).find(|slot| server(self.backend(*slot).address()) == server(address))
+        self.members(pool).find(|slot| self.backend(*slot).server() == canonical(address))
     }
 
     /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.

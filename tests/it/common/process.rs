@@ -82,6 +82,22 @@ pub fn holder(processes: &[Pid], client: SocketAddr, server: SocketAddr) -> Opti
     processes.iter().copied().find(has_it)
 }
 
+/// How many connections that are open these processes have, IPv4 ones, at `own` port or to `other`.
+pub fn connection_count(processes: &[Pid], own: Option<u16>, other: Option<u16>) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_at = |place: &str, port: Option<u16>| {
+        port.is_none_or(|port| place.ends_with(&format!(":{port:04X}")))
+    };
+    let inodes: Vec<String> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[3] == "01" && is_at(fields[1], own) && is_at(fields[2], other))
+        .map(|fields| format!("socket:[{}]", fields[9]))
+        .collect();
+    let files = processes.iter().flat_map(|pid| open_files(*pid));
+    files.filter(|file| inodes.contains(file)).count()
+}
+
 /// Ends a process of the program at once, if it is there.
 pub fn kill(pid: Pid) {
     // The number may be that of another one by now.

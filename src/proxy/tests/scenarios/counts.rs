@@ -5,7 +5,7 @@ use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::proxy::tests::scene::Scene;
 use crate::shared::{
-    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, PoolId, Segment, Slot,
+    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolId, Segment, Slot,
 };
 use crate::sys::clock;
 
@@ -190,10 +190,10 @@ fn who_waits_in_a_line_is_shown() {
     let segment = scene.seats.segment;
     for (client, (path, waiting)) in clients.into_iter().zip([("/0", 0), ("/1", 1), ("/2", 2)]) {
         scene.get(client, &[path]);
-        assert_eq!(segment.pool_gauge(PoolId(0), PoolGauge::Queue), waiting);
+        assert_eq!(segment.queue(PoolId(0)), waiting);
     }
     for (path, waiting) in [("/0", 1), ("/1", 0), ("/2", 0)] {
         scene.answer(path, "");
-        assert_eq!(segment.pool_gauge(PoolId(0), PoolGauge::Queue), waiting);
+        assert_eq!(segment.queue(PoolId(0)), waiting);
     }
 }
