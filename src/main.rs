@@ -2,56 +2,6 @@
 
 use std::process::ExitCode;
 
-use httplb::cli::{self, EXIT_CONFIG, EXIT_FAILED, Next, fail};
-use httplb::config::Config;
-use httplb::master::handover::{self, Heritage};
-use httplb::master::{self, cpus, trial};
-use httplb::proxy::settings;
-use httplb::sys::{
-    self,
-    message::{self, Level},
-};
-
 fn main() -> ExitCode {
-    sys::ignore_file_size_signal();
-    let heritage = handover::receive();
-    match cli::run(memory_bound) {
-        Next::Exit(status) => status,
-        Next::Tested(config) => {
-            for doubt in master::doubts(&config) {
-                message::log(Level::Warning, format_args!("{doubt}"));
-            }
-            tested(heritage, &config)
-        }
-        Next::Serve(loaded) => match (heritage, loaded.config) {
-            (Heritage::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
-            (Heritage::Service(received), config) => {
-                master::go_on(config, loaded.is_standard_input, *received)
-            }
-            (_, Err(message)) => fail(EXIT_CONFIG, &message),
-            (Heritage::Sockets(sockets), Ok(config)) => {
-                master::start(config, loaded.is_standard_input, sockets)
-            }
-            (Heritage::Nothing | Heritage::Trial(..), Ok(config)) => {
-                master::start(config, loaded.is_standard_input, Vec::new())
-            }
-        },
-    }
-}
-
-/// What is left to do once a configuration is found to be valid.
-fn tested(heritage: Heritage, config: &Config) -> ExitCode {
-    match heritage {
-        Heritage::Trial(to, held) => match trial::answer(to, &held, config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(EXIT_FAILED, &error.to_string()),
-        },
-        Heritage::Nothing | Heritage::Sockets(_) | Heritage::Service(_) | Heritage::Broken(_) => {
-            ExitCode::SUCCESS
-        }
-    }
-}
-
-fn memory_bound(config: &Config) -> String {
-    settings::memory_bound_line(config, cpus::workers(config.workers))
+    httplb::run()
 }

@@ -144,7 +144,7 @@ impl Cells {
     }
 
     /// The same cells, for processes whose number 0 is `first` to others: see [`super::numbers`].
-    pub fn from_number(self, first: usize) -> Cells {
+    pub fn numbered_from(self, first: usize) -> Cells {
         let numbers = self.numbers.from(first);
         Cells { numbers, fetches: self.fetches.with(numbers), ..self }
     }
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn processes_of_two_generations_are_told_apart() {
         let one = cells();
-        let other = one.from_number(2);
+        let other = one.numbered_from(2);
         assert!(one.reserve(0, 1000) && other.reserve(0, 2000));
         let Turn::Fetch(fetch) = other.fetches.begin(0, 5, Micros(0)) else { panic!() };
         assert!(matches!(one.fetches.begin(1, 5, Micros(0)), Turn::Wait(_)));

@@ -80,6 +80,7 @@ impl Waiting {
     }
 
     /// Whether nobody waits.
+    #[cfg(test)]
     pub fn is_empty(self) -> bool {
         self.0 == [0; MASKS]
     }
@@ -200,6 +201,7 @@ impl Fetches {
     }
 
     /// How many go on.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         (0..PLACES).filter(|place| self.word(*place).load(Relaxed) != 0).count()
     }

@@ -52,6 +52,7 @@ pub struct Opened {
 
 impl Opened {
     /// Opens the directory at `path`, made if need be, and gives it to `owner`.
+    #[cfg(any(test, feature = "internals"))]
     pub fn open(path: &Path, owner: Option<&User>) -> Result<Opened, IoError> {
         Reached::reach(path, owner)?.enter()
     }

@@ -245,27 +245,20 @@ impl Shelf {
         }
     }
 
-    /// Whether others than one have pinned it.
-    pub fn is_shared(&self, id: EntryId) -> bool {
-        self.held[id].pins > 1
-    }
-
     /// How often entries are pinned.
+    #[cfg(test)]
     pub fn pinned(&self) -> u32 {
         self.held.ids().map(|id| self.held[id].pins).sum()
     }
 
     /// How many entries are at hand.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
     /// How many pieces are lent, those of the entries and others.
+    #[cfg(test)]
     pub fn lent(&self) -> usize {
         self.stock.lent()
     }

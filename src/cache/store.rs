@@ -300,6 +300,7 @@ impl Store {
     }
 
     /// How often entries are pinned.
+    #[cfg(test)]
     pub fn pinned(&self) -> u32 {
         self.shelf.pinned()
     }
@@ -315,6 +316,7 @@ impl Store {
     }
 
     /// Entries at hand and pieces lent: what is left over when nothing goes on is a leak.
+    #[cfg(test)]
     pub fn in_use(&self) -> (usize, usize) {
         (self.shelf.len(), self.shelf.lent())
     }

@@ -87,7 +87,7 @@ pub struct Listen {
 
 /// Which fields tell a backend of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the fields")]
+#[allow(missing_docs, reason = "the names are those of the fields")]
 pub struct ForwardFields {
     /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
     pub x_forwarded: bool,
@@ -369,6 +369,7 @@ impl Config {
     }
 
     /// The defaults with these backends, for tests and examples.
+    #[cfg(any(test, feature = "internals"))]
     pub fn for_backends(addresses: &[SocketAddr]) -> Config {
         let mut config = Config::default();
         config.pools[0].backends = addresses.iter().map(|address| Backend::at(*address)).collect();

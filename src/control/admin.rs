@@ -152,6 +152,7 @@ impl Admin {
     }
 
     /// Whether somebody waits for what comes of their request.
+    #[cfg(test)]
     pub fn is_awaited(&self) -> bool {
         let mut all = self.connections.iter().flatten();
         all.any(|connection| matches!(connection.phase, Phase::Waiting(..)))

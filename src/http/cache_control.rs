@@ -228,7 +228,7 @@ impl Directive {
 
 /// What a response allows caches to do with it: RFC 9111 §5.2.2, RFC 5861.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the directives")]
+#[allow(missing_docs, reason = "the names are those of the directives")]
 pub struct ResponseDirectives {
     pub no_store: bool,
     /// Without names of fields.
@@ -239,7 +239,7 @@ pub struct ResponseDirectives {
     pub must_revalidate: bool,
     pub proxy_revalidate: bool,
     pub must_understand: bool,
-    /// `no-cache` or `private` names fields: [`withholds`] tells which.
+    /// `no-cache` or `private` names fields: `withholds` tells which.
     pub withholds: bool,
     pub max_age: Seconds,
     pub s_maxage: Seconds,
@@ -337,7 +337,7 @@ pub enum MaxStale {
 /// What a request demands of caches: RFC 9111 §5.2.1, RFC 5861 §4. Of a directive that is there
 /// more than once, the strictest counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the directives")]
+#[allow(missing_docs, reason = "the names are those of the directives")]
 pub struct RequestDirectives {
     pub no_cache: bool,
     pub no_store: bool,

@@ -2,7 +2,7 @@
 
 /// A request method (RFC 9110 §9, RFC 5789). Names are case-sensitive: `get` is [`Method::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the methods")]
+#[allow(missing_docs, reason = "the names are those of the methods")]
 pub enum Method {
     Get,
     Head,

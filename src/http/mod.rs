@@ -1,7 +1,7 @@
 //! Messages: bytes to meaning and back. Pure: no descriptors, no clock, no randomness.
 //!
 //! A head is found by [`HeadScan`], read by [`request::parse`] or [`response::parse`] in one pass
-//! that validates all of it, and written anew by [`rewrite`]; [`Body`] knows where the message
+//! that validates all of it, and written anew by [`rewrite`]; [`body::Body`] knows where the message
 //! that it begins will end. What is not readable in one way only does not get past `parse`.
 
 pub mod auth;
@@ -28,9 +28,8 @@ pub mod structured;
 pub(crate) mod testing;
 pub mod upgrade;
 
-pub use body::Body;
-pub use fields::{Field, Fields};
+pub use fields::Fields;
 pub use method::Method;
-pub use request::{Framing, Refusal, RequestHead, Version};
-pub use response::{BadResponse, ResponseHead};
+pub use request::{Refusal, RequestHead, Version};
+pub use response::BadResponse;
 pub use scan::{HeadScan, Scan};

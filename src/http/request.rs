@@ -13,7 +13,7 @@ pub const MAX_FIELDS: usize = crate::config::DEFAULT_MAX_FIELDS;
 
 /// A version of the protocol. HTTP/1.2 to 1.9 are read as 1.1 (RFC 9110 §2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the versions")]
+#[allow(missing_docs, reason = "the names are those of the versions")]
 pub enum Version {
     Http10,
     Http11,
@@ -71,8 +71,6 @@ pub struct RequestHead<'a> {
     pub idempotency_key: bool,
     /// Its credentials are for the connection that it goes over: see [`auth`].
     pub authorizes_connection: bool,
-    /// For the log; empty without.
-    pub user_agent: &'a [u8],
 }
 
 impl RequestHead<'_> {
@@ -234,7 +232,6 @@ fn parse_by(
         max_forwards: facts.max_forwards(line.method),
         request_id: facts.request_id.only().filter(|id| is_request_id(id)),
         idempotency_key: facts.idempotency_key,
-        user_agent: facts.user_agent,
         authorizes_connection: facts.authorizes_connection,
     })
 }
@@ -442,7 +439,6 @@ struct Facts<'a> {
     max_forwards: Single<'a>,
     request_id: Single<'a>,
     idempotency_key: bool,
-    user_agent: &'a [u8],
     authorizes_connection: bool,
 }
 
@@ -476,7 +472,6 @@ impl<'a> Facts<'a> {
             (6, Some(b'e')) if field.is("expect") => self.add_expect(value),
             (7, Some(b'u')) if field.is("upgrade") => self.has_upgrade = true,
             (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
-            (10, Some(b'u')) if field.is("user-agent") => self.user_agent = value,
             (12, Some(b'm')) if field.is("max-forwards") => self.max_forwards.add(value),
             (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
             (13, Some(b'a')) if field.is("authorization") => {

@@ -87,11 +87,6 @@ impl Reading {
         self.len
     }
 
-    /// Whether there is nothing of it, which no head is.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The head at the front of `bytes`, which begin as they did when it was read. What is needed
     /// only then (the value of `X-Request-ID`, `Keep-Alive`, whether it authenticates) is not there again.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> ResponseHead<'a> {

@@ -245,8 +245,6 @@ fn put_via(version: Version, via: Option<&str>, out: &mut impl Append) {
 pub enum ResponseFraming {
     /// There is none, because of the method or the status: the length is shown as it came.
     AsIs,
-    /// So many bytes.
-    Length(u64),
     /// Chunks.
     Chunked,
     /// It ends with the connection.
@@ -302,12 +300,8 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
     let framing = if has_body { answering.framing } else { ResponseFraming::AsIs };
     let offers_upgrade = put_response_lines(head, framing, out);
     match answering.framing {
-        ResponseFraming::Length(length) if has_body => put_length(length, out),
         ResponseFraming::Chunked if has_body => out.append(CHUNKED),
-        ResponseFraming::AsIs
-        | ResponseFraming::Length(_)
-        | ResponseFraming::Chunked
-        | ResponseFraming::Close => (),
+        ResponseFraming::AsIs | ResponseFraming::Chunked | ResponseFraming::Close => (),
     }
     if let Some(seconds) = answering.date {
         date::put_field(seconds, out); // RFC 9110 §6.6.1

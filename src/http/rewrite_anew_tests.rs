@@ -146,7 +146,7 @@ fn a_426_says_which_protocol_it_wants() {
         assert_eq!(
             answered_by(&answering, head),
             format!(
-                "HTTP/1.1 426 Upgrade Required\r\nUpgrade: h2c, websocket\r\nContent-Length: 5\r\n\
+                "HTTP/1.1 426 Upgrade Required\r\nUpgrade: h2c, websocket\r\nTransfer-Encoding: chunked\r\n\
                  X-Request-ID: an-id\r\nConnection: {connection}\r\n\r\n"
             )
         );
@@ -174,7 +174,7 @@ fn a_date_is_added_where_the_backend_sent_none_that_goes_on() {
     let answering = Answering { date: Some(784_111_777), ..ANSWERING };
     assert_eq!(
         answered_by(&answering, "HTTP/1.1 200 OK\r\nX-A: b\r\n\r\n"),
-        "HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        "HTTP/1.1 200 OK\r\nX-A: b\r\nTransfer-Encoding: chunked\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          X-Request-ID: an-id\r\n\r\n"
     );
 }

@@ -68,7 +68,7 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
         other.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
     }
     drop(generations);
-    let Generation { number, workers, origin, children, .. } = generation;
+    let Generation { workers, origin, children, .. } = generation;
     drop(children);
     let Some(origin) = origin else { return Ok(()) }; // Such a generation has no births.
     if !process::die_with_parent(birth.parent) {
@@ -78,7 +78,7 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
     match birth.role {
         Role::Worker(seat) => {
             drop(doors);
-            child.work(origin, listeners, number, seat, workers)
+            child.work(origin, listeners, seat, workers)
         }
         Role::Control => {
             drop(listeners);
@@ -101,7 +101,6 @@ impl Beginning {
         self,
         origin: Origin,
         listeners: Listeners<Listener>,
-        generation: u64,
         seat: usize,
         workers: usize,
     ) -> Result<(), StartError> {
@@ -121,7 +120,6 @@ impl Beginning {
         drop(listeners);
         let row = segment.worker(seat);
         row.set_pid(Pid::own().number());
-        row.set_generation(generation);
         let log = files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
         let signals =
@@ -146,7 +144,6 @@ impl Beginning {
         };
         let worker = Worker::open(&config, seat)?;
         confine(seccomp::Role::Worker, directory);
-        row.set_ready(true);
         self.tell_ready();
         worker.serve()
     }

@@ -144,7 +144,7 @@ fn forged_cells_of_the_cache_end_nobody() {
             for number in 0..2 {
                 assert!(cells.bury(number).workers().count() <= 512);
             }
-            let _ = (cells.used(), cells.unscanned(), cells.from_number(1));
+            let _ = (cells.used(), cells.unscanned(), cells.numbered_from(1));
         }
     }
 }

@@ -82,7 +82,7 @@ impl Common {
 
     fn for_group(&self, cells: Cells, group: usize) -> Result<Common, IoError> {
         Ok(Common {
-            cells: cells.from_number(group * group_len(self.workers)),
+            cells: cells.numbered_from(group * group_len(self.workers)),
             memory: self.memory.try_clone()?,
             workers: self.workers,
             group,
@@ -132,7 +132,7 @@ impl Common {
         if bells.len() != sizes.workers || told.group >= groups(workers) {
             return None;
         }
-        let cells = cells.from_number(told.group * group_len(workers));
+        let cells = cells.numbered_from(told.group * group_len(workers));
         let lock = told.lock.and_then(|lock| received.take(lock).ok()).map(DirectoryLock::adopt);
         Some(Common { cells, memory, workers, group: told.group, bells, lock })
     }

@@ -1,7 +1,7 @@
 //! Before a reload: the program on disk is asked whether it could take over. It runs as
 //! `httplb -t` with the arguments of this one, so that it checks the file on disk, and besides binds
 //! the addresses that are not listened on yet. If all is well it answers in a file that
-//! [`TRIAL`](super::handover::TRIAL) names by its descriptor:
+//! [`TRIAL`] names by its descriptor:
 //!
 //! ```text
 //! HTTPLB_TRIAL=7 [::]:9000 127.0.0.1:0     the descriptor, and the addresses that are held
@@ -81,7 +81,7 @@ fn said(errors: &str, ended: Ended) -> String {
     text
 }
 
-/// What [`TRIAL`](super::handover::TRIAL) says: a descriptor, and addresses.
+/// What [`TRIAL`] says: a descriptor, and addresses.
 pub fn parse(variable: &str) -> Option<(i32, Vec<SocketAddr>)> {
     let mut words = variable.split(' ');
     let number = words.next()?.parse().ok()?;

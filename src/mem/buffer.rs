@@ -61,6 +61,7 @@ impl Buffer {
     }
 
     /// Whether it has memory.
+    #[cfg(test)]
     #[inline]
     pub fn is_lent(&self) -> bool {
         !self.bytes.is_empty()
@@ -178,11 +179,6 @@ impl<'a> Fitting<'a> {
     /// How many more bytes fit.
     pub fn room(&self) -> usize {
         self.out.room()
-    }
-
-    /// Whether the buffer holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.out.is_empty()
     }
 
     /// What the buffer holds.

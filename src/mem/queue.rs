@@ -36,12 +36,6 @@ impl<T> Queue<T> {
         self.values.front()
     }
 
-    /// The value at the end.
-    #[inline]
-    pub fn back(&self) -> Option<&T> {
-        self.values.back()
-    }
-
     /// The value with `position` values ahead of it.
     #[inline]
     pub fn get(&self, position: usize) -> Option<&T> {
@@ -49,6 +43,7 @@ impl<T> Queue<T> {
     }
 
     /// All values, the front first.
+    #[cfg(test)]
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.values.iter()
@@ -70,22 +65,6 @@ impl<T> Queue<T> {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.values.len() == self.capacity
-    }
-
-    /// How many values fit in all.
-    #[inline]
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// Drops the values that `keep` refuses; the others stay in their order.
-    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
-        self.values.retain(keep);
-    }
-
-    /// Drops all values.
-    pub fn clear(&mut self) {
-        self.values.clear();
     }
 }
 
@@ -116,7 +95,7 @@ mod tests {
         let mut queue = queue(&[1, 2]);
         assert_eq!(queue.pop_front(), Some(1));
         assert_eq!(queue.push_back(3), Ok(()));
-        assert_eq!((queue.front(), queue.back(), queue.get(1)), (Some(&2), Some(&3), Some(&3)));
+        assert_eq!((queue.front(), queue.get(1)), (Some(&2), Some(&3)));
         assert_eq!(
             (queue.pop_front(), queue.pop_front(), queue.pop_front()),
             (Some(2), Some(3), None)
@@ -141,8 +120,6 @@ mod tests {
         assert!(queue.remove(&2));
         assert!(!queue.remove(&2));
         assert!(queue.iter().eq(&[1, 3]));
-        queue.retain(|value| *value != 1);
-        assert!(queue.iter().eq(&[3]));
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Stock {
     }
 
     /// How many pieces are lent.
+    #[cfg(test)]
     #[inline]
     pub fn lent(&self) -> usize {
         self.lent

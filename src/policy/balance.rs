@@ -35,6 +35,7 @@ pub struct Member {
 
 impl Member {
     /// One that is up.
+    #[cfg(any(test, feature = "internals"))]
     pub fn new(id: u32, weight: u32, backup: bool, cap: u32) -> Member {
         Member { id, weight, backup, cap, up: true }
     }
@@ -105,16 +106,6 @@ impl Members {
         let sequence = &self.turns(self.list.get(place)?.tier()).sequence;
         let turn = sequence.iter().position(|other| usize::from(*other) == place)?;
         Some(turn as u64)
-    }
-
-    /// How many are up.
-    pub fn up(&self) -> usize {
-        self.primaries.up + self.backups.up
-    }
-
-    /// Whether any may be full.
-    pub fn has_caps(&self) -> bool {
-        self.list.iter().any(|member| member.cap > 0)
     }
 
     fn turns(&self, tier: Tier) -> &Turns {

@@ -29,11 +29,6 @@ impl Part {
     pub fn len(self) -> u64 {
         self.last - self.first + 1
     }
-
-    /// Never: a part has a byte at least.
-    pub fn is_empty(self) -> bool {
-        false
-    }
 }
 
 /// What a `Range` asks of a representation.

@@ -89,11 +89,6 @@ impl Failure {
         }
     }
 
-    /// Whether the answer bears `Retry-After`: nobody could be asked.
-    pub const fn retry_after(self) -> bool {
-        self.status() == 503
-    }
-
     /// Whether another backend, or another connection, may do better. One that took too long is not
     /// repeated: it would only load the next backend as well. Nor is one whose backend answered, if
     /// only nonsense.

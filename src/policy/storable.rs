@@ -67,24 +67,7 @@ pub enum Unstorable {
     NotReusable,
 }
 
-impl Unstorable {
-    /// In words, for who asks why.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Unstorable::Method => "only answers to GET are stored",
-            Unstorable::RequestBody => "the request has a body",
-            Unstorable::RequestNoStore => "the request says no-store",
-            Unstorable::Conditional => "the answer depends on the request's conditions or range",
-            Unstorable::Status => "the status does not allow it",
-            Unstorable::NoStore => "the answer says no-store",
-            Unstorable::Private => "the answer says private",
-            Unstorable::Authorization => "the request has Authorization",
-            Unstorable::SetsCookie => "the answer sets a cookie",
-            Unstorable::VariesByAnything => "the answer varies by anything",
-            Unstorable::NotReusable => "nothing says that it may be used again",
-        }
-    }
-}
+impl Unstorable {}
 
 /// Whether the response allows it, whatever the request was: what tells most soon.
 pub fn response_allows(offered: &Offered) -> Result<(), Unstorable> {

@@ -51,11 +51,10 @@ use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
 use crate::net::{Conn, End};
 use crate::policy::balance::Member;
-use crate::policy::health;
 use crate::policy::retry::Budget;
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{Awaited, Counter, Segment, Slot, WorkerCells};
+use crate::shared::{Awaited, Counter, Segment, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
 use access_log::AccessLog;
@@ -368,11 +367,6 @@ impl Proxy {
     /// The time of this turn.
     pub fn now(&self) -> Micros {
         self.now
-    }
-
-    /// Notes how a probe of a backend went.
-    pub fn probed(&mut self, slot: Slot, outcome: health::Event) {
-        self.observe(slot, outcome);
     }
 
     /// Whether there is something to do without an event.

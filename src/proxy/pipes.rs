@@ -199,6 +199,7 @@ impl Pipes {
     }
 
     /// Pipes that are lent now.
+    #[cfg(test)]
     pub fn lent(&self) -> usize {
         self.open - self.spare()
     }

@@ -157,11 +157,6 @@ impl Relay {
         self.payload
     }
 
-    /// Bytes at the front of the source's ring that belong to this relay's past.
-    pub fn kept(&self) -> usize {
-        self.kept
-    }
-
     /// Begins again: all that was moved is still there.
     pub fn restart(&mut self) {
         assert!(self.is_replayable());

@@ -199,7 +199,6 @@ impl Segment {
         }
         row.set_intent(0);
         row.set_pid(0);
-        row.set_ready(false);
     }
 
     /// Sets a cell of all to what the rows add up to. It is right only if no worker is between the

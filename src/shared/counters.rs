@@ -16,10 +16,8 @@ use super::{LINE, Layout, PoolId, Slot};
 
 // The row's head.
 const PID: usize = 0;
-const READY: usize = 1;
-const GENERATION: usize = 2;
-const CLIENTS: usize = 3;
-const INTENT: usize = 4;
+const CLIENTS: usize = 1;
+const INTENT: usize = 2;
 const COUNTERS: usize = LINE;
 const DURATION: usize = COUNTERS + Counter::COUNT;
 const HEAD: usize = (DURATION + Histogram::CELLS).next_multiple_of(LINE);
@@ -122,6 +120,7 @@ impl Counter {
     const COUNT: usize = Counter::Cache(CacheResult::ALL[0]).index() + CacheResult::ALL.len();
 
     /// All there are.
+    #[cfg(test)]
     pub fn all() -> impl Iterator<Item = Counter> {
         let plain = [
             Counter::Connections,
@@ -209,6 +208,7 @@ impl BackendCounter {
     const COUNT: usize = BackendCounter::Errors(Reason::ALL[0]).index() + Reason::ALL.len();
 
     /// All there are.
+    #[cfg(test)]
     pub fn all() -> impl Iterator<Item = BackendCounter> {
         let plain = [
             BackendCounter::Requests,
@@ -387,26 +387,6 @@ impl WorkerCells {
     /// Sets its process.
     pub fn set_pid(&self, pid: i32) {
         self.cells[PID].store(pid as u64, Relaxed);
-    }
-
-    /// Whether it serves.
-    pub fn is_ready(&self) -> bool {
-        acquire(&self.cells[READY]) == 1
-    }
-
-    /// Sets whether it serves.
-    pub fn set_ready(&self, ready: bool) {
-        self.cells[READY].store(u64::from(ready), Release);
-    }
-
-    /// The generation of its configuration.
-    pub fn generation(&self) -> u64 {
-        self.cells[GENERATION].load(Relaxed)
-    }
-
-    /// Sets the generation.
-    pub fn set_generation(&self, generation: u64) {
-        self.cells[GENERATION].store(generation, Relaxed);
     }
 
     /// Clients that it has now.

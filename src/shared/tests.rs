@@ -81,11 +81,9 @@ fn no_cell_is_used_twice() {
         written += Counter::all().count();
         row.observe_duration(Micros(1));
         row.set_pid(1);
-        row.set_ready(true);
-        row.set_generation(1);
         row.set_clients(1);
         row.set_intent(1);
-        written += 7;
+        written += 5;
         for pool in (0..layout.pools).map(PoolId) {
             row.pool(pool).add(PoolCounter::Retries, 1);
             row.pool(pool).set(PoolGauge::Queue, 1);

@@ -110,7 +110,7 @@ macro_rules! system {
                 $kernel::Pipe::open(64 * 1024).unwrap()
             }
             fn fill(pipe: &mut Self::Pipe, socket: &Self::Socket) -> Result<usize, IoError> {
-                let room = pipe.room();
+                let room = if pipe.is_empty() { pipe.capacity() } else { 0 };
                 pipe.fill(socket, room)
             }
             fn drain(pipe: &mut Self::Pipe, socket: &Self::Socket) -> Result<usize, IoError> {

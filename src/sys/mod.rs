@@ -15,7 +15,7 @@ pub mod linux;
 pub mod sim;
 
 pub use binding::Binding;
-pub use error::{Failure, IoError, StartError, Tried};
+pub use error::{IoError, StartError, Tried};
 pub use keepalive::KeepAlive;
 #[cfg(not(test))]
 pub use linux::*;

@@ -5,6 +5,8 @@
 //! brought nothing: what came in time is seen first, also by a process that was held up.
 
 mod accept;
+#[cfg(feature = "internals")]
+mod alone;
 pub mod sticky_key;
 
 use crate::cache::store::Store;
@@ -12,16 +14,14 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::preamble::Arrival;
 use crate::proxy::{Proxy, Service, Token};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
-use crate::shared::{Layout, Segment, ServiceCell};
+use crate::shared::{Segment, ServiceCell};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{
-    Binding, Channel, Event, IoError, KeepAlive, Listener, LogFile, Signal, Signals, StartError,
-    Tried, clock, memory,
+    Channel, Event, IoError, KeepAlive, LogFile, Signal, Signals, StartError, Tried, clock,
 };
 
 use accept::Door;
@@ -90,40 +90,6 @@ pub struct Worker {
     retire: Millis,
     next_tick: Option<Micros>,
     ticks: u64,
-}
-
-impl Seat {
-    /// That of the only worker of a service without other processes.
-    pub fn alone(config: &Config) -> Result<Seat, StartError> {
-        let layout = Layout::of(config, 1);
-        let memory = memory::share(layout.cells())
-            .map_err(StartError::at("shared memory", Tried::Memory))?;
-        let mut segment = Segment::create(memory.cells(), layout);
-        segment.load_config(config);
-        let mut entrances = Vec::with_capacity(config.listen.len());
-        for listen in &config.listen {
-            let address = listen.address;
-            let failed = StartError::at(format!("listen {address}"), Tried::Listen(address.port()));
-            let binding = Binding { address, freebind: listen.freebind };
-            let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
-            let arrival = Arrival::at(listen, listener.address().port());
-            entrances.push(Entrance { listener, arrival });
-        }
-        Ok(Seat {
-            index: 0,
-            segment,
-            doorbells: Doorbells::new(1).map_err(StartError::at("doorbells", Tried::Descriptor))?,
-            entrances,
-            sticky_key: sticky_key::load(config, None),
-            log: AccessLog::open(&config.access_log, None)
-                .map_err(StartError::at("access_log", Tried::File))?,
-            signals: Signals::block_and_open()
-                .map_err(StartError::at("signals", Tried::Descriptor))?,
-            channel: None,
-            master: None,
-            store: None,
-        })
-    }
 }
 
 impl Worker {

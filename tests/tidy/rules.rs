@@ -4,7 +4,7 @@ use crate::scrub::{is_word, test_modules, without_comments_and_texts, without_te
 
 /// From the top down; neighbours on one line do not import each other.
 const LAYERS: [&[&str]; 10] = [
-    &["main", "lib", "cli"],
+    &["main", "lib", "program", "cli"],
     &["master"],
     &["worker", "control"],
     &["proxy"],
@@ -255,10 +255,36 @@ pub fn check_map(sources: &[Source]) -> Vec<String> {
         .filter(|name| !named.contains(name))
         .map(|name| format!("src/lib.rs does not name module {name}"))
         .collect();
+    let untold =
+        sources.iter().filter(|source| !source.is_test(sources) && !is_on_map(map, source));
+    faults.extend(untold.map(|source| format!("src/lib.rs: the map lacks {}", source.place)));
     if !named.is_sorted_by_key(|name| layer(name)) {
         faults.push(format!("src/lib.rs: not in the order of the layers: {}", named.join(" ")));
     }
     faults
+}
+
+/// Whether the section of its folder names the file. What a folder is for stands there anyway.
+fn is_on_map(map: &Source, file: &Source) -> bool {
+    let Some((folders, name)) = file.place.strip_prefix("src/").and_then(|path| {
+        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Some((folders, name.strip_suffix(".rs")?))
+    }) else {
+        return true;
+    };
+    let section = match folders.split('/').next() {
+        Some("") | None => "//! main.rs".to_string(),
+        Some(folder) => format!("//! {folder}/"),
+    };
+    let section =
+        map.text.split("//!\n").find(|part| part.lines().any(|line| line.starts_with(&section)));
+    // The kernel's side is listed without the ends of the names.
+    let is_named =
+        |word: &str| word == format!("{name}.rs") || folders.starts_with("sys") && word == name;
+    let words = |text: &'_ str| {
+        text.split(|letter: char| letter.is_whitespace() || ":;,/()".contains(letter)).any(is_named)
+    };
+    ["mod", "lib"].contains(&name) || section.is_some_and(words)
 }
 
 pub fn check_dependencies(manifest: &str) -> Vec<String> {

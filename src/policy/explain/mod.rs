@@ -26,8 +26,10 @@ use crate::http::{HeadScan, Scan};
 use crate::http::{rewrite, upgrade};
 use crate::mem::buffer::Buffer;
 
-pub use cache::{CachePlan, Lookup, line_of, words};
-pub use pool::{BackendPlan, PoolPlan, RepeatPlan, StickyPlan};
+#[cfg(test)]
+pub(crate) use cache::words;
+pub use cache::{CachePlan, Lookup};
+pub use pool::PoolPlan;
 
 /// A client that is not known: an address for examples (RFC 5737).
 pub const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

@@ -26,6 +26,7 @@ impl Segment {
     }
 
     /// Whether a backend may be asked.
+    #[cfg(test)]
     pub fn may_pick(&self, slot: Slot) -> Availability {
         self.backend(slot).availability()
     }

@@ -309,6 +309,7 @@ impl File {
     }
 
     /// Has the disk read `len` bytes from `at` on, without waiting for them.
+    #[cfg(any(test, feature = "internals"))]
     pub fn read_ahead(&self, at: u64, len: u64) {
         let advice = fs::Advice::WillNeed;
         // It is a hint. Without it the bytes come when they are asked for.

@@ -1,7 +1,7 @@
 //! What the operator reads: lines on standard error.
 //!
 //! The service never waits for who reads them. What finds no room is dropped and counted, and no
-//! message is repeated within a minute: see [`limit`].
+//! message is repeated within a minute: see [`mod@limit`].
 use super::file::{self, Manner};
 use super::{clock, memory};
 use crate::mem::time::Micros;
@@ -80,7 +80,7 @@ pub fn limit_with_workers() {
     IS_WORKER.store(true, Relaxed);
 }
 
-/// Writes a line, "httplb: " and the text, as [`line`] does.
+/// Writes a line, "httplb: " and the text, as [`line()`] does.
 pub fn log(level: Level, text: fmt::Arguments<'_>) {
     line(level, format_args!("httplb: {text}"));
 }

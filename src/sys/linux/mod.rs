@@ -27,8 +27,12 @@ mod spawn;
 mod testing;
 mod unix;
 
-pub use channel::{Channel, Message};
-pub use disk::{Directory, DirectoryLock, File, FileFacts, disk_size};
+pub use channel::Channel;
+#[cfg(test)]
+pub use channel::Message;
+#[cfg(test)]
+pub use disk::FileFacts;
+pub use disk::{Directory, DirectoryLock, File, disk_size};
 pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;

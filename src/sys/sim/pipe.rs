@@ -106,10 +106,6 @@ impl Pipe {
     pub fn capacity(&self) -> usize {
         self.capacity
     }
-
-    pub fn room(&self) -> usize {
-        if self.is_empty() { self.capacity } else { 0 }
-    }
 }
 
 impl Drop for Pipe {

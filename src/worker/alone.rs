@@ -1,0 +1,44 @@
+//! A worker without a service around it, for tests that count what it costs.
+
+use crate::config::Config;
+use crate::proxy::access_log::AccessLog;
+use crate::proxy::preamble::Arrival;
+use crate::shared::doorbell::Doorbells;
+use crate::shared::{Layout, Segment};
+use crate::sys::{Binding, Listener, Signals, StartError, Tried, memory};
+
+use super::{Entrance, Seat, sticky_key};
+
+impl Seat {
+    /// That of the only worker of a service without other processes.
+    pub fn alone(config: &Config) -> Result<Seat, StartError> {
+        let layout = Layout::of(config, 1);
+        let memory = memory::share(layout.cells())
+            .map_err(StartError::at("shared memory", Tried::Memory))?;
+        let mut segment = Segment::create(memory.cells(), layout);
+        segment.load_config(config);
+        let mut entrances = Vec::with_capacity(config.listen.len());
+        for listen in &config.listen {
+            let address = listen.address;
+            let failed = StartError::at(format!("listen {address}"), Tried::Listen(address.port()));
+            let binding = Binding { address, freebind: listen.freebind };
+            let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
+            let arrival = Arrival::at(listen, listener.address().port());
+            entrances.push(Entrance { listener, arrival });
+        }
+        Ok(Seat {
+            index: 0,
+            segment,
+            doorbells: Doorbells::new(1).map_err(StartError::at("doorbells", Tried::Descriptor))?,
+            entrances,
+            sticky_key: sticky_key::load(config, None),
+            log: AccessLog::open(&config.access_log, None)
+                .map_err(StartError::at("access_log", Tried::File))?,
+            signals: Signals::block_and_open()
+                .map_err(StartError::at("signals", Tried::Descriptor))?,
+            channel: None,
+            master: None,
+            store: None,
+        })
+    }
+}
