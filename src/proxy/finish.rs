@@ -329,22 +329,18 @@ impl Proxy {
         }
         client.phase = Phase::Lingering;
         client.conn.discard_input(&mut self.tools.rings);
+        if self.is_room_awaited() {
+            return self.stop_lingering(id);
+        }
         self.linger(id);
     }
 
     /// Throws away what a client sends after our end, until its own.
     pub(super) fn linger(&mut self, id: ClientId) {
-        let client = &mut self.clients[id];
-        for _ in 0..LINGER_READS {
-            match client.conn.fill(&mut self.tools.rings) {
-                Ok(0) => break,
-                Ok(_) => client.conn.discard_input(&mut self.tools.rings),
-                Err(_) => return self.close(id),
-            }
-        }
-        if client.conn.is_ended() {
+        if !self.read_to_nobody(id) {
             return self.close(id);
         }
+        let client = &self.clients[id];
         let (readable, watch) = (client.conn.readable, client.watch);
         if readable {
             self.wake(id);
@@ -353,6 +349,27 @@ impl Proxy {
             self.watch_now(id);
         }
         self.arm(id);
+    }
+
+    /// Closes a lingering client before its time: others need its room. What it has sent so far is read,
+    /// or its system would hear a reset before it has read the answer.
+    fn stop_lingering(&mut self, id: ClientId) {
+        self.clients[id].conn.readable = true;
+        self.read_to_nobody(id);
+        self.close(id);
+    }
+
+    /// Reads some of what a lingering client sends. Whether there may be more.
+    fn read_to_nobody(&mut self, id: ClientId) -> bool {
+        let client = &mut self.clients[id];
+        for _ in 0..LINGER_READS {
+            match client.conn.fill(&mut self.tools.rings) {
+                Ok(0) => break,
+                Ok(_) => client.conn.discard_input(&mut self.tools.rings),
+                Err(_) => return false,
+            }
+        }
+        !client.conn.is_ended()
     }
 
     /// Closes a client at once. What its queue holds is dropped.
@@ -430,8 +447,13 @@ impl Proxy {
         false
     }
 
-    /// Closes the client that has been idle for longest, if any is, for the room of the next one.
+    /// Closes a client for the room of the next one: one that lingers behind its last answer, else the
+    /// one that has been idle for longest, if any is.
     pub fn recycle(&mut self) -> bool {
+        if let Some(id) = self.longest_lingering() {
+            self.stop_lingering(id);
+            return true;
+        }
         for id in self.longest_idle().into_iter().flatten() {
             if !self.has_just_asked(id) {
                 self.close(id);
@@ -444,8 +466,7 @@ impl Proxy {
 
     /// The same for a client that waits to be accepted, here or by another worker.
     pub fn make_room_for_who_waits(&mut self) {
-        let is_awaited = self.segment.next_waiting(self.worker, Awaited::Client).is_some();
-        if is_awaited && !self.has_room() {
+        if self.is_room_awaited() {
             self.recycle();
         }
     }
@@ -457,6 +478,11 @@ impl Proxy {
         if self.segment.is_room_wanted() {
             let _ = (0..RECYCLED).take_while(|_| self.recycle()).count();
         }
+    }
+
+    /// Whether a client waits to be accepted, here or by another worker, and there is no room.
+    fn is_room_awaited(&self) -> bool {
+        self.segment.next_waiting(self.worker, Awaited::Client).is_some() && !self.has_room()
     }
 
     /// Whether an idle client has sent something of which no event has told yet.

@@ -161,6 +161,12 @@ impl Proxy {
         self.clients[id].requests > 0 && !waits
     }
 
+    /// The client that has lingered behind its last answer for longest.
+    pub(super) fn longest_lingering(&self) -> Option<ClientId> {
+        let (owner, _) = self.timers.started(LINGER).next()?;
+        self.clients.id_at(owner as usize / 2)
+    }
+
     /// A few of the clients that have nothing in work: those that have been idle for longest first, then
     /// those that have not sent anything in the second since they came.
     pub(super) fn longest_idle(&self) -> [Option<ClientId>; MOST_IDLE] {

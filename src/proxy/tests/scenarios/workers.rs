@@ -4,8 +4,9 @@ use crate::config::{Balance, Config, Route};
 use crate::mem::time::Millis;
 use crate::policy::health::{Admin, Event, Rules};
 use crate::proxy::tests::scene::Scene;
-use crate::shared::{Awaited, BackendCounter, PoolCounter, PoolId, Registration, Slot};
-use crate::sys::{clock, world};
+use crate::shared::{Awaited, BackendCounter, Counter, PoolCounter, PoolId, Registration, Slot};
+use crate::sys::clock;
+use crate::sys::world::{self, End};
 
 const POOL: PoolId = PoolId(0);
 /// Beside two workers, one that the test plays.
@@ -247,6 +248,55 @@ fn clients_are_limited_over_all_workers_and_a_door_that_waits_is_rung() {
     scene.answer("/waits", "");
     scene.leave(two);
     assert!(!scene.seats.segment.waits(1, Awaited::Client), "there is room again");
+}
+
+/// Its last answer closes the connection, which then waits for what it may be sending yet.
+fn linger(scene: &mut Scene, client: usize) {
+    scene.send(client, "no request\r\n\r\n");
+    assert_eq!(scene.last_error(client).0, 400);
+    assert_eq!(scene.end_of(client), End::Fin);
+}
+
+#[test]
+fn who_lingers_behind_the_last_answer_makes_room_before_who_is_idle() {
+    let mut scene = two_workers(1, |config| config.max_connections = 4);
+    let idle = scene.client_of(0);
+    scene.warm_up(idle, "/1");
+    scene.advance(1000);
+    let (first, second) = (scene.client_of(0), scene.client_of(0));
+    linger(&mut scene, first);
+    scene.advance(1);
+    linger(&mut scene, second);
+    // It sends on: that is no request, and no reason to reset what it has not read yet.
+    scene.get_unheard(first, "/never");
+    let clients = |scene: &Scene| scene.seats.segment.clients();
+    let proxy = &mut scene.service.proxy;
+    assert!(proxy.recycle() && proxy.recycle());
+    scene.settle();
+    assert_eq!((clients(&scene), scene.service.proxy.row.get(Counter::Recycled)), (1, 0));
+    scene.warm_up(idle, "/2");
+    scene.advance(1);
+    assert!(scene.service.proxy.recycle());
+    scene.settle();
+    assert_eq!((clients(&scene), scene.service.proxy.row.get(Counter::Recycled)), (0, 1));
+    assert_eq!(scene.asked(), ["/1", "/2"]);
+    // Nobody's answer was taken back by a reset.
+    for client in [first, second, idle] {
+        assert_eq!(scene.end_of(client), End::Fin);
+    }
+}
+
+#[test]
+fn who_begins_to_linger_makes_room_at_once_for_who_waits_wherever() {
+    let mut scene = two_workers(1, |config| config.max_connections = 2);
+    let (one, two) = (scene.client_of(0), scene.client_of(0));
+    let waiting = scene.client_of(1);
+    scene.get(waiting, &["/waits"]);
+    assert_eq!(scene.asked(), [""; 0]);
+    linger(&mut scene, one);
+    assert_eq!(scene.asked(), ["/waits"], "at once");
+    scene.answer("/waits", "");
+    assert_eq!(scene.end_of(two), End::Open);
 }
 
 #[test]
