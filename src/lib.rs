@@ -64,6 +64,7 @@
 //!   crowd.rs         whether all client connections are taken: for how long, and that it is said
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   look.rs          the shared cells to a view                    view.rs     plain numbers
+//!   recent.rs        large texts that were made just now
 //!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step

@@ -262,7 +262,7 @@ impl Admin {
         let outcome = self.answer(seat, &request, commander);
         let Some(connection) = &mut self.connections[seat] else { return true };
         match outcome {
-            Outcome::Done(answer) => connection.say(&answer, after, head_only, now),
+            Outcome::Done(answer) => connection.say(answer, after, head_only, now),
             Outcome::Later(awaited) => connection.wait(after, awaited, now),
         }
         self.limit_pending(seat);
@@ -316,7 +316,7 @@ impl Admin {
         for connection in self.connections.iter_mut().flatten() {
             match connection.phase {
                 Phase::Waiting(after, awaited) if awaited == settled => {
-                    connection.say(answer, after, false, now);
+                    connection.say(answer.clone(), after, false, now);
                     self.is_ready = true;
                 }
                 Phase::Waiting(..) | Phase::Reading | Phase::Writing(_) | Phase::Lingering(_) => (),

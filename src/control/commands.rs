@@ -7,7 +7,7 @@ use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
 use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, Withdrawal};
 use crate::sys::message::{self, Level};
-use crate::sys::{Channel, Doorbell};
+use crate::sys::{Channel, Doorbell, clock};
 
 use super::admin::{Commander, Outcome, Pending};
 use super::answer::Answer;
@@ -15,6 +15,7 @@ use super::asked::{self, Adjustment, Command, Place, Registration};
 use super::cache::{Begun, Larder};
 use super::explain::Explainer;
 use super::look::{Looker, Now};
+use super::recent::{Listing, Recent};
 use super::{health, listing, metrics, page, view};
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
@@ -24,6 +25,7 @@ const LEAVING_INTERVAL: Micros = Micros(50_000);
 pub struct Commands {
     segment: Segment,
     looker: Looker,
+    recent: Recent,
     explainer: Explainer,
     /// The stored answers, if there are any and their directory can be used.
     larder: Option<Larder>,
@@ -62,6 +64,7 @@ impl Commands {
             segment,
             has_cache: looker.has_cache(),
             looker,
+            recent: Recent::default(),
             explainer,
             larder,
             bells,
@@ -101,6 +104,7 @@ impl Commands {
 
     /// Sees to the stored answers, a little.
     pub fn keep_house(&mut self) {
+        self.recent.forget_old(self.now.clock);
         let deaths = self.segment.service(shared::ServiceCell::WorkerRestarts);
         if let Some(larder) = &mut self.larder {
             larder.work(self.now, deaths);
@@ -142,6 +146,42 @@ impl Commands {
         service
     }
 
+    /// The text of a listing: a large one that was made just now, or one that `make` makes.
+    fn text(&mut self, listing: Listing, make: impl FnOnce(&mut Commands) -> String) -> String {
+        if let Some(text) = self.recent.text(listing, self.now.clock) {
+            return text;
+        }
+        let begun = clock::now();
+        let text = make(self);
+        self.recent.keep(listing, &text, self.now.clock, clock::now() - begun);
+        text
+    }
+
+    fn page(&mut self) -> Answer {
+        let body = self.text(Listing::Page, |commands| page::render(&commands.service()));
+        Answer { status: 200, content_type: page::CONTENT_TYPE, body, fields: page::FIELDS }
+    }
+
+    fn metrics(&mut self) -> Answer {
+        let body = self.text(Listing::Metrics, |commands| metrics::render(&commands.service()));
+        Answer { status: 200, content_type: metrics::CONTENT_TYPE, body, fields: "" }
+    }
+
+    fn pools(&mut self) -> Answer {
+        let make = |commands: &mut Commands| listing::pools(&commands.looker.pools(commands.now));
+        Answer::json(200, self.text(Listing::Pools, make))
+    }
+
+    fn pool(&mut self, name: &str) -> Result<Answer, Answer> {
+        let pool = self.segment.find_pool(name);
+        let pool =
+            pool.ok_or_else(|| Answer::error(404, &format!("there is no pool \"{name}\"")))?;
+        let text = self.text(Listing::Pool(pool), |commands| {
+            listing::pool(&commands.looker.pool(pool, commands.now))
+        });
+        Ok(Answer::json(200, text))
+    }
+
     /// Whatever there is may have changed: `tend` looks at it.
     pub fn look_again(&mut self) {
         self.due = Some(self.now.clock);
@@ -175,7 +215,7 @@ impl Commands {
             }
             if cells.admin() == Wanted::Leaving {
                 match self.segment.forget_if_unused(slot) {
-                    true => self.has_changed = true,
+                    true => self.changed(),
                     false => consider(self.now.clock + LEAVING_INTERVAL),
                 }
             }
@@ -183,9 +223,15 @@ impl Commands {
         self.due = next;
     }
 
+    /// A backend came, went, or is to be used otherwise. Who asked for it sees it.
+    fn changed(&mut self) {
+        self.has_changed = true;
+        self.recent.forget_all();
+    }
+
     /// A registered backend gets nothing more, and is forgotten when it has nothing left.
     fn leave(&mut self, slot: Slot, why: &str) {
-        self.has_changed = true;
+        self.changed();
         let cells = self.segment.backend(slot);
         self.log(slot, format_args!("is removed: {why}"));
         self.segment.set_admin(slot, Wanted::Leaving, self.now.clock.millis());
@@ -240,9 +286,11 @@ impl Commands {
             self.segment.set_lease(slot, lease);
             if let Some(weight) = wanted.weight.filter(|weight| *weight != cells.weight()) {
                 self.segment.set_weight(slot, weight);
+                self.recent.forget_all();
             }
             if let Some(cap) = wanted.max_connections.filter(|cap| *cap != cells.cap()) {
                 self.segment.set_cap(slot, cap);
+                self.recent.forget_all();
                 self.bells.ring_all(&self.segment, Awaited::Pool(pool));
             }
             return Ok(self.shown(200, slot));
@@ -255,7 +303,7 @@ impl Commands {
         };
         let slot = self.segment.register(pool, entry).ok_or_else(|| full("backends"))?;
         self.log(slot, format_args!("has registered"));
-        self.has_changed = true;
+        self.changed();
         self.bells.ring_all(&self.segment, Awaited::Pool(pool));
         Ok(self.shown(201, slot))
     }
@@ -284,7 +332,7 @@ impl Commands {
 
     fn adjust(&mut self, place: &Place, wanted: Adjustment) -> Result<Answer, Answer> {
         let (pool, slot) = self.find(place)?;
-        self.has_changed = true;
+        self.changed();
         if let Some(weight) = wanted.weight {
             self.segment.set_weight(slot, weight);
             self.log(slot, format_args!("has weight {weight} now"));
@@ -328,6 +376,7 @@ impl Commands {
     fn withdraw(&mut self, withdrawn: bool) -> Answer {
         if self.segment.is_withdrawn_by(Withdrawal::ByOperator) != withdrawn {
             self.segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
+            self.recent.forget_all();
             self.bells.ring_workers();
             self.master.ring();
             let what = if withdrawn { "withdrawn" } else { "restored" };
@@ -340,28 +389,14 @@ impl Commands {
 impl Commander for Commands {
     fn carry_out(&mut self, command: Command) -> Outcome {
         let outcome = match command {
-            Command::Page => {
-                let text = page::render(&self.service());
-                let page = Answer {
-                    status: 200,
-                    content_type: page::CONTENT_TYPE,
-                    body: text,
-                    fields: "",
-                };
-                Ok(page.with(page::FIELDS))
-            }
-            Command::Metrics => {
-                let body = metrics::render(&self.service());
-                let content_type = metrics::CONTENT_TYPE;
-                Ok(Answer { status: 200, content_type, body, fields: "" })
-            }
+            Command::Page => Ok(self.page()),
+            Command::Metrics => Ok(self.metrics()),
             Command::Health(needed) => Ok(health::answer(self.segment, &needed)),
-            Command::Status => Ok(Answer::json(200, listing::status(&self.service()))),
-            Command::Pools => Ok(Answer::json(200, listing::pools(&self.service().pools))),
-            Command::Pool(name) => match self.looker.pool_named(&name, self.now) {
-                Some(pool) => Ok(Answer::json(200, listing::pool(&pool))),
-                None => Err(Answer::error(404, &format!("there is no pool \"{name}\""))),
-            },
+            Command::Status => {
+                Ok(Answer::json(200, listing::status(&self.looker.summary(self.now))))
+            }
+            Command::Pools => Ok(self.pools()),
+            Command::Pool(name) => self.pool(&name),
             Command::Register(place, registration) => {
                 self.open().and_then(|()| self.register(&place, registration))
             }

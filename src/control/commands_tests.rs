@@ -312,6 +312,67 @@ fn the_service_is_shown_in_each_form() {
 }
 
 #[test]
+fn a_large_listing_is_given_again_until_a_while_has_passed_or_an_operator_changes_something() {
+    let mut scene = Scene::new();
+    let count = |scene: &Scene, requests| {
+        scene.segment.worker(0).backend(Slot(0)).add(shared::BackendCounter::Requests, requests);
+    };
+    let get =
+        |scene: &mut Scene, path: &str| scene.answer(&format!("GET {path}"), "").unwrap().body;
+    let all = ["/", "/metrics", "/v1/pools", "/v1/pools/default"];
+    // A small one is always new.
+    for path in all {
+        let before = get(&mut scene, path);
+        count(&scene, 1000);
+        assert_ne!(get(&mut scene, path), before, "{path}");
+    }
+    for number in 0..245 {
+        assert_eq!(
+            scene.status(&format!(
+                "PUT /v1/pools/default/backends/[fd00:1111:2222:3333:4444:5555:6666:{number}]:80"
+            )),
+            201
+        );
+    }
+    for path in all {
+        let before = get(&mut scene, path);
+        assert!(before.len() > 64 << 10, "{path}");
+        count(&scene, 1000);
+        assert_eq!(get(&mut scene, path), before, "{path}");
+        // To renew changes nothing that others must see at once.
+        assert_eq!(
+            scene
+                .status("PUT /v1/pools/default/backends/[fd00:1111:2222:3333:4444:5555:6666:9]:80"),
+            200
+        );
+        scene.advance(99);
+        assert_eq!(get(&mut scene, path), before, "{path}");
+        scene.advance(1);
+        let after = get(&mut scene, path);
+        assert_ne!(after, before, "{path}");
+        for (line, body) in [
+            (
+                "PATCH /v1/pools/default/backends/[fd00:1111:2222:3333:4444:5555:6666:9]:80",
+                "{\"weight\": 7}",
+            ),
+            (
+                "PUT /v1/pools/default/backends/[fd00:1111:2222:3333:4444:5555:6666:9]:80?weight=3",
+                "",
+            ),
+            ("PUT /v1/pools/other/backends/[fd00:1111:2222:3333:4444:5555:6666:9]:80", ""),
+            ("DELETE /v1/pools/other/backends/[fd00:1111:2222:3333:4444:5555:6666:9]:80", ""),
+        ] {
+            count(&scene, 1000);
+            let before = get(&mut scene, path);
+            count(&scene, 1000);
+            assert!([200, 201, 202].contains(&scene.ask_with(line, body).0), "{line}");
+            assert_ne!(get(&mut scene, path), before, "{path} after {line}");
+        }
+        scene.advance(200); // The one that leaves is gone.
+    }
+}
+
+#[test]
 fn without_a_cache_there_is_nothing_to_purge() {
     let mut scene = Scene::new();
     let answer = scene.answer("POST /v1/cache/purge", "{\"url\": \"http://a/\"}").unwrap();

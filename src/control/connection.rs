@@ -61,9 +61,8 @@ pub(super) enum Phase {
 pub(super) struct Connection {
     socket: Socket,
     intake: Intake,
-    /// What is not sent yet, behind `sent` bytes that are.
-    pub(super) output: Vec<u8>,
-    sent: usize,
+    /// What is not sent yet.
+    pub(super) output: Output,
     readable: bool,
     writable: bool,
     pub(super) phase: Phase,
@@ -73,6 +72,34 @@ pub(super) struct Connection {
     pub(super) until: Micros,
     /// Whether it has had a request: who has just come is about to send one.
     pub(super) has_asked: bool,
+}
+
+/// What is to be sent: a head, and a body behind it.
+#[derive(Default)]
+pub(super) struct Output {
+    head: Vec<u8>,
+    body: String,
+    sent: usize,
+}
+
+impl Output {
+    /// What is not sent yet.
+    fn rest(&self) -> [&[u8]; 2] {
+        let body = self.body.as_bytes();
+        match self.head.get(self.sent..) {
+            Some(head) => [head, body],
+            None => [&body[self.sent - self.head.len()..], &[]],
+        }
+    }
+
+    /// How many bytes that is.
+    pub(super) fn len(&self) -> usize {
+        self.rest().into_iter().map(<[u8]>::len).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// How a step of a connection ended.
@@ -103,8 +130,7 @@ impl Connection {
         Connection {
             socket,
             intake: Intake::default(),
-            output: Vec::new(),
-            sent: 0,
+            output: Output::default(),
             readable: true,
             writable: true,
             phase: Phase::Reading,
@@ -188,7 +214,7 @@ impl Connection {
                     Taken::Refused(refusal) => self.refuse(refusal, now),
                     // A client that sends nothing until it hears this reads it too.
                     Taken::Continue if is_flushed => {
-                        self.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        self.output.head.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
                     Taken::Continue | Taken::More => {
                         if let Some(step) = self.fill(now) {
@@ -248,10 +274,10 @@ impl Connection {
 
     /// Sends what there is. False if that cannot be.
     fn flush(&mut self, now: Micros) -> bool {
-        while self.writable && self.sent < self.output.len() {
-            match self.socket.send([&self.output[self.sent..], &[]]) {
+        while self.writable && !self.output.is_empty() {
+            match self.socket.send(self.output.rest()) {
                 Ok(count) => {
-                    self.sent += count;
+                    self.output.sent += count;
                     if matches!(self.phase, Phase::Writing(_)) {
                         self.until = now + SEND_TIME;
                     }
@@ -260,23 +286,28 @@ impl Connection {
                 Err(_) => return false,
             }
         }
-        if self.sent == self.output.len() {
-            self.output = Vec::new();
-            self.sent = 0;
+        if self.output.is_empty() {
+            self.output = Output::default();
         }
         true
     }
 
     /// Answers what cannot be answered in any other way.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Micros) {
-        self.say(&Answer::refusal(refusal), After::Close, false, now);
+        self.say(Answer::refusal(refusal), After::Close, false, now);
     }
 
-    /// Answers its request.
-    pub(super) fn say(&mut self, answer: &Answer, after: After, head_only: bool, now: Micros) {
-        self.output.extend_from_slice(&answer.bytes(after, head_only, clock::wall()));
+    /// Answers its request. To HEAD, `head_only`, without the body.
+    pub(super) fn say(&mut self, answer: Answer, after: After, head_only: bool, now: Micros) {
+        self.output.head.extend_from_slice(answer.head(after, clock::wall()).as_bytes());
+        if !head_only {
+            self.output.body = answer.body;
+        }
         self.phase = Phase::Writing(after);
         self.since = now;
         self.until = now + SEND_TIME;
+        // A short one is not to be broken off because others do not read long ones. What fails here
+        // fails once more with the next step, which ends it.
+        self.flush(now);
     }
 }

@@ -69,6 +69,16 @@ impl Looker {
 
     /// The service as it is now, without what is stored.
     pub fn service(&mut self, now: Now) -> Service {
+        Service { pools: self.pools(now), ..self.summary(now) }
+    }
+
+    /// All pools as they are now.
+    pub fn pools(&self, now: Now) -> Vec<Pool> {
+        self.segment.pools().map(|pool| self.pool(pool, now)).collect()
+    }
+
+    /// The same as `service` without the pools, which takes much less time.
+    pub fn summary(&mut self, now: Now) -> Service {
         let segment = &self.segment;
         let totals = totals(segment);
         Service {
@@ -89,7 +99,7 @@ impl Looker {
             requests_per_second: self.rate.observe(now.clock, totals.requests),
             totals,
             cache_max: self.config.cache.as_ref().map(|cache| cache.max_size),
-            pools: segment.pools().map(|pool| self.pool(pool, now)).collect(),
+            pools: Vec::new(),
         }
     }
 
@@ -101,18 +111,14 @@ impl Looker {
         (now.wall - self.started()).millis()
     }
 
-    /// One pool as it is now; `None` if there is none of this name.
-    pub fn pool_named(&self, name: &str, now: Now) -> Option<Pool> {
-        self.segment.find_pool(name).map(|pool| self.pool(pool, now))
-    }
-
     /// One backend as it is now.
     pub fn backend_at(&self, slot: Slot, now: Now) -> Backend {
         let queue = self.segment.queue(self.segment.backend(slot).pool());
         self.backend(slot, queue, now)
     }
 
-    fn pool(&self, pool: PoolId, now: Now) -> Pool {
+    /// One pool as it is now.
+    pub fn pool(&self, pool: PoolId, now: Now) -> Pool {
         let segment = &self.segment;
         // Pools that were made by registering have the keys of the first.
         let configured = self.config.pools.get(pool.0).unwrap_or(&self.config.pools[0]);
@@ -296,8 +302,7 @@ mod tests {
         assert_eq!((backend.lease, backend.check_failures), (Some(Millis(2_000)), 1));
         let check = backend.last_check.unwrap();
         assert_eq!((check.status, check.age, check.time), (None, Millis(1_000), Micros(700)));
-        let pool = looker.pool_named("api", at(3_000)).unwrap();
+        let pool = looker.pool(pool, at(3_000));
         assert_eq!((pool.backends.len(), pool.balance), (1, config.pools[0].balance));
-        assert!(looker.pool_named("nobody", at(0)).is_none());
     }
 }

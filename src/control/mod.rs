@@ -23,6 +23,7 @@ pub mod look;
 pub mod metrics;
 pub mod page;
 pub mod probe;
+pub mod recent;
 pub mod view;
 
 use crate::config::Config;

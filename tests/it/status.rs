@@ -1,11 +1,14 @@
 //! The read-only address: the page, and whether clients are accepted.
 
-use crate::common::{Backend, Client, Program, Response, json, servers};
+use crate::common::{Backend, Client, Program, Response, Value, json, servers};
 use rustix::process::Signal;
 use std::{
-    io::Write,
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 fn get(address: SocketAddr, target: &str) -> Response {
@@ -181,4 +184,59 @@ fn slow_and_greedy_clients_hold_up_neither_others_nor_the_admin_socket() {
     assert_eq!(get(program.status_address(), "/healthz").text(), "ok\n");
     assert!(get(program.status_address(), "/metrics").text().contains("httplb_"));
     drop((half, deaf));
+}
+
+/// Asks for a listing again and again, reads slowly, and comes back when it is put out.
+fn read_greedily(address: SocketAddr, stop: &AtomicBool) {
+    let mut piece = vec![0; 64 << 10];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let ask = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20);
+        let _ = stream.write_all(ask.as_bytes());
+        while !stop.load(Ordering::Relaxed) {
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Err(error) if error.kind() != ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+/// Stops those who read, also where the test fails.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn greedy_readers_of_large_listings_hold_up_neither_health_nor_registrations() {
+    let backend = Backend::named("a");
+    let mut config = json!({ "backend_servers": servers(&[&backend]) });
+    let idle: Vec<Value> = (0..1000)
+        .map(|number| format!("127.2.{}.{}", number / 200, number % 200 + 1))
+        .map(|address| json!({ "ip": address, "port": 9 }))
+        .collect();
+    config["pools"] = json!({ "many": { "backend_servers": idle } });
+    let program = Program::operated(config);
+    let address = program.status_address();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _until = Until(&stop);
+        for _ in 0..40 {
+            scope.spawn(|| read_greedily(address, &stop));
+        }
+        let begun = Instant::now();
+        for round in 0..40 {
+            assert_eq!(get(address, "/healthz").text(), "ok\n");
+            let line = "PUT /v1/pools/new/backends/127.3.0.1:9?lease=60s";
+            assert_eq!(program.ask(line, "").status, if round == 0 { 201 } else { 200 });
+            // Were each text made anew, this would take more than a minute.
+            assert!(begun.elapsed() < crate::common::DEADLINE, "{round} rounds");
+        }
+    });
 }
