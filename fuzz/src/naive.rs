@@ -1,4 +1,4 @@
-//! Heads as the RFCs and STRICTNESS.md describe them, read without a thought of speed. Nothing of
+//! Heads as the RFCs and docs/HTTP.md describe them, read without a thought of speed. Nothing of
 //! the program is used here.
 
 use std::net::Ipv6Addr;

@@ -1,4 +1,4 @@
-//! Requests: accepted or refused as STRICTNESS.md says, and sent on as a head of the same meaning
+//! Requests: accepted or refused as docs/HTTP.md says, and sent on as a head of the same meaning
 //! that can be read in one way only.
 
 use crate::naive::{self, Fields, values};

@@ -1,4 +1,4 @@
-//! Responses: accepted or refused as STRICTNESS.md says, and sent on as a head of the same meaning
+//! Responses: accepted or refused as docs/HTTP.md says, and sent on as a head of the same meaning
 //! that can be read in one way only, whichever framing the client is to get.
 
 use crate::naive::{self, Fields, values};

@@ -353,7 +353,7 @@ pub(super) mod tests {
         assert_eq!(&front[signpost.selection.range()], b"x,y");
     }
 
-    /// CACHE.md, rule 17.
+    /// docs/CACHE.md, rule 17.
     #[test]
     fn a_flipped_bit_is_seen() {
         let (front, entry) = example();

@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    /// CACHE.md, rule 15.
+    /// docs/CACHE.md, rule 15.
     #[test]
     fn one_fetches_and_all_others_wait_for_it() {
         let fetches = fetches();

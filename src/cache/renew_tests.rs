@@ -29,7 +29,7 @@ fn head(store: &Store, id: EntryId) -> String {
     String::from_utf8_lossy(store.entry(id).head()).into_owned()
 }
 
-/// CACHE.md, rule 8.
+/// docs/CACHE.md, rule 8.
 #[test]
 fn a_confirmed_entry_is_fresh_again_for_all_workers() {
     for len in [10, 15_000, 60_000, 1 << 20] {
@@ -189,7 +189,7 @@ fn one_that_varies_by_more_than_before_answers_once_and_is_gone() {
     }
 }
 
-/// CACHE.md, rule 3; RFC 9110 §6.6.1.
+/// docs/CACHE.md, rule 3; RFC 9110 §6.6.1.
 #[test]
 fn how_old_one_is_tells_the_304_that_confirmed_it() {
     for (fields, left) in [

@@ -60,7 +60,7 @@ fn a_304_has_what_a_200_says_of_caching_and_no_more() {
     assert_eq!(body, None);
 }
 
-/// CACHE.md, rule 11.
+/// docs/CACHE.md, rule 11.
 #[test]
 fn a_part_says_where_it_belongs() {
     let mut store = stored("Cache-Control: max-age=60 | ETag: \"e\" | Content-Range: bytes 1-2/3");

@@ -98,7 +98,7 @@ fn what_is_made_void_is_looked_for_on_the_disk_only_where_it_may_be() {
     assert!(entry_files().is_empty(), "the index does not have it, and is not whole yet");
 }
 
-/// CACHE.md, rule 17.
+/// docs/CACHE.md, rule 17.
 #[test]
 fn a_damaged_entry_is_noticed_and_dropped() {
     for len in [20, 40_000] {
@@ -180,7 +180,7 @@ fn what_changes_under_an_open_file_is_noticed() {
     assert_idle(&store);
 }
 
-/// CACHE.md, rule 7.
+/// docs/CACHE.md, rule 7.
 #[test]
 fn answers_that_vary_lie_beside_each_other() {
     let cells = start();
@@ -224,7 +224,7 @@ fn names_are_gathered_as_answers_name_them() {
     assert_eq!(get_text(&mut store, "/a", "A: 2 | B: 1").as_deref(), Some("b1"));
 }
 
-/// CACHE.md, rule 16.
+/// docs/CACHE.md, rule 16.
 #[test]
 fn what_a_trusted_proxy_changes_poisons_nothing() {
     let cells = start();
@@ -252,7 +252,7 @@ fn a_pool_that_a_field_chose_has_its_own_answers() {
     assert_eq!(found, Found::Nothing(Forward::VaryMiss));
 }
 
-/// CACHE.md, rule 5.
+/// docs/CACHE.md, rule 5.
 #[test]
 fn credentials_get_only_what_is_for_all() {
     let cells = start();
@@ -266,7 +266,7 @@ fn credentials_get_only_what_is_for_all() {
     assert_eq!(put, Err(Lost::Unstorable(crate::policy::storable::Unstorable::Authorization)));
 }
 
-/// CACHE.md, rule 10.
+/// docs/CACHE.md, rule 10.
 #[test]
 fn what_is_invalidated_is_gone_for_all_workers() {
     let cells = start();
@@ -309,7 +309,7 @@ fn an_answer_that_was_asked_for_before_it_was_made_void_is_not_stored() {
     assert_idle(&store);
 }
 
-/// CACHE.md, rule 17.
+/// docs/CACHE.md, rule 17.
 #[test]
 fn what_is_not_whole_is_not_stored() {
     let cells = start();
@@ -351,7 +351,7 @@ fn what_is_too_long_is_not_stored() {
     assert_idle(&store);
 }
 
-/// CACHE.md, rule 18.
+/// docs/CACHE.md, rule 18.
 #[test]
 fn a_flood_stays_below_the_limit_and_what_is_used_stays() {
     world::reset(1, Faults::default());

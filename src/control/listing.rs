@@ -186,7 +186,7 @@ mod tests {
     fn the_status_has_the_keys_of_the_contract_in_their_order() {
         assert_eq!(
             status(&views::service()),
-            "{\"version\":\"0.1.0\",\"pid\":4711,\"uptime_s\":90061,\"workers\":2,\
+            "{\"version\":\"0.2.0\",\"pid\":4711,\"uptime_s\":90061,\"workers\":2,\
              \"draining\":false,\"withdrawn\":false,\"connections\":{\"current\":17,\"max\":8192},\
              \"requests_total\":50000,\"memory_bound_bytes\":1107296256}\n"
         );

@@ -3,7 +3,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::view::tests::{backend, service};
 use super::*;
 
-/// Every name of the contract.
+/// Every name that operators may have in their alerts.
 const NAMES: [&str; 45] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
@@ -99,7 +99,7 @@ fn samples_have_the_labels_and_values_of_the_service() {
     let samples = rendered();
     let backend = "{pool=\"default\",backend=\"127.0.0.1:8001\"";
     let cases = [
-        (String::from("httplb_build_info{version=\"0.1.0\"}"), 1.0),
+        (String::from("httplb_build_info{version=\"0.2.0\"}"), 1.0),
         (String::from("httplb_start_time_seconds"), 1_795_250_401.5),
         (String::from("httplb_reloads_total{result=\"failed\"}"), 2.0),
         (String::from("httplb_draining"), 0.0),

@@ -51,7 +51,7 @@ pub fn backend() -> Backend {
 /// A service with one pool, "default", of one backend.
 pub fn service() -> Service {
     Service {
-        version: "0.1.0",
+        version: "0.2.0",
         pid: 4711,
         started: Micros(1_795_250_401_500_000),
         uptime: Millis(90_061_000),

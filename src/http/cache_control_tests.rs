@@ -20,7 +20,7 @@ fn targeted(lines: &[&str]) -> Option<ResponseDirectives> {
     ResponseDirectives::targeted(lines.iter().map(|line| line.as_bytes()))
 }
 
-/// CACHE.md, rule 1.
+/// docs/CACHE.md, rule 1.
 #[test]
 fn names_count_in_any_case() {
     let directives = response("NO-store, Max-AGE=5, pUBLIC, S-maxAge=6, Must-Revalidate");
@@ -150,7 +150,7 @@ fn requests_demand_by_the_strictest() {
     assert_eq!(request("ext=\"no-cache\", x=\"a, max-age=0\""), RequestDirectives::default());
 }
 
-/// CACHE.md, rule 2.
+/// docs/CACHE.md, rule 2.
 #[test]
 fn a_targeted_field_is_a_dictionary() {
     let directives = targeted(&["max-age=60, must-revalidate;x=1, private=\"a\"", "s-maxage=7"]);

@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    /// CACHE.md, rule 16.
+    /// docs/CACHE.md, rule 16.
     #[test]
     fn what_may_lead_to_another_resource_is_noticed() {
         for line in [

@@ -544,7 +544,7 @@ fn the_room_asked_for_is_enough_for_the_longest() {
     }
 }
 
-/// CACHE.md, rule 19.
+/// docs/CACHE.md, rule 19.
 #[test]
 fn a_host_that_answers_are_stored_by_goes_on_in_its_normal_form() {
     let long = format!("{}.test", "A".repeat(200));

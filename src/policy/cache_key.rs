@@ -160,7 +160,7 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
-    /// CACHE.md, rule 16.
+    /// docs/CACHE.md, rule 16.
     #[test]
     fn a_key_is_scheme_host_and_raw_target() {
         for (https, host, target, expected) in [

@@ -35,7 +35,7 @@ fn to_get(request: &str, stored: &str) -> Reply {
     replied(Method::Get, request, 200, stored, 100)
 }
 
-/// CACHE.md, rule 8.
+/// docs/CACHE.md, rule 8.
 #[test]
 fn a_client_that_has_the_answer_is_told_so() {
     for (request, stored, expected) in [
@@ -118,7 +118,7 @@ fn preconditions_for_the_origin_are_left_to_it() {
     }
 }
 
-/// CACHE.md, rule 11.
+/// docs/CACHE.md, rule 11.
 #[test]
 fn parts_of_a_stored_whole_are_served() {
     let part = |first, last| Reply::Part(Part { first, last });
@@ -186,7 +186,7 @@ fn a_stored_part_answers_only_what_lies_within_it() {
     assert_eq!(of("If-None-Match: \"a\""), Reply::NotModified);
 }
 
-/// CACHE.md, rule 8.
+/// docs/CACHE.md, rule 8.
 #[test]
 fn both_validators_are_sent_and_no_condition_of_the_client() {
     let head = b"GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\nAccept: */*\r\n\
@@ -240,7 +240,7 @@ fn a_304_that_names_another_answer_confirms_nothing() {
     }
 }
 
-/// CACHE.md, rule 8.
+/// docs/CACHE.md, rule 8.
 #[test]
 fn a_304_updates_all_but_what_describes_the_body() {
     let stored = b"HTTP/1.1 200 OK\r\nDate: 1\r\nX-Old: 1\r\nX-Same: 1\r\nX-Same: 2\r\n\

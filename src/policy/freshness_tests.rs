@@ -72,7 +72,7 @@ fn the_lifetime_is_the_first_that_is_said() {
     }
 }
 
-/// CACHE.md, rule 2.
+/// docs/CACHE.md, rule 2.
 #[test]
 fn a_targeted_field_replaces_cache_control_and_expires() {
     for (fields, lifetime, basis) in [
@@ -89,7 +89,7 @@ fn a_targeted_field_replaces_cache_control_and_expires() {
     }
 }
 
-/// CACHE.md, rule 5.
+/// docs/CACHE.md, rule 5.
 #[test]
 fn heuristics_are_for_statuses_that_are_known_to_allow_them() {
     for status in 200..=599 {
@@ -122,7 +122,7 @@ fn the_configured_lifetime_is_for_200_that_says_nothing() {
     }
 }
 
-/// CACHE.md, rules 3 and 4.
+/// docs/CACHE.md, rules 3 and 4.
 #[test]
 fn the_age_counts_from_where_the_answer_was_made() {
     for (fields, delay, age) in [
@@ -169,7 +169,7 @@ fn an_answer_is_fresh_until_its_lifetime_is_reached() {
     assert_eq!(of("Age: 5; Cache-Control: max-age=5").judge(&wanted(""), NOW), Use::Validate);
 }
 
-/// CACHE.md, rule 14.
+/// docs/CACHE.md, rule 14.
 #[test]
 fn what_the_client_demands_is_obeyed() {
     let by_max_stale =
@@ -204,7 +204,7 @@ fn what_the_client_demands_is_obeyed() {
     }
 }
 
-/// CACHE.md, rule 9.
+/// docs/CACHE.md, rule 9.
 #[test]
 fn no_cache_is_validated_each_time() {
     let freshness = of("Cache-Control: max-age=60, no-cache");
@@ -215,7 +215,7 @@ fn no_cache_is_validated_each_time() {
     assert_eq!(of("Cache-Control: max-age=60, no-cache=\"a\"").judge(&wanted(""), NOW), Use::Fresh);
 }
 
-/// CACHE.md, rule 13.
+/// docs/CACHE.md, rule 13.
 #[test]
 fn a_stale_answer_is_served_while_it_is_asked_for_anew() {
     let freshness = of("Cache-Control: max-age=60, stale-while-revalidate=30");
@@ -279,7 +279,7 @@ fn a_stale_answer_is_better_than_a_failure_where_it_is_allowed() {
     }
 }
 
-/// CACHE.md, rule 22.
+/// docs/CACHE.md, rule 22.
 #[test]
 fn what_was_received_in_the_future_is_stale_until_a_backend_was_asked() {
     let fields = "Cache-Control: max-age=60, stale-while-revalidate=60, stale-if-error=60";

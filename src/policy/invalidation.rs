@@ -38,7 +38,7 @@ mod tests {
     use super::*;
     use crate::http::response;
 
-    /// CACHE.md, rule 10.
+    /// docs/CACHE.md, rule 10.
     #[test]
     fn unsafe_methods_invalidate_unless_they_failed() {
         for name in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "PURGE", "get"] {

@@ -169,7 +169,7 @@ mod tests {
         Wanted::Part(Part { first, last })
     }
 
-    /// CACHE.md, rule 11.
+    /// docs/CACHE.md, rule 11.
     #[test]
     fn one_range_is_one_part() {
         for (range, expected) in [

@@ -3,7 +3,7 @@
 
 use crate::http::request::Refusal;
 
-/// The reasons of the contract's table of answers.
+/// The reasons, as httplb(8) lists them under the responses that httplb makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The request is malformed, or asks for what is not offered.

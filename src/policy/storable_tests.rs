@@ -37,7 +37,7 @@ fn obstacle(request: &str, status: u16, response: &str) -> Option<Unstorable> {
     judged(Method::Get, request, status, response).err()
 }
 
-/// CACHE.md, rule 5.
+/// docs/CACHE.md, rule 5.
 #[test]
 fn what_forbids_storing_and_what_allows_it() {
     use Unstorable::*;
@@ -111,7 +111,7 @@ fn any_final_status_may_be_stored_that_says_for_how_long() {
     }
 }
 
-/// CACHE.md, rule 12.
+/// docs/CACHE.md, rule 12.
 #[test]
 fn interim_answers_and_those_to_other_methods_are_not_stored() {
     for status in [100, 102, 103, 199] {
@@ -153,7 +153,7 @@ fn what_must_be_understood_is_stored_only_if_it_is() {
     }
 }
 
-/// CACHE.md, rule 9, and what is of no use.
+/// docs/CACHE.md, rule 9, and what is of no use.
 #[test]
 fn what_could_never_answer_again_is_not_stored() {
     use Unstorable::NotReusable;
@@ -183,7 +183,7 @@ fn what_could_never_answer_again_is_not_stored() {
     }
 }
 
-/// CACHE.md, rule 11.
+/// docs/CACHE.md, rule 11.
 #[test]
 fn a_part_is_stored_where_it_belongs_and_nothing_else_to_a_range() {
     let ranged = "Range: bytes=0-4";
@@ -221,7 +221,7 @@ fn nobody_waits_for_what_is_for_one_alone() {
     }
 }
 
-/// CACHE.md, rule 6.
+/// docs/CACHE.md, rule 6.
 #[test]
 fn fields_of_one_connection_or_one_recipient_are_not_kept() {
     let head = b"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\n\

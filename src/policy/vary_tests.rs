@@ -60,7 +60,7 @@ fn same(names: &str, one: &str, other: &str) -> bool {
     selection(names, one) == selection(names, other)
 }
 
-/// CACHE.md, rule 7, and `Vary` of rule 1.
+/// docs/CACHE.md, rule 7, and `Vary` of rule 1.
 #[test]
 fn blanks_around_commas_do_not_count() {
     for other in ["A: 1, 2, 3", "A: 1,2,3", "a:  1 ,\t2  , 3", "A: 1 | A: 2,3", "A: 1,2 | A:3"] {
@@ -162,7 +162,7 @@ fn a_selection_tells_its_names() {
     }
 }
 
-/// CACHE.md, rule 16: nothing that a backend may read as another URL is left out.
+/// docs/CACHE.md, rule 16: nothing that a backend may read as another URL is left out.
 #[test]
 fn what_a_trusted_proxy_changes_is_selected_by() {
     let poisoned = "X-Forwarded-Host: evil";
@@ -192,7 +192,7 @@ fn a_pool_that_a_field_chose_is_selected_by() {
     });
 }
 
-/// CACHE.md, rule 20.
+/// docs/CACHE.md, rule 20.
 #[test]
 fn what_is_encoded_varies_by_what_clients_can_decode() {
     let names_of = |lines: &str| {

@@ -159,7 +159,7 @@ pub enum Final {
     Reflection,
 }
 
-/// An answer that httplb makes, by section 4 of the contract.
+/// An answer that httplb makes: httplb(8) lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnAnswer {
     /// Its status.

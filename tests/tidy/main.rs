@@ -1,11 +1,14 @@
 //! The rules of the source that the compiler does not know: which layer may import which, where
 //! the kernel may be spoken to, what is not used at all, and how long a file or a function gets.
 //!
-//! The rules themselves are in `tidy/rules.rs`; each is shown here to fail when it should.
+//! The rules themselves are in `tidy/rules.rs`, those of documents in `tidy/documents.rs`; each is shown here to fail when
+//! it should.
 
+mod documents;
 mod rules;
 mod scrub;
 
+use documents::{Text, check_text, check_versions};
 use rules::{Source, check_dependencies, check_map, check_source};
 use std::{fs, path::Path};
 
@@ -32,6 +35,22 @@ fn tree(folders: &[&str]) -> Vec<Source> {
     }
     sources.sort_by(|a, b| a.place.cmp(&b.place));
     sources
+}
+
+/// All texts below `folder` that people read, with their paths as seen from the root of the repository.
+fn read_texts(folder: &Path, into: &mut Vec<Text>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.expect("a folder that can be listed").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !["target", "corpus", "artifacts", "seeds"].contains(&&*name) {
+            read_texts(&path, into);
+        } else if let (true, Ok(text)) = (path.is_file(), fs::read_to_string(&path)) {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let place = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            into.push(Text { place, text });
+        }
+    }
 }
 
 fn demand_none(faults: Vec<String>) {
@@ -67,6 +86,72 @@ fn lib_rs_names_every_module_in_the_order_of_the_layers() {
 fn the_program_depends_on_six_crates_and_no_others() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     demand_none(check_dependencies(&fs::read_to_string(manifest).expect("Cargo.toml")));
+}
+
+#[test]
+fn documents_lead_to_what_is_there_and_nothing_cites_what_is_not() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = Vec::new();
+    for folder in ["src", "tests", "docs", "man", "packaging", "benches", "examples", "fuzz", ".ci"]
+    {
+        read_texts(&root.join(folder), &mut texts);
+    }
+    for file in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Cargo.toml", "build.rs"] {
+        let text = fs::read_to_string(root.join(file)).expect("a document");
+        texts.push(Text { place: file.into(), text });
+    }
+    // What these rules are shown by names what is not there.
+    texts.retain(|text| !text.place.starts_with("tests/tidy/"));
+    assert!(texts.iter().any(|text| text.place == "docs/ARCHITECTURE.md"), "none was found");
+    let exists = |path: &str| root.join(path).exists();
+    demand_none(texts.iter().flat_map(|text| check_text(text, &texts, &exists)).collect());
+}
+
+#[test]
+fn documents_show_the_version_of_the_program() {
+    let shown = ["README.md", "man/httplb.8", "docs/RELEASING.md"].map(|place| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
+        Text { place: place.into(), text: fs::read_to_string(path).expect("a document") }
+    });
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(shown[0].text.contains(version), "the README shows none");
+    demand_none(shown.iter().flat_map(|text| check_versions(text, version)).collect());
+}
+
+#[test]
+fn a_document_that_leads_nowhere_is_found() {
+    let faults = |place: &str, text: &str| {
+        let file = |place: &str, text: &str| Text { place: place.into(), text: text.into() };
+        let rules = file("docs/CACHE.md", "# The cache\n## What is it?\n1. First.\n");
+        let texts = [file(place, text), rules];
+        let exists = |path: &str| ["docs/CACHE.md", "src/lib.rs", place].contains(&path);
+        check_text(&texts[0], &texts, &exists).len()
+    };
+    for (place, fine) in [
+        ("README.md", "[a](docs/CACHE.md#what-is-it) [b](https://a.example/x.md) `src/lib.rs`"),
+        ("README.md", "# A b\n[c](#a-b)\n```\n[d](nowhere)\n```\n"),
+        ("docs/A.md", "[a](CACHE.md) [b](../src/lib.rs)"),
+        ("src/lib.rs", "// docs/CACHE.md, rule 1.\n"),
+    ] {
+        assert_eq!(faults(place, fine), 0, "{fine}");
+    }
+    for (place, wrong) in [
+        ("README.md", "[a](docs/CACHE.md#where-is-it)"),
+        ("README.md", "[a](CACHE.md)"),
+        ("README.md", "see `src/main.rs`"),
+        ("README.md", "```sh\npackaging/none at all\n```\n"),
+        ("docs/A.md", "[a](../lib.rs)"),
+        ("src/lib.rs", "// CACHE.md, rule 1\n"),
+        ("src/lib.rs", "// docs/CACHE.md, rule 2.\n"),
+        ("src/lib.rs", "// section 3 of the contract\n"),
+    ] {
+        assert_ne!(faults(place, wrong), 0, "{wrong}");
+    }
+    let version = |text: &str| {
+        check_versions(&Text { place: String::new(), text: text.into() }, "1.2.3").len()
+    };
+    assert_eq!(version("httplb 1.2.3: httplb_1.2.3_amd64.deb httplb 8"), 0);
+    assert_eq!(version("httplb 1.2.4: httplb_1.2.2_amd64.deb"), 2);
 }
 
 #[test]

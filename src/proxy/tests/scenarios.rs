@@ -1,4 +1,4 @@
-//! Scenarios: the rules of the contract, each as a sentence about the program.
+//! Scenarios: each a sentence about what the program does.
 
 mod bodies;
 mod cache;

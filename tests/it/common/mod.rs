@@ -89,7 +89,7 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Checks an answer that the program made itself, in all that the contract says of it.
+/// Checks an answer that the program made itself, in all that httplb(8) says of it.
 pub fn assert_own_answer(response: &Response, status: &str, error: &str) {
     assert_eq!(format!("{} {}", response.status, response.reason), status);
     assert_eq!(response.version, "HTTP/1.1");

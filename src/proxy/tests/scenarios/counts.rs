@@ -1,4 +1,4 @@
-//! What a worker counts: section 6 of the contract.
+//! What a worker counts.
 
 use crate::mem::time::Micros;
 use crate::policy::identity::Outcome;

@@ -1,4 +1,4 @@
-//! Order, pipelining, sharing and rotation: sections 3.2 and 3.3 of the contract.
+//! Order, pipelining, sharing and rotation.
 
 use crate::config::Balance;
 use crate::proxy::tests::scene::Scene;

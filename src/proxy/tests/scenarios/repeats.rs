@@ -1,4 +1,4 @@
-//! Repeats, health and identity: sections 3.4 to 3.6 of the contract.
+//! Retries, health and identity.
 
 use crate::config::RequestId;
 use crate::mem::time::Millis;

@@ -1,4 +1,4 @@
-//! Timers: section 2.1 of the contract.
+//! Timers: the keys of `timeouts`.
 
 use crate::config::Config;
 use crate::proxy::tests::scene::Scene;

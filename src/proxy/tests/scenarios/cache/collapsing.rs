@@ -11,7 +11,7 @@ fn crowd(scene: &mut Scene, workers: usize, count: usize) -> Vec<usize> {
     clients
 }
 
-/// CACHE.md, rule 15.
+/// docs/CACHE.md, rule 15.
 #[test]
 fn one_asks_for_all_who_want_the_same_over_all_workers() {
     for body in [String::from("hello"), long_body(100_000)] {

@@ -78,7 +78,7 @@ fn what_is_recorded_is_not_spliced_and_what_is_not_is() {
     }
 }
 
-/// CACHE.md, rule 17.
+/// docs/CACHE.md, rule 17.
 #[test]
 fn what_does_not_come_to_its_end_is_not_stored() {
     let head = format!("HTTP/1.1 200 OK\r\n{FRESH}\r\n");
@@ -246,7 +246,7 @@ fn a_client_that_leaves_leaves_no_recording_behind() {
     assert_eq!(last(&mut scene, other), is(200, "fwd=uri-miss; stored", "hello"));
 }
 
-/// CACHE.md, rule 12.
+/// docs/CACHE.md, rule 12.
 #[test]
 fn interim_answers_pass_and_are_not_stored() {
     let mut scene = scene();

@@ -162,7 +162,7 @@ fn where_there_is_no_room_for_it_nothing_is_asked_for_anew() {
     assert_eq!(scene.times_asked("/a"), 1);
 }
 
-/// CACHE.md, rule 13.
+/// docs/CACHE.md, rule 13.
 #[test]
 fn a_broken_connection_leaves_the_stale_answer_unless_it_forbids_that() {
     for (fields, serves) in [
@@ -223,7 +223,7 @@ fn one_that_is_late_leaves_the_stale_answer_where_that_is_allowed() {
     }
 }
 
-/// CACHE.md, rule 21.
+/// docs/CACHE.md, rule 21.
 #[test]
 fn a_head_decides_nothing_about_what_is_stale() {
     let (mut scene, one, other) = stale(REFRESHED);

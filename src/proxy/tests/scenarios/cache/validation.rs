@@ -78,7 +78,7 @@ fn a_304_that_speaks_of_another_answer_is_none() {
     assert_eq!(last(&mut scene, client), is(200, "fwd=stale; stored", "new"));
 }
 
-/// CACHE.md, rule 9.
+/// docs/CACHE.md, rule 9.
 #[test]
 fn no_cache_is_asked_about_each_time() {
     let mut scene = scene();
@@ -99,7 +99,7 @@ fn no_cache_is_asked_about_each_time() {
     scene.respond("/a", CONFIRMED);
 }
 
-/// CACHE.md, rule 14.
+/// docs/CACHE.md, rule 14.
 #[test]
 fn a_client_may_want_it_new() {
     let mut scene = scene();
@@ -155,7 +155,7 @@ fn a_question_is_repeated_as_it_was() {
     assert_eq!(last(&mut scene, client).2, "hello");
 }
 
-/// CACHE.md, rule 10.
+/// docs/CACHE.md, rule 10.
 #[test]
 fn what_changes_something_makes_void_what_is_stored() {
     for (method, status, fields, gone) in [
