@@ -1,6 +1,7 @@
 //! httplb: an HTTP/1.1 load balancer on raw system calls: processes with an event loop each.
 //!
-//! This is the map: what there is, from the top layer down, and how a request travels through it.
+//! This is the map: what there is, from the top layer down, and how a request travels through it. How it
+//! works together, and where each decision is made, is in `docs/ARCHITECTURE.md`.
 //!
 //! # Rules
 //!

@@ -11,6 +11,7 @@ mod cache;
 mod cache_survival;
 mod cache_waiting;
 mod command_line;
+mod documents;
 mod endurance;
 mod explained;
 mod failover;
