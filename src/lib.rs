@@ -71,20 +71,22 @@
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
-//!   errand.rs        Caching: what the cache has to do with an exchange; who waits for whom
+//!   caching/         what the cache has to do with an exchange
+//!     mod.rs         what belongs to it
+//!     state.rs       CacheState: where an exchange stands with the cache; who waits for whom
+//!     lookup.rs      Waiting: a stored answer, or what another request fetches
+//!     hit.rs         an entry's answer: from memory by the ring, from files past it
+//!     record.rs      answers recorded while they pass
+//!     revalidate.rs  what an answer or a failure means for what is stored: 304, stale, void
+//!     background.rs  stale entries revalidated behind an answer, for no client
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
 //!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
-//!   lookup.rs        Waiting: a stored answer, or what another request fetches
 //!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   share.rs         requests behind each other on one connection, and how they leave it
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
-//!   stored.rs        the same of stored answers: from memory by the ring, from files past it
-//!   record.rs        answers recorded while they pass
-//!   validate.rs      what an answer or a failure means for what is stored: 304, stale, void
-//!   refresh.rs       stale entries asked for anew behind an answer, by a client that is nobody
 //!   tolerance.rs     what pools tolerate of peers, and hints at what would have helped
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
 //!   bound.rs         connections over which a client has logged in, which are its own
@@ -123,13 +125,13 @@
 //!   own.rs           backends that are the service itself
 //!
 //! cache/             stored responses on disk; mod.rs tells how a request is answered from them
-//!   store.rs         a worker's view: find             shelf.rs      entries at hand
-//!   recorder.rs      a passing response recorded       renew.rs      what a 304 confirms
+//!   store.rs         a worker's view: find             open_entries.rs   entries at hand
+//!   recorder.rs      a passing response recorded       freshen.rs    what a 304 confirms
 //!   files.rs         the directory                     entry.rs      what is in a file
-//!   serve.rs         the head of an answer             sweep.rs      scan, evict, purge: in control
-//!   cells.rs         what all processes share          index.rs      which entries, when used
-//!   fetches.rs       who fetches what, who waits       keeper.rs     what every process does
-//!   numbers.rs       of the processes of several generations
+//!   serve.rs         the head of an answer             sweeper.rs    scan, evict, purge: in control
+//!   shared_cells.rs  what all processes share          index.rs      which entries, when used
+//!   collapse.rs      who fetches what, who waits       directory.rs  what every process does
+//!   process_slots.rs   of the processes of several generations
 //!   checksum.rs      XXH64                             testing.rs    what the tests share
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests
@@ -181,7 +183,7 @@
 //!   auth.rs          schemes that log in a connection
 //!   following.rs     what follows a response on its connection
 //!   date.rs          dates written and read            cache_status.rs   RFC 9211
-//!   caching.rs       what heads say to caches          structured.rs     dictionaries, RFC 9651
+//!   cache_fields.rs  what heads say to caches          structured.rs     dictionaries, RFC 9651
 //!   cache_control.rs   directives, CDN-Cache-Control   testing.rs        what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction

@@ -3,15 +3,15 @@
 //! ```text
 //! fixed      24 words of 64 bits, the lowest byte first: see `WORDS`
 //! key        the URL: scheme, host, target
-//! selection  of an answer: of the request that it was for; of a signpost: the names it is made by
+//! selection  of an answer: of the request that it was for; of a vary marker: the names it is made by
 //! head       status line and field lines, ready to be sent but for what differs each time
 //! (unused)   where the length of the body was not known beforehand
 //! body       decoded: without chunks
 //! ```
 //!
-//! An entry is an answer, or a *signpost*: it lies under the URL's own name where its answers vary, and
-//! says by what. The answers have names that follow from the signpost's and a request's selection;
-//! and from a random number in the signpost, so that who takes it away makes all of them unreachable.
+//! An entry is an answer, or a *vary marker*: it lies under the URL's own name where its answers vary, and
+//! says by what. The answers have names that follow from the vary marker's and a request's selection;
+//! and from a random number in the vary marker, so that who takes it away makes all of them unreachable.
 //!
 //! The file is right if its size is what the fixed part says, the checksum of all before the body
 //! fits, the name follows from key and selection, and the checksum of the body fits.
@@ -43,7 +43,7 @@ pub enum Kind {
     /// A response.
     Answer,
     /// Says by what the answers of its URL vary.
-    Signpost,
+    VaryMarker,
 }
 
 /// What is known of an entry from what lies before its body. The spans are within the file.
@@ -63,11 +63,11 @@ pub struct Entry {
     pub last_modified: Option<u64>,
     /// Where the body belongs, if it is a part.
     pub part: Option<ContentRange>,
-    /// The signpost's random number; 0 for an answer that lies under its URL's own name.
+    /// The vary marker's random number; 0 for an answer that lies under its URL's own name.
     pub nonce: u64,
     /// The URL.
     pub key: Span,
-    /// The selection of an answer, the names of a signpost.
+    /// The selection of an answer, the names of a vary marker.
     pub selection: Span,
     /// Status line and field lines, without the empty one.
     pub head: Span,
@@ -93,13 +93,13 @@ pub enum NoEntry {
 }
 
 impl Entry {
-    /// A signpost under the key `FIXED..FIXED + key_len`, with names of `names_len` bytes behind it.
-    pub fn signpost(key_len: usize, names_len: usize, nonce: u64) -> Entry {
+    /// A vary marker under the key `FIXED..FIXED + key_len`, with names of `names_len` bytes behind it.
+    pub fn vary_marker(key_len: usize, names_len: usize, nonce: u64) -> Entry {
         let key = Span::new(FIXED, FIXED + key_len);
         let selection = Span::new(FIXED + key_len, FIXED + key_len + names_len);
         let end = selection.range().end;
         Entry {
-            kind: Kind::Signpost,
+            kind: Kind::VaryMarker,
             status: 0,
             for_authorized: false,
             freshness: Freshness {
@@ -147,7 +147,7 @@ impl Entry {
             self.freshness;
         let kind = match self.kind {
             Kind::Answer => 0,
-            Kind::Signpost => 1,
+            Kind::VaryMarker => 1,
         };
         let when_stale = match self.freshness.when_stale {
             WhenStale::Allowed => 0,
@@ -223,7 +223,7 @@ impl Entry {
         let (initial_age, lifetime) = halves(ages);
         let (stale_while_revalidate, stale_if_error) = halves(stale);
         Some(Entry {
-            kind: if flags & 1 == 0 { Kind::Answer } else { Kind::Signpost },
+            kind: if flags & 1 == 0 { Kind::Answer } else { Kind::VaryMarker },
             status: u16::try_from(status).ok()?,
             for_authorized: flags & 8 != 0,
             freshness: Freshness {
@@ -347,10 +347,10 @@ pub(super) mod tests {
         assert_eq!(Entry::read(&front, entry.file_len()), Ok(plain));
         let mut front = vec![0; FIXED];
         front.extend_from_slice(b"http://a/bx,y");
-        let signpost = Entry::signpost(10, 3, 9);
-        signpost.write_fixed(&mut front);
-        assert_eq!(Entry::read(&front, front.len() as u64), Ok(signpost));
-        assert_eq!(&front[signpost.selection.range()], b"x,y");
+        let vary_marker = Entry::vary_marker(10, 3, 9);
+        vary_marker.write_fixed(&mut front);
+        assert_eq!(Entry::read(&front, front.len() as u64), Ok(vary_marker));
+        assert_eq!(&front[vary_marker.selection.range()], b"x,y");
     }
 
     /// docs/CACHE.md, rule 17.

@@ -83,7 +83,7 @@ fn hash_of(digits: &[u8]) -> Option<u128> {
 }
 
 /// A file that is being made.
-pub struct Making {
+pub struct TempFile {
     /// To be written to.
     pub file: File,
     /// Its name until it is whole, if it must have one.
@@ -120,10 +120,10 @@ impl Files {
             }
             let mut key = Key::default();
             random::fill(&mut key);
-            let making = self.make()?;
-            making.file.write_at(&key, 0)?;
-            making.file.write_at(&Checksum::of(&key).to_le_bytes(), key.len() as u64)?;
-            match self.name(&making, SECRET) {
+            let temp = self.make()?;
+            temp.file.write_at(&key, 0)?;
+            temp.file.write_at(&Checksum::of(&key).to_le_bytes(), key.len() as u64)?;
+            match self.name(&temp, SECRET) {
                 // Another process may have been faster: its secret counts.
                 Ok(()) | Err(IoError::Exists) => (),
                 Err(error) => return Err(error),
@@ -138,10 +138,10 @@ impl Files {
     }
 
     /// Begins a new file.
-    pub fn make(&mut self) -> Result<Making, IoError> {
+    pub fn make(&mut self) -> Result<TempFile, IoError> {
         if !self.wants_names {
             match self.root.unnamed_file(c".") {
-                Ok(file) => return Ok(Making { file, name: None }),
+                Ok(file) => return Ok(TempFile { file, name: None }),
                 Err(IoError::Unsupported) => self.wants_names = true,
                 Err(error) => return Err(error),
             }
@@ -156,14 +156,14 @@ impl Files {
             }
             made => made,
         };
-        Ok(Making { file: made?, name: Some(name) })
+        Ok(TempFile { file: made?, name: Some(name) })
     }
 
     /// Makes a whole file the entry of a hash, in place of what that was.
-    pub fn publish(&self, making: &Making, hash: u128) -> Result<(), IoError> {
+    pub fn publish(&self, temp: &TempFile, hash: u128) -> Result<(), IoError> {
         let name = Name::of_entry(hash);
         for _ in 0..3 {
-            match self.name(making, name.path()) {
+            match self.name(temp, name.path()) {
                 Err(IoError::Exists) => gone_or_removed(self.root.remove(name.path()))?,
                 Err(IoError::NotFound) => {
                     for folder in Name::folders_of(hash) {
@@ -177,9 +177,9 @@ impl Files {
         Err(IoError::Exists)
     }
 
-    fn name(&self, making: &Making, name: &CStr) -> Result<(), IoError> {
-        match making.name {
-            None => self.root.link(&making.file, name),
+    fn name(&self, temp: &TempFile, name: &CStr) -> Result<(), IoError> {
+        match temp.name {
+            None => self.root.link(&temp.file, name),
             Some(from) => self.root.rename(from.path(), name),
         }
     }
@@ -189,15 +189,15 @@ impl Files {
         if !self.root.has_name()? {
             return Err(IoError::NotFound);
         }
-        let making = self.make()?;
-        let written = making.file.write_at(&[0], 0);
-        self.discard(making);
+        let temp = self.make()?;
+        let written = temp.file.write_at(&[0], 0);
+        self.discard(temp);
         written
     }
 
     /// Throws away a file that was not published.
-    pub fn discard(&self, making: Making) {
-        if let Some(name) = making.name {
+    pub fn discard(&self, temp: TempFile) {
+        if let Some(name) = temp.name {
             // What cannot be removed now is when the folder is emptied.
             let _ = self.root.remove(name.path());
         }
@@ -279,9 +279,9 @@ mod tests {
     }
 
     fn put(files: &mut Files, hash: u128, text: &str) -> Result<(), IoError> {
-        let making = files.make()?;
-        making.file.write_at(text.as_bytes(), 0)?;
-        files.publish(&making, hash)
+        let temp = files.make()?;
+        temp.file.write_at(text.as_bytes(), 0)?;
+        files.publish(&temp, hash)
     }
 
     #[test]
@@ -316,19 +316,19 @@ mod tests {
     fn what_was_never_finished_is_gone_or_swept() {
         world::reset(1, Faults::default());
         let (mut files, _) = open();
-        let making = files.make().expect("it is made");
-        making.file.write_at(b"half", 0).expect("it is written");
-        drop(making);
+        let temp = files.make().expect("it is made");
+        temp.file.write_at(b"half", 0).expect("it is written");
+        drop(temp);
         assert_eq!(world::disk(|disk| (disk.files().len(), disk.used())), (1, 24));
 
         world::change_faults(|faults| faults.disk_wants_names = true);
         let (mut files, _) = open();
-        let making = files.make().expect("it is made");
-        making.file.write_at(b"half", 0).expect("it is written");
+        let temp = files.make().expect("it is made");
+        temp.file.write_at(b"half", 0).expect("it is written");
         assert_eq!(world::disk(|disk| disk.files().len()), 2);
         assert_eq!(files.sweep_new(), Ok(()));
-        assert_eq!(files.publish(&making, HASH), Err(IoError::Exists));
-        files.discard(making);
+        assert_eq!(files.publish(&temp, HASH), Err(IoError::Exists));
+        files.discard(temp);
         let kept = files.make().expect("it is made");
         files.discard(kept);
         assert_eq!(world::disk(|disk| disk.files()), ["cache/secret"]);

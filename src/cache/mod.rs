@@ -5,23 +5,29 @@
 //! here is more than a request that goes to a backend.
 //!
 //! ```text
-//! files     the directory: one file an entry, without a name until it is whole
-//! entry     what is in a file             serve     the head of an answer from one
-//! store     a worker's view: find         shelf     entries at hand, opened and verified
-//! recorder  a passing response becomes an entry     renew     a 304 makes one fresh again
-//! cells     shared by all: the budget, changes      index     which entries there are, when used
-//! numbers   whose is which                             fetches   who fetches what, who waits
-//! keeper    what every process does       sweep     what control does: scan, evict, purge
+//! files           the directory: one file an entry, without a name until it is whole
+//! entry           what is in a file
+//! serve           the head of an answer from one
+//! store           a worker's view: find
+//! open_entries    entries at hand, opened and verified
+//! recorder        a passing response becomes an entry
+//! freshen         a 304 makes one fresh again
+//! shared_cells    shared by all: the budget, changes
+//! index           which entries there are, when used
+//! process_slots   whose is which
+//! collapse        who fetches what, who waits
+//! directory       what every process does
+//! sweeper         what control does: scan, evict, purge
 //! ```
 //!
 //! # How a request is answered
 //!
-//! **Looking.** A GET or HEAD without a body, once its head was rewritten: [`Asked`] reads its fields
+//! **Looking.** A GET or HEAD without a body, once its head was rewritten: [`RequestCacheFields`] reads its fields
 //! in one pass, and [`Store::find`] looks for an entry: at hand, else on disk. That costs two hashes and
 //! no system call at hand (one `fstat` for a large entry, so that a file that was changed is noticed),
 //! nor for what is not stored, once the directory was looked through; else `openat`, `fstat`, `pread`,
 //! `close`, and once more where answers vary. What is larger than
-//! [`shelf::PIECE`] is verified by [`Store::verify`], some bytes a turn, before it answers for the
+//! [`open_entries::PIECE`] is verified by [`Store::verify`], some bytes a turn, before it answers for the
 //! first time. Then [`Freshness::judge`] and [`conditional::reply`] say what becomes of it.
 //!
 //! **Answering.** [`serve::write_head`] writes the head to the client's output ring: one copy, and
@@ -31,35 +37,35 @@
 //! place meanwhile.
 //!
 //! **Fetching.** Where nothing is found, or it must be validated first, and
-//! [`storable::is_for_all`] the request, [`Fetches::begin`] says whose turn it is. *Fetch*: it goes to
-//! a backend. *Wait*: its client is woken by the worker's doorbell; then, or after a limit, it looks
+//! [`storable::is_for_all`] the request, [`FetchTable::begin`] says whose turn it is. *Lead*: it goes to
+//! a backend. *Follow*: its client is woken by the worker's doorbell; then, or after a limit, it looks
 //! again. *Alone*: it goes, and nobody waits for it; it may be recorded all the same. Only a first
 //! exchange may wait or fetch: it waits for one that waits for nobody. Who fetches calls
-//! [`Fetches::end`] as early as it can: *Unshareable* at the head of a response that is not recorded,
+//! [`FetchTable::end`] as early as it can: *Unshareable* at the head of a response that is not recorded,
 //! *Stored* after `finish`, *Failed* or *Abandoned* when that is so; and rings the workers that are
 //! returned.
 //!
 //! **Recording.** At the final head of a response, [`Store::judge`] and [`Store::record`] give a
 //! [`Recorder`], or a reason. The relay hands it each piece of the body proper before it passes it on:
 //! so what is recorded goes by the rings, not by splice. It is a copy into memory up to
-//! [`shelf::PIECE`], beyond that a `pwrite` for each piece. When the framing has proved the end:
+//! [`open_entries::PIECE`], beyond that a `pwrite` for each piece. When the framing has proved the end:
 //! [`Recorder::finish`] (`open`, `pwrite`, `linkat`, `close`). In any other case, or when
-//! [`Recorder::take`] fails: [`Recorder::abandon`]; the response goes on unrecorded. [`Sight`], what
+//! [`Recorder::take`] fails: [`Recorder::abandon`]; the response goes on unrecorded. [`LookupToken`], what
 //! `find` saw before the request was sent, keeps what was made void since then from being stored.
 //!
 //! **Validating.** [`conditional::write_validation`] writes the request into the backend's ring. A 304
-//! that [`conditional::confirms`] the entry: [`Store::renew`], and the entry answers, also the client's
+//! that [`conditional::confirms`] the entry: [`Store::freshen`], and the entry answers, also the client's
 //! own condition. One that does not: asked again without conditions. Another status: it is the
 //! answer, and is recorded as any other. A failure, or a 5xx: [`Freshness::may_replace`].
 //!
 //! **Invalidating.** [`invalidation::invalidates`] at the final head of an answer:
-//! [`Keeper::invalidate`] for the request's URL, and those that `also_invalidated` gives.
+//! [`CacheDirectory::invalidate`] for the request's URL, and those that `also_invalidated` gives.
 //!
-//! **Now and then.** [`Store::work`] once a turn, while [`Store::has_work`]. Control: [`sweep::Sweeper`].
-//! When a worker died: [`Cells::bury`] with its number, wake those it returns, then
-//! [`sweep::Sweeper::sweep_new`].
+//! **Now and then.** [`Store::work`] once a turn, while [`Store::has_work`]. Control: [`sweeper::Sweeper`].
+//! When a worker died: [`SharedCells::bury`] with its number, wake those it returns, then
+//! [`sweeper::Sweeper::sweep_new`].
 //!
-//! [`Asked`]: crate::http::caching::Asked
+//! [`RequestCacheFields`]: crate::http::cache_fields::RequestCacheFields
 //! [`Freshness::judge`]: crate::policy::freshness::Freshness::judge
 //! [`Freshness::may_replace`]: crate::policy::freshness::Freshness::may_replace
 //! [`conditional::reply`]: crate::policy::conditional::reply
@@ -73,32 +79,32 @@
 //! [`Store::release`]: store::Store::release
 //! [`Store::judge`]: store::Store::judge
 //! [`Store::record`]: store::Store::record
-//! [`Store::renew`]: store::Store::renew
+//! [`Store::freshen`]: store::Store::freshen
 //! [`Store::work`]: store::Store::work
 //! [`Store::has_work`]: store::Store::has_work
-//! [`Sight`]: store::Sight
-//! [`Keeper::invalidate`]: keeper::Keeper::invalidate
+//! [`LookupToken`]: store::LookupToken
+//! [`CacheDirectory::invalidate`]: directory::CacheDirectory::invalidate
 //! [`Recorder`]: recorder::Recorder
 //! [`Recorder::take`]: recorder::Recorder::take
 //! [`Recorder::finish`]: recorder::Recorder::finish
 //! [`Recorder::abandon`]: recorder::Recorder::abandon
-//! [`Fetches::begin`]: fetches::Fetches::begin
-//! [`Fetches::end`]: fetches::Fetches::end
-//! [`Cells::bury`]: cells::Cells::bury
+//! [`FetchTable::begin`]: collapse::FetchTable::begin
+//! [`FetchTable::end`]: collapse::FetchTable::end
+//! [`SharedCells::bury`]: shared_cells::SharedCells::bury
 
-pub mod cells;
 pub mod checksum;
+pub mod collapse;
+pub mod directory;
 pub mod entry;
-pub mod fetches;
 pub mod files;
+pub mod freshen;
 pub mod index;
-pub mod keeper;
-pub mod numbers;
+pub mod open_entries;
+pub mod process_slots;
 pub mod recorder;
-pub mod renew;
 pub mod serve;
-pub mod shelf;
+pub mod shared_cells;
 pub mod store;
-pub mod sweep;
+pub mod sweeper;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -6,7 +6,7 @@
 //! where the length is not known, for a part, and of the budget ahead of what comes. Nothing of this ever holds up or
 //! breaks the response that passes: what cannot be stored is not stored.
 
-use crate::http::caching::Offered;
+use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::date;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
@@ -17,16 +17,16 @@ use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};
 use crate::mem::time::Micros;
 use crate::mem::{Append, append_decimal};
 use crate::policy::conditional::Stored;
-use crate::policy::freshness::Receipt;
-use crate::policy::storable::{self, Facts, KeptFields, Recipe, Unstorable};
+use crate::policy::freshness::ResponseTiming;
+use crate::policy::storable::{self, Facts, KeptFields, StorePlan, Unstorable};
 use crate::policy::vary::{self, Names};
 use crate::sys::random;
 
-use super::cells::on_disk;
 use super::checksum::Checksum;
 use super::entry::{Entry, FIXED, Kind};
-use super::files::Making;
-use super::store::{RECORDINGS, Sight, Store, Wanted};
+use super::files::TempFile;
+use super::shared_cells::on_disk;
+use super::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 
 /// So much is reserved at first for a body whose length is not known, and as much again as there is
 /// whenever that is used up.
@@ -43,7 +43,7 @@ pub struct Recorder {
     bytes: Buffer,
     entry: Entry,
     /// The file, until it is published.
-    making: Option<Making>,
+    temp: Option<TempFile>,
     /// Bytes that were reserved in it.
     on_disk: u64,
     /// The body did not fit into memory: a part of it was written.
@@ -64,13 +64,13 @@ pub struct Recorder {
 struct NewNames {
     primary: u128,
     hash: u128,
-    /// It lies below a signpost that is not there yet.
-    needs_signpost: bool,
+    /// It lies below a vary marker that is not there yet.
+    needs_vary_marker: bool,
 }
 
 /// Why a response is not recorded, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum NotRecorded {
     /// It may not be stored.
     Unstorable(Unstorable),
     /// It is longer than the operator allows, or its head is longer than fits.
@@ -91,66 +91,66 @@ pub struct Response<'a> {
     /// Its head.
     pub head: &'a ResponseHead<'a>,
     /// What it offers: of the fields of the head.
-    pub offered: &'a Offered<'a>,
+    pub response_fields: &'a ResponseCacheFields<'a>,
     /// How long its body is, if that is known. 0 if it has none by its nature.
     pub length: Option<u64>,
     /// How it is to be stored.
-    pub recipe: Recipe,
+    pub plan: StorePlan,
 }
 
 impl Store {
     /// Whether, and how, the response to a request may be stored.
     pub fn judge(
         &self,
-        wanted: &Wanted,
+        query: &CacheQuery,
         (method, has_body): (Method, bool),
-        (status, offered): (u16, &Offered),
-        receipt: Receipt,
-    ) -> Result<Recipe, Unstorable> {
+        (status, response_fields): (u16, &ResponseCacheFields),
+        timing: ResponseTiming,
+    ) -> Result<StorePlan, Unstorable> {
         storable::judge(&Facts {
             method,
             has_body,
-            asked: wanted.chosen.asked,
+            request_fields: query.chosen.request_fields,
             status,
-            offered,
-            receipt,
+            response_fields,
+            timing,
             default_ttl: self.settings.default_ttl,
         })
     }
 
-    /// Begins to record a response to a request that came of `sight`.
+    /// Begins to record a response to a request that came of `token`.
     pub fn record(
         &mut self,
-        wanted: &Wanted,
-        sight: Sight,
+        query: &CacheQuery,
+        token: LookupToken,
         response: &Response,
         now: Micros,
-    ) -> Result<Recorder, Lost> {
-        if response.recipe.part.is_some() {
+    ) -> Result<Recorder, NotRecorded> {
+        if response.plan.part.is_some() {
             // Parts are served from wholes alone: one would have to be found beside the whole.
-            return Err(Lost::Unstorable(Unstorable::Conditional));
+            return Err(NotRecorded::Unstorable(Unstorable::Conditional));
         }
         if response.length.is_some_and(|length| length > self.settings.max_object) {
-            return Err(Lost::TooLong);
+            return Err(NotRecorded::TooLong);
         }
         if self.recordings == RECORDINGS {
-            return Err(Lost::NoRoom);
+            return Err(NotRecorded::NoRoom);
         }
-        let mut bytes = self.shelf.lend().ok_or(Lost::NoRoom)?;
-        let begun = self.begin(wanted, response, &mut bytes, now).ok_or(Lost::TooLong);
+        let mut bytes = self.open_entries.lend().ok_or(NotRecorded::NoRoom)?;
+        let begun = self.begin(query, response, &mut bytes, now).ok_or(NotRecorded::TooLong);
         let reserved = begun.and_then(|(entry, names)| {
             let first = FIRST_RESERVATION.min(self.settings.max_object);
             let len = entry.body_at + response.length.unwrap_or(first);
-            let making = self.make_with_room(len)?;
-            Ok((entry, names, making, len))
+            let temp = self.make_with_room(len)?;
+            Ok((entry, names, temp, len))
         });
         match reserved {
-            Ok((entry, names, making, len)) => {
+            Ok((entry, names, temp, len)) => {
                 self.recordings += 1;
                 Ok(Recorder {
                     bytes,
                     entry,
-                    making: Some(making),
+                    temp: Some(temp),
                     on_disk: len,
                     has_spilled: false,
                     len: 0,
@@ -158,67 +158,67 @@ impl Store {
                     expected: response.length,
                     reserved: on_disk(len),
                     names,
-                    voided: sight.voided,
+                    voided: token.voided,
                 })
             }
             Err(lost) => {
-                self.shelf.give_back(bytes);
+                self.open_entries.give_back(bytes);
                 Err(lost)
             }
         }
     }
 
     /// Makes a file, with room for so many bytes of the budget and on the disk.
-    fn make_with_room(&mut self, len: u64) -> Result<Making, Lost> {
+    fn make_with_room(&mut self, len: u64) -> Result<TempFile, NotRecorded> {
         let bytes = on_disk(len);
-        if !self.keeper.reserve(bytes) {
-            return Err(Lost::NoRoom);
+        if !self.directory.reserve(bytes) {
+            return Err(NotRecorded::NoRoom);
         }
-        let made = self.keeper.files.make().and_then(|making| match making.file.reserve(len) {
-            Ok(()) => Ok(making),
+        let made = self.directory.files.make().and_then(|temp| match temp.file.reserve(len) {
+            Ok(()) => Ok(temp),
             Err(error) => {
-                self.keeper.files.discard(making);
+                self.directory.files.discard(temp);
                 Err(error)
             }
         });
         made.map_err(|_| {
-            self.keeper.cells.settle(self.keeper.worker, bytes, 0);
-            Lost::Disk
+            self.directory.cells.settle(self.directory.worker, bytes, 0);
+            NotRecorded::Disk
         })
     }
 
     /// Writes what lies before the body, but for the fixed part. `None` if it does not fit.
     fn begin(
         &mut self,
-        wanted: &Wanted,
+        query: &CacheQuery,
         response: &Response,
         bytes: &mut Buffer,
         now: Micros,
     ) -> Option<(Entry, NewNames)> {
-        let Response { head, offered, recipe, .. } = response;
-        let primary = self.keeper.primary(&wanted.url);
+        let Response { head, response_fields, plan, .. } = response;
+        let primary = self.directory.primary(&query.url);
         let mut out = Fitting::new(bytes);
         out.put(&[0; FIXED]);
-        wanted.url.write(&mut out);
+        query.url.write(&mut out);
         let key = Span::new(FIXED, out.len());
-        let (nonce, needs_signpost) =
-            self.write_selection(wanted, offered, (primary, now), &mut out)?;
+        let (nonce, needs_vary_marker) =
+            self.write_selection(query, response_fields, (primary, now), &mut out)?;
         let selection = Span::new(key.end as usize, out.len());
         let hash = match nonce {
             0 => primary,
             _ => {
                 let selection = out.as_slice().get(selection.range())?;
-                self.keeper.name_below(primary, nonce, |hasher| hasher.write(selection))
+                self.directory.name_below(primary, nonce, |hasher| hasher.write(selection))
             }
         };
         let head_at = out.len();
         put_status_line(head.status, head.reason, &mut out);
-        let kept = KeptFields::of(offered);
+        let kept = KeptFields::of(response_fields);
         for field in head.fields.iter().filter(|field| kept.keeps(field.name)) {
             out.put(field.line);
         }
-        if offered.date == Single::Absent || !kept.keeps(b"date") {
-            date::put_field(recipe.freshness.received_at, &mut out); // RFC 9110 §6.6.1
+        if response_fields.date == Single::Absent || !kept.keeps(b"date") {
+            date::put_field(plan.freshness.received_at, &mut out); // RFC 9110 §6.6.1
         }
         // Of a 204 the length is never said: RFC 9110 §8.6.
         if let Some(length) = response.length.filter(|_| head.status != 204) {
@@ -230,14 +230,14 @@ impl Store {
         if !out.fits() {
             return None;
         }
-        let stored = Stored::of(head.status, offered, 0, recipe.freshness.received_at);
+        let stored = Stored::of(head.status, response_fields, 0, plan.freshness.received_at);
         let body_at = out.len() as u64;
         let (etag, last_modified_text) = validators(bytes.as_slice(), head_span);
         let entry = Entry {
             kind: Kind::Answer,
             status: head.status,
-            for_authorized: recipe.for_authorized,
-            freshness: recipe.freshness,
+            for_authorized: plan.for_authorized,
+            freshness: plan.freshness,
             date: stored.date,
             last_modified: stored.last_modified,
             part: None,
@@ -251,40 +251,51 @@ impl Store {
             body_len: 0,
             body_sum: 0,
         };
-        Some((entry, NewNames { primary, hash, needs_signpost }))
+        Some((entry, NewNames { primary, hash, needs_vary_marker }))
     }
 
-    /// Writes the selection of a request for all that its URL's answers vary by: what the signpost
-    /// says, if there is one, and what this answer adds to it. Returns the signpost's number, 0 if
+    /// Writes the selection of a request for all that its URL's answers vary by: what the vary marker
+    /// says, if there is one, and what this answer adds to it. Returns the vary marker's number, 0 if
     /// none is needed, and whether it is still to be made. `None` if there are too many names.
     fn write_selection(
         &mut self,
-        wanted: &Wanted,
-        offered: &Offered,
+        query: &CacheQuery,
+        response_fields: &ResponseCacheFields,
         (primary, now): (u128, Micros),
         out: &mut Fitting,
     ) -> Option<(u64, bool)> {
-        let id = self.hold(primary, primary, wanted, now);
-        let held = id.map(|id| self.shelf.get(id)).filter(|held| held.entry.kind == Kind::Signpost);
-        let (names, nonce) = match held {
-            Some(held) => (Names(&held.front()[held.entry.selection.range()]), held.entry.nonce),
+        let id = self.hold(primary, primary, query, now);
+        let open_entry = id
+            .map(|id| self.open_entries.get(id))
+            .filter(|open_entry| open_entry.entry.kind == Kind::VaryMarker);
+        let (names, nonce) = match open_entry {
+            Some(open_entry) => (
+                Names(&open_entry.front()[open_entry.entry.selection.range()]),
+                open_entry.entry.nonce,
+            ),
             None => (Names(b""), 0),
         };
-        if names.cover(offered, &wanted.chosen) {
-            vary::write_selection(names, &wanted.chosen, out);
+        if names.cover(response_fields, &query.chosen) {
+            vary::write_selection(names, &query.chosen, out);
             return Some((nonce, false));
         }
         let mut all = Scratch::<NAMES_ROOM>::new();
-        vary::write_names(names, offered, &wanted.chosen, &mut all);
-        vary::write_selection(Names(all.as_slice()?), &wanted.chosen, out);
+        vary::write_names(names, response_fields, &query.chosen, &mut all);
+        vary::write_selection(Names(all.as_slice()?), &query.chosen, out);
         let mut number = [0; 8];
         random::fill(&mut number);
         Some((u64::from_le_bytes(number).max(1), true))
     }
 
-    /// Makes the signpost that an answer with this front lies below.
-    fn make_signpost(&mut self, entry: &Entry, front: &[u8], primary: u128, now: Micros) -> bool {
-        let Some(mut bytes) = self.shelf.lend() else { return false };
+    /// Makes the vary marker that an answer with this front lies below.
+    fn make_vary_marker(
+        &mut self,
+        entry: &Entry,
+        front: &[u8],
+        primary: u128,
+        now: Micros,
+    ) -> bool {
+        let Some(mut bytes) = self.open_entries.lend() else { return false };
         let mut out = Fitting::new(&mut bytes);
         out.put(&[0; FIXED]);
         out.put(&front[entry.key.range()]);
@@ -292,12 +303,12 @@ impl Store {
         vary::write_names_of(&front[entry.selection.range()], &mut out);
         let names_len = out.len() - names_at;
         let fits = out.fits();
-        let signpost = Entry::signpost(entry.key.len(), names_len, entry.nonce);
+        let vary_marker = Entry::vary_marker(entry.key.len(), names_len, entry.nonce);
         let made = fits && {
-            signpost.write_fixed(bytes.as_mut_slice());
+            vary_marker.write_fixed(bytes.as_mut_slice());
             self.publish_whole(bytes.as_slice(), primary, now).is_some()
         };
-        self.shelf.give_back(bytes);
+        self.open_entries.give_back(bytes);
         made
     }
 
@@ -305,21 +316,21 @@ impl Store {
     pub(super) fn publish_whole(&mut self, bytes: &[u8], hash: u128, now: Micros) -> Option<u64> {
         let len = bytes.len() as u64;
         let reserved = on_disk(len);
-        if !self.keeper.reserve(reserved) {
+        if !self.directory.reserve(reserved) {
             return None;
         }
         let written =
-            self.keeper.files.make().and_then(|making| match making.file.write_at(bytes, 0) {
-                Ok(()) => Ok(making),
+            self.directory.files.make().and_then(|temp| match temp.file.write_at(bytes, 0) {
+                Ok(()) => Ok(temp),
                 Err(error) => {
-                    self.keeper.files.discard(making);
+                    self.directory.files.discard(temp);
                     Err(error)
                 }
             });
         match written {
-            Ok(making) => self.keeper.publish(making, hash, len, reserved, now),
+            Ok(temp) => self.directory.publish(temp, hash, len, reserved, now),
             Err(_) => {
-                self.keeper.cells.settle(self.keeper.worker, reserved, 0);
+                self.directory.cells.settle(self.directory.worker, reserved, 0);
                 None
             }
         }
@@ -365,10 +376,10 @@ impl Recorder {
     /// Takes in the next bytes of the body, without chunks.
     ///
     /// If it fails, the recording is to be given up.
-    pub fn take(&mut self, store: &mut Store, bytes: &[u8]) -> Result<(), Lost> {
+    pub fn take(&mut self, store: &mut Store, bytes: &[u8]) -> Result<(), NotRecorded> {
         self.len += bytes.len() as u64;
         match self.expected {
-            Some(expected) if self.len > expected => return Err(Lost::Incomplete),
+            Some(expected) if self.len > expected => return Err(NotRecorded::Incomplete),
             Some(_) => (),
             None => self.reserve_more(store)?,
         }
@@ -386,16 +397,16 @@ impl Recorder {
         self.write(bytes, at)
     }
 
-    fn reserve_more(&mut self, store: &Store) -> Result<(), Lost> {
+    fn reserve_more(&mut self, store: &Store) -> Result<(), NotRecorded> {
         if self.len > store.settings.max_object {
-            return Err(Lost::TooLong);
+            return Err(NotRecorded::TooLong);
         }
         let needed = on_disk(self.entry.body_at + self.len);
         if needed > self.reserved {
             let most = on_disk(self.entry.body_at + store.settings.max_object);
             let more = (2 * self.reserved).min(most).max(needed) - self.reserved;
-            if !store.keeper.reserve(more) {
-                return Err(Lost::NoRoom);
+            if !store.directory.reserve(more) {
+                return Err(NotRecorded::NoRoom);
             }
             self.reserved += more;
         }
@@ -403,7 +414,7 @@ impl Recorder {
     }
 
     /// Writes the bytes of the body in memory to the file: they end at `end` of the body.
-    fn flush(&mut self, end: u64) -> Result<(), Lost> {
+    fn flush(&mut self, end: u64) -> Result<(), NotRecorded> {
         let front = self.entry.body_at as usize;
         let pending = &self.bytes.as_slice()[front..];
         let at = self.entry.body_at + end - pending.len() as u64;
@@ -413,25 +424,25 @@ impl Recorder {
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8], at: u64) -> Result<(), Lost> {
-        let making = self.making.as_ref().ok_or(Lost::Disk)?;
-        making.file.write_at(bytes, at).map_err(|_| Lost::Disk)
+    fn write(&self, bytes: &[u8], at: u64) -> Result<(), NotRecorded> {
+        let temp = self.temp.as_ref().ok_or(NotRecorded::Disk)?;
+        temp.file.write_at(bytes, at).map_err(|_| NotRecorded::Disk)
     }
 
     /// The body has ended, and its framing proved it: the entry is published.
-    pub fn finish(mut self, store: &mut Store, now: Micros) -> Result<(), Lost> {
+    pub fn finish(mut self, store: &mut Store, now: Micros) -> Result<(), NotRecorded> {
         let published = self.publish(store, now);
         self.abandon(store);
         published
     }
 
-    fn publish(&mut self, store: &mut Store, now: Micros) -> Result<(), Lost> {
+    fn publish(&mut self, store: &mut Store, now: Micros) -> Result<(), NotRecorded> {
         if self.expected.is_some_and(|expected| expected != self.len) {
-            return Err(Lost::Incomplete);
+            return Err(NotRecorded::Incomplete);
         }
-        let NewNames { primary, hash, needs_signpost } = self.names;
-        if store.keeper.cells.voided(primary) != self.voided {
-            return Err(Lost::Void);
+        let NewNames { primary, hash, needs_vary_marker } = self.names;
+        if store.directory.cells.voided(primary) != self.voided {
+            return Err(NotRecorded::Void);
         }
         self.complete();
         let front = self.entry.body_at as usize;
@@ -441,23 +452,23 @@ impl Recorder {
         } else {
             self.write(self.bytes.as_slice(), 0)?;
         }
-        let making = self.making.take().ok_or(Lost::Disk)?;
+        let temp = self.temp.take().ok_or(NotRecorded::Disk)?;
         let reserved = std::mem::take(&mut self.reserved);
         let len = self.entry.file_len();
         if len < self.on_disk {
             // What cannot be given back now is when the entry goes.
-            let _ = making.file.trim(len);
+            let _ = temp.file.trim(len);
         }
-        store.keeper.publish(making, hash, len, reserved, now).ok_or(Lost::Disk)?;
+        store.directory.publish(temp, hash, len, reserved, now).ok_or(NotRecorded::Disk)?;
         let front = &self.bytes.as_slice()[..front];
-        if needs_signpost && !store.make_signpost(&self.entry, front, primary, now) {
-            store.keeper.drop_entry(hash);
-            return Err(Lost::Disk);
+        if needs_vary_marker && !store.make_vary_marker(&self.entry, front, primary, now) {
+            store.directory.drop_entry(hash);
+            return Err(NotRecorded::Disk);
         }
         // It may have been made void just before it had its name.
-        if store.keeper.cells.voided(primary) != self.voided {
-            store.keeper.drop_entry(hash);
-            return Err(Lost::Void);
+        if store.directory.cells.voided(primary) != self.voided {
+            store.directory.drop_entry(hash);
+            return Err(NotRecorded::Void);
         }
         Ok(())
     }
@@ -481,11 +492,11 @@ impl Recorder {
 
     /// Gives the recording up, and all that it took.
     pub fn abandon(mut self, store: &mut Store) {
-        if let Some(making) = self.making.take() {
-            store.keeper.files.discard(making);
+        if let Some(temp) = self.temp.take() {
+            store.directory.files.discard(temp);
         }
-        store.keeper.cells.settle(store.keeper.worker, self.reserved, 0);
+        store.directory.cells.settle(store.directory.worker, self.reserved, 0);
         store.recordings -= 1;
-        store.shelf.give_back(std::mem::replace(&mut self.bytes, Buffer::unlent()));
+        store.open_entries.give_back(std::mem::replace(&mut self.bytes, Buffer::unlent()));
     }
 }

@@ -9,7 +9,7 @@ use crate::policy::caching::Candidate;
 use crate::policy::conditional::{Reply, is_in_not_modified};
 use crate::policy::ranges::Part;
 
-use super::shelf::Held;
+use super::open_entries::OpenEntry;
 
 /// What is added to what is stored takes less, in bytes: status line, `Age`, `Content-Range`, `Date`.
 const GROWTH: usize = 256 + cache_status::MAX_LEN;
@@ -28,25 +28,25 @@ pub struct Serving<'a> {
 }
 
 /// How much room [`write_head`] needs at most.
-pub fn head_len_bound(held: &Held) -> usize {
-    rewrite::response_len_bound(held.entry.head.len()) + GROWTH
+pub fn head_len_bound(open_entry: &OpenEntry) -> usize {
+    rewrite::response_len_bound(open_entry.entry.head.len()) + GROWTH
 }
 
 /// What of an entry decides how it answers. `room` is how many bytes there are for its head.
-pub fn candidate(held: &Held, room: usize) -> Candidate<'_> {
-    let entry = &held.entry;
+pub fn candidate(open_entry: &OpenEntry, room: usize) -> Candidate<'_> {
+    let entry = &open_entry.entry;
     Candidate {
-        stored: entry.stored(held.front()),
+        stored: entry.stored(open_entry.front()),
         freshness: entry.freshness,
         has_validator: !(entry.etag.is_empty() && entry.last_modified_text.is_empty()),
-        is_sendable: head_len_bound(held) <= room,
+        is_sendable: head_len_bound(open_entry) <= room,
     }
 }
 
 /// The status that an answer has.
-pub fn status_of(held: &Held, reply: Reply) -> u16 {
+pub fn status_of(open_entry: &OpenEntry, reply: Reply) -> u16 {
     match reply {
-        Reply::Whole | Reply::Forward => held.entry.status,
+        Reply::Whole | Reply::Forward => open_entry.entry.status,
         Reply::NotModified => 304,
         Reply::Part(_) => 206,
         Reply::NoSuchPart => 416,
@@ -55,21 +55,25 @@ pub fn status_of(held: &Held, reply: Reply) -> u16 {
 
 /// Writes the head of the answer. Returns which bytes of the body follow, unless the request is HEAD;
 /// `None`: none.
-pub fn write_head(held: &Held, serving: &Serving, out: &mut impl Append) -> Option<Part> {
-    let length = held.entry.body_len;
+pub fn write_head(
+    open_entry: &OpenEntry,
+    serving: &Serving,
+    out: &mut impl Append,
+) -> Option<Part> {
+    let length = open_entry.entry.body_len;
     let body = match serving.reply {
         Reply::Whole | Reply::Forward => {
-            out.append(held.head());
+            out.append(open_entry.head());
             length.checked_sub(1).map(|last| Part { first: 0, last })
         }
         Reply::NotModified => {
             rewrite::put_status_line(304, b"Not Modified", out);
-            put_lines(held, is_in_not_modified, out);
+            put_lines(open_entry, is_in_not_modified, out);
             None
         }
         Reply::Part(part) => {
             rewrite::put_status_line(206, b"Partial Content", out);
-            put_lines(held, |name| !is_of_the_whole(name), out);
+            put_lines(open_entry, |name| !is_of_the_whole(name), out);
             out.append(b"Content-Range: bytes ");
             append_decimal(part.first, out);
             out.append(b"-");
@@ -92,7 +96,7 @@ pub fn write_head(held: &Held, serving: &Serving, out: &mut impl Append) -> Opti
     };
     if serving.reply != Reply::NoSuchPart {
         out.append(b"Age: ");
-        append_decimal(u64::from(held.entry.freshness.age(serving.now)), out);
+        append_decimal(u64::from(open_entry.entry.freshness.age(serving.now)), out);
         out.append(b"\r\n");
     }
     cache_status::write(serving.status, out);
@@ -111,8 +115,8 @@ fn is_of_the_whole(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"content-range")
 }
 
-fn put_lines(held: &Held, is_wanted: impl Fn(&[u8]) -> bool, out: &mut impl Append) {
-    let head = held.head();
+fn put_lines(open_entry: &OpenEntry, is_wanted: impl Fn(&[u8]) -> bool, out: &mut impl Append) {
+    let head = open_entry.head();
     let line_len = memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1);
     for field in Fields::stored(&head[line_len..]).iter().filter(|field| is_wanted(field.name)) {
         out.append(field.line);

@@ -16,10 +16,10 @@ fn written(store: &mut Store, reply: Reply, answering: Answering) -> (String, Op
     let (Found::Answer(id), _) = find(store, "/a", "") else { panic!("it is stored") };
     let serving = Serving { reply, status: CacheStatus::Hit { ttl: 55 }, answering, now: wall() };
     let mut out = Vec::new();
-    let held = store.entry(id);
-    let body = write_head(held, &serving, &mut out);
-    assert!(out.len() <= head_len_bound(held));
-    let status = status_of(held, reply);
+    let open_entry = store.entry(id);
+    let body = write_head(open_entry, &serving, &mut out);
+    assert!(out.len() <= head_len_bound(open_entry));
+    let status = status_of(open_entry, reply);
     let text = String::from_utf8(out).expect("UTF-8");
     assert!(text.starts_with(&format!("HTTP/1.1 {status} ")) && text.ends_with("\r\n\r\n"));
     crate::http::response::parse(text.as_bytes()).expect("valid");

@@ -8,13 +8,13 @@ use crate::policy::cache_key::Url;
 use crate::policy::vary::{self, Chosen, Names};
 use crate::sys::{IoError, memory};
 
-use super::cells::{Cells, on_disk};
 use super::checksum::Checksum;
+use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind, NoEntry};
+use super::freshen::FreshenCopy;
 use super::index::Used;
-use super::keeper::{Keeper, Opened};
-use super::renew::Copying;
-use super::shelf::{EntryId, Held, PIECE, Shelf, Verified};
+use super::open_entries::{EntryId, OpenEntries, OpenEntry, PIECE, Verified};
+use super::shared_cells::{SharedCells, on_disk};
 
 /// Entries at hand, in each worker.
 pub const HELD: usize = 512;
@@ -32,17 +32,17 @@ pub struct Settings {
 
 /// The stored answers, as a worker sees them.
 pub struct Store {
-    pub(super) keeper: Keeper,
+    pub(super) directory: CacheDirectory,
     pub(super) settings: Settings,
-    pub(super) shelf: Shelf,
+    pub(super) open_entries: OpenEntries,
     /// Recordings that are under way.
     pub(super) recordings: usize,
-    pub(super) copying: Option<Copying>,
+    pub(super) copying: Option<FreshenCopy>,
 }
 
 /// A request, as far as it matters which answer it may have.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct CacheQuery<'a> {
     /// Its URL.
     pub url: Url<'a>,
     /// What else the answer depends on.
@@ -60,7 +60,7 @@ pub enum Found {
 
 /// What was seen when an answer was looked for, for what a backend may answer later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct LookupToken {
     /// The name of the URL.
     pub primary: u128,
     /// What those who want the same wait for.
@@ -86,7 +86,7 @@ impl Store {
     /// until it is used.
     pub fn new(
         opened: Opened,
-        cells: Cells,
+        cells: SharedCells,
         worker: usize,
         settings: Settings,
     ) -> Result<Store, IoError> {
@@ -94,46 +94,46 @@ impl Store {
         let others = RECORDINGS + 2;
         let arena = memory::reserve((HELD + others) * PIECE)?;
         Ok(Store {
-            keeper: Keeper::new(opened, cells, worker),
+            directory: CacheDirectory::new(opened, cells, worker),
             settings,
-            shelf: Shelf::new(Stock::new(arena, PIECE), others),
+            open_entries: OpenEntries::new(Stock::new(arena, PIECE), others),
             recordings: 0,
             copying: None,
         })
     }
 
     /// What is stored for a request. Whether it is fresh is for the caller to see.
-    pub fn find(&mut self, wanted: &Wanted, now: Micros) -> (Found, Sight) {
-        let primary = self.keeper.primary(&wanted.url);
-        let voided = self.keeper.cells.voided(primary);
-        let sight = |fetch_key: u128| Sight { primary, fetch_key, voided };
-        let Some(first) = self.hold(primary, primary, wanted, now) else {
-            return (Found::Nothing(Forward::UriMiss), sight(primary));
+    pub fn find(&mut self, query: &CacheQuery, now: Micros) -> (Found, LookupToken) {
+        let primary = self.directory.primary(&query.url);
+        let voided = self.directory.cells.voided(primary);
+        let token = |fetch_key: u128| LookupToken { primary, fetch_key, voided };
+        let Some(first) = self.hold(primary, primary, query, now) else {
+            return (Found::Nothing(Forward::UriMiss), token(primary));
         };
-        let held = self.shelf.get(first);
-        let (hash, found) = match held.entry.kind {
-            Kind::Answer => (primary, vary::is_plain(&wanted.chosen).then_some(first)),
-            Kind::Signpost => {
-                let names = Names(&held.front()[held.entry.selection.range()]);
-                let hash = self.keeper.name_below(primary, held.entry.nonce, |hasher| {
-                    vary::write_selection(names, &wanted.chosen, hasher);
+        let open_entry = self.open_entries.get(first);
+        let (hash, found) = match open_entry.entry.kind {
+            Kind::Answer => (primary, vary::is_plain(&query.chosen).then_some(first)),
+            Kind::VaryMarker => {
+                let names = Names(&open_entry.front()[open_entry.entry.selection.range()]);
+                let hash = self.directory.name_below(primary, open_entry.entry.nonce, |hasher| {
+                    vary::write_selection(names, &query.chosen, hasher);
                 });
-                (hash, self.hold(hash, primary, wanted, now))
+                (hash, self.hold(hash, primary, query, now))
             }
         };
         match found {
-            Some(id) if self.may_have(id, wanted) => {
-                self.shelf.pin(id);
-                (Found::Answer(id), sight(hash))
+            Some(id) if self.may_have(id, query) => {
+                self.open_entries.pin(id);
+                (Found::Answer(id), token(hash))
             }
-            Some(_) | None => (Found::Nothing(Forward::VaryMiss), sight(hash)),
+            Some(_) | None => (Found::Nothing(Forward::VaryMiss), token(hash)),
         }
     }
 
     /// One without credentials may have anything, one with them only what is for all.
-    fn may_have(&self, id: EntryId, wanted: &Wanted) -> bool {
-        let entry = &self.shelf.get(id).entry;
-        entry.for_authorized || !wanted.chosen.asked.authorization
+    fn may_have(&self, id: EntryId, query: &CacheQuery) -> bool {
+        let entry = &self.open_entries.get(id).entry;
+        entry.for_authorized || !query.chosen.request_fields.authorization
     }
 
     /// The entry of a name, at hand or opened for that.
@@ -141,84 +141,90 @@ impl Store {
         &mut self,
         hash: u128,
         primary: u128,
-        wanted: &Wanted,
+        query: &CacheQuery,
         now: Micros,
     ) -> Option<EntryId> {
         let found = match self.at_hand(hash) {
             Some(id) => id,
-            None => self.open(hash, primary, wanted, now)?,
+            None => self.open(hash, primary, query, now)?,
         };
-        self.keeper.cells.index.touch(hash, Used::at(now));
+        self.directory.cells.index.touch(hash, Used::at(now));
         Some(found)
     }
 
     /// The entry of a name, if it is at hand and no other by now.
     pub(super) fn at_hand(&mut self, hash: u128) -> Option<EntryId> {
-        let id = self.shelf.find(hash)?;
-        let held = self.shelf.get(id);
-        let is_same = match &held.file {
+        let id = self.open_entries.find(hash)?;
+        let open_entry = self.open_entries.get(id);
+        let is_same = match &open_entry.file {
             None => true,
             Some((file, _, changed)) => file.facts().is_ok_and(|facts| facts.changed == *changed),
         };
-        if !is_same || held.stamps != self.keeper.stamps(hash, held.primary) {
-            self.shelf.unlist(id);
+        if !is_same || open_entry.stamps != self.directory.stamps(hash, open_entry.primary) {
+            self.open_entries.unlist(id);
             return None;
         }
         Some(id)
     }
 
     /// Opens an entry and verifies all that is read of it.
-    fn open(&mut self, hash: u128, primary: u128, wanted: &Wanted, now: Micros) -> Option<EntryId> {
+    fn open(
+        &mut self,
+        hash: u128,
+        primary: u128,
+        query: &CacheQuery,
+        now: Micros,
+    ) -> Option<EntryId> {
         // Most of what is not stored is asked for again and again, and costs no look at the disk.
-        if self.keeper.cells.unscanned() == 0 && !self.keeper.cells.index.contains(hash) {
+        if self.directory.cells.unscanned() == 0 && !self.directory.cells.index.contains(hash) {
             return None;
         }
         // What changes from here on is seen the next time.
-        let stamps = self.keeper.stamps(hash, primary);
-        let file = match self.keeper.files.entry(hash) {
+        let stamps = self.directory.stamps(hash, primary);
+        let file = match self.directory.files.entry(hash) {
             Ok(file) => file,
             Err(IoError::NotFound) => {
-                self.keeper.forget(hash);
+                self.directory.forget(hash);
                 return None;
             }
             Err(_) => return None,
         };
         let facts = file.facts().ok()?;
-        if !self.shelf.make_room() {
+        if !self.open_entries.make_room() {
             return None;
         }
-        let mut bytes = self.shelf.lend()?;
+        let mut bytes = self.open_entries.lend()?;
         let count = file.read_at(bytes.free(), 0);
         bytes.filled(count.unwrap_or(0));
         let read = Entry::read(bytes.as_slice(), facts.len);
         let is_right = |entry: &Entry| {
-            facts.is_plain && self.is_named(entry, bytes.as_slice(), (hash, primary), wanted)
+            facts.is_plain && self.is_named(entry, bytes.as_slice(), (hash, primary), query)
         };
         let entry = match (count, read) {
             (Ok(_), Ok(entry)) if is_right(&entry) => entry,
             (Ok(_), Ok(_) | Err(NoEntry::Damaged | NoEntry::TooLong)) => {
-                self.shelf.give_back(bytes);
-                self.keeper.drop_entry(hash);
+                self.open_entries.give_back(bytes);
+                self.directory.drop_entry(hash);
                 return None;
             }
             (Err(_), _) => {
-                self.shelf.give_back(bytes);
+                self.open_entries.give_back(bytes);
                 return None;
             }
         };
         let body_at = entry.body_at as usize;
         let is_whole = facts.len <= bytes.len() as u64;
         if is_whole && Checksum::of(&bytes.as_slice()[body_at..]) != entry.body_sum {
-            self.shelf.give_back(bytes);
-            self.keeper.drop_entry(hash);
+            self.open_entries.give_back(bytes);
+            self.directory.drop_entry(hash);
             return None;
         }
         if !is_whole {
             bytes.truncate(body_at);
         }
-        self.keeper.note(hash, on_disk(facts.len), now);
+        self.directory.note(hash, on_disk(facts.len), now);
         let file = (!is_whole).then_some((file, entry.body_at, facts.changed));
-        Some(self.shelf.insert(Held::new(entry, (hash, primary), stamps, bytes, file)))
+        Some(self.open_entries.insert(OpenEntry::new(entry, (hash, primary), stamps, bytes, file)))
     }
 
     /// Whether an entry is the one that its name says, and the one that is wanted.
@@ -227,18 +233,19 @@ impl Store {
         entry: &Entry,
         bytes: &[u8],
         (hash, primary): (u128, u128),
-        wanted: &Wanted,
+        query: &CacheQuery,
     ) -> bool {
         let mut key = Same::to(&bytes[entry.key.range()]);
-        wanted.url.write(&mut key);
+        query.url.write(&mut key);
         let selection = &bytes[entry.selection.range()];
         let is_own_name = hash == primary;
         let fits = match entry.kind {
-            Kind::Signpost => is_own_name && !selection.is_empty(),
+            Kind::VaryMarker => is_own_name && !selection.is_empty(),
             Kind::Answer if is_own_name => entry.nonce == 0 && selection.is_empty(),
             Kind::Answer => {
-                let name =
-                    self.keeper.name_below(primary, entry.nonce, |hasher| hasher.write(selection));
+                let name = self
+                    .directory
+                    .name_below(primary, entry.nonce, |hasher| hasher.write(selection));
                 name == hash
             }
         };
@@ -247,13 +254,14 @@ impl Store {
 
     /// Reads up to `limit` bytes of a body that was not verified yet.
     pub fn verify(&mut self, id: EntryId, limit: usize) -> Verdict {
-        let held = self.shelf.get(id);
-        let (Some((file, body_at, _)), Verified::UpTo(done, sum)) = (&held.file, &held.verified)
+        let open_entry = self.open_entries.get(id);
+        let (Some((file, body_at, _)), Verified::UpTo(done, sum)) =
+            (&open_entry.file, &open_entry.verified)
         else {
             return Verdict::Right;
         };
-        let (mut done, mut sum, hash) = (*done, sum.clone(), held.hash);
-        let Entry { body_len, body_sum, .. } = held.entry;
+        let (mut done, mut sum, hash) = (*done, sum.clone(), open_entry.hash);
+        let Entry { body_len, body_sum, .. } = open_entry.entry;
         let mut room = [0; PIECE];
         let end = body_len.min(done + limit as u64);
         while done < end {
@@ -269,40 +277,40 @@ impl Store {
         if done == body_len && sum.finish() != body_sum {
             return self.is_damaged(id, hash);
         }
-        let held = self.shelf.get_mut(id);
+        let open_entry = self.open_entries.get_mut(id);
         if done == body_len {
-            held.verified = Verified::Whole;
+            open_entry.verified = Verified::Whole;
             return Verdict::Right;
         }
-        held.verified = Verified::UpTo(done, sum);
+        open_entry.verified = Verified::UpTo(done, sum);
         Verdict::Pending
     }
 
     fn is_damaged(&mut self, id: EntryId, hash: u128) -> Verdict {
-        self.shelf.unlist(id);
-        self.keeper.drop_entry(hash);
+        self.open_entries.unlist(id);
+        self.directory.drop_entry(hash);
         Verdict::Damaged
     }
 
     /// An entry that is pinned.
-    pub fn entry(&self, id: EntryId) -> &Held {
-        self.shelf.get(id)
+    pub fn entry(&self, id: EntryId) -> &OpenEntry {
+        self.open_entries.get(id)
     }
 
     /// Pins an entry once more that is pinned.
     pub fn keep(&mut self, id: EntryId) {
-        self.shelf.pin(id);
+        self.open_entries.pin(id);
     }
 
     /// Gives an entry back.
     pub fn release(&mut self, id: EntryId) {
-        self.shelf.unpin(id);
+        self.open_entries.unpin(id);
     }
 
     /// How often entries are pinned.
     #[cfg(test)]
     pub fn pinned(&self) -> u32 {
-        self.shelf.pinned()
+        self.open_entries.pinned()
     }
 
     /// Whether some work is left that may be done now and then.
@@ -311,14 +319,14 @@ impl Store {
     }
 
     /// What it has in common with other processes.
-    pub fn keeper(&self) -> &Keeper {
-        &self.keeper
+    pub fn directory(&self) -> &CacheDirectory {
+        &self.directory
     }
 
     /// Entries at hand and pieces lent: what is left over when nothing goes on is a leak.
     #[cfg(test)]
     pub fn in_use(&self) -> (usize, usize) {
-        (self.shelf.len(), self.shelf.lent())
+        (self.open_entries.len(), self.open_entries.lent())
     }
 }
 

@@ -1,5 +1,5 @@
-use super::super::cells::on_disk;
-use super::super::recorder::Lost;
+use super::super::recorder::NotRecorded;
+use super::super::shared_cells::on_disk;
 use super::super::testing::*;
 use super::*;
 use crate::http::cache_status::Forward;
@@ -9,15 +9,15 @@ use std::collections::HashMap;
 
 const MIB: u64 = 1 << 20;
 
-fn start() -> Cells {
+fn start() -> SharedCells {
     world::reset(1, Faults::default());
     known_cells(64 * MIB)
 }
 
 /// Nothing that a recording or an answer needed is left.
 fn assert_idle(store: &Store) {
-    let (held, lent) = store.in_use();
-    assert_eq!((held, store.recordings, store.has_work()), (lent, 0, false));
+    let (open_entry, lent) = store.in_use();
+    assert_eq!((open_entry, store.recordings, store.has_work()), (lent, 0, false));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn what_was_recorded_is_found_by_every_worker() {
                              Date: Thu, 01 Jan 2026 00:16:40 GMT\r\nContent-Length: {len}\r\n"
                         )
                     );
-                    used += if store.keeper.worker == 0 {
+                    used += if store.directory.worker == 0 {
                         on_disk(store.entry(id).entry.file_len())
                     } else {
                         0
@@ -82,19 +82,19 @@ fn entries_outlive_the_program() {
 fn what_is_made_void_is_looked_for_on_the_disk_only_where_it_may_be() {
     let cells = start();
     let mut store = worker(cells, 0);
-    let (_, sight) = find(&mut store, "/a", "");
+    let (_, token) = find(&mut store, "/a", "");
     let before = world::calls().disk;
-    store.keeper().invalidate(sight.primary);
+    store.directory().invalidate(token.primary);
     assert_eq!(world::calls().disk, before, "it is not in the index, which is whole");
     put_plain(&mut store, "/a", "hello").expect("stored");
-    store.keeper().invalidate(sight.primary);
+    store.directory().invalidate(token.primary);
     assert!(entry_files().is_empty());
     assert_eq!(get_text(&mut store, "/a", ""), None);
 
     put_plain(&mut store, "/a", "hello").expect("stored");
     let cells = known_cells(MIB);
     cells.set_unscanned(1);
-    worker(cells, 1).keeper().invalidate(sight.primary);
+    worker(cells, 1).directory().invalidate(token.primary);
     assert!(entry_files().is_empty(), "the index does not have it, and is not whole yet");
 }
 
@@ -245,9 +245,9 @@ fn a_pool_that_a_field_chose_has_its_own_answers() {
     let cells = start();
     let mut store = worker(cells, 0);
     put_plain(&mut store, "/a", "of the url's pool").expect("stored");
-    let found = with("/a", "", |wanted| {
-        let chosen = Chosen { pool: b"canary", ..wanted.chosen };
-        store.find(&Wanted { chosen, ..*wanted }, now()).0
+    let found = with("/a", "", |query| {
+        let chosen = Chosen { pool: b"canary", ..query.chosen };
+        store.find(&CacheQuery { chosen, ..*query }, now()).0
     });
     assert_eq!(found, Found::Nothing(Forward::VaryMiss));
 }
@@ -263,7 +263,10 @@ fn credentials_get_only_what_is_for_all() {
     assert_eq!(get(&mut store, "/a", credentials), None);
     assert_eq!(get_text(&mut store, "/p", credentials).as_deref(), Some("x"));
     let put = put(&mut store, ("/s", credentials), "Cache-Control: max-age=60", b"x", true);
-    assert_eq!(put, Err(Lost::Unstorable(crate::policy::storable::Unstorable::Authorization)));
+    assert_eq!(
+        put,
+        Err(NotRecorded::Unstorable(crate::policy::storable::Unstorable::Authorization))
+    );
 }
 
 /// docs/CACHE.md, rule 10.
@@ -277,15 +280,15 @@ fn what_is_invalidated_is_gone_for_all_workers() {
         assert!(get(&mut other, "/a", value).is_some());
     }
     put_plain(&mut one, "/b", "kept").expect("stored");
-    let (_, sight) = find(&mut one, "/a", "");
-    one.keeper().invalidate(sight.primary);
+    let (_, token) = find(&mut one, "/a", "");
+    one.directory().invalidate(token.primary);
     for store in [&mut one, &mut other] {
         for value in ["A: 1", "A: 2"] {
             assert_eq!(find(store, "/a", value).0, Found::Nothing(Forward::UriMiss));
         }
         assert_eq!(get_text(store, "/b", "").as_deref(), Some("kept"));
     }
-    // With a new signpost, what lay below the old one is not found again.
+    // With a new vary marker, what lay below the old one is not found again.
     put(&mut one, ("/a", "A: 1"), varies, b"new", true).expect("stored");
     assert_eq!(get_text(&mut other, "/a", "A: 1").as_deref(), Some("new"));
     assert_eq!(get(&mut other, "/a", "A: 2"), None);
@@ -296,13 +299,13 @@ fn an_answer_that_was_asked_for_before_it_was_made_void_is_not_stored() {
     let cells = start();
     let mut store = worker(cells, 0);
     let fresh = "Cache-Control: max-age=60";
-    let (_, sight) = find(&mut store, "/a", "");
-    let early = begin_at(&mut store, sight, ("/a", ""), fresh, Some(1)).expect("begun");
-    store.keeper().invalidate(sight.primary);
-    let late = begin_at(&mut store, sight, ("/a", ""), fresh, Some(1)).expect("begun");
+    let (_, token) = find(&mut store, "/a", "");
+    let early = begin_at(&mut store, token, ("/a", ""), fresh, Some(1)).expect("begun");
+    store.directory().invalidate(token.primary);
+    let late = begin_at(&mut store, token, ("/a", ""), fresh, Some(1)).expect("begun");
     for mut recorder in [early, late] {
         recorder.take(&mut store, b"x").expect("taken");
-        assert_eq!(recorder.finish(&mut store, now()), Err(Lost::Void));
+        assert_eq!(recorder.finish(&mut store, now()), Err(NotRecorded::Void));
     }
     assert!(entry_files().is_empty() && cells.used() == 0);
     assert_eq!(put_plain(&mut store, "/a", "y"), Ok(()));
@@ -318,10 +321,10 @@ fn what_is_not_whole_is_not_stored() {
     for len in [5, 50_000] {
         let mut short = begin(&mut store, ("/a", ""), fresh, Some(len + 1)).expect("begun");
         short.take(&mut store, &body(len as usize, 0)).expect("taken");
-        assert_eq!(short.finish(&mut store, now()), Err(Lost::Incomplete));
+        assert_eq!(short.finish(&mut store, now()), Err(NotRecorded::Incomplete));
         let mut long = begin(&mut store, ("/a", ""), fresh, Some(len - 1)).expect("begun");
         let taken = long.take(&mut store, &body(len as usize, 0));
-        assert_eq!(taken, Err(Lost::Incomplete));
+        assert_eq!(taken, Err(NotRecorded::Incomplete));
         long.abandon(&mut store);
         let mut left = begin(&mut store, ("/a", ""), fresh, None).expect("begun");
         left.take(&mut store, &body(len as usize, 0)).expect("taken");
@@ -339,14 +342,14 @@ fn what_is_too_long_is_not_stored() {
     let fresh = "Cache-Control: max-age=60";
     assert_eq!(
         begin(&mut store, ("/a", ""), fresh, Some(MAX_OBJECT + 1)).err(),
-        Some(Lost::TooLong)
+        Some(NotRecorded::TooLong)
     );
     let bytes = body(MAX_OBJECT as usize + 1, 0);
-    assert_eq!(put(&mut store, ("/a", ""), fresh, &bytes, false), Err(Lost::TooLong));
+    assert_eq!(put(&mut store, ("/a", ""), fresh, &bytes, false), Err(NotRecorded::TooLong));
     let long_field = format!("{fresh} | X: {}", "x".repeat(PIECE));
-    assert_eq!(put(&mut store, ("/a", ""), &long_field, b"", true), Err(Lost::TooLong));
+    assert_eq!(put(&mut store, ("/a", ""), &long_field, b"", true), Err(NotRecorded::TooLong));
     let many_names = format!("{fresh} | Vary: {}", "x".repeat(2000));
-    assert_eq!(put(&mut store, ("/a", ""), &many_names, b"", true), Err(Lost::TooLong));
+    assert_eq!(put(&mut store, ("/a", ""), &many_names, b"", true), Err(NotRecorded::TooLong));
     assert_eq!((entry_files().len(), cells.used()), (0, 0));
     assert_idle(&store);
 }
@@ -388,26 +391,26 @@ fn a_disk_that_is_full_or_broken_only_means_that_nothing_is_stored() {
     put_plain(&mut store, "/a", "x").expect("stored");
     world::change_faults(|faults| faults.disk_room = 1000);
     let fresh = "Cache-Control: max-age=60";
-    assert_eq!(put(&mut store, ("/b", ""), fresh, &body(2000, 0), true), Err(Lost::Disk));
-    assert_eq!(put(&mut store, ("/b", ""), fresh, &body(90_000, 0), false), Err(Lost::Disk));
+    assert_eq!(put(&mut store, ("/b", ""), fresh, &body(2000, 0), true), Err(NotRecorded::Disk));
+    assert_eq!(put(&mut store, ("/b", ""), fresh, &body(90_000, 0), false), Err(NotRecorded::Disk));
     assert_eq!(get_text(&mut store, "/a", "").as_deref(), Some("x"));
     world::change_faults(|faults| {
         *faults = Faults { disk_is_read_only: true, ..Faults::default() }
     });
-    assert_eq!(put_plain(&mut store, "/b", "x"), Err(Lost::Disk));
+    assert_eq!(put_plain(&mut store, "/b", "x"), Err(NotRecorded::Disk));
     assert_eq!(get_text(&mut worker_again(cells), "/a", "").as_deref(), Some("x"));
     world::change_faults(|faults| *faults = Faults { disk_errors: 1, ..Faults::default() });
-    assert_eq!(put_plain(&mut store, "/b", "x"), Err(Lost::Disk));
+    assert_eq!(put_plain(&mut store, "/b", "x"), Err(NotRecorded::Disk));
     assert_eq!(find(&mut store, "/c", "").0, Found::Nothing(Forward::UriMiss));
     world::change_faults(|faults| *faults = Faults::default());
     world::disk(|disk| disk.remove("cache"));
-    assert_eq!(put_plain(&mut store, "/b", "x"), Err(Lost::Disk));
+    assert_eq!(put_plain(&mut store, "/b", "x"), Err(NotRecorded::Disk));
     assert_eq!(get_text(&mut store, "/a", "").as_deref(), Some("x"), "it is at hand");
     assert_eq!(cells.used(), 4096);
     assert_idle(&store);
 }
 
-fn worker_again(cells: Cells) -> Store {
+fn worker_again(cells: SharedCells) -> Store {
     worker(cells, 3)
 }
 
@@ -467,9 +470,9 @@ fn whatever_the_disk_does_no_answer_is_wrong() {
                     given.entry((target, selection.to_owned())).or_default().push(bytes);
                 }
                 4 => {
-                    let (_, sight) = find(store, &target, request);
+                    let (_, token) = find(store, &target, request);
                     // With a sick disk it may stay.
-                    store.keeper().invalidate(sight.primary);
+                    store.directory().invalidate(token.primary);
                 }
                 5 if !entry_files().is_empty() => {
                     let files = entry_files();

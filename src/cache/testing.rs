@@ -2,22 +2,22 @@
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use crate::http::caching::{Asked, Offered};
+use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields};
 use crate::http::method::Method;
 use crate::http::{request, response, rewrite};
 use crate::mem::buffer::Buffer;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
-use crate::policy::freshness::Receipt;
+use crate::policy::freshness::ResponseTiming;
 use crate::policy::vary::Chosen;
 use crate::sys::clock;
 use crate::sys::sim::world;
 
-use super::cells::{Cells, Sizes};
-use super::keeper::Opened;
-use super::recorder::{Lost, Recorder, Response};
-use super::shelf::{Body, EntryId};
-use super::store::{Found, Settings, Sight, Store, Verdict, Wanted};
+use super::directory::Opened;
+use super::open_entries::{Body, EntryId};
+use super::recorder::{NotRecorded, Recorder, Response};
+use super::shared_cells::{SharedCells, Sizes};
+use super::store::{CacheQuery, Found, LookupToken, Settings, Store, Verdict};
 
 pub const MAX_OBJECT: u64 = 1 << 20;
 
@@ -26,14 +26,14 @@ pub fn body(len: usize, seed: usize) -> Vec<u8> {
     (0..len).map(|at| (at.wrapping_mul(131) ^ (at >> 8) ^ seed) as u8).collect()
 }
 
-pub fn cells(max_size: u64) -> Cells {
+pub fn cells(max_size: u64) -> SharedCells {
     let sizes = Sizes { workers: 4, max_size };
     let memory: Vec<AtomicU64> = (0..sizes.cells()).map(|_| AtomicU64::new(0)).collect();
-    Cells::create(memory.leak(), sizes)
+    SharedCells::create(memory.leak(), sizes)
 }
 
 /// Cells over a directory that was looked through.
-pub fn known_cells(max_size: u64) -> Cells {
+pub fn known_cells(max_size: u64) -> SharedCells {
     let cells = cells(max_size);
     cells.set_unscanned(0);
     cells
@@ -45,7 +45,7 @@ thread_local! {
 }
 
 /// The same, for a test that plays many worlds: those of the one before are no more.
-pub fn known_cells_of_world(max_size: u64, workers: usize) -> Cells {
+pub fn known_cells_of_world(max_size: u64, workers: usize) -> SharedCells {
     let sizes = Sizes { workers, max_size };
     let mut memory = CELLS.get();
     if memory.len() < sizes.cells() {
@@ -53,7 +53,7 @@ pub fn known_cells_of_world(max_size: u64, workers: usize) -> Cells {
         CELLS.set(memory);
     }
     memory.iter().for_each(|cell| cell.store(0, std::sync::atomic::Ordering::Relaxed));
-    let cells = Cells::create(memory, sizes);
+    let cells = SharedCells::create(memory, sizes);
     cells.set_unscanned(0);
     cells
 }
@@ -62,7 +62,7 @@ pub fn opened() -> Opened {
     Opened::open(Path::new("/cache"), None).expect("it opens")
 }
 
-pub fn worker(cells: Cells, number: usize) -> Store {
+pub fn worker(cells: SharedCells, number: usize) -> Store {
     let settings = Settings { max_object: MAX_OBJECT, default_ttl: 0 };
     Store::new(opened(), cells, number, settings).expect("there is memory")
 }
@@ -75,8 +75,8 @@ pub fn later(seconds: u64) {
     world::advance(crate::mem::time::Millis::from_secs(seconds));
 }
 
-pub fn receipt() -> Receipt {
-    Receipt { at: wall(), delay: 0 }
+pub fn timing() -> ResponseTiming {
+    ResponseTiming { at: wall(), delay: 0 }
 }
 
 /// `fields` are parted by ` | `.
@@ -85,7 +85,7 @@ pub fn lines(fields: &str) -> String {
 }
 
 /// A request for `http://a/TARGET` with these fields, as a trusted proxy makes it.
-pub fn with<T>(target: &str, fields: &str, test: impl FnOnce(&Wanted) -> T) -> T {
+pub fn with<T>(target: &str, fields: &str, test: impl FnOnce(&CacheQuery) -> T) -> T {
     let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(fields));
     let head = request::parse(text.as_bytes()).expect("valid");
     let mut written = Buffer::new(vec![0; 8192].leak());
@@ -95,13 +95,13 @@ pub fn with<T>(target: &str, fields: &str, test: impl FnOnce(&Wanted) -> T) -> T
         ..crate::http::forwarded::Forward::new(client, b"1")
     };
     rewrite::request(&head, &forward, &mut written).expect("fits");
-    let asked = Asked::of(rewrite::written_fields(written.as_slice()), b"a");
-    let url = Url { https: asked.https, host: b"a", target: target.as_bytes() };
-    test(&Wanted { url, chosen: Chosen { asked: &asked, pool: b"" } })
+    let request_fields = RequestCacheFields::of(rewrite::written_fields(written.as_slice()), b"a");
+    let url = Url { https: request_fields.https, host: b"a", target: target.as_bytes() };
+    test(&CacheQuery { url, chosen: Chosen { request_fields: &request_fields, pool: b"" } })
 }
 
-pub fn find(store: &mut Store, target: &str, fields: &str) -> (Found, Sight) {
-    with(target, fields, |wanted| store.find(wanted, clock::now()))
+pub fn find(store: &mut Store, target: &str, fields: &str) -> (Found, LookupToken) {
+    with(target, fields, |query| store.find(query, clock::now()))
 }
 
 /// Begins to record a response to a request.
@@ -110,30 +110,30 @@ pub fn begin(
     (target, request): (&str, &str),
     response: &str,
     length: Option<u64>,
-) -> Result<Recorder, Lost> {
-    let (found, sight) = find(store, target, request);
+) -> Result<Recorder, NotRecorded> {
+    let (found, token) = find(store, target, request);
     if let Found::Answer(id) = found {
         store.release(id);
     }
-    begin_at(store, sight, (target, request), response, length)
+    begin_at(store, token, (target, request), response, length)
 }
 
 pub fn begin_at(
     store: &mut Store,
-    sight: Sight,
+    token: LookupToken,
     (target, request): (&str, &str),
     response: &str,
     length: Option<u64>,
-) -> Result<Recorder, Lost> {
+) -> Result<Recorder, NotRecorded> {
     let text = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(response));
     let head = response::parse(text.as_bytes()).expect("valid");
-    let offered = Offered::of(head.fields);
-    with(target, request, |wanted| {
-        let recipe = store
-            .judge(wanted, (Method::Get, false), (200, &offered), receipt())
-            .map_err(Lost::Unstorable)?;
-        let response = Response { head: &head, offered: &offered, length, recipe };
-        store.record(wanted, sight, &response, clock::now())
+    let response_fields = ResponseCacheFields::of(head.fields);
+    with(target, request, |query| {
+        let plan = store
+            .judge(query, (Method::Get, false), (200, &response_fields), timing())
+            .map_err(NotRecorded::Unstorable)?;
+        let response = Response { head: &head, response_fields: &response_fields, length, plan };
+        store.record(query, token, &response, clock::now())
     })
 }
 
@@ -144,7 +144,7 @@ pub fn put(
     response: &str,
     body: &[u8],
     is_length_known: bool,
-) -> Result<(), Lost> {
+) -> Result<(), NotRecorded> {
     let length = is_length_known.then_some(body.len() as u64);
     let mut recorder = begin(store, request, response, length)?;
     for piece in body.chunks(9000) {
@@ -157,7 +157,7 @@ pub fn put(
 }
 
 /// Records a small response that is fresh for a minute.
-pub fn put_plain(store: &mut Store, target: &str, text: &str) -> Result<(), Lost> {
+pub fn put_plain(store: &mut Store, target: &str, text: &str) -> Result<(), NotRecorded> {
     put(store, (target, ""), "Cache-Control: max-age=60", text.as_bytes(), true)
 }
 
@@ -170,11 +170,11 @@ pub fn read(store: &mut Store, id: EntryId) -> Option<Vec<u8>> {
             Verdict::Damaged => return None,
         }
     }
-    let held = store.entry(id);
-    Some(match held.body() {
+    let open_entry = store.entry(id);
+    Some(match open_entry.body() {
         Body::Memory(bytes) => bytes.to_vec(),
         Body::File(file, at) => {
-            let mut bytes = vec![0; held.entry.body_len as usize];
+            let mut bytes = vec![0; open_entry.entry.body_len as usize];
             let count = file.read_at(&mut bytes, at).ok()?;
             (count == bytes.len()).then_some(bytes)?
         }

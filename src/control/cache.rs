@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::cache::serve;
 use crate::cache::store::{self, Found, Store};
-use crate::cache::sweep::{Next, Purge, PurgeOf, Sweeper};
+use crate::cache::sweeper::{Next, Purge, PurgeOf, Sweeper};
 use crate::http::Method;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
@@ -126,11 +126,11 @@ impl Larder {
 
     /// Begins a purge. From now on no worker gives any of it, and what it is fetching of it is not
     /// stored.
-    pub fn begin_purge(&mut self, wanted: &Wanted) -> Begun {
+    pub fn begin_purge(&mut self, query: &Wanted) -> Begun {
         if self.purges.len() >= MOST_PURGES {
             return Begun::TooMany;
         }
-        let what = match wanted {
+        let what = match query {
             Wanted::Url(url) => PurgeOf::Url(url.as_bytes()),
             Wanted::Prefix(prefix) => PurgeOf::Prefix(prefix.as_bytes()),
         };
@@ -155,23 +155,23 @@ impl Larder {
 
     /// What becomes of a request that the cache has a part in, by what is stored now.
     pub fn decision(&mut self, url: &Url, chosen: &Chosen, method: Method) -> Decision {
-        let wanted = store::Wanted { url: *url, chosen: *chosen };
-        let entry = match self.store.find(&wanted, clock::now()).0 {
+        let query = store::CacheQuery { url: *url, chosen: *chosen };
+        let entry = match self.store.find(&query, clock::now()).0 {
             Found::Answer(entry) => entry,
             Found::Nothing(why) => {
-                return Decision::Ask(Asking::without(method, chosen.asked, why));
+                return Decision::Ask(Asking::without(method, chosen.request_fields, why));
             }
         };
         let candidate = serve::candidate(self.store.entry(entry), self.ring_size);
         let now = clock::wall().0 / 1_000_000;
-        let decision = caching::decide(method, chosen.asked, &candidate, now);
+        let decision = caching::decide(method, chosen.request_fields, &candidate, now);
         self.store.release(entry);
         decision
     }
 
     /// Bytes of all stored answers, and of those that are being stored.
     pub fn bytes(&self) -> u64 {
-        self.sweeper.keeper().cells.used()
+        self.sweeper.directory().cells.used()
     }
 }
 

@@ -1,12 +1,12 @@
 use super::*;
-use crate::cache::cells::Cells;
+use crate::cache::shared_cells::SharedCells;
 use crate::cache::testing::{get, known_cells, opened, put_plain, with, worker};
 use crate::mem::time::Millis;
 use crate::policy::explain;
 use crate::sys::clock;
 use crate::sys::sim::world::{self, Faults};
 
-fn larder(cells: Cells) -> Larder {
+fn larder(cells: SharedCells) -> Larder {
     let sweeper = Sweeper::new(opened(), cells, 3);
     Larder::new(sweeper, worker(cells, 3), 64 << 10, PathBuf::from("/cache"))
 }
@@ -76,9 +76,9 @@ fn what_would_be_found_is_told() {
     put_plain(&mut worker(cells, 0), "/a", "x").expect("stored");
     let mut larder = larder(cells);
     let mut told = |target: &str, fields: &str| {
-        with(target, fields, |wanted| {
-            let decision = larder.decision(&wanted.url, &wanted.chosen, Method::Get);
-            explain::words(&decision, wanted.chosen.asked)
+        with(target, fields, |query| {
+            let decision = larder.decision(&query.url, &query.chosen, Method::Get);
+            explain::words(&decision, query.chosen.request_fields)
         })
     };
     assert_eq!(told("/b", ""), "fwd=uri-miss: nothing is stored");

@@ -7,8 +7,8 @@
 pub mod auth;
 pub mod body;
 pub mod cache_control;
+pub mod cache_fields;
 pub mod cache_status;
-pub mod caching;
 pub mod chunked;
 pub mod cookie;
 pub mod date;

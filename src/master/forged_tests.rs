@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::cache::sweep::Sweeper;
+use crate::cache::sweeper::Sweeper;
 use crate::cache::testing::{known_cells, opened, worker};
 use crate::config::Config;
 use crate::control::checks::Checks;

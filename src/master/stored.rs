@@ -6,11 +6,11 @@
 
 use std::path::Path;
 
-use crate::cache::cells::Cells;
-use crate::cache::keeper::Reached;
-use crate::cache::numbers::{group_len, groups, sizes};
+use crate::cache::directory::Reached;
+use crate::cache::process_slots::{group_len, groups, sizes};
+use crate::cache::shared_cells::SharedCells;
 use crate::cache::store::{Settings, Store};
-use crate::cache::sweep::Sweeper;
+use crate::cache::sweeper::Sweeper;
 use crate::config::units::write_size;
 use crate::config::{Cache, Config};
 use crate::control::cache::Larder;
@@ -29,7 +29,7 @@ const FIRST_LOOK: Millis = Millis(100);
 /// What the processes of a generation have in common about stored answers.
 pub struct Common {
     /// The cells, in which this generation's numbers begin at 0.
-    pub cells: Cells,
+    pub cells: SharedCells,
     memory: memory::Shared,
     /// How many workers a group has numbers for.
     workers: usize,
@@ -54,7 +54,7 @@ impl Common {
     fn alone(config: &Cache, workers: usize) -> Result<Common, IoError> {
         let sizes = sizes(config, workers);
         let memory = memory::share(sizes.cells())?;
-        let cells = Cells::create(memory.cells(), sizes);
+        let cells = SharedCells::create(memory.cells(), sizes);
         let bells = (0..sizes.workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
         Ok(Common { cells, memory, workers, group: 0, bells, lock: None })
     }
@@ -76,11 +76,11 @@ impl Common {
             all.any(|one| one.group == *group)
         };
         let group = (0..groups(workers)).find(|group| !taken(group))?;
-        let cells = Cells::open(last.memory.cells(), sizes(config, workers))?;
+        let cells = SharedCells::open(last.memory.cells(), sizes(config, workers))?;
         Some(last.for_group(cells, group))
     }
 
-    fn for_group(&self, cells: Cells, group: usize) -> Result<Common, IoError> {
+    fn for_group(&self, cells: SharedCells, group: usize) -> Result<Common, IoError> {
         Ok(Common {
             cells: cells.numbered_from(group * group_len(self.workers)),
             memory: self.memory.try_clone()?,
@@ -126,7 +126,7 @@ impl Common {
     ) -> Option<Common> {
         let memory = memory::adopt(received.take(told.cells).ok()?).ok()?;
         let sizes = sizes(config, workers);
-        let cells = Cells::open(memory.cells(), sizes)?;
+        let cells = SharedCells::open(memory.cells(), sizes)?;
         let bells = told.bells.iter().map(|bell| received.take(*bell).map(Doorbell::adopt));
         let bells: Vec<Doorbell> = bells.collect::<Result<_, _>>().ok()?;
         if bells.len() != sizes.workers || told.group >= groups(workers) {
@@ -202,7 +202,7 @@ fn is_same_place(one: &Path, other: &Path) -> bool {
 
 /// The directory for one process: opened in the rights of the master, entered in its own.
 pub struct Way {
-    cells: Cells,
+    cells: SharedCells,
     reached: Result<Reached, IoError>,
 }
 
@@ -252,7 +252,7 @@ impl Way {
 /// answers. A large one is known later, by and by: the start does not wait for it.
 fn look_through(sweeper: &mut Sweeper) {
     let until = clock::now() + Micros::from(FIRST_LOOK);
-    let is_known = |sweeper: &Sweeper| sweeper.keeper().cells.unscanned() == 0;
+    let is_known = |sweeper: &Sweeper| sweeper.directory().cells.unscanned() == 0;
     while !is_known(sweeper) && clock::now() < until {
         sweeper.step(clock::now(), clock::wall());
     }
@@ -393,9 +393,9 @@ mod tests {
         let bells = of_first.doorbells().expect("descriptors");
         assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 27));
         let now = Micros(0);
-        use crate::cache::fetches::Turn;
-        assert!(matches!(of_first.cells.fetches.begin(1, 7, now), Turn::Fetch(_)));
-        assert!(matches!(next.cells.fetches.begin(0, 7, now), Turn::Wait(_)));
+        use crate::cache::collapse::Collapse;
+        assert!(matches!(of_first.cells.fetches.begin(1, 7, now), Collapse::Lead(_)));
+        assert!(matches!(next.cells.fetches.begin(0, 7, now), Collapse::Follow(_)));
         let mut poller = crate::sys::Poller::new().expect("a poller");
         let own = next.doorbells().expect("descriptors");
         poller.watch_doorbell(&own.bells[0], 5).expect("watched");

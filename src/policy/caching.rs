@@ -6,12 +6,12 @@
 
 use crate::http::Method;
 use crate::http::cache_control::RequestDirectives;
+use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::http::caching::Asked;
 use crate::http::request::Framing;
 
 use super::conditional::{self, Reply, Stored};
-use super::freshness::{Freshness, Trouble, Use, WhenStale};
+use super::freshness::{Freshness, OriginFailure, ServeDecision, WhenStale};
 use super::storable;
 
 /// A stored response that fits a request.
@@ -100,8 +100,8 @@ pub fn concerns(method: Method, framing: Framing, may_switch: bool) -> Result<()
 
 impl Asking {
     /// For a request that nothing fits which is stored; `why` says in what.
-    pub fn without(method: Method, asked: &Asked, why: Forward) -> Asking {
-        Asking { why, sharing: sharing(method, asked), stored: Meanwhile::Nothing }
+    pub fn without(method: Method, request_fields: &RequestCacheFields, why: Forward) -> Asking {
+        Asking { why, sharing: sharing(method, request_fields), stored: Meanwhile::Nothing }
     }
 }
 
@@ -120,38 +120,49 @@ impl Decision {
 
 /// What becomes of a request that a stored response fits: RFC 9111 §4. `now` is in seconds since the
 /// epoch.
-pub fn decide(method: Method, asked: &Asked, candidate: &Candidate, now: u64) -> Decision {
+pub fn decide(
+    method: Method,
+    request_fields: &RequestCacheFields,
+    candidate: &Candidate,
+    now: u64,
+) -> Decision {
     let Candidate { stored, freshness, has_validator, is_sendable } = candidate;
-    let reply = conditional::reply(method, asked, stored, now);
+    let reply = conditional::reply(method, request_fields, stored, now);
     let bypass = match reply {
-        Reply::Forward if asked.for_origin => Some(Forward::Bypass),
+        Reply::Forward if request_fields.for_origin => Some(Forward::Bypass),
         Reply::Forward => Some(Forward::Partial),
         Reply::Whole | Reply::NotModified | Reply::Part(_) | Reply::NoSuchPart => {
             (!is_sendable).then_some(Forward::Bypass)
         }
     };
     if let Some(why) = bypass {
-        return Decision::Ask(Asking { why, sharing: alone(asked), stored: Meanwhile::Nothing });
+        return Decision::Ask(Asking {
+            why,
+            sharing: alone(request_fields),
+            stored: Meanwhile::Nothing,
+        });
     }
-    let wanted = &asked.directives;
+    let wanted = &request_fields.directives;
     let serve = |serving| Decision::Serve { reply, ttl: freshness.time_left(now), serving };
     match freshness.judge(wanted, now) {
-        Use::Fresh => serve(Serving::Fresh),
-        Use::WhileRevalidating if may_refresh(method, wanted) => serve(Serving::WhileRevalidating),
-        Use::WhileRevalidating | Use::Stale => serve(Serving::Stale),
-        Use::Validate => {
+        ServeDecision::Fresh => serve(Serving::Fresh),
+        ServeDecision::WhileRevalidating if may_refresh(method, wanted) => {
+            serve(Serving::WhileRevalidating)
+        }
+        ServeDecision::WhileRevalidating | ServeDecision::Stale => serve(Serving::Stale),
+        ServeDecision::Validate => {
             let always = freshness.when_stale == WhenStale::Validate;
             let is_stale = freshness.time_left(now) <= 0 || always;
             let why = if is_stale { Forward::Stale } else { Forward::Request };
             // What is confirmed each time anew is of no use to those who wait.
             let is_of_use = freshness.lifetime > freshness.initial_age && !always;
-            let sharing = match sharing(method, asked) {
+            let sharing = match sharing(method, request_fields) {
                 Sharing::Common if !is_of_use || why == Forward::Request => Sharing::Own,
                 sharing => sharing,
             };
             let stored = Meanwhile::Kept {
                 validates: method == Method::Get && *has_validator,
-                stands_in: freshness.may_replace(Trouble::Disconnected, wanted, now),
+                stands_in: freshness.may_replace(OriginFailure::Disconnected, wanted, now),
             };
             Decision::Ask(Asking { why, sharing, stored })
         }
@@ -165,26 +176,27 @@ fn may_refresh(method: Method, wanted: &RequestDirectives) -> bool {
     method == Method::Get && !wanted.no_store && !wanted.only_if_cached
 }
 
-fn sharing(method: Method, asked: &Asked) -> Sharing {
+fn sharing(method: Method, request_fields: &RequestCacheFields) -> Sharing {
     // What was asked for before is not good enough for one who wants it new.
-    let wants_new = asked.directives.no_cache || asked.directives.max_age == Some(0);
-    let is_common = storable::is_for_all(asked) && !wants_new;
-    match alone(asked) {
+    let wants_new =
+        request_fields.directives.no_cache || request_fields.directives.max_age == Some(0);
+    let is_common = storable::is_for_all(request_fields) && !wants_new;
+    match alone(request_fields) {
         Sharing::Own if method == Method::Get && is_common => Sharing::Common,
         sharing => sharing,
     }
 }
 
-fn alone(asked: &Asked) -> Sharing {
-    if asked.directives.only_if_cached { Sharing::Forbidden } else { Sharing::Own }
+fn alone(request_fields: &RequestCacheFields) -> Sharing {
+    if request_fields.directives.only_if_cached { Sharing::Forbidden } else { Sharing::Own }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::caching::Offered;
+    use crate::http::cache_fields::ResponseCacheFields;
     use crate::http::{request, response};
-    use crate::policy::freshness::Receipt;
+    use crate::policy::freshness::ResponseTiming;
 
     const NOW: u64 = 1_700_000_000;
 
@@ -192,15 +204,16 @@ mod tests {
         let (text, age) = stored.split_once(" @").unwrap_or((stored, "0"));
         let text = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(text));
         let head = response::parse(text.as_bytes()).expect("valid");
-        let offered = Offered::of(head.fields);
-        let (freshness, _) = Freshness::of(200, &offered, Receipt { at: NOW, delay: 0 }, 0);
-        let stored = Stored::of(200, &offered, 10, NOW);
+        let response_fields = ResponseCacheFields::of(head.fields);
+        let (freshness, _) =
+            Freshness::of(200, &response_fields, ResponseTiming { at: NOW, delay: 0 }, 0);
+        let stored = Stored::of(200, &response_fields, 10, NOW);
         let has_validator = !stored.etag.is_empty();
         let candidate = Candidate { stored, freshness, has_validator, is_sendable: true };
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(request));
         let head = request::parse(text.as_bytes()).expect("valid");
-        let asked = Asked::of(head.fields, b"a");
-        decide(method, &asked, &candidate, NOW + age.parse::<u64>().expect("seconds"))
+        let request_fields = RequestCacheFields::of(head.fields, b"a");
+        decide(method, &request_fields, &candidate, NOW + age.parse::<u64>().expect("seconds"))
     }
 
     fn lines(fields: &str) -> String {

@@ -1,6 +1,6 @@
 //! Conditions of requests, as far as a cache judges them, and its own: RFC 9110 §13, RFC 9111 §4.3.
 
-use crate::http::caching::{Asked, Offered, is_condition};
+use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields, is_condition};
 use crate::http::date;
 use crate::http::fields::{Fields, MAX_NAMES, NameSet};
 use crate::http::method::Method;
@@ -48,17 +48,24 @@ pub enum Reply {
 ///
 /// `If-Match` and `If-Unmodified-Since` are not for caches, which can never tell that a precondition
 /// failed: their requests go to a backend, and so no 412 is made here.
-pub fn reply(method: Method, asked: &Asked, stored: &Stored, now: u64) -> Reply {
-    if asked.for_origin {
+pub fn reply(
+    method: Method,
+    request_fields: &RequestCacheFields,
+    stored: &Stored,
+    now: u64,
+) -> Reply {
+    if request_fields.for_origin {
         return Reply::Forward;
     }
     let is_success = matches!(stored.status, 200 | 206);
-    if is_success && is_not_modified(asked, stored, now) {
+    if is_success && is_not_modified(request_fields, stored, now) {
         return Reply::NotModified;
     }
-    let range = match (method, asked.range.only()) {
+    let range = match (method, request_fields.range.only()) {
         // Ranges are for GET, and of what was found: RFC 9110 §14.2.
-        (Method::Get, Some(range)) if is_success && may_be_parted(asked, stored, now) => range,
+        (Method::Get, Some(range)) if is_success && may_be_parted(request_fields, stored, now) => {
+            range
+        }
         _ if stored.part.is_some() => return Reply::Forward,
         _ => return Reply::Whole,
     };
@@ -73,19 +80,19 @@ pub fn reply(method: Method, asked: &Asked, stored: &Stored, now: u64) -> Reply 
 }
 
 /// `If-None-Match`, and only without it `If-Modified-Since`: RFC 9110 §13.1.2, §13.1.3.
-fn is_not_modified(asked: &Asked, stored: &Stored, now: u64) -> bool {
-    if asked.if_none_match {
-        let mut values = asked.fields.values("if-none-match");
+fn is_not_modified(request_fields: &RequestCacheFields, stored: &Stored, now: u64) -> bool {
+    if request_fields.if_none_match {
+        let mut values = request_fields.fields.values("if-none-match");
         return values.any(|value| value == b"*" || lists(value, stored.etag));
     }
-    let since = asked.if_modified_since.only().and_then(|value| date::parse(value, now));
+    let since = request_fields.if_modified_since.only().and_then(|value| date::parse(value, now));
     // Without a date of the change the answer's own will do: RFC 9111 §4.3.2.
     since.is_some_and(|since| stored.last_modified.unwrap_or(stored.date) <= since)
 }
 
 /// `If-Range`: RFC 9110 §13.1.5. Only strong validators make sure that the parts fit together.
-fn may_be_parted(asked: &Asked, stored: &Stored, now: u64) -> bool {
-    match asked.if_range {
+fn may_be_parted(request_fields: &RequestCacheFields, stored: &Stored, now: u64) -> bool {
+    match request_fields.if_range {
         Single::Absent => true,
         Single::Several => false,
         Single::Once(tag @ ([b'"', ..] | [b'W', b'/', ..])) => same_strong(tag, stored.etag),
@@ -182,7 +189,7 @@ pub const VALIDATION_GROWTH: usize = 48;
 
 /// Whether a 304 to our validation speaks of the answer that is stored: RFC 9111 §4.3.4. One that
 /// names another than we asked about tells nothing of ours.
-pub fn confirms(fresh: &Offered, stored: &Stored, now: u64) -> bool {
+pub fn confirms(fresh: &ResponseCacheFields, stored: &Stored, now: u64) -> bool {
     if let (Some(tag), false) = (fresh.etag.only(), stored.etag.is_empty()) {
         // A server that weakens the tags of what it compresses does not do so in a 304.
         return same_weak(tag, stored.etag);
@@ -211,7 +218,7 @@ fn updates(fresh: &KeptFields, name: &[u8]) -> bool {
 /// each stored one.
 pub fn write_updated(
     stored: &Fields,
-    fresh: &Offered,
+    fresh: &ResponseCacheFields,
     received_at: u64,
     out: &mut impl Append,
 ) -> Option<()> {
@@ -256,16 +263,21 @@ pub fn is_in_not_modified(name: &[u8]) -> bool {
 
 impl<'a> Stored<'a> {
     /// What is kept of a response with a body of `length` bytes that came at `received_at`.
-    pub fn of(status: u16, offered: &Offered<'a>, length: u64, received_at: u64) -> Stored<'a> {
-        let changed = offered.last_modified.only();
+    pub fn of(
+        status: u16,
+        response_fields: &ResponseCacheFields<'a>,
+        length: u64,
+        received_at: u64,
+    ) -> Stored<'a> {
+        let changed = response_fields.last_modified.only();
         Stored {
             status,
-            etag: offered.etag.only().unwrap_or_default(),
+            etag: response_fields.etag.only().unwrap_or_default(),
             last_modified: changed.and_then(|value| date::parse(value, received_at)),
-            date: date_of(offered, received_at),
+            date: date_of(response_fields, received_at),
             length,
             part: match status {
-                206 => offered.content_range.only().and_then(ContentRange::parse),
+                206 => response_fields.content_range.only().and_then(ContentRange::parse),
                 _ => None,
             },
         }

@@ -26,9 +26,9 @@ fn replied(method: Method, request: &str, status: u16, stored: &str, length: u64
     let request = request::parse(head.as_bytes()).expect("valid");
     let head = format!("HTTP/1.1 {status} \r\n{}\r\n", lines(stored));
     let response = response::parse(head.as_bytes()).expect("valid");
-    let offered = Offered::of(response.fields);
-    let stored = Stored::of(status, &offered, length, NOW);
-    reply(method, &Asked::of(request.fields, b"a"), &stored, NOW)
+    let response_fields = ResponseCacheFields::of(response.fields);
+    let stored = Stored::of(status, &response_fields, length, NOW);
+    reply(method, &RequestCacheFields::of(request.fields, b"a"), &stored, NOW)
 }
 
 fn to_get(request: &str, stored: &str) -> Reply {
@@ -232,10 +232,14 @@ fn a_304_that_names_another_answer_confirms_nothing() {
     ] {
         let stored_head = format!("HTTP/1.1 200 \r\n{}\r\n", lines(stored));
         let stored_head = response::parse(stored_head.as_bytes()).expect("valid");
-        let kept = Offered::of(stored_head.fields);
+        let kept = ResponseCacheFields::of(stored_head.fields);
         let fresh_head = format!("HTTP/1.1 304 \r\n{}\r\n", lines(fresh));
         let fresh_head = response::parse(fresh_head.as_bytes()).expect("valid");
-        let found = confirms(&Offered::of(fresh_head.fields), &Stored::of(200, &kept, 1, NOW), NOW);
+        let found = confirms(
+            &ResponseCacheFields::of(fresh_head.fields),
+            &Stored::of(200, &kept, 1, NOW),
+            NOW,
+        );
         assert_eq!(found, expected, "{stored}; {fresh}");
     }
 }
@@ -252,7 +256,8 @@ fn a_304_updates_all_but_what_describes_the_body() {
         Cache-Control: private=\"x-mine\"\r\nX-Mine: 1\r\nX-Request-ID: 1\r\nX-New: 5\r\n\r\n";
     let fresh = response::parse(fresh).expect("valid");
     let mut out = Vec::new();
-    write_updated(&stored.fields, &Offered::of(fresh.fields), 0, &mut out).expect("few fields");
+    write_updated(&stored.fields, &ResponseCacheFields::of(fresh.fields), 0, &mut out)
+        .expect("few fields");
     assert_eq!(
         String::from_utf8_lossy(&out),
         "X-Old: 1\r\nContent-Type: text/a\r\nContent-Encoding: gzip\r\nETag: W/\"a\"\r\n\

@@ -6,14 +6,14 @@
 use crate::http::cache_control::{
     MAX_SECONDS, MaxStale, RequestDirectives, ResponseDirectives, Seconds, delta_seconds,
 };
-use crate::http::caching::Offered;
+use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::date;
 use crate::http::fields::list_members;
 use crate::http::request::Single;
 
 /// When and how late a response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct ResponseTiming {
     /// When its head came.
     pub at: u64,
     /// How long after the request that was, by the clock that is never set.
@@ -65,25 +65,25 @@ impl Freshness {
     /// Of a response that just came. `default_ttl` is for 200 alone.
     pub fn of(
         status: u16,
-        offered: &Offered,
-        receipt: Receipt,
+        response_fields: &ResponseCacheFields,
+        timing: ResponseTiming,
         default_ttl: u32,
     ) -> (Freshness, Basis) {
-        let directives = &offered.directives;
-        let (lifetime, basis) = match explicit_lifetime(offered, receipt.at) {
+        let directives = &response_fields.directives;
+        let (lifetime, basis) = match explicit_lifetime(response_fields, timing.at) {
             Some(seconds) => (seconds, Basis::Explicit),
-            None => match heuristic_lifetime(status, offered, receipt.at) {
+            None => match heuristic_lifetime(status, response_fields, timing.at) {
                 Some(seconds) => (seconds, Basis::Heuristic),
                 // A stream of events is made anew for each who listens.
-                None if status == 200 && default_ttl > 0 && !offered.streams => {
+                None if status == 200 && default_ttl > 0 && !response_fields.streams => {
                     (default_ttl, Basis::Configured)
                 }
                 None => (0, Basis::None),
             },
         };
         let freshness = Freshness {
-            received_at: receipt.at,
-            initial_age: initial_age(offered, receipt),
+            received_at: timing.at,
+            initial_age: initial_age(response_fields, timing),
             lifetime,
             stale_while_revalidate: directives.stale_while_revalidate.given().unwrap_or(0),
             stale_if_error: directives.stale_if_error.given(),
@@ -107,26 +107,30 @@ impl Freshness {
     }
 
     /// What may be done with it for a request that fits it.
-    pub fn judge(&self, wanted: &RequestDirectives, now: u64) -> Use {
+    pub fn judge(&self, wanted: &RequestDirectives, now: u64) -> ServeDecision {
         let left = self.time_left(now);
         // Who says 0 wants it new, also within the second that it came in: §5.2.1.1.
         let too_old = wanted.max_age.is_some_and(|limit| limit == 0 || self.age(now) > limit);
         let too_short = wanted.min_fresh.is_some_and(|demand| left < i64::from(demand)); // §5.2.1.3
         match self.when_stale {
-            WhenStale::Validate => return Use::Validate,
-            WhenStale::Allowed | WhenStale::Never if wanted.no_cache => return Use::Validate, // §5.2.1.4
-            WhenStale::Allowed | WhenStale::Never if too_old || too_short => return Use::Validate,
-            WhenStale::Allowed | WhenStale::Never if left > 0 => return Use::Fresh,
-            WhenStale::Never => return Use::Validate,
+            WhenStale::Validate => return ServeDecision::Validate,
+            WhenStale::Allowed | WhenStale::Never if wanted.no_cache => {
+                return ServeDecision::Validate;
+            } // §5.2.1.4
+            WhenStale::Allowed | WhenStale::Never if too_old || too_short => {
+                return ServeDecision::Validate;
+            }
+            WhenStale::Allowed | WhenStale::Never if left > 0 => return ServeDecision::Fresh,
+            WhenStale::Never => return ServeDecision::Validate,
             WhenStale::Allowed => (),
         }
         if -left <= i64::from(self.stale_while_revalidate) && self.stale_while_revalidate > 0 {
-            return Use::WhileRevalidating;
+            return ServeDecision::WhileRevalidating;
         }
         match wanted.max_stale {
-            MaxStale::Any => Use::Stale, // §5.2.1.2
-            MaxStale::By(seconds) if -left <= i64::from(seconds) => Use::Stale,
-            MaxStale::By(_) | MaxStale::Unsaid => Use::Validate,
+            MaxStale::Any => ServeDecision::Stale, // §5.2.1.2
+            MaxStale::By(seconds) if -left <= i64::from(seconds) => ServeDecision::Stale,
+            MaxStale::By(_) | MaxStale::Unsaid => ServeDecision::Validate,
         }
     }
 
@@ -135,24 +139,29 @@ impl Freshness {
     /// A cache that cannot reach the origin may serve what is stale (RFC 9111 §4.2.4), unless the
     /// answer says for how long it may and that is over. In other trouble it must be allowed
     /// (RFC 5861 §4).
-    pub fn may_replace(&self, trouble: Trouble, wanted: &RequestDirectives, now: u64) -> bool {
+    pub fn may_replace(
+        &self,
+        trouble: OriginFailure,
+        wanted: &RequestDirectives,
+        now: u64,
+    ) -> bool {
         match self.when_stale {
             WhenStale::Validate | WhenStale::Never => return false,
             WhenStale::Allowed if wanted.no_cache => return false,
             WhenStale::Allowed => (),
         }
         match (self.stale_if_error.max(wanted.stale_if_error), trouble) {
-            (_, Trouble::Status(status)) if !matches!(status, 500 | 502 | 503 | 504) => false,
+            (_, OriginFailure::Status(status)) if !matches!(status, 500 | 502 | 503 | 504) => false,
             (Some(window), _) => -self.time_left(now) <= i64::from(window),
-            (None, Trouble::Disconnected) => true,
-            (None, Trouble::Late | Trouble::Status(_)) => false,
+            (None, OriginFailure::Disconnected) => true,
+            (None, OriginFailure::Late | OriginFailure::Status(_)) => false,
         }
     }
 }
 
 /// What may be done with a stored answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum ServeDecision {
     /// It answers.
     Fresh,
     /// It answers, stale as it is: the client takes that.
@@ -165,7 +174,7 @@ pub enum Use {
 
 /// Why a backend gave no answer that is better than a stale one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum OriginFailure {
     /// It could not be reached, or broke the connection; or none is up.
     Disconnected,
     /// It did not answer in time.
@@ -175,31 +184,35 @@ pub enum Trouble {
 }
 
 /// `s-maxage`, then `max-age`, then `Expires`: RFC 9111 §4.2.1. What cannot be read is over.
-fn explicit_lifetime(offered: &Offered, received_at: u64) -> Option<u32> {
-    for directive in [offered.directives.s_maxage, offered.directives.max_age] {
+fn explicit_lifetime(response_fields: &ResponseCacheFields, received_at: u64) -> Option<u32> {
+    for directive in [response_fields.directives.s_maxage, response_fields.directives.max_age] {
         match directive {
             Seconds::Given(seconds) => return Some(seconds),
             Seconds::Invalid => return Some(0),
             Seconds::Absent => (),
         }
     }
-    let expires = match offered.expires {
+    let expires = match response_fields.expires {
         Single::Absent => return None,
-        _ if offered.targeted => return None, // RFC 9213 §2.2
+        _ if response_fields.targeted => return None, // RFC 9213 §2.2
         Single::Once(value) => date::parse(value, received_at),
         Single::Several => None,
     };
     let Some(expires) = expires else { return Some(0) }; // §5.3
-    Some(capped(expires.saturating_sub(date_of(offered, received_at))))
+    Some(capped(expires.saturating_sub(date_of(response_fields, received_at))))
 }
 
 /// A tenth of the time between the last change and the answer: RFC 9111 §4.2.2.
-fn heuristic_lifetime(status: u16, offered: &Offered, received_at: u64) -> Option<u32> {
-    if !is_heuristically_cacheable(status) && !offered.directives.public {
+fn heuristic_lifetime(
+    status: u16,
+    response_fields: &ResponseCacheFields,
+    received_at: u64,
+) -> Option<u32> {
+    if !is_heuristically_cacheable(status) && !response_fields.directives.public {
         return None;
     }
-    let changed = date::parse(offered.last_modified.only()?, received_at)?;
-    Some(capped(date_of(offered, received_at).checked_sub(changed)? / 10))
+    let changed = date::parse(response_fields.last_modified.only()?, received_at)?;
+    Some(capped(date_of(response_fields, received_at).checked_sub(changed)? / 10))
 }
 
 /// Statuses whose answers may be stored though they do not say for how long: RFC 9110 §15.1.
@@ -208,17 +221,18 @@ pub fn is_heuristically_cacheable(status: u16) -> bool {
 }
 
 /// `Date`, or when the response came if that is missing or unreadable: RFC 9110 §6.6.1.
-pub fn date_of(offered: &Offered, received_at: u64) -> u64 {
-    let date = offered.date.only().and_then(|value| date::parse(value, received_at));
+pub fn date_of(response_fields: &ResponseCacheFields, received_at: u64) -> u64 {
+    let date = response_fields.date.only().and_then(|value| date::parse(value, received_at));
     date.unwrap_or(received_at)
 }
 
 /// `corrected_initial_age` of RFC 9111 §4.2.3.
-fn initial_age(offered: &Offered, receipt: Receipt) -> u32 {
+fn initial_age(response_fields: &ResponseCacheFields, timing: ResponseTiming) -> u32 {
     // The first member only, and none at all if that is no number: §5.1.
-    let age = offered.age.and_then(|value| list_members(value).next()).and_then(delta_seconds);
-    let apparent = capped(receipt.at.saturating_sub(date_of(offered, receipt.at)));
-    let corrected = age.unwrap_or(0) + receipt.delay.min(MAX_SECONDS);
+    let age =
+        response_fields.age.and_then(|value| list_members(value).next()).and_then(delta_seconds);
+    let apparent = capped(timing.at.saturating_sub(date_of(response_fields, timing.at)));
+    let corrected = age.unwrap_or(0) + timing.delay.min(MAX_SECONDS);
     apparent.max(corrected).min(MAX_SECONDS)
 }
 

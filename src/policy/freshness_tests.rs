@@ -5,27 +5,27 @@ use crate::http::response;
 /// 2026-01-01T00:00:00Z.
 const NOW: u64 = 1_767_225_600;
 
-const AT_ONCE: Receipt = Receipt { at: NOW, delay: 0 };
+const AT_ONCE: ResponseTiming = ResponseTiming { at: NOW, delay: 0 };
 
 fn date(seconds: u64) -> String {
     String::from_utf8_lossy(&imf_fixdate(seconds)).into_owned()
 }
 
 /// The freshness of a response with these fields, `{-60}` in which is a date 60 s before it came.
-fn with_status(status: u16, fields: &str, receipt: Receipt, ttl: u32) -> (Freshness, Basis) {
+fn with_status(status: u16, fields: &str, timing: ResponseTiming, ttl: u32) -> (Freshness, Basis) {
     let mut text = format!("HTTP/1.1 {status} \r\n");
     for line in fields.split("; ").filter(|line| !line.is_empty()) {
         let mut line = line.to_owned();
         if let Some((before, rest)) = line.clone().split_once('{') {
             let (offset, after) = rest.split_once('}').expect("closed");
             let offset: i64 = offset.parse().expect("a number");
-            line = format!("{before}{}{after}", date(receipt.at.saturating_add_signed(offset)));
+            line = format!("{before}{}{after}", date(timing.at.saturating_add_signed(offset)));
         }
         text += &format!("{line}\r\n");
     }
     text += "\r\n";
     let head = response::parse(text.as_bytes()).expect("valid");
-    Freshness::of(status, &Offered::of(head.fields), receipt, ttl)
+    Freshness::of(status, &ResponseCacheFields::of(head.fields), timing, ttl)
 }
 
 fn of(fields: &str) -> Freshness {
@@ -149,7 +149,7 @@ fn the_age_counts_from_where_the_answer_was_made() {
         ("Date: then; Age: 3", 0, 3),
         ("Date: Thu, 01 Jan 1970 00:00:00 GMT", 0, NOW as u32),
     ] {
-        let (freshness, _) = with_status(200, fields, Receipt { at: NOW, delay }, 0);
+        let (freshness, _) = with_status(200, fields, ResponseTiming { at: NOW, delay }, 0);
         assert_eq!(freshness.age(NOW), age, "{fields}");
         assert_eq!(freshness.age(NOW + 100), (age + 100).min(MAX_SECONDS), "{fields}");
         // The clock was set back: nobody knows how long it has been here.
@@ -162,11 +162,14 @@ fn the_age_counts_from_where_the_answer_was_made() {
 fn an_answer_is_fresh_until_its_lifetime_is_reached() {
     let freshness = of("Cache-Control: max-age=60; Age: 10");
     let judge = |seconds| freshness.judge(&RequestDirectives::default(), NOW + seconds);
-    assert_eq!(judge(0), Use::Fresh);
-    assert_eq!(judge(49), Use::Fresh);
-    assert_eq!(judge(50), Use::Validate);
+    assert_eq!(judge(0), ServeDecision::Fresh);
+    assert_eq!(judge(49), ServeDecision::Fresh);
+    assert_eq!(judge(50), ServeDecision::Validate);
     assert_eq!((freshness.time_left(NOW), freshness.time_left(NOW + 60)), (50, -10));
-    assert_eq!(of("Age: 5; Cache-Control: max-age=5").judge(&wanted(""), NOW), Use::Validate);
+    assert_eq!(
+        of("Age: 5; Cache-Control: max-age=5").judge(&wanted(""), NOW),
+        ServeDecision::Validate
+    );
 }
 
 /// docs/CACHE.md, rule 14.
@@ -176,31 +179,31 @@ fn what_the_client_demands_is_obeyed() {
         |fields: &str, request: &str, seconds| of(fields).judge(&wanted(request), NOW + seconds);
     let fresh = "Cache-Control: max-age=60";
     for (request, seconds, expected) in [
-        ("no-cache", 0, Use::Validate),
-        ("max-age=0", 0, Use::Validate),
-        ("max-age=0", 1, Use::Validate),
-        ("max-age=10", 10, Use::Fresh),
-        ("max-age=10", 11, Use::Validate),
-        ("max-age=x", 1, Use::Validate),
-        ("max-age=100", 60, Use::Validate),
-        ("min-fresh=10", 50, Use::Fresh),
-        ("min-fresh=10", 51, Use::Validate),
-        ("min-fresh=61", 0, Use::Validate),
-        ("max-stale", 61, Use::Stale),
-        ("max-stale", 1_000_000, Use::Stale),
-        ("max-stale=5", 65, Use::Stale),
-        ("max-stale=5", 66, Use::Validate),
-        ("max-stale=5", 59, Use::Fresh),
-        ("max-stale, max-age=70", 71, Use::Validate),
-        ("max-stale, no-cache", 61, Use::Validate),
-        ("only-if-cached", 10, Use::Fresh),
-        ("no-store", 10, Use::Fresh),
+        ("no-cache", 0, ServeDecision::Validate),
+        ("max-age=0", 0, ServeDecision::Validate),
+        ("max-age=0", 1, ServeDecision::Validate),
+        ("max-age=10", 10, ServeDecision::Fresh),
+        ("max-age=10", 11, ServeDecision::Validate),
+        ("max-age=x", 1, ServeDecision::Validate),
+        ("max-age=100", 60, ServeDecision::Validate),
+        ("min-fresh=10", 50, ServeDecision::Fresh),
+        ("min-fresh=10", 51, ServeDecision::Validate),
+        ("min-fresh=61", 0, ServeDecision::Validate),
+        ("max-stale", 61, ServeDecision::Stale),
+        ("max-stale", 1_000_000, ServeDecision::Stale),
+        ("max-stale=5", 65, ServeDecision::Stale),
+        ("max-stale=5", 66, ServeDecision::Validate),
+        ("max-stale=5", 59, ServeDecision::Fresh),
+        ("max-stale, max-age=70", 71, ServeDecision::Validate),
+        ("max-stale, no-cache", 61, ServeDecision::Validate),
+        ("only-if-cached", 10, ServeDecision::Fresh),
+        ("no-store", 10, ServeDecision::Fresh),
     ] {
         assert_eq!(by_max_stale(fresh, request, seconds), expected, "{request} at {seconds}");
     }
     for forbidding in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
         let fields = format!("Cache-Control: max-age=60, {forbidding}");
-        assert_eq!(by_max_stale(&fields, "max-stale", 61), Use::Validate, "{forbidding}");
+        assert_eq!(by_max_stale(&fields, "max-stale", 61), ServeDecision::Validate, "{forbidding}");
     }
 }
 
@@ -209,10 +212,13 @@ fn what_the_client_demands_is_obeyed() {
 fn no_cache_is_validated_each_time() {
     let freshness = of("Cache-Control: max-age=60, no-cache");
     assert_eq!(freshness.when_stale, WhenStale::Validate);
-    assert_eq!(freshness.judge(&wanted(""), NOW), Use::Validate);
-    assert!(!freshness.may_replace(Trouble::Disconnected, &wanted(""), NOW));
+    assert_eq!(freshness.judge(&wanted(""), NOW), ServeDecision::Validate);
+    assert!(!freshness.may_replace(OriginFailure::Disconnected, &wanted(""), NOW));
     // Names of fields concern those fields alone.
-    assert_eq!(of("Cache-Control: max-age=60, no-cache=\"a\"").judge(&wanted(""), NOW), Use::Fresh);
+    assert_eq!(
+        of("Cache-Control: max-age=60, no-cache=\"a\"").judge(&wanted(""), NOW),
+        ServeDecision::Fresh
+    );
 }
 
 /// docs/CACHE.md, rule 13.
@@ -220,20 +226,28 @@ fn no_cache_is_validated_each_time() {
 fn a_stale_answer_is_served_while_it_is_asked_for_anew() {
     let freshness = of("Cache-Control: max-age=60, stale-while-revalidate=30");
     let judge = |request: &str, seconds| freshness.judge(&wanted(request), NOW + seconds);
-    assert_eq!(judge("", 59), Use::Fresh);
-    assert_eq!(judge("", 60), Use::WhileRevalidating);
-    assert_eq!(judge("", 90), Use::WhileRevalidating);
-    assert_eq!(judge("", 91), Use::Validate);
-    assert_eq!(judge("no-cache", 61), Use::Validate);
-    assert_eq!(judge("max-age=60", 61), Use::Validate);
-    assert_eq!(judge("max-stale", 91), Use::Stale);
+    assert_eq!(judge("", 59), ServeDecision::Fresh);
+    assert_eq!(judge("", 60), ServeDecision::WhileRevalidating);
+    assert_eq!(judge("", 90), ServeDecision::WhileRevalidating);
+    assert_eq!(judge("", 91), ServeDecision::Validate);
+    assert_eq!(judge("no-cache", 61), ServeDecision::Validate);
+    assert_eq!(judge("max-age=60", 61), ServeDecision::Validate);
+    assert_eq!(judge("max-stale", 91), ServeDecision::Stale);
     for forbidding in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
         let fields = format!("Cache-Control: max-age=60, stale-while-revalidate=30, {forbidding}");
-        assert_eq!(of(&fields).judge(&wanted(""), NOW + 61), Use::Validate, "{forbidding}");
+        assert_eq!(
+            of(&fields).judge(&wanted(""), NOW + 61),
+            ServeDecision::Validate,
+            "{forbidding}"
+        );
     }
     for unreadable in ["stale-while-revalidate", "stale-while-revalidate=x"] {
         let fields = format!("Cache-Control: max-age=60, {unreadable}");
-        assert_eq!(of(&fields).judge(&wanted(""), NOW + 60), Use::Validate, "{unreadable}");
+        assert_eq!(
+            of(&fields).judge(&wanted(""), NOW + 60),
+            ServeDecision::Validate,
+            "{unreadable}"
+        );
     }
 }
 
@@ -241,24 +255,24 @@ fn a_stale_answer_is_served_while_it_is_asked_for_anew() {
 fn a_stale_answer_is_better_than_a_failure_where_it_is_allowed() {
     let plain = "max-age=60";
     let window = "max-age=60, stale-if-error=30";
-    let (refused, late) = (Trouble::Disconnected, Trouble::Late);
+    let (refused, late) = (OriginFailure::Disconnected, OriginFailure::Late);
     for (directives, request, trouble, seconds, expected) in [
         (plain, "", refused, 61, true),
         (plain, "", refused, 1_000_000, true),
         (plain, "", late, 61, false),
-        (plain, "", Trouble::Status(503), 61, false),
+        (plain, "", OriginFailure::Status(503), 61, false),
         (window, "", refused, 90, true),
         (window, "", refused, 91, false),
         (window, "", late, 90, true),
         (window, "", late, 91, false),
-        (window, "", Trouble::Status(500), 90, true),
-        (window, "", Trouble::Status(502), 90, true),
-        (window, "", Trouble::Status(503), 90, true),
-        (window, "", Trouble::Status(504), 90, true),
-        (window, "", Trouble::Status(504), 91, false),
-        (window, "", Trouble::Status(501), 61, false),
-        (window, "", Trouble::Status(404), 61, false),
-        (window, "", Trouble::Status(200), 61, false),
+        (window, "", OriginFailure::Status(500), 90, true),
+        (window, "", OriginFailure::Status(502), 90, true),
+        (window, "", OriginFailure::Status(503), 90, true),
+        (window, "", OriginFailure::Status(504), 90, true),
+        (window, "", OriginFailure::Status(504), 91, false),
+        (window, "", OriginFailure::Status(501), 61, false),
+        (window, "", OriginFailure::Status(404), 61, false),
+        (window, "", OriginFailure::Status(200), 61, false),
         (plain, "stale-if-error=30", late, 90, true),
         (plain, "stale-if-error=30", late, 91, false),
         (plain, "no-cache", refused, 61, false),
@@ -273,7 +287,7 @@ fn a_stale_answer_is_better_than_a_failure_where_it_is_allowed() {
     }
     for forbidding in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
         let freshness = of(&format!("Cache-Control: {window}, {forbidding}"));
-        for trouble in [refused, late, Trouble::Status(503)] {
+        for trouble in [refused, late, OriginFailure::Status(503)] {
             assert!(!freshness.may_replace(trouble, &wanted(""), NOW + 61), "{forbidding}");
         }
     }
@@ -285,20 +299,20 @@ fn what_was_received_in_the_future_is_stale_until_a_backend_was_asked() {
     let fields = "Cache-Control: max-age=60, stale-while-revalidate=60, stale-if-error=60";
     let plain = RequestDirectives::default();
     for earlier in [1, 30, 100_000] {
-        assert_eq!(of(fields).judge(&plain, NOW - earlier), Use::Validate);
-        assert!(!of(fields).may_replace(Trouble::Status(503), &plain, NOW - earlier));
+        assert_eq!(of(fields).judge(&plain, NOW - earlier), ServeDecision::Validate);
+        assert!(!of(fields).may_replace(OriginFailure::Status(503), &plain, NOW - earlier));
         assert!(of("Cache-Control: max-age=60").may_replace(
-            Trouble::Disconnected,
+            OriginFailure::Disconnected,
             &plain,
             NOW - earlier
         ));
     }
-    assert_eq!(of(fields).judge(&plain, NOW), Use::Fresh);
+    assert_eq!(of(fields).judge(&plain, NOW), ServeDecision::Fresh);
 }
 
 #[test]
 fn a_stream_is_not_fresh_by_what_the_operator_says_of_answers() {
-    let basis = |fields| with_status(200, fields, Receipt { at: NOW, delay: 0 }, 60).1;
+    let basis = |fields| with_status(200, fields, ResponseTiming { at: NOW, delay: 0 }, 60).1;
     assert_eq!(basis("Content-Type: text/html"), Basis::Configured);
     assert_eq!(basis("Content-Type: text/event-stream"), Basis::None);
     assert_eq!(basis("Content-Type: text/event-stream; Cache-Control: max-age=1"), Basis::Explicit);

@@ -1,11 +1,11 @@
 //! May a response be stored: RFC 9111 §3. And which of its fields: §3.1.
 
-use crate::http::caching::{Asked, Offered};
+use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields};
 use crate::http::fields::{Fields, NameSet, is_hop_by_hop, is_one_of};
 use crate::http::method::Method;
 use crate::http::request::Single;
 
-use super::freshness::{Basis, Freshness, Receipt, WhenStale, is_heuristically_cacheable};
+use super::freshness::{Basis, Freshness, ResponseTiming, WhenStale, is_heuristically_cacheable};
 use super::ranges::ContentRange;
 
 /// What the decision depends on.
@@ -16,20 +16,20 @@ pub struct Facts<'a> {
     /// Whether the request has a body.
     pub has_body: bool,
     /// What the request asks.
-    pub asked: &'a Asked<'a>,
+    pub request_fields: &'a RequestCacheFields<'a>,
     /// The response's status.
     pub status: u16,
     /// What the response offers.
-    pub offered: &'a Offered<'a>,
+    pub response_fields: &'a ResponseCacheFields<'a>,
     /// When it came.
-    pub receipt: Receipt,
+    pub timing: ResponseTiming,
     /// Seconds for which a 200 is fresh that says nothing of it.
     pub default_ttl: u32,
 }
 
 /// How a response is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recipe {
+pub struct StorePlan {
     /// How long it is good.
     pub freshness: Freshness,
     /// Where that comes from.
@@ -70,8 +70,8 @@ pub enum Unstorable {
 impl Unstorable {}
 
 /// Whether the response allows it, whatever the request was: what tells most soon.
-pub fn response_allows(offered: &Offered) -> Result<(), Unstorable> {
-    let directives = &offered.directives;
+pub fn response_allows(response_fields: &ResponseCacheFields) -> Result<(), Unstorable> {
+    let directives = &response_fields.directives;
     // What must be understood is, here, and needs no `no-store` for those who do not: §5.2.2.3.
     if directives.no_store && !directives.must_understand {
         return Err(Unstorable::NoStore); // §5.2.2.5
@@ -83,54 +83,55 @@ pub fn response_allows(offered: &Offered) -> Result<(), Unstorable> {
 }
 
 /// Whether, and how, a response is stored.
-pub fn judge(facts: &Facts) -> Result<Recipe, Unstorable> {
-    let Facts { asked, offered, status, .. } = facts;
-    let directives = &offered.directives;
+pub fn judge(facts: &Facts) -> Result<StorePlan, Unstorable> {
+    let Facts { request_fields, response_fields, status, .. } = facts;
+    let directives = &response_fields.directives;
     request_allows(facts)?;
     status_allows(facts)?;
-    response_allows(offered)?;
+    response_allows(response_fields)?;
     let for_authorized =
         directives.public || directives.must_revalidate || directives.s_maxage.is_present();
-    if asked.authorization && !for_authorized {
+    if request_fields.authorization && !for_authorized {
         return Err(Unstorable::Authorization); // §3.5
     }
-    if offered.sets_cookie {
+    if response_fields.sets_cookie {
         return Err(Unstorable::SetsCookie); // §7.3 leaves it to us
     }
-    if offered.varies_by_anything {
+    if response_fields.varies_by_anything {
         return Err(Unstorable::VariesByAnything); // §4.1
     }
-    let (freshness, basis) = Freshness::of(*status, offered, facts.receipt, facts.default_ttl);
-    if !is_reusable(*status, offered, &freshness, basis) {
+    let (freshness, basis) =
+        Freshness::of(*status, response_fields, facts.timing, facts.default_ttl);
+    if !is_reusable(*status, response_fields, &freshness, basis) {
         return Err(Unstorable::NotReusable);
     }
     let part = match status {
         206 => Some(whole_part(facts)?),
         _ => None,
     };
-    Ok(Recipe { freshness, basis, for_authorized, part })
+    Ok(StorePlan { freshness, basis, for_authorized, part })
 }
 
 /// The same for a stored response that was confirmed, with its fields by now: whatever the request
 /// was that asked about it, it is stored already.
 pub fn judge_again(
     status: u16,
-    offered: &Offered,
-    receipt: Receipt,
+    response_fields: &ResponseCacheFields,
+    timing: ResponseTiming,
     default_ttl: u32,
-) -> Result<Recipe, Unstorable> {
-    let asked = &Asked::of(Fields::default(), b"");
+) -> Result<StorePlan, Unstorable> {
+    let request_fields = &RequestCacheFields::of(Fields::default(), b"");
     let (method, has_body) = (Method::Get, false);
-    judge(&Facts { method, has_body, asked, status, offered, receipt, default_ttl })
+    judge(&Facts { method, has_body, request_fields, status, response_fields, timing, default_ttl })
 }
 
 /// Whether others who want the same may wait for what this request gets: it asks for all of it, for
 /// nobody in particular, and nothing forbids to keep it.
-pub fn is_for_all(asked: &Asked) -> bool {
-    !asked.authorization
-        && !asked.is_conditional()
-        && asked.range == Single::Absent
-        && !asked.directives.no_store
+pub fn is_for_all(request_fields: &RequestCacheFields) -> bool {
+    !request_fields.authorization
+        && !request_fields.is_conditional()
+        && request_fields.range == Single::Absent
+        && !request_fields.directives.no_store
 }
 
 fn request_allows(facts: &Facts) -> Result<(), Unstorable> {
@@ -140,14 +141,14 @@ fn request_allows(facts: &Facts) -> Result<(), Unstorable> {
     if facts.has_body {
         return Err(Unstorable::RequestBody); // RFC 9110 §9.3.1: it means nothing, or something else
     }
-    if facts.asked.directives.no_store {
+    if facts.request_fields.directives.no_store {
         return Err(Unstorable::RequestNoStore); // §5.2.1.5
     }
     Ok(())
 }
 
 fn status_allows(facts: &Facts) -> Result<(), Unstorable> {
-    let is_partial = facts.asked.range != Single::Absent;
+    let is_partial = facts.request_fields.range != Single::Absent;
     match facts.status {
         100..=199 => Err(Unstorable::Status), // §3: not final
         426 => Err(Unstorable::Status), // it lives by its `Upgrade`, which is for one connection
@@ -155,7 +156,7 @@ fn status_allows(facts: &Facts) -> Result<(), Unstorable> {
         206 if !is_partial => Err(Unstorable::Status), // nobody asked for it
         200 | 206 => Ok(()),
         _ if is_partial => Err(Unstorable::Conditional), // 416, or an error because of the range
-        status if facts.offered.directives.must_understand && !is_understood(status) => {
+        status if facts.response_fields.directives.must_understand && !is_understood(status) => {
             Err(Unstorable::Status) // §5.2.2.3
         }
         _ => Ok(()),
@@ -171,8 +172,13 @@ fn is_understood(status: u16) -> bool {
 /// Whether it can ever answer again (§3, the last condition): fresh, or after it was validated, or
 /// stale where that is wanted. One that says nothing of all that is not kept on the chance that it
 /// has a validator: those are the answers made anew for each request.
-fn is_reusable(status: u16, offered: &Offered, freshness: &Freshness, basis: Basis) -> bool {
-    let directives = &offered.directives;
+fn is_reusable(
+    status: u16,
+    response_fields: &ResponseCacheFields,
+    freshness: &Freshness,
+    basis: Basis,
+) -> bool {
+    let directives = &response_fields.directives;
     let says_so = match basis {
         Basis::Explicit => true,
         Basis::Heuristic | Basis::Configured | Basis::None => {
@@ -183,7 +189,8 @@ fn is_reusable(status: u16, offered: &Offered, freshness: &Freshness, basis: Bas
         }
     };
     let may_be_stored = says_so || is_heuristically_cacheable(status);
-    let has_validator = offered.etag.only().is_some() || offered.last_modified.only().is_some();
+    let has_validator =
+        response_fields.etag.only().is_some() || response_fields.last_modified.only().is_some();
     let is_fresh = freshness.lifetime > freshness.initial_age && basis != Basis::None;
     let stale_is_wanted = freshness.when_stale == WhenStale::Allowed
         && (freshness.stale_while_revalidate > 0
@@ -195,7 +202,7 @@ fn is_reusable(status: u16, offered: &Offered, freshness: &Freshness, basis: Bas
 /// One part of which it is known where it belongs: §3.3. With a length that says otherwise it is
 /// none.
 fn whole_part(facts: &Facts) -> Result<ContentRange, Unstorable> {
-    let range = facts.offered.content_range.only().and_then(ContentRange::parse);
+    let range = facts.response_fields.content_range.only().and_then(ContentRange::parse);
     range.ok_or(Unstorable::Conditional)
 }
 
@@ -221,8 +228,8 @@ pub struct KeptFields<'a> {
 
 impl<'a> KeptFields<'a> {
     /// Those of this response.
-    pub fn of(offered: &Offered<'a>) -> KeptFields<'a> {
-        KeptFields { excluded: [offered.fields.nominated(), offered.withheld()] }
+    pub fn of(response_fields: &ResponseCacheFields<'a>) -> KeptFields<'a> {
+        KeptFields { excluded: [response_fields.fields.nominated(), response_fields.withheld()] }
     }
 
     /// Whether the field `name` is stored.

@@ -16,7 +16,7 @@ fn judged(
     request: &str,
     status: u16,
     response: &str,
-) -> Result<Recipe, Unstorable> {
+) -> Result<StorePlan, Unstorable> {
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(request));
     let request = request::parse(head.as_bytes()).expect("valid");
     let head = format!("HTTP/1.1 {status} \r\n{}\r\n", lines(response));
@@ -24,10 +24,10 @@ fn judged(
     judge(&Facts {
         method,
         has_body: request.framing != request::Framing::None,
-        asked: &Asked::of(request.fields, b"a"),
+        request_fields: &RequestCacheFields::of(request.fields, b"a"),
         status,
-        offered: &Offered::of(response.fields),
-        receipt: Receipt { at: NOW, delay: 0 },
+        response_fields: &ResponseCacheFields::of(response.fields),
+        timing: ResponseTiming { at: NOW, delay: 0 },
         default_ttl: 0,
     })
 }
@@ -83,8 +83,8 @@ fn credentials_need_an_answer_that_is_for_others_too() {
     ] {
         let response = format!("Cache-Control: {directives}");
         assert_eq!(obstacle("Authorization: Basic eA==", 200, &response), expected, "{directives}");
-        let recipe = judged(Method::Get, "", 200, &response).expect("storable");
-        assert_eq!(recipe.for_authorized, expected.is_none(), "{directives}");
+        let plan = judged(Method::Get, "", 200, &response).expect("storable");
+        assert_eq!(plan.for_authorized, expected.is_none(), "{directives}");
     }
 }
 
@@ -189,15 +189,15 @@ fn a_part_is_stored_where_it_belongs_and_nothing_else_to_a_range() {
     let ranged = "Range: bytes=0-4";
     let fresh = "Cache-Control: max-age=60";
     let part = format!("{fresh} | Content-Range: bytes 0-4/10");
-    let recipe = judged(Method::Get, ranged, 206, &part).expect("storable");
-    assert_eq!(recipe.part.map(|range| (range.part.len(), range.whole)), Some((5, 10)));
+    let plan = judged(Method::Get, ranged, 206, &part).expect("storable");
+    assert_eq!(plan.part.map(|range| (range.part.len(), range.whole)), Some((5, 10)));
     assert_eq!(obstacle("", 206, &part), Some(Unstorable::Status));
     assert_eq!(obstacle(ranged, 206, fresh), Some(Unstorable::Conditional));
     let unknown = format!("{fresh} | Content-Range: bytes 0-4/*");
     assert_eq!(obstacle(ranged, 206, &unknown), Some(Unstorable::Conditional));
     let twice = format!("{part} | Content-Range: bytes 0-4/10");
     assert_eq!(obstacle(ranged, 206, &twice), Some(Unstorable::Conditional));
-    assert_eq!(judged(Method::Get, ranged, 200, fresh).map(|recipe| recipe.part), Ok(None));
+    assert_eq!(judged(Method::Get, ranged, 200, fresh).map(|plan| plan.part), Ok(None));
     for status in [416, 404, 503] {
         assert_eq!(obstacle(ranged, status, fresh), Some(Unstorable::Conditional), "{status}");
     }
@@ -216,8 +216,9 @@ fn nobody_waits_for_what_is_for_one_alone() {
         ("Cache-Control: no-store", false),
     ] {
         let lines = lines(fields);
-        let asked = Asked::of(crate::http::Fields::stored(lines.as_bytes()), b"a");
-        assert_eq!(is_for_all(&asked), expected, "{fields}");
+        let request_fields =
+            RequestCacheFields::of(crate::http::Fields::stored(lines.as_bytes()), b"a");
+        assert_eq!(is_for_all(&request_fields), expected, "{fields}");
     }
 }
 
@@ -227,7 +228,7 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
     let head = b"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\n\
         Cache-Control: no-cache=\"x-secret\", private=\"x-other\"\r\n\r\n";
     let head = response::parse(head).expect("valid");
-    let offered = Offered::of(head.fields);
+    let response_fields = ResponseCacheFields::of(head.fields);
     for name in [
         "Connection",
         "Keep-Alive",
@@ -247,7 +248,7 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
         "Proxy-Authorization",
         "Proxy-Authentication-Info",
     ] {
-        assert!(!KeptFields::of(&offered).keeps(name.as_bytes()), "{name}");
+        assert!(!KeptFields::of(&response_fields).keeps(name.as_bytes()), "{name}");
     }
     for name in [
         "Cache-Control",
@@ -264,8 +265,8 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
         "Content-Range",
         "Warning",
     ] {
-        assert!(KeptFields::of(&offered).keeps(name.as_bytes()), "{name}");
+        assert!(KeptFields::of(&response_fields).keeps(name.as_bytes()), "{name}");
     }
-    let none = Offered::of(crate::http::Fields::default());
+    let none = ResponseCacheFields::of(crate::http::Fields::default());
     assert!(KeptFields::of(&none).keeps(b"x-hop") && KeptFields::of(&none).keeps(b"x-secret"));
 }

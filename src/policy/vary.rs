@@ -4,7 +4,7 @@
 //! of these fields, normalised, as bytes that are equal where the requests may share an answer. Two
 //! names that are none of fields stand for what else may lead to another resource under one URL.
 
-use crate::http::caching::{Asked, Offered, is_override};
+use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields, is_override};
 use crate::http::fields::{Fields, list_members, trim_blanks};
 use crate::mem::Append;
 
@@ -18,7 +18,7 @@ const POOL: &[u8] = b":pool";
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen<'a> {
     /// What the request asks.
-    pub asked: &'a Asked<'a>,
+    pub request_fields: &'a RequestCacheFields<'a>,
     /// The name of its pool; empty where the pool follows from the URL.
     pub pool: &'a [u8],
 }
@@ -39,36 +39,46 @@ impl<'a> Names<'a> {
     }
 
     /// Whether all that an answer to `chosen` varies by is there already.
-    pub fn cover(self, offered: &Offered, chosen: &Chosen) -> bool {
-        needed(offered, chosen).all(|name| self.contains(name))
+    pub fn cover(self, response_fields: &ResponseCacheFields, chosen: &Chosen) -> bool {
+        needed(response_fields, chosen).all(|name| self.contains(name))
     }
 }
 
 /// What an answer to `chosen` varies by, as it is written in `Vary`, some perhaps twice.
-fn needed<'a>(offered: &Offered<'a>, chosen: &Chosen) -> impl Iterator<Item = &'a [u8]> {
-    let overrides = chosen.asked.overrides.then_some(OVERRIDES);
+fn needed<'a>(
+    response_fields: &ResponseCacheFields<'a>,
+    chosen: &Chosen,
+) -> impl Iterator<Item = &'a [u8]> {
+    let overrides = chosen.request_fields.overrides.then_some(OVERRIDES);
     let pool = (!chosen.pool.is_empty()).then_some(POOL);
-    overrides.into_iter().chain(pool).chain(said_or_meant(offered))
+    overrides.into_iter().chain(pool).chain(said_or_meant(response_fields))
 }
 
 /// What `Vary` names. What is encoded varies by what clients can decode, also where the server forgets
 /// to say so.
-fn said_or_meant<'a>(offered: &Offered<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    let meant = offered.encoded.then_some(&b"accept-encoding"[..]);
-    offered.fields.values("vary").flat_map(list_members).chain(meant)
+fn said_or_meant<'a>(
+    response_fields: &ResponseCacheFields<'a>,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let meant = response_fields.encoded.then_some(&b"accept-encoding"[..]);
+    response_fields.fields.values("vary").flat_map(list_members).chain(meant)
 }
 
 /// Whether the request may have an answer that varies by nothing.
 pub fn is_plain(chosen: &Chosen) -> bool {
-    !chosen.asked.overrides && chosen.pool.is_empty()
+    !chosen.request_fields.overrides && chosen.pool.is_empty()
 }
 
 /// Writes what `before` has and then what an answer to `chosen` varies by beyond that.
-pub fn write_names(before: Names, offered: &Offered, chosen: &Chosen, out: &mut impl Append) {
+pub fn write_names(
+    before: Names,
+    response_fields: &ResponseCacheFields,
+    chosen: &Chosen,
+    out: &mut impl Append,
+) {
     out.append(before.0);
     let mut is_first = before.0.is_empty();
-    for (index, name) in needed(offered, chosen).enumerate() {
-        let again = needed(offered, chosen).take(index);
+    for (index, name) in needed(response_fields, chosen).enumerate() {
+        let again = needed(response_fields, chosen).take(index);
         if before.contains(name) || again.into_iter().any(|same| same.eq_ignore_ascii_case(name)) {
             continue;
         }
@@ -81,7 +91,7 @@ pub fn write_names(before: Names, offered: &Offered, chosen: &Chosen, out: &mut 
 
 /// Writes a request's selection: a line for each name.
 pub fn write_selection(names: Names, chosen: &Chosen, out: &mut impl Append) {
-    let fields = &chosen.asked.fields;
+    let fields = &chosen.request_fields.fields;
     for name in names.iter() {
         match name {
             OVERRIDES => {
@@ -116,8 +126,8 @@ pub fn write_names_of(selection: &[u8], out: &mut impl Append) {
     }
 }
 
-/// Whether a selection tells requests apart by all that an answer with `offered` varies by.
-pub fn covers(selection: &[u8], offered: &Offered) -> bool {
+/// Whether a selection tells requests apart by all that an answer with `response_fields` varies by.
+pub fn covers(selection: &[u8], response_fields: &ResponseCacheFields) -> bool {
     let has_line = |name: &[u8]| {
         selection.split(|&byte| byte == b'\n').any(|line| {
             line.split_at_checked(name.len()).is_some_and(|(start, rest)| {
@@ -125,7 +135,7 @@ pub fn covers(selection: &[u8], offered: &Offered) -> bool {
             })
         })
     };
-    said_or_meant(offered).all(has_line)
+    said_or_meant(response_fields).all(has_line)
 }
 
 /// The fields that make another resource of a URL, in the order of their lines.

@@ -9,15 +9,15 @@ fn selection(names: &str, fields: &str) -> String {
 }
 
 fn selection_of(names: &str, fields: &str, pool: &str, trusted: bool) -> String {
-    with_asked(fields, trusted, |asked| {
+    with_asked(fields, trusted, |request_fields| {
         let mut out = Vec::new();
-        let chosen = Chosen { asked, pool: pool.as_bytes() };
+        let chosen = Chosen { request_fields, pool: pool.as_bytes() };
         write_selection(Names(names.as_bytes()), &chosen, &mut out);
         String::from_utf8_lossy(&out).into_owned()
     })
 }
 
-fn with_asked<T>(fields: &str, trusted: bool, test: impl FnOnce(&Asked) -> T) -> T {
+fn with_asked<T>(fields: &str, trusted: bool, test: impl FnOnce(&RequestCacheFields) -> T) -> T {
     let lines: String = fields
         .split(" | ")
         .filter(|line| !line.is_empty())
@@ -32,7 +32,7 @@ fn with_asked<T>(fields: &str, trusted: bool, test: impl FnOnce(&Asked) -> T) ->
         ..crate::http::forwarded::Forward::new(client, b"1")
     };
     rewrite::request(&head, &forward, &mut written).expect("fits");
-    test(&Asked::of(rewrite::written_fields(written.as_slice()), b"shop"))
+    test(&RequestCacheFields::of(rewrite::written_fields(written.as_slice()), b"shop"))
 }
 
 /// What an answer with that `Vary` to a request with these fields varies by beyond `before`.
@@ -44,14 +44,17 @@ fn names(before: &str, vary: &str, request: &str, pool: &str) -> String {
         .collect();
     let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
     let head = response::parse(text.as_bytes()).expect("valid");
-    let offered = Offered::of(head.fields);
-    with_asked(request, true, |asked| {
-        let chosen = Chosen { asked, pool: pool.as_bytes() };
+    let response_fields = ResponseCacheFields::of(head.fields);
+    with_asked(request, true, |request_fields| {
+        let chosen = Chosen { request_fields, pool: pool.as_bytes() };
         let mut out = Vec::new();
-        write_names(Names(before.as_bytes()), &offered, &chosen, &mut out);
+        write_names(Names(before.as_bytes()), &response_fields, &chosen, &mut out);
         let written = Names(&out);
-        assert!(written.cover(&offered, &chosen));
-        assert_eq!(Names(before.as_bytes()).cover(&offered, &chosen), out == before.as_bytes());
+        assert!(written.cover(&response_fields, &chosen));
+        assert_eq!(
+            Names(before.as_bytes()).cover(&response_fields, &chosen),
+            out == before.as_bytes()
+        );
         String::from_utf8_lossy(&out).into_owned()
     })
 }
@@ -186,9 +189,9 @@ fn a_pool_that_a_field_chose_is_selected_by() {
     let of_pool = |pool| selection_of(":pool", "", pool, true);
     assert_ne!(of_pool("canary"), of_pool("default"));
     assert_ne!(of_pool("canary"), of_pool(""));
-    with_asked("", true, |asked| {
-        assert!(is_plain(&Chosen { asked, pool: b"" }));
-        assert!(!is_plain(&Chosen { asked, pool: b"canary" }));
+    with_asked("", true, |request_fields| {
+        assert!(is_plain(&Chosen { request_fields, pool: b"" }));
+        assert!(!is_plain(&Chosen { request_fields, pool: b"canary" }));
     });
 }
 
@@ -198,15 +201,15 @@ fn what_is_encoded_varies_by_what_clients_can_decode() {
     let names_of = |lines: &str| {
         let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
         let head = response::parse(text.as_bytes()).expect("valid");
-        let offered = Offered::of(head.fields);
-        with_asked("", true, |asked| {
-            let chosen = Chosen { asked, pool: b"" };
+        let response_fields = ResponseCacheFields::of(head.fields);
+        with_asked("", true, |request_fields| {
+            let chosen = Chosen { request_fields, pool: b"" };
             let mut out = Vec::new();
-            write_names(Names(b""), &offered, &chosen, &mut out);
+            write_names(Names(b""), &response_fields, &chosen, &mut out);
             let mut selection = Vec::new();
             write_selection(Names(&out), &chosen, &mut selection);
-            assert!(covers(&selection, &offered), "{lines}");
-            assert_eq!(covers(b"", &offered), out.is_empty(), "{lines}");
+            assert!(covers(&selection, &response_fields), "{lines}");
+            assert_eq!(covers(b"", &response_fields), out.is_empty(), "{lines}");
             String::from_utf8_lossy(&out).into_owned()
         })
     };

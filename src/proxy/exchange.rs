@@ -12,8 +12,8 @@
 //! can. Only the first exchange in a client's queue commits.
 
 use crate::config::Tolerance;
+use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::CacheResult;
-use crate::http::caching::Asked;
 use crate::http::method::Method;
 use crate::http::request::{Framing, Refusal, Version};
 use crate::http::response::Reading;
@@ -28,9 +28,9 @@ use crate::policy::sticky::{Bond, Sticky};
 use crate::shared::{PoolId, Slot};
 
 use super::backend::BackendConn;
+use super::caching::state::{CacheState, StoredAnswer};
 use super::client::Client;
 use super::doubt::Doubted;
-use super::errand::{Caching, StoredAnswer};
 use super::relay::Relay;
 
 /// Names a client.
@@ -330,7 +330,7 @@ pub struct Exchange {
     /// Whether a response was doubted to be its own.
     pub doubted: Doubted,
     /// What the cache has to do with it.
-    pub caching: Caching,
+    pub caching: CacheState,
     /// What came of that.
     pub cached: Option<CacheResult>,
     /// The backends that failed.
@@ -396,7 +396,7 @@ impl Exchange {
             download: Relay::nothing(),
             answer: Answer::Pending,
             doubted: Doubted::Not,
-            caching: Caching::Absent,
+            caching: CacheState::Disabled,
             cached: None,
             tried: Tried::default(),
             attempts: Attempts::default(),
@@ -487,9 +487,9 @@ impl Exchange {
     }
 
     /// What the request asks of a cache.
-    pub fn asked(&self) -> Asked<'_> {
+    pub fn cache_fields(&self) -> RequestCacheFields<'_> {
         let fields = rewrite::written_fields(self.head.as_slice());
-        Asked::of(fields, &self.head[self.request.spans.host])
+        RequestCacheFields::of(fields, &self.head[self.request.spans.host])
     }
 
     /// The request identifier that goes both ways.

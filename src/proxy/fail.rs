@@ -1,6 +1,6 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
-use crate::cache::fetches::Ending;
+use crate::cache::collapse::Ending;
 use crate::policy::health::{self, Change};
 use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Facts, Failure, Verdict};

@@ -4,7 +4,7 @@ use crate::mem::stock::Stock;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Pipe, PipeQuota, Socket};
 
-use super::record::Cache;
+use super::caching::record::Cache;
 
 /// Bytes that a wide pipe is asked to hold, the most that a user without privileges may have in one.
 const WIDE_BYTES: usize = 1024 * 1024;

@@ -15,10 +15,10 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::Service;
+use super::caching::record::timing_of;
+use super::caching::state;
 use super::client::Phase;
-use super::errand;
 use super::exchange::{Answer, ExchangeId, Final, OwnAnswer, ResponseFacts, State};
-use super::record::receipt_of;
 use super::relay::{Cut, Frame, Moved};
 
 impl Proxy {
@@ -135,7 +135,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             id: &exchange.head[exchange.request.spans.id],
             head_only: exchange.request.method == Method::Head,
-            cache: errand::told_with_own(exchange),
+            cache: state::told_with_own(exchange),
             date: &date,
         };
         let before_id = &exchange.head.as_slice()[..exchange.request.spans.id.start as usize];
@@ -168,7 +168,7 @@ impl Proxy {
         let head = facts.head.open(backend.conn.input.flatten());
         let output = client.conn.prepare_output(&mut self.tools.rings);
         let before = output.len();
-        let came = || receipt_of(exchange.times.sent, exchange.times.answered, self.now).at;
+        let came = || timing_of(exchange.times.sent, exchange.times.answered, self.now).at;
         let answering = Answering {
             date: (!facts.head.has_date()).then(came),
             id: &exchange.head[exchange.request.spans.id],

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::cache::shelf::PIECE;
-use crate::cache::{numbers, store};
+use crate::cache::open_entries::PIECE;
+use crate::cache::{process_slots, store};
 use crate::config::{
     Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance, address,
 };
@@ -222,7 +222,7 @@ fn head_spare(config: &Config) -> usize {
 /// they share.
 fn cache_memory(cache: &Cache, workers: usize) -> usize {
     let pieces = store::HELD + store::RECORDINGS + 2;
-    (workers + 1) * pieces * PIECE + numbers::sizes(cache, workers).bytes()
+    (workers + 1) * pieces * PIECE + process_slots::sizes(cache, workers).bytes()
 }
 
 /// Exchanges beyond the one that each of so many clients is sure of, over all workers.

@@ -1,21 +1,21 @@
 //! The store of answers on a real disk: what survives, what a kill leaves behind, what a hit costs.
 
-use httplb::cache::cells::{Cells, Sizes};
-use httplb::cache::keeper::Opened;
+use httplb::cache::directory::Opened;
+use httplb::cache::open_entries::Body;
 use httplb::cache::recorder::Response;
 use httplb::cache::serve::{self, Serving};
-use httplb::cache::shelf::Body;
-use httplb::cache::store::{Found, Settings, Store, Verdict, Wanted};
-use httplb::cache::sweep::{Next, PurgeOf, Sweeper};
+use httplb::cache::shared_cells::{SharedCells, Sizes};
+use httplb::cache::store::{CacheQuery, Found, Settings, Store, Verdict};
+use httplb::cache::sweeper::{Next, PurgeOf, Sweeper};
+use httplb::http::cache_fields::{RequestCacheFields, ResponseCacheFields};
 use httplb::http::cache_status::CacheStatus;
-use httplb::http::caching::{Asked, Offered};
 use httplb::http::forwarded::Forward;
 use httplb::http::rewrite::{self, Answering, ResponseFraming};
 use httplb::http::{Method, request, response};
 use httplb::mem::buffer::Buffer;
 use httplb::policy::cache_key::Url;
 use httplb::policy::conditional::{self, Reply};
-use httplb::policy::freshness::{Receipt, Use};
+use httplb::policy::freshness::{ResponseTiming, ServeDecision};
 use httplb::policy::vary::Chosen;
 use httplb::sys::seccomp::{Role, confine};
 use httplb::sys::{Listener, Socket, clock};
@@ -61,25 +61,25 @@ impl Drop for Folder {
     }
 }
 
-fn cells() -> Cells {
+fn cells() -> SharedCells {
     let sizes = Sizes { workers: 2, max_size: MAX_SIZE };
     let memory: Vec<AtomicU64> = (0..sizes.cells()).map(|_| AtomicU64::new(0)).collect();
-    Cells::create(memory.leak(), sizes)
+    SharedCells::create(memory.leak(), sizes)
 }
 
-fn store(path: &Path, cells: Cells) -> Store {
+fn store(path: &Path, cells: SharedCells) -> Store {
     let settings = Settings { max_object: 4 << 20, default_ttl: 0 };
     Store::new(Opened::open(path, None).unwrap(), cells, 0, settings).unwrap()
 }
 
-fn known_cells() -> Cells {
+fn known_cells() -> SharedCells {
     let cells = cells();
     cells.set_unscanned(0);
     cells
 }
 
 /// Those of a control process that has not read the whole directory yet.
-fn unread_cells() -> Cells {
+fn unread_cells() -> SharedCells {
     let cells = cells();
     cells.set_unscanned(1);
     cells
@@ -98,10 +98,11 @@ fn written(target: &str) -> Buffer {
     out
 }
 
-fn with<T>(head: &Buffer, target: &str, test: impl FnOnce(&Wanted) -> T) -> T {
-    let asked = Asked::of(rewrite::written_fields(head.as_slice()), b"shop.example");
+fn with<T>(head: &Buffer, target: &str, test: impl FnOnce(&CacheQuery) -> T) -> T {
+    let request_fields =
+        RequestCacheFields::of(rewrite::written_fields(head.as_slice()), b"shop.example");
     let url = Url { https: false, host: b"shop.example", target: target.as_bytes() };
-    test(&Wanted { url, chosen: Chosen { asked: &asked, pool: b"" } })
+    test(&CacheQuery { url, chosen: Chosen { request_fields: &request_fields, pool: b"" } })
 }
 
 fn wall() -> u64 {
@@ -119,17 +120,22 @@ fn put(store: &mut Store, number: usize, fields: &str) -> bool {
     let bytes = body(number);
     let text = format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n{fields}\r\n");
     let head = response::parse(text.as_bytes()).unwrap();
-    let offered = Offered::of(head.fields);
-    with(&written(&target), &target, |wanted| {
-        let (found, sight) = store.find(wanted, clock::now());
+    let response_fields = ResponseCacheFields::of(head.fields);
+    with(&written(&target), &target, |query| {
+        let (found, token) = store.find(query, clock::now());
         if let Found::Answer(id) = found {
             store.release(id);
         }
-        let receipt = Receipt { at: wall(), delay: 0 };
-        let judged = store.judge(wanted, (Method::Get, false), (200, &offered), receipt);
+        let timing = ResponseTiming { at: wall(), delay: 0 };
+        let judged = store.judge(query, (Method::Get, false), (200, &response_fields), timing);
         let length = (number % 2 == 0).then_some(bytes.len() as u64);
-        let response = Response { head: &head, offered: &offered, length, recipe: judged.unwrap() };
-        let Ok(mut recorder) = store.record(wanted, sight, &response, clock::now()) else {
+        let response = Response {
+            head: &head,
+            response_fields: &response_fields,
+            length,
+            plan: judged.unwrap(),
+        };
+        let Ok(mut recorder) = store.record(query, token, &response, clock::now()) else {
             return false;
         };
         for piece in bytes.chunks(32 * 1024) {
@@ -144,16 +150,16 @@ fn put(store: &mut Store, number: usize, fields: &str) -> bool {
 
 fn get(store: &mut Store, number: usize) -> Option<Vec<u8>> {
     let target = format!("/{number}");
-    let (found, _) = with(&written(&target), &target, |wanted| store.find(wanted, clock::now()));
+    let (found, _) = with(&written(&target), &target, |query| store.find(query, clock::now()));
     let Found::Answer(id) = found else { return None };
     let verdict =
         (0..).map(|_| store.verify(id, 200_000)).find(|verdict| *verdict != Verdict::Pending);
-    let held = store.entry(id);
-    let bytes = match held.body() {
+    let open_entry = store.entry(id);
+    let bytes = match open_entry.body() {
         _ if verdict == Some(Verdict::Damaged) => None,
         Body::Memory(bytes) => Some(bytes.to_vec()),
         Body::File(file, at) => {
-            let mut bytes = vec![0; held.entry.body_len as usize];
+            let mut bytes = vec![0; open_entry.entry.body_len as usize];
             assert_eq!(file.read_at(&mut bytes, at), Ok(bytes.len()));
             Some(bytes)
         }
@@ -197,7 +203,7 @@ fn answers_outlive_the_program_and_damage_is_noticed() {
         }
     });
     assert!(right.count() < 3);
-    // What could not be served is gone, but for what lay below a damaged signpost.
+    // What could not be served is gone, but for what lay below a damaged vary marker.
     assert!(folder.files().len() < 12, "{}", folder.files().len());
 }
 
@@ -206,7 +212,7 @@ fn the_control_process_counts_keeps_and_purges() {
     let folder = Folder::new("sweep");
     let mut before = store(&folder.0, known_cells());
     (0..60).for_each(|number| assert!(put(&mut before, number, "")));
-    let used = before.keeper().cells.used();
+    let used = before.directory().cells.used();
     let cells = cells();
     let mut sweeper = Sweeper::new(Opened::open(&folder.0, None).unwrap(), cells, 1);
     let start = Instant::now();
@@ -307,7 +313,7 @@ fn who_is_confined_stores_sends_sweeps_and_purges() {
 /// The first bytes of a body that is not in memory, as a client gets it.
 fn send_large(store: &mut Store, number: usize, client: &Socket) {
     let target = format!("/{number}");
-    let (found, _) = with(&written(&target), &target, |wanted| store.find(wanted, clock::now()));
+    let (found, _) = with(&written(&target), &target, |query| store.find(query, clock::now()));
     let Found::Answer(id) = found else { panic!() };
     let Body::File(file, at) = store.entry(id).body() else { panic!() };
     let sent = (0..1000).find_map(|_| file.send(client, at, 1000).ok());
@@ -341,22 +347,30 @@ fn a_hit_allocates_nothing() {
 }
 
 fn hit(store: &mut Store, head: &Buffer, out: &mut Vec<u8>) {
-    with(head, "/0", |wanted| {
-        let asked = wanted.chosen.asked;
-        let (Found::Answer(id), _) = store.find(wanted, clock::now()) else { panic!("a hit") };
-        let held = store.entry(id);
+    with(head, "/0", |query| {
+        let request_fields = query.chosen.request_fields;
+        let (Found::Answer(id), _) = store.find(query, clock::now()) else { panic!("a hit") };
+        let open_entry = store.entry(id);
         let now = wall();
-        assert_eq!(held.entry.freshness.judge(&asked.directives, now), Use::Fresh);
-        let reply = conditional::reply(Method::Get, asked, &held.entry.stored(held.front()), now);
+        assert_eq!(
+            open_entry.entry.freshness.judge(&request_fields.directives, now),
+            ServeDecision::Fresh
+        );
+        let reply = conditional::reply(
+            Method::Get,
+            request_fields,
+            &open_entry.entry.stored(open_entry.front()),
+            now,
+        );
         assert_eq!(reply, Reply::Whole);
         let serving = Serving {
             reply,
-            status: CacheStatus::Hit { ttl: held.entry.freshness.time_left(now) },
+            status: CacheStatus::Hit { ttl: open_entry.entry.freshness.time_left(now) },
             answering: Answering::new(b"id-1", ResponseFraming::AsIs),
             now,
         };
-        serve::write_head(held, &serving, out);
-        if let Body::Memory(bytes) = held.body() {
+        serve::write_head(open_entry, &serving, out);
+        if let Body::Memory(bytes) = open_entry.body() {
             out.extend_from_slice(bytes);
         }
         black_box(&out);

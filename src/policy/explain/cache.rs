@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::http::Method;
+use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::{self, CacheStatus, Forward};
-use crate::http::caching::Asked;
 use crate::http::request::RequestHead;
 use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
@@ -59,21 +59,22 @@ impl CachePlan {
             return CachePlan::without_key(format!("{}: {because}", line_of(status)));
         }
         let host = &written[spans.host];
-        let asked = Asked::of(rewrite::written_fields(written.as_slice()), host);
-        let url = Url { https: asked.https, host, target: &written[spans.target] };
+        let request_fields =
+            RequestCacheFields::of(rewrite::written_fields(written.as_slice()), host);
+        let url = Url { https: request_fields.https, host, target: &written[spans.target] };
         let pool = if Routing::new(config).looks_at_fields() { pool } else { "" };
-        let chosen = Chosen { asked: &asked, pool: pool.as_bytes() };
+        let chosen = Chosen { request_fields: &request_fields, pool: pool.as_bytes() };
         let mut key = Vec::new();
         url.write(&mut key);
         let decision = lookup(&url, &chosen, head.method);
         let verdict = match &decision {
-            Some(decision) => words(decision, &asked),
-            None if asked.directives.only_if_cached => {
+            Some(decision) => words(decision, &request_fields),
+            None if request_fields.directives.only_if_cached => {
                 String::from("looked up (what is stored is not known here); 504 if nothing is")
             }
             None => String::from("looked up (what is stored is not known here)"),
         };
-        let restrictions = restrictions(head.method, &asked);
+        let restrictions = restrictions(head.method, &request_fields);
         CachePlan {
             key: Some(String::from_utf8_lossy(&key).into_owned()),
             verdict: format!("{verdict}{restrictions}"),
@@ -83,7 +84,7 @@ impl CachePlan {
 }
 
 /// What is different from a plain GET.
-fn restrictions(method: Method, asked: &Asked) -> String {
+fn restrictions(method: Method, request_fields: &RequestCacheFields) -> String {
     let mut text = String::new();
     let mut add = |is_so: bool, what: &str| {
         if is_so {
@@ -91,16 +92,19 @@ fn restrictions(method: Method, asked: &Asked) -> String {
             text.push_str(what);
         }
     };
-    add(asked.directives.no_store, "a backend's answer is not stored: no-store");
-    add(asked.authorization, "only answers that are for all are shared: Authorization");
+    add(request_fields.directives.no_store, "a backend's answer is not stored: no-store");
+    add(request_fields.authorization, "only answers that are for all are shared: Authorization");
     add(method == Method::Head, "a backend's answer is not stored: HEAD");
-    add(asked.for_origin, "only a backend can judge its condition");
-    add(method == Method::Get && !storable::is_for_all(asked), "it waits for no other's answer");
+    add(request_fields.for_origin, "only a backend can judge its condition");
+    add(
+        method == Method::Get && !storable::is_for_all(request_fields),
+        "it waits for no other's answer",
+    );
     text
 }
 
 /// A decision as `Cache-Status` has it, and what follows from it.
-pub fn words(decision: &Decision, asked: &Asked) -> String {
+pub fn words(decision: &Decision, request_fields: &RequestCacheFields) -> String {
     let line = line_of(decision.status());
     match *decision {
         Decision::Serve { reply, serving, .. } => {
@@ -118,7 +122,7 @@ pub fn words(decision: &Decision, asked: &Asked) -> String {
             format!("{line}: {what}{how}")
         }
         Decision::Ask(asking) if asking.sharing == Sharing::Forbidden => {
-            format!("{line}: 504, for {}", why_not(&asking, asked))
+            format!("{line}: 504, for {}", why_not(&asking, request_fields))
         }
         Decision::Ask(asking) => {
             let stands_in = match asking.stored {
@@ -127,17 +131,19 @@ pub fn words(decision: &Decision, asked: &Asked) -> String {
                 }
                 Meanwhile::Kept { .. } | Meanwhile::Nothing => "",
             };
-            format!("{line}: {}{stands_in}", why_not(&asking, asked))
+            format!("{line}: {}{stands_in}", why_not(&asking, request_fields))
         }
     }
 }
 
 /// Why no stored response answers as it is.
-fn why_not(asking: &Asking, asked: &Asked) -> &'static str {
+fn why_not(asking: &Asking, request_fields: &RequestCacheFields) -> &'static str {
     match (asking.why, asking.stored) {
         (Forward::UriMiss | Forward::Method, _) => "nothing is stored",
         (Forward::VaryMiss, _) => "what is stored for the URL is for other requests",
-        (Forward::Bypass, _) if asked.for_origin => "only a backend can judge the condition",
+        (Forward::Bypass, _) if request_fields.for_origin => {
+            "only a backend can judge the condition"
+        }
         (Forward::Bypass, _) => "the head of what is stored is longer than buffer_size allows",
         (Forward::Partial, _) => "only a part is stored",
         (Forward::Request | Forward::Stale, Meanwhile::Kept { validates: true, .. }) => {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::cache::cells::Cells;
+use crate::cache::shared_cells::SharedCells;
 use crate::cache::store::{self, Store};
 use crate::cache::testing::{known_cells_of_world, opened};
 use crate::config::Config;
@@ -30,7 +30,7 @@ pub struct Seats {
     pub segment: Segment,
     pub bells: Doorbells,
     /// The cells of the cache, where there is one.
-    cache: Option<(Cells, store::Settings)>,
+    cache: Option<(SharedCells, store::Settings)>,
 }
 
 /// One worker's part in it.
@@ -38,7 +38,7 @@ pub struct Seats {
 pub struct Seat<'a> {
     segment: Segment,
     bells: &'a Doorbells,
-    cache: Option<(Cells, store::Settings)>,
+    cache: Option<(SharedCells, store::Settings)>,
     worker: usize,
 }
 

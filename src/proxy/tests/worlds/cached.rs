@@ -212,7 +212,7 @@ fn finish(mut team: Team, mut origins: Vec<Origin>, visitors: Vec<Visitor>, book
     invariants::is_unclaimed(team.segment);
     invariants::is_counted(team.segment);
     let cache = team.workers[0].proxy.tools.cache.as_ref().expect("a cache");
-    let cells = cache.store.keeper().cells;
+    let cells = cache.store.directory().cells;
     assert_eq!(cells.fetches.count(), 0, "fetches go on");
     assert!(cells.used() <= cells.max_size());
     if !book.weather.spoils_disks() {
@@ -220,7 +220,7 @@ fn finish(mut team: Team, mut origins: Vec<Origin>, visitors: Vec<Visitor>, book
             world::disk(|disk| {
                 let mut len = 0;
                 disk.change(&path, |bytes| len = bytes.len() as u64);
-                crate::cache::cells::on_disk(len)
+                crate::cache::shared_cells::on_disk(len)
             })
         });
         assert_eq!(bytes.sum::<u64>(), cells.used(), "the bytes of all entries");

@@ -1,20 +1,20 @@
 //! What the cache has to do with an exchange.
 //!
 //! ```text
-//! Unasked ──► Served                 an entry answers it
-//!    │  ▲ └──► Promised              one would, but its turn has not come: then it is looked for again
+//! NotLookedUp ──► Hit                an entry answers it
+//!    │  ▲   └───► HitPending         one would, but its turn has not come: then it is looked for again
 //!    ▼  │
-//! Waiting        Forwarded ──► Served     a backend is asked; its 304, or its trouble
+//! WaitingForFetch   Fetching ──► Hit     a backend is asked; its 304, or its trouble
 //! ```
 //!
 //! Only a first exchange has an entry for its answer, waits for a fetch or makes one: it waits for
 //! nobody, and all that others wait for goes on by itself.
 
-use crate::cache::fetches::{Ending, Fetch, Waiting};
-use crate::cache::shelf::EntryId;
-use crate::cache::store::{Sight, Wanted};
+use crate::cache::collapse::{Ending, FetchTicket, Waiting};
+use crate::cache::open_entries::EntryId;
+use crate::cache::store::{CacheQuery, LookupToken};
+use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
-use crate::http::caching::Asked;
 use crate::mem::time::Millis;
 use crate::policy::cache_key::Url;
 use crate::policy::conditional::Reply;
@@ -22,32 +22,32 @@ use crate::policy::ranges::Part;
 use crate::policy::vary::Chosen;
 use crate::sys::clock;
 
-use super::Proxy;
-use super::exchange::{Answer, Exchange, ExchangeId};
-use super::settings::COLLAPSED;
+use crate::proxy::Proxy;
+use crate::proxy::exchange::{Answer, Exchange, ExchangeId};
+use crate::proxy::settings::COLLAPSED;
 
 /// What the cache has to do with an exchange.
 #[derive(Clone, Copy, Debug)]
-pub enum Caching {
+pub enum CacheState {
     /// Nothing: there is none, or the exchange was never to be answered by anybody else.
-    Absent,
+    Disabled,
     /// It passes by the cache, for this reason.
-    Aside(Forward),
+    Bypass(Forward),
     /// Nothing was looked for yet, or all that was found is over.
-    Unasked(Patience),
+    NotLookedUp(CollapseWait),
     /// There is something that answers it, once it is first.
-    Promised,
+    HitPending,
     /// Another request fetches what it wants; the reason is its own.
-    Waiting(Fetch, Forward),
+    WaitingForFetch(FetchTicket, Forward),
     /// It goes to a backend.
-    Forwarded(Errand),
+    Fetching(CacheFetch),
     /// An entry answers it.
-    Served,
+    Hit,
 }
 
 /// Whether an exchange may wait for what another one fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum CollapseWait {
     /// It has not waited yet.
     Fresh,
     /// It has; for this reason it would have gone to a backend itself.
@@ -58,13 +58,13 @@ pub enum Patience {
 
 /// What a request is sent to a backend for.
 #[derive(Clone, Copy, Debug)]
-pub struct Errand {
+pub struct CacheFetch {
     /// Why no entry answered it.
     pub why: Forward,
     /// What was seen then.
-    pub sight: Sight,
+    pub token: LookupToken,
     /// Others wait for what comes of it.
-    pub fetch: Option<Fetch>,
+    pub ticket: Option<FetchTicket>,
     /// What there is, and cannot answer as it is; pinned.
     pub stale: Option<EntryId>,
     /// Whether the backend is asked if that is still right.
@@ -75,13 +75,13 @@ pub struct Errand {
     pub passed: Option<u64>,
 }
 
-impl Errand {
+impl CacheFetch {
     /// To fetch what is not there.
-    pub fn new(why: Forward, sight: Sight) -> Errand {
-        Errand {
+    pub fn new(why: Forward, token: LookupToken) -> CacheFetch {
+        CacheFetch {
             why,
-            sight,
-            fetch: None,
+            token,
+            ticket: None,
             stale: None,
             validates: false,
             patience: COLLAPSED,
@@ -106,67 +106,73 @@ pub struct StoredAnswer {
 }
 
 /// What `exchange` wants of the cache. `pool` is the name of its pool, if that is chosen by fields.
-pub(super) fn wanted<'a>(
+pub(in crate::proxy) fn query<'a>(
     exchange: &'a Exchange,
-    asked: &'a Asked<'a>,
+    request_fields: &'a RequestCacheFields<'a>,
     pool: &'a [u8],
-) -> Wanted<'a> {
-    Wanted { url: url_of(exchange, asked), chosen: Chosen { asked, pool } }
+) -> CacheQuery<'a> {
+    CacheQuery { url: url_of(exchange, request_fields), chosen: Chosen { request_fields, pool } }
 }
 
 /// The URL of a request.
-pub(super) fn url_of<'a>(exchange: &'a Exchange, asked: &Asked) -> Url<'a> {
+pub(in crate::proxy) fn url_of<'a>(
+    exchange: &'a Exchange,
+    request_fields: &RequestCacheFields,
+) -> Url<'a> {
     let spans = &exchange.request.spans;
     Url {
-        https: asked.https,
+        https: request_fields.https,
         host: &exchange.head[spans.host],
         target: &exchange.head[spans.target],
     }
 }
 
 /// Now, in seconds since the epoch.
-pub(super) fn wall_seconds() -> u64 {
+pub(in crate::proxy) fn wall_seconds() -> u64 {
     clock::wall().0 / 1_000_000
 }
 
 /// What is told of the cache with an answer of our own, if the request came as far as to it.
-pub(super) fn told_with_own(exchange: &Exchange) -> Option<CacheStatus> {
+pub(in crate::proxy) fn told_with_own(exchange: &Exchange) -> Option<CacheStatus> {
     let why = match exchange.caching {
-        Caching::Aside(why) | Caching::Waiting(_, why) => why,
-        Caching::Forwarded(_) if exchange.asked().directives.only_if_cached => {
+        CacheState::Bypass(why) | CacheState::WaitingForFetch(_, why) => why,
+        CacheState::Fetching(_) if exchange.cache_fields().directives.only_if_cached => {
             return Some(CacheStatus::OnlyIfCached);
         }
-        Caching::Forwarded(errand) => errand.why,
-        Caching::Absent | Caching::Unasked(_) | Caching::Promised | Caching::Served => return None,
+        CacheState::Fetching(fetch) => fetch.why,
+        CacheState::Disabled
+        | CacheState::NotLookedUp(_)
+        | CacheState::HitPending
+        | CacheState::Hit => return None,
     };
     Some(CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false })
 }
 
 impl Proxy {
-    /// The errand of an exchange that goes to a backend for the cache as well.
-    pub(super) fn errand(&mut self, id: ExchangeId) -> Option<&mut Errand> {
+    /// The fetch of an exchange that goes to a backend for the cache as well.
+    pub(in crate::proxy) fn fetch(&mut self, id: ExchangeId) -> Option<&mut CacheFetch> {
         match &mut self.exchanges[id].caching {
-            Caching::Forwarded(errand) => Some(errand),
-            Caching::Absent
-            | Caching::Aside(_)
-            | Caching::Unasked(_)
-            | Caching::Promised
-            | Caching::Waiting(..)
-            | Caching::Served => None,
+            CacheState::Fetching(fetch) => Some(fetch),
+            CacheState::Disabled
+            | CacheState::Bypass(_)
+            | CacheState::NotLookedUp(_)
+            | CacheState::HitPending
+            | CacheState::WaitingForFetch(..)
+            | CacheState::Hit => None,
         }
     }
 
     /// What the exchange fetches for others has ended so.
-    pub(super) fn end_fetch(&mut self, id: ExchangeId, ending: Ending) {
-        if let Some(fetch) = self.errand(id).and_then(|errand| errand.fetch.take()) {
-            self.end(fetch, ending);
+    pub(in crate::proxy) fn end_fetch(&mut self, id: ExchangeId, ending: Ending) {
+        if let Some(ticket) = self.fetch(id).and_then(|fetch| fetch.ticket.take()) {
+            self.end(ticket, ending);
         }
     }
 
     /// A fetch has ended: those who wait for it are woken, here and in other workers.
-    pub(super) fn end(&mut self, fetch: Fetch, ending: Ending) {
+    pub(in crate::proxy) fn end(&mut self, ticket: FetchTicket, ending: Ending) {
         let Some(cache) = &self.tools.cache else { return };
-        let waiting = cache.store.keeper().cells.fetches.end(fetch, ending, self.now);
+        let waiting = cache.store.directory().cells.fetches.end(ticket, ending, self.now);
         self.ring_waiting(waiting);
     }
 
@@ -181,19 +187,19 @@ impl Proxy {
     }
 
     /// Those who wait for what is over have another look.
-    pub(super) fn wake_fetch_line(&mut self) {
+    pub(in crate::proxy) fn wake_fetch_line(&mut self) {
         for position in 0..self.fetch_line.len() {
             let Some(id) = self.fetch_line.get(position).copied() else { return };
             let exchange = &self.exchanges[id];
             let client = exchange.client;
             let is_over = match exchange.caching {
-                Caching::Waiting(fetch, _) => !self.is_going_on(fetch),
-                Caching::Absent
-                | Caching::Aside(_)
-                | Caching::Unasked(_)
-                | Caching::Promised
-                | Caching::Forwarded(_)
-                | Caching::Served => true,
+                CacheState::WaitingForFetch(ticket, _) => !self.is_going_on(ticket),
+                CacheState::Disabled
+                | CacheState::Bypass(_)
+                | CacheState::NotLookedUp(_)
+                | CacheState::HitPending
+                | CacheState::Fetching(_)
+                | CacheState::Hit => true,
             };
             if is_over {
                 self.wake(client);
@@ -201,14 +207,15 @@ impl Proxy {
         }
     }
 
-    pub(super) fn is_going_on(&self, fetch: Fetch) -> bool {
+    pub(in crate::proxy) fn is_going_on(&self, ticket: FetchTicket) -> bool {
         let cache = self.tools.cache.as_ref();
-        cache
-            .is_some_and(|cache| cache.store.keeper().cells.fetches.is_going_on(self.worker, fetch))
+        cache.is_some_and(|cache| {
+            cache.store.directory().cells.fetches.is_going_on(self.worker, ticket)
+        })
     }
 
     /// The exchange has nothing to do with the cache any more: what it has of it goes back.
-    pub(super) fn leave_cache(&mut self, id: ExchangeId) {
+    pub(in crate::proxy) fn leave_cache(&mut self, id: ExchangeId) {
         if self.tools.cache.is_none() {
             return;
         }
@@ -216,7 +223,7 @@ impl Proxy {
         self.stop_recording(id);
         self.give_stale_back(id);
         let exchange = &mut self.exchanges[id];
-        exchange.caching = Caching::Absent;
+        exchange.caching = CacheState::Disabled;
         if let (Answer::Stored(stored), Some(cache)) = (exchange.answer, &mut self.tools.cache) {
             exchange.answer = Answer::Pending;
             cache.store.release(stored.entry);
@@ -224,10 +231,10 @@ impl Proxy {
     }
 
     /// What there was will not answer the exchange any more.
-    pub(super) fn give_stale_back(&mut self, id: ExchangeId) {
-        let stale = self.errand(id).and_then(|errand| {
-            errand.validates = false;
-            errand.stale.take()
+    pub(in crate::proxy) fn give_stale_back(&mut self, id: ExchangeId) {
+        let stale = self.fetch(id).and_then(|fetch| {
+            fetch.validates = false;
+            fetch.stale.take()
         });
         if let (Some(entry), Some(cache)) = (stale, &mut self.tools.cache) {
             cache.store.release(entry);

@@ -4,7 +4,7 @@ use crate::cache::store::Store;
 use crate::sys::clock;
 use crate::sys::sim::world::{self, Faults};
 
-fn sweeper(cells: Cells) -> Sweeper {
+fn sweeper(cells: SharedCells) -> Sweeper {
     Sweeper::new(opened(), cells, 3)
 }
 

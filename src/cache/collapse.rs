@@ -1,7 +1,7 @@
-//! Who fetches which answer, and who waits for it: equal misses become one request.
+//! Request collapsing: concurrent misses for one cache key cause one request to a backend.
 //!
-//! The first who misses a key fetches it; who misses it meanwhile waits until it is there. Who fetches
-//! tells when it is over, in whatever way, and rings those who wait; each of them then looks again.
+//! The first worker to miss becomes the leader and fetches; the others register as waiters. When the
+//! fetch ends, successfully or not, the leader wakes every waiter, and each looks the key up again.
 //! When the answer turns out to be for nobody else, all who wait go to a backend at once, and the key
 //! is known for a while as one that nobody needs to wait for.
 //!
@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::mem::time::Micros;
 
-use super::cells::LINE;
-use super::numbers::Numbers;
+use super::process_slots::ProcessSlots;
+use super::shared_cells::LINE;
 
 /// Fetches at once. A power of two.
 const PLACES: usize = 4096;
@@ -39,18 +39,18 @@ const FAILED_FOR: Micros = Micros::from_secs(1);
 
 /// Whether a request for a key goes to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// It does, and others wait for what comes of it. [`Fetches::end`] is due then.
-    Fetch(Fetch),
+pub enum Collapse {
+    /// It does, and others wait for what comes of it. [`FetchTable::end`] is due then.
+    Lead(FetchTicket),
     /// Somebody does already: the worker is woken when that is over.
-    Wait(Fetch),
+    Follow(FetchTicket),
     /// It does, and nobody waits for it.
     Alone,
 }
 
 /// A fetch that is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
+pub struct FetchTicket {
     place: u32,
     word: u64,
     hash: u128,
@@ -98,21 +98,21 @@ impl Waiting {
 
 /// The tables. A handle, to be copied.
 #[derive(Clone, Copy)]
-pub struct Fetches {
+pub struct FetchTable {
     places: &'static [AtomicU64],
     memories: &'static [AtomicU64],
-    numbers: Numbers,
+    slots: ProcessSlots,
 }
 
-impl Fetches {
-    pub(super) fn over(cells: &'static [AtomicU64], numbers: Numbers) -> Fetches {
+impl FetchTable {
+    pub(super) fn over(cells: &'static [AtomicU64], slots: ProcessSlots) -> FetchTable {
         let (places, memories) = cells.split_at(PLACES * LINE);
-        Fetches { places, memories, numbers }
+        FetchTable { places, memories, slots }
     }
 
     /// The same for processes that have other numbers in the cells.
-    pub(super) fn with(self, numbers: Numbers) -> Fetches {
-        Fetches { numbers, ..self }
+    pub(super) fn with(self, slots: ProcessSlots) -> FetchTable {
+        FetchTable { slots, ..self }
     }
 
     #[cfg(test)]
@@ -135,33 +135,35 @@ impl Fetches {
     }
 
     /// Joins the fetch of a key, or begins one.
-    pub fn begin(&self, worker: usize, hash: u128, now: Micros) -> Turn {
+    pub fn begin(&self, worker: usize, hash: u128, now: Micros) -> Collapse {
         if self.is_unshareable(hash, now) {
-            return Turn::Alone;
+            return Collapse::Alone;
         }
-        let (tag, places) = (Fetches::tag(hash), Fetches::places_of(hash));
+        let (tag, places) = (FetchTable::tag(hash), FetchTable::places_of(hash));
         for place in places {
             let word = self.word(place).load(SeqCst);
             if word & tag_mask() == tag && self.wait(worker, place, word) {
-                return Turn::Wait(Fetch { place: place as u32, word, hash });
+                return Collapse::Follow(FetchTicket { place: place as u32, word, hash });
             }
         }
-        let mine = tag | self.numbers.in_cells(worker) as u64;
+        let mine = tag | self.slots.in_cells(worker) as u64;
         for place in places {
             match self.word(place).compare_exchange(0, mine, SeqCst, SeqCst) {
-                Ok(_) => return Turn::Fetch(Fetch { place: place as u32, word: mine, hash }),
+                Ok(_) => {
+                    return Collapse::Lead(FetchTicket { place: place as u32, word: mine, hash });
+                }
                 Err(word) if word & tag_mask() == tag && self.wait(worker, place, word) => {
-                    return Turn::Wait(Fetch { place: place as u32, word, hash });
+                    return Collapse::Follow(FetchTicket { place: place as u32, word, hash });
                 }
                 Err(_) => (),
             }
         }
-        Turn::Alone
+        Collapse::Alone
     }
 
     /// Leaves word that the worker waits. False if there is nothing to wait for any more.
     fn wait(&self, worker: usize, place: usize, word: u64) -> bool {
-        let number = self.numbers.in_cells(worker);
+        let number = self.slots.in_cells(worker);
         let mask = &self.places[place * LINE + 1 + number / 64];
         mask.fetch_or(1 << (number % 64), SeqCst);
         self.word(place).load(SeqCst) == word
@@ -169,13 +171,13 @@ impl Fetches {
 
     /// Whether a fetch that a worker waits for is still going on. If so it waits on: the one it knew may
     /// be over, and this another one of the same worker.
-    pub fn is_going_on(&self, worker: usize, fetch: Fetch) -> bool {
+    pub fn is_going_on(&self, worker: usize, fetch: FetchTicket) -> bool {
         let place = fetch.place as usize;
         self.word(place).load(SeqCst) == fetch.word && self.wait(worker, place, fetch.word)
     }
 
     /// Ends a fetch that `begin` gave to this worker. Returns whom to wake.
-    pub fn end(&self, fetch: Fetch, ending: Ending, now: Micros) -> Waiting {
+    pub fn end(&self, fetch: FetchTicket, ending: Ending, now: Micros) -> Waiting {
         match ending {
             Ending::Stored => self.forget(fetch.hash),
             Ending::Unshareable => self.remember(fetch.hash, now + UNSHAREABLE_FOR),
@@ -193,7 +195,7 @@ impl Fetches {
             let mut bits = mask.swap(0, SeqCst);
             while bits != 0 {
                 let number = place * 64 + bits.trailing_zeros() as usize;
-                waiting.add(self.numbers.here(number));
+                waiting.add(self.slots.here(number));
                 bits &= bits - 1;
             }
         }
@@ -208,7 +210,7 @@ impl Fetches {
 
     /// Ends all that a dead process fetched. Returns whom to wake.
     pub(super) fn bury(&self, worker: usize) -> Waiting {
-        let (mut waiting, number) = (Waiting::default(), self.numbers.in_cells(worker));
+        let (mut waiting, number) = (Waiting::default(), self.slots.in_cells(worker));
         for place in 0..PLACES {
             let word = self.word(place).load(SeqCst);
             if word != 0 && (word & !tag_mask()) as usize == number {
@@ -230,13 +232,13 @@ impl Fetches {
 
     fn remember(&self, hash: u128, until: Micros) {
         let quarters = (until.0 >> 18).min(u64::from(u32::MAX));
-        self.memory(hash).store(Fetches::memory_tag(hash) | quarters, Relaxed);
+        self.memory(hash).store(FetchTable::memory_tag(hash) | quarters, Relaxed);
     }
 
     /// What was known as for nobody else is stored after all.
     pub fn forget(&self, hash: u128) {
         let memory = self.memory(hash);
-        if memory.load(Relaxed) >> 32 == Fetches::memory_tag(hash) >> 32 {
+        if memory.load(Relaxed) >> 32 == FetchTable::memory_tag(hash) >> 32 {
             memory.store(0, Relaxed);
         }
     }
@@ -245,7 +247,7 @@ impl Fetches {
     pub fn is_unshareable(&self, hash: u128, now: Micros) -> bool {
         let memory = self.memory(hash).load(Relaxed);
         let until = memory & u64::from(u32::MAX);
-        memory >> 32 == Fetches::memory_tag(hash) >> 32 && now.0 >> 18 < until
+        memory >> 32 == FetchTable::memory_tag(hash) >> 32 && now.0 >> 18 < until
     }
 }
 
@@ -260,21 +262,21 @@ mod tests {
     const KEY: u128 = 0x1234_5678_9abc_def0_1357_9bdf_0246_8ace;
     const NOW: Micros = Micros::from_secs(1000);
 
-    fn fetches() -> Fetches {
+    fn fetches() -> FetchTable {
         let cells: Vec<AtomicU64> = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
-        Fetches::over(cells.leak(), Numbers::new(0, MOST_WAITING))
+        FetchTable::over(cells.leak(), ProcessSlots::new(0, MOST_WAITING))
     }
 
-    fn begun(turn: Turn) -> Fetch {
+    fn begun(turn: Collapse) -> FetchTicket {
         match turn {
-            Turn::Fetch(fetch) => fetch,
+            Collapse::Lead(fetch) => fetch,
             other => panic!("{other:?}"),
         }
     }
 
-    fn waiting(turn: Turn) -> Fetch {
+    fn waiting(turn: Collapse) -> FetchTicket {
         match turn {
-            Turn::Wait(fetch) => fetch,
+            Collapse::Follow(fetch) => fetch,
             other => panic!("{other:?}"),
         }
     }
@@ -316,7 +318,7 @@ mod tests {
         let woken = fetches.end(fetch, Ending::Unshareable, NOW);
         assert_eq!(woken.workers().collect::<Vec<_>>(), [1]);
         for seconds in [0, 10, 29] {
-            assert_eq!(fetches.begin(1, KEY, NOW + Micros::from_secs(seconds)), Turn::Alone);
+            assert_eq!(fetches.begin(1, KEY, NOW + Micros::from_secs(seconds)), Collapse::Alone);
         }
         assert!(!fetches.is_unshareable(KEY ^ 1 << 100, NOW));
         begun(fetches.begin(1, KEY, NOW + Micros::from_secs(31)));
@@ -327,7 +329,7 @@ mod tests {
         let fetches = fetches();
         let fetch = begun(fetches.begin(0, KEY, NOW));
         fetches.end(fetch, Ending::Failed, NOW);
-        assert_eq!(fetches.begin(1, KEY, NOW), Turn::Alone);
+        assert_eq!(fetches.begin(1, KEY, NOW), Collapse::Alone);
         begun(fetches.begin(1, KEY, NOW + Micros::from_secs(2)));
     }
 
@@ -335,7 +337,7 @@ mod tests {
     fn what_was_stored_after_all_is_waited_for_again() {
         let fetches = fetches();
         fetches.remember(KEY, NOW + UNSHAREABLE_FOR);
-        let other = Fetch { hash: KEY ^ 1 << 127, ..begun(fetches.begin(0, 5, NOW)) };
+        let other = FetchTicket { hash: KEY ^ 1 << 127, ..begun(fetches.begin(0, 5, NOW)) };
         fetches.end(other, Ending::Stored, NOW);
         assert!(fetches.is_unshareable(KEY, NOW));
         fetches.forget(KEY);
@@ -371,7 +373,7 @@ mod tests {
         let keys = [KEY, KEY ^ 1 << 70, KEY ^ 1 << 71];
         begun(fetches.begin(0, keys[0], NOW));
         begun(fetches.begin(1, keys[1], NOW));
-        assert_eq!(fetches.begin(2, keys[2], NOW), Turn::Alone);
+        assert_eq!(fetches.begin(2, keys[2], NOW), Collapse::Alone);
         waiting(fetches.begin(3, keys[1], NOW));
     }
 }

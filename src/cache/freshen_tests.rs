@@ -3,22 +3,22 @@ use super::*;
 use crate::cache::store::Found;
 use crate::http::cache_status::Forward;
 use crate::http::response;
-use crate::policy::freshness::Use;
+use crate::policy::freshness::ServeDecision;
 use crate::sys::sim::world::{self, Faults};
 
 const OLD: &str = "Cache-Control: max-age=60 | ETag: \"e\" | X-Old: 1";
 
 /// The entry of `/a` after a 304 with these fields.
-fn renew(store: &mut Store, fields: &str) -> Option<EntryId> {
-    let (Found::Answer(id), sight) = find(store, "/a", "") else { panic!("it is stored") };
+fn freshen(store: &mut Store, fields: &str) -> Option<EntryId> {
+    let (Found::Answer(id), token) = find(store, "/a", "") else { panic!("it is stored") };
     let text = format!("HTTP/1.1 304 Not Modified\r\n{}\r\n", lines(fields));
     let head = response::parse(text.as_bytes()).expect("valid");
-    let fresh = Offered::of(head.fields);
-    let renewed = store.renew(id, sight, (&fresh, receipt()), now());
-    if renewed.is_none() {
+    let fresh = ResponseCacheFields::of(head.fields);
+    let freshened = store.freshen(id, token, (&fresh, timing()), now());
+    if freshened.is_none() {
         store.release(id);
     }
-    renewed.map(|(entry, _)| entry)
+    freshened.map(|(entry, _)| entry)
 }
 
 fn time_left(store: &Store, id: EntryId) -> i64 {
@@ -42,7 +42,7 @@ fn a_confirmed_entry_is_fresh_again_for_all_workers() {
         let used = cells.used();
         later(100);
         let new = "Cache-Control: max-age=90 | X-New: 2 | Content-Length: 1 | Date: x";
-        let id = renew(&mut one, new).expect("renewed");
+        let id = freshen(&mut one, new).expect("renewed");
         assert_eq!(time_left(&one, id), 90);
         assert_eq!(
             head(&one, id),
@@ -61,8 +61,8 @@ fn a_confirmed_entry_is_fresh_again_for_all_workers() {
             assert_eq!(time_left(store, id), 90, "{len}");
             assert!(read(store, id).is_some_and(|read| read == bytes), "{len}");
             store.release(id);
-            let (held, lent) = store.in_use();
-            assert_eq!(held, lent);
+            let (open_entry, lent) = store.in_use();
+            assert_eq!(open_entry, lent);
         }
         assert_eq!((entry_files().len(), cells.used()), (1, used));
     }
@@ -74,7 +74,7 @@ fn one_that_may_not_be_stored_any_more_answers_once_and_is_gone() {
     let cells = known_cells(1 << 20);
     let mut store = worker(cells, 0);
     put(&mut store, ("/a", ""), OLD, b"hello", true).expect("stored");
-    let id = renew(&mut store, "Cache-Control: no-store").expect("renewed");
+    let id = freshen(&mut store, "Cache-Control: no-store").expect("renewed");
     assert_eq!(read(&mut store, id).as_deref(), Some(&b"hello"[..]));
     assert_eq!(get(&mut store, "/a", ""), None);
     store.release(id);
@@ -90,9 +90,9 @@ fn one_that_is_asked_about_each_time_is_not_written_each_time() {
     assert!(get(&mut store, "/a", "").is_some());
     let before = world::calls().disk;
     for _ in 0..5 {
-        let id = renew(&mut store, "X-New: 1").expect("renewed");
+        let id = freshen(&mut store, "X-New: 1").expect("renewed");
         let use_ = store.entry(id).entry.freshness.judge(&Default::default(), wall());
-        assert_eq!(use_, Use::Validate);
+        assert_eq!(use_, ServeDecision::Validate);
         store.release(id);
     }
     assert_eq!(world::calls().disk, before);
@@ -105,13 +105,13 @@ fn one_that_was_made_void_meanwhile_stays_away() {
         let cells = known_cells(1 << 20);
         let mut store = worker(cells, 0);
         put(&mut store, ("/a", ""), OLD, &body(len, 1), true).expect("stored");
-        let (Found::Answer(id), sight) = find(&mut store, "/a", "") else { panic!("stored") };
-        store.keeper().invalidate(sight.primary);
+        let (Found::Answer(id), token) = find(&mut store, "/a", "") else { panic!("stored") };
+        store.directory().invalidate(token.primary);
         let text = b"HTTP/1.1 304 Not Modified\r\nX: 1\r\n\r\n";
         let head = response::parse(text).expect("valid");
-        let fresh = Offered::of(head.fields);
-        match store.renew(id, sight, (&fresh, receipt()), now()) {
-            Some((renewed, _)) => store.release(renewed),
+        let fresh = ResponseCacheFields::of(head.fields);
+        match store.freshen(id, token, (&fresh, timing()), now()) {
+            Some((freshened, _)) => store.release(freshened),
             None => store.release(id),
         }
         while store.has_work() {
@@ -130,7 +130,7 @@ fn one_that_grows_beyond_its_piece_is_fetched_anew() {
     put(&mut store, ("/a", ""), "Cache-Control: max-age=60", &body(full - 60, 1), true)
         .expect("stored");
     assert!(get(&mut store, "/a", "").is_some());
-    assert_eq!(renew(&mut store, &format!("X: {}", "y".repeat(300))), None);
+    assert_eq!(freshen(&mut store, &format!("X: {}", "y".repeat(300))), None);
     assert_eq!((get(&mut store, "/a", ""), store.in_use()), (None, (0, 0)));
 }
 
@@ -143,7 +143,7 @@ fn a_copy_that_fails_leaves_the_entry_as_it_was() {
     put(&mut store, ("/a", ""), OLD, &bytes, true).expect("stored");
     let used = cells.used();
     later(30);
-    let id = renew(&mut store, "Cache-Control: max-age=90").expect("renewed");
+    let id = freshen(&mut store, "Cache-Control: max-age=90").expect("renewed");
     store.release(id);
     world::change_faults(|faults| faults.disk_room = 10);
     while store.has_work() {
@@ -157,13 +157,13 @@ fn a_copy_that_fails_leaves_the_entry_as_it_was() {
 }
 
 #[test]
-fn what_varies_is_renewed_below_its_signpost() {
+fn what_varies_is_renewed_below_its_vary_marker() {
     world::reset(1, Faults::default());
     let cells = known_cells(1 << 20);
     let mut store = worker(cells, 0);
     put(&mut store, ("/a", ""), &format!("{OLD} | Vary: A"), b"x", true).expect("stored");
     later(30);
-    let id = renew(&mut store, "Cache-Control: max-age=90").expect("renewed");
+    let id = freshen(&mut store, "Cache-Control: max-age=90").expect("renewed");
     store.release(id);
     let mut other = worker(cells, 1);
     let (Found::Answer(id), _) = find(&mut other, "/a", "") else { panic!("it is stored") };
@@ -183,7 +183,7 @@ fn one_that_varies_by_more_than_before_answers_once_and_is_gone() {
         world::reset(1, Faults::default());
         let mut store = worker(known_cells(1 << 20), 0);
         put(&mut store, ("/a", ""), &format!("{OLD}{before}"), b"x", true).expect("stored");
-        let id = renew(&mut store, after).expect("renewed");
+        let id = freshen(&mut store, after).expect("renewed");
         store.release(id);
         assert_eq!(get(&mut store, "/a", "").is_some(), stays, "{before} {after}");
     }
@@ -202,7 +202,7 @@ fn how_old_one_is_tells_the_304_that_confirmed_it() {
         let mut store = worker(known_cells(1 << 20), 0);
         let old = format!("{OLD} | Date: Sat, 20 Sep 1997 00:00:00 GMT");
         put(&mut store, ("/a", ""), &old, b"x", true).expect("stored");
-        let id = renew(&mut store, fields).expect("renewed");
+        let id = freshen(&mut store, fields).expect("renewed");
         let expected = left.max(60 - wall() as i64);
         assert_eq!(time_left(&store, id), expected, "{fields}");
         assert!(!head(&store, id).contains("1997"), "{fields}");
@@ -220,7 +220,7 @@ fn what_others_have_is_not_good_any_more_when_a_304_says_so() {
             let (mut one, mut other) = (worker(cells, 0), worker(cells, 1));
             put(&mut one, ("/a", ""), OLD, &body(len, 1), true).expect("stored");
             assert!(get(&mut other, "/a", "").is_some());
-            let id = renew(&mut one, fields).expect("renewed");
+            let id = freshen(&mut one, fields).expect("renewed");
             one.release(id);
             for store in [&mut one, &mut other] {
                 let (found, _) = find(store, "/a", "");

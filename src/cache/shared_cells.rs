@@ -16,9 +16,9 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-use super::fetches::{self, Fetches};
+use super::collapse::{self, FetchTable};
 use super::index::{self, Index};
-use super::numbers::Numbers;
+use super::process_slots::ProcessSlots;
 
 /// Cells in a cache line: what different processes write often lies in different lines.
 pub(super) const LINE: usize = 8;
@@ -45,7 +45,7 @@ const HEADER: usize = 4 * LINE;
 /// How much there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Processes that may record or wait, 1 to [`fetches::MOST_WAITING`]; each has a number below this.
+    /// Processes that may record or wait, 1 to [`collapse::MOST_WAITING`]; each has a number below this.
     pub workers: usize,
     /// The most bytes on disk.
     pub max_size: u64,
@@ -81,42 +81,42 @@ impl Sizes {
     }
 
     fn index_at(&self) -> usize {
-        self.fetches_at() + fetches::CELLS
+        self.fetches_at() + collapse::CELLS
     }
 }
 
 /// The cells, with their meaning. A handle, to be copied.
 #[derive(Clone, Copy)]
-pub struct Cells {
+pub struct SharedCells {
     header: &'static [AtomicU64],
     reserved: &'static [AtomicU64],
     stamps: &'static [AtomicU64],
     voids: &'static [AtomicU64],
     /// Whose number is which.
-    numbers: Numbers,
+    slots: ProcessSlots,
     /// Who fetches what.
-    pub fetches: Fetches,
+    pub fetches: FetchTable,
     /// Which entries there are.
     pub index: Index,
 }
 
-impl Cells {
+impl SharedCells {
     /// Gives a meaning to cells that are all zero, at least [`Sizes::cells`] of them. All of the
     /// budget counts as used until the directory was scanned.
-    pub fn create(cells: &'static [AtomicU64], sizes: Sizes) -> Cells {
+    pub fn create(cells: &'static [AtomicU64], sizes: Sizes) -> SharedCells {
         assert!(cells.len() >= sizes.cells());
-        assert!((1..=fetches::MOST_WAITING).contains(&sizes.workers));
+        assert!((1..=collapse::MOST_WAITING).contains(&sizes.workers));
         cells[WORKERS].store(sizes.workers as u64, Relaxed);
         cells[SLOTS].store(sizes.slots() as u64, Relaxed);
         cells[MAX_SIZE].store(sizes.max_size, Relaxed);
         cells[UNSCANNED].store(sizes.max_size, Relaxed);
         cells[VERSION].store(LAYOUT_VERSION, Release);
-        Cells::over(cells, sizes)
+        SharedCells::over(cells, sizes)
     }
 
     /// Finds the meaning of cells that `create` gave it, in this program or one before. `None` if they
     /// mean something else, or were made for other sizes.
-    pub fn open(cells: &'static [AtomicU64], sizes: Sizes) -> Option<Cells> {
+    pub fn open(cells: &'static [AtomicU64], sizes: Sizes) -> Option<SharedCells> {
         let is = |cell: usize, value: u64| cells[cell].load(Acquire) == value;
         let fits = cells.len() >= sizes.cells()
             && is(VERSION, LAYOUT_VERSION)
@@ -126,27 +126,27 @@ impl Cells {
             return None;
         }
         cells[MAX_SIZE].store(sizes.max_size, Relaxed);
-        Some(Cells::over(cells, sizes))
+        Some(SharedCells::over(cells, sizes))
     }
 
-    fn over(cells: &'static [AtomicU64], sizes: Sizes) -> Cells {
+    fn over(cells: &'static [AtomicU64], sizes: Sizes) -> SharedCells {
         let header = &cells[..HEADER];
-        let numbers = Numbers::new(0, sizes.workers);
-        Cells {
+        let slots = ProcessSlots::new(0, sizes.workers);
+        SharedCells {
             header,
-            numbers,
+            slots,
             reserved: &cells[HEADER..sizes.stamps_at()],
             stamps: &cells[sizes.stamps_at()..sizes.voids_at()],
             voids: &cells[sizes.voids_at()..sizes.fetches_at()],
-            fetches: Fetches::over(&cells[sizes.fetches_at()..sizes.index_at()], numbers),
+            fetches: FetchTable::over(&cells[sizes.fetches_at()..sizes.index_at()], slots),
             index: Index::over(&cells[sizes.index_at()..sizes.cells()], &header[HAND]),
         }
     }
 
-    /// The same cells, for processes whose number 0 is `first` to others: see [`super::numbers`].
-    pub fn numbered_from(self, first: usize) -> Cells {
-        let numbers = self.numbers.from(first);
-        Cells { numbers, fetches: self.fetches.with(numbers), ..self }
+    /// The same cells, for processes whose number 0 is `first` to others: see [`super::process_slots`].
+    pub fn numbered_from(self, first: usize) -> SharedCells {
+        let slots = self.slots.from(first);
+        SharedCells { slots, fetches: self.fetches.with(slots), ..self }
     }
 
     /// Writes into each cell, as a worker does that was taken over.
@@ -159,7 +159,7 @@ impl Cells {
 
     /// The number of a process in the cells.
     pub(super) fn number_of(&self, worker: usize) -> usize {
-        self.numbers.in_cells(worker)
+        self.slots.in_cells(worker)
     }
 
     /// The most bytes that all entries may have.
@@ -217,7 +217,7 @@ impl Cells {
 
     /// Makes up for a process that died with this number: what it had reserved is free, what it
     /// fetched nobody does. Returns whom to wake, by their numbers.
-    pub fn bury(&self, worker: usize) -> fetches::Waiting {
+    pub fn bury(&self, worker: usize) -> collapse::Waiting {
         let reserved = self.reserved_by(worker).swap(0, Relaxed);
         let recorded = self.index.bury(self.number_of(worker)).saturating_mul(BLOCK);
         self.release(reserved.saturating_add(recorded));
@@ -272,16 +272,16 @@ pub fn on_disk(len: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::fetches::Turn;
+    use crate::cache::collapse::Collapse;
     use crate::mem::time::Micros;
 
     fn sizes() -> Sizes {
         Sizes { workers: 4, max_size: 1 << 20 }
     }
 
-    fn cells() -> Cells {
+    fn cells() -> SharedCells {
         let cells: Vec<AtomicU64> = (0..sizes().cells()).map(|_| AtomicU64::new(0)).collect();
-        let cells = Cells::create(cells.leak(), sizes());
+        let cells = SharedCells::create(cells.leak(), sizes());
         cells.set_unscanned(0);
         cells
     }
@@ -321,13 +321,13 @@ mod tests {
     fn the_next_program_finds_the_cells_as_they_are_if_they_fit() {
         let memory: Vec<AtomicU64> = (0..sizes().cells()).map(|_| AtomicU64::new(0)).collect();
         let memory: &'static [AtomicU64] = memory.leak();
-        assert!(Cells::open(memory, sizes()).is_none());
-        Cells::create(memory, sizes()).add(5000);
+        assert!(SharedCells::open(memory, sizes()).is_none());
+        SharedCells::create(memory, sizes()).add(5000);
         let less = Sizes { max_size: (1 << 20) - 1, ..sizes() };
-        let cells = Cells::open(memory, less).expect("they fit");
+        let cells = SharedCells::open(memory, less).expect("they fit");
         assert_eq!((cells.used(), cells.max_size()), (5000, (1 << 20) - 1));
-        assert!(Cells::open(memory, Sizes { workers: 5, ..sizes() }).is_none());
-        assert!(Cells::open(memory, Sizes { max_size: 1 << 30, ..sizes() }).is_none());
+        assert!(SharedCells::open(memory, Sizes { workers: 5, ..sizes() }).is_none());
+        assert!(SharedCells::open(memory, Sizes { max_size: 1 << 30, ..sizes() }).is_none());
     }
 
     #[test]
@@ -335,9 +335,9 @@ mod tests {
         let one = cells();
         let other = one.numbered_from(2);
         assert!(one.reserve(0, 1000) && other.reserve(0, 2000));
-        let Turn::Fetch(fetch) = other.fetches.begin(0, 5, Micros(0)) else { panic!() };
-        assert!(matches!(one.fetches.begin(1, 5, Micros(0)), Turn::Wait(_)));
-        let woken = other.fetches.end(fetch, fetches::Ending::Stored, Micros(0));
+        let Collapse::Lead(fetch) = other.fetches.begin(0, 5, Micros(0)) else { panic!() };
+        assert!(matches!(one.fetches.begin(1, 5, Micros(0)), Collapse::Follow(_)));
+        let woken = other.fetches.end(fetch, collapse::Ending::Stored, Micros(0));
         assert_eq!(woken.workers().collect::<Vec<_>>(), [3]);
         one.bury(0);
         assert_eq!(one.used(), 2000);

@@ -9,7 +9,7 @@ use super::request::Single;
 /// What a request asks of a cache. It borrows from the head as it was written for the backend
 /// ([`rewrite::request`](super::rewrite::request)), so what the client could forge is gone.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RequestCacheFields<'a> {
     /// All fields.
     pub fields: Fields<'a>,
     /// `Cache-Control`.
@@ -34,10 +34,10 @@ pub struct Asked<'a> {
     pub overrides: bool,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestCacheFields<'a> {
     /// Reads the fields. `host` is the value of `Host`.
-    pub fn of(fields: Fields<'a>, host: &[u8]) -> Asked<'a> {
-        let mut asked = Asked {
+    pub fn of(fields: Fields<'a>, host: &[u8]) -> RequestCacheFields<'a> {
+        let mut request_fields = RequestCacheFields {
             fields,
             directives: RequestDirectives::default(),
             authorization: false,
@@ -51,15 +51,15 @@ impl<'a> Asked<'a> {
         };
         let mut scheme = Single::Absent;
         for field in fields.iter() {
-            asked.add(&field, host, &mut scheme);
+            request_fields.add(&field, host, &mut scheme);
         }
         match scheme {
             Single::Absent | Single::Once(b"http") => (),
-            Single::Once(b"https") => asked.https = true,
+            Single::Once(b"https") => request_fields.https = true,
             // Backends may read any other spelling otherwise than we do.
-            Single::Once(_) | Single::Several => asked.overrides = true,
+            Single::Once(_) | Single::Several => request_fields.overrides = true,
         }
-        asked
+        request_fields
     }
 
     /// Takes in one field. By its length and first letter alone an ordinary one is told apart from
@@ -139,7 +139,7 @@ pub fn is_condition(name: &[u8]) -> bool {
 
 /// What a response offers to a cache.
 #[derive(Clone, Copy, Debug)]
-pub struct Offered<'a> {
+pub struct ResponseCacheFields<'a> {
     /// All fields.
     pub fields: Fields<'a>,
     /// Those of `CDN-Cache-Control` if that is valid, else those of `Cache-Control`.
@@ -174,10 +174,10 @@ pub struct Offered<'a> {
     pub sets_cookie: bool,
 }
 
-impl<'a> Offered<'a> {
+impl<'a> ResponseCacheFields<'a> {
     /// Reads the fields.
-    pub fn of(fields: Fields<'a>) -> Offered<'a> {
-        let mut offered = Offered {
+    pub fn of(fields: Fields<'a>) -> ResponseCacheFields<'a> {
+        let mut response_fields = ResponseCacheFields {
             fields,
             directives: ResponseDirectives::default(),
             targeted: false,
@@ -196,26 +196,26 @@ impl<'a> Offered<'a> {
         };
         let (mut has_target, mut has_length) = (false, false);
         for field in fields.iter() {
-            offered.add(&field);
+            response_fields.add(&field);
             has_target |= field.is(TARGETED);
             has_length |= field.is("content-length");
         }
-        offered.streams &= !has_length;
+        response_fields.streams &= !has_length;
         if has_target
             && let Some(directives) = ResponseDirectives::targeted(fields.values(TARGETED))
         {
-            offered.directives = directives;
-            offered.targeted = true;
+            response_fields.directives = directives;
+            response_fields.targeted = true;
         }
-        if offered.directives.withholds {
-            let names = offered.withheld_names().take(MAX_NAMES + 1);
+        if response_fields.directives.withholds {
+            let names = response_fields.withheld_names().take(MAX_NAMES + 1);
             let (count, has_cookie) = names.fold((0, false), |(count, has_cookie), name| {
                 (count + 1, has_cookie || name.eq_ignore_ascii_case(b"set-cookie"))
             });
-            offered.sets_cookie &= !has_cookie;
-            offered.directives.private |= count > MAX_NAMES;
+            response_fields.sets_cookie &= !has_cookie;
+            response_fields.directives.private |= count > MAX_NAMES;
         }
-        offered
+        response_fields
     }
 
     fn add(&mut self, field: &Field<'a>) {
@@ -293,41 +293,56 @@ mod tests {
     use super::*;
     use crate::http::cache_control::Seconds;
 
-    fn asked(lines: &str) -> Asked<'_> {
-        Asked::of(Fields::again(lines.as_bytes(), false), b"Shop.example")
+    fn request_fields(lines: &str) -> RequestCacheFields<'_> {
+        RequestCacheFields::of(Fields::again(lines.as_bytes(), false), b"Shop.example")
     }
 
-    fn offered(lines: &str) -> Offered<'_> {
-        Offered::of(Fields::again(lines.as_bytes(), false))
+    fn response_fields(lines: &str) -> ResponseCacheFields<'_> {
+        ResponseCacheFields::of(Fields::again(lines.as_bytes(), false))
     }
 
     #[test]
     fn an_ordinary_request_asks_nothing() {
-        let asked = asked("Host: shop.example\r\nAccept: */*\r\nX-Request-ID: 1\r\nX: 1\r\n");
-        assert_eq!(asked.directives, RequestDirectives::default());
-        assert!(!asked.authorization && !asked.is_conditional() && !asked.overrides);
-        assert_eq!((asked.range, asked.if_range), (Single::Absent, Single::Absent));
+        let request_fields =
+            request_fields("Host: shop.example\r\nAccept: */*\r\nX-Request-ID: 1\r\nX: 1\r\n");
+        assert_eq!(request_fields.directives, RequestDirectives::default());
+        assert!(
+            !request_fields.authorization
+                && !request_fields.is_conditional()
+                && !request_fields.overrides
+        );
+        assert_eq!(
+            (request_fields.range, request_fields.if_range),
+            (Single::Absent, Single::Absent)
+        );
     }
 
     #[test]
     fn the_fields_that_matter_are_found_in_any_case() {
-        let asked = asked(
+        let request_fields = request_fields(
             "RANGE: bytes=0-1\r\nIf-range: \"a\"\r\nCACHE-control: max-age=0\r\n\
              cache-control: no-store\r\nAuthorization: Basic eA==\r\nif-none-match: \"a\"\r\n\
              If-Modified-Since: x\r\n",
         );
-        assert_eq!(asked.range, Single::Once(b"bytes=0-1"));
-        assert_eq!(asked.if_range, Single::Once(b"\"a\""));
-        assert!(asked.directives.no_store && asked.directives.max_age == Some(0));
-        assert!(asked.authorization && asked.if_none_match && asked.is_conditional());
-        assert_eq!(asked.if_modified_since, Single::Once(b"x"));
-        assert!(!asked.for_origin);
+        assert_eq!(request_fields.range, Single::Once(b"bytes=0-1"));
+        assert_eq!(request_fields.if_range, Single::Once(b"\"a\""));
+        assert!(request_fields.directives.no_store && request_fields.directives.max_age == Some(0));
+        assert!(
+            request_fields.authorization
+                && request_fields.if_none_match
+                && request_fields.is_conditional()
+        );
+        assert_eq!(request_fields.if_modified_since, Single::Once(b"x"));
+        assert!(!request_fields.for_origin);
     }
 
     #[test]
     fn conditions_for_the_origin_are_told_apart() {
         for line in ["If-Match: \"a\"\r\n", "If-Unmodified-Since: x\r\n"] {
-            assert!(asked(line).for_origin && asked(line).is_conditional(), "{line}");
+            assert!(
+                request_fields(line).for_origin && request_fields(line).is_conditional(),
+                "{line}"
+            );
         }
     }
 
@@ -353,7 +368,7 @@ mod tests {
             "X-Forwarded-Proto: HTTPS\r\n",
             "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
         ] {
-            assert!(asked(line).overrides, "{line}");
+            assert!(request_fields(line).overrides, "{line}");
         }
         for line in [
             "X-Forwarded-Host: Shop.example\r\n",
@@ -364,26 +379,36 @@ mod tests {
             "Forwarded-Host: a\r\n",
             "Forwarded: for=192.0.2.1;host=\"shop.example\"\r\n",
         ] {
-            assert!(!asked(line).overrides, "{line}");
+            assert!(!request_fields(line).overrides, "{line}");
         }
-        assert!(asked("X-Forwarded-Proto: https\r\n").https);
-        assert!(!asked("X-Forwarded-Proto: http\r\n").https);
-        assert!(asked("Forwarded: for=192.0.2.1;host=\"a\";proto=https\r\n").https);
-        assert!(!asked("Forwarded: for=192.0.2.1;host=\"a\";proto=http\r\n").https);
+        assert!(request_fields("X-Forwarded-Proto: https\r\n").https);
+        assert!(!request_fields("X-Forwarded-Proto: http\r\n").https);
+        assert!(request_fields("Forwarded: for=192.0.2.1;host=\"a\";proto=https\r\n").https);
+        assert!(!request_fields("Forwarded: for=192.0.2.1;host=\"a\";proto=http\r\n").https);
     }
 
     #[test]
     fn a_response_offers_what_its_fields_say() {
-        let offered = offered(
+        let response_fields = response_fields(
             "date: D\r\nAGE: 5\r\nAge: 6\r\nExpires: E\r\nETAG: \"e\"\r\nLast-modified: L\r\n\
              Cache-Control: max-age=1\r\nCache-Control: public\r\nContent-Range: r\r\n",
         );
-        assert_eq!((offered.date, offered.age), (Single::Once(b"D"), Some(&b"5"[..])));
-        assert_eq!((offered.expires, offered.etag), (Single::Once(b"E"), Single::Once(b"\"e\"")));
-        assert_eq!(offered.last_modified, Single::Once(b"L"));
-        assert_eq!(offered.content_range, Single::Once(b"r"));
-        assert_eq!(offered.directives.max_age, Seconds::Given(1));
-        assert!(offered.directives.public && !offered.varies && !offered.sets_cookie);
+        assert_eq!(
+            (response_fields.date, response_fields.age),
+            (Single::Once(b"D"), Some(&b"5"[..]))
+        );
+        assert_eq!(
+            (response_fields.expires, response_fields.etag),
+            (Single::Once(b"E"), Single::Once(b"\"e\""))
+        );
+        assert_eq!(response_fields.last_modified, Single::Once(b"L"));
+        assert_eq!(response_fields.content_range, Single::Once(b"r"));
+        assert_eq!(response_fields.directives.max_age, Seconds::Given(1));
+        assert!(
+            response_fields.directives.public
+                && !response_fields.varies
+                && !response_fields.sets_cookie
+        );
     }
 
     #[test]
@@ -396,10 +421,13 @@ mod tests {
             "Vary: a b\r\n",
             "Vary: :pool\r\n",
         ] {
-            assert!(offered(lines).varies_by_anything, "{lines}");
+            assert!(response_fields(lines).varies_by_anything, "{lines}");
         }
-        assert!(offered("Vary: a\r\n").varies && !offered("Vary: a*\r\n").varies_by_anything);
-        assert!(!offered("Vary: , ,\r\n").varies);
+        assert!(
+            response_fields("Vary: a\r\n").varies
+                && !response_fields("Vary: a*\r\n").varies_by_anything
+        );
+        assert!(!response_fields("Vary: , ,\r\n").varies);
     }
 
     #[test]
@@ -424,29 +452,35 @@ mod tests {
             ("Content-Type: text/event-stream\r\nContent-Length: 5\r\n", false, false),
             ("Content-Type: text/html\r\n", false, false),
         ] {
-            let offered = offered(line);
-            assert_eq!((offered.encoded, offered.streams), (encoded, streams), "{line}");
+            let response_fields = response_fields(line);
+            assert_eq!(
+                (response_fields.encoded, response_fields.streams),
+                (encoded, streams),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn a_valid_targeted_field_replaces_cache_control() {
         let both = "Cache-Control: no-store\r\nCDN-Cache-Control: max-age=9\r\n";
-        assert!(offered(both).targeted && !offered(both).directives.no_store);
+        assert!(response_fields(both).targeted && !response_fields(both).directives.no_store);
         let malformed = "Cache-Control: no-store\r\nCDN-Cache-Control: max-age=\"9\"\r\n";
-        assert!(!offered(malformed).targeted && offered(malformed).directives.no_store);
+        assert!(
+            !response_fields(malformed).targeted && response_fields(malformed).directives.no_store
+        );
     }
 
     #[test]
     fn a_cookie_for_one_recipient_alone_is_told_apart() {
-        assert!(offered("Set-Cookie: a=b\r\n").sets_cookie);
+        assert!(response_fields("Set-Cookie: a=b\r\n").sets_cookie);
         let withheld = "Set-Cookie: a=b\r\nCache-Control: private=\"x, set-cookie\"\r\n";
         let withholds = |lines: &str, name: &[u8]| {
-            offered(lines).withheld().is_some_and(|names| names.contains(name))
+            response_fields(lines).withheld().is_some_and(|names| names.contains(name))
         };
-        assert!(!offered(withheld).sets_cookie && withholds(withheld, b"X"));
+        assert!(!response_fields(withheld).sets_cookie && withholds(withheld, b"X"));
         let elsewhere = format!("{withheld}CDN-Cache-Control: private=\"x\"\r\n");
-        assert!(offered(&elsewhere).sets_cookie && withholds(&elsewhere, b"X"));
+        assert!(response_fields(&elsewhere).sets_cookie && withholds(&elsewhere, b"X"));
     }
 
     /// Each name is held against each field, so that lists without end would be work without end.
@@ -455,11 +489,11 @@ mod tests {
         for (count, is_too_long) in [(64, false), (65, true)] {
             let names = vec!["a"; count].join(",");
             let vary = format!("Vary: {names}\r\n");
-            assert_eq!(offered(&vary).varies_by_anything, is_too_long, "{count}");
+            assert_eq!(response_fields(&vary).varies_by_anything, is_too_long, "{count}");
             let lines = "Vary: a\r\n".repeat(count);
-            assert_eq!(offered(&lines).varies_by_anything, is_too_long, "{count} lines");
+            assert_eq!(response_fields(&lines).varies_by_anything, is_too_long, "{count} lines");
             let private = format!("Cache-Control: private=\"{names}\"\r\n");
-            assert_eq!(offered(&private).directives.private, is_too_long, "{count}");
+            assert_eq!(response_fields(&private).directives.private, is_too_long, "{count}");
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use crate::config::Cache;
 
-use super::cells::Sizes;
-use super::fetches::MOST_WAITING;
+use super::collapse::MOST_WAITING;
+use super::shared_cells::Sizes;
 
 /// Generations that can share the cells, as many as the master keeps, with the one that serves and one
 /// that starts; a further one has cells of its own.
@@ -16,22 +16,22 @@ const MOST_GROUPS: usize = 10;
 
 /// How the numbers of a process are those in the cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
+pub struct ProcessSlots {
     /// The number in the cells of the one that is 0 here.
     first: usize,
     /// How many there are.
     count: usize,
 }
 
-impl Numbers {
-    pub(super) fn new(first: usize, count: usize) -> Numbers {
+impl ProcessSlots {
+    pub(super) fn new(first: usize, count: usize) -> ProcessSlots {
         assert!(first < count);
-        Numbers { first, count }
+        ProcessSlots { first, count }
     }
 
     /// The same processes, as one knows them whose number 0 is `first` in the cells.
-    pub(super) fn from(self, first: usize) -> Numbers {
-        Numbers::new(first, self.count)
+    pub(super) fn from(self, first: usize) -> ProcessSlots {
+        ProcessSlots::new(first, self.count)
     }
 
     /// The number in the cells.
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn each_generation_begins_at_0_and_all_mean_the_same() {
-        let (one, other) = (Numbers::new(0, 12), Numbers::new(8, 12));
+        let (one, other) = (ProcessSlots::new(0, 12), ProcessSlots::new(8, 12));
         assert_eq!((one.in_cells(3), other.in_cells(3)), (3, 11));
         // The first of the one is to the other beyond its own.
         assert_eq!(other.here(one.in_cells(0)), 4);

@@ -1,22 +1,22 @@
 //! Responses that are recorded while they pass.
 
-use crate::cache::fetches::Ending;
-use crate::cache::recorder::{Lost, Recorder, Response};
+use crate::cache::collapse::Ending;
+use crate::cache::recorder::{NotRecorded, Recorder, Response};
 use crate::cache::store::{RECORDINGS, Store};
+use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
-use crate::http::caching::Offered;
 use crate::mem::slab::{Id, Slab};
 use crate::mem::time::Micros;
-use crate::policy::freshness::{Basis, Receipt};
+use crate::policy::freshness::{Basis, ResponseTiming};
 use crate::policy::reason::Reason;
 use crate::policy::storable::{self, Unstorable};
 
-use super::Proxy;
-use super::client::since;
-use super::errand::{self, Caching, Errand};
-use super::exchange::{ExchangeId, ResponseFacts, State};
-use super::pipes::Tools;
-use super::settings::UNANNOUNCED;
+use super::state::{self, CacheFetch, CacheState};
+use crate::proxy::Proxy;
+use crate::proxy::client::since;
+use crate::proxy::exchange::{ExchangeId, ResponseFacts, State};
+use crate::proxy::pipes::Tools;
+use crate::proxy::settings::UNANNOUNCED;
 
 /// Names a recording.
 pub type RecorderId = Id<Recorder>;
@@ -61,7 +61,7 @@ impl Cache {
 
 impl Tools {
     /// Records the first `count` bytes of these parts. If that fails, the body passes unrecorded.
-    pub(super) fn record(
+    pub(in crate::proxy) fn record(
         &mut self,
         recorder: &mut Option<RecorderId>,
         parts: [&[u8]; 2],
@@ -86,7 +86,7 @@ impl Tools {
 impl Proxy {
     /// A backend's answer is committed: it is recorded from here on, if it may be. What the client is
     /// told of that.
-    pub(super) fn begin_recording(
+    pub(in crate::proxy) fn begin_recording(
         &mut self,
         id: ExchangeId,
         facts: ResponseFacts,
@@ -98,74 +98,73 @@ impl Proxy {
         match exchange.caching {
             _ if facts.head.status() == 101 => None,
             // It may be for the user whose connection it is.
-            Caching::Forwarded(errand) if is_bound => {
+            CacheState::Fetching(fetch) if is_bound => {
                 exchange.cached = Some(CacheResult::Bypass);
                 self.give_stale_back(id);
                 self.end_fetch(id, Ending::Failed);
-                Some(forwarded(errand.why, false))
+                Some(forwarded(fetch.why, false))
             }
-            Caching::Absent
-            | Caching::Unasked(_)
-            | Caching::Promised
-            | Caching::Waiting(..)
-            | Caching::Served => None,
-            Caching::Aside(why) => {
+            CacheState::Disabled
+            | CacheState::NotLookedUp(_)
+            | CacheState::HitPending
+            | CacheState::WaitingForFetch(..)
+            | CacheState::Hit => None,
+            CacheState::Bypass(why) => {
                 exchange.cached = Some(CacheResult::Bypass);
                 Some(forwarded(why, false))
             }
-            Caching::Forwarded(errand) => {
+            CacheState::Fetching(fetch) => {
                 exchange.cached = Some(CacheResult::Miss);
                 self.give_stale_back(id);
                 match self.try_to_record(id, facts) {
-                    Ok(End::InSight) => Some(forwarded(errand.why, true)),
+                    Ok(End::InSight) => Some(forwarded(fetch.why, true)),
                     Ok(End::Unannounced) => {
-                        self.errand(id)
-                            .into_iter()
-                            .for_each(|errand| errand.patience = UNANNOUNCED);
-                        Some(forwarded(errand.why, true))
+                        self.fetch(id).into_iter().for_each(|fetch| fetch.patience = UNANNOUNCED);
+                        Some(forwarded(fetch.why, true))
                     }
                     Ok(End::NotInSight) => {
                         self.end_fetch(id, Ending::Unshareable);
                         if self.clients[self.exchanges[id].client].is_nobody {
                             self.stop_recording(id);
                         }
-                        Some(forwarded(errand.why, true))
+                        Some(forwarded(fetch.why, true))
                     }
                     Err(lost) => {
                         self.end_fetch(id, ending_of(lost, facts.head.status()));
-                        Some(forwarded(errand.why, false))
+                        Some(forwarded(fetch.why, false))
                     }
                 }
             }
         }
     }
 
-    fn try_to_record(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<End, Lost> {
+    fn try_to_record(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<End, NotRecorded> {
         let conn = self.conn_of(id);
         let Proxy { exchanges, conns, pools, settings, tools, now, .. } = self;
         let exchange = &mut exchanges[id];
-        let (Some(cache), Caching::Forwarded(errand)) = (&mut tools.cache, exchange.caching) else {
-            return Err(Lost::NoRoom);
+        let (Some(cache), CacheState::Fetching(fetch)) = (&mut tools.cache, exchange.caching)
+        else {
+            return Err(NotRecorded::NoRoom);
         };
         let head = facts.head.open(conns[conn].conn.input.flatten());
-        let offered = Offered::of(head.fields);
+        let response_fields = ResponseCacheFields::of(head.fields);
         // Before the request is read once more.
-        storable::response_allows(&offered).map_err(Lost::Unstorable)?;
-        let asked = exchange.asked();
+        storable::response_allows(&response_fields).map_err(NotRecorded::Unstorable)?;
+        let request_fields = exchange.cache_fields();
         let pool = if settings.pool_by_fields { &pools[exchange.pool.0].name } else { "" };
-        let wanted = errand::wanted(exchange, &asked, pool.as_bytes());
-        let receipt = receipt_of(exchange.times.sent, exchange.times.answered, *now);
+        let query = state::query(exchange, &request_fields, pool.as_bytes());
+        let timing = timing_of(exchange.times.sent, exchange.times.answered, *now);
         let request = (exchange.request.method, false);
-        let recipe = cache.store.judge(&wanted, request, (head.status, &offered), receipt);
-        let recipe = recipe.map_err(Lost::Unstorable)?;
+        let plan = cache.store.judge(&query, request, (head.status, &response_fields), timing);
+        let plan = plan.map_err(NotRecorded::Unstorable)?;
         let length = exchange.download.length();
-        let end = match recipe.basis {
-            _ if offered.streams => End::NotInSight,
+        let end = match plan.basis {
+            _ if response_fields.streams => End::NotInSight,
             Basis::Configured => End::Unannounced,
             Basis::Explicit | Basis::Heuristic | Basis::None => End::InSight,
         };
-        let response = Response { head: &head, offered: &offered, length, recipe };
-        let recorder = cache.store.record(&wanted, errand.sight, &response, *now)?;
+        let response = Response { head: &head, response_fields: &response_fields, length, plan };
+        let recorder = cache.store.record(&query, fetch.token, &response, *now)?;
         match cache.recorders.insert(recorder) {
             Some(recorder) => {
                 exchange.download.be_recorded(recorder);
@@ -176,7 +175,7 @@ impl Proxy {
     }
 
     /// The body has passed, whole: what was recorded is published.
-    pub(super) fn finish_recording(&mut self, id: ExchangeId) {
+    pub(in crate::proxy) fn finish_recording(&mut self, id: ExchangeId) {
         let recorder = self.exchanges[id].download.take_recorder();
         let (Some(recorder), Some(cache)) = (recorder, &mut self.tools.cache) else {
             return self.end_fetch(id, Ending::Failed);
@@ -186,7 +185,7 @@ impl Proxy {
         let finished = recorder.finish(&mut cache.store, self.now);
         if finished.is_ok() {
             // Also where those who waited for it had been sent away already.
-            cache.store.keeper().cells.fetches.forget(hash);
+            cache.store.directory().cells.fetches.forget(hash);
         }
         let status = self.exchanges[id].status;
         let ending = finished.map_or_else(|lost| ending_of(lost, status), |()| Ending::Stored);
@@ -195,11 +194,11 @@ impl Proxy {
 
     /// If what passes is recorded no more, those who wait for it need not; and if there is nobody else
     /// who gets it, it ends.
-    pub(super) fn check_recording(&mut self, id: ExchangeId) {
+    pub(in crate::proxy) fn check_recording(&mut self, id: ExchangeId) {
         if self.is_recorded(id) {
             return;
         }
-        if self.errand(id).is_some_and(|errand| errand.fetch.is_some()) {
+        if self.fetch(id).is_some_and(|fetch| fetch.ticket.is_some()) {
             self.end_fetch(id, Ending::Unshareable);
         }
         if self.clients[self.exchanges[id].client].is_nobody {
@@ -210,7 +209,7 @@ impl Proxy {
     /// Those who wait for what does not come to its end need not either. If a client takes it too
     /// slowly, another has its turn. If the backend pauses, or goes on and on, and has not said how long
     /// it is, all go. Called about twice a second.
-    pub(super) fn release_from_what_hangs(&mut self) {
+    pub(in crate::proxy) fn release_from_what_hangs(&mut self) {
         if self.tools.cache.as_ref().is_none_or(|cache| cache.recordings() == 0) {
             return;
         }
@@ -223,16 +222,16 @@ impl Proxy {
             let (payload, length) = (exchange.download.payload(), exchange.download.length());
             let took = since(exchange.times.answered, self.now);
             let (is_stuck, is_late) = match &mut exchange.caching {
-                Caching::Forwarded(Errand { fetch: Some(_), patience, passed, .. }) => {
+                CacheState::Fetching(CacheFetch { ticket: Some(_), patience, passed, .. }) => {
                     (passed.replace(payload) == Some(payload), took > Micros::from(*patience))
                 }
-                Caching::Absent
-                | Caching::Aside(_)
-                | Caching::Unasked(_)
-                | Caching::Promised
-                | Caching::Waiting(..)
-                | Caching::Forwarded(_)
-                | Caching::Served => (false, false),
+                CacheState::Disabled
+                | CacheState::Bypass(_)
+                | CacheState::NotLookedUp(_)
+                | CacheState::HitPending
+                | CacheState::WaitingForFetch(..)
+                | CacheState::Fetching(_)
+                | CacheState::Hit => (false, false),
             };
             if is_stuck && !self.clients[self.exchanges[id].client].conn.output.is_empty() {
                 self.end_fetch(id, Ending::Abandoned);
@@ -243,7 +242,7 @@ impl Proxy {
     }
 
     /// The body did not pass to its end.
-    pub(super) fn stop_recording(&mut self, id: ExchangeId) {
+    pub(in crate::proxy) fn stop_recording(&mut self, id: ExchangeId) {
         let recorder = self.exchanges[id].download.take_recorder();
         if let (Some(recorder), Some(cache)) = (recorder, &mut self.tools.cache) {
             cache.abandon(recorder);
@@ -251,33 +250,35 @@ impl Proxy {
     }
 
     /// Whether what passes is being recorded.
-    pub(super) fn is_recorded(&self, id: ExchangeId) -> bool {
+    pub(in crate::proxy) fn is_recorded(&self, id: ExchangeId) -> bool {
         self.exchanges[id].download.recorder().is_some()
     }
 }
 
 /// When a response came whose request was `sent`, and how late.
-pub(super) fn receipt_of(sent: Micros, answered: Micros, now: Micros) -> Receipt {
+pub(in crate::proxy) fn timing_of(sent: Micros, answered: Micros, now: Micros) -> ResponseTiming {
     let since = since(answered, now).0 / 1_000_000;
     let delay = answered.0.saturating_sub(sent.0) / 1_000_000;
-    Receipt {
-        at: errand::wall_seconds().saturating_sub(since),
+    ResponseTiming {
+        at: state::wall_seconds().saturating_sub(since),
         delay: u32::try_from(delay).unwrap_or(u32::MAX),
     }
 }
 
 /// What those who wait are told of an answer that is not stored.
-fn ending_of(lost: Lost, status: u16) -> Ending {
+fn ending_of(lost: NotRecorded, status: u16) -> Ending {
     match lost {
-        Lost::Unstorable(_) if status >= 500 => Ending::Failed, // It may be over soon.
+        NotRecorded::Unstorable(_) if status >= 500 => Ending::Failed, // It may be over soon.
         // That is because of this request, and tells nothing of others.
-        Lost::Unstorable(
+        NotRecorded::Unstorable(
             Unstorable::Method
             | Unstorable::RequestBody
             | Unstorable::RequestNoStore
             | Unstorable::Authorization,
         ) => Ending::Abandoned,
-        Lost::Unstorable(_) | Lost::TooLong => Ending::Unshareable,
-        Lost::NoRoom | Lost::Disk | Lost::Incomplete | Lost::Void => Ending::Failed,
+        NotRecorded::Unstorable(_) | NotRecorded::TooLong => Ending::Unshareable,
+        NotRecorded::NoRoom | NotRecorded::Disk | NotRecorded::Incomplete | NotRecorded::Void => {
+            Ending::Failed
+        }
     }
 }

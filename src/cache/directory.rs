@@ -8,9 +8,9 @@ use crate::policy::siphash::{Key, SipHasher};
 use crate::sys::process::User;
 use crate::sys::{Directory, IoError};
 
-use super::cells::{BLOCK, Cells, on_disk};
-use super::files::{Files, Making};
+use super::files::{Files, TempFile};
 use super::index::{Put, Used};
+use super::shared_cells::{BLOCK, SharedCells, on_disk};
 
 /// Old entries that are removed at once for the room of a new one.
 const EVICTED_AT_ONCE: usize = 8;
@@ -59,20 +59,20 @@ impl Opened {
 }
 
 /// The directory and the cells about it, as one process has them.
-pub struct Keeper {
+pub struct CacheDirectory {
     pub(super) files: Files,
     pub(super) secret: Key,
     /// The shared cells.
-    pub cells: Cells,
+    pub cells: SharedCells,
     /// The number of the process.
     pub worker: usize,
 }
 
-impl Keeper {
+impl CacheDirectory {
     /// For a process of that number.
-    pub fn new(opened: Opened, cells: Cells, worker: usize) -> Keeper {
+    pub fn new(opened: Opened, cells: SharedCells, worker: usize) -> CacheDirectory {
         let Opened { files, secret } = opened;
-        Keeper { files, secret, cells, worker }
+        CacheDirectory { files, secret, cells, worker }
     }
 
     /// The name of a URL.
@@ -82,7 +82,7 @@ impl Keeper {
         hasher.finish_128()
     }
 
-    /// The name of an answer below a signpost.
+    /// The name of an answer below a vary marker.
     pub(super) fn name_below(
         &self,
         primary: u128,
@@ -208,15 +208,15 @@ impl Keeper {
     /// Returns the count of its changes by then; `None` if it could not be published.
     pub(super) fn publish(
         &self,
-        making: Making,
+        temp: TempFile,
         hash: u128,
         len: u64,
         reserved: u64,
         now: Micros,
     ) -> Option<u64> {
-        let published = self.files.publish(&making, hash);
+        let published = self.files.publish(&temp, hash);
         if published.is_err() {
-            self.files.discard(making);
+            self.files.discard(temp);
         }
         // The index counts the bytes before the reservation is given back, so that never too few are.
         let is_listed = published.is_ok() && self.put_into_index(hash, on_disk(len), now);

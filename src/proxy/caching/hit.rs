@@ -1,7 +1,7 @@
 //! Answered and Responding, where an entry of the cache answers: its head, and the body behind it.
 
+use crate::cache::open_entries::Body;
 use crate::cache::serve::{self, Serving};
-use crate::cache::shelf::Body;
 use crate::cache::store::Verdict;
 use crate::http::method::Method;
 use crate::http::request::Version;
@@ -13,10 +13,10 @@ use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 use crate::sys::{File, IoError};
 
-use super::Proxy;
-use super::errand::{self, Caching, Patience, StoredAnswer};
-use super::exchange::{Answer, ExchangeId, State};
-use super::relay::Moved;
+use super::state::{self, CacheState, CollapseWait, StoredAnswer};
+use crate::proxy::Proxy;
+use crate::proxy::exchange::{Answer, ExchangeId, State};
+use crate::proxy::relay::Moved;
 
 /// So many bytes of an entry are verified in a turn, before it answers for the first time: then
 /// others have theirs.
@@ -26,7 +26,11 @@ const SENT_AT_ONCE: u64 = 1 << 20;
 
 impl Proxy {
     /// Writes the head of an entry's answer, if the client's ring has room for it.
-    pub(super) fn commit_stored(&mut self, id: ExchangeId, stored: StoredAnswer) -> Moved {
+    pub(in crate::proxy) fn commit_stored(
+        &mut self,
+        id: ExchangeId,
+        stored: StoredAnswer,
+    ) -> Moved {
         let client_id = self.exchanges[id].client;
         let Some(cache) = &mut self.tools.cache else { return Moved::Nothing };
         match cache.store.verify(stored.entry, VERIFIED_AT_ONCE) {
@@ -39,20 +43,20 @@ impl Proxy {
                 cache.store.release(stored.entry);
                 let exchange = &mut self.exchanges[id];
                 exchange.answer = Answer::Pending;
-                exchange.caching = Caching::Unasked(Patience::Fresh);
+                exchange.caching = CacheState::NotLookedUp(CollapseWait::Fresh);
                 exchange.enter(State::Waiting);
                 return Moved::Some;
             }
         }
         let room = self.clients[client_id].conn.output_room(self.tools.ring_size);
-        let held = cache.store.entry(stored.entry);
-        if room < serve::head_len_bound(held) {
+        let open_entry = cache.store.entry(stored.entry);
+        if room < serve::head_len_bound(open_entry) {
             return Moved::Nothing;
         }
         let close = self.decide_close(id);
         let exchange = &mut self.exchanges[id];
         let Some(cache) = &self.tools.cache else { return Moved::Nothing };
-        let held = cache.store.entry(stored.entry);
+        let open_entry = cache.store.entry(stored.entry);
         let output = self.clients[client_id].conn.prepare_output(&mut self.tools.rings);
         let before = output.len();
         let serving = Serving {
@@ -64,11 +68,11 @@ impl Proxy {
                 via: self.settings.via.as_deref(),
                 ..Answering::new(exchange.id(), ResponseFraming::AsIs)
             },
-            now: errand::wall_seconds(),
+            now: state::wall_seconds(),
         };
-        let body = serve::write_head(held, &serving, output);
+        let body = serve::write_head(open_entry, &serving, output);
         exchange.bytes_out = (output.len() - before) as u64;
-        exchange.status = serve::status_of(held, stored.reply);
+        exchange.status = serve::status_of(open_entry, stored.reply);
         exchange.cached = Some(stored.result);
         let left = body.filter(|_| exchange.request.method != Method::Head);
         exchange.answer = Answer::Stored(StoredAnswer { left, ..stored });
@@ -78,7 +82,7 @@ impl Proxy {
     }
 
     /// Sends what the client takes of an entry's body.
-    pub(super) fn send_stored(&mut self, id: ExchangeId, stored: StoredAnswer) -> Moved {
+    pub(in crate::proxy) fn send_stored(&mut self, id: ExchangeId, stored: StoredAnswer) -> Moved {
         let Some(left) = stored.left else {
             self.exchanges[id].enter(State::Done);
             return Moved::Some;

@@ -5,9 +5,9 @@
 //! its exchange goes the way of all others, and what it fetches is recorded. It ends as soon as it is
 //! clear that nothing of it will be stored.
 
-use crate::cache::fetches::{Ending, Turn};
-use crate::cache::shelf::EntryId;
-use crate::cache::store::Sight;
+use crate::cache::collapse::{Collapse, Ending};
+use crate::cache::open_entries::EntryId;
+use crate::cache::store::LookupToken;
 use crate::http::cache_status::Forward;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
@@ -15,32 +15,37 @@ use crate::net::Conn;
 use crate::policy::conditional;
 use crate::sys::Socket;
 
-use super::client::{Client, Phase, Watch};
-use super::errand::{Caching, Errand};
-use super::exchange::{Exchange, ExchangeId};
-use super::preamble::Arrival;
-use super::{Proxy, Service};
+use super::state::{CacheFetch, CacheState};
+use crate::proxy::client::{Client, Phase, Watch};
+use crate::proxy::exchange::{Exchange, ExchangeId};
+use crate::proxy::preamble::Arrival;
+use crate::proxy::{Proxy, Service};
 
 impl Proxy {
     /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
     /// so already, there is no room for it now, or as many others are under way as may be.
-    pub(super) fn refresh_behind(&mut self, id: ExchangeId, entry: EntryId, sight: Sight) {
+    pub(in crate::proxy) fn refresh_behind(
+        &mut self,
+        id: ExchangeId,
+        entry: EntryId,
+        token: LookupToken,
+    ) {
         let Some(cache) = &self.tools.cache else { return };
         let is_ending = self.service == Service::Draining;
         if self.refreshes >= self.settings.refreshes || is_ending {
             return;
         }
-        let fetches = cache.store.keeper().cells.fetches;
-        let Turn::Fetch(fetch) = fetches.begin(self.worker, sight.fetch_key, self.now) else {
+        let fetches = cache.store.directory().cells.fetches;
+        let Collapse::Lead(ticket) = fetches.begin(self.worker, token.fetch_key, self.now) else {
             return;
         };
-        let errand = Errand { fetch: Some(fetch), ..Errand::new(Forward::Stale, sight) };
-        if self.begin_refresh(id, entry, errand).is_none() {
-            self.end(fetch, Ending::Abandoned);
+        let fetch = CacheFetch { ticket: Some(ticket), ..CacheFetch::new(Forward::Stale, token) };
+        if self.begin_refresh(id, entry, fetch).is_none() {
+            self.end(ticket, Ending::Abandoned);
         }
     }
 
-    fn begin_refresh(&mut self, id: ExchangeId, entry: EntryId, errand: Errand) -> Option<()> {
+    fn begin_refresh(&mut self, id: ExchangeId, entry: EntryId, fetch: CacheFetch) -> Option<()> {
         if self.exchanges.len() >= self.settings.exchanges() || !self.claim_room() {
             return None;
         }
@@ -68,16 +73,19 @@ impl Proxy {
         let cache = self.tools.cache.as_mut()?;
         cache.store.keep(entry);
         let has_validator = {
-            let held = &cache.store.entry(entry).entry;
-            !(held.etag.is_empty() && held.last_modified_text.is_empty())
+            let open_entry = &cache.store.entry(entry).entry;
+            !(open_entry.etag.is_empty() && open_entry.last_modified_text.is_empty())
         };
         let mut refresh = Exchange::new(client, Some(pool), head, request);
         refresh.bond = bond;
         refresh.naming = naming;
         refresh.closes = true;
         refresh.times.taken_in = self.now;
-        refresh.caching =
-            Caching::Forwarded(Errand { stale: Some(entry), validates: has_validator, ..errand });
+        refresh.caching = CacheState::Fetching(CacheFetch {
+            stale: Some(entry),
+            validates: has_validator,
+            ..fetch
+        });
         self.join_queue(client, refresh);
         self.wake(client);
         Some(())

@@ -21,7 +21,7 @@ pub const PIECE: usize = 16 * 1024;
 const WAYS: usize = 4;
 
 /// Names an entry at hand.
-pub type EntryId = Id<Held>;
+pub type EntryId = Id<OpenEntry>;
 
 /// How far a body was verified.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub enum Body<'a> {
 }
 
 /// An entry at hand.
-pub struct Held {
+pub struct OpenEntry {
     /// What is known of it.
     pub entry: Entry,
     /// Its name.
@@ -61,7 +61,7 @@ pub struct Held {
     listed: bool,
 }
 
-impl Held {
+impl OpenEntry {
     /// One that nobody has pinned.
     pub fn new(
         entry: Entry,
@@ -69,13 +69,13 @@ impl Held {
         stamps: [u64; 2],
         bytes: Buffer,
         file: Option<(File, u64, u64)>,
-    ) -> Held {
+    ) -> OpenEntry {
         let verified = match file {
             Some(_) => Verified::UpTo(0, Checksum::new()),
             None => Verified::Whole,
         };
         let (hash, primary) = names;
-        Held {
+        OpenEntry {
             entry,
             hash,
             primary,
@@ -112,20 +112,20 @@ impl Held {
 }
 
 /// The entries at hand.
-pub struct Shelf {
-    held: Slab<Held>,
+pub struct OpenEntries {
+    open_entry: Slab<OpenEntry>,
     sets: Vec<[Option<EntryId>; WAYS]>,
     stock: Stock,
     hand: usize,
 }
 
-impl Shelf {
+impl OpenEntries {
     /// For as many entries as `stock` has pieces, less `others` that are lent elsewhere.
-    pub fn new(stock: Stock, others: usize) -> Shelf {
+    pub fn new(stock: Stock, others: usize) -> OpenEntries {
         let capacity = stock.capacity() - others;
         let sets = (capacity / 2).next_power_of_two().max(1);
-        Shelf {
-            held: Slab::with_capacity(capacity),
+        OpenEntries {
+            open_entry: Slab::with_capacity(capacity),
             sets: vec![[None; WAYS]; sets],
             stock,
             hand: 0,
@@ -140,19 +140,19 @@ impl Shelf {
     /// The entry of that name.
     pub fn find(&mut self, hash: u128) -> Option<EntryId> {
         let set = *self.set(hash);
-        let found = set.into_iter().flatten().find(|id| self.held[*id].hash == hash)?;
-        self.held[found].used = true;
+        let found = set.into_iter().flatten().find(|id| self.open_entry[*id].hash == hash)?;
+        self.open_entry[found].used = true;
         Some(found)
     }
 
     /// An entry that was found or pinned just now.
-    pub fn get(&self, id: EntryId) -> &Held {
-        &self.held[id]
+    pub fn get(&self, id: EntryId) -> &OpenEntry {
+        &self.open_entry[id]
     }
 
     /// The same, to be changed.
-    pub fn get_mut(&mut self, id: EntryId) -> &mut Held {
-        &mut self.held[id]
+    pub fn get_mut(&mut self, id: EntryId) -> &mut OpenEntry {
+        &mut self.open_entry[id]
     }
 
     /// An empty buffer for an entry. `None` if all are lent.
@@ -168,45 +168,45 @@ impl Shelf {
     /// Makes sure that there is a place for one more. False if all are pinned.
     pub fn make_room(&mut self) -> bool {
         // Twice round: the first time only says who is not used again.
-        for _ in 0..2 * self.held.capacity() {
-            if !self.held.is_full() {
+        for _ in 0..2 * self.open_entry.capacity() {
+            if !self.open_entry.is_full() {
                 return true;
             }
-            self.hand = (self.hand + 1) % self.held.capacity();
-            let Some(id) = self.held.id_at(self.hand) else { continue };
-            let held = &mut self.held[id];
-            if held.pins == 0 && !std::mem::take(&mut held.used) {
+            self.hand = (self.hand + 1) % self.open_entry.capacity();
+            let Some(id) = self.open_entry.id_at(self.hand) else { continue };
+            let open_entry = &mut self.open_entry[id];
+            if open_entry.pins == 0 && !std::mem::take(&mut open_entry.used) {
                 self.unlist(id);
             }
         }
-        !self.held.is_full()
+        !self.open_entry.is_full()
     }
 
     /// Puts an entry in, in place of the one of its name. Room was made for it.
-    pub fn insert(&mut self, held: Held) -> EntryId {
-        let hash = held.hash;
+    pub fn insert(&mut self, open_entry: OpenEntry) -> EntryId {
+        let hash = open_entry.hash;
         if let Some(before) = self.find(hash) {
             self.unlist(before);
         }
-        let id = self.held.insert(held).expect("room was made for it");
+        let id = self.open_entry.insert(open_entry).expect("room was made for it");
         let place = match self.set(hash).iter().position(Option::is_none) {
             Some(free) => free,
             None => self.clear_a_way(hash),
         };
         self.set(hash)[place] = Some(id);
-        self.held[id].listed = true;
+        self.open_entry[id].listed = true;
         id
     }
 
     /// Puts in one that nobody finds, for who holds it alone. It must be pinned.
-    pub fn insert_unlisted(&mut self, held: Held) -> EntryId {
-        self.held.insert(held).expect("room was made for it")
+    pub fn insert_unlisted(&mut self, open_entry: OpenEntry) -> EntryId {
+        self.open_entry.insert(open_entry).expect("room was made for it")
     }
 
     /// One of the set makes room: one that is not pinned if there is, or one that nobody finds then.
     fn clear_a_way(&mut self, hash: u128) -> usize {
         let set = *self.set(hash);
-        let is_free = |id: &Option<EntryId>| id.is_some_and(|id| self.held[id].pins == 0);
+        let is_free = |id: &Option<EntryId>| id.is_some_and(|id| self.open_entry[id].pins == 0);
         let place = set.iter().position(is_free).unwrap_or(0);
         if let Some(id) = set[place] {
             self.unlist(id);
@@ -216,31 +216,31 @@ impl Shelf {
 
     /// Lets nobody find an entry any more. It is gone at once unless it is pinned.
     pub fn unlist(&mut self, id: EntryId) {
-        let held = &mut self.held[id];
-        if std::mem::take(&mut held.listed) {
-            let hash = held.hash;
+        let open_entry = &mut self.open_entry[id];
+        if std::mem::take(&mut open_entry.listed) {
+            let hash = open_entry.hash;
             for way in self.set(hash) {
                 if *way == Some(id) {
                     *way = None;
                 }
             }
         }
-        if self.held[id].pins == 0 {
-            let held = self.held.remove(id);
-            self.give_back(held.bytes);
+        if self.open_entry[id].pins == 0 {
+            let open_entry = self.open_entry.remove(id);
+            self.give_back(open_entry.bytes);
         }
     }
 
-    /// Keeps an entry as it is until [`Shelf::unpin`].
+    /// Keeps an entry as it is until [`OpenEntries::unpin`].
     pub fn pin(&mut self, id: EntryId) {
-        self.held[id].pins += 1;
+        self.open_entry[id].pins += 1;
     }
 
     /// Gives back what was pinned.
     pub fn unpin(&mut self, id: EntryId) {
-        let held = &mut self.held[id];
-        held.pins -= 1;
-        if held.pins == 0 && !held.listed {
+        let open_entry = &mut self.open_entry[id];
+        open_entry.pins -= 1;
+        if open_entry.pins == 0 && !open_entry.listed {
             self.unlist(id);
         }
     }
@@ -248,13 +248,13 @@ impl Shelf {
     /// How often entries are pinned.
     #[cfg(test)]
     pub fn pinned(&self) -> u32 {
-        self.held.ids().map(|id| self.held[id].pins).sum()
+        self.open_entry.ids().map(|id| self.open_entry[id].pins).sum()
     }
 
     /// How many entries are at hand.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.open_entry.len()
     }
 
     /// How many pieces are lent, those of the entries and others.
@@ -269,70 +269,70 @@ mod tests {
     use super::*;
     use crate::cache::entry::tests::example;
 
-    fn shelf(pieces: usize) -> Shelf {
-        Shelf::new(Stock::new(vec![0; pieces * PIECE].leak(), PIECE), 1)
+    fn open_entries(pieces: usize) -> OpenEntries {
+        OpenEntries::new(Stock::new(vec![0; pieces * PIECE].leak(), PIECE), 1)
     }
 
-    fn put(shelf: &mut Shelf, hash: u128) -> Option<EntryId> {
-        if !shelf.make_room() {
+    fn put(open_entries: &mut OpenEntries, hash: u128) -> Option<EntryId> {
+        if !open_entries.make_room() {
             return None;
         }
-        let bytes = shelf.lend().expect("a piece for each entry");
+        let bytes = open_entries.lend().expect("a piece for each entry");
         let (_, entry) = example();
-        Some(shelf.insert(Held::new(entry, (hash, hash), [0; 2], bytes, None)))
+        Some(open_entries.insert(OpenEntry::new(entry, (hash, hash), [0; 2], bytes, None)))
     }
 
     #[test]
     fn what_is_pinned_stays_and_what_is_not_used_goes() {
-        let mut shelf = shelf(5);
-        let ids: Vec<_> = (0..4).map(|hash| put(&mut shelf, hash).expect("room")).collect();
-        shelf.pin(ids[0]);
-        put(&mut shelf, 10).expect("room");
-        assert!(shelf.find(0).is_some() && shelf.len() == 4);
+        let mut open_entries = open_entries(5);
+        let ids: Vec<_> = (0..4).map(|hash| put(&mut open_entries, hash).expect("room")).collect();
+        open_entries.pin(ids[0]);
+        put(&mut open_entries, 10).expect("room");
+        assert!(open_entries.find(0).is_some() && open_entries.len() == 4);
         // All have been looked at: those that are found again are spared.
-        let spared = (1..4).find(|hash| shelf.find(*hash).is_some()).expect("one is left");
-        put(&mut shelf, 11).expect("room");
-        assert!(shelf.find(spared).is_some() && shelf.find(0).is_some());
-        shelf.unpin(ids[0]);
-        assert_eq!(shelf.lent(), 4);
+        let spared = (1..4).find(|hash| open_entries.find(*hash).is_some()).expect("one is left");
+        put(&mut open_entries, 11).expect("room");
+        assert!(open_entries.find(spared).is_some() && open_entries.find(0).is_some());
+        open_entries.unpin(ids[0]);
+        assert_eq!(open_entries.lent(), 4);
     }
 
     #[test]
     fn with_all_pinned_there_is_no_room() {
-        let mut shelf = shelf(4);
+        let mut open_entries = open_entries(4);
         for hash in 0..3 {
-            let id = put(&mut shelf, hash).expect("room");
-            shelf.pin(id);
+            let id = put(&mut open_entries, hash).expect("room");
+            open_entries.pin(id);
         }
-        assert_eq!(put(&mut shelf, 3), None);
-        let id = shelf.find(1).expect("it is there");
-        shelf.unpin(id);
-        assert!(put(&mut shelf, 3).is_some() && shelf.find(1).is_none());
+        assert_eq!(put(&mut open_entries, 3), None);
+        let id = open_entries.find(1).expect("it is there");
+        open_entries.unpin(id);
+        assert!(put(&mut open_entries, 3).is_some() && open_entries.find(1).is_none());
     }
 
     #[test]
     fn a_replaced_entry_is_kept_for_who_has_it() {
-        let mut shelf = shelf(6);
-        let old = put(&mut shelf, 7).expect("room");
-        shelf.pin(old);
-        let new = put(&mut shelf, 7).expect("room");
-        assert_eq!((shelf.find(7), shelf.get(old).hash), (Some(new), 7));
-        assert_eq!(shelf.len(), 2);
-        shelf.unpin(old);
-        assert_eq!((shelf.len(), shelf.lent()), (1, 1));
-        shelf.unlist(new);
-        assert_eq!((shelf.len(), shelf.lent(), shelf.find(7)), (0, 0, None));
+        let mut open_entries = open_entries(6);
+        let old = put(&mut open_entries, 7).expect("room");
+        open_entries.pin(old);
+        let new = put(&mut open_entries, 7).expect("room");
+        assert_eq!((open_entries.find(7), open_entries.get(old).hash), (Some(new), 7));
+        assert_eq!(open_entries.len(), 2);
+        open_entries.unpin(old);
+        assert_eq!((open_entries.len(), open_entries.lent()), (1, 1));
+        open_entries.unlist(new);
+        assert_eq!((open_entries.len(), open_entries.lent(), open_entries.find(7)), (0, 0, None));
     }
 
     #[test]
     fn a_full_set_gives_one_up() {
-        let mut shelf = shelf(17);
-        let sets = shelf.sets.len() as u128;
+        let mut open_entries = open_entries(17);
+        let sets = open_entries.sets.len() as u128;
         for index in 0..WAYS as u128 + 2 {
-            put(&mut shelf, index * sets).expect("room");
+            put(&mut open_entries, index * sets).expect("room");
         }
-        assert_eq!(shelf.len(), WAYS);
+        assert_eq!(open_entries.len(), WAYS);
         let last = (WAYS as u128 + 1) * sets;
-        assert!(shelf.find(last).is_some());
+        assert!(open_entries.find(last).is_some());
     }
 }

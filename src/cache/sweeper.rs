@@ -5,12 +5,12 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::cache_key::Url;
 use crate::sys::IoError;
 
-use super::cells::{Cells, on_disk};
+use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind};
 use super::files::FOLDERS;
 use super::index::Used;
-use super::keeper::{Keeper, Opened};
-use super::shelf::PIECE;
+use super::open_entries::PIECE;
+use super::shared_cells::{SharedCells, on_disk};
 
 /// Of the limit, this share is kept free, so that recordings need not make room themselves.
 const SPARE_SHARE: u64 = 32;
@@ -25,7 +25,7 @@ const PAUSE: Millis = Millis(1000);
 
 /// Looks through the directory, round and round.
 pub struct Sweeper {
-    keeper: Keeper,
+    directory: CacheDirectory,
     /// The next folder.
     folder: usize,
     /// All folders have been looked through once.
@@ -44,19 +44,19 @@ pub enum Next {
 impl Sweeper {
     /// For the process of that number, after the one that had it before is gone. What was left
     /// unfinished is removed.
-    pub fn new(opened: Opened, cells: Cells, worker: usize) -> Sweeper {
-        let keeper = Keeper::new(opened, cells, worker);
+    pub fn new(opened: Opened, cells: SharedCells, worker: usize) -> Sweeper {
+        let directory = CacheDirectory::new(opened, cells, worker);
         // What cannot be removed now is removed by the next one.
-        let _ = keeper.files.sweep_new();
-        Sweeper { keeper, folder: 0, has_been_round: keeper_knows_all(&cells) }
+        let _ = directory.files.sweep_new();
+        Sweeper { directory, folder: 0, has_been_round: knows_all(&cells) }
     }
 
     /// Does a little. `wall` is the time since the epoch, `now` that by the clock that is never set.
     pub fn step(&mut self, now: Micros, wall: Micros) -> Next {
-        let cells = self.keeper.cells;
+        let cells = self.directory.cells;
         let limit = cells.max_size() - cells.max_size() / SPARE_SHARE;
         let mut evicted = 0;
-        while cells.used() > limit && evicted < EVICTED_IN_A_STEP && self.keeper.evict_one() {
+        while cells.used() > limit && evicted < EVICTED_IN_A_STEP && self.directory.evict_one() {
             evicted += 1;
         }
         let folders = if self.has_been_round { 1 } else { FOLDERS_IN_A_STEP };
@@ -75,19 +75,19 @@ impl Sweeper {
 
     /// Puts what is in the next folder and not in the index there. Says how many files that were.
     fn look_through(&mut self, now: Micros, wall: Micros) -> usize {
-        let keeper = &self.keeper;
+        let directory = &self.directory;
         let mut opened = 0;
         // A folder that cannot be read has nothing that could be served.
-        let _ = keeper.files.list(self.folder, |hash| {
-            if keeper.cells.index.contains(hash) {
+        let _ = directory.files.list(self.folder, |hash| {
+            if directory.cells.index.contains(hash) {
                 return;
             }
             opened += 1;
-            let facts = keeper.files.entry(hash).and_then(|file| file.facts());
+            let facts = directory.files.entry(hash).and_then(|file| file.facts());
             if let Ok(facts) = facts {
                 let seconds = (wall.0 / 1_000_000).saturating_sub(facts.changed / 1_000_000_000);
                 let used = Used::at(now).before(seconds);
-                keeper.note_found(hash, on_disk(facts.len), used);
+                directory.note_found(hash, on_disk(facts.len), used);
             }
         });
         self.folder += 1;
@@ -97,28 +97,28 @@ impl Sweeper {
         }
         if !self.has_been_round {
             let left = (FOLDERS - self.folder) as u64;
-            let share = keeper.cells.max_size() / FOLDERS as u64 * left;
-            keeper.cells.set_unscanned(share);
-        } else if keeper.cells.unscanned() > 0 {
-            keeper.cells.set_unscanned(0);
+            let share = directory.cells.max_size() / FOLDERS as u64 * left;
+            directory.cells.set_unscanned(share);
+        } else if directory.cells.unscanned() > 0 {
+            directory.cells.set_unscanned(0);
         }
         opened
     }
 
     /// Finds out whether answers can be stored: the directory may have vanished, the disk be full.
     pub fn try_out(&mut self) -> Result<(), IoError> {
-        self.keeper.files.try_out()
+        self.directory.files.try_out()
     }
 
     /// What the process has in common with others.
-    pub fn keeper(&self) -> &Keeper {
-        &self.keeper
+    pub fn directory(&self) -> &CacheDirectory {
+        &self.directory
     }
 
     /// Removes what was left unfinished, by a worker that died.
     pub fn sweep_new(&self) {
         // What cannot be removed now is removed the next time.
-        let _ = self.keeper.files.sweep_new();
+        let _ = self.directory.files.sweep_new();
     }
 
     /// Begins to remove what the operator names. `None` if it is no URL: `http://host/path`.
@@ -132,28 +132,28 @@ impl Sweeper {
         url.write(&mut key);
         let purge = Purge { key, is_exact, folder: 0, purged: 0, room: vec![0; PIECE] };
         if is_exact {
-            self.keeper.cells.void(self.keeper.primary(&url));
+            self.directory.cells.void(self.directory.primary(&url));
         } else {
-            self.keeper.cells.void_all();
+            self.directory.cells.void_all();
         }
         Some(purge)
     }
 
     /// Goes on with a purge. True once it is done.
     pub fn step_purge(&self, purge: &mut Purge) -> bool {
-        let keeper = &self.keeper;
+        let directory = &self.directory;
         if purge.is_exact && purge.folder == 0 {
             // From now on nobody finds any of it; the rest is only room.
-            let mut hasher = keeper.primary_hasher();
+            let mut hasher = directory.primary_hasher();
             hasher.write(&purge.key);
-            purge.remove_if_meant(keeper, hasher.finish_128());
+            purge.remove_if_meant(directory, hasher.finish_128());
         }
         let mut opened = 0;
         for _ in 0..FOLDERS_IN_A_STEP {
             let folder = purge.folder;
             // A folder that cannot be read has nothing that could be served.
-            let _ = keeper.files.list(folder, |hash| {
-                purge.remove_if_meant(keeper, hash);
+            let _ = directory.files.list(folder, |hash| {
+                purge.remove_if_meant(directory, hash);
                 opened += 1;
             });
             purge.folder += 1;
@@ -166,7 +166,7 @@ impl Sweeper {
 }
 
 /// A program before this one has looked through the directory, and left its cells.
-fn keeper_knows_all(cells: &Cells) -> bool {
+fn knows_all(cells: &SharedCells) -> bool {
     cells.unscanned() == 0
 }
 
@@ -195,28 +195,28 @@ impl Purge {
     }
 
     /// Removes an entry if its URL is meant; or if it is none.
-    fn remove_if_meant(&mut self, keeper: &Keeper, hash: u128) {
-        let Ok(file) = keeper.files.entry(hash) else { return };
+    fn remove_if_meant(&mut self, directory: &CacheDirectory, hash: u128) {
+        let Ok(file) = directory.files.entry(hash) else { return };
         let (Ok(facts), Ok(count)) = (file.facts(), file.read_at(&mut self.room, 0)) else {
             return;
         };
         let Ok(entry) = Entry::read(&self.room[..count], facts.len) else {
-            keeper.drop_entry(hash);
+            directory.drop_entry(hash);
             return;
         };
         let key = &self.room[entry.key.range()];
         let is_meant = if self.is_exact { key == self.key } else { key.starts_with(&self.key) };
         if is_meant {
-            keeper.drop_entry(hash);
-            let mut hasher = keeper.primary_hasher();
+            directory.drop_entry(hash);
+            let mut hasher = directory.primary_hasher();
             hasher.write(key);
             // Who has it at hand has it by its URL's name, too.
-            keeper.cells.bump_stamp(hasher.finish_128());
+            directory.cells.bump_stamp(hasher.finish_128());
             self.purged += u64::from(entry.kind == Kind::Answer);
         }
     }
 }
 
 #[cfg(test)]
-#[path = "sweep_tests.rs"]
+#[path = "sweeper_tests.rs"]
 mod tests;

@@ -1,0 +1,274 @@
+//! Freshens an entry that a backend confirmed by a 304: RFC 9111 §3.2, §4.3.4.
+//!
+//! The fields change, the body stays. A small entry is written anew at once; the body of a large one
+//! is copied by the disk itself, a piece now and then, while the one at hand answers already.
+
+use crate::http::cache_fields::ResponseCacheFields;
+use crate::http::fields::Fields;
+use crate::mem::Append;
+use crate::mem::buffer::{Buffer, Fitting, Span};
+use crate::mem::time::Micros;
+use crate::policy::conditional::{self, Stored};
+use crate::policy::freshness::{Freshness, ResponseTiming, WhenStale};
+use crate::policy::storable;
+use crate::policy::vary;
+use crate::sys::File;
+
+use super::entry::{Entry, FIXED};
+use super::files::TempFile;
+use super::open_entries::{Body, EntryId, OpenEntry, PIECE};
+use super::recorder::validators;
+use super::shared_cells::on_disk;
+use super::store::{LookupToken, Store};
+
+/// A copy goes on by so many bytes at a time.
+const COPIED_AT_ONCE: usize = 1 << 20;
+
+/// A large entry that is being written anew.
+pub struct FreshenCopy {
+    temp: TempFile,
+    source: File,
+    /// Where the body begins in the source.
+    from: u64,
+    copied: u64,
+    /// What lies before the body.
+    front: Buffer,
+    entry: Entry,
+    names: (u128, u128),
+    reserved: u64,
+    voided: u64,
+}
+
+impl Store {
+    /// Changes an entry that was found at `token` as the 304 `fresh` says, which confirmed it. Returns
+    /// the entry as it is now, pinned instead of the one before, and whether it is stored still.
+    ///
+    /// `None` if it cannot be changed: it is pinned as it was, and gone for others.
+    pub fn freshen(
+        &mut self,
+        id: EntryId,
+        token: LookupToken,
+        (fresh, timing): (&ResponseCacheFields, ResponseTiming),
+        now: Micros,
+    ) -> Option<(EntryId, bool)> {
+        let freshened = self.freshened(id, fresh, timing);
+        let was_of_use = is_of_use(&self.open_entries.get(id).entry.freshness);
+        let Some((mut open_entry, is_storable)) = freshened else {
+            self.open_entries.unlist(id);
+            let hash = self.open_entries.get(id).hash;
+            self.directory.drop_entry(hash);
+            return None;
+        };
+        // What others have at hand must not stay good when it is so no more.
+        let is_storable = is_storable && (is_of_use(&open_entry.entry.freshness) || !was_of_use);
+        if is_storable {
+            self.write_anew(&mut open_entry, token, now);
+        } else {
+            self.directory.drop_entry(open_entry.hash);
+        }
+        let new = if is_storable {
+            self.open_entries.insert(open_entry)
+        } else {
+            self.open_entries.insert_unlisted(open_entry)
+        };
+        self.open_entries.pin(new);
+        self.open_entries.unpin(id);
+        Some((new, is_storable))
+    }
+
+    /// The entry as it is now, and whether it may be stored as such.
+    fn freshened(
+        &mut self,
+        id: EntryId,
+        fresh: &ResponseCacheFields,
+        timing: ResponseTiming,
+    ) -> Option<(OpenEntry, bool)> {
+        if !self.open_entries.make_room() {
+            return None;
+        }
+        let mut bytes = self.open_entries.lend()?;
+        let old = self.open_entries.get(id);
+        let written = write_front(old, fresh, timing.at, &mut bytes);
+        let file = match old.body() {
+            Body::Memory(body) => written.filter(|_| body.len() <= bytes.room()).map(|()| {
+                bytes.append(body);
+                None
+            }),
+            Body::File(_, at) => {
+                let changed = old.file.as_ref().map_or(0, |(_, _, changed)| *changed);
+                let file = self.directory.files.entry(old.hash).ok();
+                let file =
+                    file.filter(|file| file.facts().is_ok_and(|facts| facts.changed == changed));
+                written.and(file).map(|file| Some((file, at, changed)))
+            }
+        };
+        let Some(file) = file else {
+            self.open_entries.give_back(bytes);
+            return None;
+        };
+        let head = Span::new(
+            old.entry.selection.range().end,
+            bytes.len()
+                - match &file {
+                    Some(_) => 0,
+                    None => old.entry.body_len as usize,
+                },
+        );
+        let head_bytes = &bytes.as_slice()[head.range()];
+        let line_len = memchr::memchr(b'\n', head_bytes).map_or(0, |end| end + 1);
+        let response_fields = ResponseCacheFields {
+            age: fresh.age,
+            ..ResponseCacheFields::of(Fields::stored(&head_bytes[line_len..]))
+        };
+        let status = old.entry.status;
+        let judged =
+            storable::judge_again(status, &response_fields, timing, self.settings.default_ttl);
+        // It may vary by more than it is found by: RFC 9111 §4.1.
+        let selection = &bytes.as_slice()[old.entry.selection.range()];
+        let is_told_apart = vary::covers(selection, &response_fields);
+        let stored = Stored::of(status, &response_fields, old.entry.body_len, timing.at);
+        let (date, last_modified) = (stored.date, stored.last_modified);
+        let (etag, last_modified_text) = validators(bytes.as_slice(), head);
+        let mut entry = Entry {
+            date,
+            last_modified,
+            head,
+            etag,
+            last_modified_text,
+            body_at: u64::from(head.end),
+            ..old.entry
+        };
+        if let Ok(plan) = &judged {
+            entry.freshness = plan.freshness;
+            entry.for_authorized = plan.for_authorized;
+        }
+        entry.write_fixed(bytes.as_mut_slice());
+        let mut new = OpenEntry::new(entry, (old.hash, old.primary), old.stamps, bytes, file);
+        new.verified = old.verified.clone();
+        Some((new, judged.is_ok() && is_told_apart))
+    }
+
+    /// Writes an entry to the disk as it is at hand, if it is of use there: one that is asked about
+    /// each time would be written each time.
+    fn write_anew(&mut self, open_entry: &mut OpenEntry, token: LookupToken, now: Micros) {
+        if !is_of_use(&open_entry.entry.freshness) {
+            return;
+        }
+        match open_entry.file {
+            None => {
+                if open_entry.stamps != self.directory.stamps(open_entry.hash, open_entry.primary) {
+                    return; // It is another by now, or none.
+                }
+                let Some(stamp) =
+                    self.publish_whole(open_entry.bytes.as_slice(), open_entry.hash, now)
+                else {
+                    return;
+                };
+                open_entry.stamps[0] = stamp;
+                if open_entry.hash == open_entry.primary {
+                    open_entry.stamps[1] = stamp;
+                }
+                if self.directory.cells.voided(open_entry.primary) != token.voided {
+                    self.directory.drop_entry(open_entry.hash);
+                }
+            }
+            Some(_) if self.copying.is_none() => self.copying = self.begin_copy(open_entry, token),
+            Some(_) => (), // The next one that is confirmed may have its turn.
+        }
+    }
+
+    fn begin_copy(&mut self, open_entry: &OpenEntry, token: LookupToken) -> Option<FreshenCopy> {
+        let Body::File(_, from) = open_entry.body() else { return None };
+        let source = self.directory.files.entry(open_entry.hash).ok()?;
+        let reserved = on_disk(open_entry.entry.file_len());
+        if !self.directory.reserve(reserved) {
+            return None;
+        }
+        let temp = self.directory.files.make().ok();
+        let (Some(temp), Some(mut front)) = (temp, self.open_entries.lend()) else {
+            self.directory.cells.settle(self.directory.worker, reserved, 0);
+            return None;
+        };
+        front.append(open_entry.front());
+        Some(FreshenCopy {
+            temp,
+            source,
+            from,
+            copied: 0,
+            front,
+            entry: open_entry.entry,
+            names: (open_entry.hash, open_entry.primary),
+            reserved,
+            voided: token.voided,
+        })
+    }
+
+    /// Goes on with what is done now and then.
+    pub fn work(&mut self, now: Micros) {
+        let Some(mut copying) = self.copying.take() else { return };
+        let left = copying.entry.body_len - copying.copied;
+        if left > 0 {
+            let limit = usize::try_from(left).unwrap_or(COPIED_AT_ONCE).min(COPIED_AT_ONCE);
+            let (from, to) =
+                (copying.from + copying.copied, copying.entry.body_at + copying.copied);
+            match copying.temp.file.copy_from(&copying.source, from, to, limit) {
+                Ok(count) if count > 0 => {
+                    copying.copied += count as u64;
+                    self.copying = Some(copying);
+                }
+                Ok(_) | Err(_) => self.end_copy(copying, None),
+            }
+            return;
+        }
+        let written = copying.temp.file.write_at(copying.front.as_slice(), 0);
+        let is_void = self.directory.cells.voided(copying.names.1) != copying.voided;
+        let publishes = written.is_ok() && !is_void;
+        self.end_copy(copying, publishes.then_some(now));
+    }
+
+    /// Publishes the copy, if it is whole; gives all back.
+    fn end_copy(&mut self, copying: FreshenCopy, whole: Option<Micros>) {
+        let FreshenCopy { temp, front, entry, names, reserved, voided, .. } = copying;
+        self.open_entries.give_back(front);
+        let (hash, primary) = names;
+        let Some(now) = whole else {
+            self.directory.files.discard(temp);
+            self.directory.cells.settle(self.directory.worker, reserved, 0);
+            return;
+        };
+        let published = self.directory.publish(temp, hash, entry.file_len(), reserved, now);
+        if published.is_some() && self.directory.cells.voided(primary) != voided {
+            self.directory.drop_entry(hash);
+        }
+    }
+}
+
+/// Whether it is fresh for any time at all without the backend being asked.
+fn is_of_use(freshness: &Freshness) -> bool {
+    freshness.lifetime > freshness.initial_age && freshness.when_stale != WhenStale::Validate
+}
+
+/// Writes what lies before the body of an entry, with its fields as `fresh` changes them. `None` if it
+/// does not fit.
+fn write_front(
+    open_entry: &OpenEntry,
+    fresh: &ResponseCacheFields,
+    received_at: u64,
+    bytes: &mut Buffer,
+) -> Option<()> {
+    let entry = &open_entry.entry;
+    let mut out = Fitting::new(bytes);
+    out.put(&[0; FIXED]);
+    out.put(&open_entry.front()[entry.key.range()]);
+    out.put(&open_entry.front()[entry.selection.range()]);
+    let head = open_entry.head();
+    let line_len = memchr::memchr(b'\n', head).map_or(0, |end| end + 1);
+    out.put(&head[..line_len]);
+    let stored = Fields::stored(&head[line_len..]);
+    conditional::write_updated(&stored, fresh, received_at, &mut out)?;
+    (out.fits() && out.len() <= PIECE).then_some(())
+}
+
+#[cfg(test)]
+#[path = "freshen_tests.rs"]
+mod tests;
