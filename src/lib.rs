@@ -91,6 +91,7 @@
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
 //!   bound.rs         connections over which a client has logged in, which are its own
 //!   doubt.rs         responses that may be another request's: asked again, read on, dropped
+//!   held.rs          a response in doubt while its request is asked again, and its delivery after all
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
 //!   backend.rs       BackendConn, and a backend's stack of unused connections

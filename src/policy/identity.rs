@@ -143,6 +143,12 @@ impl EchoSupport {
         EchoSupport::after(needed)
     }
 
+    /// It has shown that it echoes.
+    #[cfg(test)]
+    pub const fn known() -> EchoSupport {
+        EchoSupport { habit: Habit::Echoes, ..EchoSupport::after(1) }
+    }
+
     /// Whether the backend returns what it is sent.
     pub const fn echoes(&self) -> bool {
         matches!(self.habit, Habit::Echoes)

@@ -30,6 +30,8 @@ pub enum Owner {
     Client(ClientId),
     /// The same, and it carries nothing: it is bound to the client, as is this one.
     Bound(ClientId, Option<BackendConnId>),
+    /// Its response is this exchange's unless a better one comes: see `held`.
+    Held(ExchangeId),
 }
 
 /// A connection to a backend.

@@ -54,7 +54,7 @@ impl Proxy {
     fn behind(&self, id: BackendConnId) -> Option<BackendConnId> {
         match self.conns[id].owner {
             Owner::Bound(_, behind) => behind,
-            Owner::Idle { .. } | Owner::Client(_) => None,
+            Owner::Idle { .. } | Owner::Client(_) | Owner::Held(_) => None,
         }
     }
 
@@ -116,7 +116,7 @@ impl Proxy {
     pub(super) fn close_any_bound_conn(&mut self) -> bool {
         let found = self.conns.ids().find_map(|id| match self.conns[id].owner {
             Owner::Bound(client, _) => Some((client, id)),
-            Owner::Idle { .. } | Owner::Client(_) => None,
+            Owner::Idle { .. } | Owner::Client(_) | Owner::Held(_) => None,
         });
         if let Some((client, id)) = found {
             self.close_bound_conn(client, id);

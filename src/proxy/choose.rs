@@ -305,8 +305,9 @@ impl Proxy {
         (0..self.pools.len()).for_each(|pool| self.give_turn(PoolId(pool)));
     }
 
-    /// Gives back the place that an exchange has at its backend.
+    /// Gives back the place that an exchange has at its backend, and with it what is held from there.
     pub(super) fn release_choice(&mut self, id: ExchangeId) {
+        self.let_held_go(id);
         let exchange = &mut self.exchanges[id];
         if let Some(slot) = exchange.choice.take() {
             let pool = exchange.pool;

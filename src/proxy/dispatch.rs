@@ -97,7 +97,7 @@ impl Proxy {
     fn idle_for(&self, conn: BackendConnId) -> Option<Micros> {
         match self.conns[conn].owner {
             Owner::Idle { since, .. } => Some(Micros(self.now.0.saturating_sub(since.0))),
-            Owner::Client(_) | Owner::Bound(..) => None,
+            Owner::Client(_) | Owner::Bound(..) | Owner::Held(_) => None,
         }
     }
 
@@ -180,14 +180,15 @@ impl Proxy {
         if freed { Moved::Some } else { Moved::Nothing }
     }
 
-    /// Closes some backend's oldest idle connection.
+    /// Closes some backend's oldest idle connection; if there is none, one that is only kept for what may
+    /// come.
     fn close_an_idle_conn(&mut self) -> bool {
         let oldest = self.backends.iter().find_map(|backend| backend.idle.oldest());
         if let Some(conn) = oldest {
             self.close_idle_conn(conn);
             return true;
         }
-        self.close_any_bound_conn()
+        self.close_any_bound_conn() || self.close_any_held_conn()
     }
 
     /// Takes a connection from an exchange that was dispatched before its turn, so that nobody

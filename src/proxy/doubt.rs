@@ -1,7 +1,8 @@
 //! Responses that may be another request's, by what `policy/identity` says of them.
 //!
 //! A request that may be repeated is asked again at the same backend over a fresh connection, where
-//! nothing can be mixed up. For any other, the response in doubt is held where it is, at the front of the
+//! nothing can be mixed up; until that answers, what is not proved to be another's is held (see `held`).
+//! For any other, the response in doubt is held where it is, at the front of the
 //! connection's ring, and the connection is read on for a while. A response that was proved to be
 //! another's is stepped over.
 
@@ -17,6 +18,7 @@ use crate::sys::message::{self, Level};
 use super::Proxy;
 use super::client::since;
 use super::exchange::{Answer, Attempt, BackendConnId, ExchangeId, Manner, State};
+use super::held::Aside;
 use super::receive::FinalHead;
 use super::relay::Moved;
 
@@ -33,6 +35,8 @@ pub enum Doubted {
         slot: Slot,
         /// How long that took.
         took: Micros,
+        /// It is delivered if there is no other.
+        held: Option<Aside>,
     },
     /// The response is held.
     Held {
@@ -98,7 +102,7 @@ impl Proxy {
             Identity::Match => Ok(Verified::Deliverable),
             Identity::Mismatch => Err(Failure::IdentityMismatch),
             Identity::Doubt(doubt) if self.may_ask_again(id, doubt) => {
-                self.ask_again(id, doubt);
+                self.ask_again(id, doubt, last);
                 Ok(Verified::AskedAgain)
             }
             Identity::Doubt(Doubt::Proof) => self.drop_response(id, last),
@@ -117,12 +121,16 @@ impl Proxy {
     }
 
     /// Asks the same backend once more, over a fresh connection.
-    fn ask_again(&mut self, id: ExchangeId, doubt: Doubt) {
+    fn ask_again(&mut self, id: ExchangeId, doubt: Doubt, last: &FinalHead) {
         let slot = self.conns[self.conn_of(id)].backend;
+        let held = match doubt {
+            Doubt::Suspect => self.set_aside(id, last),
+            Doubt::Proof => None,
+        };
         self.detach(id);
         let exchange = &mut self.exchanges[id];
         let took = since(exchange.times.chosen, self.now);
-        exchange.doubted = Doubted::AskedAgain { doubt, slot, took };
+        exchange.doubted = Doubted::AskedAgain { doubt, slot, took, held };
         exchange.wants_new = true;
         exchange.manner = match exchange.manner {
             Manner::Eager | Manner::Alone => Manner::Alone,
@@ -221,6 +229,7 @@ impl Proxy {
 
     /// The second answer has come, or there will be none. One that was thrown away on proof remains so.
     fn resolve_doubt(&mut self, id: ExchangeId, outcome: Outcome) {
+        self.let_held_go(id);
         let exchange = &mut self.exchanges[id];
         let Doubted::AskedAgain { slot, took, .. } = exchange.doubted else { return };
         exchange.doubted = Doubted::Not;
@@ -231,19 +240,20 @@ impl Proxy {
         self.count_doubt(slot, outcome);
     }
 
-    /// An attempt failed. If it was to give the second answer, a doubt without proof counts as unfounded:
-    /// a backend that takes no new connections while it serves those it has would be doubted again and
-    /// again, each time for an error.
-    pub(super) fn fail_doubt(&mut self, id: ExchangeId) {
+    /// An attempt failed. If it was to give the second answer, a doubt without proof counts as unfounded,
+    /// and what is held is the answer: a backend may take no new connections while it serves those it has.
+    pub(super) fn fail_doubt(&mut self, id: ExchangeId) -> Option<Aside> {
         let exchange = &self.exchanges[id];
         if let Doubted::AskedAgain { doubt: Doubt::Suspect, slot, .. } = exchange.doubted
             && exchange.choice == Some(slot)
         {
+            let held = self.take_answer_held(id);
             self.backends[slot.0].echo.unfounded();
             self.resolve_doubt(id, Outcome::Unfounded);
-        } else {
-            self.give_up_doubt(id);
+            return held;
         }
+        self.give_up_doubt(id);
+        None
     }
 
     /// There will be no second answer over a fresh connection to the same backend.
@@ -253,6 +263,7 @@ impl Proxy {
                 self.resolve_doubt(id, Outcome::Proved);
             }
             Doubted::AskedAgain { doubt: Doubt::Suspect, .. } => {
+                self.let_held_go(id);
                 self.exchanges[id].doubted = Doubted::Not;
             }
             Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => (),

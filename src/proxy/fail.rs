@@ -14,7 +14,7 @@ impl Proxy {
     /// The attempt failed: another, an answer of our own, or a cut.
     pub(super) fn fail(&mut self, id: ExchangeId, failure: Failure) {
         self.leave_line(id);
-        self.fail_doubt(id);
+        let held = self.fail_doubt(id);
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
         let stale = exchange.carrier.is_reused() && !heard && failure == Failure::Terminated;
@@ -30,6 +30,9 @@ impl Proxy {
         self.detach(id);
         if let Some(backend) = backend.filter(|_| counts && !stale) {
             self.count_failure(backend, failure);
+        }
+        if let Some(held) = held {
+            return self.deliver_instead(id, held, failure);
         }
         self.release_choice(id);
         match self.verdict(id, failure, stale) {

@@ -110,6 +110,7 @@ impl Proxy {
         let backend = &mut self.conns[conn];
         backend.front = exchange.next_on_conn.take();
         let slot = backend.backend;
+        let kept = kept && !backend.conn.has_said_end;
         if !kept || exchange.broken.is_some() {
             return self.close_used_conn(conn, Manner::Alone);
         }
@@ -161,7 +162,14 @@ impl Proxy {
 
     /// Closes a connection that is in use. The exchanges on it go back to Waiting.
     pub(super) fn close_used_conn(&mut self, id: BackendConnId, manner: Manner) {
-        let mut next = self.conns[id].front;
+        self.clear_conn(id, manner);
+        self.remove_conn(id);
+    }
+
+    /// Sends the exchanges on a connection back to Waiting.
+    pub(super) fn clear_conn(&mut self, id: BackendConnId, manner: Manner) {
+        self.conns[id].back = None;
+        let mut next = self.conns[id].front.take();
         while let Some(exchange_id) = next {
             let exchange = &mut self.exchanges[exchange_id];
             next = exchange.next_on_conn.take();
@@ -175,7 +183,6 @@ impl Proxy {
             // What it ran for is over. It may be due in this very turn.
             self.timers.stop(exchange_owner(exchange_id));
         }
-        self.remove_conn(id);
     }
 
     /// Closes an idle connection.

@@ -16,6 +16,7 @@ mod doubt;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
+mod held;
 mod intake;
 pub mod pipes;
 pub mod pools;
@@ -389,7 +390,7 @@ impl Proxy {
             Owner::Client(client) => self.wake(client),
             Owner::Idle { .. } if backend.conn.readable => self.idle_conn_spoke(id, event),
             Owner::Bound(client, _) if backend.conn.readable => self.close_bound_conn(client, id),
-            Owner::Idle { .. } | Owner::Bound(..) => (),
+            Owner::Idle { .. } | Owner::Bound(..) | Owner::Held(_) => (),
         }
     }
 

@@ -163,6 +163,16 @@ impl Relay {
         *self = Relay::keeping(self.whole, self.frame);
     }
 
+    /// Bytes at the front of the source's ring that belong to this relay's past.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// All had gone before `restart`: so much is kept of a ring that holds it yet, so much was payload.
+    pub fn had_gone(&mut self, kept: usize, payload: u64) {
+        (self.body, self.kept, self.payload) = (Body::Empty, kept, payload);
+    }
+
     /// How long the body is, if that was known beforehand.
     pub fn length(&self) -> Option<u64> {
         match self.whole {
@@ -530,9 +540,8 @@ impl Relay {
     /// A body without a length is cut into chunks of what the pipe holds.
     fn announce(&mut self, filled: usize, sink: &mut Conn, tools: &mut Tools) {
         if matches!(self.body, Body::UntilClose) && self.frame == Frame::Chunked {
-            let line = &mut [0; 20];
             let output = sink.prepare_output(&mut tools.rings);
-            output.append(Chunks::size_line(filled as u64, line));
+            output.append(Chunks::size_line(filled as u64, &mut [0; 20]));
             self.line_end_due = true;
         }
     }
@@ -578,8 +587,7 @@ fn copy_raw(
     kept: &mut usize,
 ) -> usize {
     if keeping {
-        let output = sink.prepare_output(&mut tools.rings);
-        let moved = source.input.copy_into(*kept, output, limit);
+        let moved = source.input.copy_into(*kept, sink.prepare_output(&mut tools.rings), limit);
         *kept += moved;
         return moved;
     }

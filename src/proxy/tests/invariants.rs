@@ -8,7 +8,8 @@ use crate::net::Conn;
 use crate::policy::balance::{self, Pick};
 use crate::proxy::Proxy;
 use crate::proxy::backend::Owner;
-use crate::proxy::exchange::{ExchangeId, Line, State};
+use crate::proxy::doubt::Doubted;
+use crate::proxy::exchange::{BackendConnId, ExchangeId, Line, State};
 use crate::proxy::pools::PoolBoard;
 use crate::shared::{Awaited, BackendGauge, Counter, PoolId, Segment};
 
@@ -65,6 +66,10 @@ fn connections(proxy: &Proxy) {
                 );
             }
             Owner::Client(_) => assert!(conn.front.is_some(), "a connection that nobody has"),
+            Owner::Held(exchange) => {
+                assert_eq!((conn.front, conn.back), (None, None));
+                assert_eq!(held_by(proxy, exchange), Some(id), "held for nobody");
+            }
         }
         while let Some(exchange_id) = next {
             let exchange = &proxy.exchanges[exchange_id];
@@ -79,6 +84,8 @@ fn connections(proxy: &Proxy) {
     assert_eq!(carried, with_conn.count(), "an exchange on a connection that does not know it");
     for id in proxy.exchanges.ids() {
         let exchange = &proxy.exchanges[id];
+        let held = held_by(proxy, id);
+        assert!(held.is_none_or(|held| proxy.conns[held].owner == Owner::Held(id)));
         let wanted = match exchange.state() {
             State::Connecting
             | State::Sending
@@ -89,6 +96,14 @@ fn connections(proxy: &Proxy) {
             State::Answered | State::Responding | State::Done => None,
         };
         assert!(wanted.is_none_or(|wanted| wanted == exchange.conn.is_some()));
+    }
+}
+
+/// The connection whose response an exchange holds while it is asked again.
+fn held_by(proxy: &Proxy, id: ExchangeId) -> Option<BackendConnId> {
+    match proxy.exchanges[id].doubted {
+        Doubted::AskedAgain { held, .. } => held.map(|held| held.conn),
+        Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => None,
     }
 }
 

@@ -6,6 +6,7 @@ mod clients;
 mod counts;
 mod explained;
 mod fin;
+mod held;
 mod identity;
 mod limits;
 mod order;

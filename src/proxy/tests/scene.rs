@@ -346,7 +346,11 @@ impl Scene {
 
     /// The backend that was asked for `path` breaks the connection off.
     pub fn reset(&mut self, path: &str) {
-        let (host, conn) = self.place_of(path);
+        self.reset_at(self.place_of(path));
+    }
+
+    /// A backend breaks this connection off.
+    pub fn reset_at(&mut self, (host, conn): (usize, usize)) {
         self.hosts[host].conns[conn].peer.take().expect("an open connection").reset();
         self.settle();
     }

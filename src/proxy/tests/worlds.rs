@@ -247,9 +247,13 @@ fn start(config: &Config, book: &mut Book) -> Team {
         settings.splice_min = splice_min;
     });
     let echoes_after = dice.between(1, 6) as u32;
+    let echo = match book.weather.shuts_doors {
+        true => EchoSupport::known(),
+        false => EchoSupport::quick(echoes_after),
+    };
     for service in &mut team.workers {
         for backend in &mut service.proxy.backends {
-            backend.echo = EchoSupport::quick(echoes_after);
+            backend.echo = echo;
         }
         service.proxy.tools.pipes.sight.bytes.truncate(reach);
         if knows_backends {

@@ -310,7 +310,7 @@ fn check_error(number: usize, message: &Message, book: &Book) {
     let explained = match (status, error) {
         (400, "http_request_error") => plan.is_nonsense || weather.stalls,
         (408, "http_request_error") => weather.stalls,
-        (502, "connection_refused") => weather.refuses,
+        (502, "connection_refused") => weather.refuses || weather.shuts_doors,
         (502, "connection_terminated") => {
             let is_lost = !plan.is_idempotent() || plan.upload != Upload::None;
             let is_lost = is_lost && weather.closes_unsaid;

@@ -15,6 +15,8 @@ pub struct Weather {
     /// Backends close connections that are idle.
     pub idle_cuts: bool,
     pub refuses: bool,
+    /// Some backends close their listener for good, and serve the connections they have.
+    pub shuts_doors: bool,
     pub ignores: bool,
     pub hangs: bool,
     /// Backends send what is no HTTP.
@@ -52,7 +54,7 @@ impl Weather {
     pub fn is_fair(&self) -> bool {
         !(self.is_rough() || self.cuts || self.idle_cuts || self.refuses || self.garbage)
             && !(self.mix_ups || self.nonsense || self.aborts || self.cuts_off)
-            && !(self.closes_unsaid || self.adds_bodies)
+            && !(self.closes_unsaid || self.adds_bodies || self.shuts_doors)
     }
 
     /// Whether only timers end some of it.
@@ -68,6 +70,7 @@ impl Weather {
             cuts: often(3),
             idle_cuts: often(4),
             refuses: often(6),
+            shuts_doors: false,
             ignores: often(8),
             hangs: often(8),
             garbage: often(6),
@@ -89,6 +92,7 @@ impl Weather {
         weather.surplus = !weather.mix_ups && dice.one_in(4);
         weather.forgets = dice.one_in(3);
         weather.logins = dice.one_in(3);
+        weather.shuts_doors = !fair && dice.one_in(5);
         weather.kernel = Faults {
             buffer: *dice.choose(&[1000, 4096, 16 * 1024, 64 * 1024]),
             pipes: *dice.choose(&[0, 1, 100, 100]),

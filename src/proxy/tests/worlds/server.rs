@@ -19,6 +19,8 @@ pub struct Server {
     last_id: String,
     /// When it changes how it receives those who connect.
     next_mood: Option<Micros>,
+    /// It takes no more of them once it has so many, and serves those.
+    most_conns: usize,
 }
 
 /// When what is sent once more is sent before the next response.
@@ -41,6 +43,9 @@ enum Habit {
 
 impl Habit {
     fn roll(book: &mut Book) -> Habit {
+        if book.weather.shuts_doors && book.dice.one_in(2) {
+            return Habit::Sometimes; // So that a doubt meets the shut door.
+        }
         match (book.weather.mix_ups, book.weather.surplus) {
             (true, _) => Habit::Echoes,
             (false, true) if book.dice.one_in(2) => Habit::Repeats,
@@ -195,6 +200,7 @@ struct Conn {
 impl Server {
     pub fn new(place: usize, address: SocketAddr, book: &mut Book) -> Server {
         let moody = book.weather.refuses || book.weather.ignores;
+        let shuts_door = book.weather.shuts_doors && book.dice.one_in(2);
         Server {
             place,
             door: world::listen(address),
@@ -202,6 +208,7 @@ impl Server {
             manners: Manners::roll(book),
             last_id: "none".to_owned(),
             next_mood: moody.then(clock::now),
+            most_conns: if shuts_door { book.dice.between(1, 3) } else { usize::MAX },
         }
     }
 
@@ -226,10 +233,19 @@ impl Server {
             book.trace.note(|| format!("server {}: connection {name}", self.place));
             self.conns.push(conn);
         }
+        self.shut_door_if_due(book);
         let (place, manners, last_id) = (self.place, self.manners, &mut self.last_id);
         let wishes: Vec<Option<Micros>> =
             self.conns.iter_mut().map(|conn| conn.act(place, manners, last_id, book)).collect();
         wishes.into_iter().flatten().chain(self.next_mood).min()
+    }
+
+    fn shut_door_if_due(&mut self, book: &mut Book) {
+        if self.conns.len() >= self.most_conns {
+            (self.most_conns, self.next_mood) = (usize::MAX, None);
+            self.door.refuse(true);
+            book.trace.note(|| format!("server {}: shuts its door", self.place));
+        }
     }
 
     fn change_mood(&mut self, book: &mut Book) {

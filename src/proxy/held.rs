@@ -1,0 +1,143 @@
+//! A response in doubt that is held while its request is asked again over a fresh connection.
+//!
+//! It stays in the ring of its connection, which nobody reads meanwhile, for as long as the other attempt
+//! lasts: the timers of that bound it. If that attempt gives a response, this one is thrown away. If it
+//! fails, nothing has borne the doubt out, and this one is the answer: a backend that has closed its
+//! listener serves the connections it has, and a right answer is not to become an error.
+//!
+//! The request counts once at its backend. A connection that is held carries no request any more, as one
+//! that is idle, and gives way like that where connections are scarce.
+
+use crate::http::body::Body;
+use crate::http::scan::HeadScan;
+use crate::mem::stock::Stock;
+use crate::net::End;
+use crate::policy::retry::Failure;
+
+use super::Proxy;
+use super::backend::{BackendConn, Owner};
+use super::client::since;
+use super::doubt::Doubted;
+use super::exchange::{Attempt, BackendConnId, Carrier, ExchangeId, Manner, State, Times};
+use super::receive::FinalHead;
+
+/// A response that is held so.
+#[derive(Clone, Copy)]
+pub struct Aside {
+    /// The connection that it came over.
+    pub conn: BackendConnId,
+    /// Bytes of its head.
+    head: usize,
+    /// Its body.
+    body: Body,
+    /// When it all happened; it was answered when the doubt rose.
+    times: Times,
+    /// Bytes of the request's body in the client's ring, and those that were payload.
+    upload: (usize, u64),
+}
+
+impl Proxy {
+    /// Takes an exchange off its connection, where its response stays. Others that share it start anew.
+    ///
+    /// Not where a part of the request is yet to be sent: it could not go on where it was once the body has
+    /// begun anew for another connection. Nor where the connection would become a tunnel.
+    pub(super) fn set_aside(&mut self, id: ExchangeId, last: &FinalHead) -> Option<Aside> {
+        let exchange = &mut self.exchanges[id];
+        if exchange.state() != State::Awaiting || last.head.status() == 101 {
+            return None;
+        }
+        let conn = exchange.conn.take()?;
+        let times = Times { answered: self.now, ..exchange.times };
+        let upload = (exchange.upload.kept(), exchange.upload.payload());
+        self.conns[conn].front = exchange.next_on_conn.take();
+        self.clear_conn(conn, Manner::Alone);
+        let backend = &mut self.conns[conn];
+        backend.owner = Owner::Held(id);
+        let aside = Aside { conn, head: last.head.len(), body: last.body, times, upload };
+        // A backend that serves one connection at a time goes on to the fresh one.
+        if aside.is_whole(backend, &mut self.tools.rings) {
+            let _ = backend.conn.shutdown_write(); // If it is broken already, so much the better.
+        }
+        self.wake_line(); // Whoever waits for a connection may have this one closed.
+        Some(aside)
+    }
+
+    /// What an exchange holds, if that can be its answer: one whose connection ended meanwhile may lack
+    /// its end, and would be another failure.
+    pub(super) fn take_answer_held(&mut self, id: ExchangeId) -> Option<Aside> {
+        let held = self.take_held(id)?;
+        let backend = &mut self.conns[held.conn];
+        let is_whole = held.is_whole(backend, &mut self.tools.rings);
+        let goes_on = !backend.conn.was_reset && !backend.conn.is_ended();
+        if (is_whole || goes_on) && self.exchanges[id].upload.is_replayable() {
+            return Some(held);
+        }
+        self.remove_conn(held.conn);
+        None
+    }
+
+    /// The attempt that was to give a better response has failed: what is held is the answer.
+    pub(super) fn deliver_instead(&mut self, id: ExchangeId, held: Aside, failure: Failure) {
+        let Aside { conn, times, upload: (kept, payload), .. } = held;
+        let exchange = &mut self.exchanges[id];
+        if exchange.state() != State::Waiting {
+            exchange.enter(State::Waiting);
+        }
+        let backend = &mut self.conns[conn];
+        let took = since(times.answered, self.now);
+        exchange.attempts.add(Attempt { backend: backend.backend, failure, took });
+        exchange.upload.restart();
+        exchange.upload.had_gone(kept, payload);
+        exchange.sent = true;
+        exchange.conn = Some(conn);
+        exchange.carrier = Carrier::Kept;
+        exchange.times = times;
+        exchange.doubted = Doubted::Unfounded;
+        backend.owner = Owner::Client(exchange.client);
+        (backend.front, backend.back) = (Some(id), Some(id));
+        backend.scan = HeadScan::response();
+        // The backend had answered then.
+        backend.front_since = backend.front_since + took;
+        exchange.enter(State::Sending);
+        exchange.enter(State::Awaiting);
+    }
+
+    /// What an exchange holds is its own no more.
+    pub(super) fn take_held(&mut self, id: ExchangeId) -> Option<Aside> {
+        match &mut self.exchanges[id].doubted {
+            Doubted::AskedAgain { held, .. } => held.take(),
+            Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => None,
+        }
+    }
+
+    /// Throws away what an exchange holds.
+    pub(super) fn let_held_go(&mut self, id: ExchangeId) {
+        if let Some(held) = self.take_held(id) {
+            self.remove_conn(held.conn);
+        }
+    }
+
+    /// Closes some connection that is held, for the room that it takes. Its exchange is asked again all
+    /// the same.
+    pub(super) fn close_any_held_conn(&mut self) -> bool {
+        let found = self.conns.ids().find_map(|id| match self.conns[id].owner {
+            Owner::Held(exchange) => Some(exchange),
+            Owner::Idle { .. } | Owner::Client(_) | Owner::Bound(..) => None,
+        });
+        if let Some(exchange) = found {
+            self.let_held_go(exchange);
+        }
+        found.is_some()
+    }
+}
+
+impl Aside {
+    /// Whether all of it has come: nothing more is read than its connection's ring takes.
+    fn is_whole(&self, backend: &mut BackendConn, rings: &mut Stock) -> bool {
+        while matches!(backend.conn.fill(rings), Ok(1..)) {}
+        let mut body = self.body;
+        let is_good = body.step_over(&backend.conn.input.flatten()[self.head..]).is_ok();
+        let is_at_end = matches!(body, Body::UntilClose) && backend.conn.end == End::Reached;
+        is_good && (body.is_done() || is_at_end)
+    }
+}
