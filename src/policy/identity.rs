@@ -259,23 +259,49 @@ pub fn read_on_for(usual: Micros) -> Micros {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SentIds {
     marks: [u64; SentIds::KEPT],
+    errands: [u64; SentIds::KEPT],
     next: u8,
+}
+
+/// What is known of a request by its identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// It was a HEAD: the response to that has no body.
+    pub is_head: bool,
+    /// Who asked for what.
+    pub errand: Errand,
+}
+
+/// Who asked for what, as a keyed hash of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Errand(pub u64);
+
+impl Errand {
+    /// Nobody needs to know: such a request is asked again where its response is in doubt.
+    pub const UNKNOWN: Errand = Errand(0);
+
+    /// Whether both are the same, as far as that is known.
+    pub fn is_that_of(self, other: Errand) -> bool {
+        self != Errand::UNKNOWN && self == other
+    }
 }
 
 impl SentIds {
     const KEPT: usize = 16;
 
-    /// Notes one more, and whether it is of a HEAD: the response to that has no body.
-    pub fn add(&mut self, id: &[u8], is_head: bool) {
-        self.marks[usize::from(self.next)] = mark(id) | u64::from(is_head);
+    /// Notes one more.
+    pub fn add(&mut self, id: &[u8], sent: Sent) {
+        self.marks[usize::from(self.next)] = mark(id) | u64::from(sent.is_head);
+        self.errands[usize::from(self.next)] = sent.errand.0;
         self.next = (self.next + 1) % SentIds::KEPT as u8;
     }
 
-    /// Whether `id` is that of a HEAD, if it is among them.
-    pub fn find(&self, id: &[u8]) -> Option<bool> {
+    /// What is known of the request with `id`, if it is among them.
+    pub fn find(&self, id: &[u8]) -> Option<Sent> {
         let wanted = mark(id);
-        let found = self.marks.iter().find(|known| wanted != 0 && **known & !1 == wanted)?;
-        Some(found & 1 == 1)
+        let is_it = |known: &u64| wanted != 0 && known & !1 == wanted;
+        let at = self.marks.iter().position(is_it)?;
+        Some(Sent { is_head: self.marks[at] & 1 == 1, errand: Errand(self.errands[at]) })
     }
 }
 

@@ -198,13 +198,15 @@ fn a_connection_is_read_on_for_three_usual_times_within_bounds() {
 #[test]
 fn the_last_sixteen_identifiers_are_known_and_nothing_else() {
     let uuid = |number: u32| format!("{number:08x}-0000-4000-8000-{:012x}", u64::from(number) << 4);
+    let known =
+        |number: u32| Sent { is_head: number % 3 == 0, errand: Errand(u64::from(number) * 7) };
     let mut sent = SentIds::default();
     for number in 0..40 {
         assert_eq!(sent.find(uuid(number).as_bytes()), None);
-        sent.add(uuid(number).as_bytes(), number % 3 == 0);
+        sent.add(uuid(number).as_bytes(), known(number));
     }
     for number in 0..80 {
-        let wanted = (24..40).contains(&number).then_some(number % 3 == 0);
+        let wanted = (24..40).contains(&number).then(|| known(number));
         assert_eq!(sent.find(uuid(number).as_bytes()), wanted, "{number}");
     }
     for other in ["", "short", &"0".repeat(36), &"0".repeat(128)] {

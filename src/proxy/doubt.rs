@@ -4,20 +4,24 @@
 //! nothing can be mixed up; until that answers, what is not proved to be another's is held (see `held`).
 //! For any other, the response in doubt is held where it is, at the front of the
 //! connection's ring, and the connection is read on for a while. A response that was proved to be
-//! another's is stepped over.
+//! another's is stepped over; where it was for the same, from the same client, it is held likewise.
 
 use crate::http::body::Body;
 use crate::http::following::{self, Following};
 use crate::http::scan::HeadScan;
 use crate::mem::time::Micros;
-use crate::policy::identity::{self, Doubt, Identity, Observed, Outcome};
+use crate::policy::identity::{self, Doubt, Errand, Identity, Observed, Outcome};
 use crate::policy::retry::Failure;
+use crate::policy::siphash::SipHasher;
+use crate::policy::sticky::Key;
 use crate::shared::{BackendCounter, Slot};
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::client::since;
-use super::exchange::{Answer, Attempt, BackendConnId, ExchangeId, Manner, State};
+use super::exchange::{
+    Answer, Attempt, BackendConnId, Exchange, ExchangeId, Manner, Request, State,
+};
 use super::held::Aside;
 use super::receive::FinalHead;
 use super::relay::Moved;
@@ -78,6 +82,21 @@ pub(super) enum Verified {
     AskedAgain,
 }
 
+/// Who asks for what, in a request that may not be asked again.
+pub(super) fn errand_of(exchange: &Exchange, key: &Key) -> Errand {
+    let Request { spans, pipelinable, .. } = exchange.request;
+    if pipelinable {
+        return Errand::UNKNOWN;
+    }
+    let mut hash = SipHasher::new_64(key.bytes());
+    hash.write(&exchange.client.pack().to_be_bytes());
+    for span in [spans.method, spans.target, spans.host] {
+        hash.write(&exchange.head[span]);
+        hash.write(b" ");
+    }
+    Errand(hash.finish_64())
+}
+
 impl Proxy {
     /// Whether the final response whose head was read is the answer. Fails where that is required and it
     /// is not.
@@ -105,7 +124,10 @@ impl Proxy {
                 self.ask_again(id, doubt, last);
                 Ok(Verified::AskedAgain)
             }
-            Identity::Doubt(Doubt::Proof) => self.drop_response(id, last),
+            Identity::Doubt(Doubt::Proof) if !self.may_be_own(id, last) => {
+                self.drop_response(id, last)
+            }
+            Identity::Doubt(Doubt::Proof) => Ok(self.hold_response(id, last)),
             Identity::Doubt(Doubt::Suspect) => Ok(self.hold_response(id, last)),
         }
     }
@@ -140,6 +162,20 @@ impl Proxy {
         exchange.sent = false;
         exchange.upload.restart();
         exchange.enter(State::Waiting);
+    }
+
+    /// Whether a response with the identifier of an earlier request may be the answer all the same: if
+    /// that one came from the same client and asked for the same.
+    ///
+    /// A server may remember what it answered, and say it again with the identifier of then. To drop that
+    /// and wait would let a request that was carried out end in an error. So it is held, as one in
+    /// doubt is, for the time in which the right one would be expected, and then delivered: it shows
+    /// the client nothing but what it was given before for the same. What was for another client, or for
+    /// something else, is no such answer. It is never delivered, whatever follows; and since then only the
+    /// right response can help, that may take as long as any other.
+    fn may_be_own(&self, id: ExchangeId, last: &FinalHead) -> bool {
+        let own = errand_of(&self.exchanges[id], &self.settings.sticky_key);
+        own.is_that_of(last.errand_by_id)
     }
 
     /// Steps over another request's response; the right one is awaited like any other.

@@ -10,7 +10,7 @@ use crate::http::scan::{HeadScan, Scan};
 use crate::http::upgrade;
 use crate::net::Conn;
 use crate::policy::health;
-use crate::policy::identity::{Observed, Seen};
+use crate::policy::identity::{Errand, Observed, Seen, Sent};
 use crate::policy::retry::Failure;
 use crate::shared::{BackendCounter, Class};
 use crate::sys::IoError;
@@ -54,6 +54,8 @@ pub(super) struct FinalHead {
     /// What follows it if it is the response to the request whose identifier it bears: one that its
     /// connection carried before may have been a HEAD where this is none, or the other way round.
     pub body_by_id: Body,
+    /// What that request was for.
+    pub errand_by_id: Errand,
     /// It asks for credentials that are for its connection.
     authenticates_connection: bool,
     keep_alive: bool,
@@ -166,14 +168,15 @@ impl Proxy {
         let own_method = exchange.request.method;
         let method_by_id = match earlier {
             None => own_method,
-            Some(true) => Method::Head,
-            Some(false) => Method::Get, // Of all others the responses are framed alike.
+            Some(Sent { is_head: true, .. }) => Method::Head,
+            Some(_) => Method::Get, // Of all others the responses are framed alike.
         };
         let body = body_for(own_method);
         let last = FinalHead {
             head: Reading::of(&head, end),
             body,
             body_by_id: body_for(method_by_id),
+            errand_by_id: earlier.map_or(Errand::UNKNOWN, |sent| sent.errand),
             authenticates_connection: head.authenticates_connection,
             keep_alive: head.keep_alive && !matches!(body, Body::UntilClose),
             keep_alive_timeout_secs: head.keep_alive_timeout_secs,

@@ -5,12 +5,14 @@ use crate::mem::Append;
 use crate::mem::time::Micros;
 use crate::net::End;
 use crate::policy::admit;
+use crate::policy::identity::Sent;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 use crate::sys::IoError;
 
 use super::Proxy;
 use super::bound;
+use super::doubt;
 use super::exchange::{ExchangeId, OwnAnswer, State};
 use super::relay::{Cut, Moved};
 
@@ -40,7 +42,8 @@ impl Proxy {
         let backend = &mut self.conns[conn];
         if exchange.request.id_made_here {
             let is_head = exchange.request.method == Method::Head;
-            backend.sent_ids.add(exchange.id(), is_head);
+            let errand = doubt::errand_of(exchange, &self.settings.sticky_key);
+            backend.sent_ids.add(exchange.id(), Sent { is_head, errand });
         }
         if exchange.request.authorizes_connection {
             bound::bind(backend, &mut self.clients[exchange.client]);

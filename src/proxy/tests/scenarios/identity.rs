@@ -159,6 +159,59 @@ fn a_surplus_response_is_proof_from_the_first_request_on_and_a_post_gets_its_own
     }
 }
 
+/// A client whose POST was answered, and which posts to `path` over the same connection.
+fn posts_again(path: &str, by_other: bool) -> (Scene, usize, String) {
+    let mut scene = Scene::with_backends(1);
+    let (client, other) = (scene.client(), scene.client());
+    scene.send(client, POST);
+    echo(&mut scene, "/post", "first");
+    let old = id_of(&scene, "/post");
+    let again = if by_other { other } else { client };
+    scene.send(again, POST.replace("/post", path));
+    assert_eq!((scene.asked().len(), scene.backend_conns()), (2, 1));
+    (scene, again, old)
+}
+
+#[test]
+fn a_post_answered_as_an_equal_one_of_its_client_gets_that_after_a_moment() {
+    let (mut scene, client, old) = posts_again("/post", false);
+    scene.respond("/post", response(&old, "remembered"));
+    scene.advance(50);
+    assert_eq!(scene.bodies(client), ["first"]);
+    scene.advance(100);
+    assert_eq!(scene.bodies(client), ["first", "remembered"]);
+    // It is no less a proof where it meets another's request.
+    let other = scene.client();
+    scene.send(other, POST.replace("/post", "/other"));
+    assert_eq!(scene.backend_conns(), 1);
+    scene.respond("/other", response(&old, "surplus"));
+    scene.advance(2000);
+    echo(&mut scene, "/other", "its own");
+    assert_eq!(scene.bodies(other), ["its own"]);
+}
+
+#[test]
+fn a_post_answered_as_an_equal_one_of_its_client_gets_its_own_if_that_follows() {
+    let (mut scene, client, old) = posts_again("/post", false);
+    scene.respond("/post", response(&old, "surplus"));
+    scene.advance(50);
+    echo(&mut scene, "/post", "its own");
+    assert_eq!(scene.bodies(client), ["first", "its own"]);
+}
+
+#[test]
+fn what_answered_another_client_or_something_else_is_never_delivered_however_long_nothing_follows()
+{
+    for (path, by_other) in [("/post", true), ("/else", false)] {
+        let (mut scene, client, old) = posts_again(path, by_other);
+        scene.respond(path, response(&old, "surplus"));
+        scene.advance(59_000);
+        assert!(!scene.bodies(client).contains(&"surplus".to_owned()));
+        scene.advance(2000);
+        assert_eq!(scene.last_error(client).0, 504);
+    }
+}
+
 #[test]
 fn a_surplus_response_that_meets_a_head_is_stepped_over_with_its_body() {
     let mut scene = Scene::with_backends(1);
