@@ -2,6 +2,8 @@
 
 use crate::common::{Answer, Backend, Client, Program, Request, assert_own_answer, json, servers};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn wrong() -> Answer {
     Answer::text("WRONG").with("X-Request-ID", "somebody-elses")
@@ -269,4 +271,67 @@ fn a_mismatch_is_logged_with_its_backend() {
     let line = &program.log_lines(1)[0];
     assert_eq!(line["reason"], "identity_mismatch");
     assert_eq!(line["backend"], backend.address.to_string());
+}
+
+/// Names what it answers, and sends each answer once more: in the same send, or a while later.
+fn one_too_many(pause: Option<Duration>, echoes: bool) -> Backend {
+    Backend::talking(move |connection| {
+        while let Some(request) = connection.request() {
+            let answer = Answer::text(&request.target);
+            let answer = if echoes { answer.echoing(&request) } else { answer };
+            let Some(pause) = pause else {
+                connection.send([answer.bytes(), answer.bytes()].concat());
+                continue;
+            };
+            connection.give(&answer, &request);
+            thread::sleep(pause);
+            connection.give(&answer, &request);
+        }
+    })
+}
+
+/// How many answers clients got in a second, and how many of them were another request's.
+fn got_under_load(address: std::net::SocketAddr) -> (usize, usize) {
+    let until = Instant::now() + Duration::from_secs(1);
+    let client = |number: usize| {
+        let mut client = Client::connect(address);
+        let (mut all, mut wrong) = (0, 0);
+        while Instant::now() < until {
+            let target = format!("/{number}-{all}");
+            let response = match all % 4 {
+                0 => post(&mut client, &target),
+                _ => client.get(&target),
+            };
+            assert_eq!(response.status, 200);
+            all += 1;
+            wrong += usize::from(response.text() != target);
+        }
+        (all, wrong)
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|number| scope.spawn(move || client(number))).collect();
+        let counts = clients.into_iter().map(|client| client.join().expect("a count"));
+        counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
+    })
+}
+
+#[test]
+fn under_load_no_surplus_answer_that_bears_its_id_reaches_a_client_and_few_without_do() {
+    let micros = |count| Some(Duration::from_micros(count));
+    for (pause, echoes, most) in [
+        (None, true, 0),
+        (micros(0), true, 0),
+        (micros(300), true, 0),
+        (micros(2000), true, 0),
+        // What lies behind an answer is seen with it; what comes later may meet the next request.
+        (None, false, 0),
+        (micros(0), false, 50),
+    ] {
+        let backend = one_too_many(pause, echoes);
+        let program = program("auto", &[&backend]);
+        let (all, wrong) = got_under_load(program.address);
+        println!("surplus after {pause:?}, with ids {echoes}: {wrong} of {all} were another's");
+        assert!(wrong * 100 <= most * all, "{wrong} of {all} after {pause:?}, with ids {echoes}");
+        assert!(all > 50, "{all} answers");
+    }
 }

@@ -434,7 +434,7 @@ impl Answer {
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         [self.head.as_deref().unwrap_or_default(), &self.body].concat()
     }
 }
