@@ -30,7 +30,7 @@ Try in another terminal:
       curl localhost:9000 localhost:9000 localhost:9000
 
   three slow requests sent at once over one connection: 0.5 s for all of them, not 1.5 s,
-  and the answers in order:
+  and the responses in order:
       slow='GET /slow HTTP/1.1\r\nHost: demo\r\n'
       time printf "$slow\r\n$slow\r\n${slow}Connection: close\r\n\r\n" | curl -s telnet://localhost:9000
 

@@ -107,7 +107,7 @@ impl Larder {
                 message::log(Level::Warning, format_args!("{name}: {error}; {}", remedy(error)))
             }
             (Ok(()), Err(_)) => {
-                message::log(Level::Notice, format_args!("{name}: answers are stored again"));
+                message::log(Level::Notice, format_args!("{name}: responses are stored again"));
             }
             (Ok(()), Ok(())) | (Err(_), _) => (),
         }
@@ -179,10 +179,10 @@ impl Larder {
 fn remedy(error: IoError) -> &'static str {
     match error {
         IoError::NotFound => {
-            "it was removed; answers pass without being stored (make it again, then reload)"
+            "it was removed; responses pass without being stored (make it again, then reload)"
         }
         IoError::Full => {
-            "answers pass without being stored until there is room (lower cache.max_size, or make \
+            "responses pass without being stored until there is room (lower cache.max_size, or make \
              room)"
         }
         IoError::WouldBlock
@@ -197,7 +197,7 @@ fn remedy(error: IoError) -> &'static str {
         | IoError::TooLarge
         | IoError::Linked
         | IoError::Unsupported
-        | IoError::Other(_) => "answers pass without being stored until that is over",
+        | IoError::Other(_) => "responses pass without being stored until that is over",
     }
 }
 

@@ -82,15 +82,16 @@ fn what_would_be_found_is_told() {
         })
     };
     assert_eq!(told("/b", ""), "fwd=uri-miss: nothing is stored");
-    assert_eq!(told("/a", ""), "hit; ttl=60: the answer is stored");
+    assert_eq!(told("/a", ""), "hit; ttl=60: the response is stored");
     assert_eq!(told("/a", "Range: bytes=0-0"), "hit; ttl=60: 206, a part of what is stored");
-    let confirm = "fwd=request: what is stored is to be fetched anew";
+    let confirm = "fwd=request: what is stored is to be fetched again";
     assert_eq!(told("/a", "Cache-Control: no-cache"), confirm);
     world::advance(Millis::from_secs(100));
     let anew =
-        "fwd=stale: what is stored is to be fetched anew; it answers if no backend can be reached";
+        "fwd=stale: what is stored is to be fetched again; it answers if no backend can be reached";
     assert_eq!(told("/a", ""), anew);
-    let accepted = "hit; ttl=-40: the answer is stored; stale, as the client or the answer allows";
+    let accepted =
+        "hit; ttl=-40: the response is stored; stale, as the client or the response allows";
     assert_eq!(told("/a", "Cache-Control: max-stale"), accepted);
     assert_eq!(larder.store.in_use().1, 1, "nothing stays pinned");
 }

@@ -112,13 +112,13 @@ impl Page {
         let help = "Client connections accepted.";
         self.counter("httplb_client_connections_total", help, totals.clients);
         self.counter("httplb_requests_total", "Requests that came.", totals.requests);
-        let help = "Requests that came before the answer to the one before them.";
+        let help = "Requests that came before the response to the one before them.";
         self.counter("httplb_pipelined_requests_total", help, totals.pipelined);
         let codes = Class::ALL.map(Class::word);
         let codes: Vec<(&str, u64)> = codes.into_iter().zip(totals.responses).collect();
-        let help = "Answers to clients by class of status.";
+        let help = "Responses to clients by class of status.";
         self.by("httplb_responses_total", help, "code", &codes);
-        let help = "Answers that httplb made itself, by reason.";
+        let help = "Responses that httplb made itself, by reason.";
         self.by("httplb_request_errors_total", help, "reason", &totals.request_errors);
         self.counter("httplb_received_bytes_total", "Bytes from clients.", totals.received);
         self.counter("httplb_sent_bytes_total", "Bytes to clients.", totals.sent);
@@ -126,7 +126,7 @@ impl Page {
         self.counter("httplb_spliced_bytes_total", help, totals.spliced);
         let help = "Bodies that were copied, as splice is refused or no pipe was to be had.";
         self.counter("httplb_splice_fallbacks_total", help, totals.splice_fallbacks);
-        let help = "From a request's head to the end of its answer.";
+        let help = "From a request's head to the end of its response.";
         self.family("httplb_request_duration_seconds", Kind::Histogram, help);
         self.histogram("httplb_request_duration_seconds", "", &totals.durations);
         let help = "Lines of the access log that found no room.";
@@ -135,14 +135,14 @@ impl Page {
         self.counter("httplb_dropped_messages_total", help, totals.dropped_messages);
         let help = "Requests by what the cache did for them.";
         self.by("httplb_cache_requests_total", help, "result", &totals.cache_requests);
-        let help = "Bytes of all stored answers.";
+        let help = "Bytes of all stored responses.";
         self.gauge("httplb_cache_bytes", help, totals.cache_bytes);
     }
 
     fn pools(&mut self, pools: &[Pool]) {
         let up = |pool: &Pool| pool.count(Availability::Up) as u64;
         self.of_pools(pools, "httplb_pool_backends_up", Kind::Gauge, "Backends that are up.", up);
-        let help = "Requests that wait for a backend below its cap.";
+        let help = "Requests that wait for a backend below its limit.";
         self.of_pools(pools, "httplb_pool_queue", Kind::Gauge, help, |pool| pool.queue);
         let help = "Requests sent to a further backend.";
         self.of_pools(pools, "httplb_retries_total", Kind::Counter, help, |pool| pool.retries);
@@ -183,15 +183,15 @@ impl Page {
         one("httplb_backend_connects_total", Counter, help, |backend| backend.connects as f64);
         let help = "Requests over a connection that was there already.";
         one("httplb_backend_reuses_total", Counter, help, |backend| backend.reuses as f64);
-        let help = "Kept connections that turned out closed.";
+        let help = "Idle connections that turned out closed when they were used.";
         one("httplb_backend_stale_connections_total", Counter, help, |backend| {
             backend.stale_connections as f64
         });
-        let help = "Answers that belonged to another request.";
+        let help = "Responses that belonged to another request.";
         one("httplb_backend_identity_mismatches_total", Counter, help, |backend| {
             backend.identity_mismatches as f64
         });
-        let help = "Connections kept without work.";
+        let help = "Idle connections.";
         one("httplb_backend_idle_connections", Gauge, help, |backend| {
             backend.idle_connections as f64
         });
@@ -215,14 +215,14 @@ impl Page {
             }
         }
         let name = "httplb_backend_responses_total";
-        self.family(name, Kind::Counter, "Its answers by class of status.");
+        self.family(name, Kind::Counter, "Its responses by class of status.");
         for (labels, backend) in backends {
             for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
                 self.sample_of(name, labels, "code", class.word(), count);
             }
         }
         let name = "httplb_backend_doubts_total";
-        self.family(name, Kind::Counter, "Answers that seemed to belong to another request.");
+        self.family(name, Kind::Counter, "Responses that seemed to belong to another request.");
         for (labels, backend) in backends {
             for (outcome, count) in backend.doubts {
                 self.sample_of(name, labels, "outcome", outcome, count);
@@ -239,7 +239,7 @@ impl Page {
 
     fn backend_times(&mut self, backends: &[Named]) {
         let name = "httplb_backend_response_seconds";
-        self.family(name, Kind::Histogram, "From a request's dispatch to the end of its answer.");
+        self.family(name, Kind::Histogram, "From a request's dispatch to the end of its response.");
         for (labels, backend) in backends {
             self.histogram(name, labels, &backend.response_times);
         }

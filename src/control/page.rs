@@ -23,7 +23,7 @@ const STYLE: &str = include_str!("page.css");
 /// The columns behind backend, state and last check.
 const COLUMNS: [&str; 13] = [
     "weight", "active", "queue", "requests", "2xx", "3xx", "4xx", "5xx", "errors", "p50", "p99",
-    "unused", "lease",
+    "idle", "lease",
 ];
 
 /// The whole page.
@@ -43,7 +43,7 @@ pub fn render(service: &Service) -> String {
         page.pool(index, pool);
     }
     page.text.push_str(
-        "<footer>Anew every 2 seconds. The same for programs: <a href=\"/metrics\">/metrics</a>, \
+        "<footer>Refreshed every 2 seconds. The same for programs: <a href=\"/metrics\">/metrics</a>, \
          <a href=\"/healthz\">/healthz</a>.</footer>\n</body>\n</html>\n",
     );
     page.text
@@ -117,7 +117,7 @@ impl Page {
         self.fact("memory bound", &bytes(service.memory_bound), "");
         if let Some(most) = service.cache_max {
             let limit = format!("of {}{}", bytes(most), hits(&service.totals));
-            self.fact("stored answers", &bytes(service.totals.cache_bytes), &limit);
+            self.fact("stored responses", &bytes(service.totals.cache_bytes), &limit);
         }
         self.text.push_str("</dl>\n");
     }

@@ -71,7 +71,7 @@ pub struct Totals {
     pub spliced: u64,
     /// Bodies that were copied for want of splice or a pipe.
     pub splice_fallbacks: u64,
-    /// From a request's head to the end of its answer.
+    /// From a request's head to the end of its response.
     pub durations: Histogram,
     /// Clients that were idle and closed for new ones.
     pub clients_recycled: u64,
@@ -81,7 +81,7 @@ pub struct Totals {
     pub dropped_messages: u64,
     /// Requests by what the cache did, each result once.
     pub cache_requests: Vec<(&'static str, u64)>,
-    /// Bytes of all stored answers.
+    /// Bytes of all stored responses.
     pub cache_bytes: u64,
 }
 
@@ -92,7 +92,7 @@ pub struct Pool {
     pub name: String,
     /// How a backend is chosen.
     pub balance: Balance,
-    /// Requests that wait for a backend below its cap.
+    /// Requests that wait for a backend below its limit.
     pub queue: u64,
     /// Requests that were sent to a further backend.
     pub retries: u64,
@@ -152,15 +152,15 @@ pub struct Backend {
     pub connects: u64,
     /// Requests over a connection that was there already.
     pub reuses: u64,
-    /// Kept connections that turned out closed.
+    /// Idle connections that turned out closed when they were used.
     pub stale_connections: u64,
     /// Answers that belonged to another request.
     pub identity_mismatches: u64,
     /// What became of answers that seemed to belong to another request, each outcome once.
     pub doubts: [(&'static str, u64); Outcome::ALL.len()],
-    /// Connections kept without work.
+    /// Idle connections.
     pub idle_connections: u64,
-    /// From a request's dispatch to the end of its answer.
+    /// From a request's dispatch to the end of its response.
     pub response_times: Histogram,
 }
 

@@ -169,7 +169,7 @@ pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock>
             message::log(
                 Level::Warning,
                 format_args!(
-                    "{}: another service stores its answers there; this one goes on without a \
+                    "{}: another service stores its responses there; this one goes on without a \
                      cache (name another directory, then reload)",
                     name(cache)
                 ),
@@ -241,7 +241,7 @@ impl Way {
             let name = name(cache);
             message::log(
                 Level::Warning,
-                format_args!("{name}: {why}; answers are not stored (repair that, then reload)"),
+                format_args!("{name}: {why}; responses are not stored (repair that, then reload)"),
             );
         };
         opened.inspect_err(failed).ok()
@@ -268,7 +268,7 @@ pub fn name(cache: &Cache) -> String {
 pub fn doubts(config: &Config) -> Vec<String> {
     let Some(cache) = &config.cache else { return Vec::new() };
     match no_directory(cache) {
-        Some(why) => vec![format!("{}: {why}; answers would not be stored", name(cache))],
+        Some(why) => vec![format!("{}: {why}; responses would not be stored", name(cache))],
         None => small_disk(cache).into_iter().collect(),
     }
 }

@@ -52,7 +52,7 @@ pub struct Pool {
     pub slow_start: Millis,
     /// When the share of one of `members` grows next.
     pub next_step: Option<Millis>,
-    /// Exchanges of this worker that wait for a backend below its cap.
+    /// Exchanges of this worker that wait for a backend below its limit.
     pub line: Queue<ExchangeId>,
     /// The first in `line` was told of a place, and need not care for other workers that wait.
     pub has_turn: bool,

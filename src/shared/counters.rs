@@ -174,7 +174,7 @@ impl PoolCounter {
 /// What a worker has now of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolGauge {
-    /// `httplb_pool_queue{pool}`: requests that wait for a backend below its cap.
+    /// `httplb_pool_queue{pool}`: requests that wait for a backend below its limit.
     Queue,
 }
 

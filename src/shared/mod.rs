@@ -7,7 +7,7 @@
 //!   backends address, weight, cap, what the operator wants, lease, checks, load of other generations
 //! live cells, which all write
 //!   header   clients, and who waits to take one
-//!   pools    rotation, epoch, and which workers wait for a backend below its cap
+//!   pools    rotation, epoch, and which workers wait for a backend below its limit
 //!   backends marks, since when, load
 //!   rows     one for each worker: what it holds, and its counters; two more for those before it
 //! ```

@@ -37,7 +37,7 @@ fn check(program: &Program, target: &str) -> bool {
     is_hit(&response)
 }
 
-/// Asks until the answer is stored.
+/// Asks until the response is stored.
 fn store(program: &Program, target: &str) {
     until("an answer is stored", || check(program, target));
 }
@@ -268,7 +268,7 @@ fn a_disk_that_is_full_cuts_no_answer() {
     assert_eq!(reply.status, 200);
     // There is room again.
     store(&program, "/1048576/1");
-    program.wait_for_message("answers are stored again");
+    program.wait_for_message("responses are stored again");
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn a_directory_that_vanishes_or_was_never_there_harms_no_answer() {
 
 #[test]
 fn a_second_service_with_the_same_directory_goes_on_without_a_cache() {
-    const TAKEN: &str = "another service stores its answers there";
+    const TAKEN: &str = "another service stores its responses there";
     let backend = Backend::always(fresh("a"));
     let shelf = Shelf::new();
     let mut first = Program::replaceable(shelf.config(&[&backend]));

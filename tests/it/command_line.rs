@@ -169,10 +169,10 @@ fn a_request_is_explained_without_being_sent() {
     for line in [
         "request:     POST http://a/api/x from 192.0.2.1",
         "route:       routes[0]",
-        "answer:      413 at once: the body is larger than max_body (body_too_large)",
+        "answered:    413 at once: the body is larger than max_body (body_too_large)",
         "pool:        api, round_robin; it waits for all requests before it on its connection",
         "backends:    127.0.0.1:1 state unknown, weight 1: candidate",
-        "repeated:    on no other backend; it is not idempotent",
+        "retried:     on no other backend; it is not idempotent",
         "added:       X-Forwarded-For: 192.0.2.1",
         "             body: 10B, then 413",
     ] {

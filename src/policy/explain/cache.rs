@@ -50,7 +50,7 @@ impl CachePlan {
                 Forward::Method if head.method.is_safe() => {
                     "only GET and HEAD are answered from the cache"
                 }
-                Forward::Method => "an answer below 400 makes void what is stored for the URL",
+                Forward::Method => "a response below 400 invalidates what is stored for the URL",
                 _ if may_switch => "the request may switch protocols",
                 _ => "the request has a body",
             };
@@ -92,13 +92,13 @@ fn restrictions(method: Method, request_fields: &RequestCacheFields) -> String {
             text.push_str(what);
         }
     };
-    add(request_fields.directives.no_store, "a backend's answer is not stored: no-store");
-    add(request_fields.authorization, "only answers that are for all are shared: Authorization");
-    add(method == Method::Head, "a backend's answer is not stored: HEAD");
+    add(request_fields.directives.no_store, "a backend's response is not stored: no-store");
+    add(request_fields.authorization, "only responses that are for all are shared: Authorization");
+    add(method == Method::Head, "a backend's response is not stored: HEAD");
     add(request_fields.for_origin, "only a backend can judge its condition");
     add(
         method == Method::Get && !storable::is_for_all(request_fields),
-        "it waits for no other's answer",
+        "it waits for no other request's response",
     );
     text
 }
@@ -109,15 +109,15 @@ pub fn words(decision: &Decision, request_fields: &RequestCacheFields) -> String
     match *decision {
         Decision::Serve { reply, serving, .. } => {
             let what = match reply {
-                Reply::Whole | Reply::Forward => "the answer is stored",
+                Reply::Whole | Reply::Forward => "the response is stored",
                 Reply::NotModified => "304, the client has what is stored",
                 Reply::Part(_) => "206, a part of what is stored",
                 Reply::NoSuchPart => "416, what is stored is shorter",
             };
             let how = match serving {
                 Serving::Fresh => "",
-                Serving::Stale => "; stale, as the client or the answer allows",
-                Serving::WhileRevalidating => "; stale, and asked for anew behind it",
+                Serving::Stale => "; stale, as the client or the response allows",
+                Serving::WhileRevalidating => "; stale, and revalidated behind it",
             };
             format!("{line}: {what}{how}")
         }
@@ -149,7 +149,7 @@ fn why_not(asking: &Asking, request_fields: &RequestCacheFields) -> &'static str
         (Forward::Request | Forward::Stale, Meanwhile::Kept { validates: true, .. }) => {
             "what is stored must be confirmed by a backend first"
         }
-        (Forward::Request | Forward::Stale, _) => "what is stored is to be fetched anew",
+        (Forward::Request | Forward::Stale, _) => "what is stored is to be fetched again",
     }
 }
 

@@ -435,7 +435,7 @@ fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit
         },
         Limit { of: "time to send the head", is: within(timeouts.header, "408") },
         Limit { of: "pause within a body", is: within(timeouts.client, "408, or close") },
-        Limit { of: "wait for a backend below its cap", is: within(timeouts.queue, "503") },
+        Limit { of: "wait for a backend below its limit", is: within(timeouts.queue, "503") },
         Limit { of: "time to connect", is: within(timeouts.connect, "another backend, or 504") },
         Limit {
             of: "wait for the response, and pause within it",
@@ -443,7 +443,7 @@ fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit
         },
     ];
     let budget = "20 % of the requests of the last 10 s, and 10 a second besides";
-    limits.push(Limit { of: "repeats in the pool", is: String::from(budget) });
+    limits.push(Limit { of: "retries in the pool", is: String::from(budget) });
     if upgrade::is_offered(head, &keys.upgrades) {
         limits.push(Limit { of: "silence after the switch", is: within(timeouts.tunnel, "close") });
     }

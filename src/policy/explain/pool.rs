@@ -305,7 +305,7 @@ impl StickyPlan {
         plan.because = match verdict {
             Sticky::Hit => "it leads to its backend",
             Sticky::Lent => "its backend has as many requests as it may, so another has this one",
-            Sticky::Moved => "its backend may not be asked, so it is balanced anew",
+            Sticky::Moved => "its backend may not be asked, so it is balanced again",
             Sticky::New => plan.because,
         };
         if verdict == Sticky::Hit {

@@ -67,7 +67,7 @@ pool:        api, least_connections; it runs beside other requests of its connec
 backends:    10.0.0.1:80 state unknown, weight 1: candidate
              10.0.0.2:80 state unknown, weight 1: candidate
              10.0.0.3:80 state unknown, weight 1, backup: out: it stands in for others, if none of those is up
-repeated:    on no other backend; it is idempotent
+retried:     on no other backend; it is idempotent
              not after connection_refused, connection_timeout, connection_terminated, http_protocol_error, http_response_header_section_size, identity_mismatch, http_response_timeout
 cache:       off
 added:       X-Forwarded-For: 192.0.2.1
@@ -84,10 +84,10 @@ limits:      head: 31KiB, then 431 or 414
              body: 1KiB, then 413
              time to send the head: 10s, then 408
              pause within a body: 30s, then 408, or close
-             wait for a backend below its cap: 1s, then 503
+             wait for a backend below its limit: 1s, then 503
              time to connect: 2s, then another backend, or 504
              wait for the response, and pause within it: 1m, then 504, or close
-             repeats in the pool: 20 % of the requests of the last 10 s, and 10 a second besides
+             retries in the pool: 20 % of the requests of the last 10 s, and 10 a second besides
 ";
     assert_eq!(text.to_string(), expected);
 }
@@ -288,20 +288,24 @@ fn the_cache_has_a_part_in_plain_requests() {
     let key = Some(String::from("http://a/x?y"));
     assert_eq!(
         cached("GET http://A:80/x?y", &[]),
-        (String::from("hit; ttl=5: the answer is stored"), key)
+        (String::from("hit; ttl=5: the response is stored"), key)
     );
     for (request, fields, expected) in [
-        ("POST http://a/", &[][..], "fwd=method: an answer below 400 makes void"),
+        ("POST http://a/", &[][..], "fwd=method: a response below 400 invalidates"),
         ("OPTIONS http://a/", &[], "fwd=method: only GET and HEAD"),
         ("GET http://a/", &["Content-Length: 1"], "fwd=bypass: the request has a body"),
         (
             "GET http://a/",
             &["Cache-Control: no-store"],
-            "hit; ttl=5: the answer is stored; a backend's",
+            "hit; ttl=5: the response is stored; a backend's",
         ),
-        ("GET http://a/", &["Cache-Control: only-if-cached"], "hit; ttl=5: the answer is stored"),
-        ("HEAD http://a/", &[], "hit; ttl=5: the answer is stored; a backend's answer is not"),
-        ("GET http://a/", &["Authorization: x"], "hit; ttl=5: the answer is stored; only answers"),
+        ("GET http://a/", &["Cache-Control: only-if-cached"], "hit; ttl=5: the response is stored"),
+        ("HEAD http://a/", &[], "hit; ttl=5: the response is stored; a backend's response is not"),
+        (
+            "GET http://a/",
+            &["Authorization: x"],
+            "hit; ttl=5: the response is stored; only responses",
+        ),
     ] {
         let (said, key) = cached(request, fields);
         assert!(said.starts_with(expected), "{request} {fields:?}: {said}");

@@ -36,7 +36,7 @@ impl Display for Explanation {
         }
         if let Some(answer) = &self.answer {
             let text = format!("{} at once: {} ({})", answer.status, answer.because, answer.reason);
-            line(out, "answer", &text)?;
+            line(out, "answered", &text)?;
         }
         if let Some(pool) = &self.pool {
             pool.write(out)?;
@@ -103,7 +103,7 @@ impl PoolPlan {
             }),
         )?;
         if self.outcome == "waits" {
-            line(out, "", "all are at their cap: it waits")?;
+            line(out, "", "all are at their limit: it waits")?;
         }
         let repeats = &self.repeats;
         let kind = if repeats.is_idempotent { "idempotent" } else { "not idempotent" };
@@ -112,7 +112,7 @@ impl PoolPlan {
             1 => String::from("on 1 other backend"),
             most => format!("on up to {most} other backends"),
         };
-        line(out, "repeated", &format!("{more}; it is {kind}"))?;
+        line(out, "retried", &format!("{more}; it is {kind}"))?;
         if !repeats.repeated_after.is_empty() {
             line(out, "", &format!("after {}", repeats.repeated_after.join(", ")))?;
         }
