@@ -320,8 +320,8 @@ impl Proxy {
         let backend = &mut self.backends[slot.0];
         let Some(count) = backend.telling.add(self.now.millis()) else { return };
         let name = &backend.name;
-        let text = "answered another request than the one it was asked (X-Request-ID differs); the answer \
-                    was thrown away";
+        let text = "answered another request than the one it was asked (X-Request-ID differs); the response \
+                    was discarded";
         match count {
             1 => message::log(Level::Warning, format_args!("backend {name} {text}")),
             _ => message::log(
