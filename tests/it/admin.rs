@@ -123,11 +123,7 @@ fn an_operator_drains_a_backend_and_takes_it_back() {
 #[test]
 fn who_waits_for_a_capped_backend_is_seen_and_let_in_when_the_cap_is_lifted() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let backend = Backend::answering(move |_| {
-        held.wait();
-        Answer::text("done")
-    });
+    let backend = Backend::gated(&gate, |_| Answer::text("done"));
     let program = Program::operated(json!({"timeouts": {"queue": "15s"}}));
     let place = format!("/v1/pools/default/backends/{}", backend.address);
     assert_eq!(program.ask(&format!("PUT {place}?max_connections=1"), "").status, 201);

@@ -193,9 +193,7 @@ fn who_waits_too_long_for_a_full_backend_gets_503() {
     let capped = backend.server_with(json!({ "max_connections": 1 }));
     let program =
         Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "300ms" } }));
-    let mut holder = program.client();
-    holder.ask("/hold");
-    backend.wait_for_requests(1);
+    let mut holder = program.client_at(&backend, "/hold");
     let mut client = program.client();
     assert_own_answer(&client.get("/"), "503 Service Unavailable", "connection_limit_reached");
     gate.open();
@@ -211,9 +209,7 @@ fn who_waits_for_a_full_backend_is_served_when_it_is_free() {
     let capped = backend.server_with(json!({ "max_connections": 1 }));
     let program =
         Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "30s" } }));
-    let mut holder = program.client();
-    holder.ask("/hold");
-    backend.wait_for_requests(1);
+    let mut holder = program.client_at(&backend, "/hold");
     let mut waiting: Vec<_> = (0..5).map(|_| program.client()).collect();
     for client in &mut waiting {
         client.ask("/");
@@ -254,9 +250,7 @@ fn a_client_that_goes_away_while_waiting_frees_its_place() {
     let capped = backend.server_with(json!({ "max_connections": 1 }));
     let program =
         Program::with(json!({ "backend_servers": [capped], "timeouts": { "queue": "30s" } }));
-    let mut holder = program.client();
-    holder.ask("/hold");
-    backend.wait_for_requests(1);
+    let mut holder = program.client_at(&backend, "/hold");
     let mut gone = program.client();
     gone.ask("/gone");
     gone.reset();

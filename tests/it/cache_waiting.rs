@@ -34,13 +34,8 @@ fn wait_for_all(program: &Program, count: usize) {
 fn a_hundred_equal_misses_over_four_workers_are_one_request() {
     let gate = Gate::new();
     let body = noise(100_000, 1);
-    let backend = {
-        let (gate, body) = (gate.clone(), body.clone());
-        Backend::answering(move |_| {
-            gate.wait();
-            fresh(&body)
-        })
-    };
+    let given = body.clone();
+    let backend = Backend::gated(&gate, move |_| fresh(&given));
     let shelf = Shelf::new();
     let program = over_four_workers(&shelf, &backend);
     let mut clients = ask_at_once(&program, CLIENTS);
@@ -91,13 +86,8 @@ fn an_answer_that_is_for_nobody_else_lets_all_go_at_once() {
 fn who_fetches_and_goes_away_harms_nobody() {
     let gate = Gate::new();
     let body = noise(400_000, 2);
-    let backend = {
-        let (gate, body) = (gate.clone(), body.clone());
-        Backend::answering(move |_| {
-            gate.wait();
-            fresh(&body)
-        })
-    };
+    let given = body.clone();
+    let backend = Backend::gated(&gate, move |_| fresh(&given));
     let shelf = Shelf::new();
     let program = over_four_workers(&shelf, &backend);
     let mut first = program.client();

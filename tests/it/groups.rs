@@ -211,11 +211,7 @@ fn each_pool_has_its_own_retries_and_loses_its_own_backends() {
 #[test]
 fn a_pool_that_is_full_holds_up_no_other() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let slow = Backend::answering(move |_| {
-        waiting.wait();
-        Answer::text("slow")
-    });
+    let slow = Backend::gated(&gate, |_| Answer::text("slow"));
     let quick = Backend::named("quick");
     let program = Program::with(json!({
         "backend_servers": [slow.server_with(json!({"max_connections": 1}))],

@@ -29,11 +29,7 @@ fn a_client_that_the_worker_was_slow_to_watch_gets_its_answer() {
 #[test]
 fn an_answer_and_a_head_that_came_in_time_are_not_late() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |_| {
-        waiting.wait();
-        crate::common::Answer::text("one")
-    });
+    let backend = Backend::gated(&gate, |_| crate::common::Answer::text("one"));
     let timeouts = json!({ "response": "500ms", "header": "500ms" });
     let program =
         Program::with(json!({ "backend_servers": servers(&[&backend]), "timeouts": timeouts }));

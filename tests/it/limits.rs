@@ -122,9 +122,7 @@ fn a_body_that_does_not_come_after_its_100_gets_408() {
 fn a_client_that_stops_reading_is_ended_and_frees_its_backend() {
     let backend = Backend::always(Answer::text(noise(30_000_000, 1)));
     let program = over(&backend, timeouts(json!({ "client": "500ms" })));
-    let mut client = program.client();
-    client.ask("/");
-    backend.wait_for_requests(1);
+    let mut client = program.client_at(&backend, "/");
     until("the backend's connection ends", || backend.open_connection_count() == 0);
     assert!(client.receive("GET").is_err(), "a part of it looks whole");
 }

@@ -60,13 +60,8 @@ fn a_thousand_requests_at_once_are_answered_in_order() {
 #[test]
 fn four_requests_run_on_four_backends_at_once() {
     let gate = Gate::new();
-    let backends: [Backend; 4] = std::array::from_fn(|_| {
-        let gate = gate.clone();
-        Backend::answering(move |request| {
-            gate.wait();
-            Answer::text(&request.target)
-        })
-    });
+    let backends: [Backend; 4] =
+        std::array::from_fn(|_| Backend::gated(&gate, |request| Answer::text(&request.target)));
     let program = Program::over(&[&backends[0], &backends[1], &backends[2], &backends[3]]);
     let mut client = program.client();
     client.send(gets(4));

@@ -293,9 +293,7 @@ fn what_a_killed_worker_held_is_given_back() {
         "timeouts": { "queue": "20s" },
     });
     let program = Program::with(config);
-    let mut client = program.client();
-    client.ask("/hold");
-    backend.wait_for_requests(1);
+    let _held = program.client_at(&backend, "/hold");
     let _idle = program.client();
     process::kill(program.worker(0));
     gate.open();
@@ -336,22 +334,15 @@ fn the_control_process_is_back_however_often_it_dies() {
 #[test]
 fn when_the_master_is_killed_running_requests_are_finished_and_nothing_is_left() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |_| {
-        waiting.wait();
-        Answer::text("done")
-    });
+    let backend = Backend::gated(&gate, |_| Answer::text("done"));
     let program = with_workers(2, &[&backend]);
-    let mut client = program.client();
-    client.ask("/");
-    backend.wait_for_requests(1);
+    let mut client = program.client_at(&backend, "/");
     let processes = program.processes();
     assert_eq!(processes.len(), 4);
     process::kill(program.pid());
     until("nobody listens", || TcpListener::bind(program.address).is_ok());
     gate.open();
-    let response = client.response();
-    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    client.expect_last("done");
     drop(client);
     until("all have ended", || !processes.iter().copied().any(process::lives));
 }
@@ -359,15 +350,9 @@ fn when_the_master_is_killed_running_requests_are_finished_and_nothing_is_left()
 #[test]
 fn when_the_master_is_killed_another_service_may_have_its_addresses_at_once() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |_| {
-        waiting.wait();
-        Answer::text("done")
-    });
+    let backend = Backend::gated(&gate, |_| Answer::text("done"));
     let program = Program::operated(json!({ "backend_servers": servers(&[&backend]) }));
-    let mut client = program.client();
-    client.ask("/");
-    backend.wait_for_requests(1);
+    let mut client = program.client_at(&backend, "/");
     let worker = program.worker(0);
     process::kill(program.pid());
     let mut config = program.config.clone();

@@ -136,16 +136,10 @@ fn weight_and_cap_are_those_of_the_registration() {
 #[test]
 fn who_is_removed_finishes_its_requests_first() {
     let gate = crate::common::Gate::new();
-    let held = gate.clone();
-    let backend = Backend::answering(move |_| {
-        held.wait();
-        Answer::text("late")
-    });
+    let backend = Backend::gated(&gate, |_| Answer::text("late"));
     let program = Program::operated(json!({}));
     register(&program, "default", &backend, "");
-    let mut client = program.client();
-    client.ask("/");
-    backend.wait_for_requests(1);
+    let mut client = program.client_at(&backend, "/");
     let reply = program.ask(&format!("DELETE {}", path("default", backend.address)), "");
     assert_eq!((reply.status, &reply.json()["admin"]), (202, &json!("leaving")));
     assert_eq!(program.get("/").status, 503);

@@ -95,11 +95,7 @@ fn requests_to_four_workers_fall_by_weight() {
 #[test]
 fn the_least_busy_backend_is_asked_whichever_worker_it_is_busy_with() {
     let gate = Gate::new();
-    let opened = gate.clone();
-    let slow = Backend::answering(move |_| {
-        opened.wait();
-        Answer::text("slow")
-    });
+    let slow = Backend::gated(&gate, |_| Answer::text("slow"));
     let fast = Backend::named("fast");
     let balance = json!({ "balance": "least_connections" });
     let program = Program::with(over(4, servers(&[&slow, &fast]), balance));
@@ -124,11 +120,7 @@ fn the_least_busy_backend_is_asked_whichever_worker_it_is_busy_with() {
 #[test]
 fn no_backend_has_more_requests_than_its_limit_over_all_workers_and_nobody_waits_in_vain() {
     let gate = Gate::new();
-    let opened = gate.clone();
-    let backend = Backend::answering(move |_| {
-        opened.wait();
-        Answer::text("done")
-    });
+    let backend = Backend::gated(&gate, |_| Answer::text("done"));
     let servers = json!([backend.server_with(json!({ "max_connections": 2 }))]);
     let queue = json!({ "timeouts": { "queue": "15s" } });
     let program = Program::with(over(4, servers, queue));

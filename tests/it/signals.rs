@@ -18,13 +18,6 @@ fn scene(mut config: Value) -> (Gate, Backend, Program) {
     (gate, backend, program)
 }
 
-fn holding(program: &Program, backend: &Backend) -> Client {
-    let mut client = program.client();
-    client.ask("/hold");
-    backend.wait_for_requests(1);
-    client
-}
-
 fn wait_until_it_drains(program: &Program) {
     until("it listens no longer", || TcpStream::connect(program.address).is_err());
 }
@@ -47,13 +40,12 @@ fn without_clients_it_stops_when_asked() {
 fn a_running_request_is_finished_before_it_stops() {
     for signal in [Signal::TERM, Signal::QUIT] {
         let (gate, backend, mut program) = scene(json!({}));
-        let mut client = holding(&program, &backend);
+        let mut client = program.client_at(&backend, "/hold");
         program.signal(signal);
         wait_until_it_drains(&program);
         assert!(program.is_running());
         gate.open();
-        let response = client.response();
-        assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+        client.expect_last("done");
         client.expect_end();
         assert_stopped(&mut program);
     }
@@ -97,12 +89,11 @@ fn a_running_upload_and_a_running_download_are_finished_before_it_stops() {
     let (gate, backend, mut program) = scene(json!({}));
     let mut client = program.client();
     client.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
-    let mut other = holding(&program, &backend);
+    let mut other = program.client_at(&backend, "/hold");
     program.signal(Signal::TERM);
     wait_until_it_drains(&program);
     client.send("hello");
-    let response = client.response();
-    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    client.expect_last("done");
     assert_eq!(backend.last_request().body, b"hellohello");
     gate.open();
     assert_eq!(other.response().text(), "done");
@@ -112,13 +103,8 @@ fn a_running_upload_and_a_running_download_are_finished_before_it_stops() {
 #[test]
 fn pipelined_requests_that_run_are_answered_before_it_stops() {
     let gate = Gate::new();
-    let backends: [Backend; 2] = std::array::from_fn(|_| {
-        let gate = gate.clone();
-        Backend::answering(move |request| {
-            gate.wait();
-            Answer::text(&request.target)
-        })
-    });
+    let backends: [Backend; 2] =
+        std::array::from_fn(|_| Backend::gated(&gate, |request| Answer::text(&request.target)));
     let mut program = Program::over(&[&backends[0], &backends[1]]);
     let mut client = program.client();
     client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -129,8 +115,7 @@ fn pipelined_requests_that_run_are_answered_before_it_stops() {
     wait_until_it_drains(&program);
     gate.open();
     assert_eq!(client.response().text(), "/1");
-    let last = client.response();
-    assert_eq!((last.text().as_str(), last.closes()), ("/2", true));
+    client.expect_last("/2");
     client.expect_end();
     assert_stopped(&mut program);
 }
@@ -150,13 +135,11 @@ fn an_idle_client_may_still_ask_once() {
     let (gate, backend, mut program) = scene(json!({}));
     let mut client = program.client();
     assert_eq!(client.get("/").text(), "done");
-    let mut other = program.client();
-    other.ask("/hold");
-    backend.wait_for_requests(2);
+    let mut other = program.client_at(&backend, "/hold");
     program.signal(Signal::TERM);
     wait_until_it_drains(&program);
-    let response = client.get("/last");
-    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    client.ask("/last");
+    client.expect_last("done");
     client.expect_end();
     gate.open();
     assert_eq!(other.response().text(), "done");
@@ -173,8 +156,7 @@ fn a_head_that_was_begun_before_the_stop_may_end_after_it() {
     wait_until_it_drains(&program);
     thread::sleep(Duration::from_millis(1500));
     client.send("Host: a\r\n\r\n");
-    let response = client.response();
-    assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+    client.expect_last("done");
     assert_stopped(&mut program);
 }
 
@@ -198,7 +180,7 @@ fn all_who_waited_to_be_accepted_are_served_before_it_stops() {
 #[test]
 fn a_second_term_stops_at_once() {
     let (_gate, backend, mut program) = scene(json!({}));
-    let mut client = holding(&program, &backend);
+    let mut client = program.client_at(&backend, "/hold");
     program.signal(Signal::TERM);
     wait_until_it_drains(&program);
     program.signal(Signal::TERM);
@@ -210,14 +192,13 @@ fn a_second_term_stops_at_once() {
 fn who_stops_all_processes_at_once_stops_them_gracefully() {
     for signal in [Signal::TERM, Signal::QUIT] {
         let (gate, backend, mut program) = scene(json!({ "workers": 8 }));
-        let mut client = holding(&program, &backend);
+        let mut client = program.client_at(&backend, "/hold");
         for process in program.processes() {
             let _ = kill_process(process, signal); // one without clients may have ended
         }
         wait_until_it_drains(&program);
         gate.open();
-        let response = client.response();
-        assert_eq!((response.text().as_str(), response.closes()), ("done", true));
+        client.expect_last("done");
         client.expect_end();
         assert_stopped(&mut program);
     }
@@ -226,7 +207,7 @@ fn who_stops_all_processes_at_once_stops_them_gracefully() {
 #[test]
 fn int_stops_at_once() {
     let (_gate, backend, mut program) = scene(json!({}));
-    let mut client = holding(&program, &backend);
+    let mut client = program.client_at(&backend, "/hold");
     program.signal(Signal::INT);
     assert_stopped(&mut program);
     assert!(client.receive("GET").is_err());
@@ -235,7 +216,7 @@ fn int_stops_at_once() {
 #[test]
 fn what_runs_longer_than_the_drain_timeout_is_broken_off() {
     let (_gate, backend, mut program) = scene(json!({ "timeouts": { "drain": "500ms" } }));
-    let mut client = holding(&program, &backend);
+    let mut client = program.client_at(&backend, "/hold");
     program.signal(Signal::TERM);
     assert_stopped(&mut program);
     assert!(client.receive("GET").is_err());
@@ -367,8 +348,8 @@ fn before_it_stops_it_lets_the_world_know_and_serves_on() {
     assert_eq!(program.look("/v1/status")["withdrawn"], json!(true));
     // Who was idle is closed, and who comes is served once.
     let mut client = program.client();
-    let response = client.get("/");
-    assert_eq!((response.text().as_str(), response.closes()), ("a", true));
+    client.ask("/");
+    client.expect_last("a");
     client.expect_end();
     idle.expect_end();
     assert!(told.elapsed() < Duration::from_secs(3), "a machine that is too slow for this test");

@@ -66,18 +66,12 @@ fn nothing_can_be_changed_there() {
 #[test]
 fn health_says_whether_clients_are_accepted() {
     let gate = crate::common::Gate::new();
-    let held = gate.clone();
-    let backend = Backend::answering(move |_| {
-        held.wait();
-        crate::common::Answer::text("late")
-    });
+    let backend = Backend::gated(&gate, |_| crate::common::Answer::text("late"));
     let mut program = Program::operated(json!({"backend_servers": servers(&[&backend])}));
     let status = program.status_address();
     let healthy = get(status, "/healthz");
     assert_eq!((healthy.status, healthy.text()), (200, String::from("ok\n")));
-    let mut client = program.client();
-    client.ask("/");
-    backend.wait_for_requests(1);
+    let mut client = program.client_at(&backend, "/");
     program.signal(Signal::TERM);
     crate::common::until("it says that it drains", || {
         let health = get(status, "/healthz");

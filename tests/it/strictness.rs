@@ -446,11 +446,7 @@ fn a_connection_option_that_only_resembles_close_is_none() {
 #[test]
 fn refusals_wait_for_the_answers_before_them() {
     let gate = Gate::new();
-    let waiting = gate.clone();
-    let backend = Backend::answering(move |request| {
-        waiting.wait();
-        crate::common::Answer::text(&request.target)
-    });
+    let backend = Backend::gated(&gate, |request| crate::common::Answer::text(&request.target));
     let program = Program::with(json!({ "backend_servers": servers(&[&backend]) }));
     let mut client = program.client();
     client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nBAD\r\n\r\n");

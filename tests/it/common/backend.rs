@@ -105,6 +105,18 @@ impl Backend {
         })
     }
 
+    /// One that answers each request once the gate is open.
+    pub fn gated(
+        gate: &Gate,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Backend {
+        let gate = gate.clone();
+        Backend::answering(move |request| {
+            gate.wait();
+            answer(request)
+        })
+    }
+
     /// One that answers with its name.
     pub fn named(name: &'static str) -> Backend {
         Backend::answering(move |_| Answer::text(name))

@@ -51,6 +51,13 @@ impl Client {
         self.response_to("GET")
     }
 
+    /// The next response is this one, and says that it is the last.
+    #[track_caller]
+    pub fn expect_last(&mut self, text: &str) {
+        let response = self.response();
+        assert_eq!((response.text().as_str(), response.closes()), (text, true));
+    }
+
     pub fn response_to(&mut self, method: &str) -> Response {
         match self.receive(method) {
             Ok(response) => response,

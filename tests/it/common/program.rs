@@ -144,6 +144,15 @@ impl Program {
         Client::connect(self.address)
     }
 
+    /// A client that has asked for `target`, once that has come to `backend`, the only one asked now.
+    pub fn client_at(&self, backend: &Backend, target: &str) -> Client {
+        let before = backend.request_count();
+        let mut client = self.client();
+        client.ask(target);
+        backend.wait_for_requests(before + 1);
+        client
+    }
+
     /// `GET target` over a connection of its own.
     pub fn get(&self, target: &str) -> Response {
         let mut client = self.client();
