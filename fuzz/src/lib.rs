@@ -1,12 +1,17 @@
 //! What must hold of every input, a module per fuzz target. Each compares the program with a
 //! reading of the same bytes so naive that its judgement needs no test: whole strings, no state.
 
+pub mod cache_entry;
 pub mod chunked;
 pub mod config;
+pub mod cookie;
+pub mod handover;
 pub mod naive;
+pub mod proxy_header;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod structured;
 
 /// Numbers that depend on the input alone, so that a finding comes again.
 pub struct Dice(u64);

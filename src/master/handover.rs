@@ -251,7 +251,7 @@ pub struct Received {
 
 impl State {
     /// Reads what `write` has written, perhaps in another version of the program.
-    fn parse(bytes: &[u8]) -> Result<State, String> {
+    pub fn parse(bytes: &[u8]) -> Result<State, String> {
         #[derive(Deserialize)]
         struct Version {
             format: u32,
@@ -264,7 +264,7 @@ impl State {
     }
 
     /// Every descriptor that is handed over.
-    fn descriptors(&self) -> impl Iterator<Item = i32> + '_ {
+    pub fn descriptors(&self) -> impl Iterator<Item = i32> + '_ {
         let sockets = self.listeners.iter().flat_map(|address| address.sockets.iter().copied());
         let others = self.generations.iter().flat_map(|generation| {
             let channels = generation.children.iter().map(|child| child.channel);

@@ -1,0 +1,79 @@
+//! What an image of the program reads from the one before: whatever is understood comes back when it
+//! is told again, an older image's record and a newer one's are understood alike, and every descriptor
+//! in it is known.
+
+use crate::Dice;
+use httplb::master::handover::{FORMAT, State};
+use serde_json::Value;
+
+/// What every version has written.
+const NEEDED: [&str; 5] = ["format", "started", "bell", "listeners", "generations"];
+/// Under these keys stand descriptors.
+const DESCRIPTORS: [&str; 9] =
+    ["bell", "bells", "cells", "channel", "lock", "rotations", "segment", "socket", "sockets"];
+
+pub fn check(bytes: &[u8]) {
+    let place = bytes.escape_ascii().to_string();
+    let state = match State::parse(bytes) {
+        Ok(state) => state,
+        Err(reason) => return assert!(!reason.is_empty(), "{place}"),
+    };
+    assert!(state.format <= FORMAT, "a newer format: {place}");
+    let told = serde_json::to_value(&state).expect("a state");
+    assert_eq!(read(&told), Ok(state.clone()), "another when told again: {place}");
+
+    let mut wanted = Vec::new();
+    descriptors(&told, false, &mut wanted);
+    let mut found: Vec<i64> = state.descriptors().map(i64::from).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted, "{place}");
+
+    let mut dice = Dice::of(bytes);
+    let mut newer = told.clone();
+    add_key(&mut newer, &mut dice);
+    assert_eq!(read(&newer), Ok(state), "what a newer version adds misleads: {place}");
+
+    newer["format"] = (FORMAT + 1).into();
+    assert!(read(&newer).is_err(), "a newer format is read: {place}");
+
+    let keys: Vec<String> = told.as_object().expect("an object").keys().cloned().collect();
+    let mut older = told;
+    let key = &keys[dice.up_to(keys.len() - 1)];
+    older.as_object_mut().expect("an object").remove(key);
+    let is_needed = NEEDED.contains(&&key[..]);
+    assert_eq!(read(&older).is_err(), is_needed, "without {key}: {place}");
+}
+
+fn read(value: &Value) -> Result<State, String> {
+    State::parse(value.to_string().as_bytes())
+}
+
+/// All numbers that stand under the key of a descriptor.
+fn descriptors(value: &Value, is_one: bool, found: &mut Vec<i64>) {
+    match value {
+        Value::Number(number) if is_one => found.extend(number.as_i64()),
+        Value::Array(values) => values.iter().for_each(|value| descriptors(value, is_one, found)),
+        Value::Object(values) => {
+            let is_one = |key: &str| DESCRIPTORS.contains(&key);
+            values.iter().for_each(|(key, value)| descriptors(value, is_one(key), found));
+        }
+        _ => (),
+    }
+}
+
+/// Adds to any of the objects what this version does not know.
+fn add_key(value: &mut Value, dice: &mut Dice) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| add_key(value, dice)),
+        Value::Object(values) => {
+            values.values_mut().for_each(|value| add_key(value, dice));
+            // What is one word of several must stay one.
+            let is_word = values.len() == 1;
+            if !is_word && dice.up_to(1) == 0 {
+                values.insert("added".to_owned(), serde_json::json!({"by": ["a", "newer", 1]}));
+            }
+        }
+        _ => (),
+    }
+}
