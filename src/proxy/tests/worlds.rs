@@ -20,16 +20,19 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::identity::EchoSupport;
 use crate::proxy::Service as State;
 use crate::proxy::pools::Backend;
+use crate::sys::world::Faults;
 use crate::sys::{clock, world};
 
 use super::invariants;
 use super::service::{Service, Team};
+use cached::Shelf;
 use client::Client;
 use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
 
-/// So many worlds are played by each test.
-const WORLDS: u64 = 3000;
+/// So many worlds are played, and so many with a cache.
+const WORLDS: u64 = 6000;
+const CACHED_WORLDS: u64 = 1500;
 /// Where requests are logged.
 const LOG: &str = "/log";
 /// A world that turns so often runs in a circle.
@@ -37,29 +40,47 @@ const TURNS: usize = 300_000;
 
 #[test]
 fn in_any_world_answers_are_right_or_honest_and_nothing_is_left_1() {
-    play_many(0);
+    play_every_other(0);
 }
 
 #[test]
 fn in_any_world_answers_are_right_or_honest_and_nothing_is_left_2() {
-    play_many(1);
+    play_every_other(1);
+}
+
+fn play_every_other(first: u64) {
+    play_many(WORLDS, |seed| seed % 2 == first, |seed, trace| drop(play(seed, false, trace)));
+}
+
+#[test]
+fn in_any_world_what_is_stored_is_what_a_backend_gave() {
+    let (mut served, mut hits) = (0, 0);
+    play_many(
+        CACHED_WORLDS,
+        |_| true,
+        |seed, trace| {
+            let Shelf { served: more, hits: found, .. } = play(seed, true, trace).shelf;
+            (served, hits) = (served + more, hits + found);
+        },
+    );
+    let is_one = number("HTTPLB_SEED").is_some();
+    assert!(hits * 5 > served || is_one, "{hits} hits of {served} are too few to prove anything");
 }
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Plays every other world: the tests share them.
-fn play_many(first: u64) {
+/// Plays `count` worlds, or as many or the one that the environment names: those of a test.
+fn play_many(count: u64, is_mine: impl Fn(u64) -> bool, mut play: impl FnMut(u64, Trace)) {
     if let Some(seed) = number("HTTPLB_SEED") {
-        if seed % 2 == first {
+        if is_mine(seed) {
             play(seed, Trace { is_wanted: true });
         }
         return;
     }
-    let count = number("HTTPLB_WORLDS").unwrap_or(2 * WORLDS);
     let begun = Instant::now();
-    for seed in (first..count).step_by(2) {
+    for seed in (0..number("HTTPLB_WORLDS").unwrap_or(count)).filter(|seed| is_mine(*seed)) {
         let quiet = || play(seed, Trace { is_wanted: false });
         if panic::catch_unwind(AssertUnwindSafe(quiet)).is_err() {
             eprintln!("world {seed} failed; the same with a trace (HTTPLB_SEED={seed}):");
@@ -67,21 +88,28 @@ fn play_many(first: u64) {
             panic!("world {seed} failed once, and not again");
         }
     }
-    eprintln!("{} worlds in {:?}", count / 2, begun.elapsed());
+    eprintln!("played in {:?}", begun.elapsed());
 }
 
-/// Plays the world of `seed` to its end.
-fn play(seed: u64, trace: Trace) {
-    let mut dice = Dice::new(seed);
-    let weather = Weather::roll(&mut dice);
-    world::reset(seed, weather.kernel);
+/// Plays the world of `seed` to its end. What is known of it then.
+fn play(seed: u64, is_cached: bool, trace: Trace) -> Book {
+    let mut dice = Dice::new(if is_cached { seed ^ 0x00ca_c4ed } else { seed });
+    let roll = if is_cached { cached::weather } else { Weather::roll };
+    let weather = roll(&mut dice);
+    // It starts well.
+    world::reset(seed, Faults { disk_errors: 0, ..weather.kernel });
     trace.note(|| format!("{weather:?}"));
-    let mut book = Book { dice, weather, plans: Vec::new(), trace };
-    let (clients, servers) = (book.dice.between(1, 4), book.dice.between(1, 3));
-    let addresses = (0..servers).map(|place| ([10, 0, 1, place as u8], 80).into());
-    let addresses: Vec<_> = addresses.collect();
+    let mut book = Book { dice, weather, plans: Vec::new(), shelf: Shelf::default(), trace };
+    let (clients, servers) = if is_cached { (2..=6, 2) } else { (1..=4, 3) };
+    let clients = book.dice.between(*clients.start(), *clients.end());
+    let servers = book.dice.between(1, servers);
+    let addresses: Vec<_> =
+        (0..servers).map(|place| ([10, 0, 1, place as u8], 80).into()).collect();
+    let configure = if is_cached { cached::configure } else { configure };
     let config = configure(Config::for_backends(&addresses), clients, &mut book);
-    let mut team = start(&config, &mut book);
+    let mut team =
+        if is_cached { cached::start(&config, &mut book) } else { start(&config, &mut book) };
+    world::change_faults(|faults| faults.disk_errors = weather.kernel.disk_errors);
     let servers = addresses.iter().enumerate();
     let mut servers: Vec<Server> =
         servers.map(|(place, address)| Server::new(place, *address, &mut book)).collect();
@@ -90,8 +118,20 @@ fn play(seed: u64, trace: Trace) {
     for (number, plan) in book.plans.iter().enumerate() {
         book.trace.note(|| format!("{number}: {plan:?}"));
     }
-    let limit = Micros::from_secs(if weather.is_rough() { 900 } else { 30 });
-    let end = clock::now() + limit;
+    play_out(&mut team, &mut clients, &mut servers, &mut book);
+    finish(team, servers, clients, &mut book);
+    for (number, plan) in book.plans.iter().enumerate() {
+        let is_cut = plan.is_owed_whole() && !plan.came_whole;
+        assert!(!is_cut || !weather.is_fair(), "the upload of {number} was cut");
+    }
+    book
+}
+
+/// Until all clients are gone.
+fn play_out(team: &mut Team, clients: &mut [Client], servers: &mut [Server], book: &mut Book) {
+    let weather = book.weather;
+    let takes_long = weather.is_rough() || weather.shares;
+    let end = clock::now() + Micros::from_secs(if takes_long { 900 } else { 30 });
     let drain_at = clock::now() + book.dice.millis(300);
     let cut_at = drain_at + book.dice.millis(100);
     let (mut drains, mut cuts_off) = (weather.drains, weather.cuts_off);
@@ -112,14 +152,9 @@ fn play(seed: u64, trace: Trace) {
             book.trace.note(|| "the drain is over".to_owned());
             team.workers.iter_mut().for_each(Service::cut_off_clients);
         }
-        let wish = act(&mut clients, &mut servers, &mut book).into_iter();
+        let wish = act(clients, servers, book).into_iter();
         let wish = wish.chain(drains.then_some(drain_at)).chain(cuts_off.then_some(cut_at)).min();
         team.turn(until(wish, end));
-    }
-    finish(team, servers, clients, &mut book);
-    for (number, plan) in book.plans.iter().enumerate() {
-        let is_cut = plan.is_owed_whole() && !plan.came_whole;
-        assert!(!is_cut || !weather.is_fair(), "the upload of {number} was cut");
     }
 }
 
@@ -162,11 +197,15 @@ fn finish(mut team: Team, mut servers: Vec<Server>, clients: Vec<Client>, book: 
         servers.iter_mut().for_each(Server::close);
     }
     team.advance(Millis(6000));
+    world::change_faults(|faults| faults.disk_errors = 0);
     team.workers.iter().for_each(|worker| invariants::is_over(&worker.proxy));
     invariants::is_unclaimed(team.segment);
     invariants::is_counted(team.segment);
     team.workers.iter_mut().for_each(|worker| worker.proxy.flush_log());
     invariants::is_logged(team.segment, &world::take_log(LOG));
+    if book.weather.shares {
+        cached::is_over(&team, &book.weather);
+    }
 }
 
 fn new_client(name: usize, team: &Team, book: &mut Book) -> Client {
@@ -174,7 +213,10 @@ fn new_client(name: usize, team: &Team, book: &mut Book) -> Client {
     let count = book.dice.between(1, 8);
     let weather = book.weather;
     for place in 0..count {
-        let mut plan = Plan::roll(&mut book.dice, name, &weather, place + 1 == count);
+        let mut plan = match weather.shares {
+            true => cached::plan(&mut book.dice, name),
+            false => Plan::roll(&mut book.dice, name, &weather, place + 1 == count),
+        };
         let before = book.plans[first..].last();
         // What follows nonsense is not read any more.
         if before.is_some_and(|before| before.is_nonsense || before.closes) {

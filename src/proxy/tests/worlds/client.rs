@@ -61,6 +61,12 @@ impl Client {
             join(&mut pieces);
         }
         let aborts = book.weather.aborts && book.dice.one_in(2);
+        let shares = book.weather.shares;
+        let (longest, depths) =
+            if shares { (2000, [1, 1, 2, 100]) } else { (200, [1, 2, 100, 100]) };
+        let depth = *book.dice.choose(&depths);
+        // Who comes late finds what others have fetched.
+        let begins = if shares { book.dice.millis(3000) } else { book.pause() };
         Client {
             name,
             peer: None,
@@ -71,15 +77,15 @@ impl Client {
             sent: 0,
             reader: Reader::default(),
             answered: 0,
-            depth: *book.dice.choose(&[1, 2, 100, 100]),
-            not_before: book.later(),
+            depth,
+            not_before: clock::now() + begins,
             patience: None,
             was_continued: false,
             half_closes: book.dice.one_in(4),
             has_shut: false,
             was_misread: false,
             was_dismissed: false,
-            aborts_at: aborts.then(|| clock::now() + book.dice.millis(200)),
+            aborts_at: aborts.then(|| clock::now() + book.dice.millis(longest)),
             stalled: false,
             connected: false,
         }
@@ -137,6 +143,13 @@ impl Client {
                     return;
                 }
             }
+            let number = self.row[piece.request];
+            let delay = std::mem::take(&mut book.plans[number].delay);
+            if delay > Micros(0) {
+                self.not_before = clock::now() + delay;
+                return;
+            }
+            book.note_sending(number);
             let left = piece.bytes.len() - self.sent;
             let part = if book.dice.one_in(2) { left } else { book.dice.below(left + 1) };
             // Even nothing is a write, which a closed connection answers with a reset.
@@ -201,15 +214,17 @@ impl Client {
         let plan = &mut book.plans[number];
         plan.answered = true;
         let id = message.head.get("x-request-id");
-        match message.head.get("x-answer") {
-            Some(told) => {
+        let method = plan.method;
+        match (plan.wish.clone(), message.head.get("x-answer")) {
+            (Some(wish), _) => wish.judge(method, message, book),
+            (None, Some(told)) => {
                 assert_eq!(told, number.to_string(), "another request's answer");
                 assert!(id.is_some(), "{number}: no id");
                 let own = self.name.to_string();
                 assert!(message.head.get("x-user").is_none_or(|user| user == own), "{number}");
-                check_body(number, plan.method, message);
+                check_body(number, method, message);
             }
-            None => check_error(number, message, book),
+            (None, None) => check_error(number, message, book),
         }
         let plan = &book.plans[number];
         if let (Some(own), Some(id)) = (&plan.id, id)
@@ -254,6 +269,7 @@ impl Client {
         }
         let weather = &book.weather;
         let fault = weather.cuts || weather.garbage || weather.is_rough() || weather.idle_cuts;
+        let fault = fault || weather.spoils_disks();
         let number = self.row[self.answered];
         // The answer had begun when its request turned out to be none.
         let erased = weather.kernel.reset_erases && end == End::Reset;

@@ -1,5 +1,6 @@
 //! What a world is to be like, and the book that is kept of its requests.
 
+use super::cached::{Shelf, Wish};
 use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
 use crate::proxy::tests::message::Message;
@@ -7,9 +8,11 @@ use crate::sys::clock;
 use crate::sys::world::Faults;
 
 /// What goes wrong in a world: mostly little, so that little is an excuse.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Weather {
     pub kernel: Faults,
+    /// All clients want the same few resources, which are stored.
+    pub shares: bool,
     /// Backends close or reset within an answer, or instead of one.
     pub cuts: bool,
     /// Backends close connections that are idle.
@@ -55,6 +58,11 @@ impl Weather {
         !(self.is_rough() || self.cuts || self.idle_cuts || self.refuses || self.garbage)
             && !(self.mix_ups || self.nonsense || self.aborts || self.cuts_off)
             && !(self.closes_unsaid || self.adds_bodies || self.shuts_doors)
+            && !self.spoils_disks()
+    }
+
+    pub fn spoils_disks(&self) -> bool {
+        self.kernel.disk_errors > 0
     }
 
     /// Whether only timers end some of it.
@@ -66,27 +74,22 @@ impl Weather {
         let fair = dice.one_in(3);
         let mut often = |chances: usize| !fair && dice.one_in(chances);
         let mut weather = Weather {
-            kernel: Faults::default(),
             cuts: often(3),
             idle_cuts: often(4),
             refuses: often(6),
-            shuts_doors: false,
             ignores: often(8),
             hangs: often(8),
             garbage: often(6),
-            forgets: false,
             closes_unsaid: often(6),
             adds_bodies: often(8),
             mix_ups: often(6),
-            surplus: false,
-            logins: false,
             aborts: often(4),
             stalls: often(8),
             slow_readers: dice.one_in(4),
             nonsense: !fair && dice.one_in(6),
             scarcity: !fair && dice.one_in(10),
             drains: dice.one_in(8),
-            cuts_off: false,
+            ..Weather::default()
         };
         weather.cuts_off = !fair && weather.drains && dice.one_in(2);
         weather.surplus = !weather.mix_ups && dice.one_in(4);
@@ -115,18 +118,23 @@ impl Weather {
 }
 
 /// How a request's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Upload {
+    #[default]
     None,
     Length,
     Chunked,
 }
 
 /// One request, and what became of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub client: usize,
     pub method: &'static str,
+    /// What it wants of what is stored. Otherwise it is for what nobody else wants.
+    pub wish: Option<Wish>,
+    /// It is sent so much later than it could be.
+    pub delay: Micros,
     pub upload: Upload,
     pub upload_len: usize,
     /// An `X-Request-ID` of the client's own.
@@ -187,14 +195,7 @@ impl Plan {
             is_nonsense: weather.nonsense
                 && dice.one_in(5)
                 && (method != "HEAD" || upload == Upload::None),
-            seen: 0,
-            served: false,
-            answered_early: false,
-            returned: None,
-            came_whole: false,
-            was_left: false,
-            was_left_unsaid: false,
-            answered: false,
+            ..Plan::default()
         }
     }
 
@@ -217,6 +218,9 @@ impl Plan {
 
     /// The request as the client sends it: the head, and the body.
     pub fn wire(&self, number: usize, dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
+        if let Some(wish) = &self.wish {
+            return (wish.head(self.method).into_bytes(), Vec::new());
+        }
         let version = if self.is_http10 { "1.0" } else { "1.1" };
         let mut head = format!("{} /{number} HTTP/{version}\r\nHost: a\r\n", self.method);
         if let Some(id) = &self.id {
@@ -323,6 +327,7 @@ pub struct Book {
     pub dice: Dice,
     pub weather: Weather,
     pub plans: Vec<Plan>,
+    pub shelf: Shelf,
     pub trace: Trace,
 }
 
@@ -330,6 +335,22 @@ impl Book {
     /// How long an actor pauses.
     pub fn pause(&mut self) -> Micros {
         if self.dice.one_in(4) { Micros(self.dice.below(20_000) as u64) } else { Micros(0) }
+    }
+
+    /// The first byte of a request is about to be sent.
+    pub fn note_sending(&mut self, number: usize) {
+        if let Some(wish) = &mut self.plans[number].wish {
+            wish.note_sending(&self.shelf);
+        }
+    }
+
+    /// A backend has given a whole answer, by the number that it has for who makes it.
+    pub fn note_given(&mut self, number: usize) {
+        if self.weather.shares {
+            self.shelf.given[number].was_whole = true;
+        } else {
+            self.plans[number].served = true;
+        }
     }
 
     /// The time in a while.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::cached::origin;
 use super::plan::{Book, Plan, Spoiled, chunked, pattern};
 use crate::mem::time::Micros;
 use crate::proxy::tests::message::{Kind, Message, Reader};
@@ -103,23 +104,24 @@ impl Manners {
 
 /// What follows the last byte of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
+pub enum After {
     Next,
     Close,
     Reset,
     Silence,
 }
 
-struct Answer {
-    number: usize,
-    bytes: Vec<u8>,
+pub struct Answer {
+    /// Its request, or the version of what is stored.
+    pub number: usize,
+    pub bytes: Vec<u8>,
     sent: usize,
     /// Not before.
-    at: Micros,
-    after: After,
-    is_whole: bool,
+    pub at: Micros,
+    pub after: After,
+    pub is_whole: bool,
     /// Only the end of the connection tells where it ends: one that is cut looks whole.
-    lasts_until_close: bool,
+    pub lasts_until_close: bool,
     /// Where its final head begins.
     final_at: usize,
     /// It was sent before.
@@ -127,19 +129,31 @@ struct Answer {
 }
 
 impl Answer {
-    /// Its final response again.
-    fn once_more(&self) -> Answer {
+    /// One that nothing is known of yet.
+    pub fn new(number: usize, at: Micros) -> Answer {
         Answer {
-            number: self.number,
-            bytes: self.bytes[self.final_at..].to_vec(),
+            number,
+            bytes: Vec::new(),
             sent: 0,
-            at: clock::now(),
+            at,
             after: After::Next,
             is_whole: false,
             lasts_until_close: false,
             final_at: 0,
-            is_surplus: true,
+            is_surplus: false,
         }
+    }
+
+    /// It breaks off after so many bytes, and not by the end that it should have.
+    fn cut(&mut self, len: usize) {
+        self.is_whole &= len == self.bytes.len() && !self.lasts_until_close;
+        self.bytes.truncate(len);
+    }
+
+    /// Its final response again.
+    fn once_more(&self) -> Answer {
+        let bytes = self.bytes[self.final_at..].to_vec();
+        Answer { bytes, is_surplus: true, ..Answer::new(self.number, clock::now()) }
     }
 }
 
@@ -334,6 +348,9 @@ impl Conn {
     }
 
     fn read(&mut self, place: usize, manners: Manners, last_id: &mut String, book: &mut Book) {
+        if book.weather.shares {
+            return self.read_for_what_is_stored(book);
+        }
         loop {
             let is_new = self.reader.current().is_none();
             let whole = self.reader.next(Kind::Request);
@@ -368,6 +385,14 @@ impl Conn {
         }
     }
 
+    fn read_for_what_is_stored(&mut self, book: &mut Book) {
+        while let Some(request) = self.reader.next(Kind::Request) {
+            let mut answer = origin::make_answer(&request, book);
+            spoil(&mut answer, book);
+            self.answers.push_back(answer);
+        }
+    }
+
     fn write(&mut self, place: usize, habit: Habit, book: &mut Book) -> Option<Micros> {
         while let Some(answer) = self.answers.front_mut() {
             let peer = self.peer.as_ref()?;
@@ -395,7 +420,9 @@ impl Conn {
             let answer = self.answers.pop_front()?;
             book.trace
                 .note(|| format!("server {place}: {} answered, {:?}", answer.number, answer.after));
-            book.plans[answer.number].served |= answer.is_whole && !answer.is_surplus;
+            if answer.is_whole && !answer.is_surplus {
+                book.note_given(answer.number);
+            }
             match answer.after {
                 After::Next if habit == Habit::Repeats && answer.is_whole => {
                     let surplus = answer.once_more();
@@ -478,15 +505,12 @@ fn make_answer(
     let is_unsaid = is_bare && !framed && !head.contains("Connection: close");
     book.plans[number].was_left_unsaid |= is_unsaid && after == After::Close;
     let mut answer = Answer {
-        number,
         bytes,
-        sent: 0,
-        at: book.later(),
         after,
         is_whole: !mixed_up,
         lasts_until_close: !framed,
         final_at,
-        is_surplus: false,
+        ..Answer::new(number, book.later())
     };
     if book.dice.one_in(10) {
         answer.at = answer.at + book.dice.millis(50);
@@ -555,9 +579,7 @@ fn spoil(answer: &mut Answer, book: &mut Book) {
         return;
     }
     if weather.cuts && dice.one_in(4) {
-        let cut = dice.below(answer.bytes.len() + 1);
-        answer.is_whole &= cut == answer.bytes.len();
-        answer.bytes.truncate(cut);
+        answer.cut(dice.below(answer.bytes.len() + 1));
         answer.after = match answer.lasts_until_close {
             true => After::Reset,
             false => *dice.choose(&[After::Close, After::Close, After::Reset]),
@@ -565,8 +587,7 @@ fn spoil(answer: &mut Answer, book: &mut Book) {
     }
     if weather.hangs && dice.one_in(5) {
         let cut = dice.below(answer.bytes.len() + 1);
-        answer.is_whole = false;
-        answer.bytes.truncate(if dice.one_in(2) { 0 } else { cut });
+        answer.cut(if dice.one_in(2) { 0 } else { cut });
         answer.after = After::Silence;
     }
 }
