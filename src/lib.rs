@@ -30,21 +30,21 @@
 //! cli/explain.rs     --explain and -H
 //!
 //! master/            the process that starts the others, watches them and replaces them
-//!   service.rs       Master: its loop; signals, ended children
-//!   stop.rs          the end of the service, more and more plainly
-//!   succession.rs    a generation whose processes all serve takes the place of the one before
+//!   supervisor.rs    Master: its loop; signals, ended children
+//!   shutdown.rs      the end of the service, more and more plainly
+//!   takeover.rs      a generation whose processes all serve takes the place of the one before
 //!   start.rs         the start of the service, and of each generation
 //!   generation.rs    the processes of one configuration, and what they have in common
-//!   birth.rs         the first moments of a child: what it drops, opens and gives up
-//!   ledger.rs        how many workers died of late
-//!   doors.rs         the sockets where operators come in, and their token
+//!   child_init.rs    the first moments of a child: what it drops, opens and gives up
+//!   restart_limit.rs how many workers died of late
+//!   admin_sockets.rs the sockets where operators come in, and their token
 //!   listeners.rs     a socket for each worker and address, kept open; which worker has which
 //!   reload.rs        the program on disk takes this one's place, or all stays as it is
-//!   trial.rs         whether it could: what it is asked before, and how it answers
+//!   preflight.rs     whether it could: what it is asked before, and how it answers
 //!   handover.rs      what an image of the program tells the next; sockets passed by systemd
-//!   facts.rs         what is known of the backends, from one generation to the next
-//!   files.rs         the access log, made for those who are not root
-//!   stored.rs        what generations share of the stored answers; a child's way to their directory
+//!   backend_state.rs what is known of the backends, from one generation to the next
+//!   log_files.rs     the access log, made for those who are not root
+//!   cache_shm.rs     what generations share of the stored answers; a child's way to their directory
 //!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
 //!
 //! worker/            a proxying process

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use crate::cli::{self, EXIT_CONFIG, EXIT_FAILED, Next, fail};
 use crate::config::Config;
-use crate::master::handover::{self, Heritage};
-use crate::master::{self, cpus, trial};
+use crate::master::handover::{self, Inherited};
+use crate::master::{self, cpus, preflight};
 use crate::proxy::settings;
 use crate::sys::{
     self,
@@ -16,25 +16,25 @@ use crate::sys::{
 /// Runs the process that was started, as the master of a service or for an answer on the command line.
 pub fn run() -> ExitCode {
     sys::ignore_file_size_signal();
-    let heritage = handover::receive();
+    let inherited = handover::receive();
     match cli::run(memory_bound) {
         Next::Exit(status) => status,
         Next::Tested(config) => {
             for doubt in master::doubts(&config) {
                 message::log(Level::Warning, format_args!("{doubt}"));
             }
-            tested(heritage, &config)
+            tested(inherited, &config)
         }
-        Next::Serve(loaded) => match (heritage, loaded.config) {
-            (Heritage::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
-            (Heritage::Service(received), config) => {
-                master::go_on(config, loaded.is_standard_input, *received)
+        Next::Serve(loaded) => match (inherited, loaded.config) {
+            (Inherited::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
+            (Inherited::Service(received), config) => {
+                master::resume(config, loaded.is_standard_input, *received)
             }
             (_, Err(message)) => fail(EXIT_CONFIG, &message),
-            (Heritage::Sockets(sockets), Ok(config)) => {
+            (Inherited::Sockets(sockets), Ok(config)) => {
                 master::start(config, loaded.is_standard_input, sockets)
             }
-            (Heritage::Nothing | Heritage::Trial(..), Ok(config)) => {
+            (Inherited::Nothing | Inherited::Trial(..), Ok(config)) => {
                 master::start(config, loaded.is_standard_input, Vec::new())
             }
         },
@@ -42,15 +42,16 @@ pub fn run() -> ExitCode {
 }
 
 /// What is left to do once a configuration is found to be valid.
-fn tested(heritage: Heritage, config: &Config) -> ExitCode {
-    match heritage {
-        Heritage::Trial(to, held) => match trial::answer(to, &held, config) {
+fn tested(inherited: Inherited, config: &Config) -> ExitCode {
+    match inherited {
+        Inherited::Trial(to, held) => match preflight::answer(to, &held, config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(EXIT_FAILED, &error.to_string()),
         },
-        Heritage::Nothing | Heritage::Sockets(_) | Heritage::Service(_) | Heritage::Broken(_) => {
-            ExitCode::SUCCESS
-        }
+        Inherited::Nothing
+        | Inherited::Sockets(_)
+        | Inherited::Service(_)
+        | Inherited::Broken(_) => ExitCode::SUCCESS,
     }
 }
 

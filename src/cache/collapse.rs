@@ -209,7 +209,7 @@ impl FetchTable {
     }
 
     /// Ends all that a dead process fetched. Returns whom to wake.
-    pub(super) fn bury(&self, worker: usize) -> Waiting {
+    pub(super) fn reap(&self, worker: usize) -> Waiting {
         let (mut waiting, number) = (Waiting::default(), self.slots.in_cells(worker));
         for place in 0..PLACES {
             let word = self.word(place).load(SeqCst);
@@ -353,7 +353,7 @@ mod tests {
         waiting(fetches.begin(1, KEY, NOW));
         waiting(fetches.begin(200, KEY + 1, NOW));
         waiting(fetches.begin(2, KEY + 2, NOW));
-        assert_eq!(fetches.bury(7).workers().collect::<Vec<_>>(), [1, 200]);
+        assert_eq!(fetches.reap(7).workers().collect::<Vec<_>>(), [1, 200]);
         assert!(!fetches.is_going_on(1, first) && !fetches.is_going_on(1, second));
         assert!(fetches.is_going_on(2, others));
     }
@@ -363,7 +363,7 @@ mod tests {
         let fetches = fetches();
         begun(fetches.begin(0, 0, NOW));
         waiting(fetches.begin(0, 0, NOW));
-        assert!(fetches.bury(0).workers().eq([0]));
+        assert!(fetches.reap(0).workers().eq([0]));
         begun(fetches.begin(0, 0, NOW));
     }
 

@@ -295,7 +295,7 @@ impl Index {
     }
 
     /// Frees the places that a dead process had taken, and says how many blocks they had.
-    pub(super) fn bury(&self, worker: usize) -> u64 {
+    pub(super) fn reap(&self, worker: usize) -> u64 {
         let mut freed = 0;
         for place in 0..self.places() {
             let cell = self.state(place).load(Relaxed);

@@ -74,9 +74,9 @@ fn what_the_dead_had_taken_is_free() {
     }
     let victims: Vec<_> = (0..3).filter_map(|_| index.take_old(2)).collect();
     assert_eq!(victims.len(), 3);
-    assert_eq!(index.bury(1), 0);
-    assert_eq!(index.bury(2), 15);
-    assert_eq!(index.bury(2), 0);
+    assert_eq!(index.reap(1), 0);
+    assert_eq!(index.reap(2), 15);
+    assert_eq!(index.reap(2), 0);
 }
 
 #[test]

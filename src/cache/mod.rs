@@ -62,7 +62,7 @@
 //! [`CacheDirectory::invalidate`] for the request's URL, and those that `also_invalidated` gives.
 //!
 //! **Now and then.** [`Store::work`] once a turn, while [`Store::has_work`]. Control: [`sweeper::Sweeper`].
-//! When a worker died: [`SharedCells::bury`] with its number, wake those it returns, then
+//! When a worker died: [`SharedCells::reap`] with its number, wake those it returns, then
 //! [`sweeper::Sweeper::sweep_new`].
 //!
 //! [`RequestCacheFields`]: crate::http::cache_fields::RequestCacheFields
@@ -90,7 +90,7 @@
 //! [`Recorder::abandon`]: recorder::Recorder::abandon
 //! [`FetchTable::begin`]: collapse::FetchTable::begin
 //! [`FetchTable::end`]: collapse::FetchTable::end
-//! [`SharedCells::bury`]: shared_cells::SharedCells::bury
+//! [`SharedCells::reap`]: shared_cells::SharedCells::reap
 
 pub mod checksum;
 pub mod collapse;

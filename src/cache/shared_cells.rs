@@ -217,11 +217,11 @@ impl SharedCells {
 
     /// Makes up for a process that died with this number: what it had reserved is free, what it
     /// fetched nobody does. Returns whom to wake, by their numbers.
-    pub fn bury(&self, worker: usize) -> collapse::Waiting {
+    pub fn reap(&self, worker: usize) -> collapse::Waiting {
         let reserved = self.reserved_by(worker).swap(0, Relaxed);
-        let recorded = self.index.bury(self.number_of(worker)).saturating_mul(BLOCK);
+        let recorded = self.index.reap(self.number_of(worker)).saturating_mul(BLOCK);
         self.release(reserved.saturating_add(recorded));
-        self.fetches.bury(worker)
+        self.fetches.reap(worker)
     }
 
     fn reserved_by(&self, worker: usize) -> &'static AtomicU64 {
@@ -311,9 +311,9 @@ mod tests {
     fn what_the_dead_had_reserved_is_free() {
         let cells = cells();
         assert!(cells.reserve(0, 1000) && cells.reserve(3, 2000) && cells.reserve(3, 5000));
-        cells.bury(3);
+        cells.reap(3);
         assert_eq!(cells.used(), 1000);
-        cells.bury(3);
+        cells.reap(3);
         assert_eq!(cells.used(), 1000);
     }
 
@@ -339,9 +339,9 @@ mod tests {
         assert!(matches!(one.fetches.begin(1, 5, Micros(0)), Collapse::Follow(_)));
         let woken = other.fetches.end(fetch, collapse::Ending::Stored, Micros(0));
         assert_eq!(woken.workers().collect::<Vec<_>>(), [3]);
-        one.bury(0);
+        one.reap(0);
         assert_eq!(one.used(), 2000);
-        other.bury(0);
+        other.reap(0);
         assert_eq!(one.used(), 0);
     }
 

@@ -134,7 +134,7 @@ fn what_was_left_unfinished_is_removed() {
     assert_eq!(world::disk(|disk| disk.files().len()), 2);
     // The worker is killed.
     std::mem::forget(recorder);
-    cells.bury(0);
+    cells.reap(0);
     sweeper(cells).sweep_new();
     assert_eq!((world::disk(|disk| disk.files().len()), cells.used()), (1, 0));
 }

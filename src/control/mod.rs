@@ -65,7 +65,7 @@ const FAREWELL: Millis = Millis::from_secs(60);
 const ORPHANED: Millis = Millis::from_secs(1);
 
 /// What the control process is given of what all share.
-pub struct Desk {
+pub struct ControlInit {
     /// The shared cells, with the configuration in them.
     pub segment: Segment,
     /// A doorbell for each worker, and the control process's own.
@@ -90,7 +90,7 @@ pub struct Desk {
 
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum ControlState {
     /// Another process still does this one's work.
     Waiting,
     Serving,
@@ -123,7 +123,7 @@ pub struct Control {
     checks: Checks,
     admin: Admin,
     commands: Commands,
-    life: Life,
+    life: ControlState,
     /// How long a stop may take.
     stop: Millis,
     /// When to look what nobody rang for.
@@ -132,8 +132,8 @@ pub struct Control {
 
 impl Control {
     /// Opens all that it needs.
-    pub fn open(config: &Config, desk: Desk) -> Result<Control, StartError> {
-        let Desk {
+    pub fn open(config: &Config, desk: ControlInit) -> Result<Control, StartError> {
+        let ControlInit {
             segment,
             doorbells,
             master,
@@ -170,7 +170,7 @@ impl Control {
             poller,
             admin: Admin::new(doors, token, FIRST_DOOR),
             commands,
-            life: Life::Waiting,
+            life: ControlState::Waiting,
             stop: config.timeouts.withdraw + config.timeouts.drain,
             glance: Micros(0),
         })
@@ -178,15 +178,15 @@ impl Control {
 
     /// Works until a signal says to stop.
     pub fn serve(mut self) -> Result<(), StartError> {
-        while self.life != Life::Over {
+        while self.life != ControlState::Over {
             self.turn().map_err(StartError::at("epoll", Tried::Descriptor))?;
         }
         Ok(())
     }
 
     fn turn(&mut self) -> Result<(), IoError> {
-        if self.life == Life::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
-            self.life = Life::Serving;
+        if self.life == ControlState::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
+            self.life = ControlState::Serving;
             self.glance = clock::now();
             self.admin.watch(&self.poller)?;
         }
@@ -244,8 +244,10 @@ impl Control {
     /// Whether the checks and leases are this process's to see to.
     fn is_at_work(&self) -> bool {
         match self.life {
-            Life::Serving | Life::Stopping { .. } | Life::Closing { .. } => true,
-            Life::Waiting | Life::Replaced { .. } | Life::Over => false,
+            ControlState::Serving
+            | ControlState::Stopping { .. }
+            | ControlState::Closing { .. } => true,
+            ControlState::Waiting | ControlState::Replaced { .. } | ControlState::Over => false,
         }
     }
 
@@ -267,43 +269,43 @@ impl Control {
         match (signal, self.life) {
             // The master has died. There will soon be another, which wants these addresses, and
             // nobody will tell when the last worker is done.
-            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving)
+            (Signal::Term | Signal::Quit, ControlState::Waiting | ControlState::Serving)
                 if !process::is_child_of(self.master_pid) =>
             {
                 self.admin.close(&self.poller);
-                self.life = Life::Replaced { until: now + Micros::from(ORPHANED) };
+                self.life = ControlState::Replaced { until: now + Micros::from(ORPHANED) };
             }
-            (Signal::Term | Signal::Quit, Life::Waiting | Life::Serving) => {
-                self.life = Life::Stopping { until: now + Micros::from(self.stop) };
+            (Signal::Term | Signal::Quit, ControlState::Waiting | ControlState::Serving) => {
+                self.life = ControlState::Stopping { until: now + Micros::from(self.stop) };
             }
-            (Signal::Usr2, Life::Waiting | Life::Serving) => {
+            (Signal::Usr2, ControlState::Waiting | ControlState::Serving) => {
                 self.admin.close(&self.poller);
-                self.life = Life::Closing { until: now + HOLD };
+                self.life = ControlState::Closing { until: now + HOLD };
             }
             // The master says so too if all processes were told at once.
-            (Signal::Term | Signal::Quit, Life::Stopping { .. })
+            (Signal::Term | Signal::Quit, ControlState::Stopping { .. })
                 if process::is_child_of(self.master_pid) => {}
-            (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = Life::Over,
+            (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = ControlState::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
     }
 
     fn check_end(&mut self, now: Micros) {
         let (until, is_done) = match self.life {
-            Life::Waiting | Life::Serving | Life::Over => return,
-            Life::Stopping { until } => (until, self.is_last()),
-            Life::Closing { until } => {
+            ControlState::Waiting | ControlState::Serving | ControlState::Over => return,
+            ControlState::Stopping { until } => (until, self.is_last()),
+            ControlState::Closing { until } => {
                 if self.admin.is_quiet() || until <= now {
                     self.commands.close();
-                    self.life = Life::Replaced { until: now + Micros::from(FAREWELL) };
+                    self.life = ControlState::Replaced { until: now + Micros::from(FAREWELL) };
                     self.check_end(now);
                 }
                 return;
             }
-            Life::Replaced { until } => (until, self.admin.is_empty()),
+            ControlState::Replaced { until } => (until, self.admin.is_empty()),
         };
         if is_done || until <= now {
-            self.life = Life::Over;
+            self.life = ControlState::Over;
         }
     }
 
@@ -319,9 +321,9 @@ impl Control {
             return Millis(0);
         }
         let end = match self.life {
-            Life::Waiting | Life::Serving | Life::Over => None,
-            Life::Stopping { until } => Some(until.min(now + WATCH)),
-            Life::Closing { until } | Life::Replaced { until } => Some(until),
+            ControlState::Waiting | ControlState::Serving | ControlState::Over => None,
+            ControlState::Stopping { until } => Some(until.min(now + WATCH)),
+            ControlState::Closing { until } | ControlState::Replaced { until } => Some(until),
         };
         let work = if self.is_at_work() {
             [

@@ -17,7 +17,7 @@ use crate::shared::{LastCheck, Layout, Most, Registration, Segment, Slot};
 use crate::sys::world::{self, Faults};
 use crate::sys::{Poller, memory};
 
-use super::facts;
+use super::backend_state;
 
 const WORKERS: usize = 3;
 const SEEDS: u64 = 60;
@@ -107,14 +107,14 @@ fn forged_cells_end_nobody_and_change_no_setting() {
                 segment.forget_if_unused(slot);
             }
             bells.ring_everybody(&segment);
-            (0..WORKERS).for_each(|worker| segment.bury(worker));
+            (0..WORKERS).for_each(|worker| segment.reap(worker));
             assert_eq!(settings(segment), said, "seed {seed}");
         }
         segment.forge(|| harmful(&mut dice));
         let next = cells_of(&config);
-        facts::restore(next, &config, &facts::collect(segment), Millis(200_000));
+        backend_state::restore(next, &config, &backend_state::collect(segment), Millis(200_000));
         next.absorb(&segment);
-        facts::catch_up(next, &config, &facts::collect(segment), Millis(200_001));
+        backend_state::catch_up(next, &config, &backend_state::collect(segment), Millis(200_001));
         assert_eq!(settings(next), said, "seed {seed}");
         let most = Most { clients: 100, requests: 200 };
         let (forged, own) = (segment.holdings(most), next.holdings(most));
@@ -142,7 +142,7 @@ fn forged_cells_of_the_cache_end_nobody() {
                 sweeper.step(Micros::from_secs(100 + round), Micros::from_secs(1 << 30));
             }
             for number in 0..2 {
-                assert!(cells.bury(number).workers().count() <= 512);
+                assert!(cells.reap(number).workers().count() <= 512);
             }
             let _ = (cells.used(), cells.unscanned(), cells.numbered_from(1));
         }

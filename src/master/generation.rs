@@ -10,9 +10,9 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, IoError, memory};
 use crate::worker::sticky_key;
 
-use super::handover::{self, Kept, Received, Role};
-use super::ledger::Ledger;
-use super::stored::{self, Common};
+use super::cache_shm::{self, SharedCache};
+use super::handover::{self, ExportedFds, ImportedFds, Role};
+use super::restart_limit::Ledger;
 
 /// A process that was asked to end gracefully may take so much longer than it was told.
 const GRACE: Millis = Millis::from_secs(5);
@@ -23,7 +23,7 @@ const MESSAGES: usize = 16;
 
 /// How far a generation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Phase {
     /// Not all of its processes serve yet.
     Starting {
         /// They must do so by then.
@@ -45,11 +45,11 @@ pub struct Generation {
     /// How many workers it is to have.
     pub workers: usize,
     /// How far it has come.
-    pub standing: Standing,
+    pub standing: Phase,
     /// What its processes are made of. None if it was handed over by a version of the program whose
     /// cells mean something else: then its processes cannot be replaced.
-    pub origin: Option<Origin>,
-    /// Those of its processes that live.
+    pub resources: Option<GenerationResources>,
+    /// Those of its processes that run.
     pub children: Vec<Child>,
     /// The deaths of its workers.
     pub ledger: Ledger,
@@ -58,7 +58,7 @@ pub struct Generation {
 }
 
 /// What the processes of a generation are made of.
-pub struct Origin {
+pub struct GenerationResources {
     /// The configuration.
     pub config: Config,
     /// The shared cells.
@@ -70,7 +70,7 @@ pub struct Origin {
     /// What its sticky cookies are made with.
     pub sticky_key: Key,
     /// What it shares with other generations about stored answers, if it stores any.
-    pub stored: Option<Common>,
+    pub stored: Option<SharedCache>,
 }
 
 /// A process.
@@ -87,7 +87,7 @@ pub struct Child {
     pub is_closed: bool,
 }
 
-impl Origin {
+impl GenerationResources {
     /// Makes the cells and doorbells for `config`. Those about stored answers go on as they were
     /// `before`, if they can, and so do the rotations.
     pub fn new(
@@ -96,23 +96,23 @@ impl Origin {
         sticky_key: Key,
         rotations: Rotations,
         before: &[Generation],
-    ) -> Result<Origin, IoError> {
-        let lock = stored::lock(&mut config, before);
+    ) -> Result<GenerationResources, IoError> {
+        let lock = cache_shm::lock(&mut config, before);
         let layout = Layout::of(&config, workers);
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout).sharing(rotations);
         segment.load_config(&config);
-        if let Some(older) = before.last().and_then(|last| last.origin.as_ref()) {
+        if let Some(older) = before.last().and_then(|last| last.resources.as_ref()) {
             segment.continue_rotations(older.segment);
         }
         let cache = config.cache.as_ref();
-        let stored = cache.map(|cache| Common::new(cache, workers, before)).transpose()?;
+        let stored = cache.map(|cache| SharedCache::new(cache, workers, before)).transpose()?;
         let stored = stored.map(|common| common.locked_by(lock));
         let bells = match &stored {
             Some(common) => common.doorbells()?,
             None => Doorbells::new(workers)?,
         };
-        Ok(Origin { config, segment, memory, bells, sticky_key, stored })
+        Ok(GenerationResources { config, segment, memory, bells, sticky_key, stored })
     }
 
     /// For a worker: what it has no business to change it cannot change, whoever may have taken it
@@ -122,18 +122,18 @@ impl Origin {
     }
 
     /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
-    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key, Option<Common>) {
+    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key, Option<SharedCache>) {
         (self.config, self.segment, self.bells, self.sticky_key, self.stored)
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
     /// are of a version that this one does not understand.
-    fn adopt(
+    fn import(
         told: &handover::Generation,
         rotations: Rotations,
-        received: &mut Received,
-    ) -> Result<Origin, String> {
-        let memory = memory::adopt(received.take(told.segment)?);
+        imported: &mut ImportedFds,
+    ) -> Result<GenerationResources, String> {
+        let memory = memory::adopt(imported.take(told.segment)?);
         let memory = memory.map_err(|error| error.to_string())?;
         let config = crate::config::load(&told.config, &Overrides::default());
         let config = config.map_err(|_| "its configuration is not understood")?;
@@ -141,7 +141,7 @@ impl Origin {
         let segment = segment.sharing(rotations);
         let mut bells = Vec::new();
         for number in &told.bells {
-            bells.push(Doorbell::adopt(received.take(*number)?));
+            bells.push(Doorbell::adopt(imported.take(*number)?));
         }
         let control = bells.pop().ok_or("it has no doorbells")?;
         if bells.len() != told.workers || segment.layout().workers != told.workers {
@@ -149,41 +149,46 @@ impl Origin {
         }
         let sticky_key = sticky_key::from_text(&told.sticky_key).ok_or("it has no sticky key")?;
         let stored = told.stored.as_ref().zip(config.cache.as_ref());
-        let stored =
-            stored.and_then(|(told, cache)| Common::adopt(told, cache, bells.len(), received));
+        let stored = stored
+            .and_then(|(told, cache)| SharedCache::import(told, cache, bells.len(), imported));
         let bells = match &stored {
             // They are the same, and those of the others too.
             Some(common) => common.doorbells().map_err(|error| error.to_string())?,
             None => Doorbells { bells, control, neighbours: Vec::new() },
         };
-        Ok(Origin { config, segment, memory, bells, sticky_key, stored })
+        Ok(GenerationResources { config, segment, memory, bells, sticky_key, stored })
     }
 
     /// What a process of that role had is free, and who waited for it does so no more.
-    fn bury(&self, role: Role) {
+    fn reap(&self, role: Role) {
         let workers = self.segment.layout().workers;
         let number = match role {
             Role::Worker(seat) => {
-                self.segment.bury(seat);
+                self.segment.reap(seat);
                 self.bells.ring_everybody(&self.segment);
                 seat
             }
             Role::Control => workers,
         };
         if let Some(common) = &self.stored {
-            common.bury(number, &self.bells);
+            common.reap(number, &self.bells);
         }
     }
 }
 
 impl Generation {
     /// One whose processes are to be started, by `until`.
-    pub fn new(number: u64, origin: Origin, workers: usize, until: Micros) -> Generation {
+    pub fn new(
+        number: u64,
+        resources: GenerationResources,
+        workers: usize,
+        until: Micros,
+    ) -> Generation {
         Generation {
             number,
             workers,
-            standing: Standing::Starting { until },
-            origin: Some(origin),
+            standing: Phase::Starting { until },
+            resources: Some(resources),
             children: Vec::new(),
             ledger: Ledger::default(),
             control_pause: Micros(0),
@@ -191,17 +196,17 @@ impl Generation {
     }
 
     /// Takes one that was handed over. What cannot be understood of it is told to `note`.
-    pub fn adopt(
+    pub fn import(
         told: &handover::Generation,
         rotations: Rotations,
-        received: &mut Received,
+        imported: &mut ImportedFds,
         note: impl FnOnce(String),
     ) -> Generation {
-        let origin = Origin::adopt(told, rotations, received);
+        let resources = GenerationResources::import(told, rotations, imported);
         let mut children = Vec::new();
         for child in &told.children {
             // Without its line a process still can be told to end.
-            let channel = received.take(child.channel).map(Channel::adopt);
+            let channel = imported.take(child.channel).map(Channel::adopt);
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
             let Some(pid) = Pid::new(child.pid) else { continue };
@@ -214,14 +219,14 @@ impl Generation {
             });
         }
         let standing = match told.leaves_until {
-            Some(until) => Standing::Leaving { until: Micros(until) },
-            None => Standing::Serving,
+            Some(until) => Phase::Leaving { until: Micros(until) },
+            None => Phase::Serving,
         };
         Generation {
             number: told.number,
             workers: told.workers,
             standing,
-            origin: origin.map_err(note).ok(),
+            resources: resources.map_err(note).ok(),
             children,
             ledger: Ledger::default(),
             control_pause: Micros(0),
@@ -229,13 +234,13 @@ impl Generation {
     }
 
     /// What is handed over of it.
-    pub fn tell(&self, kept: &mut Kept) -> Result<handover::Generation, IoError> {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<handover::Generation, IoError> {
         let mut told = handover::Generation {
             number: self.number,
             workers: self.workers,
             leaves_until: match self.standing {
-                Standing::Leaving { until } => Some(until.0),
-                Standing::Starting { .. } | Standing::Serving => None,
+                Phase::Leaving { until } => Some(until.0),
+                Phase::Starting { .. } | Phase::Serving => None,
             },
             config: String::new(),
             segment: -1,
@@ -244,17 +249,18 @@ impl Generation {
             stored: None,
             children: Vec::new(),
         };
-        if let Some(origin) = &self.origin {
-            told.config = origin.config.dump();
-            told.sticky_key = sticky_key::to_text(&origin.sticky_key);
-            told.segment = kept.keep(&origin.memory)?;
-            for bell in origin.bells.bells.iter().chain([&origin.bells.control]) {
-                told.bells.push(kept.keep(bell)?);
+        if let Some(resources) = &self.resources {
+            told.config = resources.config.dump();
+            told.sticky_key = sticky_key::to_text(&resources.sticky_key);
+            told.segment = exported.keep(&resources.memory)?;
+            for bell in resources.bells.bells.iter().chain([&resources.bells.control]) {
+                told.bells.push(exported.keep(bell)?);
             }
-            told.stored = origin.stored.as_ref().map(|common| common.tell(kept)).transpose()?;
+            told.stored =
+                resources.stored.as_ref().map(|common| common.export(exported)).transpose()?;
         }
         for child in &self.children {
-            let channel = kept.keep(&child.channel)?;
+            let channel = exported.keep(&child.channel)?;
             let (pid, role) = (child.pid.number(), child.role);
             told.children.push(handover::Child { pid, role, channel });
         }
@@ -263,7 +269,7 @@ impl Generation {
 
     /// The processes that it should have and does not, the control process first.
     pub fn missing(&self, now: Micros) -> Option<Role> {
-        if matches!(self.standing, Standing::Leaving { .. }) || self.origin.is_none() {
+        if matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none() {
             return None;
         }
         let is_there = |role: Role| self.children.iter().any(|child| child.role == role);
@@ -275,7 +281,7 @@ impl Generation {
 
     /// Whether its control process is to be started, now or later.
     pub fn lacks_control(&self) -> bool {
-        let leaves = matches!(self.standing, Standing::Leaving { .. }) || self.origin.is_none();
+        let leaves = matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none();
         !leaves && self.children.iter().all(|child| child.role != Role::Control)
     }
 
@@ -296,7 +302,7 @@ impl Generation {
 
     /// Hears what its processes say, a few messages of each. Whether one of them wants the service to
     /// be reloaded, and whether more may be there.
-    pub fn hear(&mut self) -> (Option<Pid>, bool) {
+    pub fn read_messages(&mut self) -> (Option<Pid>, bool) {
         let (mut wants_reload, mut has_more) = (None, false);
         for child in &mut self.children {
             for count in 1..=MESSAGES {
@@ -319,11 +325,11 @@ impl Generation {
 
     /// Takes out a process that has ended, and gives back what it had. None if it is not one of
     /// these.
-    pub fn bury(&mut self, pid: Pid, now: Micros) -> Option<Child> {
+    pub fn reap(&mut self, pid: Pid, now: Micros) -> Option<Child> {
         let place = self.children.iter().position(|child| child.pid == pid)?;
         let child = self.children.remove(place);
-        if let Some(origin) = &self.origin {
-            origin.bury(child.role);
+        if let Some(resources) = &self.resources {
+            resources.reap(child.role);
         }
         match child.role {
             Role::Control => self.control_pause = now + Micros::from_secs(1),
@@ -336,23 +342,23 @@ impl Generation {
     /// expected to before, then by the earlier time.
     /// Whether that is news.
     pub fn leaves(&mut self, limit: fn(&Timeouts) -> Millis, now: Micros) -> bool {
-        let limit = self.origin.as_ref().map(|origin| limit(&origin.config.timeouts));
+        let limit = self.resources.as_ref().map(|resources| limit(&resources.config.timeouts));
         // Of a generation that is not understood nobody knows how long it may take.
         let limit = limit.unwrap_or(Millis::from_secs(3600));
         let latest = now + Micros::from(limit + GRACE);
         let is_sooner = match self.standing {
-            Standing::Leaving { until } => latest < until,
-            Standing::Starting { .. } | Standing::Serving => true,
+            Phase::Leaving { until } => latest < until,
+            Phase::Starting { .. } | Phase::Serving => true,
         };
         if is_sooner {
-            self.standing = Standing::Leaving { until: latest };
+            self.standing = Phase::Leaving { until: latest };
         }
         is_sooner
     }
 
     /// Whether it was replaced, and some of its workers still have something in work.
     pub fn is_retired(&self) -> bool {
-        matches!(self.standing, Standing::Leaving { .. }) && self.has_workers()
+        matches!(self.standing, Phase::Leaving { .. }) && self.has_workers()
     }
 
     /// Kills those of its processes that are left.
@@ -361,24 +367,24 @@ impl Generation {
             // It fails only if the process has just ended.
             let _ = process::kill(child.pid);
         }
-        self.standing = Standing::Leaving { until: now + Micros::from_secs(1) };
+        self.standing = Phase::Leaving { until: now + Micros::from_secs(1) };
     }
 
     /// How many backends are up, and how many there are.
     pub fn backends(&self) -> (usize, usize) {
-        let Some(origin) = &self.origin else { return (0, 0) };
-        let counts = origin.segment.pools().map(|pool| origin.segment.count_up(pool));
+        let Some(resources) = &self.resources else { return (0, 0) };
+        let counts = resources.segment.pools().map(|pool| resources.segment.count_up(pool));
         counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
     }
 
     /// Whether the service is withdrawn, as far as its processes know.
     pub fn is_withdrawn(&self) -> bool {
-        self.origin.as_ref().is_some_and(|origin| origin.segment.is_withdrawn())
+        self.resources.as_ref().is_some_and(|resources| resources.segment.is_withdrawn())
     }
 
     /// Clients that are connected.
     pub fn clients(&self) -> u32 {
-        self.origin.as_ref().map_or(0, |origin| origin.segment.own_clients())
+        self.resources.as_ref().map_or(0, |resources| resources.segment.own_clients())
     }
 }
 

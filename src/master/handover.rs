@@ -17,7 +17,7 @@ use crate::config::{AccessLog, Config};
 use crate::sys::process::{close_inherited, keep_over_exec, take_inherited};
 use crate::sys::{IoError, memory};
 
-use super::{doors, trial};
+use super::{admin_sockets, preflight};
 
 /// The format that is written, and the newest that is understood.
 pub const FORMAT: u32 = 1;
@@ -70,7 +70,7 @@ pub struct State {
     pub listeners: Vec<Address>,
     /// Where operators come in.
     #[serde(default)]
-    pub doors: Vec<doors::Told>,
+    pub doors: Vec<admin_sockets::Told>,
     /// All that have children, or counters that were not added up; the last is the one that serves.
     pub generations: Vec<Generation>,
     /// What is known of the backends beyond the configuration.
@@ -78,12 +78,12 @@ pub struct State {
     pub backends: Vec<Backend>,
     /// What the service manager had no room for yet.
     #[serde(default)]
-    pub untold: Vec<Untold>,
+    pub untold: Vec<PendingNotify>,
 }
 
 /// A message to the service manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Untold {
+pub struct PendingNotify {
     /// Assignments.
     pub text: String,
     /// A socket that it is to store.
@@ -131,7 +131,7 @@ pub struct Generation {
     /// What it shares with others about stored answers, if it stores any.
     #[serde(default)]
     pub stored: Option<Stored>,
-    /// Those of its processes that live.
+    /// Those of its processes that run.
     pub children: Vec<Child>,
 }
 
@@ -228,7 +228,7 @@ pub struct Registered {
 }
 
 /// What this process was given by the one that started it.
-pub enum Heritage {
+pub enum Inherited {
     /// Nothing.
     Nothing,
     /// Sockets that listen, each with its name if it has one.
@@ -236,14 +236,14 @@ pub enum Heritage {
     /// The question whether it could take over: where to answer, and the addresses that are held.
     Trial(OwnedFd, Vec<SocketAddr>),
     /// The service, running.
-    Service(Box<Received>),
+    Service(Box<ImportedFds>),
     /// The service, but it is not understood why: the message.
     Broken(String),
 }
 
 /// A state with its descriptors.
 #[derive(Debug, Default)]
-pub struct Received {
+pub struct ImportedFds {
     /// What the image before this one told.
     pub state: State,
     descriptors: BTreeMap<i32, OwnedFd>,
@@ -288,11 +288,11 @@ impl State {
 
 /// Copies of descriptors that the next image has too. As copies, they are gone if there is none.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct ExportedFds {
     copies: Vec<OwnedFd>,
 }
 
-impl Kept {
+impl ExportedFds {
     /// Lets the next image have a descriptor, and says under which number.
     pub fn keep(&mut self, descriptor: impl AsFd) -> Result<i32, IoError> {
         let copy = descriptor.as_fd().try_clone_to_owned().map_err(|_| IoError::Exhausted)?;
@@ -303,7 +303,7 @@ impl Kept {
     }
 }
 
-impl Received {
+impl ImportedFds {
     /// Takes a descriptor, once.
     pub fn take(&mut self, number: i32) -> Result<OwnedFd, String> {
         let missing = || format!("descriptor {number} was not handed over");
@@ -317,33 +317,33 @@ impl Received {
         let numbers: Vec<i32> = state.descriptors().collect();
         let taken = numbers.into_iter().filter_map(|number| Some((number, take(number)?)));
         let descriptors = taken.collect();
-        Ok(Received { state, descriptors })
+        Ok(ImportedFds { state, descriptors })
     }
 }
 
 /// Takes what this process was given.
-pub fn receive() -> Heritage {
+pub fn receive() -> Inherited {
     let variable = |name: &str| std::env::var(name).ok();
     if let Some(number) = variable(HANDOVER) {
         let file = number.parse().ok().and_then(take_inherited);
         let received = match file {
-            Some(file) => Received::read(&file, take_inherited),
+            Some(file) => ImportedFds::read(&file, take_inherited),
             None => Err(format!("{HANDOVER} names no descriptor: {number:?}")),
         };
         return match received {
-            Ok(received) => Heritage::Service(Box::new(received)),
-            Err(error) => Heritage::Broken(error),
+            Ok(received) => Inherited::Service(Box::new(received)),
+            Err(error) => Inherited::Broken(error),
         };
     }
-    if let Some((number, held)) = variable(TRIAL).and_then(|text| trial::parse(&text)) {
-        return take_inherited(number).map_or(Heritage::Nothing, |to| Heritage::Trial(to, held));
+    if let Some((number, held)) = variable(TRIAL).and_then(|text| preflight::parse(&text)) {
+        return take_inherited(number).map_or(Inherited::Nothing, |to| Inherited::Trial(to, held));
     }
     let [pid, count, names] = LISTEN.map(variable);
     let named = passed(std::process::id(), pid, count, names);
     let taken =
         named.into_iter().filter_map(|(name, number)| Some((name, take_inherited(number)?)));
     let sockets: Vec<(String, OwnedFd)> = taken.collect();
-    if sockets.is_empty() { Heritage::Nothing } else { Heritage::Sockets(sockets) }
+    if sockets.is_empty() { Inherited::Nothing } else { Inherited::Sockets(sockets) }
 }
 
 /// Closes what this process was given that nobody has named: neither [`receive`] has taken it, nor
@@ -442,14 +442,14 @@ mod tests {
                 checked: Some(Checked { passed: true, status: 204, took: 10, at: 11 }),
                 registered: Some(Registered { weight: 3, max_connections: 0, lease: Some(5) }),
             }],
-            untold: vec![Untold { text: "FDSTORE=1".into(), socket: Some(18) }],
+            untold: vec![PendingNotify { text: "FDSTORE=1".into(), socket: Some(18) }],
         }
     }
 
     #[test]
     fn a_state_comes_back_as_it_was_written() {
         let file = state().write().unwrap();
-        let received = Received::read(&file, |_| None).unwrap();
+        let received = ImportedFds::read(&file, |_| None).unwrap();
         assert_eq!(received.state, state());
     }
 
@@ -457,7 +457,7 @@ mod tests {
     fn each_descriptor_is_taken_once() {
         let file = state().write().unwrap();
         let open = |number| (number != 13).then(|| File::open("/dev/null").unwrap().into());
-        let mut received = Received::read(&file, open).unwrap();
+        let mut received = ImportedFds::read(&file, open).unwrap();
         for number in [9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 21, 22] {
             assert!(received.take(number).is_ok(), "{number}");
             assert!(received.take(number).is_err(), "{number}");

@@ -1,29 +1,29 @@
 //! The process that starts the others, watches them and replaces them. It carries no traffic.
 
-mod birth;
+mod admin_sockets;
+mod backend_state;
+mod cache_shm;
+mod child_init;
 pub mod cpus;
-mod doors;
-mod facts;
-mod files;
 #[cfg(test)]
 mod forged_tests;
 mod generation;
 pub mod handover;
-mod ledger;
 pub mod listeners;
+mod log_files;
 pub mod notify;
+pub mod preflight;
 pub mod reload;
-mod service;
+mod restart_limit;
+mod shutdown;
 mod start;
-mod stop;
-mod stored;
-mod succession;
-pub mod trial;
+mod supervisor;
+mod takeover;
 
 use crate::sys::StartError;
-pub use start::{go_on, start};
+pub use start::{resume, start};
 
 /// What of a valid configuration is hardly meant, each with its place and remedy.
 pub fn doubts(config: &crate::config::Config) -> Vec<String> {
-    crate::net::own::doubts(config).into_iter().chain(stored::doubts(config)).collect()
+    crate::net::own::doubts(config).into_iter().chain(cache_shm::doubts(config)).collect()
 }

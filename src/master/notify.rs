@@ -22,7 +22,7 @@ const PATIENCE: Millis = Millis(250);
 /// The line to the service manager.
 pub struct Notifier {
     socket: Option<NotifySocket>,
-    /// What it had no room for yet. A start that it does not hear of is none to it.
+    /// What it had no room for yet. A start that it is not told of is none to it.
     waiting: Waiting,
     /// When it is tried again.
     again: Micros,
@@ -69,7 +69,7 @@ fn subject(text: &str) -> (&str, &str) {
     }
 }
 
-/// The service manager wants to hear of us now and then, or takes us for dead.
+/// The service manager wants a sign of life now and then, or takes us for dead.
 struct Watchdog {
     interval: Micros,
     next: Micros,

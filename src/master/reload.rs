@@ -13,12 +13,12 @@ use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
 use crate::sys::{Channel, Tried};
 
-use super::facts;
-use super::generation::Standing;
-use super::handover::{self, Address, FORMAT, HANDOVER, Kept, State, Untold};
-use super::service::{Master, Wish};
-use super::stop::Life;
-use super::trial::{ITSELF, Trial};
+use super::backend_state;
+use super::generation::Phase;
+use super::handover::{self, Address, ExportedFds, FORMAT, HANDOVER, PendingNotify, State};
+use super::preflight::{ITSELF, Trial};
+use super::shutdown::ShutdownState;
+use super::supervisor::{Master, ReloadRequest};
 
 /// What the kernel adds to the path of a program whose file is gone.
 const GONE: &[u8] = b" (deleted)";
@@ -64,14 +64,14 @@ fn without_mark(path: PathBuf, exists: impl Fn(&Path) -> bool) -> PathBuf {
 
 impl Master {
     /// Begins a reload, or remembers that there is to be another one after the one under way.
-    pub(super) fn reload(&mut self, wish: Wish) {
-        if self.life != Life::Running {
+    pub(super) fn reload(&mut self, wish: ReloadRequest) {
+        if self.life != ShutdownState::Running {
             self.asked_by = wish.by;
             return self.outcome(Word::Refused, "the service is stopping");
         }
         if self.is_reloading() {
             let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
-            self.wish = Some(Wish { by });
+            self.wish = Some(ReloadRequest { by });
             return;
         }
         self.asked_by = wish.by;
@@ -110,7 +110,7 @@ impl Master {
     /// The program on disk was tried out.
     pub(super) fn tried(&mut self, trial: Trial, ended: Ended) {
         let verdict = trial.verdict(ended);
-        if self.life != Life::Running {
+        if self.life != ShutdownState::Running {
             return;
         }
         let binary = self.identity.binary.display().to_string();
@@ -124,9 +124,9 @@ impl Master {
     /// Becomes the program on disk. Returns, with the reason, only if that fails.
     fn execute(&self) -> String {
         self.count_dropped_messages();
-        let mut kept = Kept::default();
-        let told = self.tell(&mut kept).and_then(|state| state.write());
-        let number = told.and_then(|file| kept.keep(&file).map_err(|error| error.to_string()));
+        let mut exported = ExportedFds::default();
+        let told = self.export(&mut exported).and_then(|state| state.write());
+        let number = told.and_then(|file| exported.keep(&file).map_err(|error| error.to_string()));
         let number = match number {
             Ok(number) => number,
             Err(error) => return error,
@@ -146,42 +146,43 @@ impl Master {
     }
 
     /// All that the next image must know.
-    fn tell(&self, kept: &mut Kept) -> Result<State, String> {
+    fn export(&self, exported: &mut ExportedFds) -> Result<State, String> {
         let error = |error: crate::sys::IoError| error.to_string();
         let mut listeners = Vec::new();
         for group in self.listeners.groups() {
-            let sockets = group.sockets.iter().map(|socket| kept.keep(socket));
+            let sockets = group.sockets.iter().map(|socket| exported.keep(socket));
             let sockets = sockets.collect::<Result<_, _>>().map_err(error)?;
             listeners.push(Address { configured: group.configured, sockets });
         }
         let mut generations = Vec::new();
         for generation in &self.generations {
-            generations.push(generation.tell(kept).map_err(error)?);
+            generations.push(generation.export(exported).map_err(error)?);
         }
         let mut untold = Vec::new();
         for (text, socket) in self.notifier.untold() {
-            let socket = socket.map(|socket| kept.keep(socket)).transpose().map_err(error)?;
-            untold.push(Untold { text: text.to_owned(), socket });
+            let socket = socket.map(|socket| exported.keep(socket)).transpose().map_err(error)?;
+            untold.push(PendingNotify { text: text.to_owned(), socket });
         }
-        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        let origin = serving.and_then(|generation| generation.origin.as_ref());
+        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let resources = serving.and_then(|generation| generation.resources.as_ref());
         Ok(State {
             format: FORMAT,
             started: self.started,
             binary: self.identity.binary.to_str().map(str::to_owned),
             reloads: self.reloads,
             restarts: self.restarts,
-            withdrawn: origin
-                .is_some_and(|origin| origin.segment.is_withdrawn_by(Withdrawal::ByOperator)),
+            withdrawn: resources
+                .is_some_and(|resources| resources.segment.is_withdrawn_by(Withdrawal::ByOperator)),
             asked_by: self.asked_by.map(Pid::number),
             reload_again: self.wish.is_some(),
             again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
-            rotations: Some(kept.keep(&self.rotations).map_err(error)?),
-            bell: kept.keep(&self.bell).map_err(error)?,
+            rotations: Some(exported.keep(&self.rotations).map_err(error)?),
+            bell: exported.keep(&self.bell).map_err(error)?,
             listeners,
-            doors: self.doors.tell(kept).map_err(error)?,
+            doors: self.doors.export(exported).map_err(error)?,
             generations,
-            backends: origin.map_or(Vec::new(), |origin| facts::collect(origin.segment)),
+            backends: resources
+                .map_or(Vec::new(), |resources| backend_state::collect(resources.segment)),
             untold,
         })
     }
@@ -198,16 +199,16 @@ impl Master {
     /// Gives a new generation up: the one that serves goes on.
     pub(super) fn give_up(&mut self, place: usize, why: &str) {
         self.generations[place].kill(self.now);
-        self.go_back();
+        self.rollback();
         self.refuse(why);
     }
 
     /// Closes what was opened for a new generation alone: nobody would take those who come there.
-    pub(super) fn go_back(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
-            drop(self.listeners.remove_unwanted(&origin.config.listen));
-            self.doors.go_back(&origin.config);
+    pub(super) fn rollback(&mut self) {
+        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        if let Some(resources) = serving.and_then(|generation| generation.resources.as_ref()) {
+            drop(self.listeners.remove_unwanted(&resources.config.listen));
+            self.doors.rollback(&resources.config);
         }
     }
 
@@ -215,12 +216,12 @@ impl Master {
     pub(super) fn outcome(&mut self, word: Word, why: &str) {
         let Some(asked_by) = self.asked_by.take() else { return };
         for generation in &self.generations {
-            let Some(origin) = &generation.origin else { continue };
+            let Some(resources) = &generation.resources else { continue };
             for child in generation.children.iter().filter(|child| child.pid == asked_by) {
                 let text = format!("{} {why}", word.text());
-                // One that does not hear it has ended.
+                // One that cannot be told has ended.
                 let _ = child.channel.send(within(text.trim_end(), Channel::LONGEST), None);
-                origin.bells.control.ring();
+                resources.bells.control.ring();
             }
         }
     }

@@ -17,13 +17,13 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{Doorbell, IoError, Listener, Tried, clock, memory};
 use crate::worker::sticky_key;
 
-use super::doors::Doors;
-use super::generation::{Generation, Origin};
-use super::handover::{self, Received};
+use super::admin_sockets::Doors;
+use super::generation::{Generation, GenerationResources};
+use super::handover::{self, ImportedFds};
 use super::reload::Identity;
-use super::service::{Master, Wish};
-use super::succession::summary;
-use super::{StartError, cpus, facts, files, stored};
+use super::supervisor::{Master, ReloadRequest};
+use super::takeover::summary;
+use super::{StartError, backend_state, cache_shm, cpus, log_files};
 
 /// All processes of a generation must serve after this time.
 const PATIENCE: Millis = Millis::from_secs(30);
@@ -35,23 +35,23 @@ const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING) as u64;
 /// Serves, with the sockets that this process was given. In the children it returns too.
 pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
     handover::close_unnamed(Some(&config));
-    live(Master::start(config, is_standard_input, passed))
+    run(Master::start(config, is_standard_input, passed))
 }
 
 /// Goes on with the service that the image before this one has handed over. `config` is that for a
 /// new generation, or the message with every error.
-pub fn go_on(
+pub fn resume(
     config: Result<Config, String>,
     is_standard_input: bool,
-    received: Received,
+    received: ImportedFds,
 ) -> ExitCode {
     handover::close_unnamed(config.as_ref().ok());
-    live(Master::go_on(config, is_standard_input, received))
+    run(Master::resume(config, is_standard_input, received))
 }
 
-fn live(master: Result<Master, StartError>) -> ExitCode {
+fn run(master: Result<Master, StartError>) -> ExitCode {
     match master {
-        Ok(master) => master.live(),
+        Ok(master) => master.run(),
         Err(error) => {
             message::log(Level::Error, format_args!("{error}"));
             ExitCode::FAILURE
@@ -82,10 +82,10 @@ impl Master {
     }
 
     /// Fails only where the image before was told wrong, for it has seen to all the rest.
-    fn go_on(
+    fn resume(
         config: Result<Config, String>,
         is_standard_input: bool,
-        mut received: Received,
+        mut received: ImportedFds,
     ) -> Result<Master, StartError> {
         let told = |error: String| {
             message::log(Level::Error, format_args!("handover: {error}"));
@@ -108,7 +108,7 @@ impl Master {
             let own = sockets.first().map_or(address.configured, Listener::address);
             master.listeners.add(address.configured, own, sockets);
         }
-        master.doors = Doors::adopt(&state.doors, &mut received);
+        master.doors = Doors::import(&state.doors, &mut received);
         let rotations = Rotations::over(master.rotations.cells());
         for told in &state.generations {
             let note = |error: String| {
@@ -120,7 +120,7 @@ impl Master {
                     ),
                 );
             };
-            master.generations.push(Generation::adopt(told, rotations, &mut received, note));
+            master.generations.push(Generation::import(told, rotations, &mut received, note));
         }
         for untold in &state.untold {
             let socket = untold.socket.and_then(|number| received.take(number).ok());
@@ -132,7 +132,7 @@ impl Master {
         master.reloads = state.reloads;
         master.restarts = state.restarts;
         let by = state.again_by.and_then(Pid::new);
-        master.wish = state.reload_again.then_some(Wish { by });
+        master.wish = state.reload_again.then_some(ReloadRequest { by });
         master.asked_by = state.asked_by.and_then(Pid::new);
         let begun = match config {
             Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
@@ -142,7 +142,7 @@ impl Master {
             Ok(()) => master.restore(&state.backends, state.withdrawn),
             // The file has changed since it was tried, or names what cannot be tried.
             Err(why) => {
-                master.go_back();
+                master.rollback();
                 master.refuse(&why);
             }
         }
@@ -155,22 +155,23 @@ impl Master {
         raise_descriptor_limit(&config, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers)?;
         self.doors.open(&config, self.user.as_ref())?;
-        files::prepare(&config, self.user.as_ref())?;
+        log_files::prepare(&config, self.user.as_ref())?;
         doubt_splicing(workers);
         for doubt in own::doubts(&config) {
             message::log(Level::Warning, format_args!("{doubt}"));
         }
-        if let Some(doubt) = config.cache.as_ref().and_then(stored::small_disk) {
+        if let Some(doubt) = config.cache.as_ref().and_then(cache_shm::small_disk) {
             message::log(Level::Warning, format_args!("{doubt}"));
         }
-        let before = self.generations.last().and_then(|last| last.origin.as_ref());
-        let sticky_key = sticky_key::load(&config, before.map(|origin| origin.sticky_key));
+        let before = self.generations.last().and_then(|last| last.resources.as_ref());
+        let sticky_key = sticky_key::load(&config, before.map(|resources| resources.sticky_key));
         let rotations = Rotations::over(self.rotations.cells());
-        let origin = Origin::new(config, workers, sticky_key, rotations, &self.generations);
-        let origin = origin.map_err(StartError::at("shared memory", Tried::Memory))?;
+        let resources =
+            GenerationResources::new(config, workers, sticky_key, rotations, &self.generations);
+        let resources = resources.map_err(StartError::at("shared memory", Tried::Memory))?;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
         let until = clock::now() + Micros::from(PATIENCE);
-        self.generations.push(Generation::new(number, origin, workers, until));
+        self.generations.push(Generation::new(number, resources, workers, until));
         self.publish();
         self.spread_holdings();
         Ok(())
@@ -178,10 +179,10 @@ impl Master {
 
     /// Tells the newest generation what is known of the backends, and what operators want.
     fn restore(&self, known: &[handover::Backend], withdrawn: bool) {
-        if let Some(Origin { segment, config, .. }) =
-            self.generations.last().and_then(|newest| newest.origin.as_ref())
+        if let Some(GenerationResources { segment, config, .. }) =
+            self.generations.last().and_then(|newest| newest.resources.as_ref())
         {
-            facts::restore(*segment, config, known, self.now.millis());
+            backend_state::restore(*segment, config, known, self.now.millis());
             segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
         }
     }

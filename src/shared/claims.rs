@@ -176,7 +176,7 @@ impl Segment {
     /// Gives back what a dead worker had, and makes its row that of a worker that has not started;
     /// what it has counted stays. For the master, which then rings all who wait, for places are
     /// free now.
-    pub fn bury(&self, worker: usize) {
+    pub fn reap(&self, worker: usize) {
         let row = self.worker(worker);
         let places = (0..self.layout.backends).map(|slot| Place::Backend(Slot(slot)));
         for place in places.chain([Place::Client]) {

@@ -226,8 +226,8 @@ mod tests {
         assert_eq!(spread(&all), [(1, Awaited::Pool(PoolId(0)))]);
         assert!(spread(&all).is_empty());
         // It dies, and the master has buried it.
-        old.bury(1);
-        old.bury(0);
+        old.reap(1);
+        old.reap(0);
         assert_eq!(spread(&all), [(1, Awaited::Client), (1, Awaited::Pool(PoolId(0)))]);
         assert_eq!((new.clients(), new.backend(Slot(1)).load()), (0, 0));
     }

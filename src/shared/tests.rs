@@ -138,14 +138,14 @@ fn what_a_dead_worker_had_is_given_back_and_what_it_counted_stays() {
     segment.worker(0).pool(PoolId(0)).set(PoolGauge::Queue, 1);
     segment.wait(0, Awaited::Pool(PoolId(0)));
     segment.wait(0, Awaited::Client);
-    segment.bury(0);
+    segment.reap(0);
     assert_eq!((segment.backend(Slot(0)).load(), segment.clients()), (1, 1));
     assert_eq!((segment.idle_connections(Slot(0)), segment.worker(0).clients()), (0, 0));
     assert_eq!(segment.queue(PoolId(0)), 0);
     assert_eq!(segment.next_waiting(1, Awaited::Pool(PoolId(0))), None);
     assert_eq!(segment.next_waiting(1, Awaited::Client), None);
     assert_eq!(segment.total(Counter::Requests), 5);
-    segment.bury(0);
+    segment.reap(0);
     assert_eq!((segment.backend(Slot(0)).load(), segment.clients()), (1, 1));
 }
 
@@ -158,7 +158,7 @@ fn a_worker_that_dies_between_the_two_cells_leaves_nothing_behind() {
         segment.worker(0).set_intent(2);
         segment.worker(0).backend(Slot(0)).set_held(held);
         segment.backend(Slot(0)).live[backends::LOAD].store(load, SeqCst);
-        segment.bury(0);
+        segment.reap(0);
         assert_eq!(segment.backend(Slot(0)).load(), others);
         assert_eq!(segment.worker(0).intent(), 0);
     }

@@ -132,7 +132,7 @@ fn what_the_dead_leave_is_set_right_while_others_go_on() {
                 1 => segment.worker(0).backend(slot).set_held(1),               // a release
                 _ => (),                                                        // before either
             }
-            segment.bury(0);
+            segment.reap(0);
         }
     });
     assert_eq!(segment.backend(slot).load(), 0);

@@ -14,7 +14,7 @@ const LAST: usize = 4096;
 
 /// Whether new clients are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
+enum AcceptState {
     Open,
     /// The service has as many clients as it may and none is idle: until one leaves, or falls idle,
     /// in whatever process, others wait in the backlog.
@@ -26,7 +26,7 @@ enum Gate {
 }
 
 /// A socket that clients connect to.
-pub struct Entrance {
+pub struct ListenSocket {
     /// The socket.
     pub listener: Listener,
     /// What the connections have in common.
@@ -34,17 +34,17 @@ pub struct Entrance {
 }
 
 /// All listeners of a process.
-pub struct Door {
-    entrances: Vec<Entrance>,
-    gate: Gate,
+pub struct Acceptor {
+    entrances: Vec<ListenSocket>,
+    gate: AcceptState,
     /// Whether the last try to take a client failed, which is told once.
     is_failing: bool,
 }
 
-impl Door {
+impl Acceptor {
     /// Opens these.
-    pub fn new(entrances: Vec<Entrance>) -> Door {
-        Door { entrances, gate: Gate::Open, is_failing: false }
+    pub fn new(entrances: Vec<ListenSocket>) -> Acceptor {
+        Acceptor { entrances, gate: AcceptState::Open, is_failing: false }
     }
 
     /// Asks for events.
@@ -65,7 +65,7 @@ impl Door {
     /// that one, the client that has been idle for longest makes it.
     fn take(&mut self, proxy: &mut Proxy, index: usize, mut is_told: bool) {
         for _ in 0..BUDGET {
-            if self.gate != Gate::Open {
+            if self.gate != AcceptState::Open {
                 return;
             }
             let Some(entrance) = self.entrances.get(index) else { return };
@@ -75,7 +75,7 @@ impl Door {
             }
             if !has_room {
                 proxy.wait_for_room();
-                return self.shut(proxy, Gate::Full);
+                return self.shut(proxy, AcceptState::Full);
             }
             is_told = false;
             match entrance.listener.accept() {
@@ -96,14 +96,14 @@ impl Door {
                         );
                     }
                     self.is_failing = true;
-                    return self.shut(proxy, Gate::Exhausted);
+                    return self.shut(proxy, AcceptState::Exhausted);
                 }
             }
         }
     }
 
     /// Takes no clients for now. Listeners that are not watched do not keep the loop spinning.
-    fn shut(&mut self, proxy: &mut Proxy, gate: Gate) {
+    fn shut(&mut self, proxy: &mut Proxy, gate: AcceptState) {
         for entrance in &self.entrances {
             // One that cannot be unwatched is watched still: `accept` returns at once.
             let _ = proxy.poller().unwatch_listener(&entrance.listener);
@@ -114,28 +114,28 @@ impl Door {
     /// Takes clients again when there is room. At the end of each turn.
     pub fn reopen_if_possible(&mut self, proxy: &mut Proxy) {
         proxy.make_room_for_who_waits();
-        if self.gate != Gate::Full || !proxy.has_room() {
+        if self.gate != AcceptState::Full || !proxy.has_room() {
             return;
         }
         self.reopen(proxy);
         // At once: if nobody waits here, others may take the room.
         (0..self.entrances.len()).for_each(|listener| self.take(proxy, listener, false));
-        if self.gate != Gate::Full {
+        if self.gate != AcceptState::Full {
             proxy.stop_waiting_for_room();
         }
     }
 
     /// Tries again after descriptors had run out. Whether that is to be repeated.
     pub fn retry(&mut self, proxy: &mut Proxy) -> bool {
-        if self.gate == Gate::Exhausted {
+        if self.gate == AcceptState::Exhausted {
             self.reopen(proxy);
         }
-        self.gate == Gate::Exhausted
+        self.gate == AcceptState::Exhausted
     }
 
     fn reopen(&mut self, proxy: &mut Proxy) {
         if self.watch(proxy.poller()).is_ok() {
-            self.gate = Gate::Open;
+            self.gate = AcceptState::Open;
         }
     }
 
@@ -151,7 +151,7 @@ impl Door {
             }
         }
         self.entrances.clear();
-        self.gate = Gate::Closed;
+        self.gate = AcceptState::Closed;
         proxy.stop_waiting_for_room();
     }
 }

@@ -7,11 +7,11 @@ use crate::shared::doorbell::Doorbells;
 use crate::shared::{Layout, Segment};
 use crate::sys::{Binding, Listener, Signals, StartError, Tried, memory};
 
-use super::{Entrance, Seat, sticky_key};
+use super::{ListenSocket, WorkerInit, sticky_key};
 
-impl Seat {
+impl WorkerInit {
     /// That of the only worker of a service without other processes.
-    pub fn alone(config: &Config) -> Result<Seat, StartError> {
+    pub fn alone(config: &Config) -> Result<WorkerInit, StartError> {
         let layout = Layout::of(config, 1);
         let memory = memory::share(layout.cells())
             .map_err(StartError::at("shared memory", Tried::Memory))?;
@@ -24,9 +24,9 @@ impl Seat {
             let binding = Binding { address, freebind: listen.freebind };
             let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
             let arrival = Arrival::at(listen, listener.address().port());
-            entrances.push(Entrance { listener, arrival });
+            entrances.push(ListenSocket { listener, arrival });
         }
-        Ok(Seat {
+        Ok(WorkerInit {
             index: 0,
             segment,
             doorbells: Doorbells::new(1).map_err(StartError::at("doorbells", Tried::Descriptor))?,

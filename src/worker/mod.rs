@@ -24,8 +24,8 @@ use crate::sys::{
     Channel, Event, IoError, KeepAlive, LogFile, Signal, Signals, StartError, Tried, clock,
 };
 
-use accept::Door;
-pub use accept::Entrance;
+use accept::Acceptor;
+pub use accept::ListenSocket;
 
 /// Rare things are done so often: old connections closed, memory given back, the log written.
 const TICK: Millis = Millis(500);
@@ -36,7 +36,7 @@ const FIRST_LISTENER: u64 = 1;
 
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum WorkerState {
     Serving,
     /// Others take the new clients. Those who are connected here are served to the end, and idle
     /// ones are kept until their next request.
@@ -53,7 +53,7 @@ enum Life {
 }
 
 /// What a worker is given of what all share.
-pub struct Seat {
+pub struct WorkerInit {
     /// Its number, from 0.
     pub index: usize,
     /// The shared cells, with the configuration in them.
@@ -61,7 +61,7 @@ pub struct Seat {
     /// A doorbell for each worker.
     pub doorbells: Doorbells,
     /// Its listening sockets.
-    pub entrances: Vec<Entrance>,
+    pub entrances: Vec<ListenSocket>,
     /// What the sticky cookies are made with: [`sticky_key::load`].
     pub sticky_key: Key,
     /// The access log.
@@ -79,10 +79,10 @@ pub struct Seat {
 /// The process's state.
 pub struct Worker {
     proxy: Proxy,
-    door: Door,
+    door: Acceptor,
     signals: Signals,
     channel: Option<Channel>,
-    life: Life,
+    life: WorkerState,
     master: Option<Pid>,
     /// Whether a stop begins with a time in which the service is withdrawn.
     withdraws: bool,
@@ -94,9 +94,9 @@ pub struct Worker {
 
 impl Worker {
     /// Reserves and opens all that it needs.
-    pub fn open(config: &Config, seat: Seat) -> Result<Worker, StartError> {
-        let Seat { index, segment, doorbells, entrances, sticky_key, log, .. } = seat;
-        let Seat { signals, channel, master, store, .. } = seat;
+    pub fn open(config: &Config, seat: WorkerInit) -> Result<Worker, StartError> {
+        let WorkerInit { index, segment, doorbells, entrances, sticky_key, log, .. } = seat;
+        let WorkerInit { signals, channel, master, store, .. } = seat;
         let keepalive = KeepAlive::after(config.timeouts.keepalive);
         for entrance in &entrances {
             let failed = StartError::at("keep-alive of the listening sockets", Tried::Descriptor);
@@ -108,10 +108,10 @@ impl Worker {
                 "the memory of max_connections and buffer_size cannot be reserved",
                 Tried::Memory,
             ))?,
-            door: Door::new(entrances),
+            door: Acceptor::new(entrances),
             signals,
             channel,
-            life: Life::Serving,
+            life: WorkerState::Serving,
             master,
             withdraws: config.timeouts.withdraw > Millis(0),
             drain: config.timeouts.drain,
@@ -126,7 +126,7 @@ impl Worker {
 
     /// Proxies until a signal says to stop.
     pub fn serve(mut self) -> Result<(), StartError> {
-        while self.life != Life::Over {
+        while self.life != WorkerState::Over {
             self.turn().map_err(StartError::at("epoll", Tried::Descriptor))?;
         }
         self.proxy.cut_off_clients();
@@ -187,14 +187,14 @@ impl Worker {
         match signal {
             Signal::Usr1 => self.reopen_log(),
             Signal::Usr2 => self.be_replaced(),
-            Signal::Int => self.life = Life::Over,
+            Signal::Int => self.life = WorkerState::Over,
             Signal::Term | Signal::Quit => match self.life {
                 // The master, who was told too, withdraws the service first, and then says so.
-                Life::Serving if self.is_withdrawn_first() => (),
-                Life::Serving | Life::Replaced { .. } => self.stop(),
+                WorkerState::Serving if self.is_withdrawn_first() => (),
+                WorkerState::Serving | WorkerState::Replaced { .. } => self.stop(),
                 // Whoever stops all processes at once, as `timeout` does and a terminal, stops this
                 // one, and then the master does. If it is to end at once, the master says INT.
-                Life::Stopping { .. } | Life::Over => (),
+                WorkerState::Stopping { .. } | WorkerState::Over => (),
             },
             // The master's.
             Signal::Hup | Signal::Chld => (),
@@ -216,16 +216,16 @@ impl Worker {
 
     /// Others have taken this worker's place.
     fn be_replaced(&mut self) {
-        if self.life == Life::Serving {
+        if self.life == WorkerState::Serving {
             self.door.close(&mut self.proxy);
-            self.life = Life::Replaced { until: self.now() + Micros::from(self.retire) };
+            self.life = WorkerState::Replaced { until: self.now() + Micros::from(self.retire) };
             self.choose_service();
         }
     }
 
     fn stop(&mut self) {
         self.door.close(&mut self.proxy);
-        self.life = Life::Stopping { until: self.now() + Micros::from(self.drain) };
+        self.life = WorkerState::Stopping { until: self.now() + Micros::from(self.drain) };
         self.choose_service();
     }
 
@@ -239,21 +239,23 @@ impl Worker {
     /// Lets clients know what has become of the service.
     fn choose_service(&mut self) {
         let service = match self.life {
-            Life::Stopping { .. } | Life::Over => Service::Draining,
-            Life::Serving | Life::Replaced { .. } if self.proxy.segment().is_withdrawn() => {
+            WorkerState::Stopping { .. } | WorkerState::Over => Service::Draining,
+            WorkerState::Serving | WorkerState::Replaced { .. }
+                if self.proxy.segment().is_withdrawn() =>
+            {
                 Service::Withdrawn
             }
-            Life::Replaced { .. } => Service::Replaced,
-            Life::Serving => Service::Running,
+            WorkerState::Replaced { .. } => Service::Replaced,
+            WorkerState::Serving => Service::Running,
         };
         self.proxy.become_service(service);
     }
 
     fn check_end(&mut self) {
         let (until, limit) = match self.life {
-            Life::Serving | Life::Over => return,
-            Life::Replaced { until } => (until, "retire"),
-            Life::Stopping { until } => (until, "drain"),
+            WorkerState::Serving | WorkerState::Over => return,
+            WorkerState::Replaced { until } => (until, "retire"),
+            WorkerState::Stopping { until } => (until, "drain"),
         };
         if until <= self.now() {
             self.proxy.close_idle_clients();
@@ -266,9 +268,9 @@ impl Worker {
                     ),
                 );
             }
-            self.life = Life::Over;
+            self.life = WorkerState::Over;
         } else if self.proxy.is_empty() {
-            self.life = Life::Over;
+            self.life = WorkerState::Over;
         }
     }
 
@@ -303,8 +305,10 @@ impl Worker {
         };
         consider(deadline);
         match self.life {
-            Life::Serving | Life::Over => (),
-            Life::Replaced { until } | Life::Stopping { until } => consider(Some(until.millis())),
+            WorkerState::Serving | WorkerState::Over => (),
+            WorkerState::Replaced { until } | WorkerState::Stopping { until } => {
+                consider(Some(until.millis()))
+            }
         }
         // A millisecond more, so that what is due is past when the wait is over.
         next.map(|time| Millis(time.0.saturating_sub(now.millis().0) + 1))

@@ -11,7 +11,7 @@ mod watched;
 use common::{Answer, Backend, Client, Program, json, noise, until};
 use httplb::config::{AccessLog, Config, Listen, Pool, Route, Sticky};
 use httplb::mem::time::Millis;
-use httplb::worker::{Seat, Worker};
+use httplb::worker::{Worker, WorkerInit};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,8 @@ impl Plane {
         let allocations: &AtomicU64 = Box::leak(Box::default());
         thread::spawn(move || {
             counter::count_in(allocations);
-            let served = Seat::alone(&config).and_then(|seat| Worker::open(&config, seat)?.serve());
+            let served =
+                WorkerInit::alone(&config).and_then(|seat| Worker::open(&config, seat)?.serve());
             served.unwrap_or_else(|error| panic!("{error}"));
         });
         until("the worker listens", || TcpStream::connect(address).is_ok());

@@ -35,7 +35,7 @@ pub struct Seats {
 
 /// One worker's part in it.
 #[derive(Clone)]
-pub struct Seat<'a> {
+pub struct WorkerInit<'a> {
     segment: Segment,
     bells: &'a Doorbells,
     cache: Option<(SharedCells, store::Settings)>,
@@ -60,8 +60,8 @@ impl Seats {
         Seats { segment, bells: Doorbells::new(workers).expect("descriptors"), cache }
     }
 
-    pub fn seat(&self, worker: usize) -> Seat<'_> {
-        Seat { segment: self.segment, bells: &self.bells, cache: self.cache, worker }
+    pub fn seat(&self, worker: usize) -> WorkerInit<'_> {
+        WorkerInit { segment: self.segment, bells: &self.bells, cache: self.cache, worker }
     }
 }
 
@@ -95,7 +95,11 @@ impl Service {
     }
 
     /// Starts it as one of several workers, with the limits of the configuration changed by `change`.
-    pub fn start_in(seat: &Seat, config: &Config, change: impl FnOnce(&mut Settings)) -> Service {
+    pub fn start_in(
+        seat: &WorkerInit,
+        config: &Config,
+        change: impl FnOnce(&mut Settings),
+    ) -> Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
         let listener = Listener::bind(address, 16).expect("no other listens");
         let log = AccessLog::open(&config.access_log, None).expect("a log");

@@ -431,7 +431,7 @@ fn a_worker_that_dies_leaves_its_places_to_the_others() {
     scene.get(one, &["/lives"]);
     assert_eq!(scene.asked(), ["/dies"]);
     scene.others.clear();
-    segment.bury(1);
+    segment.reap(1);
     scene.seats.bells.ring_everybody(&segment);
     scene.settle();
     assert_eq!(scene.asked(), ["/dies", "/lives"]);

@@ -7,16 +7,16 @@ use crate::sys::Signal;
 use crate::sys::message::{self, Level};
 use crate::sys::process;
 
-use super::generation::{Generation, Standing};
+use super::generation::{Generation, Phase};
 use super::listeners::Listeners;
-use super::service::Master;
+use super::supervisor::Master;
 
 /// A process that was told to end at once is killed after this time.
 const AT_ONCE: Millis = Millis(1000);
 
 /// How far the service is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum ShutdownState {
     /// It serves.
     Running,
     /// It serves, and lets the world know that it is about to stop.
@@ -27,7 +27,7 @@ pub enum Life {
     /// It ends when all processes have ended.
     Stopping {
         /// What they were told.
-        manner: Manner,
+        manner: StopMode,
         /// When they are told more plainly.
         until: Micros,
         /// What the master exits with.
@@ -37,7 +37,7 @@ pub enum Life {
 
 /// How processes are told to end, one more plainly than the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Manner {
+pub enum StopMode {
     /// When they are done.
     Gracefully,
     /// At once.
@@ -46,12 +46,12 @@ pub enum Manner {
     Killed,
 }
 
-impl Life {
+impl ShutdownState {
     /// Whether all processes were told to end.
     pub fn is_stopping(self) -> bool {
         match self {
-            Life::Running | Life::Withdrawing { .. } => false,
-            Life::Stopping { .. } => true,
+            ShutdownState::Running | ShutdownState::Withdrawing { .. } => false,
+            ShutdownState::Stopping { .. } => true,
         }
     }
 }
@@ -60,39 +60,41 @@ impl Master {
     /// A graceful stop was asked for; perhaps once more, and then it is to end at once.
     pub(super) fn stop_when_it_may(&mut self) {
         match self.life {
-            Life::Running => self.withdraw(),
-            Life::Withdrawing { .. } => self.stop(Manner::AtOnce, 0),
-            Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
+            ShutdownState::Running => self.withdraw(),
+            ShutdownState::Withdrawing { .. } => self.stop(StopMode::AtOnce, 0),
+            ShutdownState::Stopping { status, .. } => self.stop(StopMode::AtOnce, status),
         }
     }
 
     /// Lets the world know for `timeouts.withdraw` that the service will stop, and only then stops
     /// it.
     fn withdraw(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        let origin = serving.and_then(|generation| generation.origin.as_ref());
-        let withdraw = origin.map_or(Millis(0), |origin| origin.config.timeouts.withdraw);
+        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let resources = serving.and_then(|generation| generation.resources.as_ref());
+        let withdraw = resources.map_or(Millis(0), |resources| resources.config.timeouts.withdraw);
         if withdraw == Millis(0) {
-            return self.stop(Manner::Gracefully, 0);
+            return self.stop(StopMode::Gracefully, 0);
         }
         if let Some(trial) = &self.trial {
             trial.kill();
         }
-        for origin in self.generations.iter().filter_map(|one| one.origin.as_ref()) {
-            origin.segment.set_withdrawn(Withdrawal::BeforeStop, true);
-            origin.bells.ring_workers();
+        for resources in self.generations.iter().filter_map(|one| one.resources.as_ref()) {
+            resources.segment.set_withdrawn(Withdrawal::BeforeStop, true);
+            resources.bells.ring_workers();
         }
-        self.life = Life::Withdrawing { until: self.now + Micros::from(withdraw) };
+        self.life = ShutdownState::Withdrawing { until: self.now + Micros::from(withdraw) };
         self.notifier.stopping(self.now);
         let after = write_duration(withdraw);
         message::log(Level::Notice, format_args!("withdrawn: the service stops after {after}"));
     }
 
     /// Ends the service; also a second time, more plainly.
-    pub(super) fn stop(&mut self, manner: Manner, status: u8) {
+    pub(super) fn stop(&mut self, manner: StopMode, status: u8) {
         match self.life {
-            Life::Stopping { manner: before, .. } if before >= manner => return,
-            Life::Stopping { .. } | Life::Withdrawing { .. } | Life::Running => (),
+            ShutdownState::Stopping { manner: before, .. } if before >= manner => return,
+            ShutdownState::Stopping { .. }
+            | ShutdownState::Withdrawing { .. }
+            | ShutdownState::Running => (),
         }
         if !self.life.is_stopping() {
             self.notifier.stopping(self.now);
@@ -107,11 +109,11 @@ impl Master {
         }
         let mut until = self.now + Micros::from(AT_ONCE);
         for generation in &mut self.generations {
-            if let Some(origin) = &generation.origin {
-                origin.segment.set_service(ServiceCell::Draining, 1);
+            if let Some(resources) = &generation.resources {
+                resources.segment.set_service(ServiceCell::Draining, 1);
             }
             generation.leaves(|timeouts| timeouts.drain, self.now);
-            if let (Manner::Gracefully, Standing::Leaving { until: latest }) =
+            if let (StopMode::Gracefully, Phase::Leaving { until: latest }) =
                 (manner, generation.standing)
             {
                 until = until.max(latest);
@@ -119,24 +121,25 @@ impl Master {
             for child in &generation.children {
                 // It fails only if the process has just ended.
                 let _ = match manner {
-                    Manner::Gracefully => process::signal(child.pid, Signal::Term),
-                    Manner::AtOnce => process::signal(child.pid, Signal::Int),
-                    Manner::Killed => process::kill(child.pid),
+                    StopMode::Gracefully => process::signal(child.pid, Signal::Term),
+                    StopMode::AtOnce => process::signal(child.pid, Signal::Int),
+                    StopMode::Killed => process::kill(child.pid),
                 };
             }
         }
-        self.life = Life::Stopping { manner, until, status };
+        self.life = ShutdownState::Stopping { manner, until, status };
     }
 
     /// Those who were told to end have not.
-    pub(super) fn stop_more_plainly(&mut self, manner: Manner, status: u8) {
+    pub(super) fn stop_more_plainly(&mut self, manner: StopMode, status: u8) {
         let next = match manner {
-            Manner::Gracefully => Manner::AtOnce,
-            Manner::AtOnce | Manner::Killed => Manner::Killed,
+            StopMode::Gracefully => StopMode::AtOnce,
+            StopMode::AtOnce | StopMode::Killed => StopMode::Killed,
         };
         // Those who were killed already are killed again, until they are gone.
-        if manner == Manner::Killed {
-            self.life = Life::Stopping { manner: Manner::AtOnce, until: self.now, status };
+        if manner == StopMode::Killed {
+            self.life =
+                ShutdownState::Stopping { manner: StopMode::AtOnce, until: self.now, status };
         }
         self.stop(next, status);
     }

@@ -20,14 +20,14 @@ use crate::sys::message::{self, Level};
 use crate::sys::process::User;
 use crate::sys::{Directory, DirectoryLock, Doorbell, IoError, clock, disk_size, memory};
 
-use super::generation::{Generation, Origin};
-use super::handover::{self, Kept, Received};
+use super::generation::{Generation, GenerationResources};
+use super::handover::{self, ExportedFds, ImportedFds};
 
 /// The directory is looked through for so long before the service is ready.
 const FIRST_LOOK: Millis = Millis(100);
 
 /// What the processes of a generation have in common about stored answers.
-pub struct Common {
+pub struct SharedCache {
     /// The cells, in which this generation's numbers begin at 0.
     pub cells: SharedCells,
     memory: memory::Shared,
@@ -42,21 +42,25 @@ pub struct Common {
     lock: Option<DirectoryLock>,
 }
 
-impl Common {
+impl SharedCache {
     /// That of a new generation, with the cells of one of those `before` if they fit.
-    pub fn new(config: &Cache, workers: usize, before: &[Generation]) -> Result<Common, IoError> {
-        match Common::after(config, workers, before) {
+    pub fn new(
+        config: &Cache,
+        workers: usize,
+        before: &[Generation],
+    ) -> Result<SharedCache, IoError> {
+        match SharedCache::after(config, workers, before) {
             Some(common) => common,
-            None => Common::alone(config, workers),
+            None => SharedCache::alone(config, workers),
         }
     }
 
-    fn alone(config: &Cache, workers: usize) -> Result<Common, IoError> {
+    fn alone(config: &Cache, workers: usize) -> Result<SharedCache, IoError> {
         let sizes = sizes(config, workers);
         let memory = memory::share(sizes.cells())?;
         let cells = SharedCells::create(memory.cells(), sizes);
         let bells = (0..sizes.workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-        Ok(Common { cells, memory, workers, group: 0, bells, lock: None })
+        Ok(SharedCache { cells, memory, workers, group: 0, bells, lock: None })
     }
 
     /// With the cells of the last of those before, if it stores in the same directory, they fit, and
@@ -65,12 +69,12 @@ impl Common {
         config: &Cache,
         workers: usize,
         before: &[Generation],
-    ) -> Option<Result<Common, IoError>> {
-        let origins = || before.iter().rev().filter_map(|one| one.origin.as_ref());
-        let last = origins().find(|origin| origin.stored.is_some())?;
+    ) -> Option<Result<SharedCache, IoError>> {
+        let resources = || before.iter().rev().filter_map(|one| one.resources.as_ref());
+        let last = resources().find(|resources| resources.stored.is_some())?;
         let is_same_place = last.config.cache.as_ref().is_some_and(|one| one.dir == config.dir);
         let last = last.stored.as_ref().filter(|last| is_same_place && last.workers == workers)?;
-        let all = origins().filter_map(|origin| origin.stored.as_ref());
+        let all = resources().filter_map(|resources| resources.stored.as_ref());
         let taken = |group: &usize| {
             let mut all = all.clone().filter(|one| one.memory.is_same(&last.memory));
             all.any(|one| one.group == *group)
@@ -80,8 +84,8 @@ impl Common {
         Some(last.for_group(cells, group))
     }
 
-    fn for_group(&self, cells: SharedCells, group: usize) -> Result<Common, IoError> {
-        Ok(Common {
+    fn for_group(&self, cells: SharedCells, group: usize) -> Result<SharedCache, IoError> {
+        Ok(SharedCache {
             cells: cells.numbered_from(group * group_len(self.workers)),
             memory: self.memory.try_clone()?,
             workers: self.workers,
@@ -92,8 +96,8 @@ impl Common {
     }
 
     /// The same, which keeps other services out.
-    pub fn locked_by(self, lock: Option<DirectoryLock>) -> Common {
-        Common { lock, ..self }
+    pub fn locked_by(self, lock: Option<DirectoryLock>) -> SharedCache {
+        SharedCache { lock, ..self }
     }
 
     /// The generation's doorbells, and behind them those of the others.
@@ -107,39 +111,39 @@ impl Common {
     }
 
     /// What is handed over of it.
-    pub fn tell(&self, kept: &mut Kept) -> Result<handover::Stored, IoError> {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<handover::Stored, IoError> {
         Ok(handover::Stored {
-            cells: kept.keep(&self.memory)?,
+            cells: exported.keep(&self.memory)?,
             group: self.group,
-            bells: self.bells.iter().map(|bell| kept.keep(bell)).collect::<Result<_, _>>()?,
-            lock: self.lock.as_ref().map(|lock| kept.keep(lock)).transpose()?,
+            bells: self.bells.iter().map(|bell| exported.keep(bell)).collect::<Result<_, _>>()?,
+            lock: self.lock.as_ref().map(|lock| exported.keep(lock)).transpose()?,
         })
     }
 
     /// Takes what was handed over. Nothing if it is not understood: then the next generation has cells
     /// of its own.
-    pub fn adopt(
+    pub fn import(
         told: &handover::Stored,
         config: &Cache,
         workers: usize,
-        received: &mut Received,
-    ) -> Option<Common> {
-        let memory = memory::adopt(received.take(told.cells).ok()?).ok()?;
+        imported: &mut ImportedFds,
+    ) -> Option<SharedCache> {
+        let memory = memory::adopt(imported.take(told.cells).ok()?).ok()?;
         let sizes = sizes(config, workers);
         let cells = SharedCells::open(memory.cells(), sizes)?;
-        let bells = told.bells.iter().map(|bell| received.take(*bell).map(Doorbell::adopt));
+        let bells = told.bells.iter().map(|bell| imported.take(*bell).map(Doorbell::adopt));
         let bells: Vec<Doorbell> = bells.collect::<Result<_, _>>().ok()?;
         if bells.len() != sizes.workers || told.group >= groups(workers) {
             return None;
         }
         let cells = cells.numbered_from(told.group * group_len(workers));
-        let lock = told.lock.and_then(|lock| received.take(lock).ok()).map(DirectoryLock::adopt);
-        Some(Common { cells, memory, workers, group: told.group, bells, lock })
+        let lock = told.lock.and_then(|lock| imported.take(lock).ok()).map(DirectoryLock::adopt);
+        Some(SharedCache { cells, memory, workers, group: told.group, bells, lock })
     }
 
     /// Makes up for a process of this number that has ended, and rings those who wait for it.
-    pub fn bury(&self, number: usize, bells: &Doorbells) {
-        for waiting in self.cells.bury(number).workers() {
+    pub fn reap(&self, number: usize, bells: &Doorbells) {
+        for waiting in self.cells.reap(number).workers() {
             bells.ring(waiting);
         }
     }
@@ -154,12 +158,12 @@ const LOCK_PAUSE: Millis = Millis(50);
 /// store in one place, neither can keep within its limit.
 pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock> {
     let cache = config.cache.as_ref()?;
-    let has_same_place = |origin: &&Origin| {
-        origin.config.cache.as_ref().is_some_and(|one| is_same_place(&one.dir, &cache.dir))
+    let has_same_place = |resources: &&GenerationResources| {
+        resources.config.cache.as_ref().is_some_and(|one| is_same_place(&one.dir, &cache.dir))
     };
-    let origins = before.iter().rev().filter_map(|one| one.origin.as_ref());
+    let resources = before.iter().rev().filter_map(|one| one.resources.as_ref());
     let mut locks =
-        origins.filter(has_same_place).filter_map(|one| one.stored.as_ref()?.lock.as_ref());
+        resources.filter(has_same_place).filter_map(|one| one.stored.as_ref()?.lock.as_ref());
     if let Some(lock) = locks.next() {
         return lock.try_clone().ok();
     }
@@ -201,15 +205,15 @@ fn is_same_place(one: &Path, other: &Path) -> bool {
 }
 
 /// The directory for one process: opened in the rights of the master, entered in its own.
-pub struct Way {
+pub struct CacheDirHandle {
     cells: SharedCells,
     reached: Result<Reached, IoError>,
 }
 
-impl Way {
+impl CacheDirHandle {
     /// Opens the directory, and gives it to `owner`. The descriptors of `common` are closed.
-    pub fn open(common: Common, config: &Cache, owner: Option<&User>) -> Way {
-        Way { cells: common.cells, reached: Reached::reach(&config.dir, owner) }
+    pub fn open(common: SharedCache, config: &Cache, owner: Option<&User>) -> CacheDirHandle {
+        CacheDirHandle { cells: common.cells, reached: Reached::reach(&config.dir, owner) }
     }
 
     /// The directory, for a process that is to be confined to it.
@@ -337,38 +341,44 @@ mod tests {
         Cache { dir, max_size: 1 << 20, max_object: 1 << 20, default_ttl: Millis(0) }
     }
 
-    fn before(workers: usize, stored: Common, dir: &str) -> Generation {
+    fn before(workers: usize, stored: SharedCache, dir: &str) -> Generation {
         let config = Config { cache: Some(cache(dir)), ..Config::default() };
         let key = crate::policy::sticky::Key::new([0; crate::policy::sticky::KEY_LEN]);
-        let origin = Origin::new(config, workers, key, crate::shared::Rotations::default(), &[])
-            .expect("memory");
-        let origin = Origin { stored: Some(stored), ..origin };
-        Generation::new(1, origin, workers, Micros(0))
+        let resources = GenerationResources::new(
+            config,
+            workers,
+            key,
+            crate::shared::Rotations::default(),
+            &[],
+        )
+        .expect("memory");
+        let resources = GenerationResources { stored: Some(stored), ..resources };
+        Generation::new(1, resources, workers, Micros(0))
     }
 
     #[test]
     fn a_generation_goes_on_with_the_cells_under_numbers_of_its_own() {
         world::reset(1, Faults::default());
-        let first = Common::new(&cache(&own("a")), 2, &[]).expect("memory");
+        let first = SharedCache::new(&cache(&own("a")), 2, &[]).expect("memory");
         first.cells.add(5000);
         let mut all = vec![before(2, first, &own("a"))];
         for group in 1..groups(2) {
-            let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
+            let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
             assert_eq!((next.group, next.cells.used()), (group, 5000));
             all.push(before(2, next, &own("a")));
         }
         // There are no more numbers; when the first has ended there are.
-        let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
+        let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
         assert_eq!((next.group, next.cells.used()), (0, 0));
         all.remove(1);
-        let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
+        let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
         assert_eq!((next.group, next.cells.used()), (1, 5000));
     }
 
     #[test]
     fn other_directories_sizes_and_workers_have_other_cells() {
         world::reset(1, Faults::default());
-        let first = Common::new(&cache(&own("a")), 2, &[]).expect("memory");
+        let first = SharedCache::new(&cache(&own("a")), 2, &[]).expect("memory");
         first.cells.add(5000);
         let all = [before(2, first, &own("a"))];
         let larger = Cache { max_size: 1 << 30, ..cache(&own("a")) };
@@ -378,7 +388,7 @@ mod tests {
             (cache(&own("a")), 3, 0),
             (larger, 2, 0),
         ] {
-            let next = Common::new(&config, workers, &all).expect("memory");
+            let next = SharedCache::new(&config, workers, &all).expect("memory");
             assert_eq!(next.cells.used(), used, "{config:?} {workers}");
         }
     }
@@ -386,10 +396,10 @@ mod tests {
     #[test]
     fn who_waits_for_another_generation_is_rung() {
         world::reset(1, Faults::default());
-        let first = Common::new(&cache(&own("a")), 2, &[]).expect("memory");
+        let first = SharedCache::new(&cache(&own("a")), 2, &[]).expect("memory");
         let all = [before(2, first, &own("a"))];
-        let next = Common::new(&cache(&own("a")), 2, &all).expect("memory");
-        let of_first = all[0].origin.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
+        let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
+        let of_first = all[0].resources.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
         let bells = of_first.doorbells().expect("descriptors");
         assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 27));
         let now = Micros(0);
@@ -399,7 +409,7 @@ mod tests {
         let mut poller = crate::sys::Poller::new().expect("a poller");
         let own = next.doorbells().expect("descriptors");
         poller.watch_doorbell(&own.bells[0], 5).expect("watched");
-        of_first.bury(1, &bells);
+        of_first.reap(1, &bells);
         poller.wait(Some(Millis(0))).expect("a look");
         assert_eq!(poller.events().iter().map(|event| event.token).collect::<Vec<_>>(), [5]);
     }

@@ -11,16 +11,16 @@ use crate::sys::process::{self, Ended, Forked, Pid, User};
 use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, Tried};
 use crate::sys::{clock, memory, random, reset_signals};
 
-use super::birth::{self, Birth};
-use super::doors::Doors;
-use super::generation::{Child, Generation, Standing};
+use super::admin_sockets::Doors;
+use super::child_init::{self, NewChild};
+use super::generation::{Child, Generation, Phase};
 use super::handover::{Reloads, Role};
 use super::listeners::Listeners;
 use super::notify::{self, Notifier};
+use super::preflight::Trial;
 use super::reload::Identity;
-use super::stop::{Life, Manner};
-use super::trial::Trial;
-use super::{StartError, files, ledger};
+use super::shutdown::{ShutdownState, StopMode};
+use super::{StartError, log_files, restart_limit};
 
 /// What is watched.
 const SIGNALS: u64 = 0;
@@ -35,7 +35,7 @@ const FORK_PAUSE: Millis = Millis(1000);
 
 /// That there is to be a reload.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wish {
+pub struct ReloadRequest {
     /// The control process that waits for the outcome.
     pub by: Option<Pid>,
 }
@@ -43,7 +43,7 @@ pub struct Wish {
 /// What comes after a turn, if not another one.
 pub enum Next {
     /// This is a new process.
-    Born(Birth),
+    Born(NewChild),
     /// The service has ended.
     Over(u8),
 }
@@ -65,14 +65,14 @@ pub struct Master {
     pub(super) generations: Vec<Generation>,
     /// Whom children become, if this is root.
     pub(super) user: Option<User>,
-    pub(super) life: Life,
+    pub(super) life: ShutdownState,
     pub(super) trial: Option<Trial>,
     /// The control process that waits for the outcome of the reload under way.
     pub(super) asked_by: Option<Pid>,
     /// Until when to wait for the control process of the generation before, if that still has its way.
     pub(super) handing_on: Option<Micros>,
     /// Another reload was asked for meanwhile.
-    pub(super) wish: Option<Wish>,
+    pub(super) wish: Option<ReloadRequest>,
     pub(super) reloads: Reloads,
     pub(super) restarts: u64,
     /// Microseconds since the epoch.
@@ -121,8 +121,8 @@ impl Master {
             doors: Doors::default(),
             rotations,
             generations: Vec::new(),
-            user: files::user_of_children(),
-            life: Life::Running,
+            user: log_files::user_of_children(),
+            life: ShutdownState::Running,
             trial: None,
             asked_by: None,
             handing_on: None,
@@ -138,14 +138,14 @@ impl Master {
     }
 
     /// Lives to the end of the service, or of the child that this process becomes.
-    pub fn live(mut self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
         loop {
             match self.turn() {
                 Ok(None) => (),
-                Ok(Some(Next::Born(birth))) => return birth::live(self, birth),
+                Ok(Some(Next::Born(new_child))) => return child_init::run(self, new_child),
                 Ok(Some(Next::Over(status))) => return ExitCode::from(status),
                 Err(error) => {
-                    // The children hear of it, and end gracefully.
+                    // The children learn of it, and end gracefully.
                     message::log(Level::Error, format_args!("epoll: {error}"));
                     return ExitCode::FAILURE;
                 }
@@ -154,8 +154,8 @@ impl Master {
     }
 
     fn turn(&mut self) -> Result<Option<Next>, IoError> {
-        if let Some(birth) = self.fill() {
-            return Ok(Some(Next::Born(birth)));
+        if let Some(new_child) = self.spawn_missing() {
+            return Ok(Some(Next::Born(new_child)));
         }
         self.poller.wait(self.timeout())?;
         self.now = clock::now();
@@ -167,20 +167,22 @@ impl Master {
         while let Some((pid, ended)) = process::reap() {
             self.reaped(pid, ended);
         }
-        self.look();
+        self.check_deadlines();
         let is_left = self.trial.is_some()
             || self.generations.iter().any(|generation| !generation.children.is_empty());
         Ok(match self.life {
-            Life::Stopping { status, .. } if !is_left => {
+            ShutdownState::Stopping { status, .. } if !is_left => {
                 self.doors.remove_files();
                 Some(Next::Over(status))
             }
-            Life::Stopping { .. } | Life::Withdrawing { .. } | Life::Running => None,
+            ShutdownState::Stopping { .. }
+            | ShutdownState::Withdrawing { .. }
+            | ShutdownState::Running => None,
         })
     }
 
-    /// Forks whoever is missing. In the new process there is a birth to go on with.
-    fn fill(&mut self) -> Option<Birth> {
+    /// Forks whoever is missing. In the new process it returns what that one begins with.
+    fn spawn_missing(&mut self) -> Option<NewChild> {
         if self.life.is_stopping() || self.fork_pause > self.now {
             return None;
         }
@@ -188,7 +190,7 @@ impl Master {
             while let Some(role) = self.generations[place].missing(self.now) {
                 match self.fork(place, role) {
                     Ok(None) => (),
-                    Ok(birth) => return birth,
+                    Ok(new_child) => return new_child,
                     Err(error) => {
                         message::log(
                             Level::Error,
@@ -203,11 +205,11 @@ impl Master {
         None
     }
 
-    fn fork(&mut self, place: usize, role: Role) -> Result<Option<Birth>, IoError> {
+    fn fork(&mut self, place: usize, role: Role) -> Result<Option<NewChild>, IoError> {
         let (channel, other_end) = Channel::pair()?;
         let parent = Pid::own();
         match process::fork()? {
-            Forked::Child => Ok(Some(Birth { place, role, channel: other_end, parent })),
+            Forked::Child => Ok(Some(NewChild { place, role, channel: other_end, parent })),
             Forked::Parent(pid) => {
                 let child = Child { pid, role, channel, is_ready: false, is_closed: false };
                 self.generations[place].children.push(child);
@@ -220,10 +222,12 @@ impl Master {
         match signal {
             Signal::Term | Signal::Quit => self.stop_when_it_may(),
             Signal::Int => match self.life {
-                Life::Running | Life::Withdrawing { .. } => self.stop(Manner::AtOnce, 0),
-                Life::Stopping { status, .. } => self.stop(Manner::AtOnce, status),
+                ShutdownState::Running | ShutdownState::Withdrawing { .. } => {
+                    self.stop(StopMode::AtOnce, 0)
+                }
+                ShutdownState::Stopping { status, .. } => self.stop(StopMode::AtOnce, status),
             },
-            Signal::Hup => self.reload(Wish::default()),
+            Signal::Hup => self.reload(ReloadRequest::default()),
             Signal::Usr1 => self.reopen_log(),
             // Who has ended is looked for after every wait.
             Signal::Chld => (),
@@ -235,14 +239,14 @@ impl Master {
     fn listen_to_children(&mut self) {
         let mut by = None;
         for generation in &mut self.generations {
-            let (wants_reload, has_more) = generation.hear();
+            let (wants_reload, has_more) = generation.read_messages();
             by = wants_reload.or(by);
             if has_more {
                 self.bell.ring(); // The rest has its turn after everybody else's.
             }
         }
         if by.is_some() {
-            self.reload(Wish { by });
+            self.reload(ReloadRequest { by });
         }
     }
 
@@ -251,7 +255,7 @@ impl Master {
             return self.tried(trial, ended);
         }
         for place in 0..self.generations.len() {
-            if let Some(child) = self.generations[place].bury(pid, self.now) {
+            if let Some(child) = self.generations[place].reap(pid, self.now) {
                 return self.died(place, &child, ended);
             }
         }
@@ -260,16 +264,16 @@ impl Master {
     /// A process has ended, perhaps as it should.
     fn died(&mut self, place: usize, child: &Child, ended: Ended) {
         let standing = self.generations[place].standing;
-        if self.life.is_stopping() || matches!(standing, Standing::Leaving { .. }) {
+        if self.life.is_stopping() || matches!(standing, Phase::Leaving { .. }) {
             return;
         }
         let name = child.name();
-        if standing != Standing::Serving && !child.is_ready && matches!(ended, Ended::Exited(_)) {
+        if standing != Phase::Serving && !child.is_ready && matches!(ended, Ended::Exited(_)) {
             // It has said itself why it could not start, and the next could not either.
             return self.fail(place, &format!("{name} could not start"));
         }
         let generation = &mut self.generations[place];
-        if generation.origin.is_none() {
+        if generation.resources.is_none() {
             message::log(Level::Error, format_args!("{name} {ended}"));
             if !generation.has_workers() {
                 self.fail(place, "no worker is left, and none can be made of another version's");
@@ -282,7 +286,7 @@ impl Master {
             Role::Worker(_) => {
                 self.restarts += 1;
                 if generation.ledger.note(self.now) {
-                    self.fail(place, &ledger::too_many());
+                    self.fail(place, &restart_limit::too_many());
                 }
                 self.publish();
             }
@@ -293,56 +297,56 @@ impl Master {
     /// service is over.
     fn fail(&mut self, place: usize, why: &str) {
         let standing = self.generations[place].standing;
-        let is_served = self.generations.iter().any(|other| other.standing == Standing::Serving);
+        let is_served = self.generations.iter().any(|other| other.standing == Phase::Serving);
         match standing {
-            Standing::Starting { .. } if is_served => self.give_up(place, why),
+            Phase::Starting { .. } if is_served => self.give_up(place, why),
             // Another one is about to take its place.
-            Standing::Serving if self.is_starting() => (),
-            Standing::Starting { .. } | Standing::Serving => {
+            Phase::Serving if self.is_starting() => (),
+            Phase::Starting { .. } | Phase::Serving => {
                 message::log(Level::Error, format_args!("{why}; stopping"));
-                self.stop(Manner::Gracefully, 1);
+                self.stop(StopMode::Gracefully, 1);
             }
-            Standing::Leaving { .. } => (),
+            Phase::Leaving { .. } => (),
         }
     }
 
     /// Whether a generation is not ready yet.
     pub(super) fn is_starting(&self) -> bool {
-        self.generations.iter().any(|one| matches!(one.standing, Standing::Starting { .. }))
+        self.generations.iter().any(|one| matches!(one.standing, Phase::Starting { .. }))
     }
 
     /// What time, or all that came, has made due.
-    fn look(&mut self) {
+    fn check_deadlines(&mut self) {
         self.untold_messages = message::tick(self.now);
         self.count_dropped_messages();
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.until <= self.now) {
             trial.give_up();
         }
         self.spread_holdings();
-        if let Life::Stopping { manner, until, status } = self.life {
+        if let ShutdownState::Stopping { manner, until, status } = self.life {
             if until <= self.now {
                 self.stop_more_plainly(manner, status);
             }
             self.notifier.tick(self.now);
             return;
         }
-        if let Life::Withdrawing { until } = self.life
+        if let ShutdownState::Withdrawing { until } = self.life
             && until <= self.now
         {
-            return self.stop(Manner::Gracefully, 0);
+            return self.stop(StopMode::Gracefully, 0);
         }
         for place in 0..self.generations.len() {
             match self.generations[place].standing {
-                Standing::Starting { .. } if self.generations[place].is_ready() => {
+                Phase::Starting { .. } if self.generations[place].is_ready() => {
                     self.all_ready(place);
                 }
-                Standing::Starting { until } if until <= self.now => {
+                Phase::Starting { until } if until <= self.now => {
                     self.fail(place, "its processes were not ready in time");
                 }
-                Standing::Leaving { until } if until <= self.now => {
+                Phase::Leaving { until } if until <= self.now => {
                     self.generations[place].kill(self.now);
                 }
-                Standing::Starting { .. } | Standing::Serving | Standing::Leaving { .. } => (),
+                Phase::Starting { .. } | Phase::Serving | Phase::Leaving { .. } => (),
             }
         }
         self.try_to_hand_on();
@@ -350,14 +354,14 @@ impl Master {
         if !self.poller.events().is_empty() || self.gathered + GATHERING <= self.now {
             self.gathered = self.now;
             self.spread_states();
-            self.gather();
+            self.merge_counters();
         }
         self.begin_remembered_reload();
         self.tell_status();
     }
 
     fn tell_status(&mut self) {
-        let serving = |generation: &&Generation| generation.standing == Standing::Serving;
+        let serving = |generation: &&Generation| generation.standing == Phase::Serving;
         let serving = self.generations.iter().find(serving);
         if let Some(generation) = serving.filter(|_| self.notifier.is_heard()) {
             let status = notify::status(generation.workers, generation.backends());
@@ -378,17 +382,17 @@ impl Master {
         for time in [self.handing_on, self.untold_messages].into_iter().flatten() {
             consider(time);
         }
-        if let Life::Withdrawing { until } = self.life {
+        if let ShutdownState::Withdrawing { until } = self.life {
             consider(until);
         }
         match self.life {
-            Life::Stopping { until, .. } => consider(until),
-            Life::Running | Life::Withdrawing { .. } => {
+            ShutdownState::Stopping { until, .. } => consider(until),
+            ShutdownState::Running | ShutdownState::Withdrawing { .. } => {
                 for generation in &self.generations {
                     match generation.standing {
-                        Standing::Starting { until } => consider(until),
-                        Standing::Leaving { until } => consider(until.min(self.now + GATHERING)),
-                        Standing::Serving => (),
+                        Phase::Starting { until } => consider(until),
+                        Phase::Leaving { until } => consider(until.min(self.now + GATHERING)),
+                        Phase::Serving => (),
                     }
                     if generation.lacks_control() {
                         consider(generation.control_pause);

@@ -11,7 +11,7 @@ use crate::sys::process::{self, User};
 use crate::sys::{IoError, LogFile, Signal, Tried};
 
 use super::StartError;
-use super::service::Master;
+use super::supervisor::Master;
 
 /// Whom children become, if this is root: the service's own user, or the one who has no rights.
 /// None leaves them what they are.
@@ -84,7 +84,8 @@ impl Master {
     /// themselves where only root may enter its folder.
     pub(super) fn reopen_log(&mut self) {
         for generation in &self.generations {
-            let config = generation.origin.as_ref().map(|origin| &origin.config.access_log);
+            let config =
+                generation.resources.as_ref().map(|resources| &resources.config.access_log);
             let log = match config {
                 Some(config::AccessLog::Path(path)) => match open_log(path, self.user.as_ref()) {
                     Ok(log) => Some(log),

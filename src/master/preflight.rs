@@ -20,7 +20,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::sys::process::{Ended, Pid};
 use crate::sys::{IoError, LogFile, StartError, Tried, memory};
 
-use super::doors;
+use super::admin_sockets;
 use super::handover::{self, FORMAT, TRIAL};
 use super::listeners;
 
@@ -160,7 +160,7 @@ pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), S
         let failed = |error| listeners::failed(wanted.address, error);
         listeners::first(wanted, held.iter().copied()).map_err(failed)?;
     }
-    doors::try_out(config, held)?;
+    admin_sockets::try_out(config, held)?;
     let text = format!("{ANSWER}{FORMAT}\n");
     let failed = StartError::at("the answer", Tried::Talk);
     LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)

@@ -12,11 +12,11 @@ use crate::sys::message::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
 
-use super::facts;
-use super::generation::{Origin, Standing};
+use super::backend_state;
+use super::generation::{GenerationResources, Phase};
 use super::handover::Role;
 use super::listeners::{Listeners, stored_name};
-use super::service::Master;
+use super::supervisor::Master;
 
 /// A control process that is replaced has this time to close its doors.
 const CLOSING_TIME: Micros = Micros::from_secs(1);
@@ -29,17 +29,17 @@ impl Master {
     pub(super) fn all_ready(&mut self, place: usize) {
         let workers = self.generations[place].workers;
         let number = self.generations[place].number;
-        let is_first = !self.generations.iter().any(|other| other.standing == Standing::Serving);
-        self.generations[place].standing = Standing::Serving;
-        let Some(origin) = &self.generations[place].origin else { return };
-        let listen = &origin.config.listen;
+        let is_first = !self.generations.iter().any(|other| other.standing == Phase::Serving);
+        self.generations[place].standing = Phase::Serving;
+        let Some(resources) = &self.generations[place].resources else { return };
+        let listen = &resources.config.listen;
         self.listeners.spread(workers);
         // Before those who leave are told: they empty the queues of what only they still have.
         for group in self.listeners.remove_unwanted(listen) {
             (0..group.sockets.len())
                 .for_each(|seat| self.notifier.unstore(&stored_name(group.configured, seat)));
         }
-        self.doors.close_unwanted(&origin.config);
+        self.doors.close_unwanted(&resources.config);
         for group in self.listeners.groups() {
             // Port 0 means another port in another life, and a shared socket is kept by others.
             if group.configured.port() != 0 && group.sockets[0].is_shared() {
@@ -52,7 +52,7 @@ impl Master {
             message::log(Level::Info, format_args!("ready"));
         } else {
             self.reloads.done += 1;
-            let summary = summary(workers, &self.listeners, &origin.config);
+            let summary = summary(workers, &self.listeners, &resources.config);
             message::reply(
                 Level::Notice,
                 format_args!(
@@ -73,7 +73,7 @@ impl Master {
     /// was begun, so that nothing is forgotten that somebody was told to be done.
     pub(super) fn try_to_hand_on(&mut self) {
         let Some(until) = self.handing_on else { return };
-        let Some(place) = self.generations.iter().position(|one| one.standing == Standing::Serving)
+        let Some(place) = self.generations.iter().position(|one| one.standing == Phase::Serving)
         else {
             return;
         };
@@ -84,16 +84,21 @@ impl Master {
             return;
         }
         self.handing_on = None;
-        if let Some(origin) = &others[0].origin {
-            if let Some(older) = older.and_then(|older| older.origin.as_ref()) {
-                let known = facts::collect(older.segment);
-                facts::catch_up(origin.segment, &origin.config, &known, self.now.millis());
+        if let Some(resources) = &others[0].resources {
+            if let Some(older) = older.and_then(|older| older.resources.as_ref()) {
+                let known = backend_state::collect(older.segment);
+                backend_state::catch_up(
+                    resources.segment,
+                    &resources.config,
+                    &known,
+                    self.now.millis(),
+                );
                 let is_withdrawn = older.segment.is_withdrawn_by(Withdrawal::ByOperator);
-                origin.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
-                origin.bells.ring_workers();
+                resources.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
+                resources.bells.ring_workers();
             }
-            origin.segment.set_service(ServiceCell::InPlace, 1);
-            origin.bells.control.ring();
+            resources.segment.set_service(ServiceCell::InPlace, 1);
+            resources.bells.control.ring();
         }
         // Who hears of it finds the doors of the new control process alone.
         self.outcome(Word::Reloaded, "");
@@ -102,9 +107,10 @@ impl Master {
     /// Tells the generation that served so far that it is replaced.
     fn retire_others(&mut self, place: usize) {
         let now = self.now;
-        let others = self.generations.iter_mut().enumerate().filter(|(other, generation)| {
-            *other != place && generation.standing == Standing::Serving
-        });
+        let others =
+            self.generations.iter_mut().enumerate().filter(|(other, generation)| {
+                *other != place && generation.standing == Phase::Serving
+            });
         for (_, generation) in others {
             generation.leaves(|timeouts| timeouts.retire, now);
             for child in &generation.children {
@@ -143,8 +149,8 @@ impl Master {
     /// Tells the generations that were replaced what operators say to the one that serves, and how its
     /// backends fare.
     pub(super) fn spread_states(&self) {
-        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        let Some(serving) = serving.and_then(|generation| generation.origin.as_ref()) else {
+        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let Some(serving) = serving.and_then(|generation| generation.resources.as_ref()) else {
             return;
         };
         // While another takes its place, operators may still speak to the one before.
@@ -153,15 +159,15 @@ impl Master {
         }
         let is_withdrawn = serving.segment.is_withdrawn_by(Withdrawal::ByOperator);
         for generation in &self.generations {
-            let Some(origin) = generation.origin.as_ref() else { continue };
+            let Some(resources) = generation.resources.as_ref() else { continue };
             if generation.is_retired()
-                && origin.segment.follow_states(&serving.segment, self.now.millis())
+                && resources.segment.follow_states(&serving.segment, self.now.millis())
             {
-                origin.bells.ring_everybody(&origin.segment);
+                resources.bells.ring_everybody(&resources.segment);
             }
-            if origin.segment.is_withdrawn_by(Withdrawal::ByOperator) != is_withdrawn {
-                origin.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
-                origin.bells.ring_workers();
+            if resources.segment.is_withdrawn_by(Withdrawal::ByOperator) != is_withdrawn {
+                resources.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
+                resources.bells.ring_workers();
             }
         }
     }
@@ -169,23 +175,24 @@ impl Master {
     /// Tells each generation what the workers of the others have, for its limits and gauges; and those that
     /// were replaced whether the one that serves may have no more clients.
     pub(super) fn spread_holdings(&self) {
-        let all = || self.generations.iter().filter_map(|one| Some((one, one.origin.as_ref()?)));
+        let all = || self.generations.iter().filter_map(|one| Some((one, one.resources.as_ref()?)));
         let own: Vec<Holdings> =
-            all().map(|(_, origin)| origin.segment.holdings(most(origin))).collect();
+            all().map(|(_, resources)| resources.segment.holdings(most(resources))).collect();
         let mut sum = Holdings::default();
         own.iter().for_each(|own| sum.add(own));
-        for ((_, origin), own) in all().zip(&own) {
-            let segment = origin.segment;
-            segment.set_elsewhere(&sum, own, |freed| origin.bells.ring_all(&segment, freed));
+        for ((_, resources), own) in all().zip(&own) {
+            let segment = resources.segment;
+            segment.set_elsewhere(&sum, own, |freed| resources.bells.ring_all(&segment, freed));
         }
-        let is_full =
-            |origin: &Origin| origin.segment.clients() as usize >= origin.config.max_connections;
-        let mut serving = all().filter(|(one, _)| one.standing == Standing::Serving);
-        let is_full = serving.any(|(_, origin)| is_full(origin));
-        for (_, origin) in all().filter(|(generation, _)| generation.is_retired()) {
-            origin.segment.set_room_wanted(is_full);
+        let is_full = |resources: &GenerationResources| {
+            resources.segment.clients() as usize >= resources.config.max_connections
+        };
+        let mut serving = all().filter(|(one, _)| one.standing == Phase::Serving);
+        let is_full = serving.any(|(_, resources)| is_full(resources));
+        for (_, resources) in all().filter(|(generation, _)| generation.is_retired()) {
+            resources.segment.set_room_wanted(is_full);
             if is_full {
-                origin.bells.ring_workers();
+                resources.bells.ring_workers();
             }
         }
     }
@@ -193,7 +200,7 @@ impl Master {
     /// Writes what operators want to know of the master where the others find it.
     pub(super) fn publish(&self) {
         for generation in &self.generations {
-            let Some(origin) = &generation.origin else { continue };
+            let Some(resources) = &generation.resources else { continue };
             let numbers = [
                 (ServiceCell::StartTime, self.started),
                 (ServiceCell::Workers, generation.workers as u64),
@@ -202,43 +209,42 @@ impl Master {
                 (ServiceCell::ReloadsFailed, self.reloads.refused),
             ];
             for (cell, number) in numbers {
-                origin.segment.set_service(cell, number);
+                resources.segment.set_service(cell, number);
             }
         }
     }
 
     /// Counts the messages that any process had to drop.
     pub(super) fn count_dropped_messages(&self) {
-        let serving = self.generations.iter().rev().find_map(|one| one.origin.as_ref());
-        let Some(origin) = serving else { return };
+        let serving = self.generations.iter().rev().find_map(|one| one.resources.as_ref());
+        let Some(resources) = serving else { return };
         match message::take_dropped() {
             0 => (),
-            dropped => origin.segment.count_past(Counter::DroppedMessages, dropped),
+            dropped => resources.segment.count_past(Counter::DroppedMessages, dropped),
         }
     }
 
     /// Adds what the generations before it have counted to the one that serves, and forgets those of
     /// which nothing is left.
-    pub(super) fn gather(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Standing::Serving);
-        if let Some(origin) = serving.and_then(|generation| generation.origin.as_ref()) {
+    pub(super) fn merge_counters(&mut self) {
+        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        if let Some(resources) = serving.and_then(|generation| generation.resources.as_ref()) {
             for other in &self.generations {
-                if let (Standing::Leaving { .. }, Some(older)) = (other.standing, &other.origin) {
-                    origin.segment.absorb(&older.segment);
+                if let (Phase::Leaving { .. }, Some(older)) = (other.standing, &other.resources) {
+                    resources.segment.absorb(&older.segment);
                 }
             }
         }
         self.generations.retain(|generation| {
-            !matches!(generation.standing, Standing::Leaving { .. })
-                || !generation.children.is_empty()
+            !matches!(generation.standing, Phase::Leaving { .. }) || !generation.children.is_empty()
         });
     }
 }
 
 /// What a worker of theirs can have.
-fn most(origin: &Origin) -> Most {
-    let clients = origin.config.max_connections;
-    let requests = clients + spare_exchanges(clients, origin.segment.layout().workers);
+fn most(resources: &GenerationResources) -> Most {
+    let clients = resources.config.max_connections;
+    let requests = clients + spare_exchanges(clients, resources.segment.layout().workers);
     Most { clients: clients as u64, requests: requests as u64 }
 }
 

@@ -14,7 +14,7 @@ use crate::sys::process::User;
 use crate::sys::{IoError, Listener, Tried, UnixListener};
 
 use super::StartError;
-use super::handover::{Kept, Received};
+use super::handover::{ExportedFds, ImportedFds};
 
 /// Who may use the Unix socket: its owner and group.
 const MODE: u32 = 0o660;
@@ -128,7 +128,7 @@ impl Doors {
 
     /// Goes on with `config` after another one was tried: closes what this does not want, and reads
     /// its token again. Without it nobody is let in who must have one.
-    pub fn go_back(&mut self, config: &Config) {
+    pub fn rollback(&mut self, config: &Config) {
         self.close_unwanted(config);
         self.token = token(config).unwrap_or(None);
     }
@@ -151,11 +151,11 @@ impl Doors {
     }
 
     /// What is handed over to the next image.
-    pub fn tell(&self, kept: &mut Kept) -> Result<Vec<Told>, IoError> {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<Vec<Told>, IoError> {
         let told = self.open.iter().map(|(place, listening)| {
             let socket = match listening {
-                Listening::Unix(listener) => kept.keep(listener)?,
-                Listening::Tcp(listener) => kept.keep(listener)?,
+                Listening::Unix(listener) => exported.keep(listener)?,
+                Listening::Tcp(listener) => exported.keep(listener)?,
             };
             Ok(Told { place: place.clone(), socket })
         });
@@ -163,10 +163,10 @@ impl Doors {
     }
 
     /// Takes what the image before has handed over. What cannot be understood is opened anew.
-    pub fn adopt(told: &[Told], received: &mut Received) -> Doors {
+    pub fn import(told: &[Told], imported: &mut ImportedFds) -> Doors {
         let mut open = Vec::new();
         for told in told {
-            let Ok(descriptor) = received.take(told.socket) else { continue };
+            let Ok(descriptor) = imported.take(told.socket) else { continue };
             let listening = match told.place {
                 Place::Socket(_) => UnixListener::adopt(descriptor).map(Listening::Unix),
                 Place::Token(_) | Place::Status(_) => {

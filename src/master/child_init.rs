@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use crate::config::Config;
-use crate::control::{Control, Desk};
+use crate::control::{Control, ControlInit};
 use crate::proxy::preamble::Arrival;
 use crate::shared::words::Word;
 use crate::sys::landlock::{self, Elsewhere};
@@ -13,18 +13,18 @@ use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
 use crate::sys::seccomp;
 use crate::sys::{Channel, Directory, Doorbell, IoError, Listener, Signals, StartError, Tried};
-use crate::worker::{Entrance, Seat, Worker};
+use crate::worker::{ListenSocket, Worker, WorkerInit};
 
-use super::doors::Doors;
-use super::files;
-use super::generation::{Generation, Origin};
+use super::admin_sockets::Doors;
+use super::cache_shm::{CacheDirHandle, SharedCache};
+use super::generation::{Generation, GenerationResources};
 use super::handover::Role;
 use super::listeners::Listeners;
-use super::service::Master;
-use super::stored::{Common, Way};
+use super::log_files;
+use super::supervisor::Master;
 
 /// A child that was just forked.
-pub struct Birth {
+pub struct NewChild {
     /// Which generation it belongs to.
     pub place: usize,
     /// What it is to do.
@@ -36,8 +36,8 @@ pub struct Birth {
 }
 
 /// Lives the child's life, to its end.
-pub fn live(master: Master, birth: Birth) -> ExitCode {
-    match begin(master, birth) {
+pub fn run(master: Master, new_child: NewChild) -> ExitCode {
+    match begin(master, new_child) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             message::log(Level::Error, format_args!("{error}"));
@@ -46,7 +46,7 @@ pub fn live(master: Master, birth: Birth) -> ExitCode {
     }
 }
 
-fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
+fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     // Every field that holds descriptors is named here: what `..` left would stay open.
     let Master {
         bell,
@@ -62,33 +62,33 @@ fn begin(master: Master, birth: Birth) -> Result<(), StartError> {
         ..
     } = master;
     drop((of_master, poller, notifier, trial, rotations));
-    let generation = generations.swap_remove(birth.place);
+    let generation = generations.swap_remove(new_child.place);
     // Their cells stay mapped, and their settings are nobody's business here either.
-    for other in generations.iter().filter_map(|other| other.origin.as_ref()) {
+    for other in generations.iter().filter_map(|other| other.resources.as_ref()) {
         other.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
     }
     drop(generations);
-    let Generation { workers, origin, children, .. } = generation;
+    let Generation { workers, resources, children, .. } = generation;
     drop(children);
-    let Some(origin) = origin else { return Ok(()) }; // Such a generation has no births.
-    if !process::die_with_parent(birth.parent) {
+    let Some(resources) = resources else { return Ok(()) }; // Such a generation gets no new processes.
+    if !process::die_with_parent(new_child.parent) {
         return Ok(());
     }
-    let child = Beginning { bell, user, parent: birth.parent, channel: birth.channel };
-    match birth.role {
+    let child = ChildInit { bell, user, parent: new_child.parent, channel: new_child.channel };
+    match new_child.role {
         Role::Worker(seat) => {
             drop(doors);
-            child.work(origin, listeners, seat, workers)
+            child.work(resources, listeners, seat, workers)
         }
         Role::Control => {
             drop(listeners);
-            child.control(origin, doors)
+            child.control(resources, doors)
         }
     }
 }
 
 /// What every child has.
-struct Beginning {
+struct ChildInit {
     /// The master's.
     bell: Doorbell,
     user: Option<User>,
@@ -96,22 +96,22 @@ struct Beginning {
     channel: Channel,
 }
 
-impl Beginning {
+impl ChildInit {
     fn work(
         self,
-        origin: Origin,
+        resources: GenerationResources,
         listeners: Listeners<Listener>,
         seat: usize,
         workers: usize,
     ) -> Result<(), StartError> {
-        origin.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
+        resources.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
         message::limit_with_workers();
-        let (config, segment, bells, sticky_key, stored) = origin.into_parts();
+        let (config, segment, bells, sticky_key, stored) = resources.into_parts();
         process::set_title(&format!("httplb-w{seat}"));
         let way = self.way(stored, &config);
         let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
             let arrival = Arrival::at(&config.listen[entry], socket.address().port());
-            Ok(Entrance { listener: socket.try_clone()?, arrival })
+            Ok(ListenSocket { listener: socket.try_clone()?, arrival })
         });
         let entrances = mine
             .collect::<Result<_, _>>()
@@ -120,13 +120,13 @@ impl Beginning {
         drop(listeners);
         let row = segment.worker(seat);
         row.set_pid(Pid::own().number());
-        let log = files::open(&config.access_log, self.user.as_ref())?;
+        let log = log_files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
-        let directory = way.as_ref().and_then(Way::directory);
+        let directory = way.as_ref().and_then(CacheDirHandle::directory);
         let store = way.and_then(|way| way.store(&config, seat));
-        let seat = Seat {
+        let seat = WorkerInit {
             index: seat,
             segment,
             doorbells: bells,
@@ -148,18 +148,18 @@ impl Beginning {
         worker.serve()
     }
 
-    fn control(self, origin: Origin, doors: Doors) -> Result<(), StartError> {
+    fn control(self, resources: GenerationResources, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, bells, sticky_key, stored) = origin.into_parts();
+        let (config, segment, bells, sticky_key, stored) = resources.into_parts();
         let way = self.way(stored, &config);
         self.become_user()?;
         let workers = segment.layout().workers;
-        let directory = way.as_ref().and_then(Way::directory);
+        let directory = way.as_ref().and_then(CacheDirHandle::directory);
         let larder = way.and_then(|way| way.larder(&config, workers));
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let (doors, token) = doors.into_parts(&config);
-        let desk = Desk {
+        let desk = ControlInit {
             doors,
             token,
             sticky_key,
@@ -184,9 +184,9 @@ impl Beginning {
     }
 
     /// Opens the directory of stored answers, while there may be rights that the user has not.
-    fn way(&self, stored: Option<Common>, config: &Config) -> Option<Way> {
+    fn way(&self, stored: Option<SharedCache>, config: &Config) -> Option<CacheDirHandle> {
         let (common, cache) = stored.zip(config.cache.as_ref())?;
-        Some(Way::open(common, cache, self.user.as_ref()))
+        Some(CacheDirHandle::open(common, cache, self.user.as_ref()))
     }
 
     /// Becomes the user that children are, if the master is root.
@@ -210,7 +210,7 @@ impl Beginning {
     }
 
     fn tell_ready(self) {
-        // A master that does not hear it is gone, and this process soon is too.
+        // A master that cannot be told is gone, and this process soon is too.
         let _ = self.channel.send(Word::Ready.text(), None);
         self.bell.ring();
     }
