@@ -58,15 +58,15 @@
 //!   checks.rs        when each backend is checked, and what comes of it
 //!   probe.rs         one check: a connection, a request, the head of its response
 //!   admin.rs         operators' connections, within fixed limits  connection.rs  one of them
-//!   intake.rs        their requests, by the parser of http/         answer.rs   and the answers
-//!   asked.rs         a request to a Command                        commands.rs what it does
+//!   request_parser.rs their requests, by the parser of http/        answer.rs   and the answers
+//!   api.rs           a request to a Command                        commands.rs what it does
 //!   explain.rs       how a request would be handled now
 //!   health.rs        whether clients are to be sent here
 //!   crowd.rs         whether all client connections are taken: for how long, and that it is said
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
-//!   look.rs          the shared cells to a view                    view.rs     plain numbers
+//!   snapshot.rs      the shared cells to a view                    view.rs     plain numbers
 //!   recent.rs        large texts that were made just now
-//!   listing.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
+//!   json.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle

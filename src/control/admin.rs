@@ -8,10 +8,10 @@ use crate::mem::time::Micros;
 use crate::sys::{Event, IoError, Listener, Poller, Socket, UnixListener};
 
 use super::answer::{Answer, is_same_secret};
-use super::asked::{self, Command, Door};
+use super::api::{self, AccessLevel, Command};
 pub use super::connection::Pending;
 use super::connection::{Connection, Phase, Step};
-use super::intake::{After, Request};
+use super::request_parser::{After, Request};
 
 /// Connections of one door. A further one takes the place of another.
 pub const SEATS: usize = 64;
@@ -57,9 +57,9 @@ impl Listening {
 }
 
 /// Carries out commands.
-pub trait Commander {
+pub trait ApiHandler {
     /// Does what is asked for.
-    fn carry_out(&mut self, command: Command) -> Outcome;
+    fn handle(&mut self, command: Command) -> Outcome;
 }
 
 /// What comes of a command.
@@ -71,8 +71,8 @@ pub enum Outcome {
 }
 
 /// A way in.
-struct Entrance {
-    door: Door,
+struct Entry {
+    door: AccessLevel,
     listening: Listening,
     /// Whether those who connect are noticed.
     is_watched: bool,
@@ -84,7 +84,7 @@ struct Entrance {
 
 /// All doors and connections.
 pub struct Admin {
-    entrances: Vec<Entrance>,
+    entrances: Vec<Entry>,
     connections: Vec<Option<Connection>>,
     /// What a request over TCP must carry.
     token: Option<Vec<u8>>,
@@ -97,10 +97,10 @@ pub struct Admin {
 
 impl Admin {
     /// Serves whoever comes in by these doors. Events have tokens from `first` on.
-    pub fn new(doors: Vec<(Door, Listening)>, token: Option<Vec<u8>>, first: u64) -> Admin {
-        let entrances: Vec<Entrance> = doors
+    pub fn new(doors: Vec<(AccessLevel, Listening)>, token: Option<Vec<u8>>, first: u64) -> Admin {
+        let entrances: Vec<Entry> = doors
             .into_iter()
-            .map(|(door, listening)| Entrance {
+            .map(|(door, listening)| Entry {
                 door,
                 listening,
                 is_watched: false,
@@ -210,7 +210,7 @@ impl Admin {
 
     /// Lets connections go on, as far as they can, answers a few requests of each door, and lets in who
     /// waits before it.
-    pub fn turn(&mut self, poller: &Poller, commander: &mut dyn Commander, now: Micros) {
+    pub fn turn(&mut self, poller: &Poller, commander: &mut dyn ApiHandler, now: Micros) {
         self.is_ready = false;
         for entrance in 0..self.entrances.len() {
             self.turn_at(entrance, commander, now);
@@ -220,7 +220,7 @@ impl Admin {
         }
     }
 
-    fn turn_at(&mut self, entrance: usize, commander: &mut dyn Commander, now: Micros) {
+    fn turn_at(&mut self, entrance: usize, commander: &mut dyn ApiHandler, now: Micros) {
         let begin = self.entrances[entrance].next;
         let mut budget = BUDGET;
         for distance in 0..SEATS {
@@ -242,7 +242,7 @@ impl Admin {
     }
 
     /// Lets one connection go on. Whether a request was answered.
-    fn drive(&mut self, seat: usize, commander: &mut dyn Commander, now: Micros) -> bool {
+    fn drive(&mut self, seat: usize, commander: &mut dyn ApiHandler, now: Micros) -> bool {
         let Some(connection) = &mut self.connections[seat] else { return false };
         let request = match connection.step(now) {
             Step::Blocked if self.is_closing && connection.has_asked && connection.is_idle() => {
@@ -271,15 +271,15 @@ impl Admin {
         true
     }
 
-    fn answer(&self, seat: usize, request: &Request, commander: &mut dyn Commander) -> Outcome {
+    fn answer(&self, seat: usize, request: &Request, commander: &mut dyn ApiHandler) -> Outcome {
         let door = self.entrances[seat / SEATS].door;
-        if door == Door::Token && !self.is_known(request) {
+        if door == AccessLevel::Token && !self.is_known(request) {
             let answer = Answer::error(401, "the token is missing or wrong")
                 .with("WWW-Authenticate: Bearer realm=\"httplb\"\r\n");
             return Outcome::Done(answer);
         }
-        match asked::read(door, request) {
-            Ok(command) => commander.carry_out(command),
+        match api::read(door, request) {
+            Ok(command) => commander.handle(command),
             Err(answer) => Outcome::Done(answer),
         }
     }

@@ -10,8 +10,8 @@ struct Echo {
     commands: Vec<Command>,
 }
 
-impl Commander for Echo {
-    fn carry_out(&mut self, command: Command) -> Outcome {
+impl ApiHandler for Echo {
+    fn handle(&mut self, command: Command) -> Outcome {
         self.commands.push(command.clone());
         match command {
             Command::Reload => Outcome::Later(Pending::Reload),
@@ -38,9 +38,9 @@ impl Scene {
             |address: &str| Listening::Tcp(Listener::bind(address.parse().unwrap(), 64).unwrap());
         let socket = UnixListener::bind("/run/admin.sock".as_ref(), 0o660, None).unwrap();
         let doors = vec![
-            (Door::Socket, Listening::Unix(socket)),
-            (Door::Token, tcp(TOKEN_DOOR)),
-            (Door::Status, tcp(STATUS_DOOR)),
+            (AccessLevel::Socket, Listening::Unix(socket)),
+            (AccessLevel::Token, tcp(TOKEN_DOOR)),
+            (AccessLevel::Status, tcp(STATUS_DOOR)),
         ];
         let mut scene = Scene {
             poller: Poller::new().unwrap(),

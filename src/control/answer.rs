@@ -4,8 +4,8 @@ use crate::http::reply::reason_phrase;
 use crate::http::{Refusal, date};
 use crate::mem::time::Micros;
 
-use super::intake::After;
-use super::listing;
+use super::json;
+use super::request_parser::After;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Answer {
 
     /// A mistake: `{"error": MESSAGE}`.
     pub fn error(status: u16, message: &str) -> Answer {
-        Answer::json(status, listing::error(message, &[]))
+        Answer::json(status, json::error(message, &[]))
     }
 
     /// A line of text.

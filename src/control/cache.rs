@@ -15,7 +15,7 @@ use crate::policy::vary::Chosen;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, clock};
 
-use super::look::Now;
+use super::snapshot::Clocks;
 
 /// Whether the disk takes what is stored is looked at so often.
 const TRIAL_INTERVAL: Micros = Micros::from_secs(5);
@@ -24,7 +24,7 @@ const MOST_PURGES: usize = 64;
 
 /// Names a purge for the one who waits for its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub struct PurgeId(u64);
 
 /// What is to be removed, as the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
     /// It goes on, and nobody is given any of it any more.
-    Under(Ticket),
+    Under(PurgeId),
     /// It names no URL.
     NoUrl,
     /// Too many others go on.
@@ -47,7 +47,7 @@ pub enum Begun {
 }
 
 /// The stored answers, as the control process has them.
-pub struct Larder {
+pub struct CacheAdmin {
     sweeper: Sweeper,
     /// As a worker has them: to say what would be found.
     store: Store,
@@ -57,7 +57,7 @@ pub struct Larder {
     /// When the sweeper's next step is due.
     due: Micros,
     /// In the order of their beginning; the first is worked at.
-    purges: VecDeque<(Ticket, Purge)>,
+    purges: VecDeque<(PurgeId, Purge)>,
     next_ticket: u64,
     /// When to try the disk, and what kept answers from being stored the last time.
     trial: (Micros, Result<(), IoError>),
@@ -65,10 +65,10 @@ pub struct Larder {
     deaths: u64,
 }
 
-impl Larder {
+impl CacheAdmin {
     /// For the directory of that name, and workers with rings of so many bytes.
-    pub fn new(sweeper: Sweeper, store: Store, ring_size: usize, directory: PathBuf) -> Larder {
-        Larder {
+    pub fn new(sweeper: Sweeper, store: Store, ring_size: usize, directory: PathBuf) -> CacheAdmin {
+        CacheAdmin {
             sweeper,
             store,
             ring_size,
@@ -82,7 +82,7 @@ impl Larder {
     }
 
     /// Does a little of what is due. `deaths` is how many workers have died so far.
-    pub fn work(&mut self, now: Now, deaths: u64) {
+    pub fn work(&mut self, now: Clocks, deaths: u64) {
         if self.deaths != deaths {
             self.deaths = deaths;
             self.sweeper.sweep_new();
@@ -135,7 +135,7 @@ impl Larder {
             Wanted::Prefix(prefix) => PurgeOf::Prefix(prefix.as_bytes()),
         };
         let Some(purge) = self.sweeper.begin_purge(what) else { return Begun::NoUrl };
-        let ticket = Ticket(self.next_ticket);
+        let ticket = PurgeId(self.next_ticket);
         self.next_ticket += 1;
         self.purges.push_back((ticket, purge));
         Begun::Under(ticket)
@@ -143,7 +143,7 @@ impl Larder {
 
     /// Goes on with purges, a little. Says which one has come to its end, and how many answers it
     /// has removed.
-    pub fn step_purges(&mut self) -> Option<(Ticket, u64)> {
+    pub fn step_purges(&mut self) -> Option<(PurgeId, u64)> {
         let (ticket, purge) = self.purges.front_mut()?;
         if !self.sweeper.step_purge(purge) {
             return None;

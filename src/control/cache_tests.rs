@@ -6,13 +6,13 @@ use crate::policy::explain;
 use crate::sys::clock;
 use crate::sys::sim::world::{self, Faults};
 
-fn larder(cells: SharedCells) -> Larder {
+fn cache(cells: SharedCells) -> CacheAdmin {
     let sweeper = Sweeper::new(opened(), cells, 3);
-    Larder::new(sweeper, worker(cells, 3), 64 << 10, PathBuf::from("/cache"))
+    CacheAdmin::new(sweeper, worker(cells, 3), 64 << 10, PathBuf::from("/cache"))
 }
 
-fn now() -> Now {
-    Now { clock: clock::now(), wall: clock::wall() }
+fn now() -> Clocks {
+    Clocks { clock: clock::now(), wall: clock::wall() }
 }
 
 #[test]
@@ -23,29 +23,29 @@ fn purges_go_on_one_after_the_other_and_tell_their_counts() {
     for target in ["/a/1", "/a/2", "/b"] {
         put_plain(&mut store, target, "x").expect("stored");
     }
-    let mut larder = larder(cells);
-    assert!(!larder.is_purging() && larder.bytes() == 3 * 4096);
-    let Begun::Under(first) = larder.begin_purge(&Wanted::Prefix("http://a/a/".into())) else {
+    let mut cache = cache(cells);
+    assert!(!cache.is_purging() && cache.bytes() == 3 * 4096);
+    let Begun::Under(first) = cache.begin_purge(&Wanted::Prefix("http://a/a/".into())) else {
         panic!()
     };
-    let Begun::Under(second) = larder.begin_purge(&Wanted::Url("http://a/b".into())) else {
+    let Begun::Under(second) = cache.begin_purge(&Wanted::Url("http://a/b".into())) else {
         panic!()
     };
     // Not before its turn, nor after it is asked for.
-    assert_eq!(larder.begin_purge(&Wanted::Url("/b".into())), Begun::NoUrl);
+    assert_eq!(cache.begin_purge(&Wanted::Url("/b".into())), Begun::NoUrl);
     let mut done = Vec::new();
-    while larder.is_purging() {
-        done.extend(larder.step_purges());
+    while cache.is_purging() {
+        done.extend(cache.step_purges());
     }
     assert_eq!(done, [(first, 2), (second, 1)]);
-    assert!(get(&mut store, "/b", "").is_none() && larder.bytes() == 0);
+    assert!(get(&mut store, "/b", "").is_none() && cache.bytes() == 0);
 }
 
 #[test]
 fn no_more_purges_are_under_way_than_there_is_room_for() {
     world::reset(1, Faults::default());
-    let mut larder = larder(known_cells(1 << 20));
-    let begun = (0..MOST_PURGES + 1).map(|_| larder.begin_purge(&Wanted::Url("http://a/".into())));
+    let mut cache = cache(known_cells(1 << 20));
+    let begun = (0..MOST_PURGES + 1).map(|_| cache.begin_purge(&Wanted::Url("http://a/".into())));
     let begun: Vec<Begun> = begun.collect();
     assert_eq!(begun.iter().filter(|begun| **begun == Begun::TooMany).count(), 1);
 }
@@ -53,20 +53,20 @@ fn no_more_purges_are_under_way_than_there_is_room_for() {
 #[test]
 fn a_disk_that_takes_nothing_is_noticed_and_that_it_does_again() {
     world::reset(1, Faults::default());
-    let mut larder = larder(known_cells(1 << 20));
-    larder.work(now(), 0);
-    assert_eq!(larder.trial.1, Ok(()));
+    let mut cache = cache(known_cells(1 << 20));
+    cache.work(now(), 0);
+    assert_eq!(cache.trial.1, Ok(()));
     world::change_faults(|faults| faults.disk_is_read_only = true);
-    larder.work(now(), 0);
-    assert_eq!(larder.trial.1, Ok(()), "not at each turn");
+    cache.work(now(), 0);
+    assert_eq!(cache.trial.1, Ok(()), "not at each turn");
     world::advance(Millis::from_secs(11));
-    larder.work(now(), 0);
-    assert!(larder.trial.1.is_err());
+    cache.work(now(), 0);
+    assert!(cache.trial.1.is_err());
     world::change_faults(|faults| faults.disk_is_read_only = false);
     world::advance(Millis::from_secs(11));
-    larder.work(now(), 0);
-    assert_eq!(larder.trial.1, Ok(()));
-    assert!(larder.next_deadline() > clock::now());
+    cache.work(now(), 0);
+    assert_eq!(cache.trial.1, Ok(()));
+    assert!(cache.next_deadline() > clock::now());
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn what_would_be_found_is_told() {
     world::reset(1, Faults::default());
     let cells = known_cells(1 << 20);
     put_plain(&mut worker(cells, 0), "/a", "x").expect("stored");
-    let mut larder = larder(cells);
+    let mut cache = cache(cells);
     let mut told = |target: &str, fields: &str| {
         with(target, fields, |query| {
-            let decision = larder.decision(&query.url, &query.chosen, Method::Get);
+            let decision = cache.decision(&query.url, &query.chosen, Method::Get);
             explain::words(&decision, query.chosen.request_fields)
         })
     };
@@ -93,5 +93,5 @@ fn what_would_be_found_is_told() {
     let accepted =
         "hit; ttl=-40: the response is stored; stale, as the client or the response allows";
     assert_eq!(told("/a", "Cache-Control: max-stale"), accepted);
-    assert_eq!(larder.store.in_use().1, 1, "nothing stays pinned");
+    assert_eq!(cache.store.in_use().1, 1, "nothing stays pinned");
 }

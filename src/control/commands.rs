@@ -9,14 +9,14 @@ use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell, clock};
 
-use super::admin::{Commander, Outcome, Pending};
+use super::admin::{ApiHandler, Outcome, Pending};
 use super::answer::Answer;
-use super::asked::{self, Adjustment, Command, Place, Registration};
-use super::cache::{Begun, Larder};
+use super::api::{self, Adjustment, BackendRef, Command, Registration};
+use super::cache::{Begun, CacheAdmin};
 use super::explain::Explainer;
-use super::look::{Looker, Now};
 use super::recent::{Listing, Recent};
-use super::{health, listing, metrics, page, view};
+use super::snapshot::{Clocks, SnapshotReader};
+use super::{health, json, metrics, page, view};
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
 const LEAVING_INTERVAL: Micros = Micros(50_000);
@@ -24,11 +24,11 @@ const LEAVING_INTERVAL: Micros = Micros(50_000);
 /// Carries out what operators ask for.
 pub struct Commands {
     segment: Segment,
-    looker: Looker,
+    reader: SnapshotReader,
     recent: Recent,
     explainer: Explainer,
     /// The stored answers, if there are any and their directory can be used.
-    larder: Option<Larder>,
+    cache: Option<CacheAdmin>,
     /// Whether answers are meant to be stored.
     has_cache: bool,
     /// The workers' doorbells.
@@ -37,7 +37,7 @@ pub struct Commands {
     channel: Channel,
     /// The master's doorbell.
     master: Doorbell,
-    now: Now,
+    now: Clocks,
     /// When leases and leaving backends are to be looked at again.
     due: Option<Micros>,
     /// A backend came, went, or is to be used otherwise, since that was asked for.
@@ -50,23 +50,23 @@ impl Commands {
     /// On the cells of `segment`, of whose changes the workers are told by `bells`.
     pub fn new(
         segment: Segment,
-        looker: Looker,
+        reader: SnapshotReader,
         explainer: Explainer,
-        larder: Option<Larder>,
+        cache: Option<CacheAdmin>,
         bells: Doorbells,
         channel: Channel,
         master: Doorbell,
     ) -> Commands {
-        let now = Now { clock: Micros(0), wall: Micros(0) };
+        let now = Clocks { clock: Micros(0), wall: Micros(0) };
         // Some may have registered, or be leaving, since before this process.
         let due = Some(Micros(0));
         Commands {
             segment,
-            has_cache: looker.has_cache(),
-            looker,
+            has_cache: reader.has_cache(),
+            reader,
             recent: Recent::default(),
             explainer,
-            larder,
+            cache,
             bells,
             channel,
             master,
@@ -83,37 +83,37 @@ impl Commands {
     }
 
     /// Sets the time of what follows.
-    pub fn set_now(&mut self, now: Now) {
+    pub fn set_now(&mut self, now: Clocks) {
         self.now = now;
     }
 
-    /// When `tend` is to be called next.
+    /// When `expire_leases` is to be called next.
     pub fn next_deadline(&self) -> Option<Micros> {
         self.due
     }
 
     /// When `keep_house` is to be called next.
     pub fn next_housework(&self) -> Option<Micros> {
-        self.larder.as_ref().map(Larder::next_deadline)
+        self.cache.as_ref().map(CacheAdmin::next_deadline)
     }
 
     /// Whether a purge is under way.
     pub fn is_purging(&self) -> bool {
-        self.larder.as_ref().is_some_and(Larder::is_purging)
+        self.cache.as_ref().is_some_and(CacheAdmin::is_purging)
     }
 
     /// Sees to the stored answers, a little.
     pub fn keep_house(&mut self) {
         self.recent.forget_old(self.now.clock);
         let deaths = self.segment.service(shared::ServiceCell::WorkerRestarts);
-        if let Some(larder) = &mut self.larder {
-            larder.work(self.now, deaths);
+        if let Some(cache) = &mut self.cache {
+            cache.work(self.now, deaths);
         }
     }
 
     /// Goes on with purges, a little. The end of one, and the answer to it.
     pub fn step_purges(&mut self) -> Option<(Pending, Answer)> {
-        let (ticket, count) = self.larder.as_mut()?.step_purges()?;
+        let (ticket, count) = self.cache.as_mut()?.step_purges()?;
         let answer = Answer::json(200, format!("{{\"purged\":{count}}}\n"));
         Some((Pending::Purge(ticket), answer))
     }
@@ -123,11 +123,11 @@ impl Commands {
             let message = "there is no cache (set \"cache\" in servers.conf)";
             return Outcome::Done(Answer::error(404, message));
         }
-        let wanted = match asked::purge(body) {
+        let wanted = match api::purge(body) {
             Ok(wanted) => wanted,
             Err(answer) => return Outcome::Done(answer),
         };
-        let refused = match self.larder.as_mut().map(|larder| larder.begin_purge(&wanted)) {
+        let refused = match self.cache.as_mut().map(|cache| cache.begin_purge(&wanted)) {
             Some(Begun::Under(ticket)) => return Outcome::Later(Pending::Purge(ticket)),
             Some(Begun::NoUrl) => {
                 Answer::error(400, "this is not a URL (write http://host/path, or its beginning)")
@@ -141,8 +141,8 @@ impl Commands {
     }
 
     fn service(&mut self) -> view::Service {
-        let mut service = self.looker.service(self.now);
-        service.totals.cache_bytes = self.larder.as_ref().map_or(0, Larder::bytes);
+        let mut service = self.reader.service(self.now);
+        service.totals.cache_bytes = self.cache.as_ref().map_or(0, CacheAdmin::bytes);
         service
     }
 
@@ -168,7 +168,7 @@ impl Commands {
     }
 
     fn pools(&mut self) -> Answer {
-        let make = |commands: &mut Commands| listing::pools(&commands.looker.pools(commands.now));
+        let make = |commands: &mut Commands| json::pools(&commands.reader.pools(commands.now));
         Answer::json(200, self.text(Listing::Pools, make))
     }
 
@@ -177,23 +177,23 @@ impl Commands {
         let pool =
             pool.ok_or_else(|| Answer::error(404, &format!("there is no pool \"{name}\"")))?;
         let text = self.text(Listing::Pool(pool), |commands| {
-            listing::pool(&commands.looker.pool(pool, commands.now))
+            json::pool(&commands.reader.pool(pool, commands.now))
         });
         Ok(Answer::json(200, text))
     }
 
-    /// Whatever there is may have changed: `tend` looks at it.
+    /// Whatever there is may have changed: `expire_leases` looks at it.
     pub fn look_again(&mut self) {
         self.due = Some(self.now.clock);
     }
 
     /// Looks whether all client connections are taken, about once a second.
     pub fn watch_crowd(&mut self) {
-        self.looker.watch_crowd(self.now);
+        self.reader.watch_crowd(self.now);
     }
 
     /// Ends the leases whose time is over, and forgets backends that have left.
-    pub fn tend(&mut self) {
+    pub fn expire_leases(&mut self) {
         if self.due.is_none_or(|due| due > self.now.clock) {
             return;
         }
@@ -248,8 +248,8 @@ impl Commands {
 
     /// The backend as it is now, as JSON.
     fn shown(&self, status: u16, slot: Slot) -> Answer {
-        let backend = self.looker.backend_at(slot, self.now);
-        Answer::json(status, listing::backend(&backend))
+        let backend = self.reader.backend_at(slot, self.now);
+        Answer::json(status, json::backend(&backend))
     }
 
     /// Another control process is to take over: whatever was changed from now on would be forgotten.
@@ -269,7 +269,7 @@ impl Commands {
         Ok(())
     }
 
-    fn register(&mut self, place: &Place, wanted: Registration) -> Result<Answer, Answer> {
+    fn register(&mut self, place: &BackendRef, wanted: Registration) -> Result<Answer, Answer> {
         let now = self.now.clock.millis();
         let lease = wanted.lease.map(|lease| now + lease);
         let pool = match self.segment.find_pool(&place.pool) {
@@ -308,7 +308,7 @@ impl Commands {
         Ok(self.shown(201, slot))
     }
 
-    fn find(&self, place: &Place) -> Result<(PoolId, Slot), Answer> {
+    fn find(&self, place: &BackendRef) -> Result<(PoolId, Slot), Answer> {
         let Some(pool) = self.segment.find_pool(&place.pool) else {
             return Err(Answer::error(404, &format!("there is no pool \"{}\"", place.pool)));
         };
@@ -319,7 +319,7 @@ impl Commands {
         Ok((pool, slot))
     }
 
-    fn remove(&mut self, place: &Place) -> Result<Answer, Answer> {
+    fn remove(&mut self, place: &BackendRef) -> Result<Answer, Answer> {
         let (_, slot) = self.find(place)?;
         if self.segment.backend(slot).source() == Some(Source::File) {
             let message = "the configuration names this backend (drain it, or remove it there)";
@@ -330,7 +330,7 @@ impl Commands {
         Ok(self.shown(202, slot))
     }
 
-    fn adjust(&mut self, place: &Place, wanted: Adjustment) -> Result<Answer, Answer> {
+    fn adjust(&mut self, place: &BackendRef, wanted: Adjustment) -> Result<Answer, Answer> {
         let (pool, slot) = self.find(place)?;
         self.changed();
         if let Some(weight) = wanted.weight {
@@ -339,7 +339,7 @@ impl Commands {
         }
         if let Some(state) = wanted.state {
             self.segment.set_admin(slot, state, self.now.clock.millis());
-            self.log(slot, format_args!("is set to {}", listing::admin(state)));
+            self.log(slot, format_args!("is set to {}", json::admin(state)));
         }
         self.bells.ring_all(&self.segment, Awaited::Pool(pool));
         self.master.ring(); // It tells those whom this generation has replaced.
@@ -386,15 +386,13 @@ impl Commands {
     }
 }
 
-impl Commander for Commands {
-    fn carry_out(&mut self, command: Command) -> Outcome {
+impl ApiHandler for Commands {
+    fn handle(&mut self, command: Command) -> Outcome {
         let outcome = match command {
             Command::Page => Ok(self.page()),
             Command::Metrics => Ok(self.metrics()),
             Command::Health(needed) => Ok(health::answer(self.segment, &needed)),
-            Command::Status => {
-                Ok(Answer::json(200, listing::status(&self.looker.summary(self.now))))
-            }
+            Command::Status => Ok(Answer::json(200, json::status(&self.reader.summary(self.now)))),
             Command::Pools => Ok(self.pools()),
             Command::Pool(name) => self.pool(&name),
             Command::Register(place, registration) => {
@@ -408,7 +406,7 @@ impl Commander for Commands {
             Command::Reload => return self.reload(),
             Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => {
-                Ok(self.explainer.answer(&self.segment, &question, self.larder.as_mut()))
+                Ok(self.explainer.answer(&self.segment, &question, self.cache.as_mut()))
             }
         };
         // Either is the answer.
@@ -438,7 +436,7 @@ fn refused(why: &str) -> Answer {
     let mistakes = lines.iter().take(count.unwrap_or(0)).map(|line| String::from(*line)).collect();
     // There is always a list for programs.
     let errors: Vec<String> = if count.is_none() { vec![message.clone()] } else { mistakes };
-    Answer::json(422, listing::error(&message, &errors))
+    Answer::json(422, json::error(&message, &errors))
 }
 
 #[cfg(test)]

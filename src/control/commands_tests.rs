@@ -8,8 +8,8 @@ use crate::shared::{BackendGauge, Layout};
 use crate::sys::memory;
 use crate::sys::world::{self, Faults};
 
-use super::super::asked::{Door, read};
-use super::super::intake::{After, Request};
+use super::super::api::{AccessLevel, read};
+use super::super::request_parser::{After, Request};
 
 struct Scene {
     commands: Commands,
@@ -28,11 +28,11 @@ impl Scene {
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         let (channel, own) = Channel::pair().unwrap();
-        let looker = Looker::new(segment, &config, 7);
+        let reader = SnapshotReader::new(segment, &config, 7);
         let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
         let bells = Doorbells::new(2).unwrap();
         let commands =
-            Commands::new(segment, looker, explainer, None, bells, own, Doorbell::new().unwrap());
+            Commands::new(segment, reader, explainer, None, bells, own, Doorbell::new().unwrap());
         let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
         scene.advance(0);
         scene
@@ -40,8 +40,8 @@ impl Scene {
 
     fn advance(&mut self, millis: u64) {
         self.clock = self.clock + Micros::from(Millis(millis));
-        self.commands.set_now(Now { clock: self.clock, wall: Micros::from_secs(1_000_000) });
-        self.commands.tend();
+        self.commands.set_now(Clocks { clock: self.clock, wall: Micros::from_secs(1_000_000) });
+        self.commands.expire_leases();
     }
 
     fn answer(&mut self, line: &str, body: &str) -> Option<Answer> {
@@ -53,7 +53,7 @@ impl Scene {
             body: body.as_bytes().to_vec(),
             after: After::Keep,
         };
-        match self.commands.carry_out(read(Door::Socket, &request).unwrap()) {
+        match self.commands.handle(read(AccessLevel::Socket, &request).unwrap()) {
             Outcome::Done(answer) => Some(answer),
             Outcome::Later(_) => None,
         }
@@ -255,7 +255,7 @@ fn names_that_a_path_could_mean_something_else_by_name_no_pool() {
             body: Vec::new(),
             after: After::Keep,
         };
-        let refused = read(Door::Socket, &request).unwrap_err();
+        let refused = read(AccessLevel::Socket, &request).unwrap_err();
         assert_eq!(refused.status, 400, "{name}");
         assert!(refused.body.contains("is not a name for a pool (write"), "{}", refused.body);
     }

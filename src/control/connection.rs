@@ -10,8 +10,8 @@ use crate::mem::time::Micros;
 use crate::sys::{Event, IoError, Socket, clock};
 
 use super::answer::Answer;
-use super::cache::Ticket;
-use super::intake::{After, Intake, Request, Taken};
+use super::cache::PurgeId;
+use super::request_parser::{After, Intake, Request, Taken};
 
 /// From the first byte of a request to its last.
 const REQUEST_TIME: Micros = Micros::from_secs(10);
@@ -34,7 +34,7 @@ pub enum Pending {
     /// The outcome of a reload.
     Reload,
     /// The end of a purge.
-    Purge(Ticket),
+    Purge(PurgeId),
 }
 
 impl Pending {

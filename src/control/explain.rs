@@ -9,7 +9,7 @@ use crate::policy::vary::Chosen;
 use crate::shared::Segment;
 
 use super::answer::Answer;
-use super::cache::Larder;
+use super::cache::CacheAdmin;
 
 /// Bytes that a head may grow by on its way, far more than it does.
 const GROWTH: usize = 64 * 1024;
@@ -35,14 +35,14 @@ impl Explainer {
         &mut self,
         segment: &Segment,
         question: &Question,
-        larder: Option<&mut Larder>,
+        cache: Option<&mut CacheAdmin>,
     ) -> Answer {
         let Explainer { config, key, scratch } = self;
         let pools = segment.pools_now(config);
-        let explanation = match larder {
-            Some(larder) => {
+        let explanation = match cache {
+            Some(cache) => {
                 let mut lookup = |url: &Url<'_>, chosen: &Chosen<'_>, method| {
-                    Some(larder.decision(url, chosen, method))
+                    Some(cache.decision(url, chosen, method))
                 };
                 explain::explain_with(question, config, &pools, Some(key), scratch, &mut lookup)
             }

@@ -6,7 +6,7 @@ use crate::config::words::quote;
 use crate::shared::{Segment, ServiceCell};
 
 use super::answer::Answer;
-use super::asked::{decoded, parameters, unknown, wrong};
+use super::api::{decoded, parameters, unknown, wrong};
 
 /// Backends of a pool that must be up.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 
 pub mod admin;
 pub mod answer;
-pub mod asked;
+pub mod api;
 pub mod cache;
 pub mod checks;
 pub mod commands;
@@ -17,13 +17,13 @@ mod connection;
 mod crowd;
 pub mod explain;
 pub mod health;
-pub mod intake;
-pub mod listing;
-pub mod look;
+pub mod json;
 pub mod metrics;
 pub mod page;
 pub mod probe;
 pub mod recent;
+pub mod request_parser;
+pub mod snapshot;
 pub mod view;
 
 use crate::config::Config;
@@ -38,12 +38,12 @@ use crate::sys::{
 };
 
 use admin::{Admin, Listening, Pending};
-use asked::Door;
-use cache::Larder;
+use api::AccessLevel;
+use cache::CacheAdmin;
 use checks::Checks;
 use commands::Commands;
 use explain::Explainer;
-use look::{Looker, Now};
+use snapshot::{Clocks, SnapshotReader};
 
 /// What is watched: then come the doors and their connections, and from `FIRST_CHECK` on checks.
 const SIGNALS: u64 = 0;
@@ -77,7 +77,7 @@ pub struct ControlInit {
     /// The signals.
     pub signals: Signals,
     /// Where operators come in.
-    pub doors: Vec<(Door, Listening)>,
+    pub doors: Vec<(AccessLevel, Listening)>,
     /// What they must know over TCP.
     pub token: Option<Vec<u8>>,
     /// What sticky cookies are made with.
@@ -85,7 +85,7 @@ pub struct ControlInit {
     /// The master's process.
     pub master_pid: Pid,
     /// The stored answers, if there are any and their directory can be used.
-    pub larder: Option<Larder>,
+    pub cache: Option<CacheAdmin>,
 }
 
 /// How far the process is from its end.
@@ -143,12 +143,12 @@ impl Control {
             token,
             master_pid,
             sticky_key,
-            larder,
+            cache,
         } = desk;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let looker = Looker::new(segment, config, master_pid.number().unsigned_abs());
+        let reader = SnapshotReader::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
         let open = || {
             let poller = Poller::new()?;
@@ -159,7 +159,7 @@ impl Control {
         let poller = open().map_err(StartError::at("epoll", Tried::Descriptor))?;
         let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
         let (bells, bell) = clones().map_err(StartError::at("doorbells", Tried::Descriptor))?;
-        let commands = Commands::new(segment, looker, explainer, larder, bells, channel, bell);
+        let commands = Commands::new(segment, reader, explainer, cache, bells, channel, bell);
         Ok(Control {
             checks: Checks::new(segment, config),
             segment,
@@ -193,7 +193,7 @@ impl Control {
         let timeout = self.timeout(clock::now());
         self.poller.wait(Some(timeout))?;
         let now = clock::now();
-        self.commands.set_now(Now { clock: now, wall: clock::wall() });
+        self.commands.set_now(Clocks { clock: now, wall: clock::wall() });
         for index in 0..self.poller.events().len() {
             let event = self.poller.events()[index];
             self.event(event, now);
@@ -211,7 +211,7 @@ impl Control {
                 self.commands.look_again();
                 self.master.ring();
             }
-            self.commands.tend();
+            self.commands.expire_leases();
             self.commands.keep_house();
         }
         self.admin.turn(&self.poller, &mut self.commands, now);

@@ -7,7 +7,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
 use crate::shared::Source;
 
-use super::listing;
+use super::json;
 use super::view::{Backend, LastCheck, Pool, Service, Totals};
 
 /// The media type of what `render` writes.
@@ -132,7 +132,7 @@ impl Page {
 
     fn pool(&mut self, index: usize, pool: &Pool) {
         let name = escaped(&pool.name);
-        let balance = listing::balance(pool.balance).replace('_', " ");
+        let balance = json::balance(pool.balance).replace('_', " ");
         let _ = write!(
             self.text,
             "<section id=\"pool-{name}\">\n<div class=\"pool\"><h2>{name}</h2><span>{}</span>\

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::control::admin::Listening;
-use crate::control::asked::Door;
+use crate::control::api::AccessLevel;
 use crate::sys::process::User;
 use crate::sys::{IoError, Listener, Tried, UnixListener};
 
@@ -59,11 +59,11 @@ impl Place {
         }
     }
 
-    fn door(&self) -> Door {
+    fn door(&self) -> AccessLevel {
         match self {
-            Place::Socket(_) => Door::Socket,
-            Place::Token(_) => Door::Token,
-            Place::Status(_) => Door::Status,
+            Place::Socket(_) => AccessLevel::Socket,
+            Place::Token(_) => AccessLevel::Token,
+            Place::Status(_) => AccessLevel::Status,
         }
     }
 
@@ -144,7 +144,7 @@ impl Doors {
     }
 
     /// What `config` wants of them, and the token, for the control process.
-    pub fn into_parts(self, config: &Config) -> (Vec<(Door, Listening)>, Option<Vec<u8>>) {
+    pub fn into_parts(self, config: &Config) -> (Vec<(AccessLevel, Listening)>, Option<Vec<u8>>) {
         let wanted: Vec<Place> = Place::wanted(config).collect();
         let mine = self.open.into_iter().filter(|(place, _)| wanted.contains(place));
         (mine.map(|(place, listening)| (place.door(), listening)).collect(), self.token)

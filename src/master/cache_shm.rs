@@ -13,7 +13,7 @@ use crate::cache::store::{Settings, Store};
 use crate::cache::sweeper::Sweeper;
 use crate::config::units::write_size;
 use crate::config::{Cache, Config};
-use crate::control::cache::Larder;
+use crate::control::cache::CacheAdmin;
 use crate::mem::time::{Micros, Millis};
 use crate::shared::doorbell::Doorbells;
 use crate::sys::message::{self, Level};
@@ -229,15 +229,15 @@ impl CacheDirHandle {
     }
 
     /// What the control process has of it.
-    pub fn larder(self, config: &Config, number: usize) -> Option<Larder> {
+    pub fn cache_admin(self, config: &Config, number: usize) -> Option<CacheAdmin> {
         let cache = config.cache.as_ref()?;
         let cells = self.cells;
-        let open = || -> Result<Larder, IoError> {
+        let open = || -> Result<CacheAdmin, IoError> {
             let reached = self.reached?;
             let store = Store::new(reached.again()?.enter()?, cells, number, settings(cache))?;
             let mut sweeper = Sweeper::new(reached.enter()?, cells, number);
             look_through(&mut sweeper);
-            Ok(Larder::new(sweeper, store, config.buffer_size, cache.dir.clone()))
+            Ok(CacheAdmin::new(sweeper, store, config.buffer_size, cache.dir.clone()))
         };
         let opened = open();
         let failed = |error: &IoError| {

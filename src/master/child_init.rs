@@ -155,7 +155,7 @@ impl ChildInit {
         self.become_user()?;
         let workers = segment.layout().workers;
         let directory = way.as_ref().and_then(CacheDirHandle::directory);
-        let larder = way.and_then(|way| way.larder(&config, workers));
+        let cache = way.and_then(|way| way.cache_admin(&config, workers));
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let (doors, token) = doors.into_parts(&config);
@@ -175,7 +175,7 @@ impl ChildInit {
                 .try_clone()
                 .map_err(StartError::at("the line to the master", Tried::Descriptor))?,
             signals,
-            larder,
+            cache,
         };
         let control = Control::open(&config, desk)?;
         confine(seccomp::Role::Control, directory);

@@ -7,8 +7,8 @@ use crate::cache::sweeper::Sweeper;
 use crate::cache::testing::{known_cells, opened, worker};
 use crate::config::Config;
 use crate::control::checks::Checks;
-use crate::control::look::{Looker, Now};
-use crate::control::{listing, metrics, page};
+use crate::control::snapshot::{Clocks, SnapshotReader};
+use crate::control::{json, metrics, page};
 use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
 use crate::policy::health::{Admin, Event, Rules};
@@ -79,20 +79,19 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         let segment = cells_of(&config);
         register(segment);
         let said = settings(segment);
-        let mut looker = Looker::new(segment, &config, 7);
+        let mut looker = SnapshotReader::new(segment, &config, 7);
         let mut checks = Checks::new(segment, &config);
         let (bells, poller) = (Doorbells::new(WORKERS).unwrap(), Poller::new().unwrap());
         for round in 0..4 {
             segment.forge(|| harmful(&mut dice));
             let now =
-                Now { clock: Micros::from_secs(100 + round), wall: Micros::from_secs(1 << 30) };
+                Clocks { clock: Micros::from_secs(100 + round), wall: Micros::from_secs(1 << 30) };
             let service = looker.service(now);
-            for text in
-                [metrics::render(&service), page::render(&service), listing::status(&service)]
+            for text in [metrics::render(&service), page::render(&service), json::status(&service)]
             {
                 assert!(!text.is_empty());
             }
-            assert!(listing::pools(&service.pools).contains("10.0.2.1:80"));
+            assert!(json::pools(&service.pools).contains("10.0.2.1:80"));
             checks.look_around(now.clock);
             checks.run(&poller, 0, &bells, now.clock);
             for slot in (0..4).map(Slot) {
@@ -121,10 +120,11 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         next.set_elsewhere(&forged, &own, |_| ());
         assert!(next.clients() <= 100 && next.backend(Slot(0)).load() <= 200 * WORKERS as u32);
         assert_eq!(settings(next), said, "seed {seed}");
-        let _ = metrics::render(
-            &Looker::new(next, &config, 7)
-                .service(Now { clock: Micros::from_secs(300), wall: Micros::from_secs(1 << 30) }),
-        );
+        let _ =
+            metrics::render(&SnapshotReader::new(next, &config, 7).service(Clocks {
+                clock: Micros::from_secs(300),
+                wall: Micros::from_secs(1 << 30),
+            }));
     }
 }
 

@@ -30,7 +30,7 @@ const AT_BACKENDS: [Reason; 8] = [
 ];
 
 /// Reads the cells.
-pub struct Looker {
+pub struct SnapshotReader {
     segment: Segment,
     config: Config,
     master: u32,
@@ -41,24 +41,31 @@ pub struct Looker {
 
 /// What time it is, by both clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub struct Clocks {
     /// Monotonic.
     pub clock: Micros,
     /// Since the epoch.
     pub wall: Micros,
 }
 
-impl Looker {
+impl SnapshotReader {
     /// For the service that `config` describes, whose master is the process `master`.
-    pub fn new(segment: Segment, config: &Config, master: u32) -> Looker {
+    pub fn new(segment: Segment, config: &Config, master: u32) -> SnapshotReader {
         let memory_bound =
             settings::without_key(config, segment.layout().workers).memory_bound() as u64;
         let crowd = Crowd::new(segment, config.max_connections);
-        Looker { segment, config: config.clone(), master, memory_bound, rate: Rate::new(), crowd }
+        SnapshotReader {
+            segment,
+            config: config.clone(),
+            master,
+            memory_bound,
+            rate: Rate::new(),
+            crowd,
+        }
     }
 
     /// Looks whether all client connections are taken, about once a second.
-    pub fn watch_crowd(&mut self, now: Now) {
+    pub fn watch_crowd(&mut self, now: Clocks) {
         self.crowd.look(now.clock);
     }
 
@@ -68,17 +75,17 @@ impl Looker {
     }
 
     /// The service as it is now, without what is stored.
-    pub fn service(&mut self, now: Now) -> Service {
+    pub fn service(&mut self, now: Clocks) -> Service {
         Service { pools: self.pools(now), ..self.summary(now) }
     }
 
     /// All pools as they are now.
-    pub fn pools(&self, now: Now) -> Vec<Pool> {
+    pub fn pools(&self, now: Clocks) -> Vec<Pool> {
         self.segment.pools().map(|pool| self.pool(pool, now)).collect()
     }
 
     /// The same as `service` without the pools, which takes much less time.
-    pub fn summary(&mut self, now: Now) -> Service {
+    pub fn summary(&mut self, now: Clocks) -> Service {
         let segment = &self.segment;
         let totals = totals(segment);
         Service {
@@ -107,18 +114,18 @@ impl Looker {
         Micros(self.segment.service(ServiceCell::StartTime))
     }
 
-    fn uptime(&self, now: Now) -> Millis {
+    fn uptime(&self, now: Clocks) -> Millis {
         (now.wall - self.started()).millis()
     }
 
     /// One backend as it is now.
-    pub fn backend_at(&self, slot: Slot, now: Now) -> Backend {
+    pub fn backend_at(&self, slot: Slot, now: Clocks) -> Backend {
         let queue = self.segment.queue(self.segment.backend(slot).pool());
         self.backend(slot, queue, now)
     }
 
     /// One pool as it is now.
-    pub fn pool(&self, pool: PoolId, now: Now) -> Pool {
+    pub fn pool(&self, pool: PoolId, now: Clocks) -> Pool {
         let segment = &self.segment;
         // Pools that were made by registering have the keys of the first.
         let configured = self.config.pools.get(pool.0).unwrap_or(&self.config.pools[0]);
@@ -133,7 +140,7 @@ impl Looker {
         }
     }
 
-    fn backend(&self, slot: Slot, queue: u64, now: Now) -> Backend {
+    fn backend(&self, slot: Slot, queue: u64, now: Clocks) -> Backend {
         let segment = &self.segment;
         let cells = segment.backend(slot);
         let total = |counter| segment.backend_total(slot, counter);
@@ -249,8 +256,8 @@ mod tests {
         (segment, config)
     }
 
-    fn at(millis: u64) -> Now {
-        Now { clock: Micros(millis * 1000), wall: Micros(millis * 1000) }
+    fn at(millis: u64) -> Clocks {
+        Clocks { clock: Micros(millis * 1000), wall: Micros(millis * 1000) }
     }
 
     #[test]
@@ -266,9 +273,9 @@ mod tests {
             assert!(segment.claim_client(worker, 0));
         }
         assert!(segment.claim(0, Slot(1), 1));
-        let now = Now { clock: Micros::from_secs(100), wall: Micros::from_secs(1000) };
+        let now = Clocks { clock: Micros::from_secs(100), wall: Micros::from_secs(1000) };
         segment.set_service(ServiceCell::StartTime, 990_000_000);
-        let service = Looker::new(segment, &config, 7).service(now);
+        let service = SnapshotReader::new(segment, &config, 7).service(now);
         assert_eq!((service.pid, service.uptime), (7, Millis(10_000)));
         assert_eq!((service.clients, service.totals.requests), (2, 20));
         let [first, second] = &service.pools[0].backends[..] else { panic!() };
@@ -295,14 +302,14 @@ mod tests {
         let failed =
             shared::LastCheck { passed: false, status: 0, took: Micros(700), at: Millis(2_000) };
         segment.note_check(slot, failed, &CheckRules { rise: 2, fall: 1 });
-        let looker = Looker::new(segment, &config, 7);
-        let backend = looker.backend_at(slot, at(3_000));
+        let reader = SnapshotReader::new(segment, &config, 7);
+        let backend = reader.backend_at(slot, at(3_000));
         assert_eq!((backend.source, backend.wanted), (Source::Api, Admin::Ready));
         assert_eq!((backend.state, backend.downtime), (Availability::Down, Millis(1_000)));
         assert_eq!((backend.lease, backend.check_failures), (Some(Millis(2_000)), 1));
         let check = backend.last_check.unwrap();
         assert_eq!((check.status, check.age, check.time), (None, Millis(1_000), Micros(700)));
-        let pool = looker.pool(pool, at(3_000));
+        let pool = reader.pool(pool, at(3_000));
         assert_eq!((pool.backends.len(), pool.balance), (1, config.pools[0].balance));
     }
 }

@@ -14,11 +14,11 @@ use crate::policy::health::Admin;
 use super::answer::Answer;
 use super::cache::Wanted;
 use super::health::{self, Needed};
-use super::intake::Request;
+use super::request_parser::Request;
 
 /// Where a request came in, which decides what may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum AccessLevel {
     /// The Unix socket: whoever may open it may do everything.
     Socket,
     /// TCP, with a token.
@@ -43,11 +43,11 @@ pub enum Command {
     /// One pool.
     Pool(String),
     /// A backend is there, or still is.
-    Register(Place, Registration),
+    Register(BackendRef, Registration),
     /// A registered backend goes.
-    Remove(Place),
+    Remove(BackendRef),
     /// The operator wants something of a backend.
-    Adjust(Place, Adjustment),
+    Adjust(BackendRef, Adjustment),
     /// The configuration is to be read anew.
     Reload,
     /// The service is to be withdrawn, or that taken back.
@@ -61,7 +61,7 @@ pub enum Command {
 
 /// Which backend of which pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BackendRef {
     /// The pool's name, which is a valid one.
     pub pool: String,
     /// The backend.
@@ -89,7 +89,7 @@ pub struct Adjustment {
 }
 
 /// The command that a request asks for. `Err` is the answer to one that asks for none.
-pub fn read(door: Door, request: &Request) -> Result<Command, Answer> {
+pub fn read(door: AccessLevel, request: &Request) -> Result<Command, Answer> {
     let (path, query) = match request.target.split_once('?') {
         Some((path, query)) => (path, query),
         None => (request.target.as_str(), ""),
@@ -102,8 +102,10 @@ pub fn read(door: Door, request: &Request) -> Result<Command, Answer> {
             only_get(request)?;
             health::needed(query).map(Command::Health)
         }
-        (["v1", rest @ ..], Door::Socket | Door::Token) => command(rest, path, query, request),
-        (_, Door::Socket | Door::Token | Door::Status) => Err(nothing(path)),
+        (["v1", rest @ ..], AccessLevel::Socket | AccessLevel::Token) => {
+            command(rest, path, query, request)
+        }
+        (_, AccessLevel::Socket | AccessLevel::Token | AccessLevel::Status) => Err(nothing(path)),
     }
 }
 
@@ -182,7 +184,7 @@ fn only_post(request: &Request) -> Result<(), Answer> {
     if request.method == Method::Post { Ok(()) } else { Err(not_allowed("Allow: POST\r\n")) }
 }
 
-fn place(name: &str, backend: &str) -> Result<Place, Answer> {
+fn place(name: &str, backend: &str) -> Result<BackendRef, Answer> {
     let pool = decoded(name)?.into_owned();
     if !config::is_pool_name(&pool) {
         let name = words::quote(&pool);
@@ -190,7 +192,7 @@ fn place(name: &str, backend: &str) -> Result<Place, Answer> {
     }
     let text = decoded(backend)?;
     let address = address::backend(&text).map_err(|fault| wrong(fault.to_string()))?;
-    Ok(Place { pool, address })
+    Ok(BackendRef { pool, address })
 }
 
 /// `lease=10s&weight=1&max_connections=0`, each at most once.
@@ -386,5 +388,5 @@ pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, Answer> {
 }
 
 #[cfg(test)]
-#[path = "asked_tests.rs"]
+#[path = "api_tests.rs"]
 mod tests;

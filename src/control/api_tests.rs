@@ -1,8 +1,8 @@
-use super::super::intake::After;
+use super::super::request_parser::After;
 use super::*;
 use crate::policy::explain::{Question, SOMEBODY};
 
-fn ask_at(door: Door, line: &str, body: &str) -> Result<Command, (u16, String)> {
+fn ask_at(door: AccessLevel, line: &str, body: &str) -> Result<Command, (u16, String)> {
     let (method, target) = line.split_once(' ').unwrap();
     let request = Request {
         method: Method::of(method.as_bytes()),
@@ -15,16 +15,16 @@ fn ask_at(door: Door, line: &str, body: &str) -> Result<Command, (u16, String)> 
 }
 
 fn ask(line: &str) -> Result<Command, (u16, String)> {
-    ask_at(Door::Socket, line, "")
+    ask_at(AccessLevel::Socket, line, "")
 }
 
-fn place_of(pool: &str, backend: &str) -> Place {
-    Place { pool: pool.to_owned(), address: backend.parse().unwrap() }
+fn place_of(pool: &str, backend: &str) -> BackendRef {
+    BackendRef { pool: pool.to_owned(), address: backend.parse().unwrap() }
 }
 
 #[track_caller]
 fn assert_refused(line: &str, body: &str, status: u16, part: &str) {
-    let (found, text) = ask_at(Door::Socket, line, body).unwrap_err();
+    let (found, text) = ask_at(AccessLevel::Socket, line, body).unwrap_err();
     assert_eq!(found, status, "{line} {text}");
     assert!(text.contains(part), "{line}: {text}");
 }
@@ -41,11 +41,11 @@ fn looking_needs_only_the_path() {
 
 #[test]
 fn at_the_status_address_nothing_can_be_changed() {
-    assert_eq!(ask_at(Door::Status, "GET /", ""), Ok(Command::Page));
+    assert_eq!(ask_at(AccessLevel::Status, "GET /", ""), Ok(Command::Page));
     for line in ["GET /v1/status", "POST /v1/reload", "PUT /v1/pools/a/backends/10.0.0.7:80"] {
-        assert_eq!(ask_at(Door::Status, line, "").unwrap_err().0, 404, "{line}");
+        assert_eq!(ask_at(AccessLevel::Status, line, "").unwrap_err().0, 404, "{line}");
     }
-    assert_eq!(ask_at(Door::Status, "POST /", "").unwrap_err().0, 405);
+    assert_eq!(ask_at(AccessLevel::Status, "POST /", "").unwrap_err().0, 405);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_registration_with_mistakes_is_told_them() {
 #[test]
 fn a_backend_is_adjusted_by_json() {
     let line = "PATCH /v1/pools/a/backends/10.0.0.7:80";
-    let adjusted = |body: &str| match ask_at(Door::Token, line, body) {
+    let adjusted = |body: &str| match ask_at(AccessLevel::Token, line, body) {
         Ok(Command::Adjust(_, adjustment)) => adjustment,
         other => panic!("{other:?}"),
     };
@@ -133,7 +133,7 @@ fn a_backend_is_adjusted_by_json() {
 #[test]
 fn what_is_to_be_purged_is_a_url_or_a_beginning() {
     let body = Command::Purge(b"{".to_vec());
-    assert_eq!(ask_at(Door::Token, "POST /v1/cache/purge", "{"), Ok(body));
+    assert_eq!(ask_at(AccessLevel::Token, "POST /v1/cache/purge", "{"), Ok(body));
     let url = Wanted::Url(String::from("http://a/x"));
     assert_eq!(purge(b"{\"url\": \"http://a/x\"}"), Ok(url));
     let prefix = Wanted::Prefix(String::from("http://a/"));
@@ -167,7 +167,7 @@ fn what_cannot_be_done_somewhere_says_what_can() {
             body: Vec::new(),
             after: After::Keep,
         };
-        let answer = read(Door::Socket, &request).unwrap_err();
+        let answer = read(AccessLevel::Socket, &request).unwrap_err();
         assert_eq!(answer.status, 405, "{line}");
         assert_eq!(answer.fields, format!("Allow: {allow}\r\n"));
     }

@@ -226,5 +226,5 @@ impl Request {
 }
 
 #[cfg(test)]
-#[path = "intake_tests.rs"]
+#[path = "request_parser_tests.rs"]
 mod tests;
