@@ -1,4 +1,4 @@
-//! The command line: options to a [`Command`], and what needs no network: showing help, testing
+//! The command line: options to a [`CliCommand`], and what needs no network: showing help, testing
 //! and dumping the configuration, saying what is wrong.
 
 use std::ffi::OsString;
@@ -77,15 +77,15 @@ const LONG_OPTIONS: [&str; 11] = [
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
-pub enum Command {
+pub enum CliCommand {
     /// Carry traffic.
-    Serve(Source),
+    Serve(ConfigSource),
     /// Check the configuration.
-    Test(Source),
+    Test(ConfigSource),
     /// Check the configuration and show it with every default.
-    Dump(Source),
+    Dump(ConfigSource),
     /// Say how a request would be handled.
-    Explain(Source, Question),
+    Explain(ConfigSource, Question),
     /// Show the version.
     ShowVersion,
     /// Show the options.
@@ -94,7 +94,7 @@ pub enum Command {
 
 /// Where the configuration comes from.
 #[derive(Debug, PartialEq)]
-pub struct Source {
+pub struct ConfigSource {
     /// The text.
     pub input: Input,
     /// What goes before the text.
@@ -114,7 +114,7 @@ pub enum Input {
 
 /// What is left to do after `run`.
 #[derive(Debug)]
-pub enum Next {
+pub enum CliAction {
     /// To exit with this status: 0, 1, 2 or 78.
     Exit(ExitCode),
     /// The configuration was tested and is valid. What else there is to find out about it is not
@@ -135,52 +135,52 @@ pub struct Loaded {
 
 /// Does what the command line of this process asks for, as far as that needs no network;
 /// `memory_bound` says how much memory serving may take, such as `memory bound 1056 MiB = ...`.
-pub fn run(memory_bound: fn(&Config) -> String) -> Next {
+pub fn run(memory_bound: fn(&Config) -> String) -> CliAction {
     let command = match parse(lexopt::Parser::from_env()) {
         Ok(command) => command,
-        Err(message) => return Next::Exit(fail(EXIT_USAGE, &message)),
+        Err(message) => return CliAction::Exit(fail(EXIT_USAGE, &message)),
     };
     let (source, dump) = match command {
-        Command::ShowHelp => return Next::Exit(print(HELP)),
-        Command::ShowVersion => return Next::Exit(print(&format!("httplb {VERSION}\n"))),
-        Command::Serve(source) => {
-            return Next::Serve(Box::new(Loaded {
+        CliCommand::ShowHelp => return CliAction::Exit(print(HELP)),
+        CliCommand::ShowVersion => return CliAction::Exit(print(&format!("httplb {VERSION}\n"))),
+        CliCommand::Serve(source) => {
+            return CliAction::Serve(Box::new(Loaded {
                 config: load(&source),
                 is_standard_input: source.input == Input::Standard,
             }));
         }
-        Command::Explain(source, question) => {
-            return Next::Exit(match load(&source) {
+        CliCommand::Explain(source, question) => {
+            return CliAction::Exit(match load(&source) {
                 Ok(config) => print(&explain::answer(&question, &config)),
                 Err(message) => fail(EXIT_CONFIG, &message),
             });
         }
-        Command::Test(source) => (source, false),
-        Command::Dump(source) => (source, true),
+        CliCommand::Test(source) => (source, false),
+        CliCommand::Dump(source) => (source, true),
     };
     match load(&source) {
         Ok(config) => {
             message::log(Level::Info, format_args!("{} is valid", source.input.name()));
             message::log(Level::Info, format_args!("{}", memory_bound(&config)));
             if dump {
-                return Next::Exit(print(&format!("{}\n", config.dump())));
+                return CliAction::Exit(print(&format!("{}\n", config.dump())));
             }
-            Next::Tested(Box::new(config))
+            CliAction::Tested(Box::new(config))
         }
-        Err(message) => Next::Exit(fail(EXIT_CONFIG, &message)),
+        Err(message) => CliAction::Exit(fail(EXIT_CONFIG, &message)),
     }
 }
 
 /// Reads the options. The first mistake ends it, and is the message.
-fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
+fn parse(mut parser: lexopt::Parser) -> Result<CliCommand, String> {
     let (mut test, mut dump) = (false, false);
     let mut file: Option<OsString> = None;
     let mut overrides = Overrides::default();
     let mut asked = Asked::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
-            Short('h') | Long("help") => return Ok(Command::ShowHelp),
-            Short('V') | Long("version") => return Ok(Command::ShowVersion),
+            Short('h') | Long("help") => return Ok(CliCommand::ShowHelp),
+            Short('V') | Long("version") => return Ok(CliCommand::ShowVersion),
             Short('t') | Long("test") => test = true,
             Short('T') | Long("dump") => dump = true,
             Short('c') | Long("config") => set_file(&mut file, parser.value().map_err(usage)?)?,
@@ -219,12 +219,12 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, String> {
         None if overrides.backends.is_empty() => Input::File(PathBuf::from(DEFAULT_FILE)),
         None => Input::Nothing,
     };
-    let source = Source { input, overrides };
+    let source = ConfigSource { input, overrides };
     Ok(match (asked.question()?, dump, test) {
-        (Some(question), _, _) => Command::Explain(source, question),
-        (None, true, _) => Command::Dump(source),
-        (None, false, true) => Command::Test(source),
-        (None, false, false) => Command::Serve(source),
+        (Some(question), _, _) => CliCommand::Explain(source, question),
+        (None, true, _) => CliCommand::Dump(source),
+        (None, false, true) => CliCommand::Test(source),
+        (None, false, false) => CliCommand::Serve(source),
     })
 }
 
@@ -326,7 +326,7 @@ impl Input {
 }
 
 /// Reads and checks the configuration. The message of a failure has every error.
-fn load(source: &Source) -> Result<Config, String> {
+fn load(source: &ConfigSource) -> Result<Config, String> {
     let name = source.input.name();
     let bytes = source.input.read().map_err(|error| unreadable(&name, &error))?;
     let loaded = match std::str::from_utf8(&bytes) {
@@ -374,12 +374,12 @@ pub fn fail(status: u8, message: &str) -> ExitCode {
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &str) -> Result<Command, String> {
+    fn parsed(arguments: &str) -> Result<CliCommand, String> {
         parse(lexopt::Parser::from_args(arguments.split_whitespace()))
     }
 
-    fn source(input: Input) -> Source {
-        Source { input, overrides: Overrides::default() }
+    fn source(input: Input) -> ConfigSource {
+        ConfigSource { input, overrides: Overrides::default() }
     }
 
     fn file(path: &str) -> Input {
@@ -388,42 +388,42 @@ mod tests {
 
     #[test]
     fn without_options_it_serves_what_the_default_file_says() {
-        assert_eq!(parsed(""), Ok(Command::Serve(source(file(DEFAULT_FILE)))));
+        assert_eq!(parsed(""), Ok(CliCommand::Serve(source(file(DEFAULT_FILE)))));
     }
 
     #[test]
     fn a_file_is_named_by_option_or_as_operand() {
         for arguments in ["-c a.conf", "-ca.conf", "--config a.conf", "--config=a.conf", "a.conf"] {
-            assert_eq!(parsed(arguments), Ok(Command::Serve(source(file("a.conf")))));
+            assert_eq!(parsed(arguments), Ok(CliCommand::Serve(source(file("a.conf")))));
         }
         for arguments in ["-c -", "-", "-t -", "-Tc-"] {
-            let (Command::Serve(found) | Command::Test(found) | Command::Dump(found)) =
+            let (CliCommand::Serve(found) | CliCommand::Test(found) | CliCommand::Dump(found)) =
                 parsed(arguments).unwrap()
             else {
                 panic!("{arguments}")
             };
             assert_eq!(found, source(Input::Standard));
         }
-        assert_eq!(parsed("-- -x"), Ok(Command::Serve(source(file("-x")))));
+        assert_eq!(parsed("-- -x"), Ok(CliCommand::Serve(source(file("-x")))));
     }
 
     #[test]
     fn with_backends_no_file_is_needed() {
-        let Ok(Command::Serve(found)) = parsed("-b 127.0.0.1:1 -b [::1]:1 -l :80 -w 2") else {
+        let Ok(CliCommand::Serve(found)) = parsed("-b 127.0.0.1:1 -b [::1]:1 -l :80 -w 2") else {
             panic!()
         };
         assert_eq!(found.input, Input::Nothing);
         assert_eq!(found.overrides.backends.len(), 2);
         assert_eq!(found.overrides.listen[0].address.to_string(), "[::]:80");
         assert_eq!(found.overrides.workers, Some(Workers::Count(2)));
-        let Ok(Command::Test(found)) = parsed("-t -b 127.0.0.1:1 -c a") else { panic!() };
+        let Ok(CliCommand::Test(found)) = parsed("-t -b 127.0.0.1:1 -c a") else { panic!() };
         assert_eq!(found.input, file("a"));
     }
 
     #[test]
     fn a_request_to_be_explained_is_a_method_and_an_url_with_headers() {
         let question = |arguments: &[&str]| match parse(lexopt::Parser::from_args(arguments)) {
-            Ok(Command::Explain(_, question)) => question,
+            Ok(CliCommand::Explain(_, question)) => question,
             other => panic!("{other:?}"),
         };
         let found = question(&["--explain", "PUT http://a/x", "-H", "A: b", "-HC: d", "file"]);
@@ -436,9 +436,9 @@ mod tests {
 
     #[test]
     fn dumping_includes_testing() {
-        assert_eq!(parsed("-t -T a"), Ok(Command::Dump(source(file("a")))));
-        assert_eq!(parsed("-T -t a"), Ok(Command::Dump(source(file("a")))));
-        assert_eq!(parsed("-t a"), Ok(Command::Test(source(file("a")))));
+        assert_eq!(parsed("-t -T a"), Ok(CliCommand::Dump(source(file("a")))));
+        assert_eq!(parsed("-T -t a"), Ok(CliCommand::Dump(source(file("a")))));
+        assert_eq!(parsed("-t a"), Ok(CliCommand::Test(source(file("a")))));
     }
 
     #[test]

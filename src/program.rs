@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{self, EXIT_CONFIG, EXIT_FAILED, Next, fail};
+use crate::cli::{self, CliAction, EXIT_CONFIG, EXIT_FAILED, fail};
 use crate::config::Config;
 use crate::master::handover::{self, Inherited};
 use crate::master::{self, cpus, preflight};
@@ -18,14 +18,14 @@ pub fn run() -> ExitCode {
     sys::ignore_file_size_signal();
     let inherited = handover::receive();
     match cli::run(memory_bound) {
-        Next::Exit(status) => status,
-        Next::Tested(config) => {
+        CliAction::Exit(status) => status,
+        CliAction::Tested(config) => {
             for doubt in master::doubts(&config) {
                 message::log(Level::Warning, format_args!("{doubt}"));
             }
             tested(inherited, &config)
         }
-        Next::Serve(loaded) => match (inherited, loaded.config) {
+        CliAction::Serve(loaded) => match (inherited, loaded.config) {
             (Inherited::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
             (Inherited::Service(received), config) => {
                 master::resume(config, loaded.is_standard_input, *received)

@@ -7,11 +7,11 @@ use crate::http::{Method, Refusal};
 use crate::mem::time::Micros;
 use crate::sys::{Event, IoError, Listener, Poller, Socket, UnixListener};
 
-use super::answer::{Answer, is_same_secret};
+use super::answer::{ApiResponse, is_same_secret};
 use super::api::{self, AccessLevel, Command};
 pub use super::connection::Pending;
-use super::connection::{Connection, Phase, Step};
-use super::request_parser::{After, Request};
+use super::connection::{Connection, ConnectionPhase, Step};
+use super::request_parser::{After, ApiRequest};
 
 /// Connections of one door. A further one takes the place of another.
 pub const SEATS: usize = 64;
@@ -59,19 +59,19 @@ impl Listening {
 /// Carries out commands.
 pub trait ApiHandler {
     /// Does what is asked for.
-    fn handle(&mut self, command: Command) -> Outcome;
+    fn handle(&mut self, command: Command) -> CommandOutcome;
 }
 
 /// What comes of a command.
-pub enum Outcome {
+pub enum CommandOutcome {
     /// It is done, or not.
-    Done(Answer),
-    /// That is not known yet: [`Admin::settle`] will say.
+    Done(ApiResponse),
+    /// That is not known yet: [`AdminServer::settle`] will say.
     Later(Pending),
 }
 
 /// A way in.
-struct Entry {
+struct AdminListener {
     door: AccessLevel,
     listening: Listening,
     /// Whether those who connect are noticed.
@@ -83,8 +83,8 @@ struct Entry {
 }
 
 /// All doors and connections.
-pub struct Admin {
-    entrances: Vec<Entry>,
+pub struct AdminServer {
+    entrances: Vec<AdminListener>,
     connections: Vec<Option<Connection>>,
     /// What a request over TCP must carry.
     token: Option<Vec<u8>>,
@@ -95,12 +95,16 @@ pub struct Admin {
     first: u64,
 }
 
-impl Admin {
+impl AdminServer {
     /// Serves whoever comes in by these doors. Events have tokens from `first` on.
-    pub fn new(doors: Vec<(AccessLevel, Listening)>, token: Option<Vec<u8>>, first: u64) -> Admin {
-        let entrances: Vec<Entry> = doors
+    pub fn new(
+        doors: Vec<(AccessLevel, Listening)>,
+        token: Option<Vec<u8>>,
+        first: u64,
+    ) -> AdminServer {
+        let entrances: Vec<AdminListener> = doors
             .into_iter()
-            .map(|(door, listening)| Entry {
+            .map(|(door, listening)| AdminListener {
                 door,
                 listening,
                 is_watched: false,
@@ -109,7 +113,7 @@ impl Admin {
             })
             .collect();
         let connections = (0..SEATS * entrances.len()).map(|_| None).collect();
-        Admin { entrances, connections, token, is_ready: false, is_closing: false, first }
+        AdminServer { entrances, connections, token, is_ready: false, is_closing: false, first }
     }
 
     /// Asks for events.
@@ -141,8 +145,11 @@ impl Admin {
     /// Whether nobody who is connected may ask for something before the connection closes.
     pub fn is_quiet(&self) -> bool {
         self.connections.iter().flatten().all(|connection| match connection.phase {
-            Phase::Waiting(_, _) | Phase::Writing(After::Close) | Phase::Lingering(_) => true,
-            Phase::Reading | Phase::Writing(After::Keep | After::KeepAndSay) => false,
+            ConnectionPhase::Waiting(_, _)
+            | ConnectionPhase::Writing(After::Close)
+            | ConnectionPhase::Lingering(_) => true,
+            ConnectionPhase::Reading
+            | ConnectionPhase::Writing(After::Keep | After::KeepAndSay) => false,
         })
     }
 
@@ -155,7 +162,7 @@ impl Admin {
     #[cfg(test)]
     pub fn is_awaited(&self) -> bool {
         let mut all = self.connections.iter().flatten();
-        all.any(|connection| matches!(connection.phase, Phase::Waiting(..)))
+        all.any(|connection| matches!(connection.phase, ConnectionPhase::Waiting(..)))
     }
 
     /// Whether `turn` has something to do without any event.
@@ -262,8 +269,8 @@ impl Admin {
         let outcome = self.answer(seat, &request, commander);
         let Some(connection) = &mut self.connections[seat] else { return true };
         match outcome {
-            Outcome::Done(answer) => connection.say(answer, after, head_only, now),
-            Outcome::Later(awaited) => connection.wait(after, awaited, now),
+            CommandOutcome::Done(answer) => connection.say(answer, after, head_only, now),
+            CommandOutcome::Later(awaited) => connection.wait(after, awaited, now),
         }
         self.limit_pending(seat);
         // What can be sent, and what was sent behind the request, has its next turn at once.
@@ -271,16 +278,21 @@ impl Admin {
         true
     }
 
-    fn answer(&self, seat: usize, request: &Request, commander: &mut dyn ApiHandler) -> Outcome {
+    fn answer(
+        &self,
+        seat: usize,
+        request: &ApiRequest,
+        commander: &mut dyn ApiHandler,
+    ) -> CommandOutcome {
         let door = self.entrances[seat / SEATS].door;
         if door == AccessLevel::Token && !self.is_known(request) {
-            let answer = Answer::error(401, "the token is missing or wrong")
+            let answer = ApiResponse::error(401, "the token is missing or wrong")
                 .with("WWW-Authenticate: Bearer realm=\"httplb\"\r\n");
-            return Outcome::Done(answer);
+            return CommandOutcome::Done(answer);
         }
         match api::read(door, request) {
             Ok(command) => commander.handle(command),
-            Err(answer) => Outcome::Done(answer),
+            Err(answer) => CommandOutcome::Done(answer),
         }
     }
 
@@ -302,7 +314,7 @@ impl Admin {
     }
 
     /// Whether the request carries the token.
-    fn is_known(&self, request: &Request) -> bool {
+    fn is_known(&self, request: &ApiRequest) -> bool {
         let given = request.authorization.as_deref().and_then(|value| {
             let (scheme, token) = value.split_at_checked("Bearer ".len())?;
             scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
@@ -312,14 +324,17 @@ impl Admin {
     }
 
     /// Answers those who wait for this.
-    pub fn settle(&mut self, settled: Pending, answer: &Answer, now: Micros) {
+    pub fn settle(&mut self, settled: Pending, answer: &ApiResponse, now: Micros) {
         for connection in self.connections.iter_mut().flatten() {
             match connection.phase {
-                Phase::Waiting(after, awaited) if awaited == settled => {
+                ConnectionPhase::Waiting(after, awaited) if awaited == settled => {
                     connection.say(answer.clone(), after, false, now);
                     self.is_ready = true;
                 }
-                Phase::Waiting(..) | Phase::Reading | Phase::Writing(_) | Phase::Lingering(_) => (),
+                ConnectionPhase::Waiting(..)
+                | ConnectionPhase::Reading
+                | ConnectionPhase::Writing(_)
+                | ConnectionPhase::Lingering(_) => (),
             }
         }
     }

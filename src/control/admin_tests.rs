@@ -11,12 +11,12 @@ struct Echo {
 }
 
 impl ApiHandler for Echo {
-    fn handle(&mut self, command: Command) -> Outcome {
+    fn handle(&mut self, command: Command) -> CommandOutcome {
         self.commands.push(command.clone());
         match command {
-            Command::Reload => Outcome::Later(Pending::Reload),
-            Command::Metrics => Outcome::Done(Answer::json(200, "m".repeat(1 << 20))),
-            other => Outcome::Done(Answer::json(200, format!("{other:?}"))),
+            Command::Reload => CommandOutcome::Later(Pending::Reload),
+            Command::Metrics => CommandOutcome::Done(ApiResponse::json(200, "m".repeat(1 << 20))),
+            other => CommandOutcome::Done(ApiResponse::json(200, format!("{other:?}"))),
         }
     }
 }
@@ -27,7 +27,7 @@ const FIRST: u64 = 50;
 
 struct Scene {
     poller: Poller,
-    admin: Admin,
+    admin: AdminServer,
     echo: Echo,
 }
 
@@ -44,7 +44,7 @@ impl Scene {
         ];
         let mut scene = Scene {
             poller: Poller::new().unwrap(),
-            admin: Admin::new(doors, Some(b"secret".to_vec()), FIRST),
+            admin: AdminServer::new(doors, Some(b"secret".to_vec()), FIRST),
             echo: Echo::default(),
         };
         scene.admin.watch(&scene.poller).unwrap();
@@ -165,7 +165,7 @@ fn the_outcome_of_a_reload_comes_when_it_is_known_and_others_go_on_meanwhile() {
     assert_eq!(text, "");
     assert!(scene.admin.is_awaited());
     assert!(scene.ask(&other, &get("/v1/status")).contains("Status"));
-    scene.admin.settle(Pending::Reload, &Answer::json(200, String::from("{}")), clock::now());
+    scene.admin.settle(Pending::Reload, &ApiResponse::json(200, String::from("{}")), clock::now());
     assert!(scene.ask(&peer, "").ends_with("\r\n\r\n{}"));
     assert!(!scene.admin.is_awaited());
 }
@@ -251,7 +251,7 @@ fn who_waits_for_a_reload_makes_room_last() {
         })
         .collect();
     assert!(scene.admin.is_awaited());
-    scene.admin.settle(Pending::Reload, &Answer::json(200, String::from("{}")), clock::now());
+    scene.admin.settle(Pending::Reload, &ApiResponse::json(200, String::from("{}")), clock::now());
     assert!(scene.ask(&waiting, "").ends_with("{}"));
 }
 

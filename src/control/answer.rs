@@ -9,7 +9,7 @@ use super::request_parser::After;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ApiResponse {
     /// The status code.
     pub status: u16,
     /// The media type of the body.
@@ -23,32 +23,32 @@ pub struct Answer {
 /// The media type of JSON.
 const JSON: &str = "application/json";
 
-impl Answer {
+impl ApiResponse {
     /// JSON.
-    pub fn json(status: u16, body: String) -> Answer {
-        Answer { status, content_type: JSON, body, fields: "" }
+    pub fn json(status: u16, body: String) -> ApiResponse {
+        ApiResponse { status, content_type: JSON, body, fields: "" }
     }
 
     /// A mistake: `{"error": MESSAGE}`.
-    pub fn error(status: u16, message: &str) -> Answer {
-        Answer::json(status, json::error(message, &[]))
+    pub fn error(status: u16, message: &str) -> ApiResponse {
+        ApiResponse::json(status, json::error(message, &[]))
     }
 
     /// A line of text.
-    pub fn line(status: u16, line: &str) -> Answer {
+    pub fn line(status: u16, line: &str) -> ApiResponse {
         let content_type = "text/plain; charset=utf-8";
-        Answer { status, content_type, body: format!("{line}\n"), fields: "" }
+        ApiResponse { status, content_type, body: format!("{line}\n"), fields: "" }
     }
 
     /// With field lines, each with its CRLF.
-    pub fn with(mut self, fields: &'static str) -> Answer {
+    pub fn with(mut self, fields: &'static str) -> ApiResponse {
         self.fields = fields;
         self
     }
 
     /// What is said to a request that cannot be read or is too large.
-    pub fn refusal(refusal: Refusal) -> Answer {
-        Answer::error(
+    pub fn refusal(refusal: Refusal) -> ApiResponse {
+        ApiResponse::error(
             refusal.status(),
             match refusal {
                 Refusal::Malformed | Refusal::RawTarget => "the request is not valid HTTP/1.1",
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_whole_response() {
-        let answer = Answer::error(404, "no such \"thing\"").with("Allow: GET\r\n");
+        let answer = ApiResponse::error(404, "no such \"thing\"").with("Allow: GET\r\n");
         let head = answer.head(After::Close, Micros::from_secs(784_111_777));
         assert_eq!(
             head + &answer.body,
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_client_of_http_1_0_is_told_that_the_connection_stays() {
-        let text = |after| Answer::line(200, "ok").head(after, Micros(0));
+        let text = |after| ApiResponse::line(200, "ok").head(after, Micros(0));
         assert!(text(After::KeepAndSay).contains("\r\nConnection: keep-alive\r\n"));
         assert!(!text(After::Keep).contains("Connection"));
         assert!(text(After::Keep).ends_with("\r\n\r\n"));

@@ -9,12 +9,12 @@ use crate::config::{self, address, units, words};
 use crate::http::Method;
 use crate::mem::time::Millis;
 use crate::policy::explain::{Question, SOMEBODY};
-use crate::policy::health::Admin;
+use crate::policy::health::AdminState;
 
-use super::answer::Answer;
-use super::cache::Wanted;
+use super::answer::ApiResponse;
+use super::cache::PurgeTarget;
 use super::health::{self, Needed};
-use super::request_parser::Request;
+use super::request_parser::ApiRequest;
 
 /// Where a request came in, which decides what may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Command {
     /// One pool.
     Pool(String),
     /// A backend is there, or still is.
-    Register(BackendRef, Registration),
+    Register(BackendRef, RegistrationRequest),
     /// A registered backend goes.
     Remove(BackendRef),
     /// The operator wants something of a backend.
@@ -70,7 +70,7 @@ pub struct BackendRef {
 
 /// How a backend registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Registration {
+pub struct RegistrationRequest {
     /// It is removed after this time unless it registers again; `None`: it stays.
     pub lease: Option<Millis>,
     /// Its share, 1 to 256, if that was said.
@@ -82,14 +82,14 @@ pub struct Registration {
 /// What the operator wants of a backend; at least one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adjustment {
-    /// Never [`Admin::Leaving`].
-    pub state: Option<Admin>,
+    /// Never [`AdminState::Leaving`].
+    pub state: Option<AdminState>,
     /// Its share, 1 to 256.
     pub weight: Option<u32>,
 }
 
 /// The command that a request asks for. `Err` is the answer to one that asks for none.
-pub fn read(door: AccessLevel, request: &Request) -> Result<Command, Answer> {
+pub fn read(door: AccessLevel, request: &ApiRequest) -> Result<Command, ApiResponse> {
     let (path, query) = match request.target.split_once('?') {
         Some((path, query)) => (path, query),
         None => (request.target.as_str(), ""),
@@ -114,8 +114,8 @@ fn command(
     segments: &[&str],
     path: &str,
     query: &str,
-    request: &Request,
-) -> Result<Command, Answer> {
+    request: &ApiRequest,
+) -> Result<Command, ApiResponse> {
     match segments {
         ["status"] => only_get(request).map(|()| Command::Status),
         ["pools"] => only_get(request).map(|()| Command::Pools),
@@ -154,19 +154,19 @@ fn command(
     }
 }
 
-fn nothing(path: &str) -> Answer {
-    Answer::error(404, &format!("there is no {} (see httplb(8))", words::quote(path)))
+fn nothing(path: &str) -> ApiResponse {
+    ApiResponse::error(404, &format!("there is no {} (see httplb(8))", words::quote(path)))
 }
 
-pub(super) fn wrong(message: impl AsRef<str>) -> Answer {
-    Answer::error(400, message.as_ref())
+pub(super) fn wrong(message: impl AsRef<str>) -> ApiResponse {
+    ApiResponse::error(400, message.as_ref())
 }
 
-fn not_allowed(allow: &'static str) -> Answer {
-    Answer::error(405, "this cannot be done there").with(allow)
+fn not_allowed(allow: &'static str) -> ApiResponse {
+    ApiResponse::error(405, "this cannot be done there").with(allow)
 }
 
-fn only_get(request: &Request) -> Result<(), Answer> {
+fn only_get(request: &ApiRequest) -> Result<(), ApiResponse> {
     match request.method {
         Method::Get | Method::Head => Ok(()),
         Method::Options
@@ -180,11 +180,11 @@ fn only_get(request: &Request) -> Result<(), Answer> {
     }
 }
 
-fn only_post(request: &Request) -> Result<(), Answer> {
+fn only_post(request: &ApiRequest) -> Result<(), ApiResponse> {
     if request.method == Method::Post { Ok(()) } else { Err(not_allowed("Allow: POST\r\n")) }
 }
 
-fn place(name: &str, backend: &str) -> Result<BackendRef, Answer> {
+fn place(name: &str, backend: &str) -> Result<BackendRef, ApiResponse> {
     let pool = decoded(name)?.into_owned();
     if !config::is_pool_name(&pool) {
         let name = words::quote(&pool);
@@ -196,8 +196,8 @@ fn place(name: &str, backend: &str) -> Result<BackendRef, Answer> {
 }
 
 /// `lease=10s&weight=1&max_connections=0`, each at most once.
-fn registration(query: &str) -> Result<Registration, Answer> {
-    let mut registration = Registration::default();
+fn registration(query: &str) -> Result<RegistrationRequest, ApiResponse> {
+    let mut registration = RegistrationRequest::default();
     let mut seen: Vec<String> = Vec::new();
     for (name, value) in parameters(query) {
         let (name, value) = (decoded(name)?, decoded(value)?);
@@ -221,7 +221,7 @@ fn registration(query: &str) -> Result<Registration, Answer> {
     Ok(registration)
 }
 
-fn lease(value: &str) -> Result<Millis, Answer> {
+fn lease(value: &str) -> Result<Millis, ApiResponse> {
     let day = Millis::from_secs(24 * 3600);
     match units::duration(value) {
         Ok(_) if units::is_padded(value) => {
@@ -237,7 +237,7 @@ fn lease(value: &str) -> Result<Millis, Answer> {
     }
 }
 
-fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, Answer> {
+fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ApiResponse> {
     match units::whole(value) {
         Some(number) if (least..=most).contains(&number) => Ok(number),
         Some(_) | None => {
@@ -247,7 +247,7 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, Answer>
     }
 }
 
-pub(super) fn unknown(name: &str, known: &[&str]) -> Answer {
+pub(super) fn unknown(name: &str, known: &[&str]) -> ApiResponse {
     let all = words::list(known, " and ");
     wrong(format!("unknown parameter {} (there are {all})", words::quote(name)))
 }
@@ -260,7 +260,7 @@ struct AdjustmentJson {
 }
 
 /// `{"state": "drain", "weight": 5}`, one of them or both.
-fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
+fn adjustment(body: &[u8]) -> Result<Adjustment, ApiResponse> {
     let example = "write {\"state\": \"drain\"} or {\"weight\": 5}";
     // A list of both values would be taken for the object.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -270,9 +270,9 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, Answer> {
         serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
     let state = match json.state.as_deref() {
         None => None,
-        Some("ready") => Some(Admin::Ready),
-        Some("drain") => Some(Admin::Drain),
-        Some("maint") => Some(Admin::Maint),
+        Some("ready") => Some(AdminState::Ready),
+        Some("drain") => Some(AdminState::Drain),
+        Some("maint") => Some(AdminState::Maint),
         Some(other) => {
             let remedy = "write \"ready\", \"drain\" or \"maint\"";
             return Err(wrong(format!("{} is not a state ({remedy})", words::quote(other))));
@@ -294,7 +294,7 @@ struct WithdrawalJson {
 }
 
 /// `{"withdrawn": true}`.
-fn withdrawal(body: &[u8]) -> Result<bool, Answer> {
+fn withdrawal(body: &[u8]) -> Result<bool, ApiResponse> {
     let example = "write {\"withdrawn\": true} or {\"withdrawn\": false}";
     // A list of the value would be taken for the object.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -313,7 +313,7 @@ struct PurgeJson {
 }
 
 /// `{"url": "http://host/path"}` or `{"prefix": "http://host/pa"}`.
-pub fn purge(body: &[u8]) -> Result<Wanted, Answer> {
+pub fn purge(body: &[u8]) -> Result<PurgeTarget, ApiResponse> {
     let example = "write {\"url\": \"http://host/path\"} or {\"prefix\": \"http://host/\"}";
     // A list of both values would be taken for the object.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -322,8 +322,8 @@ pub fn purge(body: &[u8]) -> Result<Wanted, Answer> {
     let json: PurgeJson =
         serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
     match (json.url, json.prefix) {
-        (Some(url), None) => Ok(Wanted::Url(url)),
-        (None, Some(prefix)) => Ok(Wanted::Prefix(prefix)),
+        (Some(url), None) => Ok(PurgeTarget::Url(url)),
+        (None, Some(prefix)) => Ok(PurgeTarget::Prefix(prefix)),
         (Some(_), Some(_)) => {
             Err(wrong(format!("either \"url\" or \"prefix\" must be given ({example})")))
         }
@@ -332,7 +332,7 @@ pub fn purge(body: &[u8]) -> Result<Wanted, Answer> {
 }
 
 /// `method=GET&url=…&h=Name:value`, of which `h` may come several times.
-fn question(query: &str) -> Result<Question, Answer> {
+fn question(query: &str) -> Result<Question, ApiResponse> {
     let (mut method, mut url, mut fields) = (None, None, Vec::new());
     for (name, value) in parameters(query) {
         let value = decoded(value)?.into_owned();
@@ -363,7 +363,7 @@ pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Without percent-encoding (RFC 3986 §2.1). A plus is a plus.
-pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, Answer> {
+pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, ApiResponse> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }

@@ -4,7 +4,7 @@ use crate::policy::explain::{Question, SOMEBODY};
 
 fn ask_at(door: AccessLevel, line: &str, body: &str) -> Result<Command, (u16, String)> {
     let (method, target) = line.split_once(' ').unwrap();
-    let request = Request {
+    let request = ApiRequest {
         method: Method::of(method.as_bytes()),
         target: target.to_owned(),
         authorization: None,
@@ -50,14 +50,17 @@ fn at_the_status_address_nothing_can_be_changed() {
 
 #[test]
 fn a_backend_registers_with_what_it_says_of_itself() {
-    let plain = Registration::default();
+    let plain = RegistrationRequest::default();
     let place = place_of("api", "10.0.0.7:80");
     assert_eq!(
         ask("PUT /v1/pools/api/backends/10.0.0.7:80"),
         Ok(Command::Register(place.clone(), plain))
     );
-    let full =
-        Registration { lease: Some(Millis(10_000)), weight: Some(256), max_connections: Some(0) };
+    let full = RegistrationRequest {
+        lease: Some(Millis(10_000)),
+        weight: Some(256),
+        max_connections: Some(0),
+    };
     assert_eq!(
         ask("PUT /v1/pools/api/backends/10.0.0.7:80?lease=10s&weight=256&max_connections=0"),
         Ok(Command::Register(place, full))
@@ -108,9 +111,9 @@ fn a_backend_is_adjusted_by_json() {
         Ok(Command::Adjust(_, adjustment)) => adjustment,
         other => panic!("{other:?}"),
     };
-    let both = Adjustment { state: Some(Admin::Drain), weight: Some(5) };
+    let both = Adjustment { state: Some(AdminState::Drain), weight: Some(5) };
     assert_eq!(adjusted("{\"state\": \"drain\", \"weight\": 5}"), both);
-    assert_eq!(adjusted("{\"state\": \"ready\"}").state, Some(Admin::Ready));
+    assert_eq!(adjusted("{\"state\": \"ready\"}").state, Some(AdminState::Ready));
     assert_eq!(adjusted("{\"state\": \"maint\"}").weight, None);
     for (body, part) in [
         ("", "no JSON object"),
@@ -134,9 +137,9 @@ fn a_backend_is_adjusted_by_json() {
 fn what_is_to_be_purged_is_a_url_or_a_beginning() {
     let body = Command::Purge(b"{".to_vec());
     assert_eq!(ask_at(AccessLevel::Token, "POST /v1/cache/purge", "{"), Ok(body));
-    let url = Wanted::Url(String::from("http://a/x"));
+    let url = PurgeTarget::Url(String::from("http://a/x"));
     assert_eq!(purge(b"{\"url\": \"http://a/x\"}"), Ok(url));
-    let prefix = Wanted::Prefix(String::from("http://a/"));
+    let prefix = PurgeTarget::Prefix(String::from("http://a/"));
     assert_eq!(purge(b" {\"prefix\": \"http://a/\"}"), Ok(prefix));
     for (body, part) in [
         ("", "no JSON object"),
@@ -160,7 +163,7 @@ fn what_cannot_be_done_somewhere_says_what_can() {
         ("POST /v1/pools/a/backends/10.0.0.7:80", "PUT, DELETE, PATCH"),
     ] {
         let (method, target) = line.split_once(' ').unwrap();
-        let request = Request {
+        let request = ApiRequest {
             method: Method::of(method.as_bytes()),
             target: target.to_owned(),
             authorization: None,

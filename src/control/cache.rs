@@ -28,7 +28,7 @@ pub struct PurgeId(u64);
 
 /// What is to be removed, as the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum PurgeTarget {
     /// All answers of this URL.
     Url(String),
     /// All answers of URLs that begin so.
@@ -126,13 +126,13 @@ impl CacheAdmin {
 
     /// Begins a purge. From now on no worker gives any of it, and what it is fetching of it is not
     /// stored.
-    pub fn begin_purge(&mut self, query: &Wanted) -> Begun {
+    pub fn begin_purge(&mut self, wanted: &PurgeTarget) -> Begun {
         if self.purges.len() >= MOST_PURGES {
             return Begun::TooMany;
         }
-        let what = match query {
-            Wanted::Url(url) => PurgeOf::Url(url.as_bytes()),
-            Wanted::Prefix(prefix) => PurgeOf::Prefix(prefix.as_bytes()),
+        let what = match wanted {
+            PurgeTarget::Url(url) => PurgeOf::Url(url.as_bytes()),
+            PurgeTarget::Prefix(prefix) => PurgeOf::Prefix(prefix.as_bytes()),
         };
         let Some(purge) = self.sweeper.begin_purge(what) else { return Begun::NoUrl };
         let ticket = PurgeId(self.next_ticket);

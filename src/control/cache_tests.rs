@@ -25,14 +25,14 @@ fn purges_go_on_one_after_the_other_and_tell_their_counts() {
     }
     let mut cache = cache(cells);
     assert!(!cache.is_purging() && cache.bytes() == 3 * 4096);
-    let Begun::Under(first) = cache.begin_purge(&Wanted::Prefix("http://a/a/".into())) else {
+    let Begun::Under(first) = cache.begin_purge(&PurgeTarget::Prefix("http://a/a/".into())) else {
         panic!()
     };
-    let Begun::Under(second) = cache.begin_purge(&Wanted::Url("http://a/b".into())) else {
+    let Begun::Under(second) = cache.begin_purge(&PurgeTarget::Url("http://a/b".into())) else {
         panic!()
     };
     // Not before its turn, nor after it is asked for.
-    assert_eq!(cache.begin_purge(&Wanted::Url("/b".into())), Begun::NoUrl);
+    assert_eq!(cache.begin_purge(&PurgeTarget::Url("/b".into())), Begun::NoUrl);
     let mut done = Vec::new();
     while cache.is_purging() {
         done.extend(cache.step_purges());
@@ -45,7 +45,8 @@ fn purges_go_on_one_after_the_other_and_tell_their_counts() {
 fn no_more_purges_are_under_way_than_there_is_room_for() {
     world::reset(1, Faults::default());
     let mut cache = cache(known_cells(1 << 20));
-    let begun = (0..MOST_PURGES + 1).map(|_| cache.begin_purge(&Wanted::Url("http://a/".into())));
+    let begun =
+        (0..MOST_PURGES + 1).map(|_| cache.begin_purge(&PurgeTarget::Url("http://a/".into())));
     let begun: Vec<Begun> = begun.collect();
     assert_eq!(begun.iter().filter(|begun| **begun == Begun::TooMany).count(), 1);
 }

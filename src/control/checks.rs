@@ -7,13 +7,13 @@
 
 use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{Admin, Change, CheckRules, Event as Seen, Rules};
+use crate::policy::health::{AdminState, Change, CheckRules, Event as Seen, Rules};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Awaited, BackendCells, LastCheck, Segment, Slot, Source, report};
 use crate::sys::message::{self, Level};
 use crate::sys::{Event, IoError, Poller};
 
-use super::probe::{Outcome, Probe, Question, Scratch};
+use super::probe::{Probe, ProbeBuffer, ProbeOutcome, ProbeRequest};
 
 /// Without checks, a backend that is out is probed so often, and a probe may take as long.
 const PROBE_INTERVAL: Millis = Millis(1000);
@@ -27,7 +27,7 @@ const NEVER: Micros = Micros(u64::MAX);
 /// How the backends of a pool are checked.
 struct Plan {
     /// What is asked; `None`: that it connects is enough.
-    question: Option<Question>,
+    question: Option<ProbeRequest>,
     /// Whether those that are up are checked too.
     is_active: bool,
     interval: Millis,
@@ -49,7 +49,7 @@ impl Plan {
                 passive,
             };
         };
-        let question = check.path.as_ref().map(|path| Question {
+        let question = check.path.as_ref().map(|path| ProbeRequest {
             path: path.clone(),
             host: check.host.clone(),
             healthy: check.status.clone(),
@@ -68,7 +68,7 @@ impl Plan {
 
 /// What is known of one slot.
 #[derive(Default)]
-struct Entry {
+struct Schedule {
     /// Which backend has it; 0: nobody.
     generation: u64,
     /// Whether clients' requests had taken it out when it was last looked at.
@@ -86,10 +86,10 @@ pub struct Checks {
     segment: Segment,
     /// By pool; those beyond have the first one's.
     plans: Vec<Plan>,
-    entries: Vec<Entry>,
+    entries: Vec<Schedule>,
     /// When something is due for each slot: apart from the rest, for it is gone through each time.
     due: Vec<Micros>,
-    scratch: Scratch,
+    scratch: ProbeBuffer,
     /// A backend went up, down or away since that was asked for.
     has_changed: bool,
 }
@@ -101,9 +101,9 @@ impl Checks {
         Checks {
             segment,
             plans: config.pools.iter().map(Plan::of).collect(),
-            entries: (0..slots).map(|_| Entry::default()).collect(),
+            entries: (0..slots).map(|_| Schedule::default()).collect(),
             due: vec![NEVER; slots],
-            scratch: Scratch::default(),
+            scratch: ProbeBuffer::default(),
             has_changed: false,
         }
     }
@@ -122,7 +122,7 @@ impl Checks {
             let generation = if standing.source().is_some() { standing.generation() } else { 0 };
             let entry = &mut self.entries[slot];
             if entry.generation != generation {
-                *entry = Entry { generation, ..Entry::default() };
+                *entry = Schedule { generation, ..Schedule::default() };
                 self.due[slot] = NEVER;
             }
             if generation == 0 {
@@ -131,9 +131,9 @@ impl Checks {
             let is_marked = !cells.passive().is_up();
             let is_active = plan_of(&self.plans, &cells).is_active;
             let is_watched = match standing.admin() {
-                Admin::Ready | Admin::Drain => is_active || is_marked,
+                AdminState::Ready | AdminState::Drain => is_active || is_marked,
                 // Whatever it does, it gets nothing, so nobody is to be told of it.
-                Admin::Maint | Admin::Leaving => false,
+                AdminState::Maint | AdminState::Leaving => false,
             };
             let newly_marked = is_marked && !entry.is_marked;
             let newly_watched = is_watched && !entry.is_watched;
@@ -168,7 +168,7 @@ impl Checks {
                 continue;
             }
             if self.entries[slot].probe.is_some() {
-                self.conclude(slot, Outcome::TimedOut, bells, now);
+                self.conclude(slot, ProbeOutcome::TimedOut, bells, now);
                 // What is late already is begun below.
                 if self.due[slot] > now {
                     continue;
@@ -200,7 +200,7 @@ impl Checks {
             }
             // It is tried again; the backend is what it was.
             Err(IoError::Exhausted) => self.due[slot] = now + Micros::from(SOON),
-            Err(_) => self.conclude(slot, Outcome::NoConnection, bells, now),
+            Err(_) => self.conclude(slot, ProbeOutcome::NoConnection, bells, now),
         }
     }
 
@@ -222,7 +222,7 @@ impl Checks {
     }
 
     /// A check is over.
-    fn conclude(&mut self, slot: usize, outcome: Outcome, bells: &Doorbells, now: Micros) {
+    fn conclude(&mut self, slot: usize, outcome: ProbeOutcome, bells: &Doorbells, now: Micros) {
         let entry = &mut self.entries[slot];
         let (probe, begun) = entry.probe.take().unzip();
         let begun = begun.unwrap_or(now);
@@ -284,14 +284,14 @@ impl Checks {
         Micros(interval.0 * place / count.max(1))
     }
 
-    fn tell(&self, slot: Slot, change: Change, outcome: Outcome, bells: &Doorbells) {
+    fn tell(&self, slot: Slot, change: Change, outcome: ProbeOutcome, bells: &Doorbells) {
         report::log_change(&self.segment, slot, change, &outcome.to_string());
         let cells = self.segment.backend(slot);
         bells.ring_all(&self.segment, Awaited::Pool(cells.pool()));
     }
 
     /// A backend that registered itself has failed its checks: it is taken for gone.
-    fn remove(&mut self, slot: Slot, outcome: Outcome, now: Micros) {
+    fn remove(&mut self, slot: Slot, outcome: ProbeOutcome, now: Micros) {
         let cells = self.segment.backend(slot);
         message::log(
             Level::Notice,
@@ -301,7 +301,7 @@ impl Checks {
                 cells.address(),
             ),
         );
-        self.segment.set_admin(slot, Admin::Leaving, now.millis());
+        self.segment.set_admin(slot, AdminState::Leaving, now.millis());
         self.due[slot.0] = NEVER;
         // If it registers again before it was forgotten, it is checked anew.
         self.entries[slot.0].is_watched = false;

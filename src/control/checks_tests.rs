@@ -303,7 +303,7 @@ fn who_registers_is_checked_at_once_and_removed_when_its_checks_fail() {
     assert_eq!(scene.hosts[1].asked.len(), 1);
     scene.set(1, Manner::Refuses);
     scene.advance(2_100);
-    assert_eq!(scene.segment.backend(slot).admin(), Admin::Leaving);
+    assert_eq!(scene.segment.backend(slot).admin(), AdminState::Leaving);
     let messages = world::messages();
     assert!(messages[1].1.contains("10.0.1.1:80 is removed: it cannot be"), "{messages:?}");
     let before = scene.hosts[1].asked.len();
@@ -319,7 +319,7 @@ fn who_registers_again_while_it_is_leaving_is_checked_again() {
     let slot = scene.segment.register(PoolId(0), entry).unwrap();
     scene.advance(20);
     scene.set(1, Manner::Refuses);
-    while scene.segment.backend(slot).admin() != Admin::Leaving {
+    while scene.segment.backend(slot).admin() != AdminState::Leaving {
         scene.advance(1);
     }
     // At once, before anybody has looked around.
@@ -335,15 +335,15 @@ fn who_registers_again_while_it_is_leaving_is_checked_again() {
 fn a_backend_under_maintenance_is_not_checked_and_afterwards_at_once() {
     let mut scene = Scene::with(1, |_| ());
     scene.advance(1_500);
-    scene.segment.set_admin(Slot(0), Admin::Maint, clock::now().millis());
+    scene.segment.set_admin(Slot(0), AdminState::Maint, clock::now().millis());
     scene.advance(20);
     let before = scene.hosts[0].asked.len();
     scene.advance(5_000);
     assert_eq!(scene.hosts[0].asked.len(), before);
-    scene.segment.set_admin(Slot(0), Admin::Ready, clock::now().millis());
+    scene.segment.set_admin(Slot(0), AdminState::Ready, clock::now().millis());
     scene.advance(20);
     assert_eq!(scene.hosts[0].asked.len(), before + 1);
-    scene.segment.set_admin(Slot(0), Admin::Drain, clock::now().millis());
+    scene.segment.set_admin(Slot(0), AdminState::Drain, clock::now().millis());
     scene.advance(3_020);
     assert_eq!(scene.hosts[0].asked.len(), before + 4);
     assert_eq!(scene.segment.may_pick(Slot(0)), Availability::Drain);

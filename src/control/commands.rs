@@ -2,16 +2,16 @@
 //! themselves: leases that end, backends that leave.
 
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::Admin as Wanted;
+use crate::policy::health::AdminState as Wanted;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
 use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell, clock};
 
-use super::admin::{ApiHandler, Outcome, Pending};
-use super::answer::Answer;
-use super::api::{self, Adjustment, BackendRef, Command, Registration};
+use super::admin::{ApiHandler, CommandOutcome, Pending};
+use super::answer::ApiResponse;
+use super::api::{self, Adjustment, BackendRef, Command, RegistrationRequest};
 use super::cache::{Begun, CacheAdmin};
 use super::explain::Explainer;
 use super::recent::{Listing, Recent};
@@ -112,32 +112,34 @@ impl Commands {
     }
 
     /// Goes on with purges, a little. The end of one, and the answer to it.
-    pub fn step_purges(&mut self) -> Option<(Pending, Answer)> {
+    pub fn step_purges(&mut self) -> Option<(Pending, ApiResponse)> {
         let (ticket, count) = self.cache.as_mut()?.step_purges()?;
-        let answer = Answer::json(200, format!("{{\"purged\":{count}}}\n"));
+        let answer = ApiResponse::json(200, format!("{{\"purged\":{count}}}\n"));
         Some((Pending::Purge(ticket), answer))
     }
 
-    fn purge(&mut self, body: &[u8]) -> Outcome {
+    fn purge(&mut self, body: &[u8]) -> CommandOutcome {
         if !self.has_cache {
             let message = "there is no cache (set \"cache\" in servers.conf)";
-            return Outcome::Done(Answer::error(404, message));
+            return CommandOutcome::Done(ApiResponse::error(404, message));
         }
         let wanted = match api::purge(body) {
             Ok(wanted) => wanted,
-            Err(answer) => return Outcome::Done(answer),
+            Err(answer) => return CommandOutcome::Done(answer),
         };
         let refused = match self.cache.as_mut().map(|cache| cache.begin_purge(&wanted)) {
-            Some(Begun::Under(ticket)) => return Outcome::Later(Pending::Purge(ticket)),
-            Some(Begun::NoUrl) => {
-                Answer::error(400, "this is not a URL (write http://host/path, or its beginning)")
-            }
-            Some(Begun::TooMany) => Answer::error(503, "too many purges are under way"),
-            None => {
-                Answer::error(503, "the directory of the cache cannot be used (the log says why)")
-            }
+            Some(Begun::Under(ticket)) => return CommandOutcome::Later(Pending::Purge(ticket)),
+            Some(Begun::NoUrl) => ApiResponse::error(
+                400,
+                "this is not a URL (write http://host/path, or its beginning)",
+            ),
+            Some(Begun::TooMany) => ApiResponse::error(503, "too many purges are under way"),
+            None => ApiResponse::error(
+                503,
+                "the directory of the cache cannot be used (the log says why)",
+            ),
         };
-        Outcome::Done(refused)
+        CommandOutcome::Done(refused)
     }
 
     fn service(&mut self) -> view::Service {
@@ -157,29 +159,29 @@ impl Commands {
         text
     }
 
-    fn page(&mut self) -> Answer {
+    fn page(&mut self) -> ApiResponse {
         let body = self.text(Listing::Page, |commands| page::render(&commands.service()));
-        Answer { status: 200, content_type: page::CONTENT_TYPE, body, fields: page::FIELDS }
+        ApiResponse { status: 200, content_type: page::CONTENT_TYPE, body, fields: page::FIELDS }
     }
 
-    fn metrics(&mut self) -> Answer {
+    fn metrics(&mut self) -> ApiResponse {
         let body = self.text(Listing::Metrics, |commands| metrics::render(&commands.service()));
-        Answer { status: 200, content_type: metrics::CONTENT_TYPE, body, fields: "" }
+        ApiResponse { status: 200, content_type: metrics::CONTENT_TYPE, body, fields: "" }
     }
 
-    fn pools(&mut self) -> Answer {
+    fn pools(&mut self) -> ApiResponse {
         let make = |commands: &mut Commands| json::pools(&commands.reader.pools(commands.now));
-        Answer::json(200, self.text(Listing::Pools, make))
+        ApiResponse::json(200, self.text(Listing::Pools, make))
     }
 
-    fn pool(&mut self, name: &str) -> Result<Answer, Answer> {
+    fn pool(&mut self, name: &str) -> Result<ApiResponse, ApiResponse> {
         let pool = self.segment.find_pool(name);
         let pool =
-            pool.ok_or_else(|| Answer::error(404, &format!("there is no pool \"{name}\"")))?;
+            pool.ok_or_else(|| ApiResponse::error(404, &format!("there is no pool \"{name}\"")))?;
         let text = self.text(Listing::Pool(pool), |commands| {
             json::pool(&commands.reader.pool(pool, commands.now))
         });
-        Ok(Answer::json(200, text))
+        Ok(ApiResponse::json(200, text))
     }
 
     /// Whatever there is may have changed: `expire_leases` looks at it.
@@ -247,9 +249,9 @@ impl Commands {
     }
 
     /// The backend as it is now, as JSON.
-    fn shown(&self, status: u16, slot: Slot) -> Answer {
+    fn shown(&self, status: u16, slot: Slot) -> ApiResponse {
         let backend = self.reader.backend_at(slot, self.now);
-        Answer::json(status, json::backend(&backend))
+        ApiResponse::json(status, json::backend(&backend))
     }
 
     /// Another control process is to take over: whatever was changed from now on would be forgotten.
@@ -261,15 +263,19 @@ impl Commands {
     }
 
     /// That a change can be made.
-    fn open(&self) -> Result<(), Answer> {
+    fn open(&self) -> Result<(), ApiResponse> {
         if self.is_closed {
             let message = "the service has just been reloaded (ask again)";
-            return Err(Answer::error(503, message).with("Retry-After: 1\r\n"));
+            return Err(ApiResponse::error(503, message).with("Retry-After: 1\r\n"));
         }
         Ok(())
     }
 
-    fn register(&mut self, place: &BackendRef, wanted: Registration) -> Result<Answer, Answer> {
+    fn register(
+        &mut self,
+        place: &BackendRef,
+        wanted: RegistrationRequest,
+    ) -> Result<ApiResponse, ApiResponse> {
         let now = self.now.clock.millis();
         let lease = wanted.lease.map(|lease| now + lease);
         let pool = match self.segment.find_pool(&place.pool) {
@@ -281,7 +287,7 @@ impl Commands {
         if let Some(slot) = self.segment.find(pool, place.address) {
             let cells = self.segment.backend(slot);
             if cells.source() == Some(Source::File) {
-                return Err(Answer::error(409, "the configuration names this backend"));
+                return Err(ApiResponse::error(409, "the configuration names this backend"));
             }
             self.segment.set_lease(slot, lease);
             if let Some(weight) = wanted.weight.filter(|weight| *weight != cells.weight()) {
@@ -308,29 +314,33 @@ impl Commands {
         Ok(self.shown(201, slot))
     }
 
-    fn find(&self, place: &BackendRef) -> Result<(PoolId, Slot), Answer> {
+    fn find(&self, place: &BackendRef) -> Result<(PoolId, Slot), ApiResponse> {
         let Some(pool) = self.segment.find_pool(&place.pool) else {
-            return Err(Answer::error(404, &format!("there is no pool \"{}\"", place.pool)));
+            return Err(ApiResponse::error(404, &format!("there is no pool \"{}\"", place.pool)));
         };
         let slot = self.segment.find(pool, place.address).ok_or_else(|| {
             let (pool, address) = (&place.pool, place.address);
-            Answer::error(404, &format!("pool \"{pool}\" has no backend {address}"))
+            ApiResponse::error(404, &format!("pool \"{pool}\" has no backend {address}"))
         })?;
         Ok((pool, slot))
     }
 
-    fn remove(&mut self, place: &BackendRef) -> Result<Answer, Answer> {
+    fn remove(&mut self, place: &BackendRef) -> Result<ApiResponse, ApiResponse> {
         let (_, slot) = self.find(place)?;
         if self.segment.backend(slot).source() == Some(Source::File) {
             let message = "the configuration names this backend (drain it, or remove it there)";
-            return Err(Answer::error(409, message));
+            return Err(ApiResponse::error(409, message));
         }
         self.leave(slot, "an operator, or itself, has asked for it");
         self.due = Some(self.now.clock);
         Ok(self.shown(202, slot))
     }
 
-    fn adjust(&mut self, place: &BackendRef, wanted: Adjustment) -> Result<Answer, Answer> {
+    fn adjust(
+        &mut self,
+        place: &BackendRef,
+        wanted: Adjustment,
+    ) -> Result<ApiResponse, ApiResponse> {
         let (pool, slot) = self.find(place)?;
         self.changed();
         if let Some(weight) = wanted.weight {
@@ -347,21 +357,24 @@ impl Commands {
     }
 
     /// Asks the master for a reload, whose outcome comes through the channel.
-    fn reload(&self) -> Outcome {
+    fn reload(&self) -> CommandOutcome {
         if self.channel.send(Word::Reload.text(), None).is_err() {
-            return Outcome::Done(Answer::error(503, "the master process does not listen"));
+            return CommandOutcome::Done(ApiResponse::error(
+                503,
+                "the master process does not listen",
+            ));
         }
         self.master.ring();
-        Outcome::Later(Pending::Reload)
+        CommandOutcome::Later(Pending::Reload)
     }
 
     /// The outcome of a reload, if the master has told one.
-    pub fn reload_outcome(&self) -> Option<Answer> {
+    pub fn reload_outcome(&self) -> Option<ApiResponse> {
         let mut outcome = None;
         while let Some(message) = self.channel.receive() {
             match Word::of(&message.text) {
                 Some((Word::Reloaded, _)) => {
-                    outcome = Some(Answer::json(200, String::from("{\"reloaded\":true}\n")));
+                    outcome = Some(ApiResponse::json(200, String::from("{\"reloaded\":true}\n")));
                 }
                 Some((Word::Refused, why)) => outcome = Some(refused(why)),
                 // None is of another version of the program.
@@ -373,7 +386,7 @@ impl Commands {
 
     /// Withdraws the service, or takes that back. The master tells those whom this generation has
     /// replaced.
-    fn withdraw(&mut self, withdrawn: bool) -> Answer {
+    fn withdraw(&mut self, withdrawn: bool) -> ApiResponse {
         if self.segment.is_withdrawn_by(Withdrawal::ByOperator) != withdrawn {
             self.segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
             self.recent.forget_all();
@@ -382,17 +395,19 @@ impl Commands {
             let what = if withdrawn { "withdrawn" } else { "restored" };
             message::log(Level::Notice, format_args!("{what}: an operator has asked for it"));
         }
-        Answer::json(200, format!("{{\"withdrawn\":{}}}\n", self.segment.is_withdrawn()))
+        ApiResponse::json(200, format!("{{\"withdrawn\":{}}}\n", self.segment.is_withdrawn()))
     }
 }
 
 impl ApiHandler for Commands {
-    fn handle(&mut self, command: Command) -> Outcome {
+    fn handle(&mut self, command: Command) -> CommandOutcome {
         let outcome = match command {
             Command::Page => Ok(self.page()),
             Command::Metrics => Ok(self.metrics()),
             Command::Health(needed) => Ok(health::answer(self.segment, &needed)),
-            Command::Status => Ok(Answer::json(200, json::status(&self.reader.summary(self.now)))),
+            Command::Status => {
+                Ok(ApiResponse::json(200, json::status(&self.reader.summary(self.now))))
+            }
             Command::Pools => Ok(self.pools()),
             Command::Pool(name) => self.pool(&name),
             Command::Register(place, registration) => {
@@ -410,18 +425,18 @@ impl ApiHandler for Commands {
             }
         };
         // Either is the answer.
-        Outcome::Done(outcome.unwrap_or_else(|answer| answer))
+        CommandOutcome::Done(outcome.unwrap_or_else(|answer| answer))
     }
 }
 
-fn full(what: &str) -> Answer {
+fn full(what: &str) -> ApiResponse {
     let message = format!("the table of {what} is full (a reload makes room)");
-    Answer::error(507, &message)
+    ApiResponse::error(507, &message)
 }
 
 /// The answer that has the mistakes of the configuration, if they are the reason: they come first, and
 /// one of the lines behind them counts them.
-fn refused(why: &str) -> Answer {
+fn refused(why: &str) -> ApiResponse {
     let lines: Vec<&str> = why.lines().map(str::trim).collect();
     let counted = lines.iter().find(|line| line.contains("nothing was changed"));
     let message = match (counted, &lines[..]) {
@@ -436,7 +451,7 @@ fn refused(why: &str) -> Answer {
     let mistakes = lines.iter().take(count.unwrap_or(0)).map(|line| String::from(*line)).collect();
     // There is always a list for programs.
     let errors: Vec<String> = if count.is_none() { vec![message.clone()] } else { mistakes };
-    Answer::json(422, json::error(&message, &errors))
+    ApiResponse::json(422, json::error(&message, &errors))
 }
 
 #[cfg(test)]

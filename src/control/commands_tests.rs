@@ -9,7 +9,7 @@ use crate::sys::memory;
 use crate::sys::world::{self, Faults};
 
 use super::super::api::{AccessLevel, read};
-use super::super::request_parser::{After, Request};
+use super::super::request_parser::{After, ApiRequest};
 
 struct Scene {
     commands: Commands,
@@ -44,9 +44,9 @@ impl Scene {
         self.commands.expire_leases();
     }
 
-    fn answer(&mut self, line: &str, body: &str) -> Option<Answer> {
+    fn answer(&mut self, line: &str, body: &str) -> Option<ApiResponse> {
         let (method, target) = line.split_once(' ').unwrap();
-        let request = Request {
+        let request = ApiRequest {
             method: Method::of(method.as_bytes()),
             target: target.to_owned(),
             authorization: None,
@@ -54,8 +54,8 @@ impl Scene {
             after: After::Keep,
         };
         match self.commands.handle(read(AccessLevel::Socket, &request).unwrap()) {
-            Outcome::Done(answer) => Some(answer),
-            Outcome::Later(_) => None,
+            CommandOutcome::Done(answer) => Some(answer),
+            CommandOutcome::Later(_) => None,
         }
     }
 
@@ -248,7 +248,7 @@ fn an_emptied_pool_leaves_its_place_to_another() {
 fn names_that_a_path_could_mean_something_else_by_name_no_pool() {
     let mut scene = Scene::new();
     for name in ["..", ".", ".api", "%2e%2e", "a%2fb", "a%20b"] {
-        let request = Request {
+        let request = ApiRequest {
             method: Method::Put,
             target: format!("/v1/pools/{name}/backends/10.0.1.7:80"),
             authorization: None,

@@ -9,9 +9,9 @@ use crate::http::Refusal;
 use crate::mem::time::Micros;
 use crate::sys::{Event, IoError, Socket, clock};
 
-use super::answer::Answer;
+use super::answer::ApiResponse;
 use super::cache::PurgeId;
-use super::request_parser::{After, Intake, Request, Taken};
+use super::request_parser::{After, ApiRequest, Intake, Taken};
 
 /// From the first byte of a request to its last.
 const REQUEST_TIME: Micros = Micros::from_secs(10);
@@ -48,7 +48,7 @@ impl Pending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ConnectionPhase {
     Reading,
     /// It is not known yet what comes of the request.
     Waiting(After, Pending),
@@ -65,7 +65,7 @@ pub(super) struct Connection {
     pub(super) output: Output,
     readable: bool,
     writable: bool,
-    pub(super) phase: Phase,
+    pub(super) phase: ConnectionPhase,
     /// When what it does now began: the wait for a request, the request, the answer.
     pub(super) since: Micros,
     /// When it is given up, unless something happens.
@@ -109,7 +109,7 @@ pub(super) enum Step {
     /// It is over.
     Over,
     /// There is a request to answer.
-    Asked(Request),
+    Asked(ApiRequest),
 }
 
 /// Who makes room first for another when all seats are taken: of these, the one that has been so for
@@ -133,7 +133,7 @@ impl Connection {
             output: Output::default(),
             readable: true,
             writable: true,
-            phase: Phase::Reading,
+            phase: ConnectionPhase::Reading,
             since: now,
             until: now + REQUEST_TIME,
             has_asked: false,
@@ -153,30 +153,30 @@ impl Connection {
 
     /// Whether no request is here, not even a part.
     pub(super) fn is_idle(&self) -> bool {
-        self.phase == Phase::Reading && !self.intake.has_begun() && !self.readable
+        self.phase == ConnectionPhase::Reading && !self.intake.has_begun() && !self.readable
     }
 
     /// How readily it makes room. `None`: not before its next turn, for a request may have come whole,
     /// or an answer was not sent yet.
     pub(super) fn rank(&self) -> Option<Rank> {
         match self.phase {
-            Phase::Reading if self.readable => None,
-            Phase::Writing(_) if self.writable => None,
-            Phase::Reading if self.has_asked && self.is_idle() => Some(Rank::Idle),
-            Phase::Lingering(_) => Some(Rank::Idle),
-            Phase::Reading | Phase::Writing(_) => Some(Rank::Unfinished),
-            Phase::Waiting(..) => Some(Rank::Waiting),
+            ConnectionPhase::Reading if self.readable => None,
+            ConnectionPhase::Writing(_) if self.writable => None,
+            ConnectionPhase::Reading if self.has_asked && self.is_idle() => Some(Rank::Idle),
+            ConnectionPhase::Lingering(_) => Some(Rank::Idle),
+            ConnectionPhase::Reading | ConnectionPhase::Writing(_) => Some(Rank::Unfinished),
+            ConnectionPhase::Waiting(..) => Some(Rank::Waiting),
         }
     }
 
     /// Whether its time is up in the middle of a request.
     pub(super) fn is_late_request(&self) -> bool {
-        self.phase == Phase::Reading && self.intake.has_begun()
+        self.phase == ConnectionPhase::Reading && self.intake.has_begun()
     }
 
     /// It waits for what comes of its request.
     pub(super) fn wait(&mut self, after: After, awaited: Pending, now: Micros) {
-        self.phase = Phase::Waiting(after, awaited);
+        self.phase = ConnectionPhase::Waiting(after, awaited);
         self.since = now;
         self.until = now + awaited.patience();
     }
@@ -189,27 +189,27 @@ impl Connection {
             }
             let is_flushed = self.output.is_empty();
             match self.phase {
-                Phase::Waiting(..) => return Step::Blocked,
-                Phase::Writing(_) if !is_flushed => return Step::Blocked,
-                Phase::Writing(After::Close) => {
+                ConnectionPhase::Waiting(..) => return Step::Blocked,
+                ConnectionPhase::Writing(_) if !is_flushed => return Step::Blocked,
+                ConnectionPhase::Writing(After::Close) => {
                     if self.socket.shutdown_write().is_err() {
                         return Step::Over;
                     }
-                    self.phase = Phase::Lingering(0);
+                    self.phase = ConnectionPhase::Lingering(0);
                     self.until = now + LINGER_TIME;
                 }
-                Phase::Writing(After::Keep | After::KeepAndSay) => {
-                    self.phase = Phase::Reading;
+                ConnectionPhase::Writing(After::Keep | After::KeepAndSay) => {
+                    self.phase = ConnectionPhase::Reading;
                     let patience = if self.intake.has_begun() { REQUEST_TIME } else { IDLE_TIME };
                     self.since = now;
                     self.until = now + patience;
                     self.intake.rest();
                 }
-                Phase::Lingering(read) => match self.receive_to_nobody(read) {
+                ConnectionPhase::Lingering(read) => match self.receive_to_nobody(read) {
                     Some(step) => return step,
                     None => continue,
                 },
-                Phase::Reading => match self.intake.take() {
+                ConnectionPhase::Reading => match self.intake.take() {
                     Taken::Whole(request) => return Step::Asked(request),
                     Taken::Refused(refusal) => self.refuse(refusal, now),
                     // A client that sends nothing until it hears this reads it too.
@@ -261,7 +261,7 @@ impl Connection {
         let mut bytes = [0; 16 * 1024];
         match self.socket.receive([&mut bytes, &mut []]) {
             Ok(count) if count > 0 && read + count < LINGER_BYTES => {
-                self.phase = Phase::Lingering(read + count);
+                self.phase = ConnectionPhase::Lingering(read + count);
                 None
             }
             Err(IoError::WouldBlock) => {
@@ -278,7 +278,7 @@ impl Connection {
             match self.socket.send(self.output.rest()) {
                 Ok(count) => {
                     self.output.sent += count;
-                    if matches!(self.phase, Phase::Writing(_)) {
+                    if matches!(self.phase, ConnectionPhase::Writing(_)) {
                         self.until = now + SEND_TIME;
                     }
                 }
@@ -294,16 +294,16 @@ impl Connection {
 
     /// Answers what cannot be answered in any other way.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Micros) {
-        self.say(Answer::refusal(refusal), After::Close, false, now);
+        self.say(ApiResponse::refusal(refusal), After::Close, false, now);
     }
 
     /// Answers its request. To HEAD, `head_only`, without the body.
-    pub(super) fn say(&mut self, answer: Answer, after: After, head_only: bool, now: Micros) {
+    pub(super) fn say(&mut self, answer: ApiResponse, after: After, head_only: bool, now: Micros) {
         self.output.head.extend_from_slice(answer.head(after, clock::wall()).as_bytes());
         if !head_only {
             self.output.body = answer.body;
         }
-        self.phase = Phase::Writing(after);
+        self.phase = ConnectionPhase::Writing(after);
         self.since = now;
         self.until = now + SEND_TIME;
         // A short one is not to be broken off because others do not read long ones. What fails here

@@ -8,7 +8,7 @@ use crate::policy::sticky::Key;
 use crate::policy::vary::Chosen;
 use crate::shared::Segment;
 
-use super::answer::Answer;
+use super::answer::ApiResponse;
 use super::cache::CacheAdmin;
 
 /// Bytes that a head may grow by on its way, far more than it does.
@@ -36,7 +36,7 @@ impl Explainer {
         segment: &Segment,
         question: &Question,
         cache: Option<&mut CacheAdmin>,
-    ) -> Answer {
+    ) -> ApiResponse {
         let Explainer { config, key, scratch } = self;
         let pools = segment.pools_now(config);
         let explanation = match cache {
@@ -49,8 +49,8 @@ impl Explainer {
             None => explain::explain(question, config, &pools, Some(key), scratch),
         };
         match serde_json::to_string_pretty(&explanation) {
-            Ok(text) => Answer::json(200, text + "\n"),
-            Err(error) => Answer::error(500, &format!("the explanation is not JSON: {error}")),
+            Ok(text) => ApiResponse::json(200, text + "\n"),
+            Err(error) => ApiResponse::error(500, &format!("the explanation is not JSON: {error}")),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::config::units;
 use crate::config::words::quote;
 use crate::shared::{Segment, ServiceCell};
 
-use super::answer::Answer;
+use super::answer::ApiResponse;
 use super::api::{decoded, parameters, unknown, wrong};
 
 /// Backends of a pool that must be up.
@@ -18,7 +18,7 @@ pub struct Needed {
 }
 
 /// What `up=POOL:N`, any number of times, asks for.
-pub fn needed(query: &str) -> Result<Vec<Needed>, Answer> {
+pub fn needed(query: &str) -> Result<Vec<Needed>, ApiResponse> {
     let mut all = Vec::new();
     for (name, value) in parameters(query) {
         let (name, value) = (decoded(name)?, decoded(value)?);
@@ -37,12 +37,12 @@ pub fn needed(query: &str) -> Result<Vec<Needed>, Answer> {
 }
 
 /// 200 if clients are to be sent here, and else why not.
-pub fn answer(segment: Segment, needed: &[Needed]) -> Answer {
+pub fn answer(segment: Segment, needed: &[Needed]) -> ApiResponse {
     if segment.service(ServiceCell::Draining) != 0 {
-        return Answer::line(503, "draining");
+        return ApiResponse::line(503, "draining");
     }
     if segment.is_withdrawn() {
-        return Answer::line(503, "withdrawn");
+        return ApiResponse::line(503, "withdrawn");
     }
     let lacking = needed.iter().filter_map(|Needed { pool, count }| {
         let up = segment.find_pool(pool).map_or(0, |pool| segment.count_up(pool).0);
@@ -50,8 +50,8 @@ pub fn answer(segment: Segment, needed: &[Needed]) -> Answer {
     });
     let lacking: Vec<String> = lacking.collect();
     if lacking.is_empty() {
-        Answer::line(200, "ok")
+        ApiResponse::line(200, "ok")
     } else {
-        Answer::line(503, &lacking.join(", "))
+        ApiResponse::line(503, &lacking.join(", "))
     }
 }

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::Admin;
+use crate::policy::health::AdminState;
 
-use super::view::{Backend, Pool, Service};
+use super::view::{BackendStatus, PoolStatus, Service};
 
 #[derive(Serialize)]
 struct StatusJson {
@@ -89,17 +89,17 @@ pub fn status(service: &Service) -> String {
 }
 
 /// The answer to `GET /v1/pools`, all of them.
-pub fn pools(pools: &[Pool]) -> String {
+pub fn pools(pools: &[PoolStatus]) -> String {
     json(&PoolsJson { pools: pools.iter().map(pool_json).collect() })
 }
 
 /// The answer to `GET /v1/pools/NAME`.
-pub fn pool(pool: &Pool) -> String {
+pub fn pool(pool: &PoolStatus) -> String {
     json(&pool_json(pool))
 }
 
 /// The answer to what concerns one backend.
-pub fn backend(backend: &Backend) -> String {
+pub fn backend(backend: &BackendStatus) -> String {
     json(&backend_json(backend))
 }
 
@@ -108,12 +108,12 @@ pub fn error(message: &str, errors: &[String]) -> String {
     json(&ErrorJson { error: message, errors })
 }
 
-fn pool_json(pool: &Pool) -> PoolJson<'_> {
+fn pool_json(pool: &PoolStatus) -> PoolJson<'_> {
     let backends = pool.backends.iter().map(backend_json).collect();
     PoolJson { name: &pool.name, balance: balance(pool.balance), backends }
 }
 
-fn backend_json(backend: &Backend) -> BackendJson {
+fn backend_json(backend: &BackendStatus) -> BackendJson {
     BackendJson {
         backend: backend.address.to_string(),
         state: backend.state.word(),
@@ -147,12 +147,12 @@ pub fn balance(balance: Balance) -> &'static str {
 }
 
 /// As PATCH writes it; `leaving` cannot be written.
-pub fn admin(admin: Admin) -> &'static str {
+pub fn admin(admin: AdminState) -> &'static str {
     match admin {
-        Admin::Ready => "ready",
-        Admin::Drain => "drain",
-        Admin::Maint => "maint",
-        Admin::Leaving => "leaving",
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maint => "maint",
+        AdminState::Leaving => "leaving",
     }
 }
 
@@ -176,7 +176,7 @@ fn json(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::LastCheck;
+    use super::super::view::CheckStatus;
     use super::super::view::tests as views;
     use super::*;
     use crate::policy::health::Availability;
@@ -206,10 +206,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_null() {
-        let check = LastCheck { is_ok: false, status: None, time: Micros(50), age: Millis(999) };
-        let mut unknown = Backend {
+        let check = CheckStatus { is_ok: false, status: None, time: Micros(50), age: Millis(999) };
+        let mut unknown = BackendStatus {
             state: Availability::Down,
-            wanted: Admin::Leaving,
+            wanted: AdminState::Leaving,
             source: Source::Api,
             lease: Some(Millis(9_999)),
             last_check: Some(check),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::mem::time::{Micros, Millis};
 
-use super::view::{Backend, Pool, Service};
+use super::view::{BackendStatus, PoolStatus, Service};
 use crate::policy::health::Availability;
 use crate::shared::{Class, Histogram};
 
@@ -16,7 +16,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What kind of metric a family is.
 #[derive(Clone, Copy)]
-enum Kind {
+enum MetricKind {
     /// It only grows.
     Counter,
     /// It is as it is now.
@@ -24,12 +24,12 @@ enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     const fn name(self) -> &'static str {
         match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         }
     }
 }
@@ -37,7 +37,7 @@ impl Kind {
 /// All metrics of the service.
 pub fn render(service: &Service) -> String {
     let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
-    let mut page = Page { text: String::with_capacity(8192 + 4608 * backends) };
+    let mut page = MetricsText { text: String::with_capacity(8192 + 4608 * backends) };
     page.process(service);
     page.clients(service);
     page.pools(&service.pools);
@@ -49,15 +49,15 @@ pub fn render(service: &Service) -> String {
 }
 
 /// The text so far.
-struct Page {
+struct MetricsText {
     text: String,
 }
 
 /// A backend with the labels that name it, as they are written.
-type Named<'a> = (String, &'a Backend);
+type Named<'a> = (String, &'a BackendStatus);
 
 /// All backends. Their labels are written once, for there are dozens of samples of each.
-fn named(pools: &[Pool]) -> Vec<Named<'_>> {
+fn named(pools: &[PoolStatus]) -> Vec<Named<'_>> {
     let mut all = Vec::new();
     for pool in pools {
         let of_pool = label("pool", &pool.name);
@@ -77,13 +77,13 @@ fn label(name: &str, value: &str) -> String {
     text
 }
 
-impl Page {
+impl MetricsText {
     fn process(&mut self, service: &Service) {
-        self.family("httplb_build_info", Kind::Gauge, "1, with the version that runs.");
+        self.family("httplb_build_info", MetricKind::Gauge, "1, with the version that runs.");
         self.sample("httplb_build_info", &label("version", service.version), 1);
         let start = service.started.0 as f64 / 1e6;
         let help = "When the service started, in seconds since the epoch.";
-        self.family("httplb_start_time_seconds", Kind::Gauge, help);
+        self.family("httplb_start_time_seconds", MetricKind::Gauge, help);
         self.sample("httplb_start_time_seconds", "", start);
         self.gauge("httplb_workers", "Worker processes.", service.workers);
         let help = "Workers started in the place of one that died.";
@@ -127,7 +127,7 @@ impl Page {
         let help = "Bodies that were copied, as splice is refused or no pipe was to be had.";
         self.counter("httplb_splice_fallbacks_total", help, totals.splice_fallbacks);
         let help = "From a request's head to the end of its response.";
-        self.family("httplb_request_duration_seconds", Kind::Histogram, help);
+        self.family("httplb_request_duration_seconds", MetricKind::Histogram, help);
         self.histogram("httplb_request_duration_seconds", "", &totals.durations);
         let help = "Lines of the access log that found no room.";
         self.counter("httplb_dropped_log_lines_total", help, totals.dropped_log_lines);
@@ -139,22 +139,24 @@ impl Page {
         self.gauge("httplb_cache_bytes", help, totals.cache_bytes);
     }
 
-    fn pools(&mut self, pools: &[Pool]) {
-        let up = |pool: &Pool| pool.count(Availability::Up) as u64;
-        self.of_pools(pools, "httplb_pool_backends_up", Kind::Gauge, "Backends that are up.", up);
+    fn pools(&mut self, pools: &[PoolStatus]) {
+        let up = |pool: &PoolStatus| pool.count(Availability::Up) as u64;
+        self.of_pools(pools, "httplb_pool_backends_up", MetricKind::Gauge, "Backends that are up.", up);
         let help = "Requests that wait for a backend below its limit.";
-        self.of_pools(pools, "httplb_pool_queue", Kind::Gauge, help, |pool| pool.queue);
+        self.of_pools(pools, "httplb_pool_queue", MetricKind::Gauge, help, |pool| pool.queue);
         let help = "Requests sent to a further backend.";
-        self.of_pools(pools, "httplb_retries_total", Kind::Counter, help, |pool| pool.retries);
+        self.of_pools(pools, "httplb_retries_total", MetricKind::Counter, help, |pool| {
+            pool.retries
+        });
     }
 
     fn of_pools(
         &mut self,
-        pools: &[Pool],
+        pools: &[PoolStatus],
         name: &str,
-        kind: Kind,
+        kind: MetricKind,
         help: &str,
-        read: impl Fn(&Pool) -> u64,
+        read: impl Fn(&PoolStatus) -> u64,
     ) {
         self.family(name, kind, help);
         for pool in pools {
@@ -163,8 +165,8 @@ impl Page {
     }
 
     fn backends(&mut self, backends: &[Named]) {
-        use Kind::{Counter, Gauge};
-        let mut one = |name, kind, help, read: fn(&Backend) -> f64| {
+        use MetricKind::{Counter, Gauge};
+        let mut one = |name, kind, help, read: fn(&BackendStatus) -> f64| {
             self.family(name, kind, help);
             for (labels, backend) in backends {
                 self.sample(name, labels, read(backend));
@@ -207,7 +209,7 @@ impl Page {
 
     fn backend_outcomes(&mut self, backends: &[Named]) {
         let name = "httplb_backend_state";
-        self.family(name, Kind::Gauge, "1 for the state that it is in.");
+        self.family(name, MetricKind::Gauge, "1 for the state that it is in.");
         for (labels, backend) in backends {
             for state in Availability::ALL {
                 let value = u64::from(backend.state == state);
@@ -215,21 +217,21 @@ impl Page {
             }
         }
         let name = "httplb_backend_responses_total";
-        self.family(name, Kind::Counter, "Its responses by class of status.");
+        self.family(name, MetricKind::Counter, "Its responses by class of status.");
         for (labels, backend) in backends {
             for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
                 self.sample_of(name, labels, "code", class.word(), count);
             }
         }
         let name = "httplb_backend_doubts_total";
-        self.family(name, Kind::Counter, "Responses that seemed to belong to another request.");
+        self.family(name, MetricKind::Counter, "Responses that seemed to belong to another request.");
         for (labels, backend) in backends {
             for (outcome, count) in backend.doubts {
                 self.sample_of(name, labels, "outcome", outcome, count);
             }
         }
         let name = "httplb_backend_errors_total";
-        self.family(name, Kind::Counter, "Requests that failed there, by reason.");
+        self.family(name, MetricKind::Counter, "Requests that failed there, by reason.");
         for (labels, backend) in backends {
             for (reason, count) in &backend.errors {
                 self.sample_of(name, labels, "reason", reason, *count);
@@ -239,31 +241,31 @@ impl Page {
 
     fn backend_times(&mut self, backends: &[Named]) {
         let name = "httplb_backend_response_seconds";
-        self.family(name, Kind::Histogram, "From a request's dispatch to the end of its response.");
+        self.family(name, MetricKind::Histogram, "From a request's dispatch to the end of its response.");
         for (labels, backend) in backends {
             self.histogram(name, labels, &backend.response_times);
         }
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, Kind::Counter, help);
+        self.family(name, MetricKind::Counter, help);
         self.sample(name, "", value);
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, Kind::Gauge, help);
+        self.family(name, MetricKind::Gauge, help);
         self.sample(name, "", value);
     }
 
     /// A counter with a sample for each value of one label.
     fn by(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
-        self.family(name, Kind::Counter, help);
+        self.family(name, MetricKind::Counter, help);
         for (value, count) in values {
             self.sample_of(name, "", label, value, *count);
         }
     }
 
-    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+    fn family(&mut self, name: &str, kind: MetricKind, help: &str) {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
     }

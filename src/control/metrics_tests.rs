@@ -139,7 +139,7 @@ fn the_samples_of_all_pools_stand_under_one_heading() {
     let mut service = service();
     let mut second = service.pools[0].clone();
     second.name = String::from("api");
-    second.backends.push(Backend { address: "[fd00::7]:80".parse().unwrap(), ..backend() });
+    second.backends.push(BackendStatus { address: "[fd00::7]:80".parse().unwrap(), ..backend() });
     service.pools.push(second);
     let samples = read(&render(&service));
     let weight = "httplb_backend_weight{pool=\"api\",backend=\"[fd00::7]:80\"}";

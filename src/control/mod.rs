@@ -37,7 +37,7 @@ use crate::sys::{
     Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, Tried, clock,
 };
 
-use admin::{Admin, Listening, Pending};
+use admin::{AdminServer, Listening, Pending};
 use api::AccessLevel;
 use cache::CacheAdmin;
 use checks::Checks;
@@ -121,7 +121,7 @@ pub struct Control {
     signals: Signals,
     poller: Poller,
     checks: Checks,
-    admin: Admin,
+    admin: AdminServer,
     commands: Commands,
     life: ControlState,
     /// How long a stop may take.
@@ -168,7 +168,7 @@ impl Control {
             master_pid,
             signals,
             poller,
-            admin: Admin::new(doors, token, FIRST_DOOR),
+            admin: AdminServer::new(doors, token, FIRST_DOOR),
             commands,
             life: ControlState::Waiting,
             stop: config.timeouts.withdraw + config.timeouts.drain,

@@ -8,7 +8,7 @@ use crate::policy::health::Availability;
 use crate::shared::Source;
 
 use super::json;
-use super::view::{Backend, LastCheck, Pool, Service, Totals};
+use super::view::{BackendStatus, CheckStatus, PoolStatus, Service, Totals};
 
 /// The media type of what `render` writes.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
@@ -130,7 +130,7 @@ impl Page {
         self.text.push_str("</dd></div>\n");
     }
 
-    fn pool(&mut self, index: usize, pool: &Pool) {
+    fn pool(&mut self, index: usize, pool: &PoolStatus) {
         let name = escaped(&pool.name);
         let balance = json::balance(pool.balance).replace('_', " ");
         let _ = write!(
@@ -170,7 +170,7 @@ impl Page {
     }
 
     /// A square for each backend, which leads to its row.
-    fn strip(&mut self, index: usize, pool: &Pool) {
+    fn strip(&mut self, index: usize, pool: &PoolStatus) {
         self.text.push_str("<div class=\"strip\">");
         for (row, backend) in pool.backends.iter().enumerate() {
             let state = backend.state.word();
@@ -184,7 +184,7 @@ impl Page {
         self.text.push_str("</div>\n");
     }
 
-    fn row(&mut self, id: &str, backend: &Backend) {
+    fn row(&mut self, id: &str, backend: &BackendStatus) {
         let state = backend.state.word();
         let _ = write!(
             self.text,
@@ -214,7 +214,7 @@ impl Page {
 }
 
 /// What stands under [`COLUMNS`].
-fn cells(backend: &Backend) -> [Cell; 13] {
+fn cells(backend: &BackendStatus) -> [Cell; 13] {
     let [_, two, three, four, five] = backend.responses;
     let active = match backend.max_connections {
         0 => Cell::count(backend.active),
@@ -242,7 +242,7 @@ fn cells(backend: &Backend) -> [Cell; 13] {
 }
 
 /// How many there are, and in which states.
-fn census(pool: &Pool) -> String {
+fn census(pool: &PoolStatus) -> String {
     let mut text = format!("{} of {} up", pool.count(Availability::Up), pool.backends.len());
     for state in [Availability::Down, Availability::Drain, Availability::Maint] {
         let count = pool.count(state);
@@ -255,7 +255,7 @@ fn census(pool: &Pool) -> String {
 }
 
 /// What is special about a backend.
-fn marks(backend: &Backend) -> String {
+fn marks(backend: &BackendStatus) -> String {
     let mut marks = String::new();
     if backend.is_backup {
         marks.push_str("<small>backup</small>");
@@ -270,7 +270,7 @@ fn no_check() -> String {
     String::from("<span class=\"zero\">–</span>")
 }
 
-fn check(check: &LastCheck) -> String {
+fn check(check: &CheckStatus) -> String {
     let outcome = match (check.is_ok, check.status) {
         (true, Some(status)) => status.to_string(),
         (true, None) => String::from("connects"),
@@ -282,7 +282,7 @@ fn check(check: &LastCheck) -> String {
 }
 
 /// All of them, and beneath by reason.
-fn errors(backend: &Backend) -> Cell {
+fn errors(backend: &BackendStatus) -> Cell {
     let mut cell = Cell::bad_count(backend.errors_total());
     for (reason, count) in backend.errors.iter().filter(|(_, count)| *count > 0) {
         let reason = escaped(&reason.replace('_', " "));

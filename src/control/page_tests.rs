@@ -45,7 +45,7 @@ fn nothing_that_is_shown_can_be_markup() {
 #[test]
 fn each_row_has_its_state_and_there_is_a_square_for_each() {
     let mut service = service();
-    let with = |state| Backend { state, ..backend() };
+    let with = |state| BackendStatus { state, ..backend() };
     service.pools[0].backends = Availability::ALL.into_iter().map(with).collect();
     let page = render(&service);
     for state in Availability::ALL.map(Availability::word) {
@@ -57,11 +57,11 @@ fn each_row_has_its_state_and_there_is_a_square_for_each() {
 
 #[test]
 fn a_check_that_failed_stands_out() {
-    let failed = LastCheck { is_ok: false, status: Some(500), time: Micros(0), age: Millis(0) };
+    let failed = CheckStatus { is_ok: false, status: Some(500), time: Micros(0), age: Millis(0) };
     assert!(check(&failed).starts_with("<span class=\"bad\">500</span>"));
-    let failed = LastCheck { status: None, ..failed };
+    let failed = CheckStatus { status: None, ..failed };
     assert!(check(&failed).starts_with("<span class=\"bad\">failed</span>"));
-    let connects = LastCheck { is_ok: true, ..failed };
+    let connects = CheckStatus { is_ok: true, ..failed };
     assert!(check(&connects).starts_with("connects "));
 }
 
@@ -111,7 +111,7 @@ fn sample_pages_are_written_when_asked_for() {
     let mut pool = service.pools[0].clone();
     pool.name = String::from("images");
     pool.backends = (1..=100_u16)
-        .map(|number| Backend {
+        .map(|number| BackendStatus {
             address: format!("10.0.{}.{}:8080", number / 50, 10 + number).parse().unwrap(),
             state: match number {
                 17 | 63 => Availability::Down,
@@ -134,7 +134,7 @@ fn sample_pages_are_written_when_asked_for() {
     api.name = String::from("api");
     api.balance = Balance::LeastConnections;
     for port in [8002, 8003] {
-        api.backends.push(Backend {
+        api.backends.push(BackendStatus {
             address: format!("[fd00:1234::7]:{port}").parse().unwrap(),
             source: Source::Api,
             lease: Some(Millis(7_300)),
@@ -143,8 +143,12 @@ fn sample_pages_are_written_when_asked_for() {
     }
     api.backends[1].state = Availability::Down;
     api.backends[1].last_check =
-        Some(LastCheck { is_ok: false, status: Some(500), time: Micros(800), age: Millis(400) });
-    service.pools.extend([api, Pool { backends: Vec::new(), queue: 0, ..pool.clone() }, pool]);
+        Some(CheckStatus { is_ok: false, status: Some(500), time: Micros(800), age: Millis(400) });
+    service.pools.extend([
+        api,
+        PoolStatus { backends: Vec::new(), queue: 0, ..pool.clone() },
+        pool,
+    ]);
     service.pools[2].name = String::from("empty");
     std::fs::write(std::path::Path::new(&folder).join("page.html"), render(&service)).unwrap();
 }

@@ -26,7 +26,7 @@ const RESPONSE_LIMIT: usize = 64 * 1024;
 
 /// What is asked of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ProbeRequest {
     /// The target of the `GET`.
     pub path: String,
     /// The value of `Host`; without it the backend's address.
@@ -39,7 +39,7 @@ pub struct Question {
 
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// It connected, and that was the check.
     Connected,
     /// It gave a status that is healthy.
@@ -56,48 +56,48 @@ pub enum Outcome {
     BadResponse,
 }
 
-impl Outcome {
+impl ProbeOutcome {
     /// Whether the backend is healthy by it.
     pub fn passed(self) -> bool {
         match self {
-            Outcome::Connected | Outcome::Answered(_) => true,
-            Outcome::WrongStatus(_)
-            | Outcome::NoConnection
-            | Outcome::TimedOut
-            | Outcome::Ended
-            | Outcome::BadResponse => false,
+            ProbeOutcome::Connected | ProbeOutcome::Answered(_) => true,
+            ProbeOutcome::WrongStatus(_)
+            | ProbeOutcome::NoConnection
+            | ProbeOutcome::TimedOut
+            | ProbeOutcome::Ended
+            | ProbeOutcome::BadResponse => false,
         }
     }
 
     /// The status of the answer, 0 if there was none.
     pub fn status(self) -> u16 {
         match self {
-            Outcome::Answered(status) | Outcome::WrongStatus(status) => status,
-            Outcome::Connected
-            | Outcome::NoConnection
-            | Outcome::TimedOut
-            | Outcome::Ended
-            | Outcome::BadResponse => 0,
+            ProbeOutcome::Answered(status) | ProbeOutcome::WrongStatus(status) => status,
+            ProbeOutcome::Connected
+            | ProbeOutcome::NoConnection
+            | ProbeOutcome::TimedOut
+            | ProbeOutcome::Ended
+            | ProbeOutcome::BadResponse => 0,
         }
     }
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for ProbeOutcome {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Outcome::Connected => out.write_str("it takes connections"),
-            Outcome::Answered(status) => write!(out, "its check was answered {status}"),
-            Outcome::WrongStatus(status) => write!(out, "its check was answered {status}"),
-            Outcome::NoConnection => out.write_str("it cannot be connected to"),
-            Outcome::TimedOut => out.write_str("its check was not answered in time"),
-            Outcome::Ended => out.write_str("its check was not answered"),
-            Outcome::BadResponse => out.write_str("its check was not answered by valid HTTP"),
+            ProbeOutcome::Connected => out.write_str("it takes connections"),
+            ProbeOutcome::Answered(status) => write!(out, "its check was answered {status}"),
+            ProbeOutcome::WrongStatus(status) => write!(out, "its check was answered {status}"),
+            ProbeOutcome::NoConnection => out.write_str("it cannot be connected to"),
+            ProbeOutcome::TimedOut => out.write_str("its check was not answered in time"),
+            ProbeOutcome::Ended => out.write_str("its check was not answered"),
+            ProbeOutcome::BadResponse => out.write_str("its check was not answered by valid HTTP"),
         }
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ProbeState {
     Connecting,
     Asking,
     Awaiting,
@@ -118,7 +118,7 @@ struct Rest {
 pub struct Probe {
     socket: Socket,
     address: SocketAddr,
-    state: State,
+    state: ProbeState,
     /// Bytes of the request that are sent.
     sent: usize,
     /// What came of the response, where it did not come whole at once.
@@ -126,14 +126,14 @@ pub struct Probe {
 }
 
 /// Buffers that all checks share, each for as long as a call lasts.
-pub struct Scratch {
+pub struct ProbeBuffer {
     request: Vec<u8>,
     response: Box<[u8]>,
 }
 
-impl Default for Scratch {
-    fn default() -> Scratch {
-        Scratch {
+impl Default for ProbeBuffer {
+    fn default() -> ProbeBuffer {
+        ProbeBuffer {
             request: Vec::with_capacity(1024),
             response: vec![0; HEAD_LIMIT + 1].into_boxed_slice(),
         }
@@ -146,28 +146,28 @@ impl Probe {
     pub fn begin(address: SocketAddr, poller: &Poller, token: u64) -> Result<Probe, IoError> {
         let socket = Socket::connect(address)?;
         poller.watch_socket(&socket, token)?;
-        Ok(Probe { socket, address, state: State::Connecting, sent: 0, received: Vec::new() })
+        Ok(Probe { socket, address, state: ProbeState::Connecting, sent: 0, received: Vec::new() })
     }
 
     /// Goes on after an event. `None`: it is not done.
     pub fn event(
         &mut self,
         event: Event,
-        question: Option<&Question>,
-        scratch: &mut Scratch,
-    ) -> Option<Outcome> {
-        if matches!(self.state, State::Connecting) {
+        question: Option<&ProbeRequest>,
+        scratch: &mut ProbeBuffer,
+    ) -> Option<ProbeOutcome> {
+        if matches!(self.state, ProbeState::Connecting) {
             // What was refused is writable too.
             if event.failed {
-                return Some(Outcome::NoConnection);
+                return Some(ProbeOutcome::NoConnection);
             }
             if !event.writable {
                 return None;
             }
-            self.state = State::Asking;
+            self.state = ProbeState::Asking;
         }
-        let Some(question) = question else { return Some(Outcome::Connected) };
-        if matches!(self.state, State::Asking)
+        let Some(question) = question else { return Some(ProbeOutcome::Connected) };
+        if matches!(self.state, ProbeState::Asking)
             && let Err(outcome) = self.ask(question, scratch)
         {
             return Some(outcome);
@@ -178,14 +178,14 @@ impl Probe {
     /// Whether more of a response is read, so that the connection stays open for now.
     pub fn has_more(&self) -> bool {
         match self.state {
-            State::Draining(rest) => !rest.is_over(),
-            State::Connecting | State::Asking | State::Awaiting => false,
+            ProbeState::Draining(rest) => !rest.is_over(),
+            ProbeState::Connecting | ProbeState::Asking | ProbeState::Awaiting => false,
         }
     }
 
     /// Reads what there is of the body, after an event.
-    pub fn drain(&mut self, scratch: &mut Scratch) {
-        let State::Draining(rest) = &mut self.state else { return };
+    pub fn drain(&mut self, scratch: &mut ProbeBuffer) {
+        let ProbeState::Draining(rest) = &mut self.state else { return };
         while !rest.is_over() {
             match self.socket.receive([&mut scratch.response, &mut []]) {
                 Ok(count) if count > 0 => rest.take(&scratch.response[..count]),
@@ -195,30 +195,38 @@ impl Probe {
         }
     }
 
-    fn ask(&mut self, question: &Question, scratch: &mut Scratch) -> Result<(), Outcome> {
+    fn ask(
+        &mut self,
+        question: &ProbeRequest,
+        scratch: &mut ProbeBuffer,
+    ) -> Result<(), ProbeOutcome> {
         write_request(&mut scratch.request, question, self.address);
         while let Some(rest @ [_, ..]) = scratch.request.get(self.sent..) {
             match self.socket.send([rest, &[]]) {
                 Ok(count) => self.sent += count,
                 Err(IoError::WouldBlock) => return Ok(()),
-                Err(_) => return Err(Outcome::Ended),
+                Err(_) => return Err(ProbeOutcome::Ended),
             }
         }
-        self.state = State::Awaiting;
+        self.state = ProbeState::Awaiting;
         Ok(())
     }
 
     /// Reads what there is of the response.
-    fn listen(&mut self, question: &Question, scratch: &mut Scratch) -> Option<Outcome> {
+    fn listen(
+        &mut self,
+        question: &ProbeRequest,
+        scratch: &mut ProbeBuffer,
+    ) -> Option<ProbeOutcome> {
         let room = &mut scratch.response;
         let mut len = self.received.len();
         room[..len].copy_from_slice(&self.received);
         loop {
             match self.socket.receive([&mut room[len..], &mut []]) {
-                Ok(0) => return Some(Outcome::Ended),
+                Ok(0) => return Some(ProbeOutcome::Ended),
                 Ok(count) => len += count,
                 Err(IoError::WouldBlock) => break,
-                Err(_) => return Some(Outcome::Ended),
+                Err(_) => return Some(ProbeOutcome::Ended),
             }
             let mut judged = judge(&room[..len], &question.healthy, question.tolerate);
             while let Some(Judged::Malformed { at }) = judged
@@ -231,12 +239,12 @@ impl Probe {
             match judged {
                 Some(Judged::Head { outcome, len: head_len, mut rest }) => {
                     rest.take(&room[head_len..len]);
-                    self.state = State::Draining(rest);
+                    self.state = ProbeState::Draining(rest);
                     self.drain(scratch);
                     return Some(outcome);
                 }
-                Some(Judged::Malformed { .. }) => return Some(Outcome::BadResponse),
-                None if len > HEAD_LIMIT => return Some(Outcome::BadResponse),
+                Some(Judged::Malformed { .. }) => return Some(ProbeOutcome::BadResponse),
+                None if len > HEAD_LIMIT => return Some(ProbeOutcome::BadResponse),
                 None => (),
             }
         }
@@ -281,7 +289,7 @@ impl Rest {
     }
 }
 
-fn write_request(out: &mut Vec<u8>, question: &Question, address: SocketAddr) {
+fn write_request(out: &mut Vec<u8>, question: &ProbeRequest, address: SocketAddr) {
     use std::io::Write as _;
     out.clear();
     // Writing to a Vec cannot fail.
@@ -298,7 +306,7 @@ fn write_request(out: &mut Vec<u8>, question: &Question, address: SocketAddr) {
 enum Judged {
     /// A head.
     Head {
-        outcome: Outcome,
+        outcome: ProbeOutcome,
         /// Bytes of it and of interim ones before it.
         len: usize,
         rest: Rest,
@@ -329,8 +337,8 @@ fn judge(bytes: &[u8], healthy: &Statuses, tolerate: Tolerances) -> Option<Judge
         let Ok(head) = read else { return Some(Judged::Malformed { at: bytes.len() }) };
         if head.status == 101 || head.status >= 200 {
             let outcome = match healthy.contain(head.status) {
-                true => Outcome::Answered(head.status),
-                false => Outcome::WrongStatus(head.status),
+                true => ProbeOutcome::Answered(head.status),
+                false => ProbeOutcome::WrongStatus(head.status),
             };
             let rest = Rest { body: body::of_response(Method::Get, &head), taken: 0 };
             return Some(Judged::Head { outcome, len: bytes.len() - behind.len(), rest });
@@ -347,10 +355,10 @@ mod tests {
     }
 
     /// How a check goes whose response begins so.
-    fn outcome(text: &str, healthy: &Statuses) -> Option<Outcome> {
+    fn outcome(text: &str, healthy: &Statuses) -> Option<ProbeOutcome> {
         Some(match judge(text.as_bytes(), healthy, Tolerances::default())? {
             Judged::Head { outcome, .. } => outcome,
-            Judged::Malformed { .. } => Outcome::BadResponse,
+            Judged::Malformed { .. } => ProbeOutcome::BadResponse,
         })
     }
 
@@ -358,7 +366,7 @@ mod tests {
     fn the_request_names_the_backend_or_the_host_that_is_configured() {
         let address = "10.0.0.7:8080".parse().unwrap();
         let mut out = Vec::new();
-        let mut question = Question {
+        let mut question = ProbeRequest {
             path: String::from("/up?x"),
             host: None,
             healthy: ok(),
@@ -378,16 +386,16 @@ mod tests {
     #[test]
     fn only_the_very_status_is_healthy() {
         let of = |text: &str| outcome(text, &Statuses::only(204));
-        assert_eq!(of("HTTP/1.1 204 No Content\r\n\r\n"), Some(Outcome::Answered(204)));
-        assert_eq!(of("HTTP/1.0 204\r\nA: b\r\n\r\nbody"), Some(Outcome::Answered(204)));
-        assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n"), Some(Outcome::WrongStatus(200)));
-        assert_eq!(of("HTTP/1.1 500 No\r\n\r\n"), Some(Outcome::WrongStatus(500)));
+        assert_eq!(of("HTTP/1.1 204 No Content\r\n\r\n"), Some(ProbeOutcome::Answered(204)));
+        assert_eq!(of("HTTP/1.0 204\r\nA: b\r\n\r\nbody"), Some(ProbeOutcome::Answered(204)));
+        assert_eq!(of("HTTP/1.1 200 OK\r\n\r\n"), Some(ProbeOutcome::WrongStatus(200)));
+        assert_eq!(of("HTTP/1.1 500 No\r\n\r\n"), Some(ProbeOutcome::WrongStatus(500)));
     }
 
     #[test]
     fn interim_responses_are_passed_over() {
         let text = "HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
-        assert_eq!(outcome(text, &ok()), Some(Outcome::Answered(200)));
+        assert_eq!(outcome(text, &ok()), Some(ProbeOutcome::Answered(200)));
         assert_eq!(outcome(&text[..40], &ok()), None);
     }
 
@@ -395,7 +403,7 @@ mod tests {
     fn what_is_not_http_is_no_answer() {
         assert_eq!(outcome("HTTP/1.1 2", &ok()), None);
         for text in ["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 099 x\r\n\r\n"] {
-            assert_eq!(outcome(text, &ok()), Some(Outcome::BadResponse), "{text}");
+            assert_eq!(outcome(text, &ok()), Some(ProbeOutcome::BadResponse), "{text}");
         }
     }
 

@@ -10,7 +10,7 @@ pub const LIMIT: usize = 64 * 1024;
 
 /// A whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct ApiRequest {
     /// What is to be done.
     pub method: Method,
     /// As it came: `/`, or a path with a query perhaps.
@@ -42,7 +42,7 @@ pub enum Taken {
     /// No more either, and the client waits for a 100 before it sends the body.
     Continue,
     /// A whole request, which is taken out.
-    Whole(Request),
+    Whole(ApiRequest),
     /// Nothing that can be answered in any other way. The connection closes behind the answer.
     Refused(Refusal),
 }
@@ -54,20 +54,20 @@ pub struct Intake {
     bytes: Vec<u8>,
     /// So much of it at the front is used. Only while a request is read, else 0.
     start: usize,
-    stage: Stage,
+    stage: ParseStage,
     /// Bytes of the current request that were used.
     used: usize,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum ParseStage {
     Head(HeadScan),
-    Body { request: Request, body: Body },
+    Body { request: ApiRequest, body: Body },
 }
 
-impl Default for Stage {
-    fn default() -> Stage {
-        Stage::Head(HeadScan::request())
+impl Default for ParseStage {
+    fn default() -> ParseStage {
+        ParseStage::Head(HeadScan::request())
     }
 }
 
@@ -86,7 +86,7 @@ impl Intake {
 
     /// Whether a part of a request is here.
     pub fn has_begun(&self) -> bool {
-        !self.bytes.is_empty() || matches!(self.stage, Stage::Body { .. })
+        !self.bytes.is_empty() || matches!(self.stage, ParseStage::Body { .. })
     }
 
     /// Gives back the memory, where nothing is to be kept.
@@ -106,7 +106,7 @@ impl Intake {
 
     fn read(&mut self) -> Taken {
         let mut wants_continue = false;
-        if let Stage::Head(scan) = &mut self.stage {
+        if let ParseStage::Head(scan) = &mut self.stage {
             match scan.advance(&self.bytes) {
                 Scan::Partial if self.bytes.len() > LIMIT && scan.in_first_line() => {
                     return Taken::Refused(Refusal::TargetTooLong);
@@ -143,8 +143,8 @@ impl Intake {
             return Err(Refusal::BodyTooLarge);
         }
         let wants_continue = head.expect_continue;
-        let request = Request::of(&head)?;
-        self.stage = Stage::Body { request, body };
+        let request = ApiRequest::of(&head)?;
+        self.stage = ParseStage::Body { request, body };
         self.used = 0;
         self.consume(len);
         Ok(wants_continue)
@@ -158,7 +158,7 @@ impl Intake {
     /// Whether the body is complete.
     fn read_body(&mut self) -> Result<bool, Refusal> {
         loop {
-            let Stage::Body { request, body } = &mut self.stage else { return Ok(false) };
+            let ParseStage::Body { request, body } = &mut self.stage else { return Ok(false) };
             let bytes = &self.bytes[self.start..];
             let (used, go_on) = match body {
                 Body::Empty => return Ok(true),
@@ -199,19 +199,19 @@ impl Intake {
 
     fn finish(&mut self) -> Taken {
         match std::mem::take(&mut self.stage) {
-            Stage::Body { request, .. } => Taken::Whole(request),
-            Stage::Head(_) => unreachable!("a body was read behind its head"),
+            ParseStage::Body { request, .. } => Taken::Whole(request),
+            ParseStage::Head(_) => unreachable!("a body was read behind its head"),
         }
     }
 }
 
-impl Request {
-    fn of(head: &RequestHead) -> Result<Request, Refusal> {
+impl ApiRequest {
+    fn of(head: &RequestHead) -> Result<ApiRequest, Refusal> {
         // Targets are visible characters of ASCII.
         let target = std::str::from_utf8(head.target).map_err(|_| Refusal::Malformed)?;
         let mut fields = head.fields.values("authorization");
         let authorization = fields.next().map(<[u8]>::to_vec).filter(|_| fields.next().is_none());
-        Ok(Request {
+        Ok(ApiRequest {
             method: head.method,
             target: target.to_owned(),
             authorization,

@@ -22,8 +22,8 @@ fn taken(bytes: &[u8]) -> Vec<Taken> {
     }
 }
 
-fn request(method: Method, target: &str, body: &str) -> Request {
-    Request {
+fn request(method: Method, target: &str, body: &str) -> ApiRequest {
+    ApiRequest {
         method,
         target: target.to_owned(),
         authorization: None,

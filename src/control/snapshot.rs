@@ -15,7 +15,7 @@ use crate::shared::{
 use crate::sys::message;
 
 use super::crowd::Crowd;
-use super::view::{Backend, LastCheck, Pool, Rate, Service, Totals};
+use super::view::{BackendStatus, CheckStatus, PoolStatus, Rate, Service, Totals};
 
 /// Why a request can fail at a backend; the other reasons concern the client alone.
 const AT_BACKENDS: [Reason; 8] = [
@@ -80,7 +80,7 @@ impl SnapshotReader {
     }
 
     /// All pools as they are now.
-    pub fn pools(&self, now: Clocks) -> Vec<Pool> {
+    pub fn pools(&self, now: Clocks) -> Vec<PoolStatus> {
         self.segment.pools().map(|pool| self.pool(pool, now)).collect()
     }
 
@@ -119,19 +119,19 @@ impl SnapshotReader {
     }
 
     /// One backend as it is now.
-    pub fn backend_at(&self, slot: Slot, now: Clocks) -> Backend {
+    pub fn backend_at(&self, slot: Slot, now: Clocks) -> BackendStatus {
         let queue = self.segment.queue(self.segment.backend(slot).pool());
         self.backend(slot, queue, now)
     }
 
     /// One pool as it is now.
-    pub fn pool(&self, pool: PoolId, now: Clocks) -> Pool {
+    pub fn pool(&self, pool: PoolId, now: Clocks) -> PoolStatus {
         let segment = &self.segment;
         // Pools that were made by registering have the keys of the first.
         let configured = self.config.pools.get(pool.0).unwrap_or(&self.config.pools[0]);
         let queue = segment.queue(pool);
         let members = segment.members(pool);
-        Pool {
+        PoolStatus {
             name: segment.pool(pool).name().to_string(),
             balance: configured.balance,
             queue,
@@ -140,7 +140,7 @@ impl SnapshotReader {
         }
     }
 
-    fn backend(&self, slot: Slot, queue: u64, now: Clocks) -> Backend {
+    fn backend(&self, slot: Slot, queue: u64, now: Clocks) -> BackendStatus {
         let segment = &self.segment;
         let cells = segment.backend(slot);
         let total = |counter| segment.backend_total(slot, counter);
@@ -150,7 +150,7 @@ impl SnapshotReader {
             None => self.uptime(now),
         };
         let is_full = cells.cap() > 0 && cells.load() >= cells.cap();
-        Backend {
+        BackendStatus {
             address: canonical(cells.address()),
             state,
             state_since,
@@ -161,7 +161,7 @@ impl SnapshotReader {
             active: u64::from(cells.load()),
             max_connections: u64::from(cells.cap()),
             queue: if is_full { queue } else { 0 },
-            last_check: cells.last_check().map(|check| LastCheck {
+            last_check: cells.last_check().map(|check| CheckStatus {
                 is_ok: check.passed,
                 status: (check.status > 0).then_some(check.status),
                 time: check.took,
@@ -239,7 +239,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
     use crate::config::Backend as ConfigBackend;
-    use crate::policy::health::{Admin, CheckRules};
+    use crate::policy::health::{AdminState, CheckRules};
     use crate::shared::{self, Layout, PoolGauge, Registration, Source};
     use crate::sys::memory;
 
@@ -304,7 +304,7 @@ mod tests {
         segment.note_check(slot, failed, &CheckRules { rise: 2, fall: 1 });
         let reader = SnapshotReader::new(segment, &config, 7);
         let backend = reader.backend_at(slot, at(3_000));
-        assert_eq!((backend.source, backend.wanted), (Source::Api, Admin::Ready));
+        assert_eq!((backend.source, backend.wanted), (Source::Api, AdminState::Ready));
         assert_eq!((backend.state, backend.downtime), (Availability::Down, Millis(1_000)));
         assert_eq!((backend.lease, backend.check_failures), (Some(Millis(2_000)), 1));
         let check = backend.last_check.unwrap();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{Admin, Availability};
+use crate::policy::health::{AdminState, Availability};
 use crate::policy::identity::Outcome;
 use crate::shared::{Histogram, Source};
 
@@ -47,7 +47,7 @@ pub struct Service {
     /// Requests a second of late; `None` until there is something to compare with.
     pub requests_per_second: Option<f64>,
     /// In the order of the configuration, then those that backends made by registering.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<PoolStatus>,
 }
 
 /// What was counted over all workers since the service started.
@@ -87,7 +87,7 @@ pub struct Totals {
 
 /// One pool.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct PoolStatus {
     /// Its name.
     pub name: String,
     /// How a backend is chosen.
@@ -97,10 +97,10 @@ pub struct Pool {
     /// Requests that were sent to a further backend.
     pub retries: u64,
     /// In the order of the configuration, then those that registered themselves.
-    pub backends: Vec<Backend>,
+    pub backends: Vec<BackendStatus>,
 }
 
-impl Pool {
+impl PoolStatus {
     /// Backends in this state.
     pub fn count(&self, state: Availability) -> usize {
         self.backends.iter().filter(|backend| backend.state == state).count()
@@ -109,7 +109,7 @@ impl Pool {
 
 /// One backend of one pool.
 #[derive(Clone, Debug)]
-pub struct Backend {
+pub struct BackendStatus {
     /// Where it listens; also its name.
     pub address: SocketAddr,
     /// What it may get now.
@@ -117,7 +117,7 @@ pub struct Backend {
     /// How long it has been so.
     pub state_since: Millis,
     /// What the operator wants.
-    pub wanted: Admin,
+    pub wanted: AdminState,
     /// Who added it.
     pub source: Source,
     /// Its share, from 1.
@@ -131,7 +131,7 @@ pub struct Backend {
     /// Requests of its pool that wait, while it is at its cap; else none waits for it.
     pub queue: u64,
     /// The last check of its health.
-    pub last_check: Option<LastCheck>,
+    pub last_check: Option<CheckStatus>,
     /// The checks that failed since the start.
     pub check_failures: u64,
     /// How long it was down since the start.
@@ -164,7 +164,7 @@ pub struct Backend {
     pub response_times: Histogram,
 }
 
-impl Backend {
+impl BackendStatus {
     /// The requests that failed, for any reason.
     pub fn errors_total(&self) -> u64 {
         self.errors.iter().fold(0, |sum, (_, count)| sum.wrapping_add(*count))
@@ -173,7 +173,7 @@ impl Backend {
 
 /// The last check of a backend's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastCheck {
+pub struct CheckStatus {
     /// Whether it found the backend healthy.
     pub is_ok: bool,
     /// The status of the answer; `None` where there was none, or only a connect was tried.

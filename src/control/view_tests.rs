@@ -12,19 +12,19 @@ fn histogram(counts: [u64; 4]) -> Histogram {
 }
 
 /// A backend at 127.0.0.1:8001 with a different number in each place.
-pub fn backend() -> Backend {
-    Backend {
+pub fn backend() -> BackendStatus {
+    BackendStatus {
         address: "127.0.0.1:8001".parse().unwrap(),
         state: Availability::Up,
         state_since: Millis(86_400),
-        wanted: Admin::Ready,
+        wanted: AdminState::Ready,
         source: Source::File,
         weight: 5,
         is_backup: false,
         active: 3,
         max_connections: 50,
         queue: 0,
-        last_check: Some(LastCheck {
+        last_check: Some(CheckStatus {
             is_ok: true,
             status: Some(200),
             time: Micros(1_234),
@@ -84,7 +84,7 @@ pub fn service() -> Service {
             cache_bytes: 16,
         },
         requests_per_second: Some(123.4),
-        pools: vec![Pool {
+        pools: vec![PoolStatus {
             name: String::from("default"),
             balance: Balance::RoundRobin,
             queue: 2,

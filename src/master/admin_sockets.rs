@@ -24,7 +24,7 @@ const BACKLOG: i32 = 128;
 /// Where operators come in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum AdminEndpoint {
     /// A path, for whoever may open it.
     Socket(PathBuf),
     /// An address, for whoever has the token.
@@ -37,54 +37,58 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// As the configuration has it: its port may be 0.
-    pub place: Place,
+    pub place: AdminEndpoint,
     /// The descriptor.
     pub socket: i32,
 }
 
-impl Place {
+impl AdminEndpoint {
     /// All that a configuration wants.
-    pub fn wanted(config: &Config) -> impl Iterator<Item = Place> {
-        let socket = config.admin.socket.clone().map(Place::Socket);
-        let token = config.admin.listen.map(Place::Token);
-        let status = config.status_listen.map(Place::Status);
+    pub fn wanted(config: &Config) -> impl Iterator<Item = AdminEndpoint> {
+        let socket = config.admin.socket.clone().map(AdminEndpoint::Socket);
+        let token = config.admin.listen.map(AdminEndpoint::Token);
+        let status = config.status_listen.map(AdminEndpoint::Status);
         [socket, token, status].into_iter().flatten()
     }
 
     /// Its address, if it has one.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Place::Socket(_) => None,
-            Place::Token(address) | Place::Status(address) => Some(*address),
+            AdminEndpoint::Socket(_) => None,
+            AdminEndpoint::Token(address) | AdminEndpoint::Status(address) => Some(*address),
         }
     }
 
     fn door(&self) -> AccessLevel {
         match self {
-            Place::Socket(_) => AccessLevel::Socket,
-            Place::Token(_) => AccessLevel::Token,
-            Place::Status(_) => AccessLevel::Status,
+            AdminEndpoint::Socket(_) => AccessLevel::Socket,
+            AdminEndpoint::Token(_) => AccessLevel::Token,
+            AdminEndpoint::Status(_) => AccessLevel::Status,
         }
     }
 
     /// The key that names it.
     fn key(&self) -> String {
         match self {
-            Place::Socket(path) => format!("admin.socket {}", path.display()),
-            Place::Token(address) => format!("admin.listen {address}"),
-            Place::Status(address) => format!("status_listen {address}"),
+            AdminEndpoint::Socket(path) => format!("admin.socket {}", path.display()),
+            AdminEndpoint::Token(address) => format!("admin.listen {address}"),
+            AdminEndpoint::Status(address) => format!("status_listen {address}"),
         }
     }
 
     fn open(&self, user: Option<&User>) -> Result<Listening, StartError> {
         let tried = match self {
-            Place::Socket(_) => Tried::ListenUnix,
-            Place::Token(address) | Place::Status(address) => Tried::Listen(address.port()),
+            AdminEndpoint::Socket(_) => Tried::ListenUnix,
+            AdminEndpoint::Token(address) | AdminEndpoint::Status(address) => {
+                Tried::Listen(address.port())
+            }
         };
         let failed = |error| StartError::at(self.key(), tried)(error);
         let listening = match self {
-            Place::Socket(path) => UnixListener::bind(path, MODE, user).map(Listening::Unix),
-            Place::Token(address) | Place::Status(address) => {
+            AdminEndpoint::Socket(path) => {
+                UnixListener::bind(path, MODE, user).map(Listening::Unix)
+            }
+            AdminEndpoint::Token(address) | AdminEndpoint::Status(address) => {
                 Listener::bind(*address, BACKLOG).map(Listening::Tcp)
             }
         };
@@ -95,7 +99,7 @@ impl Place {
 /// All doors that are open.
 #[derive(Default)]
 pub struct Doors {
-    open: Vec<(Place, Listening)>,
+    open: Vec<(AdminEndpoint, Listening)>,
     /// What those who come by an address must know.
     token: Option<Vec<u8>>,
 }
@@ -105,7 +109,7 @@ impl Doors {
     /// be, and then some of it may have been done.
     pub fn open(&mut self, config: &Config, user: Option<&User>) -> Result<(), StartError> {
         self.token = token(config)?;
-        for place in Place::wanted(config) {
+        for place in AdminEndpoint::wanted(config) {
             if !self.open.iter().any(|(known, _)| *known == place) {
                 let listening = place.open(user)?;
                 self.open.push((place, listening));
@@ -116,7 +120,7 @@ impl Doors {
 
     /// Closes what `config` does not want.
     pub fn close_unwanted(&mut self, config: &Config) {
-        let wanted: Vec<Place> = Place::wanted(config).collect();
+        let wanted: Vec<AdminEndpoint> = AdminEndpoint::wanted(config).collect();
         self.open.retain(|(place, _)| {
             let keep = wanted.contains(place);
             if !keep {
@@ -145,7 +149,7 @@ impl Doors {
 
     /// What `config` wants of them, and the token, for the control process.
     pub fn into_parts(self, config: &Config) -> (Vec<(AccessLevel, Listening)>, Option<Vec<u8>>) {
-        let wanted: Vec<Place> = Place::wanted(config).collect();
+        let wanted: Vec<AdminEndpoint> = AdminEndpoint::wanted(config).collect();
         let mine = self.open.into_iter().filter(|(place, _)| wanted.contains(place));
         (mine.map(|(place, listening)| (place.door(), listening)).collect(), self.token)
     }
@@ -168,8 +172,8 @@ impl Doors {
         for told in told {
             let Ok(descriptor) = imported.take(told.socket) else { continue };
             let listening = match told.place {
-                Place::Socket(_) => UnixListener::adopt(descriptor).map(Listening::Unix),
-                Place::Token(_) | Place::Status(_) => {
+                AdminEndpoint::Socket(_) => UnixListener::adopt(descriptor).map(Listening::Unix),
+                AdminEndpoint::Token(_) | AdminEndpoint::Status(_) => {
                     Listener::adopt(descriptor).map(Listening::Tcp)
                 }
             };
@@ -183,14 +187,16 @@ impl Doors {
     /// Where operators come in, as the start tells them; `None`: nowhere.
     pub fn summary(&self) -> Option<String> {
         let texts = self.open.iter().map(|(place, listening)| match (place, listening) {
-            (Place::Socket(path), _) => format!("admin socket {}", path.display()),
-            (Place::Token(_), Listening::Tcp(listener)) => {
+            (AdminEndpoint::Socket(path), _) => format!("admin socket {}", path.display()),
+            (AdminEndpoint::Token(_), Listening::Tcp(listener)) => {
                 format!("admin API on {}", listener.address())
             }
-            (Place::Status(_), Listening::Tcp(listener)) => {
+            (AdminEndpoint::Status(_), Listening::Tcp(listener)) => {
                 format!("status page on {}", listener.address())
             }
-            (Place::Token(_) | Place::Status(_), Listening::Unix(_)) => String::new(),
+            (AdminEndpoint::Token(_) | AdminEndpoint::Status(_), Listening::Unix(_)) => {
+                String::new()
+            }
         });
         let texts: Vec<String> = texts.collect();
         (!texts.is_empty()).then(|| texts.join(", "))
@@ -200,7 +206,7 @@ impl Doors {
 /// Tries what [`Doors::open`] will do, but for what is `held` already.
 pub fn try_out(config: &Config, held: &[SocketAddr]) -> Result<(), StartError> {
     token(config)?;
-    for place in Place::wanted(config) {
+    for place in AdminEndpoint::wanted(config) {
         if place.address().is_some_and(|address| !held.contains(&address)) {
             place.open(None)?;
         }
@@ -222,8 +228,8 @@ fn token(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
     Ok(Some(token.to_vec()))
 }
 
-fn remove_file(place: &Place) {
-    if let Place::Socket(path) = place {
+fn remove_file(place: &AdminEndpoint) {
+    if let AdminEndpoint::Socket(path) = place {
         // Somebody else may have removed it, or put another there.
         let _ = UnixListener::remove_file(path);
     }

@@ -4,13 +4,13 @@
 
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{Admin, Check, Passive};
+use crate::policy::health::{AdminState, Check, Passive};
 use crate::shared::{LastCheck, PoolId, Registration, Segment, Slot, Source};
 
-use super::handover::{Backend, Checked, Registered};
+use super::handover::{BackendRecord, Checked, Registered};
 
 /// What is known of all backends.
-pub fn collect(segment: Segment) -> Vec<Backend> {
+pub fn collect(segment: Segment) -> Vec<BackendRecord> {
     all(segment).filter_map(|(pool, slot)| of(segment, pool, slot)).collect()
 }
 
@@ -18,13 +18,13 @@ fn all(segment: Segment) -> impl Iterator<Item = (PoolId, Slot)> {
     segment.pools().flat_map(move |pool| segment.members(pool).map(move |slot| (pool, slot)))
 }
 
-fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
+fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<BackendRecord> {
     let backend = segment.backend(slot);
     let admin = match backend.admin() {
-        Admin::Ready => "ready",
-        Admin::Drain => "drain",
-        Admin::Maint => "maint",
-        Admin::Leaving => return None,
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maint => "maint",
+        AdminState::Leaving => return None,
     };
     let health = (backend.check().to_bits(), backend.passive().to_bits());
     let registered = match backend.source()? {
@@ -35,7 +35,7 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
             weight: backend.weight(),
         }),
     };
-    Some(Backend {
+    Some(BackendRecord {
         pool: segment.pool(pool).name().as_str().to_owned(),
         address: backend.address(),
         admin: admin.to_owned(),
@@ -56,14 +56,14 @@ fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<Backend> {
 
 /// Writes what is known into the cells of `config`. What that does not name any more is forgotten,
 /// except who registered itself and still has time.
-pub fn restore(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
+pub fn restore(segment: Segment, config: &Config, known: &[BackendRecord], now: Millis) {
     for (_, slot) in all(segment) {
         segment.set_history(slot, Some(now), Millis(0), 0); // unless it is known, it is new
     }
     take_over(segment, config, known, now);
 }
 
-fn take_over(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
+fn take_over(segment: Segment, config: &Config, known: &[BackendRecord], now: Millis) {
     for backend in known {
         let registered = backend.registered;
         let pool = match (segment.find_pool(&backend.pool), registered) {
@@ -83,9 +83,9 @@ fn take_over(segment: Segment, config: &Config, known: &[Backend], now: Millis) 
         };
         let Some(slot) = slot else { continue };
         let admin = match backend.admin.as_str() {
-            "drain" => Admin::Drain,
-            "maint" => Admin::Maint,
-            _ => Admin::Ready,
+            "drain" => AdminState::Drain,
+            "maint" => AdminState::Maint,
+            _ => AdminState::Ready,
         };
         segment.set_admin(slot, admin, now);
         let keys = config.pools.get(pool.0).unwrap_or(&config.pools[0]);
@@ -105,25 +105,25 @@ fn take_over(segment: Segment, config: &Config, known: &[Backend], now: Millis) 
 
 /// Once more, for cells that have taken over what was known a while ago: takes over what has changed
 /// since, and lets those leave who have left.
-pub fn catch_up(segment: Segment, config: &Config, known: &[Backend], now: Millis) {
+pub fn catch_up(segment: Segment, config: &Config, known: &[BackendRecord], now: Millis) {
     take_over(segment, config, known, now);
     for (pool, slot) in all(segment) {
         let backend = segment.backend(slot);
         let name = segment.pool(pool).name();
-        let is_known = |known: &Backend| {
+        let is_known = |known: &BackendRecord| {
             known.pool == name.as_str()
                 && known.address.ip().to_canonical() == backend.address().ip().to_canonical()
                 && known.address.port() == backend.address().port()
         };
         if backend.source() == Some(Source::Api) && !known.iter().any(is_known) {
-            segment.set_admin(slot, Admin::Leaving, now);
+            segment.set_admin(slot, AdminState::Leaving, now);
         }
     }
 }
 
 /// What checks and requests have told. Where nothing is checked any more, nobody would ever take
 /// back what checks have told: who failed them is probed instead, like one that requests took out.
-fn health(backend: &Backend, is_checked: bool, now: Millis) -> (Check, Passive) {
+fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Passive) {
     let (check, passive) = (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
     match (is_checked, check.is_up(), passive.is_up()) {
         (true, _, _) => (check, passive),
@@ -142,7 +142,7 @@ fn renew(segment: Segment, slot: Slot, told: Registered) {
     }
 }
 
-fn registration(backend: &Backend, told: Registered) -> Registration {
+fn registration(backend: &BackendRecord, told: Registered) -> Registration {
     Registration {
         address: backend.address,
         weight: told.weight,
@@ -182,7 +182,7 @@ mod tests {
         segment.register(pool, entry).unwrap()
     }
 
-    fn api(segment: Segment) -> Vec<(String, u32, Admin)> {
+    fn api(segment: Segment) -> Vec<(String, u32, AdminState)> {
         let pool = segment.find_pool("api").unwrap();
         let shown = |slot| {
             let backend = segment.backend(slot);
@@ -227,24 +227,24 @@ mod tests {
         restore(segment, &config, &collect(older), NOW);
         assert_eq!(api(segment).len(), 3);
 
-        older.set_admin(leaves, Admin::Leaving, NOW);
-        older.set_admin(drained, Admin::Drain, NOW);
-        older.set_admin(Slot(0), Admin::Maint, NOW);
+        older.set_admin(leaves, AdminState::Leaving, NOW);
+        older.set_admin(drained, AdminState::Drain, NOW);
+        older.set_admin(Slot(0), AdminState::Maint, NOW);
         older.set_weight(drained, 7);
         older.set_lease(drained, None);
         register(older, 4, 4);
         catch_up(segment, &config, &collect(older), NOW);
         let expected = [
-            ("10.0.2.1:80", 1, Admin::Ready),
-            ("10.0.2.2:80", 2, Admin::Leaving),
-            ("10.0.2.3:80", 7, Admin::Drain),
-            ("10.0.2.4:80", 4, Admin::Ready),
+            ("10.0.2.1:80", 1, AdminState::Ready),
+            ("10.0.2.2:80", 2, AdminState::Leaving),
+            ("10.0.2.3:80", 7, AdminState::Drain),
+            ("10.0.2.4:80", 4, AdminState::Ready),
         ];
         assert_eq!(
             api(segment),
             expected.map(|(name, weight, admin)| (name.into(), weight, admin))
         );
-        assert_eq!(segment.backend(Slot(0)).admin(), Admin::Maint);
+        assert_eq!(segment.backend(Slot(0)).admin(), AdminState::Maint);
         let pool = segment.find_pool("api").unwrap();
         let leases = segment.members(pool).map(|slot| segment.backend(slot).lease());
         assert_eq!(leases.collect::<Vec<_>>()[2..], [None, Some(Millis(9000))]);

@@ -111,8 +111,8 @@ impl SharedCache {
     }
 
     /// What is handed over of it.
-    pub fn export(&self, exported: &mut ExportedFds) -> Result<handover::Stored, IoError> {
-        Ok(handover::Stored {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<handover::CacheRecord, IoError> {
+        Ok(handover::CacheRecord {
             cells: exported.keep(&self.memory)?,
             group: self.group,
             bells: self.bells.iter().map(|bell| exported.keep(bell)).collect::<Result<_, _>>()?,
@@ -123,7 +123,7 @@ impl SharedCache {
     /// Takes what was handed over. Nothing if it is not understood: then the next generation has cells
     /// of its own.
     pub fn import(
-        told: &handover::Stored,
+        told: &handover::CacheRecord,
         config: &Cache,
         workers: usize,
         imported: &mut ImportedFds,

@@ -18,7 +18,7 @@ use crate::worker::{ListenSocket, Worker, WorkerInit};
 use super::admin_sockets::Doors;
 use super::cache_shm::{CacheDirHandle, SharedCache};
 use super::generation::{Generation, GenerationResources};
-use super::handover::Role;
+use super::handover::RoleRecord;
 use super::listeners::Listeners;
 use super::log_files;
 use super::supervisor::Master;
@@ -28,7 +28,7 @@ pub struct NewChild {
     /// Which generation it belongs to.
     pub place: usize,
     /// What it is to do.
-    pub role: Role,
+    pub role: RoleRecord,
     /// Its end of the line to the master.
     pub channel: Channel,
     /// The master.
@@ -76,11 +76,11 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     }
     let child = ChildInit { bell, user, parent: new_child.parent, channel: new_child.channel };
     match new_child.role {
-        Role::Worker(seat) => {
+        RoleRecord::Worker(seat) => {
             drop(doors);
             child.work(resources, listeners, seat, workers)
         }
-        Role::Control => {
+        RoleRecord::Control => {
             drop(listeners);
             child.control(resources, doors)
         }

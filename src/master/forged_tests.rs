@@ -11,7 +11,7 @@ use crate::control::snapshot::{Clocks, SnapshotReader};
 use crate::control::{json, metrics, page};
 use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
-use crate::policy::health::{Admin, Event, Rules};
+use crate::policy::health::{AdminState, Event, Rules};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{LastCheck, Layout, Most, Registration, Segment, Slot};
 use crate::sys::world::{self, Faults};
@@ -48,7 +48,7 @@ fn harmful(dice: &mut Xorshift) -> u64 {
 }
 
 /// What is said of each backend by those alone who may say it.
-fn settings(segment: Segment) -> Vec<(String, SocketAddr, u32, u32, Admin)> {
+fn settings(segment: Segment) -> Vec<(String, SocketAddr, u32, u32, AdminState)> {
     let members =
         segment.pools().flat_map(move |pool| segment.members(pool).map(move |slot| (pool, slot)));
     let said = |(pool, slot)| {

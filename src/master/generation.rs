@@ -11,7 +11,7 @@ use crate::sys::{Channel, Doorbell, IoError, memory};
 use crate::worker::sticky_key;
 
 use super::cache_shm::{self, SharedCache};
-use super::handover::{self, ExportedFds, ImportedFds, Role};
+use super::handover::{self, ExportedFds, ImportedFds, RoleRecord};
 use super::restart_limit::Ledger;
 
 /// A process that was asked to end gracefully may take so much longer than it was told.
@@ -78,7 +78,7 @@ pub struct Child {
     /// Its number.
     pub pid: Pid,
     /// What it does.
-    pub role: Role,
+    pub role: RoleRecord,
     /// This end of the line to it.
     pub channel: Channel,
     /// Whether it has said that it serves.
@@ -129,7 +129,7 @@ impl GenerationResources {
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
     /// are of a version that this one does not understand.
     fn import(
-        told: &handover::Generation,
+        told: &handover::GenerationRecord,
         rotations: Rotations,
         imported: &mut ImportedFds,
     ) -> Result<GenerationResources, String> {
@@ -160,15 +160,15 @@ impl GenerationResources {
     }
 
     /// What a process of that role had is free, and who waited for it does so no more.
-    fn reap(&self, role: Role) {
+    fn reap(&self, role: RoleRecord) {
         let workers = self.segment.layout().workers;
         let number = match role {
-            Role::Worker(seat) => {
+            RoleRecord::Worker(seat) => {
                 self.segment.reap(seat);
                 self.bells.ring_everybody(&self.segment);
                 seat
             }
-            Role::Control => workers,
+            RoleRecord::Control => workers,
         };
         if let Some(common) = &self.stored {
             common.reap(number, &self.bells);
@@ -197,7 +197,7 @@ impl Generation {
 
     /// Takes one that was handed over. What cannot be understood of it is told to `note`.
     pub fn import(
-        told: &handover::Generation,
+        told: &handover::GenerationRecord,
         rotations: Rotations,
         imported: &mut ImportedFds,
         note: impl FnOnce(String),
@@ -234,8 +234,11 @@ impl Generation {
     }
 
     /// What is handed over of it.
-    pub fn export(&self, exported: &mut ExportedFds) -> Result<handover::Generation, IoError> {
-        let mut told = handover::Generation {
+    pub fn export(
+        &self,
+        exported: &mut ExportedFds,
+    ) -> Result<handover::GenerationRecord, IoError> {
+        let mut told = handover::GenerationRecord {
             number: self.number,
             workers: self.workers,
             leaves_until: match self.standing {
@@ -262,27 +265,27 @@ impl Generation {
         for child in &self.children {
             let channel = exported.keep(&child.channel)?;
             let (pid, role) = (child.pid.number(), child.role);
-            told.children.push(handover::Child { pid, role, channel });
+            told.children.push(handover::ChildRecord { pid, role, channel });
         }
         Ok(told)
     }
 
     /// The processes that it should have and does not, the control process first.
-    pub fn missing(&self, now: Micros) -> Option<Role> {
+    pub fn missing(&self, now: Micros) -> Option<RoleRecord> {
         if matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none() {
             return None;
         }
-        let is_there = |role: Role| self.children.iter().any(|child| child.role == role);
-        if !is_there(Role::Control) && self.control_pause <= now {
-            return Some(Role::Control);
+        let is_there = |role: RoleRecord| self.children.iter().any(|child| child.role == role);
+        if !is_there(RoleRecord::Control) && self.control_pause <= now {
+            return Some(RoleRecord::Control);
         }
-        (0..self.workers).map(Role::Worker).find(|role| !is_there(*role))
+        (0..self.workers).map(RoleRecord::Worker).find(|role| !is_there(*role))
     }
 
     /// Whether its control process is to be started, now or later.
     pub fn lacks_control(&self) -> bool {
         let leaves = matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none();
-        !leaves && self.children.iter().all(|child| child.role != Role::Control)
+        !leaves && self.children.iter().all(|child| child.role != RoleRecord::Control)
     }
 
     /// Whether all of its processes serve.
@@ -292,12 +295,12 @@ impl Generation {
 
     /// Whether no operator can change anything there.
     pub fn is_closed(&self) -> bool {
-        self.children.iter().all(|child| child.role != Role::Control || child.is_closed)
+        self.children.iter().all(|child| child.role != RoleRecord::Control || child.is_closed)
     }
 
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
-        self.children.iter().any(|child| child.role != Role::Control)
+        self.children.iter().any(|child| child.role != RoleRecord::Control)
     }
 
     /// Hears what its processes say, a few messages of each. Whether one of them wants the service to
@@ -311,7 +314,7 @@ impl Generation {
                 match Word::of(&message.text) {
                     Some((Word::Ready, _)) => child.is_ready = true,
                     Some((Word::Closed, _)) => child.is_closed = true,
-                    Some((Word::Reload, _)) if child.role == Role::Control => {
+                    Some((Word::Reload, _)) if child.role == RoleRecord::Control => {
                         wants_reload = Some(child.pid);
                     }
                     // None is of another version of the program.
@@ -332,8 +335,8 @@ impl Generation {
             resources.reap(child.role);
         }
         match child.role {
-            Role::Control => self.control_pause = now + Micros::from_secs(1),
-            Role::Worker(_) => (),
+            RoleRecord::Control => self.control_pause = now + Micros::from_secs(1),
+            RoleRecord::Worker(_) => (),
         }
         Some(child)
     }
@@ -392,8 +395,8 @@ impl Child {
     /// As the log calls it.
     pub fn name(&self) -> String {
         match self.role {
-            Role::Worker(seat) => format!("worker {seat} (pid {})", self.pid),
-            Role::Control => format!("the control process (pid {})", self.pid),
+            RoleRecord::Worker(seat) => format!("worker {seat} (pid {})", self.pid),
+            RoleRecord::Control => format!("the control process (pid {})", self.pid),
         }
     }
 }

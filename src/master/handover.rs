@@ -35,7 +35,7 @@ const MOST_PASSED: i32 = 64 * 256;
 
 /// The whole state of a master.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct ServiceRecord {
     /// What it is written in.
     pub format: u32,
     /// When the service was started, in microseconds since the epoch.
@@ -72,10 +72,10 @@ pub struct State {
     #[serde(default)]
     pub doors: Vec<admin_sockets::Told>,
     /// All that have children, or counters that were not added up; the last is the one that serves.
-    pub generations: Vec<Generation>,
+    pub generations: Vec<GenerationRecord>,
     /// What is known of the backends beyond the configuration.
     #[serde(default)]
-    pub backends: Vec<Backend>,
+    pub backends: Vec<BackendRecord>,
     /// What the service manager had no room for yet.
     #[serde(default)]
     pub untold: Vec<PendingNotify>,
@@ -111,7 +111,7 @@ pub struct Address {
 
 /// The processes of one configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Generation {
+pub struct GenerationRecord {
     /// The first is 1.
     pub number: u64,
     /// How many workers it is to have.
@@ -130,14 +130,14 @@ pub struct Generation {
     pub sticky_key: String,
     /// What it shares with others about stored answers, if it stores any.
     #[serde(default)]
-    pub stored: Option<Stored>,
+    pub stored: Option<CacheRecord>,
     /// Those of its processes that run.
-    pub children: Vec<Child>,
+    pub children: Vec<ChildRecord>,
 }
 
 /// What generations share about stored answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct CacheRecord {
     /// The descriptor of the cells.
     pub cells: i32,
     /// Which numbers in them are this generation's.
@@ -151,11 +151,11 @@ pub struct Stored {
 
 /// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Child {
+pub struct ChildRecord {
     /// Its number.
     pub pid: i32,
     /// What it does.
-    pub role: Role,
+    pub role: RoleRecord,
     /// The master's end of the channel to it, by descriptor.
     pub channel: i32,
 }
@@ -163,7 +163,7 @@ pub struct Child {
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum RoleRecord {
     /// Carries traffic, in this seat.
     Worker(usize),
     /// Checks backends and answers operators.
@@ -172,7 +172,7 @@ pub enum Role {
 
 /// What is known of a backend beyond the configuration, in terms that each version understands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backend {
+pub struct BackendRecord {
     /// The name of its pool.
     pub pool: String,
     /// Where it listens.
@@ -245,18 +245,19 @@ pub enum Inherited {
 #[derive(Debug, Default)]
 pub struct ImportedFds {
     /// What the image before this one told.
-    pub state: State,
+    pub state: ServiceRecord,
     descriptors: BTreeMap<i32, OwnedFd>,
 }
 
-impl State {
+impl ServiceRecord {
     /// Reads what `write` has written, perhaps in another version of the program.
-    pub fn parse(bytes: &[u8]) -> Result<State, String> {
+    pub fn parse(bytes: &[u8]) -> Result<ServiceRecord, String> {
         #[derive(Deserialize)]
-        struct Version {
+        struct ImageVersion {
             format: u32,
         }
-        let told: Version = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let told: ImageVersion =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if told.format > FORMAT {
             return Err(format!("format {} is not known, only {FORMAT}", told.format));
         }
@@ -313,7 +314,7 @@ impl ImportedFds {
     /// Reads the file. `take` takes what is inherited.
     fn read(file: &OwnedFd, mut take: impl FnMut(i32) -> Option<OwnedFd>) -> Result<Self, String> {
         let bytes = memory::recall(file.as_fd()).map_err(|error| error.to_string())?;
-        let state = State::parse(&bytes)?;
+        let state = ServiceRecord::parse(&bytes)?;
         let numbers: Vec<i32> = state.descriptors().collect();
         let taken = numbers.into_iter().filter_map(|number| Some((number, take(number)?)));
         let descriptors = taken.collect();
@@ -400,9 +401,9 @@ mod tests {
     use super::*;
     use std::fs::File;
 
-    fn state() -> State {
-        let child = |pid, role, channel| Child { pid, role, channel };
-        State {
+    fn state() -> ServiceRecord {
+        let child = |pid, role, channel| ChildRecord { pid, role, channel };
+        ServiceRecord {
             format: FORMAT,
             started: 1_767_225_600_000_000,
             binary: Some("/usr/bin/httplb".into()),
@@ -419,7 +420,7 @@ mod tests {
                 configured: "[::]:80".parse().unwrap(),
                 sockets: vec![10, 11],
             }],
-            generations: vec![Generation {
+            generations: vec![GenerationRecord {
                 number: 4,
                 workers: 2,
                 config: "{}".into(),
@@ -427,10 +428,18 @@ mod tests {
                 segment: 12,
                 bells: vec![13, 14, 15],
                 sticky_key: String::from("000102030405060708090a0b0c0d0e0f"),
-                stored: Some(Stored { cells: 20, group: 1, bells: vec![21, 22], lock: Some(23) }),
-                children: vec![child(100, Role::Worker(1), 16), child(101, Role::Control, 17)],
+                stored: Some(CacheRecord {
+                    cells: 20,
+                    group: 1,
+                    bells: vec![21, 22],
+                    lock: Some(23),
+                }),
+                children: vec![
+                    child(100, RoleRecord::Worker(1), 16),
+                    child(101, RoleRecord::Control, 17),
+                ],
             }],
-            backends: vec![Backend {
+            backends: vec![BackendRecord {
                 pool: "default".into(),
                 address: "127.0.0.1:8001".parse().unwrap(),
                 admin: "drain".into(),
@@ -471,17 +480,20 @@ mod tests {
     #[test]
     fn what_an_older_version_did_not_know_has_a_default() {
         let text = r#"{"format": 1, "started": 5, "bell": 9, "listeners": [], "generations": []}"#;
-        let state = State::parse(text.as_bytes()).unwrap();
-        assert_eq!(state, State { format: 1, started: 5, bell: 9, ..State::default() });
+        let state = ServiceRecord::parse(text.as_bytes()).unwrap();
+        assert_eq!(
+            state,
+            ServiceRecord { format: 1, started: 5, bell: 9, ..ServiceRecord::default() }
+        );
     }
 
     #[test]
     fn what_a_newer_version_adds_is_passed_over_and_a_newer_format_is_refused() {
         let text = r#"{"format": 1, "started": 5, "bell": 9, "listeners": [], "generations": [], "x": {}}"#;
-        assert!(State::parse(text.as_bytes()).is_ok());
-        let error = State::parse(br#"{"format": 2, "other": []}"#).unwrap_err();
+        assert!(ServiceRecord::parse(text.as_bytes()).is_ok());
+        let error = ServiceRecord::parse(br#"{"format": 2, "other": []}"#).unwrap_err();
         assert_eq!(error, "format 2 is not known, only 1");
-        assert!(State::parse(b"").is_err());
+        assert!(ServiceRecord::parse(b"").is_err());
     }
 
     fn texts(values: [Option<&str>; 3]) -> [Option<String>; 3] {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::config::{self, Config};
-use crate::proxy::access_log::AccessLog;
+use crate::proxy::access_log::AccessLogWriter;
 use crate::shared::words::Word;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, User};
@@ -53,14 +53,14 @@ fn name(log: &config::AccessLog) -> String {
 }
 
 /// Opens the log for a process that will soon not be allowed to.
-pub fn open(log: &config::AccessLog, user: Option<&User>) -> Result<AccessLog, StartError> {
+pub fn open(log: &config::AccessLog, user: Option<&User>) -> Result<AccessLogWriter, StartError> {
     let opened = match (log, user) {
         (config::AccessLog::Path(path), Some(user)) => Some(LogFile::open_for(path, user)),
         (config::AccessLog::Path(_) | config::AccessLog::Off | config::AccessLog::Stdout, _) => {
             None
         }
     };
-    let opened = opened.transpose().and_then(|opened| AccessLog::open(log, opened));
+    let opened = opened.transpose().and_then(|opened| AccessLogWriter::open(log, opened));
     opened.map_err(StartError::at(name(log), Tried::File))
 }
 

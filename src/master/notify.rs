@@ -23,7 +23,7 @@ const PATIENCE: Millis = Millis(250);
 pub struct Notifier {
     socket: Option<NotifySocket>,
     /// What it had no room for yet. A start that it is not told of is none to it.
-    waiting: Waiting,
+    waiting: NotifyWait,
     /// When it is tried again.
     again: Micros,
     /// The status that was told last, and when.
@@ -38,16 +38,16 @@ pub struct Notifier {
 
 /// What is still to be told, in order.
 #[derive(Default)]
-struct Waiting {
-    messages: VecDeque<Message>,
+struct NotifyWait {
+    messages: VecDeque<Notification>,
 }
 
-struct Message {
+struct Notification {
     text: String,
     descriptor: Option<OwnedFd>,
 }
 
-impl Waiting {
+impl NotifyWait {
     /// Adds a message. An older one that says the same, but perhaps is not true any more, goes: so
     /// there are never more than there are sockets, and some.
     fn add(&mut self, text: &str, descriptor: Option<BorrowedFd<'_>>) {
@@ -55,7 +55,7 @@ impl Waiting {
         let descriptor = descriptor.map(|socket| socket.try_clone_to_owned()).transpose();
         // Without a descriptor left over, there is nothing to store.
         if let Ok(descriptor) = descriptor {
-            self.messages.push_back(Message { text: text.to_owned(), descriptor });
+            self.messages.push_back(Notification { text: text.to_owned(), descriptor });
         }
     }
 }
@@ -86,7 +86,7 @@ impl Notifier {
         );
         Notifier {
             socket: NotifySocket::from_env(),
-            waiting: Waiting::default(),
+            waiting: NotifyWait::default(),
             again: now,
             status: String::new(),
             told: Micros(0),
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn of_what_waits_the_newest_is_told_of_each_subject() {
-        let mut waiting = Waiting::default();
+        let mut waiting = NotifyWait::default();
         for text in [
             "FDSTORE=1\nFDNAME=a.0",
             "FDSTORE=1\nFDNAME=a.1",

@@ -15,7 +15,7 @@ use crate::sys::{Channel, Tried};
 
 use super::backend_state;
 use super::generation::Phase;
-use super::handover::{self, Address, ExportedFds, FORMAT, HANDOVER, PendingNotify, State};
+use super::handover::{self, Address, ExportedFds, FORMAT, HANDOVER, PendingNotify, ServiceRecord};
 use super::preflight::{ITSELF, Trial};
 use super::shutdown::ShutdownState;
 use super::supervisor::{Master, ReloadRequest};
@@ -24,7 +24,7 @@ use super::supervisor::{Master, ReloadRequest};
 const GONE: &[u8] = b" (deleted)";
 
 /// What is executed in a reload.
-pub struct Identity {
+pub struct ImageIdentity {
     /// The file of the program.
     pub binary: PathBuf,
     /// The name that it was called by, and its arguments.
@@ -33,9 +33,9 @@ pub struct Identity {
     is_standard_input: bool,
 }
 
-impl Identity {
+impl ImageIdentity {
     /// That of this process. `told` is the path of the program as the image before knew it.
-    pub fn new(is_standard_input: bool, told: Option<String>) -> Identity {
+    pub fn new(is_standard_input: bool, told: Option<String>) -> ImageIdentity {
         // Without /proc, the path that it was called by has to do.
         let called = || {
             let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
@@ -46,7 +46,7 @@ impl Identity {
             }
         };
         let own = std::fs::read_link("/proc/self/exe").or_else(|_| called()).unwrap_or_default();
-        Identity {
+        ImageIdentity {
             binary: told.map_or_else(|| without_mark(own, Path::exists), PathBuf::from),
             arguments: std::env::args_os().collect(),
             is_standard_input,
@@ -146,7 +146,7 @@ impl Master {
     }
 
     /// All that the next image must know.
-    fn export(&self, exported: &mut ExportedFds) -> Result<State, String> {
+    fn export(&self, exported: &mut ExportedFds) -> Result<ServiceRecord, String> {
         let error = |error: crate::sys::IoError| error.to_string();
         let mut listeners = Vec::new();
         for group in self.listeners.groups() {
@@ -165,7 +165,7 @@ impl Master {
         }
         let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
         let resources = serving.and_then(|generation| generation.resources.as_ref());
-        Ok(State {
+        Ok(ServiceRecord {
             format: FORMAT,
             started: self.started,
             binary: self.identity.binary.to_str().map(str::to_owned),

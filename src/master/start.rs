@@ -20,7 +20,7 @@ use crate::worker::sticky_key;
 use super::admin_sockets::Doors;
 use super::generation::{Generation, GenerationResources};
 use super::handover::{self, ImportedFds};
-use super::reload::Identity;
+use super::reload::ImageIdentity;
 use super::supervisor::{Master, ReloadRequest};
 use super::takeover::summary;
 use super::{StartError, backend_state, cache_shm, cpus, log_files};
@@ -66,7 +66,7 @@ impl Master {
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
         let bell = Doorbell::new().map_err(StartError::at("a doorbell", Tried::Descriptor))?;
-        let mut master = Master::new(Identity::new(is_standard_input, None), bell, None)?;
+        let mut master = Master::new(ImageIdentity::new(is_standard_input, None), bell, None)?;
         master.listeners.take_passed(&config.listen, passed);
         let workers = cpus::workers(config.workers);
         let bound = memory_bound_line(&config, workers);
@@ -93,7 +93,7 @@ impl Master {
         };
         let state = std::mem::take(&mut received.state);
         let bell = Doorbell::adopt(received.take(state.bell).map_err(told)?);
-        let identity = Identity::new(is_standard_input, state.binary);
+        let identity = ImageIdentity::new(is_standard_input, state.binary);
         // Without them the next generation begins where the last one is, at this moment.
         let rotations = state.rotations.and_then(|number| received.take(number).ok());
         let rotations = rotations.and_then(|shared| memory::adopt(shared).ok());
@@ -178,7 +178,7 @@ impl Master {
     }
 
     /// Tells the newest generation what is known of the backends, and what operators want.
-    fn restore(&self, known: &[handover::Backend], withdrawn: bool) {
+    fn restore(&self, known: &[handover::BackendRecord], withdrawn: bool) {
         if let Some(GenerationResources { segment, config, .. }) =
             self.generations.last().and_then(|newest| newest.resources.as_ref())
         {

@@ -14,11 +14,11 @@ use crate::sys::{clock, memory, random, reset_signals};
 use super::admin_sockets::Doors;
 use super::child_init::{self, NewChild};
 use super::generation::{Child, Generation, Phase};
-use super::handover::{Reloads, Role};
+use super::handover::{Reloads, RoleRecord};
 use super::listeners::Listeners;
 use super::notify::{self, Notifier};
 use super::preflight::Trial;
-use super::reload::Identity;
+use super::reload::ImageIdentity;
 use super::shutdown::{ShutdownState, StopMode};
 use super::{StartError, log_files, restart_limit};
 
@@ -41,7 +41,7 @@ pub struct ReloadRequest {
 }
 
 /// What comes after a turn, if not another one.
-pub enum Next {
+pub enum NextStep {
     /// This is a new process.
     Born(NewChild),
     /// The service has ended.
@@ -50,7 +50,7 @@ pub enum Next {
 
 /// The service, as the process sees it that starts, watches and replaces the others.
 pub struct Master {
-    pub(super) identity: Identity,
+    pub(super) identity: ImageIdentity,
     pub(super) poller: Poller,
     pub(super) signals: Signals,
     /// Rung by children that have said something.
@@ -88,7 +88,7 @@ pub struct Master {
 impl Master {
     /// One without anything that it could serve.
     pub fn new(
-        identity: Identity,
+        identity: ImageIdentity,
         bell: Doorbell,
         rotations: Option<memory::Shared>,
     ) -> Result<Master, StartError> {
@@ -142,8 +142,8 @@ impl Master {
         loop {
             match self.turn() {
                 Ok(None) => (),
-                Ok(Some(Next::Born(new_child))) => return child_init::run(self, new_child),
-                Ok(Some(Next::Over(status))) => return ExitCode::from(status),
+                Ok(Some(NextStep::Born(new_child))) => return child_init::run(self, new_child),
+                Ok(Some(NextStep::Over(status))) => return ExitCode::from(status),
                 Err(error) => {
                     // The children learn of it, and end gracefully.
                     message::log(Level::Error, format_args!("epoll: {error}"));
@@ -153,9 +153,9 @@ impl Master {
         }
     }
 
-    fn turn(&mut self) -> Result<Option<Next>, IoError> {
+    fn turn(&mut self) -> Result<Option<NextStep>, IoError> {
         if let Some(new_child) = self.spawn_missing() {
-            return Ok(Some(Next::Born(new_child)));
+            return Ok(Some(NextStep::Born(new_child)));
         }
         self.poller.wait(self.timeout())?;
         self.now = clock::now();
@@ -173,7 +173,7 @@ impl Master {
         Ok(match self.life {
             ShutdownState::Stopping { status, .. } if !is_left => {
                 self.doors.remove_files();
-                Some(Next::Over(status))
+                Some(NextStep::Over(status))
             }
             ShutdownState::Stopping { .. }
             | ShutdownState::Withdrawing { .. }
@@ -205,7 +205,7 @@ impl Master {
         None
     }
 
-    fn fork(&mut self, place: usize, role: Role) -> Result<Option<NewChild>, IoError> {
+    fn fork(&mut self, place: usize, role: RoleRecord) -> Result<Option<NewChild>, IoError> {
         let (channel, other_end) = Channel::pair()?;
         let parent = Pid::own();
         match process::fork()? {
@@ -282,8 +282,8 @@ impl Master {
         }
         message::log(Level::Error, format_args!("{name} {ended}; another takes its place"));
         match child.role {
-            Role::Control => (),
-            Role::Worker(_) => {
+            RoleRecord::Control => (),
+            RoleRecord::Worker(_) => {
                 self.restarts += 1;
                 if generation.ledger.note(self.now) {
                     self.fail(place, &restart_limit::too_many());

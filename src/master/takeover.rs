@@ -14,7 +14,7 @@ use crate::sys::{Listener, Signal};
 
 use super::backend_state;
 use super::generation::{GenerationResources, Phase};
-use super::handover::Role;
+use super::handover::RoleRecord;
 use super::listeners::{Listeners, stored_name};
 use super::supervisor::Master;
 
@@ -139,7 +139,9 @@ impl Master {
                     generation.clients()
                 ),
             );
-            for child in generation.children.iter().filter(|child| child.role != Role::Control) {
+            for child in
+                generation.children.iter().filter(|child| child.role != RoleRecord::Control)
+            {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Term);
             }

@@ -2,7 +2,7 @@
 //!
 //! [`Passive`] is what clients' requests tell of one backend: failures in a row, within a time, mark
 //! it as down. Then no client's request is the guinea pig: the mark ends by a probe. [`Check`] is
-//! what active checks tell, [`Admin`] what the operator wants. [`availability`] makes one word of
+//! what active checks tell, [`AdminState`] what the operator wants. [`availability`] makes one word of
 //! the three.
 //!
 //! Each has a form in bits, for a cell that several processes change. All bits 0 is a backend that
@@ -291,7 +291,7 @@ impl Default for Check {
 
 /// What the operator wants of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admin {
+pub enum AdminState {
     /// It serves.
     Ready,
     /// It gets no new request but those of its sticky clients.
@@ -302,24 +302,24 @@ pub enum Admin {
     Leaving,
 }
 
-impl Admin {
+impl AdminState {
     /// In a number of two bits.
     pub const fn to_bits(self) -> u64 {
         match self {
-            Admin::Ready => 0,
-            Admin::Drain => 1,
-            Admin::Maint => 2,
-            Admin::Leaving => 3,
+            AdminState::Ready => 0,
+            AdminState::Drain => 1,
+            AdminState::Maint => 2,
+            AdminState::Leaving => 3,
         }
     }
 
     /// What `to_bits` made the two lowest bits of.
-    pub const fn from_bits(bits: u64) -> Admin {
+    pub const fn from_bits(bits: u64) -> AdminState {
         match bits & 3 {
-            0 => Admin::Ready,
-            1 => Admin::Drain,
-            2 => Admin::Maint,
-            _ => Admin::Leaving,
+            0 => AdminState::Ready,
+            1 => AdminState::Drain,
+            2 => AdminState::Maint,
+            _ => AdminState::Leaving,
         }
     }
 }
@@ -354,14 +354,16 @@ impl Availability {
 }
 
 /// Whether a backend may be asked, after all that is known of it.
-pub const fn availability(check: Check, passive: Passive, admin: Admin) -> Availability {
+pub const fn availability(check: Check, passive: Passive, admin: AdminState) -> Availability {
     match admin {
-        Admin::Maint => Availability::Maint,
-        Admin::Ready | Admin::Drain | Admin::Leaving if !check.is_up() || !passive.is_up() => {
+        AdminState::Maint => Availability::Maint,
+        AdminState::Ready | AdminState::Drain | AdminState::Leaving
+            if !check.is_up() || !passive.is_up() =>
+        {
             Availability::Down
         }
-        Admin::Drain | Admin::Leaving => Availability::Drain,
-        Admin::Ready => Availability::Up,
+        AdminState::Drain | AdminState::Leaving => Availability::Drain,
+        AdminState::Ready => Availability::Up,
     }
 }
 

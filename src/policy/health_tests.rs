@@ -138,9 +138,11 @@ fn the_bits_tell_all() {
         }
     }
     for (bits, admin) in
-        [Admin::Ready, Admin::Drain, Admin::Maint, Admin::Leaving].into_iter().enumerate()
+        [AdminState::Ready, AdminState::Drain, AdminState::Maint, AdminState::Leaving]
+            .into_iter()
+            .enumerate()
     {
-        assert_eq!((admin.to_bits(), Admin::from_bits(bits as u64)), (bits as u64, admin));
+        assert_eq!((admin.to_bits(), AdminState::from_bits(bits as u64)), (bits as u64, admin));
     }
 }
 
@@ -166,15 +168,15 @@ fn what_the_operator_wants_and_what_does_not_work_make_one_word() {
     let (fine, marked) = (Passive::new(), marked_by(Event::ConnectFailed));
     let (passing, failing) = (Check::new(), Check::Down { passed: 1 });
     for (admin, works) in [
-        (Admin::Ready, Availability::Up),
-        (Admin::Drain, Availability::Drain),
-        (Admin::Leaving, Availability::Drain),
+        (AdminState::Ready, Availability::Up),
+        (AdminState::Drain, Availability::Drain),
+        (AdminState::Leaving, Availability::Drain),
     ] {
         assert_eq!(availability(passing, fine, admin), works);
         assert_eq!(availability(failing, fine, admin), Availability::Down);
         assert_eq!(availability(passing, marked, admin), Availability::Down);
         assert_eq!(availability(failing, marked, admin), Availability::Down);
     }
-    assert_eq!(availability(passing, fine, Admin::Maint), Availability::Maint);
-    assert_eq!(availability(failing, marked, Admin::Maint), Availability::Maint);
+    assert_eq!(availability(passing, fine, AdminState::Maint), Availability::Maint);
+    assert_eq!(availability(failing, marked, AdminState::Maint), Availability::Maint);
 }

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::health::{Admin, Availability};
+use super::health::{AdminState, Availability};
 use super::siphash::SipHasher;
 use crate::http::cookie;
 use crate::http::request::RequestHead;
@@ -107,11 +107,11 @@ pub fn brought(head: &RequestHead, name: &str, find: impl Fn(&[u8]) -> Option<Ma
 
 /// Whether a backend may be asked by the clients that are bound to it: also while it is drained, but
 /// not when it is to be forgotten.
-pub const fn may_keep(availability: Availability, admin: Admin) -> bool {
+pub const fn may_keep(availability: Availability, admin: AdminState) -> bool {
     match (availability, admin) {
         (Availability::Up, _) => true,
-        (Availability::Drain, Admin::Leaving) => false,
-        (Availability::Drain, Admin::Ready | Admin::Drain | Admin::Maint) => true,
+        (Availability::Drain, AdminState::Leaving) => false,
+        (Availability::Drain, AdminState::Ready | AdminState::Drain | AdminState::Maint) => true,
         (Availability::Down | Availability::Maint, _) => false,
     }
 }
@@ -241,12 +241,12 @@ mod tests {
     #[test]
     fn a_drained_backend_keeps_its_clients_and_one_that_leaves_does_not() {
         for (availability, admin, expected) in [
-            (Availability::Up, Admin::Ready, true),
-            (Availability::Drain, Admin::Drain, true),
-            (Availability::Drain, Admin::Leaving, false),
-            (Availability::Down, Admin::Drain, false),
-            (Availability::Down, Admin::Ready, false),
-            (Availability::Maint, Admin::Maint, false),
+            (Availability::Up, AdminState::Ready, true),
+            (Availability::Drain, AdminState::Drain, true),
+            (Availability::Drain, AdminState::Leaving, false),
+            (Availability::Down, AdminState::Drain, false),
+            (Availability::Down, AdminState::Ready, false),
+            (Availability::Maint, AdminState::Maint, false),
         ] {
             assert_eq!(may_keep(availability, admin), expected, "{availability:?} {admin:?}");
         }

@@ -34,7 +34,7 @@ const ESCAPED: usize = 6;
 const ROOM: usize = AROUND_HEAD + ESCAPED * settings::MAX_HEAD_SIZE;
 
 /// Where the lines go.
-pub struct AccessLog {
+pub struct AccessLogWriter {
     path: Option<PathBuf>,
     file: Option<LogFile>,
     buffer: Vec<u8>,
@@ -44,10 +44,13 @@ pub struct AccessLog {
     dropped_in_all: u64,
 }
 
-impl AccessLog {
+impl AccessLogWriter {
     /// Opens what is configured, unless the file was `opened` already. Fails where it cannot be opened
     /// for appending.
-    pub fn open(config: &config::AccessLog, opened: Option<LogFile>) -> Result<AccessLog, IoError> {
+    pub fn open(
+        config: &config::AccessLog,
+        opened: Option<LogFile>,
+    ) -> Result<AccessLogWriter, IoError> {
         let (path, file) = match config {
             config::AccessLog::Off => (None, None),
             config::AccessLog::Stdout => (None, Some(LogFile::stdout()?)),
@@ -57,7 +60,7 @@ impl AccessLog {
             }
         };
         let capacity = if file.is_some() { FULL + ROOM } else { 0 };
-        Ok(AccessLog {
+        Ok(AccessLogWriter {
             path,
             file,
             buffer: Vec::with_capacity(capacity),

@@ -53,7 +53,7 @@ use crate::shared::doorbell::Doorbells;
 use crate::shared::{Awaited, Counter, Segment, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
-use access_log::AccessLog;
+use access_log::AccessLogWriter;
 use backend::{BackendConn, Owner};
 use caching::record::Cache;
 use client::{Client, Phase, Watch};
@@ -185,7 +185,7 @@ pub struct Proxy {
     /// How late this process may be in noticing what happened: the length of its last turns.
     lag: Micros,
     ids: RequestIds,
-    log: AccessLog,
+    log: AccessLogWriter,
     complaints: Complaints,
     hints: Hints,
     service: Service,
@@ -203,7 +203,7 @@ impl Proxy {
         segment: Segment,
         worker: usize,
         bells: Doorbells,
-        log: AccessLog,
+        log: AccessLogWriter,
         store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let settings = Settings::new(config, segment.layout().workers, sticky_key);
@@ -217,7 +217,7 @@ impl Proxy {
         segment: Segment,
         worker: usize,
         bells: Doorbells,
-        log: AccessLog,
+        log: AccessLogWriter,
         store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::config;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{Admin, Availability, Check, Passive, availability};
+use crate::policy::health::{AdminState, Availability, Check, Passive, availability};
 
 use super::{LINE, PoolId};
 
@@ -100,8 +100,8 @@ impl Standing {
     }
 
     /// What the operator wants of it.
-    pub fn admin(self) -> Admin {
-        Admin::from_bits(self.0 & ADMIN_BITS)
+    pub fn admin(self) -> AdminState {
+        AdminState::from_bits(self.0 & ADMIN_BITS)
     }
 
     /// Differs for each backend that had the slot.
@@ -109,7 +109,7 @@ impl Standing {
         self.0 >> GENERATION_AT
     }
 
-    fn new(generation: u64, source: Option<Source>, admin: Admin) -> Standing {
+    fn new(generation: u64, source: Option<Source>, admin: AdminState) -> Standing {
         let source = source.map_or(0, Source::to_bits);
         Standing(generation << GENERATION_AT | source << SOURCE_AT | admin.to_bits())
     }
@@ -176,7 +176,7 @@ impl BackendCells {
     }
 
     /// What the operator wants of it.
-    pub fn admin(&self) -> Admin {
+    pub fn admin(&self) -> AdminState {
         self.standing().admin()
     }
 
@@ -336,16 +336,16 @@ impl BackendCells {
         self.set_live(SINCE, since.map_or(0, |since| since.0));
         // Last: with it the slot is somebody's.
         let generation = self.standing().generation() + 1;
-        self.set(STANDING, Standing::new(generation, Some(source), Admin::Ready).0);
+        self.set(STANDING, Standing::new(generation, Some(source), AdminState::Ready).0);
     }
 
     /// What the operator wants changes, and nobody is told yet.
     #[cfg(test)]
-    pub fn set_standing_quietly(&self, admin: Admin) {
+    pub fn set_standing_quietly(&self, admin: AdminState) {
         self.set_standing(self.source(), admin);
     }
 
-    fn set_standing(&self, source: Option<Source>, admin: Admin) {
+    fn set_standing(&self, source: Option<Source>, admin: AdminState) {
         self.set(STANDING, Standing::new(self.standing().generation(), source, admin).0);
     }
 
@@ -359,7 +359,7 @@ impl BackendCells {
             self.set(place, 0);
         }
         self.set_live(PASSIVE, 0);
-        self.set_standing(Some(Source::Api), Admin::Ready);
+        self.set_standing(Some(Source::Api), AdminState::Ready);
         self.note_change(before, now);
     }
 

@@ -50,7 +50,7 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::health::{Admin, Availability};
+    use crate::policy::health::{AdminState, Availability};
     use crate::shared::{Layout, Registration};
     use crate::sys::memory;
 
@@ -66,7 +66,7 @@ mod tests {
         let address = ([10, 0, 0, 2], 80).into();
         let entry = Registration { address, weight: 7, max_connections: 0, lease: None };
         let slot = segment.register(added, entry).unwrap();
-        segment.set_admin(slot, Admin::Drain, clock::now().millis());
+        segment.set_admin(slot, AdminState::Drain, clock::now().millis());
         assert!(segment.claim(0, Slot(0), 5));
         assert!(segment.pool(PoolId(0)).try_turn(Tier::Primaries, 0, 3));
         let [first, late] = &segment.pools_now(&config)[..] else { panic!("two pools") };
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!((backend.keys.weight, backend.keys.address), (7, address));
         assert_eq!(
             (backend.availability, backend.admin),
-            (Some(Availability::Drain), Admin::Drain)
+            (Some(Availability::Drain), AdminState::Drain)
         );
     }
 }

@@ -3,7 +3,7 @@
 //! alone.
 
 use crate::mem::time::Millis;
-use crate::policy::health::Admin;
+use crate::policy::health::AdminState;
 
 use super::{BackendCells, Segment, Slot, Source};
 
@@ -26,11 +26,11 @@ impl Segment {
                 let facts = || (own.admin(), own.availability(), own.cap());
                 let before = facts();
                 match servers.get(&own.server()) {
-                    _ if own.admin() == Admin::Leaving => (),
+                    _ if own.admin() == AdminState::Leaving => (),
                     Some(newer) => self.follow_state(slot, serving.backend(*newer), now),
                     // It has left the service, which goes on without it.
                     None if own.source() == Some(Source::Api) && goes_on => {
-                        self.set_admin(slot, Admin::Drain, now);
+                        self.set_admin(slot, AdminState::Drain, now);
                     }
                     None => (),
                 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Backend;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{Admin, Availability, Change, CheckRules, Event, Rules};
+use crate::policy::health::{AdminState, Availability, Change, CheckRules, Event, Rules};
 use crate::policy::reason::Reason;
 use crate::sys::memory;
 use std::net::SocketAddr;
@@ -236,7 +236,7 @@ fn a_slot_is_free_again_when_nobody_has_anything_there() {
     assert_eq!(segment.backend(slot).lease(), Some(Millis(99)));
     assert!(!segment.forget_if_unused(slot), "it is not leaving");
     assert!(segment.claim(1, slot, 0));
-    segment.set_admin(slot, Admin::Leaving, now);
+    segment.set_admin(slot, AdminState::Leaving, now);
     assert_eq!(segment.find(pool, address(50)), None);
     assert!(!segment.forget_if_unused(slot), "a request");
     segment.worker(1).backend(slot).set(BackendGauge::Idle, 1);
@@ -272,7 +272,7 @@ fn a_slot_is_counted_anew_for_another_backend() {
     let entry = Registration { address: address(9), weight: 1, max_connections: 0, lease: None };
     let slot = segment.register(PoolId(0), entry).unwrap();
     segment.worker(0).backend(slot).add(BackendCounter::Requests, 7);
-    segment.set_admin(slot, Admin::Leaving, Millis(1));
+    segment.set_admin(slot, AdminState::Leaving, Millis(1));
     assert!(segment.forget_if_unused(slot));
     assert_eq!(segment.register(PoolId(0), entry), Some(slot));
     assert_eq!(segment.backend_total(slot, BackendCounter::Requests), 0);
@@ -373,12 +373,12 @@ fn what_operators_set_of_one_that_is_down_shortens_no_downtime() {
     let fail = || segment.observe(slot, Event::ConnectFailed, Millis(1000), &RULES);
     assert_eq!(fail().or_else(fail), Some(Change::Down));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
-    segment.set_admin(slot, Admin::Drain, Millis(3000));
+    segment.set_admin(slot, AdminState::Drain, Millis(3000));
     assert_eq!(backend.availability(), Availability::Down);
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
-    segment.set_admin(slot, Admin::Maint, Millis(4000));
+    segment.set_admin(slot, AdminState::Maint, Millis(4000));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(4000)), Millis(3000)));
-    segment.set_admin(slot, Admin::Ready, Millis(6000));
+    segment.set_admin(slot, AdminState::Ready, Millis(6000));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(6000)), Millis(3000)));
     let probe = |now| segment.observe(slot, Event::ProbeSucceeded, now, &RULES);
     assert_eq!(probe(Millis(7000)), Some(Change::Up));

@@ -1,7 +1,7 @@
 //! A worker without a service around it, for tests that count what it costs.
 
 use crate::config::Config;
-use crate::proxy::access_log::AccessLog;
+use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::preamble::Arrival;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Layout, Segment};
@@ -32,7 +32,7 @@ impl WorkerInit {
             doorbells: Doorbells::new(1).map_err(StartError::at("doorbells", Tried::Descriptor))?,
             entrances,
             sticky_key: sticky_key::load(config, None),
-            log: AccessLog::open(&config.access_log, None)
+            log: AccessLogWriter::open(&config.access_log, None)
                 .map_err(StartError::at("access_log", Tried::File))?,
             signals: Signals::block_and_open()
                 .map_err(StartError::at("signals", Tried::Descriptor))?,

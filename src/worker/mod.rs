@@ -13,7 +13,7 @@ use crate::cache::store::Store;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::proxy::access_log::AccessLog;
+use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::{Proxy, Service, Token};
 use crate::shared::doorbell::Doorbells;
 use crate::shared::words::Word;
@@ -65,7 +65,7 @@ pub struct WorkerInit {
     /// What the sticky cookies are made with: [`sticky_key::load`].
     pub sticky_key: Key,
     /// The access log.
-    pub log: AccessLog,
+    pub log: AccessLogWriter,
     /// The signals.
     pub signals: Signals,
     /// The line to the master, if there is one.

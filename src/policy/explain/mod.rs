@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::admit;
 use super::caching::{Decision, Meanwhile, Sharing};
-use super::health::{Admin, Availability};
+use super::health::{AdminState, Availability};
 use super::reason::Reason;
 use super::retry::Failure;
 use super::route::{self, Choice, Condition, Routing};
@@ -71,7 +71,7 @@ pub struct BackendNow {
     /// Whether it may be asked; `None` where that is not known.
     pub availability: Option<Availability>,
     /// What the operator wants of it.
-    pub admin: Admin,
+    pub admin: AdminState,
     /// Requests that it has now.
     pub load: u32,
     /// How many tenths of its weight count, while it starts slowly.
@@ -84,7 +84,7 @@ impl<'a> PoolNow<'a> {
         let backend = |keys: &config::Backend| BackendNow {
             keys: *keys,
             availability: None,
-            admin: Admin::Ready,
+            admin: AdminState::Ready,
             load: 0,
             parts: slow_start::PARTS,
         };

@@ -144,7 +144,7 @@ fn what_is_answered_at_once_is_said_with_its_reason() {
 }
 
 /// The pools, the first with these states and loads.
-fn pools_with<'a>(config: &'a Config, now: &[(Availability, Admin, u32)]) -> Vec<PoolNow<'a>> {
+fn pools_with<'a>(config: &'a Config, now: &[(Availability, AdminState, u32)]) -> Vec<PoolNow<'a>> {
     let mut pools = PoolNow::at_rest(config);
     for (backend, (availability, admin, load)) in pools[0].backends.iter_mut().zip(now) {
         backend.availability = Some(*availability);
@@ -154,12 +154,12 @@ fn pools_with<'a>(config: &'a Config, now: &[(Availability, Admin, u32)]) -> Vec
     pools
 }
 
-const UP: (Availability, Admin, u32) = (Availability::Up, Admin::Ready, 0);
-const DOWN: (Availability, Admin, u32) = (Availability::Down, Admin::Ready, 0);
-const FULL: (Availability, Admin, u32) = (Availability::Up, Admin::Ready, 5);
-const DRAINED: (Availability, Admin, u32) = (Availability::Drain, Admin::Drain, 1);
-const LEAVING: (Availability, Admin, u32) = (Availability::Drain, Admin::Leaving, 1);
-const TAKEN_OUT: (Availability, Admin, u32) = (Availability::Maint, Admin::Maint, 0);
+const UP: (Availability, AdminState, u32) = (Availability::Up, AdminState::Ready, 0);
+const DOWN: (Availability, AdminState, u32) = (Availability::Down, AdminState::Ready, 0);
+const FULL: (Availability, AdminState, u32) = (Availability::Up, AdminState::Ready, 5);
+const DRAINED: (Availability, AdminState, u32) = (Availability::Drain, AdminState::Drain, 1);
+const LEAVING: (Availability, AdminState, u32) = (Availability::Drain, AdminState::Leaving, 1);
+const TAKEN_OUT: (Availability, AdminState, u32) = (Availability::Maint, AdminState::Maint, 0);
 
 #[test]
 fn each_backend_is_said_to_be_next_possible_or_out_and_why() {

@@ -8,7 +8,7 @@ use crate::cache::testing::{known_cells_of_world, opened};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::proxy::access_log::AccessLog;
+use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::preamble::Arrival;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
@@ -102,7 +102,7 @@ impl Service {
     ) -> Service {
         let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
         let listener = Listener::bind(address, 16).expect("no other listens");
-        let log = AccessLog::open(&config.access_log, None).expect("a log");
+        let log = AccessLogWriter::open(&config.access_log, None).expect("a log");
         let key = Key::new(*b"0123456789abcdef");
         let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);

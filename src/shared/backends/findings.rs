@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::mem::time::Millis;
 use crate::policy::health::{
-    self, Admin, Availability, Change, CheckRules, Event, Passive, Rules, availability,
+    self, AdminState, Availability, Change, CheckRules, Event, Passive, Rules, availability,
 };
 use crate::shared::{Segment, Slot};
 
@@ -101,7 +101,7 @@ impl Segment {
         let backend = self.backend(slot);
         let change = change.filter(|_| is_up)?;
         // What the operator has taken out is in the same state whatever is found.
-        if backend.admin() != Admin::Maint {
+        if backend.admin() != AdminState::Maint {
             let before = match change {
                 Change::Up => Availability::Down,
                 Change::Down => Availability::Up,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::mem::time::Millis;
-use crate::policy::health::{Admin, Check, Passive};
+use crate::policy::health::{AdminState, Check, Passive};
 use crate::sys::clock;
 
 use crate::shared::{PoolId, Segment, Slot};
@@ -15,13 +15,14 @@ use super::{LastCheck, Registration, Source, canonical};
 impl Segment {
     /// The backend of a pool that listens at `address`, unless it is leaving.
     pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
-        self.find_any(pool, address).filter(|slot| self.backend(*slot).admin() != Admin::Leaving)
+        self.find_any(pool, address)
+            .filter(|slot| self.backend(*slot).admin() != AdminState::Leaving)
     }
 
     /// All that `find` finds in a pool, by their servers: for whoever looks for many.
     pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<SocketAddr, Slot> {
         let members = self.members(pool);
-        let stays = members.filter(|slot| self.backend(*slot).admin() != Admin::Leaving);
+        let stays = members.filter(|slot| self.backend(*slot).admin() != AdminState::Leaving);
         stays.map(|slot| (self.backend(slot).server(), slot)).collect()
     }
 
@@ -68,7 +69,7 @@ impl Segment {
     }
 
     /// Sets what the operator wants of it. Who waits is to be rung.
-    pub fn set_admin(&self, slot: Slot, admin: Admin, now: Millis) {
+    pub fn set_admin(&self, slot: Slot, admin: AdminState, now: Millis) {
         let backend = self.backend(slot);
         if backend.admin() != admin {
             let before = backend.availability();
@@ -108,10 +109,10 @@ impl Segment {
     /// Whether it did. See the head of this module.
     pub fn forget_if_unused(&self, slot: Slot) -> bool {
         let backend = self.backend(slot);
-        if backend.admin() != Admin::Leaving || backend.load() > 0 || self.has_idle(slot) {
+        if backend.admin() != AdminState::Leaving || backend.load() > 0 || self.has_idle(slot) {
             return false;
         }
-        backend.set_standing(None, Admin::Ready);
+        backend.set_standing(None, AdminState::Ready);
         self.pool(backend.pool()).bump();
         true
     }

@@ -3,7 +3,7 @@
 use crate::config::{Config, Pool, Route, Sticky};
 use crate::mem::buffer::Buffer;
 use crate::policy::explain::{self, Question};
-use crate::policy::health::Admin;
+use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
 use crate::shared::Slot;
 use crate::sys::clock;
@@ -91,10 +91,10 @@ fn what_is_explained_is_what_happens() {
     let mut number = 0;
     for round in 0..5 {
         match round {
-            1 => set_admin(&scene, 0, Admin::Drain),
-            2 => set_admin(&scene, 1, Admin::Maint),
-            3 => set_admin(&scene, 0, Admin::Maint),
-            4 => set_admin(&scene, 0, Admin::Ready),
+            1 => set_admin(&scene, 0, AdminState::Drain),
+            2 => set_admin(&scene, 1, AdminState::Maint),
+            3 => set_admin(&scene, 0, AdminState::Maint),
+            4 => set_admin(&scene, 0, AdminState::Ready),
             _ => (),
         }
         for (request, fields, body) in [

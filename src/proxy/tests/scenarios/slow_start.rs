@@ -1,7 +1,7 @@
 //! The share of a backend that came up a while ago.
 
 use crate::mem::time::Millis;
-use crate::policy::health::Admin;
+use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
 use crate::shared::Slot;
 use crate::sys::clock;
@@ -10,7 +10,7 @@ fn scene(backends: usize) -> Scene {
     Scene::with(backends, |config| config.pools[0].slow_start = Millis(9000), |_| ())
 }
 
-fn set_admin(scene: &Scene, host: usize, admin: Admin) {
+fn set_admin(scene: &Scene, host: usize, admin: AdminState) {
     scene.service.proxy.segment().set_admin(Slot(host), admin, clock::now().millis());
 }
 
@@ -33,9 +33,9 @@ fn a_backend_that_comes_back_gets_a_tenth_of_its_share_and_then_more_and_more() 
     let mut scene = scene(2);
     scene.advance(20_000);
     assert_eq!(share_of_first(&mut scene, 20), 10);
-    set_admin(&scene, 0, Admin::Maint);
+    set_admin(&scene, 0, AdminState::Maint);
     assert_eq!(share_of_first(&mut scene, 20), 0);
-    set_admin(&scene, 0, Admin::Ready);
+    set_admin(&scene, 0, AdminState::Ready);
     assert_eq!(share_of_first(&mut scene, 22), 2);
     scene.advance(990);
     assert_eq!(share_of_first(&mut scene, 22), 2);
@@ -53,8 +53,8 @@ fn backends_that_come_up_together_have_equal_shares() {
     assert_eq!(share_of_first(&mut scene, 20), 10, "at the start");
     scene.advance(20_000);
     for host in [0, 1] {
-        set_admin(&scene, host, Admin::Maint);
-        set_admin(&scene, host, Admin::Ready);
+        set_admin(&scene, host, AdminState::Maint);
+        set_admin(&scene, host, AdminState::Ready);
     }
     assert_eq!(share_of_first(&mut scene, 20), 10);
 }

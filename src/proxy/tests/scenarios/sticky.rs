@@ -1,7 +1,7 @@
 //! Clients that are kept at their backends by a cookie.
 
 use crate::config::Sticky;
-use crate::policy::health::Admin;
+use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
 use crate::shared::Slot;
 use crate::sys::clock;
@@ -34,14 +34,14 @@ fn asked_with(scene: &mut Scene, path: &str, host: usize) -> (usize, Option<Stri
     (place, message.head.get("set-cookie").map(|line| line[2..18].to_owned()))
 }
 
-fn set_admin(scene: &Scene, host: usize, admin: Admin) {
+fn set_admin(scene: &Scene, host: usize, admin: AdminState) {
     scene.service.proxy.segment().set_admin(Slot(host), admin, clock::now().millis());
 }
 
 #[test]
 fn a_drained_backend_keeps_its_sticky_clients_and_gets_no_others() {
     let mut scene = scene(2);
-    set_admin(&scene, 0, Admin::Drain);
+    set_admin(&scene, 0, AdminState::Drain);
     for round in 0..3 {
         assert_eq!(asked_with(&mut scene, &format!("/{round}"), 0), (0, None));
         let client = scene.client();
@@ -50,13 +50,13 @@ fn a_drained_backend_keeps_its_sticky_clients_and_gets_no_others() {
         assert_eq!(scene.place_of(&path).0, 1);
         scene.answer(&path, "");
     }
-    set_admin(&scene, 0, Admin::Ready);
+    set_admin(&scene, 0, AdminState::Ready);
     assert_eq!(asked_with(&mut scene, "/ready", 0), (0, None));
 }
 
 #[test]
 fn a_backend_that_the_operator_took_out_or_that_leaves_keeps_nobody() {
-    for admin in [Admin::Maint, Admin::Leaving] {
+    for admin in [AdminState::Maint, AdminState::Leaving] {
         let mut scene = scene(2);
         set_admin(&scene, 0, admin);
         let other = mark(&scene, 1);
@@ -74,7 +74,7 @@ fn a_drained_backend_that_is_down_keeps_nobody() {
         },
         |_| (),
     );
-    set_admin(&scene, 0, Admin::Drain);
+    set_admin(&scene, 0, AdminState::Drain);
     scene.refuse(0, true);
     let other = mark(&scene, 1);
     for path in ["/first", "/second"] {
@@ -129,7 +129,7 @@ fn a_drained_backends_own_client_does_not_stand_in_line_behind_others() {
         },
         |_| (),
     );
-    set_admin(&scene, 0, Admin::Drain);
+    set_admin(&scene, 0, AdminState::Drain);
     let value = mark(&scene, 0);
     let [busy, waiting, own] = [scene.client(), scene.client(), scene.client()];
     scene.get(busy, &["/busy"]);

@@ -2,7 +2,7 @@
 
 use crate::config::{Balance, Config, Route};
 use crate::mem::time::Millis;
-use crate::policy::health::{Admin, Event, Rules};
+use crate::policy::health::{AdminState, Event, Rules};
 use crate::proxy::tests::scene::Scene;
 use crate::shared::{Awaited, BackendCounter, Counter, PoolCounter, PoolId, Registration, Slot};
 use crate::sys::clock;
@@ -332,7 +332,7 @@ fn a_backend_that_registers_is_asked_at_the_next_pick_and_one_that_leaves_is_not
     assert_eq!(hosts, [0, 1, 2]);
 
     scene.get(other, &["/long", "/behind", "/last"]);
-    segment.set_admin(slot, Admin::Leaving, clock::now().millis());
+    segment.set_admin(slot, AdminState::Leaving, clock::now().millis());
     assert!(!segment.forget_if_unused(slot), "a request is there, or a connection");
     for path in ["/4", "/5", "/6"] {
         scene.warm_up(one, path);
@@ -356,7 +356,7 @@ fn a_claim_on_a_backend_that_began_to_leave_is_given_back() {
     // As the control process does it, before it has bumped the epoch.
     let segment = scene.seats.segment;
     let epoch = segment.pool(POOL).epoch();
-    segment.backend(Slot(0)).set_standing_quietly(Admin::Leaving);
+    segment.backend(Slot(0)).set_standing_quietly(AdminState::Leaving);
     for path in ["/2", "/3", "/4"] {
         scene.warm_up(one, path);
         assert_eq!(scene.place_of(path).0, 1);
@@ -406,7 +406,7 @@ fn a_request_of_a_pool_that_is_gone_goes_to_no_other_that_has_its_place() {
         format!("GET /slow HTTP/1.1\r\nHost: a\r\n\r\nPOST /old HTTP/1.1\r\n{lines}\r\n\r\n"),
     );
     assert_eq!(scene.asked(), ["/slow"]);
-    segment.set_admin(slot, Admin::Leaving, Millis(1));
+    segment.set_admin(slot, AdminState::Leaving, Millis(1));
     assert!(segment.forget_if_unused(slot));
     while segment.add_pool("new") != Some(old) {}
 
