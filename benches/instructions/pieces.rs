@@ -6,7 +6,7 @@ use httplb::http::forwarded::Forward;
 use httplb::http::rewrite::{self, Answering, ResponseFraming};
 use httplb::http::{HeadScan, Scan, request, response};
 use httplb::mem::buffer::Buffer;
-use httplb::policy::balance::{Board, Member, Members, Pick, Tier, Tried, pick};
+use httplb::policy::balance::{Member, Members, Pick, PoolView, Tier, TriedBackends, pick};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -108,7 +108,7 @@ struct Alone {
     loads: Vec<Cell<u32>>,
 }
 
-impl Board for Alone {
+impl PoolView for Alone {
     fn ticket(&self, _: Tier) -> u64 {
         self.ticket.get()
     }
@@ -126,7 +126,7 @@ fn pick_often(balance: Balance, weights: &[u32], times: u64) {
     let loads = weights.iter().map(|_| Cell::new(0)).collect();
     let board = Alone { ticket: Cell::new(0), loads };
     for _ in 0..times {
-        match pick(balance, black_box(&members), &Tried::default(), &board) {
+        match pick(balance, black_box(&members), &TriedBackends::default(), &board) {
             Pick::Backend(turn) => board.ticket.set(turn.next),
             Pick::Full | Pick::NoneUp => panic!("all are up and idle"),
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
-use crate::policy::siphash::{Key, SipHasher};
+use crate::policy::siphash::{SipHasher, SipKey};
 use crate::sys::process::User;
 use crate::sys::{Directory, IoError};
 
@@ -47,7 +47,7 @@ impl Reached {
 /// The directory, with all that is needed to find entries in it.
 pub struct Opened {
     files: Files,
-    secret: Key,
+    secret: SipKey,
 }
 
 impl Opened {
@@ -61,7 +61,7 @@ impl Opened {
 /// The directory and the cells about it, as one process has them.
 pub struct CacheDirectory {
     pub(super) files: Files,
-    pub(super) secret: Key,
+    pub(super) secret: SipKey,
     /// The shared cells.
     pub cells: SharedCells,
     /// The number of the process.

@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 
-use crate::policy::siphash::Key;
+use crate::policy::siphash::SipKey;
 use crate::sys::{Directory, File, IoError, random};
 
 use super::checksum::Checksum;
@@ -99,14 +99,14 @@ pub struct Files {
 
 impl Files {
     /// Finds the secret in the directory, made if need be.
-    pub fn enter(root: Directory) -> Result<(Files, Key), IoError> {
+    pub fn enter(root: Directory) -> Result<(Files, SipKey), IoError> {
         let mut files = Files { root, wants_names: false };
         let secret = files.secret()?;
         Ok((files, secret))
     }
 
     /// Without it, or with another one, no entry would be found again.
-    fn secret(&mut self) -> Result<Key, IoError> {
+    fn secret(&mut self) -> Result<SipKey, IoError> {
         for _ in 0..3 {
             match self.root.open_file(SECRET) {
                 Ok(file) => {
@@ -118,7 +118,7 @@ impl Files {
                 Err(IoError::NotFound) => (),
                 Err(error) => return Err(error),
             }
-            let mut key = Key::default();
+            let mut key = SipKey::default();
             random::fill(&mut key);
             let temp = self.make()?;
             temp.file.write_at(&key, 0)?;
@@ -239,12 +239,12 @@ impl Files {
     }
 }
 
-fn read_secret(file: &File) -> Result<Option<Key>, IoError> {
+fn read_secret(file: &File) -> Result<Option<SipKey>, IoError> {
     let mut bytes = [0; 25];
     let count = file.read_at(&mut bytes, 0)?;
     let (key, sum) = bytes.split_at(16);
     let is_whole = count == 24 && sum[..8] == Checksum::of(key).to_le_bytes();
-    Ok(is_whole.then(|| Key::try_from(key).ok()).flatten())
+    Ok(is_whole.then(|| SipKey::try_from(key).ok()).flatten())
 }
 
 fn made_or_there(made: Result<(), IoError>) -> Result<(), IoError> {
@@ -264,11 +264,11 @@ mod tests {
     const HASH: u128 = 0xabc1_2345_6789_0123_4567_89ab_cdef_0011;
     const PATH: &str = "cache/a/bc/abc12345678901234567_89abcdef0011";
 
-    fn try_open() -> Result<(Files, Key), IoError> {
+    fn try_open() -> Result<(Files, SipKey), IoError> {
         Files::enter(Directory::open(Path::new("/cache"))?)
     }
 
-    fn open() -> (Files, Key) {
+    fn open() -> (Files, SipKey) {
         try_open().expect("it opens")
     }
 

@@ -14,7 +14,7 @@ pub fn listen(text: &str) -> Result<SocketAddr, Wrong> {
     }
     match text.parse::<SocketAddr>() {
         Ok(address) if !has_odd_port(text) => Ok(address),
-        Ok(_) | Err(_) => Err(diagnose(text, Role::Listen)),
+        Ok(_) | Err(_) => Err(diagnose(text, AddressUse::Listen)),
     }
 }
 
@@ -32,7 +32,7 @@ pub fn backend(text: &str) -> Result<SocketAddr, Wrong> {
             wrong("has no valid port", String::from("write a port of 1 to 65535"))
         }
         Ok(address) => Ok(SocketAddr::new(of_a_server(address.ip())?, address.port())),
-        Err(_) => Err(diagnose(text, Role::Backend)),
+        Err(_) => Err(diagnose(text, AddressUse::Backend)),
     }
 }
 
@@ -83,23 +83,23 @@ pub fn ip(text: &str) -> Result<IpAddr, Wrong> {
 }
 
 #[derive(Clone, Copy)]
-enum Role {
+enum AddressUse {
     Listen,
     Backend,
 }
 
 /// Why `text` is no socket address.
-fn diagnose(text: &str, role: Role) -> Wrong {
+fn diagnose(text: &str, role: AddressUse) -> Wrong {
     let shown = quote(text);
     let no_port = |remedy: String| Wrong::new(format!("{shown} has no port"), remedy);
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return no_port(format!("write \"{}\"", SocketAddr::from((address, 80))));
     }
     match (role, port(text)) {
-        (Role::Listen, Some(port)) => {
+        (AddressUse::Listen, Some(port)) => {
             return Wrong::new(format!("{shown} has no address"), format!("write \":{port}\""));
         }
-        (Role::Listen, None) | (Role::Backend, _) => (),
+        (AddressUse::Listen, None) | (AddressUse::Backend, _) => (),
     }
     let Some((host, port_text)) = text.rsplit_once(':') else {
         if looks_like_a_name(text) {
@@ -111,10 +111,10 @@ fn diagnose(text: &str, role: Role) -> Wrong {
         return Wrong::new(format!("{shown} has no valid port"), "write a port of 1 to 65535");
     };
     match (role, host) {
-        (Role::Listen, "*") => {
+        (AddressUse::Listen, "*") => {
             Wrong::new(format!("{shown} is not an address"), format!("write \":{port}\""))
         }
-        (Role::Backend, "" | "*") => Wrong::new(
+        (AddressUse::Backend, "" | "*") => Wrong::new(
             format!("{shown} names no server"),
             format!("write \"127.0.0.1:{port}\" for this host"),
         ),

@@ -7,9 +7,9 @@
 
 use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{AdminState, Change, CheckRules, Event as Seen, Rules};
+use crate::policy::health::{AdminState, Change, CheckRules, HealthEvent as Seen, Rules};
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{Awaited, BackendCells, LastCheck, Segment, Slot, Source, report};
+use crate::shared::{BackendCells, BackendId, LastCheck, Segment, Source, WaitFor, report};
 use crate::sys::message::{self, Level};
 use crate::sys::{Event, IoError, Poller};
 
@@ -117,7 +117,7 @@ impl Checks {
     /// whenever that may be, and now and then.
     pub fn look_around(&mut self, now: Micros) {
         for slot in 0..self.entries.len() {
-            let cells = self.segment.backend(Slot(slot));
+            let cells = self.segment.backend(BackendId(slot));
             let standing = cells.standing();
             let generation = if standing.source().is_some() { standing.generation() } else { 0 };
             let entry = &mut self.entries[slot];
@@ -190,7 +190,7 @@ impl Checks {
         bells: &Doorbells,
         now: Micros,
     ) {
-        let cells = self.segment.backend(Slot(slot));
+        let cells = self.segment.backend(BackendId(slot));
         self.entries[slot].rest = None;
         match Probe::begin(cells.address(), poller, first_token + slot as u64) {
             Ok(probe) => {
@@ -215,7 +215,7 @@ impl Checks {
             entry.rest = entry.rest.take().filter(Probe::has_more);
             return;
         };
-        let plan = plan_of(&self.plans, &self.segment.backend(Slot(slot)));
+        let plan = plan_of(&self.plans, &self.segment.backend(BackendId(slot)));
         if let Some(outcome) = probe.event(event, plan.question.as_ref(), &mut self.scratch) {
             self.conclude(slot, outcome, bells, now);
         }
@@ -227,7 +227,7 @@ impl Checks {
         let (probe, begun) = entry.probe.take().unzip();
         let begun = begun.unwrap_or(now);
         entry.rest = probe.filter(Probe::has_more);
-        let cells = self.segment.backend(Slot(slot));
+        let cells = self.segment.backend(BackendId(slot));
         if cells.standing().generation() != self.entries[slot].generation {
             self.due[slot] = NEVER; // Somebody else's.
             self.entries[slot].rest = None;
@@ -243,12 +243,12 @@ impl Checks {
                 took: now - begun,
                 at: now.millis().max(Millis(1)),
             };
-            self.segment.note_check(Slot(slot), result, &plan.rules)
+            self.segment.note_check(BackendId(slot), result, &plan.rules)
         });
         let seen = if outcome.passed() { Seen::ProbeSucceeded } else { Seen::ProbeFailed };
-        let unmarked = self.segment.observe(Slot(slot), seen, now.millis(), &passive);
+        let unmarked = self.segment.observe(BackendId(slot), seen, now.millis(), &passive);
         if let Some(change) = checked.flatten().or(unmarked) {
-            self.tell(Slot(slot), change, outcome, bells);
+            self.tell(BackendId(slot), change, outcome, bells);
             self.has_changed = true;
         }
         self.due[slot] = match checked {
@@ -257,13 +257,13 @@ impl Checks {
             None => begun + Micros::from(PROBE_INTERVAL),
         };
         if checked.is_some() && !cells.check().is_up() && cells.source() == Some(Source::Api) {
-            self.remove(Slot(slot), outcome, now);
+            self.remove(BackendId(slot), outcome, now);
         }
     }
 
     /// From the beginning of a check to that of the next.
     fn pause(&self, slot: usize, is_first: bool, interval: Millis) -> Micros {
-        let cells = self.segment.backend(Slot(slot));
+        let cells = self.segment.backend(BackendId(slot));
         let is_contested = cells.check().is_up() && !cells.passive().is_up();
         if cells.check().is_changing() || is_contested {
             return Micros::from(interval.min(SOON));
@@ -284,14 +284,14 @@ impl Checks {
         Micros(interval.0 * place / count.max(1))
     }
 
-    fn tell(&self, slot: Slot, change: Change, outcome: ProbeOutcome, bells: &Doorbells) {
+    fn tell(&self, slot: BackendId, change: Change, outcome: ProbeOutcome, bells: &Doorbells) {
         report::log_change(&self.segment, slot, change, &outcome.to_string());
         let cells = self.segment.backend(slot);
-        bells.ring_all(&self.segment, Awaited::Pool(cells.pool()));
+        bells.ring_all(&self.segment, WaitFor::Pool(cells.pool()));
     }
 
     /// A backend that registered itself has failed its checks: it is taken for gone.
-    fn remove(&mut self, slot: Slot, outcome: ProbeOutcome, now: Micros) {
+    fn remove(&mut self, slot: BackendId, outcome: ProbeOutcome, now: Micros) {
         let cells = self.segment.backend(slot);
         message::log(
             Level::Notice,

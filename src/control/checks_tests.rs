@@ -97,7 +97,7 @@ impl Scene {
     }
 
     fn is_up(&self, host: usize) -> bool {
-        self.segment.backend(Slot(host)).is_up()
+        self.segment.backend(BackendId(host)).is_up()
     }
 
     /// How long it takes until the backend is up or not, in milliseconds.
@@ -166,7 +166,7 @@ fn a_check_is_a_get_over_a_connection_of_its_own() {
         );
     }
     assert_eq!(world::open_sockets(), 0);
-    let last = scene.segment.backend(Slot(0)).last_check().unwrap();
+    let last = scene.segment.backend(BackendId(0)).last_check().unwrap();
     assert_eq!((last.passed, last.status), (true, 200));
     assert!(world::messages().is_empty());
 }
@@ -236,7 +236,7 @@ fn an_answer_may_come_in_pieces() {
     let mut scene = Scene::with(1, |_| ());
     scene.set(0, Manner::Dribbles("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n"));
     scene.advance(5_000);
-    let cells = scene.segment.backend(Slot(0));
+    let cells = scene.segment.backend(BackendId(0));
     assert_eq!(cells.check_failures(), 0);
     assert!(cells.last_check().unwrap().passed);
 }
@@ -254,7 +254,7 @@ fn without_a_path_a_connection_is_enough() {
 
 fn mark(scene: &Scene, host: usize, event: Seen) {
     let rules = Rules { max_fails: 1, fail_timeout: Millis(10_000) };
-    let change = scene.segment.observe(Slot(host), event, clock::now().millis(), &rules);
+    let change = scene.segment.observe(BackendId(host), event, clock::now().millis(), &rules);
     assert_eq!(change, Some(Change::Down));
 }
 
@@ -335,18 +335,18 @@ fn who_registers_again_while_it_is_leaving_is_checked_again() {
 fn a_backend_under_maintenance_is_not_checked_and_afterwards_at_once() {
     let mut scene = Scene::with(1, |_| ());
     scene.advance(1_500);
-    scene.segment.set_admin(Slot(0), AdminState::Maint, clock::now().millis());
+    scene.segment.set_admin(BackendId(0), AdminState::Maint, clock::now().millis());
     scene.advance(20);
     let before = scene.hosts[0].asked.len();
     scene.advance(5_000);
     assert_eq!(scene.hosts[0].asked.len(), before);
-    scene.segment.set_admin(Slot(0), AdminState::Ready, clock::now().millis());
+    scene.segment.set_admin(BackendId(0), AdminState::Ready, clock::now().millis());
     scene.advance(20);
     assert_eq!(scene.hosts[0].asked.len(), before + 1);
-    scene.segment.set_admin(Slot(0), AdminState::Drain, clock::now().millis());
+    scene.segment.set_admin(BackendId(0), AdminState::Drain, clock::now().millis());
     scene.advance(3_020);
     assert_eq!(scene.hosts[0].asked.len(), before + 4);
-    assert_eq!(scene.segment.may_pick(Slot(0)), Availability::Drain);
+    assert_eq!(scene.segment.may_pick(BackendId(0)), Availability::Drain);
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn after_a_reload_a_state_that_was_changing_goes_on_to_change() {
     let mut scene = Scene::with(1, |_| ());
     scene.advance(1_400);
     scene.set(0, BROKEN);
-    while !scene.segment.backend(Slot(0)).check().is_changing() {
+    while !scene.segment.backend(BackendId(0)).check().is_changing() {
         scene.advance(10);
     }
     let mut config = Config::for_backends(&[address(0)]);

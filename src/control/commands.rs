@@ -4,8 +4,8 @@
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState as Wanted;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::words::Word;
-use crate::shared::{self, Awaited, PoolId, Segment, Slot, Source, Withdrawal};
+use crate::shared::words::ControlMessage;
+use crate::shared::{self, BackendId, PoolId, Segment, Source, WaitFor, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell, clock};
 
@@ -202,7 +202,7 @@ impl Commands {
         let now = self.now.clock.millis();
         let mut next: Option<Micros> = None;
         let mut consider = |time: Micros| next = Some(next.map_or(time, |known| known.min(time)));
-        for slot in (0..self.segment.layout().backends).map(Slot) {
+        for slot in (0..self.segment.layout().backends).map(BackendId) {
             let cells = self.segment.backend(slot);
             if cells.source() != Some(Source::Api) {
                 continue;
@@ -232,16 +232,16 @@ impl Commands {
     }
 
     /// A registered backend gets nothing more, and is forgotten when it has nothing left.
-    fn leave(&mut self, slot: Slot, why: &str) {
+    fn leave(&mut self, slot: BackendId, why: &str) {
         self.changed();
         let cells = self.segment.backend(slot);
         self.log(slot, format_args!("is removed: {why}"));
         self.segment.set_admin(slot, Wanted::Leaving, self.now.clock.millis());
         // Who waits for it alone is to be told that there is nobody any more.
-        self.bells.ring_all(&self.segment, Awaited::Pool(cells.pool()));
+        self.bells.ring_all(&self.segment, WaitFor::Pool(cells.pool()));
     }
 
-    fn log(&self, slot: Slot, what: std::fmt::Arguments<'_>) {
+    fn log(&self, slot: BackendId, what: std::fmt::Arguments<'_>) {
         let cells = self.segment.backend(slot);
         let pool = self.segment.pool(cells.pool()).name();
         let address = cells.address();
@@ -249,7 +249,7 @@ impl Commands {
     }
 
     /// The backend as it is now, as JSON.
-    fn shown(&self, status: u16, slot: Slot) -> ApiResponse {
+    fn shown(&self, status: u16, slot: BackendId) -> ApiResponse {
         let backend = self.reader.backend_at(slot, self.now);
         ApiResponse::json(status, json::backend(&backend))
     }
@@ -258,7 +258,7 @@ impl Commands {
     pub fn close(&mut self) {
         self.is_closed = true;
         // A master that does not hear it does not wait for long.
-        let _ = self.channel.send(Word::Closed.text(), None);
+        let _ = self.channel.send(ControlMessage::Closed.text(), None);
         self.master.ring();
     }
 
@@ -297,7 +297,7 @@ impl Commands {
             if let Some(cap) = wanted.max_connections.filter(|cap| *cap != cells.cap()) {
                 self.segment.set_cap(slot, cap);
                 self.recent.forget_all();
-                self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+                self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
             }
             return Ok(self.shown(200, slot));
         }
@@ -310,11 +310,11 @@ impl Commands {
         let slot = self.segment.register(pool, entry).ok_or_else(|| full("backends"))?;
         self.log(slot, format_args!("has registered"));
         self.changed();
-        self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+        self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
         Ok(self.shown(201, slot))
     }
 
-    fn find(&self, place: &BackendRef) -> Result<(PoolId, Slot), ApiResponse> {
+    fn find(&self, place: &BackendRef) -> Result<(PoolId, BackendId), ApiResponse> {
         let Some(pool) = self.segment.find_pool(&place.pool) else {
             return Err(ApiResponse::error(404, &format!("there is no pool \"{}\"", place.pool)));
         };
@@ -351,14 +351,14 @@ impl Commands {
             self.segment.set_admin(slot, state, self.now.clock.millis());
             self.log(slot, format_args!("is set to {}", json::admin(state)));
         }
-        self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+        self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
         self.master.ring(); // It tells those whom this generation has replaced.
         Ok(self.shown(200, slot))
     }
 
     /// Asks the master for a reload, whose outcome comes through the channel.
     fn reload(&self) -> CommandOutcome {
-        if self.channel.send(Word::Reload.text(), None).is_err() {
+        if self.channel.send(ControlMessage::Reload.text(), None).is_err() {
             return CommandOutcome::Done(ApiResponse::error(
                 503,
                 "the master process does not listen",
@@ -372,13 +372,20 @@ impl Commands {
     pub fn reload_outcome(&self) -> Option<ApiResponse> {
         let mut outcome = None;
         while let Some(message) = self.channel.receive() {
-            match Word::of(&message.text) {
-                Some((Word::Reloaded, _)) => {
+            match ControlMessage::of(&message.text) {
+                Some((ControlMessage::Reloaded, _)) => {
                     outcome = Some(ApiResponse::json(200, String::from("{\"reloaded\":true}\n")));
                 }
-                Some((Word::Refused, why)) => outcome = Some(refused(why)),
+                Some((ControlMessage::Refused, why)) => outcome = Some(refused(why)),
                 // None is of another version of the program.
-                Some((Word::Ready | Word::Reload | Word::Closed | Word::Log, _)) | None => (),
+                Some((
+                    ControlMessage::Ready
+                    | ControlMessage::Reload
+                    | ControlMessage::Closed
+                    | ControlMessage::Log,
+                    _,
+                ))
+                | None => (),
             }
         }
         outcome

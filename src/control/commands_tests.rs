@@ -315,7 +315,11 @@ fn the_service_is_shown_in_each_form() {
 fn a_large_listing_is_given_again_until_a_while_has_passed_or_an_operator_changes_something() {
     let mut scene = Scene::new();
     let count = |scene: &Scene, requests| {
-        scene.segment.worker(0).backend(Slot(0)).add(shared::BackendCounter::Requests, requests);
+        scene
+            .segment
+            .worker(0)
+            .backend(BackendId(0))
+            .add(shared::BackendCounter::Requests, requests);
     };
     let get =
         |scene: &mut Scene, path: &str| scene.answer(&format!("GET {path}"), "").unwrap().body;

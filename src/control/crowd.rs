@@ -2,7 +2,7 @@
 //! minute.
 
 use crate::mem::time::Micros;
-use crate::shared::{Awaited, Counter, Segment};
+use crate::shared::{Counter, Segment, WaitFor};
 use crate::sys::message::{self, Level};
 
 /// Nothing is said for so long after something was.
@@ -68,7 +68,7 @@ impl Crowd {
             return None;
         }
         let recycled = self.segment.total(Counter::Recycled).saturating_sub(self.told);
-        let waits = is_full && self.segment.next_waiting(0, Awaited::Client).is_some();
+        let waits = is_full && self.segment.next_waiting(0, WaitFor::Client).is_some();
         let news = match recycled {
             0 => waits.then_some(News::Waiting)?,
             count => News::Recycled(count),
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(crowd.full(), Micros(0));
         // All are taken, but nobody waits.
         assert_eq!((crowd.news(at(3)), crowd.full()), (None, Micros::from_secs(2)));
-        segment.wait(1, Awaited::Client);
+        segment.wait(1, WaitFor::Client);
         assert_eq!(crowd.news(at(4)), Some(News::Waiting));
         segment.worker(0).add(Counter::Recycled, 3);
         for second in 5..64 {

@@ -10,7 +10,8 @@ use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::proxy::settings;
 use crate::shared::{
-    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolId, Segment, ServiceCell, Slot,
+    BackendCounter, BackendGauge, BackendId, Class, Counter, PoolCounter, PoolId, Segment,
+    ServiceCell,
 };
 use crate::sys::message;
 
@@ -119,7 +120,7 @@ impl SnapshotReader {
     }
 
     /// One backend as it is now.
-    pub fn backend_at(&self, slot: Slot, now: Clocks) -> BackendStatus {
+    pub fn backend_at(&self, slot: BackendId, now: Clocks) -> BackendStatus {
         let queue = self.segment.queue(self.segment.backend(slot).pool());
         self.backend(slot, queue, now)
     }
@@ -140,7 +141,7 @@ impl SnapshotReader {
         }
     }
 
-    fn backend(&self, slot: Slot, queue: u64, now: Clocks) -> BackendStatus {
+    fn backend(&self, slot: BackendId, queue: u64, now: Clocks) -> BackendStatus {
         let segment = &self.segment;
         let cells = segment.backend(slot);
         let total = |counter| segment.backend_total(slot, counter);
@@ -192,13 +193,13 @@ impl SnapshotReader {
     }
 
     /// The shortest that any worker knows; else what is configured.
-    fn idle_limit(&self, slot: Slot) -> Millis {
+    fn idle_limit(&self, slot: BackendId) -> Millis {
         let limit = self.any_worker(slot, BackendGauge::IdleLimit);
         if limit > 0 { Millis(limit) } else { self.config.timeouts.backend_idle }
     }
 
     /// The least value above 0 that a worker has; 0 if none has one.
-    fn any_worker(&self, slot: Slot, gauge: BackendGauge) -> u64 {
+    fn any_worker(&self, slot: BackendId, gauge: BackendGauge) -> u64 {
         let rows = (0..self.segment.layout().workers).map(|worker| self.segment.worker(worker));
         let values = rows.map(|row| row.backend(slot).gauge(gauge));
         values.filter(|value| *value > 0).min().unwrap_or(0)
@@ -267,12 +268,12 @@ mod tests {
             let row = segment.worker(worker);
             row.add(Counter::Requests, 10);
             row.pool(PoolId(0)).set(PoolGauge::Queue, 2);
-            row.backend(Slot(0)).add(BackendCounter::Responses(Class::Success), 3);
-            row.backend(Slot(0)).set(BackendGauge::IdleLimit, 3000 - worker as u64);
-            row.backend(Slot(0)).set(BackendGauge::Echoes, worker as u64);
+            row.backend(BackendId(0)).add(BackendCounter::Responses(Class::Success), 3);
+            row.backend(BackendId(0)).set(BackendGauge::IdleLimit, 3000 - worker as u64);
+            row.backend(BackendId(0)).set(BackendGauge::Echoes, worker as u64);
             assert!(segment.claim_client(worker, 0));
         }
-        assert!(segment.claim(0, Slot(1), 1));
+        assert!(segment.claim(0, BackendId(1), 1));
         let now = Clocks { clock: Micros::from_secs(100), wall: Micros::from_secs(1000) };
         segment.set_service(ServiceCell::StartTime, 990_000_000);
         let service = SnapshotReader::new(segment, &config, 7).service(now);

@@ -77,7 +77,7 @@ pub enum BadChunk {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// Before the first digit of a size.
     Start,
     Digits,
@@ -109,31 +109,31 @@ pub struct Chunks {
     searched: u32,
     padding: u16,
     trailers: u8,
-    state: State,
+    state: ChunkState,
 }
 
 impl Chunks {
     /// At the start of a body.
     pub const fn new() -> Chunks {
-        let state = State::Start;
+        let state = ChunkState::Start;
         Chunks { size: 0, total: 0, trailer_bytes: 0, searched: 0, padding: 0, trailers: 0, state }
     }
 
     /// How many bytes of data are to be moved before [`Chunks::read`] may be called again.
     pub const fn data_left(&self) -> u64 {
         match self.state {
-            State::Data => self.size,
-            State::Start
-            | State::Digits
-            | State::Blanks
-            | State::Extension
-            | State::Quoted
-            | State::Escaped
-            | State::LineFeed
-            | State::DataReturn
-            | State::DataFeed
-            | State::Trailers
-            | State::Done => 0,
+            ChunkState::Data => self.size,
+            ChunkState::Start
+            | ChunkState::Digits
+            | ChunkState::Blanks
+            | ChunkState::Extension
+            | ChunkState::Quoted
+            | ChunkState::Escaped
+            | ChunkState::LineFeed
+            | ChunkState::DataReturn
+            | ChunkState::DataFeed
+            | ChunkState::Trailers
+            | ChunkState::Done => 0,
         }
     }
 
@@ -144,17 +144,17 @@ impl Chunks {
 
     /// Whether the next bytes are trailer lines, which are read whole.
     pub const fn in_trailers(&self) -> bool {
-        matches!(self.state, State::Trailers)
+        matches!(self.state, ChunkState::Trailers)
     }
 
     /// Whether [`Chunks::pass`] may go on from here: not from within framing of which a part was read.
     pub const fn may_pass(&self) -> bool {
-        matches!(self.state, State::Start | State::Data | State::DataReturn)
+        matches!(self.state, ChunkState::Start | ChunkState::Data | ChunkState::DataReturn)
     }
 
     /// Whether the message is complete.
     pub const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, ChunkState::Done)
     }
 
     /// `moved` bytes of data were taken. Not more than [`Chunks::data_left`].
@@ -163,7 +163,7 @@ impl Chunks {
         if moved > 0 {
             self.size -= moved;
             if self.size == 0 {
-                self.state = State::DataReturn;
+                self.state = ChunkState::DataReturn;
             }
         }
     }
@@ -177,18 +177,18 @@ impl Chunks {
         assert!(self.data_left() == 0, "framing was read where data is");
         // The last chunk's line ended a call, and so did each trailer line: none starts further in.
         match self.state {
-            State::Trailers => return self.read_trailer(bytes),
-            State::Done => return Ok((0, Chunk::End)),
-            State::Start
-            | State::Digits
-            | State::Blanks
-            | State::Extension
-            | State::Quoted
-            | State::Escaped
-            | State::LineFeed
-            | State::Data
-            | State::DataReturn
-            | State::DataFeed => (),
+            ChunkState::Trailers => return self.read_trailer(bytes),
+            ChunkState::Done => return Ok((0, Chunk::End)),
+            ChunkState::Start
+            | ChunkState::Digits
+            | ChunkState::Blanks
+            | ChunkState::Extension
+            | ChunkState::Quoted
+            | ChunkState::Escaped
+            | ChunkState::LineFeed
+            | ChunkState::Data
+            | ChunkState::DataReturn
+            | ChunkState::DataFeed => (),
         }
         for (index, &byte) in bytes.iter().enumerate() {
             if let Some(chunk) = self.step(byte)? {
@@ -200,31 +200,31 @@ impl Chunks {
 
     fn step(&mut self, byte: u8) -> Result<Option<Chunk>, BadChunk> {
         match self.state {
-            State::Start => {
+            ChunkState::Start => {
                 self.size = hex_value(byte).ok_or(BadChunk::Size)?;
-                self.state = State::Digits;
+                self.state = ChunkState::Digits;
             }
-            State::Digits => match hex_value(byte) {
+            ChunkState::Digits => match hex_value(byte) {
                 Some(digit) => self.add_digit(digit)?,
                 None => self.behind_size(byte)?,
             },
-            State::Blanks => self.behind_size(byte)?,
-            State::Extension => self.in_extension(byte)?,
-            State::Quoted => match byte {
-                b'"' => self.pad(State::Extension)?,
-                b'\\' => self.pad(State::Escaped)?,
-                _ => self.text(byte, State::Quoted)?,
+            ChunkState::Blanks => self.behind_size(byte)?,
+            ChunkState::Extension => self.in_extension(byte)?,
+            ChunkState::Quoted => match byte {
+                b'"' => self.pad(ChunkState::Extension)?,
+                b'\\' => self.pad(ChunkState::Escaped)?,
+                _ => self.text(byte, ChunkState::Quoted)?,
             },
-            State::Escaped => self.text(byte, State::Quoted)?,
-            State::LineFeed if byte == b'\n' => return Ok(Some(self.line_ended())),
-            State::LineFeed => return Err(BadChunk::LineEnd),
-            State::DataReturn if byte == b'\r' => self.state = State::DataFeed,
-            State::DataFeed if byte == b'\n' => {
-                self.state = State::Start;
+            ChunkState::Escaped => self.text(byte, ChunkState::Quoted)?,
+            ChunkState::LineFeed if byte == b'\n' => return Ok(Some(self.line_ended())),
+            ChunkState::LineFeed => return Err(BadChunk::LineEnd),
+            ChunkState::DataReturn if byte == b'\r' => self.state = ChunkState::DataFeed,
+            ChunkState::DataFeed if byte == b'\n' => {
+                self.state = ChunkState::Start;
                 return Ok(Some(Chunk::DataEnd));
             }
-            State::DataReturn | State::DataFeed => return Err(BadChunk::DataEnd),
-            State::Data | State::Trailers | State::Done => {
+            ChunkState::DataReturn | ChunkState::DataFeed => return Err(BadChunk::DataEnd),
+            ChunkState::Data | ChunkState::Trailers | ChunkState::Done => {
                 unreachable!("read does not go through these byte by byte")
             }
         }
@@ -233,7 +233,7 @@ impl Chunks {
 
     fn add_digit(&mut self, digit: u64) -> Result<(), BadChunk> {
         if self.size == 0 {
-            self.pad(State::Digits)?; // the digit before was a zero that said nothing
+            self.pad(ChunkState::Digits)?; // the digit before was a zero that said nothing
         }
         if self.size >= SIZE_LIMIT >> 4 {
             return Err(BadChunk::TooLarge);
@@ -244,9 +244,9 @@ impl Chunks {
 
     fn behind_size(&mut self, byte: u8) -> Result<(), BadChunk> {
         match byte {
-            b'\r' => self.state = State::LineFeed,
-            b' ' | b'\t' => self.pad(State::Blanks)?,
-            b';' => self.pad(State::Extension)?,
+            b'\r' => self.state = ChunkState::LineFeed,
+            b' ' | b'\t' => self.pad(ChunkState::Blanks)?,
+            b';' => self.pad(ChunkState::Extension)?,
             b'\n' => return Err(BadChunk::LineEnd),
             _ => return Err(BadChunk::Size),
         }
@@ -257,20 +257,20 @@ impl Chunks {
     /// that ends within quotes does not end for everybody, and is refused.
     fn in_extension(&mut self, byte: u8) -> Result<(), BadChunk> {
         match byte {
-            b'\r' => self.state = State::LineFeed,
+            b'\r' => self.state = ChunkState::LineFeed,
             b'\n' => return Err(BadChunk::LineEnd),
-            b'"' => self.pad(State::Quoted)?,
-            _ => self.text(byte, State::Extension)?,
+            b'"' => self.pad(ChunkState::Quoted)?,
+            _ => self.text(byte, ChunkState::Extension)?,
         }
         Ok(())
     }
 
-    fn text(&mut self, byte: u8, next: State) -> Result<(), BadChunk> {
+    fn text(&mut self, byte: u8, next: ChunkState) -> Result<(), BadChunk> {
         if is_field_text(byte) { self.pad(next) } else { Err(BadChunk::Extension) }
     }
 
     /// One more byte that is not passed on.
-    fn pad(&mut self, next: State) -> Result<(), BadChunk> {
+    fn pad(&mut self, next: ChunkState) -> Result<(), BadChunk> {
         if self.padding == MAX_PADDING {
             return Err(BadChunk::Padding);
         }
@@ -281,10 +281,10 @@ impl Chunks {
 
     fn line_ended(&mut self) -> Chunk {
         if self.size == 0 {
-            self.state = State::Trailers;
+            self.state = ChunkState::Trailers;
             return Chunk::Last;
         }
-        self.state = State::Data;
+        self.state = ChunkState::Data;
         self.total = self.total.saturating_add(self.size);
         Chunk::Size(self.size)
     }
@@ -307,7 +307,7 @@ impl Chunks {
         let end = line_end + 2;
         self.searched = 0;
         if line_end == 0 {
-            self.state = State::Done;
+            self.state = ChunkState::Done;
             return Ok((end, Chunk::End));
         }
         Field::read(&bytes[..end]).ok_or(BadChunk::Trailer)?;
@@ -331,37 +331,37 @@ impl Chunks {
         loop {
             let rest = &bytes[passed..];
             match self.state {
-                State::Data => {
+                ChunkState::Data => {
                     let here = self.size.min(rest.len() as u64);
                     self.advance(here);
                     passed += here as usize; // not above rest.len()
-                    if self.state == State::Data {
+                    if self.state == ChunkState::Data {
                         return passed;
                     }
                 }
-                State::DataReturn => {
+                ChunkState::DataReturn => {
                     if !rest.starts_with(b"\r\n") {
                         return passed;
                     }
-                    self.state = State::Start;
+                    self.state = ChunkState::Start;
                     passed += 2;
                 }
-                State::Start => {
+                ChunkState::Start => {
                     let Some((length, size)) = canonical_line(rest) else { return passed };
                     self.size = size;
                     let _ = self.line_ended(); // data: the size is not 0
                     passed += length;
                 }
                 // Framing of which `read` has consumed a part is written anew as a whole.
-                State::Digits
-                | State::Blanks
-                | State::Extension
-                | State::Quoted
-                | State::Escaped
-                | State::LineFeed
-                | State::DataFeed
-                | State::Trailers
-                | State::Done => return passed,
+                ChunkState::Digits
+                | ChunkState::Blanks
+                | ChunkState::Extension
+                | ChunkState::Quoted
+                | ChunkState::Escaped
+                | ChunkState::LineFeed
+                | ChunkState::DataFeed
+                | ChunkState::Trailers
+                | ChunkState::Done => return passed,
             }
         }
     }

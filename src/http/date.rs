@@ -92,7 +92,7 @@ impl Moment {
 /// Names count in any case, and no zone but GMT does (RFC 9111 §4.2). `now`, in seconds since the
 /// epoch, is what a year of two digits is seen from.
 pub fn parse(text: &[u8], now: u64) -> Option<u64> {
-    let mut reader = Reader { rest: text };
+    let mut reader = DateReader { rest: text };
     let comma = memchr::memchr(b',', text);
     let (date, seconds_of_day) = match comma {
         Some(3) => reader.imf_fixdate(),
@@ -141,11 +141,11 @@ impl Day {
 }
 
 /// Takes a date apart, from the front.
-struct Reader<'a> {
+struct DateReader<'a> {
     rest: &'a [u8],
 }
 
-impl Reader<'_> {
+impl DateReader<'_> {
     /// `Sun, 06 Nov 1994 08:49:37 GMT`
     fn imf_fixdate(&mut self) -> Option<(Day, u64)> {
         self.name(WEEKDAYS)?;

@@ -79,14 +79,14 @@ pub fn passes(head: &RequestHead) -> usize {
 
 /// Which fields of a trusted proxy, that we would write otherwise, were kept.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptForwarded {
     proto: bool,
     host: bool,
     port: bool,
     real_ip: bool,
 }
 
-impl Kept {
+impl KeptForwarded {
     /// Whether a field whose name begins like `X-Forwarded-` is copied, notes that it is.
     pub(super) fn keeps_forwarded(&mut self, field: &Field, forward: &Forward) -> bool {
         // With underscores it would be one only for servers that read it as a variable.
@@ -110,13 +110,13 @@ impl Kept {
     }
 }
 
-/// Whether this is a field that [`Kept::keeps_forwarded`] is to judge.
+/// Whether this is a field that [`KeptForwarded::keeps_forwarded`] is to judge.
 pub(super) fn is_x_forwarded(name: &[u8]) -> bool {
     name.get(..12).is_some_and(|start| is_read_as(start, b"x-forwarded-"))
 }
 
 /// Writes the fields that are wanted, less those that were kept.
-pub(super) fn put(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
+pub(super) fn put(head: &RequestHead, forward: &Forward, kept: KeptForwarded, out: &mut Fitting) {
     let ForwardFields { x_forwarded, forwarded, x_real_ip, x_forwarded_port } = forward.fields;
     if x_forwarded {
         put_x_forwarded(head, forward, kept, out);
@@ -136,7 +136,7 @@ pub(super) fn put(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut F
     }
 }
 
-fn put_x_forwarded(head: &RequestHead, forward: &Forward, kept: Kept, out: &mut Fitting) {
+fn put_x_forwarded(head: &RequestHead, forward: &Forward, kept: KeptForwarded, out: &mut Fitting) {
     out.put(b"X-Forwarded-For: ");
     put_earlier(head, forward, "x-forwarded-for", out);
     put_address(forward.client, out);

@@ -20,7 +20,7 @@ const SSL_FIXED: usize = 5;
 
 /// What the bytes at the front of a connection are so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum HeaderReading {
     /// The header has not ended yet.
     Partial,
     /// A whole header.
@@ -46,29 +46,29 @@ pub struct ProxyHeader {
 
 /// Reads the header at the front of `bytes`, which is at most `most` bytes long. The answer does not
 /// depend on how the bytes were cut.
-pub fn read(bytes: &[u8], most: usize) -> Reading {
+pub fn read(bytes: &[u8], most: usize) -> HeaderReading {
     let begins = |start: &[u8]| bytes.iter().zip(start).all(|(given, wanted)| given == wanted);
     if begins(V2_START) {
         read_v2(bytes, most)
     } else if begins(V1_START) {
         read_v1(bytes, most)
     } else {
-        Reading::Malformed
+        HeaderReading::Malformed
     }
 }
 
-fn read_v1(bytes: &[u8], most: usize) -> Reading {
+fn read_v1(bytes: &[u8], most: usize) -> HeaderReading {
     let within = &bytes[..bytes.len().min(LONGEST_LINE).min(most)];
     let Some(end) = memchr::memchr(b'\n', within) else {
         let is_whole = within.len() < bytes.len() || within.len() == LONGEST_LINE.min(most);
-        return if is_whole { Reading::Malformed } else { Reading::Partial };
+        return if is_whole { HeaderReading::Malformed } else { HeaderReading::Partial };
     };
     let line = within[..end].strip_suffix(b"\r").and_then(|line| line.strip_prefix(V1_START));
     match line.and_then(addresses_of_line) {
         Some((client, port)) => {
-            Reading::Whole(ProxyHeader { len: end + 1, client, port, tls: false })
+            HeaderReading::Whole(ProxyHeader { len: end + 1, client, port, tls: false })
         }
-        None => Reading::Malformed,
+        None => HeaderReading::Malformed,
     }
 }
 
@@ -105,30 +105,30 @@ fn port(text: &str) -> Option<u16> {
     if is_canonical && digits { text.parse().ok() } else { None }
 }
 
-fn read_v2(bytes: &[u8], most: usize) -> Reading {
+fn read_v2(bytes: &[u8], most: usize) -> HeaderReading {
     // Each byte is judged when it comes: what is no header is not waited for.
     let command = match bytes.get(12) {
-        None => return Reading::Partial,
-        Some(0x20) => Command::Local,
-        Some(0x21) => Command::Proxy,
-        Some(_) => return Reading::Malformed,
+        None => return HeaderReading::Partial,
+        Some(0x20) => ProxyCommand::Local,
+        Some(0x21) => ProxyCommand::Proxy,
+        Some(_) => return HeaderReading::Malformed,
     };
     let (Some(&family), Some(&[high, low])) = (bytes.get(13), bytes.get(14..V2_FIXED)) else {
-        return Reading::Partial;
+        return HeaderReading::Partial;
     };
     let len = V2_FIXED + usize::from(u16::from_be_bytes([high, low]));
     if len > most {
-        return Reading::Malformed;
+        return HeaderReading::Malformed;
     }
-    let Some(block) = bytes.get(V2_FIXED..len) else { return Reading::Partial };
+    let Some(block) = bytes.get(V2_FIXED..len) else { return HeaderReading::Partial };
     match told_by(command, family, block) {
-        Some((client, port, tls)) => Reading::Whole(ProxyHeader { len, client, port, tls }),
-        None => Reading::Malformed,
+        Some((client, port, tls)) => HeaderReading::Whole(ProxyHeader { len, client, port, tls }),
+        None => HeaderReading::Malformed,
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Command {
+enum ProxyCommand {
     /// The proxy speaks for itself. All that follows is to be skipped.
     Local,
     /// It speaks for a client.
@@ -138,11 +138,11 @@ enum Command {
 /// The client, the port that it connected to, and whether it speaks TLS; `None` if the block is malformed. A family that is not
 /// TCP over IPv4 or IPv6 tells nothing of use here.
 fn told_by(
-    command: Command,
+    command: ProxyCommand,
     family: u8,
     block: &[u8],
 ) -> Option<(Option<SocketAddr>, Option<u16>, bool)> {
-    if command == Command::Local {
+    if command == ProxyCommand::Local {
         return Some((None, None, false));
     }
     match family {

@@ -4,11 +4,11 @@ use crate::http::testing::Dice;
 const MOST: usize = 4096;
 
 /// A whole header that names this client, who connected to the port behind `>`, else to 443.
-fn whole(len: usize, client: &str, tls: bool) -> Reading {
+fn whole(len: usize, client: &str, tls: bool) -> HeaderReading {
     let (client, port) = client.split_once('>').unwrap_or((client, "443"));
     let port = (!client.is_empty()).then(|| port.parse().unwrap());
     let client = (!client.is_empty()).then(|| client.parse().unwrap());
-    Reading::Whole(ProxyHeader { len, client, port, tls })
+    HeaderReading::Whole(ProxyHeader { len, client, port, tls })
 }
 
 /// A header of version 2 with its length filled in.
@@ -30,21 +30,24 @@ fn field(kind: u8, value: &[u8]) -> Vec<u8> {
 }
 
 /// Reads `bytes` as they come one by one: all but the last answer must be Partial.
-fn read_bytewise(bytes: &[u8], most: usize) -> Reading {
+fn read_bytewise(bytes: &[u8], most: usize) -> HeaderReading {
     let answers = (0..=bytes.len()).map(|len| read(&bytes[..len], most));
-    answers.into_iter().find(|answer| *answer != Reading::Partial).unwrap_or(Reading::Partial)
+    answers
+        .into_iter()
+        .find(|answer| *answer != HeaderReading::Partial)
+        .unwrap_or(HeaderReading::Partial)
 }
 
 /// The answer, which must not depend on how the bytes came, nor on what follows the header.
-fn answer(bytes: &[u8], most: usize) -> Reading {
+fn answer(bytes: &[u8], most: usize) -> HeaderReading {
     let answer = read(bytes, most);
     assert_eq!(read_bytewise(bytes, most), answer, "{}", bytes.escape_ascii());
-    if let Reading::Whole(header) = answer {
+    if let HeaderReading::Whole(header) = answer {
         assert!(header.len <= bytes.len().min(most));
         assert_eq!(read(&bytes[..header.len], most), answer);
-        assert_eq!(read(&bytes[..header.len - 1], most), Reading::Partial);
+        assert_eq!(read(&bytes[..header.len - 1], most), HeaderReading::Partial);
     }
-    if answer != Reading::Partial {
+    if answer != HeaderReading::Partial {
         assert_eq!(read(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat(), most), answer);
     }
     answer
@@ -103,22 +106,25 @@ fn a_malformed_line_of_version_1_is_known_at_its_end_or_before() {
         "PROXY\r\n",
         "\r\nPROXY UNKNOWN\r\n",
     ] {
-        assert_eq!(answer(line.as_bytes(), MOST), Reading::Malformed, "{line}");
+        assert_eq!(answer(line.as_bytes(), MOST), HeaderReading::Malformed, "{line}");
     }
     let too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_LINE - 15));
     assert_eq!(too_long.len(), LONGEST_LINE + 1);
-    assert_eq!(answer(too_long.as_bytes(), MOST), Reading::Malformed);
-    assert_eq!(answer(&[b"PROXY UNKNOWN ", &[b'x'; 93][..]].concat(), MOST), Reading::Malformed);
+    assert_eq!(answer(too_long.as_bytes(), MOST), HeaderReading::Malformed);
+    assert_eq!(
+        answer(&[b"PROXY UNKNOWN ", &[b'x'; 93][..]].concat(), MOST),
+        HeaderReading::Malformed
+    );
 }
 
 #[test]
 fn what_has_not_come_whole_is_waited_for() {
     for start in ["", "P", "PROXY", "PROXY ", "PROXY TCP4 203.0.113.9", "PROXY UNKNOWN\r"] {
-        assert_eq!(answer(start.as_bytes(), MOST), Reading::Partial, "{start}");
+        assert_eq!(answer(start.as_bytes(), MOST), HeaderReading::Partial, "{start}");
     }
     let header = v2(0x21, 0x11, IPV4);
     for len in 0..header.len() {
-        assert_eq!(answer(&header[..len], MOST), Reading::Partial, "{len}");
+        assert_eq!(answer(&header[..len], MOST), HeaderReading::Partial, "{len}");
     }
 }
 
@@ -161,12 +167,12 @@ fn a_malformed_header_of_version_2_is_refused() {
         (0x21, 0x21, &[0; 35]),
     ] {
         let header = v2(command, family, block);
-        assert_eq!(answer(&header, MOST), Reading::Malformed, "{command:x} {family:x}");
+        assert_eq!(answer(&header, MOST), HeaderReading::Malformed, "{command:x} {family:x}");
     }
     let mut signature = v2(0x21, 0x11, IPV4);
     for place in 0..12 {
         signature[place] ^= 0x20;
-        assert_eq!(answer(&signature, MOST), Reading::Malformed, "{place}");
+        assert_eq!(answer(&signature, MOST), HeaderReading::Malformed, "{place}");
         signature[place] ^= 0x20;
     }
 }
@@ -176,8 +182,8 @@ fn a_header_that_no_buffer_holds_is_refused_before_it_comes() {
     let fields = field(0x04, &[0; MOST - 16 - 12 - 3]);
     let header = v2(0x21, 0x11, &[IPV4, &fields].concat());
     assert_eq!(answer(&header, MOST), whole(MOST, "203.0.113.9:51234", false));
-    assert_eq!(read(&header[..15], MOST - 1), Reading::Partial);
-    assert_eq!(read(&header[..16], MOST - 1), Reading::Malformed);
+    assert_eq!(read(&header[..15], MOST - 1), HeaderReading::Partial);
+    assert_eq!(read(&header[..16], MOST - 1), HeaderReading::Malformed);
 }
 
 #[test]
@@ -208,7 +214,7 @@ fn fields_are_skipped_but_for_the_one_that_tells_of_tls() {
 fn a_field_that_runs_past_the_end_makes_it_malformed() {
     for fields in [&[0x01][..], &[0x01, 0], &[0x01, 0, 1], &[0x01, 0, 2, 1], &[0x20, 0, 1, 1]] {
         let header = v2(0x21, 0x11, &[IPV4, fields].concat());
-        assert_eq!(answer(&header, MOST), Reading::Malformed, "{fields:x?}");
+        assert_eq!(answer(&header, MOST), HeaderReading::Malformed, "{fields:x?}");
     }
 }
 
@@ -266,13 +272,13 @@ fn mutants_get_one_answer_however_they_are_cut() {
         let most = [MOST, 40, 16, 107][dice.below(4)];
         let found = answer(&bytes, most);
         match found {
-            Reading::Whole(_) => accepted += 1,
-            Reading::Partial | Reading::Malformed => refused += 1,
+            HeaderReading::Whole(_) => accepted += 1,
+            HeaderReading::Partial | HeaderReading::Malformed => refused += 1,
         }
         if most >= LONGEST_LINE && bytes.starts_with(V1_START) && bytes.contains(&b'\n') {
             let found = match found {
-                Reading::Whole(header) => Some(header.client),
-                Reading::Partial | Reading::Malformed => None,
+                HeaderReading::Whole(header) => Some(header.client),
+                HeaderReading::Partial | HeaderReading::Malformed => None,
             };
             assert_eq!(found, naive_v1(&bytes), "{}", bytes.escape_ascii());
         }

@@ -211,7 +211,7 @@ fn parse_by(
         return Err(Refusal::Connect);
     }
     let target = Target::of(line.method, line.target)?;
-    let (facts, lines) = Facts::collect(lines, max_fields)?;
+    let (facts, lines) = RequestFields::collect(lines, max_fields)?;
     let authority = facts.authority(line.version, &target)?;
     let framing = facts.framing.judge(line.version)?;
     let is_http11 = line.version == Version::Http11;
@@ -429,7 +429,7 @@ enum Expect {
 
 /// What the fields of a request say, as far as it matters here.
 #[derive(Default)]
-struct Facts<'a> {
+struct RequestFields<'a> {
     host: Single<'a>,
     framing: FramingFields,
     connection: ConnectionOptions,
@@ -442,11 +442,14 @@ struct Facts<'a> {
     authorizes_connection: bool,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> RequestFields<'a> {
     /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
     /// they say, and the lines without the empty one.
-    fn collect(bytes: &'a [u8], max_fields: usize) -> Result<(Facts<'a>, &'a [u8]), Refusal> {
-        let mut facts = Facts::default();
+    fn collect(
+        bytes: &'a [u8],
+        max_fields: usize,
+    ) -> Result<(RequestFields<'a>, &'a [u8]), Refusal> {
+        let mut facts = RequestFields::default();
         let mut rest = bytes;
         for _ in 0..=max_fields {
             if rest == b"\r\n" {

@@ -166,7 +166,7 @@ fn parse_by(
     judge: impl Fn(&FramingFields, Version) -> Result<Framing, BadFraming>,
 ) -> Result<ResponseHead<'_>, BadResponse> {
     let (line, lines) = StatusLine::read(head).ok_or(BadResponse::StatusLine)?;
-    let (facts, lines) = Facts::collect(lines, max_fields)?;
+    let (facts, lines) = ResponseFields::collect(lines, max_fields)?;
     let framing = judge(&facts.framing, line.version)?;
     let options = facts.connection;
     let fields = Fields::new(lines, options);
@@ -223,7 +223,7 @@ impl<'a> StatusLine<'a> {
 
 /// What the fields of a response say, as far as it matters here.
 #[derive(Default)]
-struct Facts<'a> {
+struct ResponseFields<'a> {
     framing: FramingFields,
     connection: ConnectionOptions,
     keep_alive_timeout_secs: Option<u32>,
@@ -233,11 +233,14 @@ struct Facts<'a> {
     authenticates_connection: bool,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> ResponseFields<'a> {
     /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
     /// they say, and the lines without the empty one.
-    fn collect(bytes: &'a [u8], max_fields: usize) -> Result<(Facts<'a>, &'a [u8]), BadResponse> {
-        let mut facts = Facts::default();
+    fn collect(
+        bytes: &'a [u8],
+        max_fields: usize,
+    ) -> Result<(ResponseFields<'a>, &'a [u8]), BadResponse> {
+        let mut facts = ResponseFields::default();
         let mut rest = bytes;
         for _ in 0..=max_fields {
             if rest == b"\r\n" {

@@ -9,7 +9,7 @@ use super::date;
 use super::fields::{
     Field, Fields, NameSet, is_credential, is_hop_by_hop, is_read_as, list_members,
 };
-use super::forwarded::{self, Forward, Kept, is_x_forwarded};
+use super::forwarded::{self, Forward, KeptForwarded, is_x_forwarded};
 use super::request::{Framing, RequestHead, Version};
 use super::response::ResponseHead;
 use super::upgrade;
@@ -65,7 +65,7 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     spans.host = forwarded::put_host(head, forward, out);
     out.put(b"\r\n");
 
-    let mut kept = Kept::default();
+    let mut kept = KeptForwarded::default();
     let nominated = head.fields.nominated();
     // Neighbouring lines that go on are copied at once.
     let lines = head.fields.lines();
@@ -178,7 +178,7 @@ fn goes_on(
     head: &RequestHead,
     field: &Field,
     (nominated, forward): (&Option<NameSet>, &Forward),
-    kept: &mut Kept,
+    kept: &mut KeptForwarded,
 ) -> bool {
     let name = field.name;
     match name.len() {

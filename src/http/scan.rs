@@ -20,7 +20,7 @@ pub enum Scan {
 
 /// What kind of head is expected. They differ in how they may begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+enum HeadKind {
     #[default]
     Request,
     Response,
@@ -28,7 +28,7 @@ enum Kind {
 
 /// How far the lines of the head have been seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Reached {
+enum ScanProgress {
     /// Nothing has been seen that decides how the head begins.
     #[default]
     Start,
@@ -41,8 +41,8 @@ enum Reached {
 pub struct HeadScan {
     /// No line feed that has not been dealt with lies before this offset.
     searched: u32,
-    kind: Kind,
-    reached: Reached,
+    kind: HeadKind,
+    reached: ScanProgress,
 }
 
 /// How a status line begins (RFC 9112 §4).
@@ -51,19 +51,19 @@ const RESPONSE_START: &[u8] = b"HTTP/1.";
 impl HeadScan {
     /// A scan for a request, before which one empty line is allowed (RFC 9112 §2.2).
     pub const fn request() -> HeadScan {
-        HeadScan { searched: 0, kind: Kind::Request, reached: Reached::Start }
+        HeadScan { searched: 0, kind: HeadKind::Request, reached: ScanProgress::Start }
     }
 
     /// A scan for a response, which begins with its first byte.
     pub const fn response() -> HeadScan {
-        HeadScan { searched: 0, kind: Kind::Response, reached: Reached::Start }
+        HeadScan { searched: 0, kind: HeadKind::Response, reached: ScanProgress::Start }
     }
 
     /// Whether the end of the first line is still missing: a head that is too long already has
     /// a too long target then (414), else too many fields (431). An empty line before the
     /// request is no first line.
     pub fn in_first_line(&self) -> bool {
-        self.reached != Reached::Fields
+        self.reached != ScanProgress::Fields
     }
 
     /// Goes on with the search. `bytes` is everything from the first byte of the head on, so it
@@ -73,7 +73,7 @@ impl HeadScan {
     /// scan is used up; the next head wants a new one. But where a line feed lacks its CR, it may be
     /// put there, and the scan goes on.
     pub fn advance(&mut self, bytes: &[u8]) -> Scan {
-        if self.reached == Reached::Start {
+        if self.reached == ScanProgress::Start {
             match self.begin(bytes) {
                 Begin::Unknown => return Scan::Partial,
                 Begin::Well => (),
@@ -90,11 +90,11 @@ impl HeadScan {
             if line.last() == Some(&b'\n') {
                 return Scan::Whole(feed + 1);
             }
-            if self.reached == Reached::FirstLine {
-                if self.kind == Kind::Request && !ends_in_version(line) {
+            if self.reached == ScanProgress::FirstLine {
+                if self.kind == HeadKind::Request && !ends_in_version(line) {
                     return Scan::Malformed(feed);
                 }
-                self.reached = Reached::Fields;
+                self.reached = ScanProgress::Fields;
             }
             from = feed + 1;
         }
@@ -105,11 +105,11 @@ impl HeadScan {
     /// Judges the first bytes, and steps over an empty line before a request.
     fn begin(&mut self, bytes: &[u8]) -> Begin {
         let begin = match self.kind {
-            Kind::Request => self.begin_request(bytes),
-            Kind::Response => begin_response(bytes),
+            HeadKind::Request => self.begin_request(bytes),
+            HeadKind::Response => begin_response(bytes),
         };
         if begin == Begin::Well {
-            self.reached = Reached::FirstLine;
+            self.reached = ScanProgress::FirstLine;
         }
         begin
     }

@@ -34,7 +34,7 @@ pub fn read_dictionary<'a>(
     line: &'a [u8],
     member: &mut impl FnMut(&'a [u8], Item<'a>),
 ) -> Result<(), Malformed> {
-    let mut reader = Reader { rest: line };
+    let mut reader = StructuredReader { rest: line };
     reader.skip_spaces();
     while !reader.rest.is_empty() {
         let key = reader.key()?;
@@ -55,11 +55,11 @@ pub fn read_dictionary<'a>(
 }
 
 /// Takes a field apart, from the front. The numbers beside the functions are sections of RFC 9651.
-struct Reader<'a> {
+struct StructuredReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> StructuredReader<'a> {
     fn take(&mut self, wanted: u8) -> bool {
         match self.rest.split_first() {
             Some((&byte, rest)) if byte == wanted => {

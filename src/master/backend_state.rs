@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Check, Passive};
-use crate::shared::{LastCheck, PoolId, Registration, Segment, Slot, Source};
+use crate::shared::{BackendId, LastCheck, PoolId, Registration, Segment, Source};
 
 use super::handover::{BackendRecord, Checked, Registered};
 
@@ -14,11 +14,11 @@ pub fn collect(segment: Segment) -> Vec<BackendRecord> {
     all(segment).filter_map(|(pool, slot)| of(segment, pool, slot)).collect()
 }
 
-fn all(segment: Segment) -> impl Iterator<Item = (PoolId, Slot)> {
+fn all(segment: Segment) -> impl Iterator<Item = (PoolId, BackendId)> {
     segment.pools().flat_map(move |pool| segment.members(pool).map(move |slot| (pool, slot)))
 }
 
-fn of(segment: Segment, pool: PoolId, slot: Slot) -> Option<BackendRecord> {
+fn of(segment: Segment, pool: PoolId, slot: BackendId) -> Option<BackendRecord> {
     let backend = segment.backend(slot);
     let admin = match backend.admin() {
         AdminState::Ready => "ready",
@@ -133,7 +133,7 @@ fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Pas
 }
 
 /// Sets what a backend has said when it registered, unless the file names it by now.
-fn renew(segment: Segment, slot: Slot, told: Registered) {
+fn renew(segment: Segment, slot: BackendId, told: Registered) {
     let backend = segment.backend(slot);
     if backend.source() == Some(Source::Api) {
         segment.set_lease(slot, told.lease.map(Millis));
@@ -175,7 +175,7 @@ mod tests {
         segment
     }
 
-    fn register(segment: Segment, host: u8, weight: u32) -> Slot {
+    fn register(segment: Segment, host: u8, weight: u32) -> BackendId {
         let pool = segment.find_pool("api").or_else(|| segment.add_pool("api")).unwrap();
         let address = ([10, 0, 2, host], 80).into();
         let entry = Registration { address, weight, max_connections: 0, lease: Some(Millis(9000)) };
@@ -194,11 +194,11 @@ mod tests {
     #[test]
     fn what_checks_have_told_is_kept_where_they_go_on() {
         let (config, older) = (config(), cells_of(&config()));
-        older.set_health(Slot(0), DOWN, Passive::new());
+        older.set_health(BackendId(0), DOWN, Passive::new());
         let segment = cells_of(&config);
         restore(segment, &config, &collect(older), NOW);
         assert_eq!(
-            (segment.backend(Slot(0)).check(), segment.backend(Slot(0)).is_up()),
+            (segment.backend(BackendId(0)).check(), segment.backend(BackendId(0)).is_up()),
             (DOWN, false)
         );
     }
@@ -207,14 +207,19 @@ mod tests {
     fn who_failed_checks_that_nobody_makes_any_more_is_probed() {
         let mut config = config();
         let older = cells_of(&config);
-        older.set_health(Slot(0), DOWN, Passive::new());
+        older.set_health(BackendId(0), DOWN, Passive::new());
         config.pools[0].health_check = None;
         let segment = cells_of(&config);
         restore(segment, &config, &collect(older), NOW);
-        let backend = segment.backend(Slot(0));
+        let backend = segment.backend(BackendId(0));
         assert_eq!((backend.check(), backend.availability()), (Check::new(), Availability::Down));
         let rules = crate::policy::health::Rules { max_fails: 3, fail_timeout: Millis(10_000) };
-        segment.observe(Slot(0), crate::policy::health::Event::ProbeSucceeded, NOW, &rules);
+        segment.observe(
+            BackendId(0),
+            crate::policy::health::HealthEvent::ProbeSucceeded,
+            NOW,
+            &rules,
+        );
         assert!(backend.is_up());
     }
 
@@ -229,7 +234,7 @@ mod tests {
 
         older.set_admin(leaves, AdminState::Leaving, NOW);
         older.set_admin(drained, AdminState::Drain, NOW);
-        older.set_admin(Slot(0), AdminState::Maint, NOW);
+        older.set_admin(BackendId(0), AdminState::Maint, NOW);
         older.set_weight(drained, 7);
         older.set_lease(drained, None);
         register(older, 4, 4);
@@ -244,7 +249,7 @@ mod tests {
             api(segment),
             expected.map(|(name, weight, admin)| (name.into(), weight, admin))
         );
-        assert_eq!(segment.backend(Slot(0)).admin(), AdminState::Maint);
+        assert_eq!(segment.backend(BackendId(0)).admin(), AdminState::Maint);
         let pool = segment.find_pool("api").unwrap();
         let leases = segment.members(pool).map(|slot| segment.backend(slot).lease());
         assert_eq!(leases.collect::<Vec<_>>()[2..], [None, Some(Millis(9000))]);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::config::Config;
 use crate::control::{Control, ControlInit};
 use crate::proxy::preamble::Arrival;
-use crate::shared::words::Word;
+use crate::shared::words::ControlMessage;
 use crate::sys::landlock::{self, Elsewhere};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};
@@ -211,7 +211,7 @@ impl ChildInit {
 
     fn tell_ready(self) {
         // A master that cannot be told is gone, and this process soon is too.
-        let _ = self.channel.send(Word::Ready.text(), None);
+        let _ = self.channel.send(ControlMessage::Ready.text(), None);
         self.bell.ring();
     }
 }

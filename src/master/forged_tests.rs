@@ -11,9 +11,9 @@ use crate::control::snapshot::{Clocks, SnapshotReader};
 use crate::control::{json, metrics, page};
 use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
-use crate::policy::health::{AdminState, Event, Rules};
+use crate::policy::health::{AdminState, HealthEvent, Rules};
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{LastCheck, Layout, Most, Registration, Segment, Slot};
+use crate::shared::{BackendId, LastCheck, Layout, Most, Registration, Segment};
 use crate::sys::world::{self, Faults};
 use crate::sys::{Poller, memory};
 
@@ -94,8 +94,8 @@ fn forged_cells_end_nobody_and_change_no_setting() {
             assert!(json::pools(&service.pools).contains("10.0.2.1:80"));
             checks.look_around(now.clock);
             checks.run(&poller, 0, &bells, now.clock);
-            for slot in (0..4).map(Slot) {
-                segment.observe(slot, Event::ConnectFailed, now.clock.millis(), &RULES);
+            for slot in (0..4).map(BackendId) {
+                segment.observe(slot, HealthEvent::ConnectFailed, now.clock.millis(), &RULES);
                 let (took, at) = (Micros(1), now.clock.millis());
                 let result = LastCheck { passed: round % 2 == 0, status: 200, took, at };
                 segment.note_check(
@@ -118,7 +118,7 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         let most = Most { clients: 100, requests: 200 };
         let (forged, own) = (segment.holdings(most), next.holdings(most));
         next.set_elsewhere(&forged, &own, |_| ());
-        assert!(next.clients() <= 100 && next.backend(Slot(0)).load() <= 200 * WORKERS as u32);
+        assert!(next.clients() <= 100 && next.backend(BackendId(0)).load() <= 200 * WORKERS as u32);
         assert_eq!(settings(next), said, "seed {seed}");
         let _ =
             metrics::render(&SnapshotReader::new(next, &config, 7).service(Clocks {

@@ -4,7 +4,7 @@ use crate::config::{Config, Overrides, Timeouts};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::words::Word;
+use crate::shared::words::ControlMessage;
 use crate::shared::{Layout, Rotations, Segment};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, IoError, memory};
@@ -311,15 +311,21 @@ impl Generation {
             for count in 1..=MESSAGES {
                 let Some(message) = child.channel.receive() else { break };
                 has_more |= count == MESSAGES;
-                match Word::of(&message.text) {
-                    Some((Word::Ready, _)) => child.is_ready = true,
-                    Some((Word::Closed, _)) => child.is_closed = true,
-                    Some((Word::Reload, _)) if child.role == RoleRecord::Control => {
+                match ControlMessage::of(&message.text) {
+                    Some((ControlMessage::Ready, _)) => child.is_ready = true,
+                    Some((ControlMessage::Closed, _)) => child.is_closed = true,
+                    Some((ControlMessage::Reload, _)) if child.role == RoleRecord::Control => {
                         wants_reload = Some(child.pid);
                     }
                     // None is of another version of the program.
-                    Some((Word::Reload | Word::Log | Word::Reloaded | Word::Refused, _)) | None => {
-                    }
+                    Some((
+                        ControlMessage::Reload
+                        | ControlMessage::Log
+                        | ControlMessage::Reloaded
+                        | ControlMessage::Refused,
+                        _,
+                    ))
+                    | None => {}
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::{self, Config};
 use crate::proxy::access_log::AccessLogWriter;
-use crate::shared::words::Word;
+use crate::shared::words::ControlMessage;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, User};
 use crate::sys::{IoError, LogFile, Signal, Tried};
@@ -107,7 +107,7 @@ impl Master {
                 use std::os::fd::AsFd;
                 if let Some(log) = &log {
                     // One that does not take it opens the file itself, if it may.
-                    let _ = child.channel.send(Word::Log.text(), Some(log.as_fd()));
+                    let _ = child.channel.send(ControlMessage::Log.text(), Some(log.as_fd()));
                 }
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Usr1);

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::shared::Withdrawal;
-use crate::shared::words::Word;
+use crate::shared::words::ControlMessage;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
 use crate::sys::{Channel, Tried};
@@ -67,7 +67,7 @@ impl Master {
     pub(super) fn reload(&mut self, wish: ReloadRequest) {
         if self.life != ShutdownState::Running {
             self.asked_by = wish.by;
-            return self.outcome(Word::Refused, "the service is stopping");
+            return self.outcome(ControlMessage::Refused, "the service is stopping");
         }
         if self.is_reloading() {
             let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
@@ -192,7 +192,7 @@ impl Master {
         message::reply(Level::Error, format_args!("not reloaded: {why}"));
         self.reloads.refused += 1;
         self.publish();
-        self.outcome(Word::Refused, why);
+        self.outcome(ControlMessage::Refused, why);
         self.notifier.ready();
     }
 
@@ -213,7 +213,7 @@ impl Master {
     }
 
     /// Tells the control process that has asked for the reload how that went.
-    pub(super) fn outcome(&mut self, word: Word, why: &str) {
+    pub(super) fn outcome(&mut self, word: ControlMessage, why: &str) {
         let Some(asked_by) = self.asked_by.take() else { return };
         for generation in &self.generations {
             let Some(resources) = &generation.resources else { continue };

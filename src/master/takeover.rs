@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use crate::config::Config;
 use crate::mem::time::Micros;
 use crate::proxy::settings::spare_exchanges;
-use crate::shared::words::Word;
+use crate::shared::words::ControlMessage;
 use crate::shared::{Counter, Holdings, Most, ServiceCell, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process;
@@ -101,7 +101,7 @@ impl Master {
             resources.bells.control.ring();
         }
         // Who hears of it finds the doors of the new control process alone.
-        self.outcome(Word::Reloaded, "");
+        self.outcome(ControlMessage::Reloaded, "");
     }
 
     /// Tells the generation that served so far that it is replaced.

@@ -8,7 +8,7 @@ const NOBODY: u32 = u32::MAX;
 const NEVER: Millis = Millis(u64::MAX);
 
 /// The timer of one owner.
-struct Node {
+struct TimerNode {
     deadline: Millis,
     previous: u32,
     next: u32,
@@ -17,7 +17,7 @@ struct Node {
 }
 
 /// The running timers of one duration, doubly linked through their nodes.
-struct Queue {
+struct TimerQueue {
     duration: Millis,
     /// The deadline of `first`, kept here so that asking for it touches no node.
     deadline: Millis,
@@ -28,8 +28,8 @@ struct Queue {
 /// One timer for each owner, an index. An owner should be low, as the slots of a slab are: up to the
 /// highest one used, all cost memory.
 pub struct Timers {
-    queues: Vec<Queue>,
-    nodes: Vec<Node>,
+    queues: Vec<TimerQueue>,
+    nodes: Vec<TimerNode>,
     owners: usize,
 }
 
@@ -38,7 +38,7 @@ impl Timers {
     /// duration.
     pub fn new(durations: &[Millis], owners: usize) -> Timers {
         assert!(owners < NOBODY as usize && durations.len() <= usize::from(u16::MAX));
-        let queue = |duration: &Millis| Queue {
+        let queue = |duration: &Millis| TimerQueue {
             duration: *duration,
             deadline: NEVER,
             first: NOBODY,
@@ -76,7 +76,7 @@ impl Timers {
             last.next = owner;
         }
         let queue = Some(queue as u16);
-        self.nodes[owner as usize] = Node { deadline, previous: last, next: NOBODY, queue };
+        self.nodes[owner as usize] = TimerNode { deadline, previous: last, next: NOBODY, queue };
     }
 
     /// Stops the timer of `owner`, if it runs.
@@ -100,7 +100,7 @@ impl Timers {
 
     /// The owners of the timers of `queue` and when these were started, the first of them first.
     pub fn started(&self, queue: usize) -> impl Iterator<Item = (u32, Millis)> + '_ {
-        let Queue { duration, first, .. } = self.queues[queue];
+        let TimerQueue { duration, first, .. } = self.queues[queue];
         let mut next = first;
         std::iter::from_fn(move || {
             let node = self.nodes.get(next as usize)?; // None for nobody.
@@ -150,7 +150,12 @@ impl Timers {
         let owner = owner as usize;
         assert!(owner < self.owners, "no timer for owner {owner}");
         while self.nodes.len() <= owner {
-            self.nodes.push(Node { deadline: NEVER, previous: NOBODY, next: NOBODY, queue: None });
+            self.nodes.push(TimerNode {
+                deadline: NEVER,
+                previous: NOBODY,
+                next: NOBODY,
+                queue: None,
+            });
         }
     }
 }

@@ -10,7 +10,7 @@ fn timers() -> Timers {
 
 #[test]
 fn nodes_are_small_and_made_as_owners_are_used() {
-    assert!(size_of::<Node>() <= 24);
+    assert!(size_of::<TimerNode>() <= 24);
     let mut timers = timers();
     assert_eq!((timers.nodes.len(), timers.nodes.capacity()), (0, 8));
     timers.start(2, SHORT, Millis(0));

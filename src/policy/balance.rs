@@ -124,7 +124,7 @@ impl Members {
 
     /// The tier to ask: backups only if no primary is up, or none that was not tried while a backup
     /// was not.
-    fn tier(&self, tried: &Tried) -> Tier {
+    fn tier(&self, tried: &TriedBackends) -> Tier {
         let hope = |tier| {
             let is_hope =
                 |member: &Member| member.up && member.tier() == tier && !tried.contains(member.id);
@@ -206,12 +206,12 @@ const MOST_TRIED: usize = 11;
 
 /// The backends that a request was sent to already, in that order, by their ids.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tried {
+pub struct TriedBackends {
     backends: [u32; MOST_TRIED],
     len: u8,
 }
 
-impl Tried {
+impl TriedBackends {
     /// Adds `backend`, unless it is there. Panics at a twelfth.
     pub fn add(&mut self, backend: u32) {
         if !self.contains(backend) {
@@ -247,7 +247,7 @@ impl Tried {
 }
 
 /// What all workers know of a pool. It may change between two looks.
-pub trait Board {
+pub trait PoolView {
     /// How many turns of a tier were taken.
     fn ticket(&self, tier: Tier) -> u64;
     /// How many requests a member has now, by its id.
@@ -257,7 +257,7 @@ pub trait Board {
 /// A member's turn, to be taken by setting the tier's ticket from the one to the other number. If
 /// it is another one by then, another worker was faster: pick again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct PickTurn {
     /// The member's place in the list.
     pub place: usize,
     /// Whose ticket it is.
@@ -272,7 +272,7 @@ pub struct Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
     /// This one's. Its load is the caller's to raise, once the turn is taken.
-    Backend(Turn),
+    Backend(PickTurn),
     /// All that are up have as many requests as they may.
     Full,
     /// None is up.
@@ -287,7 +287,12 @@ pub enum Pick {
 /// picks as their weights add up to, evenly spread. Least connections follows the same rotation
 /// among those that are least loaded. Who misses picks in either (full, tried, down) does not get
 /// them later.
-pub fn pick(balance: Balance, members: &Members, tried: &Tried, board: &impl Board) -> Pick {
+pub fn pick(
+    balance: Balance,
+    members: &Members,
+    tried: &TriedBackends,
+    board: &impl PoolView,
+) -> Pick {
     let tier = members.tier(tried);
     if members.turns(tier).up == 0 {
         return Pick::NoneUp;
@@ -302,7 +307,7 @@ pub fn pick(balance: Balance, members: &Members, tried: &Tried, board: &impl Boa
         found = of(&|_| true);
     }
     match found {
-        Some((turn, place)) => Pick::Backend(Turn { place, tier, ticket, next: turn + 1 }),
+        Some((turn, place)) => Pick::Backend(PickTurn { place, tier, ticket, next: turn + 1 }),
         None => Pick::Full,
     }
 }
@@ -313,7 +318,7 @@ fn next_in_turn(
     tier: Tier,
     ticket: u64,
     allowed: &dyn Fn(&Member) -> bool,
-    board: &impl Board,
+    board: &impl PoolView,
 ) -> Option<(u64, usize)> {
     let mut turns = members.turns_from(tier, ticket);
     let found = turns.find(|(_, _, member)| {
@@ -331,7 +336,7 @@ fn next_least_loaded(
     tier: Tier,
     ticket: u64,
     allowed: &dyn Fn(&Member) -> bool,
-    board: &impl Board,
+    board: &impl PoolView,
 ) -> Option<(u64, usize)> {
     let able = |member: &Member| member.up && member.tier() == tier && allowed(member);
     let all = members.list.iter().enumerate().filter(|(_, member)| able(member));

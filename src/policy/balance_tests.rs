@@ -12,7 +12,7 @@ struct Pool {
     tickets: [Cell<u64>; 2],
 }
 
-impl Board for Pool {
+impl PoolView for Pool {
     fn ticket(&self, tier: Tier) -> u64 {
         self.tickets[tier as usize].get()
     }
@@ -55,7 +55,7 @@ impl Pool {
         self.loads.iter().zip(loads).for_each(|(cell, load)| cell.set(*load));
     }
 
-    fn ask(&self, balance: Balance, tried: &Tried) -> Pick {
+    fn ask(&self, balance: Balance, tried: &TriedBackends) -> Pick {
         let pick = pick(balance, &self.members, tried, self);
         if let Pick::Backend(turn) = pick {
             assert!(self.take(turn), "nobody else picks");
@@ -63,7 +63,7 @@ impl Pool {
         pick
     }
 
-    fn take(&self, turn: Turn) -> bool {
+    fn take(&self, turn: PickTurn) -> bool {
         let ticket = &self.tickets[turn.tier as usize];
         let is_free = ticket.get() == turn.ticket;
         if is_free {
@@ -74,7 +74,7 @@ impl Pool {
     }
 
     /// A pick that must succeed.
-    fn next(&self, balance: Balance, tried: &Tried) -> usize {
+    fn next(&self, balance: Balance, tried: &TriedBackends) -> usize {
         match self.ask(balance, tried) {
             Pick::Backend(turn) => turn.place,
             other => panic!("{other:?}"),
@@ -82,12 +82,12 @@ impl Pool {
     }
 
     fn picks(&self, count: usize) -> Vec<usize> {
-        (0..count).map(|_| self.next(ROUND_ROBIN, &Tried::default())).collect()
+        (0..count).map(|_| self.next(ROUND_ROBIN, &TriedBackends::default())).collect()
     }
 }
 
-fn tried(backends: &[usize]) -> Tried {
-    let mut tried = Tried::default();
+fn tried(backends: &[usize]) -> TriedBackends {
+    let mut tried = TriedBackends::default();
     backends.iter().for_each(|backend| tried.add(*backend as u32));
     tried
 }
@@ -246,12 +246,12 @@ fn workers_that_share_a_ticket_share_an_exact_rotation() {
         let balance = [ROUND_ROBIN, LEAST][random.below(2)];
         let cycle = weights.iter().sum::<u32>() as usize;
         let pool = Pool::with(&weights);
-        let mut workers: Vec<Option<Turn>> = vec![None; 1 + random.below(4)];
+        let mut workers: Vec<Option<PickTurn>> = vec![None; 1 + random.below(4)];
         let mut taken = Vec::new();
         while taken.len() < 5 * cycle {
             let worker = random.below(workers.len());
             match workers[worker].take() {
-                None => match pick(balance, &pool.members, &Tried::default(), &pool) {
+                None => match pick(balance, &pool.members, &TriedBackends::default(), &pool) {
                     Pick::Backend(turn) => workers[worker] = Some(turn),
                     other => panic!("{other:?}"),
                 },
@@ -294,7 +294,7 @@ fn who_was_left_out_saves_up_nothing() {
 fn failing_again_and_again_saves_up_nothing() {
     let pool = Pool::with(&[5, 1, 1]);
     for _ in 0..1000 {
-        if pool.next(ROUND_ROBIN, &Tried::default()) == 0 {
+        if pool.next(ROUND_ROBIN, &TriedBackends::default()) == 0 {
             assert_ne!(pool.next(ROUND_ROBIN, &tried(&[0])), 0);
         }
     }
@@ -326,7 +326,7 @@ fn least_connections_weighs_them() {
     for (weights, loads, expected) in table {
         let pool = Pool::with(weights);
         pool.set_loads(loads);
-        assert_eq!(pool.next(LEAST, &Tried::default()), expected, "{weights:?} {loads:?}");
+        assert_eq!(pool.next(LEAST, &TriedBackends::default()), expected, "{weights:?} {loads:?}");
     }
 }
 
@@ -334,11 +334,11 @@ fn least_connections_weighs_them() {
 fn least_connections_takes_turns_among_the_idlest() {
     let pool = Pool::with(&[1, 1, 1, 1]);
     pool.loads[1].set(1);
-    let row: Vec<_> = (0..6).map(|_| pool.next(LEAST, &Tried::default())).collect();
+    let row: Vec<_> = (0..6).map(|_| pool.next(LEAST, &TriedBackends::default())).collect();
     assert_eq!(row, [0, 2, 3, 0, 2, 3]);
 
     let pool = Pool::with(&[5, 1, 1]);
-    let row: Vec<_> = (0..7).map(|_| pool.next(LEAST, &Tried::default())).collect();
+    let row: Vec<_> = (0..7).map(|_| pool.next(LEAST, &TriedBackends::default())).collect();
     assert_eq!(shares(&row, 3), [5, 1, 1], "an idle pool follows the weights");
 }
 
@@ -346,7 +346,7 @@ fn least_connections_takes_turns_among_the_idlest() {
 fn least_connections_fills_members_by_weight() {
     let pool = Pool::with(&[4, 2, 1]);
     for _ in 0..70 {
-        let load = &pool.loads[pool.next(LEAST, &Tried::default())];
+        let load = &pool.loads[pool.next(LEAST, &TriedBackends::default())];
         load.set(load.get() + 1);
     }
     assert_eq!(pool.loads.iter().map(Cell::get).collect::<Vec<_>>(), [40, 20, 10]);
@@ -355,7 +355,7 @@ fn least_connections_fills_members_by_weight() {
 /// A board on which a load rises whenever it is looked at.
 struct Restless(Pool);
 
-impl Board for Restless {
+impl PoolView for Restless {
     fn ticket(&self, tier: Tier) -> u64 {
         self.0.ticket(tier)
     }
@@ -371,7 +371,7 @@ impl Board for Restless {
 fn loads_that_rise_while_they_are_read_do_not_keep_least_connections_from_choosing() {
     let board = Restless(Pool::with(&[1, 1, 1]));
     for _ in 0..20 {
-        let pick = pick(LEAST, &board.0.members, &Tried::default(), &board);
+        let pick = pick(LEAST, &board.0.members, &TriedBackends::default(), &board);
         assert!(matches!(pick, Pick::Backend(_)));
     }
 }
@@ -387,17 +387,17 @@ fn a_backup_is_asked_only_while_no_primary_is_up_that_was_not_tried() {
     for balance in [ROUND_ROBIN, LEAST] {
         let mut pool = with_backup(&[1, 1]);
         pool.set_loads(&[9, 9]);
-        assert_ne!(pool.next(balance, &Tried::default()), 2);
+        assert_ne!(pool.next(balance, &TriedBackends::default()), 2);
         assert_eq!(pool.next(balance, &tried(&[0])), 1);
         assert_eq!(pool.next(balance, &tried(&[0, 1])), 2);
         assert_ne!(pool.next(balance, &tried(&[0, 1, 2])), 2);
         pool.set_up(0, false);
         assert_eq!(pool.next(balance, &tried(&[1])), 2);
         pool.set_up(1, false);
-        assert_eq!(pool.next(balance, &Tried::default()), 2);
+        assert_eq!(pool.next(balance, &TriedBackends::default()), 2);
         pool.set_up(0, true);
         pool.loads[2].set(1);
-        let row = [0; 3].map(|_| pool.next(balance, &Tried::default()));
+        let row = [0; 3].map(|_| pool.next(balance, &TriedBackends::default()));
         assert_eq!(row, [0; 3], "requests it still has are no reason to ask a backup");
     }
 }
@@ -407,7 +407,7 @@ fn a_backup_takes_no_turn_from_the_primaries() {
     let pool = with_backup(&[1, 1, 1]);
     let mut row = Vec::new();
     for _ in 0..30 {
-        row.push(pool.next(ROUND_ROBIN, &Tried::default()));
+        row.push(pool.next(ROUND_ROBIN, &TriedBackends::default()));
         assert_eq!(pool.next(ROUND_ROBIN, &tried(&[0, 1, 2])), 3);
     }
     assert!(row.windows(3).all(|window| shares(window, 4) == [1, 1, 1, 0]));
@@ -428,9 +428,9 @@ fn who_was_tried_comes_again_when_no_other_is_left() {
 #[test]
 fn full_is_told_from_none_up() {
     for balance in [ROUND_ROBIN, LEAST] {
-        assert_eq!(Pool::with(&[]).ask(balance, &Tried::default()), Pick::NoneUp);
+        assert_eq!(Pool::with(&[]).ask(balance, &TriedBackends::default()), Pick::NoneUp);
         let mut pool = Pool::of([Member::new(0, 1, false, 2), Member::new(1, 1, true, 1)]);
-        let next = |pool: &Pool| match pool.ask(balance, &Tried::default()) {
+        let next = |pool: &Pool| match pool.ask(balance, &TriedBackends::default()) {
             Pick::Backend(turn) => Ok(turn.place),
             other => Err(other),
         };
@@ -452,7 +452,7 @@ fn the_tried_are_kept_once_each_and_in_order() {
     let tried = tried(&[7, 65_536, 7, 0]);
     assert!(tried.iter().eq([7, 65_536, 0]));
     assert_eq!((tried.len(), tried.is_empty(), tried.contains(1)), (3, false, false));
-    assert!(size_of::<Tried>() <= 48);
+    assert!(size_of::<TriedBackends>() <= 48);
 }
 
 #[test]

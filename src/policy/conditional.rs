@@ -8,7 +8,7 @@ use crate::http::request::Single;
 use crate::mem::Append;
 
 use super::freshness::date_of;
-use super::ranges::{self, ContentRange, Part, Wanted};
+use super::ranges::{self, ContentRange, Part, RangeRequest};
 use super::storable::KeptFields;
 
 /// What of a stored answer conditions are judged by.
@@ -73,9 +73,9 @@ pub fn reply(
         return part.serves(range).map_or(Reply::Forward, Reply::Part);
     }
     match ranges::wanted(range, stored.length) {
-        Wanted::Whole => Reply::Whole,
-        Wanted::Part(part) => Reply::Part(part),
-        Wanted::Nothing => Reply::NoSuchPart,
+        RangeRequest::Whole => Reply::Whole,
+        RangeRequest::Part(part) => Reply::Part(part),
+        RangeRequest::Nothing => Reply::NoSuchPart,
     }
 }
 

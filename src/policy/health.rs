@@ -21,7 +21,7 @@ pub struct Rules {
 
 /// What was seen of a backend. Single resets and answers of 5xx are none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum HealthEvent {
     /// A connection was refused, or did not open in time.
     ConnectFailed,
     /// A request was not answered in time.
@@ -34,7 +34,7 @@ pub enum Event {
     ProbeFailed,
 }
 
-/// What an [`Event`] changed.
+/// What an [`HealthEvent`] changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The backend is to be passed over from now on.
@@ -53,7 +53,7 @@ enum Cause {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum HealthState {
     Fine,
     Failing {
         in_a_row: u32,
@@ -71,7 +71,7 @@ enum State {
 /// What clients' requests and probes told of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passive {
-    state: State,
+    state: HealthState,
 }
 
 // Where the parts of a `Passive` and of a `Check` lie in their bits.
@@ -88,30 +88,30 @@ const SINCE_AT: u32 = 16;
 impl Passive {
     /// A backend that nothing speaks against.
     pub const fn new() -> Passive {
-        Passive { state: State::Fine }
+        Passive { state: HealthState::Fine }
     }
 
     /// A backend that is marked, until a connection to it opens.
     pub const fn unreachable(since: Millis) -> Passive {
-        Passive { state: State::Marked { cause: Cause::Unreachable, since } }
+        Passive { state: HealthState::Marked { cause: Cause::Unreachable, since } }
     }
 
     /// Whether the backend is not marked as down.
     pub const fn is_up(&self) -> bool {
         match self.state {
-            State::Fine | State::Failing { .. } => true,
-            State::Marked { .. } => false,
+            HealthState::Fine | HealthState::Failing { .. } => true,
+            HealthState::Marked { .. } => false,
         }
     }
 
     /// All of it in a number. Times from 2^48 ms (8,900 years) on are cut.
     pub const fn to_bits(self) -> u64 {
         match self.state {
-            State::Fine => 0,
-            State::Failing { in_a_row, since, cause } => {
+            HealthState::Fine => 0,
+            HealthState::Failing { in_a_row, since, cause } => {
                 FAILING | cause.bits() | (in_a_row as u64) << COUNT_AT | since.0 << SINCE_AT
             }
-            State::Marked { cause, since } => MARKED | cause.bits() | since.0 << SINCE_AT,
+            HealthState::Marked { cause, since } => MARKED | cause.bits() | since.0 << SINCE_AT,
         }
     }
 
@@ -120,9 +120,9 @@ impl Passive {
         let cause = if bits & HANGING == 0 { Cause::Unreachable } else { Cause::Hanging };
         let since = Millis(bits >> SINCE_AT);
         let state = match bits & TAG {
-            0 => State::Fine,
-            FAILING => State::Failing { in_a_row: count(bits), since, cause },
-            _ => State::Marked { cause, since },
+            0 => HealthState::Fine,
+            FAILING => HealthState::Failing { in_a_row: count(bits), since, cause },
+            _ => HealthState::Marked { cause, since },
         };
         Passive { state }
     }
@@ -153,32 +153,38 @@ impl Default for Passive {
 /// better than none. Its failures go on being counted, for the time when it is not the last.
 pub fn observe(
     passive: &mut Passive,
-    event: Event,
+    event: HealthEvent,
     now: Millis,
     rules: &Rules,
     last_up: bool,
 ) -> Option<Change> {
     let (next, change) = match (passive.state, event) {
-        (State::Fine | State::Failing { .. }, Event::ConnectFailed) => {
+        (HealthState::Fine | HealthState::Failing { .. }, HealthEvent::ConnectFailed) => {
             failed(passive.state, Cause::Unreachable, now, rules, last_up)
         }
-        (State::Fine | State::Failing { .. }, Event::ResponseTimedOut) => {
+        (HealthState::Fine | HealthState::Failing { .. }, HealthEvent::ResponseTimedOut) => {
             failed(passive.state, Cause::Hanging, now, rules, last_up)
         }
-        (State::Fine | State::Failing { .. }, Event::Answered) => (State::Fine, None),
-        (State::Marked { cause, since }, Event::ProbeSucceeded) => match cause {
+        (HealthState::Fine | HealthState::Failing { .. }, HealthEvent::Answered) => {
+            (HealthState::Fine, None)
+        }
+        (HealthState::Marked { cause, since }, HealthEvent::ProbeSucceeded) => match cause {
             Cause::Hanging if now - since < rules.fail_timeout => (passive.state, None),
-            Cause::Unreachable | Cause::Hanging => (State::Fine, Some(Change::Up)),
+            Cause::Unreachable | Cause::Hanging => (HealthState::Fine, Some(Change::Up)),
         },
         // What was under way when the mark was made ends as it may. And a connection that opens, or
         // does not, for the control process alone is no failure of a request.
         (
-            State::Marked { .. },
-            Event::ConnectFailed | Event::ResponseTimedOut | Event::Answered | Event::ProbeFailed,
+            HealthState::Marked { .. },
+            HealthEvent::ConnectFailed
+            | HealthEvent::ResponseTimedOut
+            | HealthEvent::Answered
+            | HealthEvent::ProbeFailed,
         )
-        | (State::Fine | State::Failing { .. }, Event::ProbeSucceeded | Event::ProbeFailed) => {
-            (passive.state, None)
-        }
+        | (
+            HealthState::Fine | HealthState::Failing { .. },
+            HealthEvent::ProbeSucceeded | HealthEvent::ProbeFailed,
+        ) => (passive.state, None),
     };
     passive.state = next;
     change
@@ -186,23 +192,27 @@ pub fn observe(
 
 /// One more failure. They count together within `fail_timeout` of the first.
 fn failed(
-    state: State,
+    state: HealthState,
     cause: Cause,
     now: Millis,
     rules: &Rules,
     last_up: bool,
-) -> (State, Option<Change>) {
+) -> (HealthState, Option<Change>) {
     let (in_a_row, since, cause) = match state {
-        State::Failing { in_a_row, since, cause: before } if now - since <= rules.fail_timeout => {
+        HealthState::Failing { in_a_row, since, cause: before }
+            if now - since <= rules.fail_timeout =>
+        {
             let cause = if before == Cause::Hanging { before } else { cause };
             ((in_a_row + 1).min(COUNT_MAX), since, cause)
         }
-        State::Fine | State::Failing { .. } | State::Marked { .. } => (1, now, cause),
+        HealthState::Fine | HealthState::Failing { .. } | HealthState::Marked { .. } => {
+            (1, now, cause)
+        }
     };
     if in_a_row >= rules.max_fails && !last_up {
-        (State::Marked { cause, since: now }, Some(Change::Down))
+        (HealthState::Marked { cause, since: now }, Some(Change::Down))
     } else {
-        (State::Failing { in_a_row, since, cause }, None)
+        (HealthState::Failing { in_a_row, since, cause }, None)
     }
 }
 

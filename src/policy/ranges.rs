@@ -33,7 +33,7 @@ impl Part {
 
 /// What a `Range` asks of a representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RangeRequest {
     /// All of it; or what it asks for is not served, or makes no sense.
     Whole,
     /// This part.
@@ -43,23 +43,25 @@ pub enum Wanted {
 }
 
 /// What the value of `Range` asks of a representation of `length` bytes.
-pub fn wanted(range: &[u8], length: u64) -> Wanted {
-    let Some((unit, specs)) = range.split_at_checked("bytes=".len()) else { return Wanted::Whole };
+pub fn wanted(range: &[u8], length: u64) -> RangeRequest {
+    let Some((unit, specs)) = range.split_at_checked("bytes=".len()) else {
+        return RangeRequest::Whole;
+    };
     if !unit.eq_ignore_ascii_case(b"bytes=") || list_members(specs).count() > MAX_SPECS {
-        return Wanted::Whole;
+        return RangeRequest::Whole;
     }
     let mut parts: [Option<Part>; MAX_SPECS] = [None; MAX_SPECS];
     let mut has_specs = false;
     for (spec, place) in list_members(specs).zip(&mut parts) {
-        let Some(spec) = Spec::read(spec) else { return Wanted::Whole };
+        let Some(spec) = Spec::read(spec) else { return RangeRequest::Whole };
         *place = spec.part_of(length);
         has_specs = true;
     }
     match (has_specs, join(&mut parts)) {
-        (false, _) => Wanted::Whole,
-        (true, Joined::None) => Wanted::Nothing,
-        (true, Joined::One(part)) => Wanted::Part(part),
-        (true, Joined::Several) => Wanted::Whole,
+        (false, _) => RangeRequest::Whole,
+        (true, Joined::None) => RangeRequest::Nothing,
+        (true, Joined::One(part)) => RangeRequest::Part(part),
+        (true, Joined::Several) => RangeRequest::Whole,
     }
 }
 
@@ -149,10 +151,12 @@ impl ContentRange {
     /// What the value of `Range` asks, if it lies within this part. `None`: the rest is needed.
     pub fn serves(&self, range: &[u8]) -> Option<Part> {
         match wanted(range, self.whole) {
-            Wanted::Part(part) if self.part.first <= part.first && part.last <= self.part.last => {
+            RangeRequest::Part(part)
+                if self.part.first <= part.first && part.last <= self.part.last =>
+            {
                 Some(part)
             }
-            Wanted::Part(_) | Wanted::Whole | Wanted::Nothing => None,
+            RangeRequest::Part(_) | RangeRequest::Whole | RangeRequest::Nothing => None,
         }
     }
 }
@@ -161,12 +165,12 @@ impl ContentRange {
 mod tests {
     use super::*;
 
-    fn of(range: &str, length: u64) -> Wanted {
+    fn of(range: &str, length: u64) -> RangeRequest {
         wanted(range.as_bytes(), length)
     }
 
-    fn part(first: u64, last: u64) -> Wanted {
-        Wanted::Part(Part { first, last })
+    fn part(first: u64, last: u64) -> RangeRequest {
+        RangeRequest::Part(Part { first, last })
     }
 
     /// docs/CACHE.md, rule 11.
@@ -197,8 +201,8 @@ mod tests {
             ("bytes=0-99,100-199", part(0, 199)),
             ("bytes=100-199, 0-150", part(0, 199)),
             ("bytes=0-99,179-199", part(0, 199)),
-            ("bytes=0-99,180-199", Wanted::Whole),
-            ("bytes=0-0,-1", Wanted::Whole),
+            ("bytes=0-99,180-199", RangeRequest::Whole),
+            ("bytes=0-0,-1", RangeRequest::Whole),
             ("bytes=0-,-1", part(0, 9999)),
             ("bytes=0-5,20000-", part(0, 5)),
             ("bytes=0-9999,0-9999,0-9999,0-9999", part(0, 9999)),
@@ -206,7 +210,7 @@ mod tests {
             assert_eq!(of(range, 10_000), expected, "{range}");
         }
         assert_eq!(of(&format!("bytes={}", "0-1,".repeat(16)), 10), part(0, 1));
-        assert_eq!(of(&format!("bytes={}", "0-1,".repeat(17)), 10), Wanted::Whole);
+        assert_eq!(of(&format!("bytes={}", "0-1,".repeat(17)), 10), RangeRequest::Whole);
     }
 
     #[test]
@@ -220,7 +224,7 @@ mod tests {
             ("bytes=0-", 0),
             ("bytes=-5", 0),
         ] {
-            assert_eq!(of(range, length), Wanted::Nothing, "{range} of {length}");
+            assert_eq!(of(range, length), RangeRequest::Nothing, "{range} of {length}");
         }
     }
 
@@ -247,7 +251,7 @@ mod tests {
             "bytes=1 -2",
             "bytes=1- 2",
         ] {
-            assert_eq!(of(range, 10), Wanted::Whole, "{range:?}");
+            assert_eq!(of(range, 10), RangeRequest::Whole, "{range:?}");
         }
     }
 

@@ -115,7 +115,7 @@ impl Failure {
 
 /// What the verdict on a failed try depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct RetryContext {
     /// A byte of a response went to the client.
     pub committed: bool,
     /// A byte of the request left for the backend that failed.
@@ -152,7 +152,7 @@ pub enum Verdict {
 /// One that may have been acted on is sent again only if its method is idempotent, and never once
 /// the client has seen a byte of the response. A backend may close a connection that it had kept at
 /// the very moment when it is used again: that was no try.
-pub fn verdict(failure: Failure, facts: Facts) -> Verdict {
+pub fn verdict(failure: Failure, facts: RetryContext) -> Verdict {
     if facts.committed {
         return Verdict::Truncate;
     }

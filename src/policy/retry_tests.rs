@@ -1,9 +1,9 @@
 use super::*;
 
 /// All facts there can be, with none, one and two tries left.
-fn all_facts() -> impl Iterator<Item = Facts> {
+fn all_facts() -> impl Iterator<Item = RetryContext> {
     (0..1 << 6).flat_map(|bits: u32| {
-        (0..3).map(move |tries_left| Facts {
+        (0..3).map(move |tries_left| RetryContext {
             committed: bits & 1 != 0,
             sent: bits & 2 != 0,
             idempotent: bits & 4 != 0,
@@ -15,7 +15,7 @@ fn all_facts() -> impl Iterator<Item = Facts> {
     })
 }
 
-fn all() -> impl Iterator<Item = (Failure, Facts, Verdict)> {
+fn all() -> impl Iterator<Item = (Failure, RetryContext, Verdict)> {
     Failure::ALL
         .into_iter()
         .flat_map(|failure| all_facts().map(move |facts| (failure, facts, verdict(failure, facts))))

@@ -93,9 +93,11 @@ impl Routing {
     pub fn choose(&self, head: &RequestHead, find: impl FnOnce(&[u8]) -> Option<usize>) -> Choice {
         if let Some(name) = &self.pool_header {
             match single(head, name) {
-                Value::Absent => (),
-                Value::Once(value) => return find(value).map_or(Choice::Unknown, Choice::Named),
-                Value::Several => return Choice::Unknown,
+                FieldMatch::Absent => (),
+                FieldMatch::Once(value) => {
+                    return find(value).map_or(Choice::Unknown, Choice::Named);
+                }
+                FieldMatch::Several => return Choice::Unknown,
             }
         }
         let matching = |route: &config::Route| mismatch(route, head).is_none();
@@ -115,14 +117,14 @@ pub fn mismatch(route: &config::Route, head: &RequestHead) -> Option<Condition> 
         return Some(Condition::Path);
     }
     let fails = |(name, wanted): &(String, String)| match single(head, name) {
-        Value::Once(value) => value != wanted.as_bytes(),
-        Value::Absent | Value::Several => true,
+        FieldMatch::Once(value) => value != wanted.as_bytes(),
+        FieldMatch::Absent | FieldMatch::Several => true,
     };
     route.headers.iter().position(fails).map(Condition::Header)
 }
 
 /// What a request says under a name.
-enum Value<'a> {
+enum FieldMatch<'a> {
     Absent,
     Once(&'a [u8]),
     /// Two lines or more are one value, with a comma in it (RFC 9110 §5.3), which is never exactly
@@ -131,15 +133,15 @@ enum Value<'a> {
 }
 
 /// The value of the field `name`; of `Host` what goes on as `Host`.
-fn single<'a>(head: &RequestHead<'a>, name: &str) -> Value<'a> {
+fn single<'a>(head: &RequestHead<'a>, name: &str) -> FieldMatch<'a> {
     if name.eq_ignore_ascii_case("host") {
-        return Value::Once(head.authority);
+        return FieldMatch::Once(head.authority);
     }
     let mut fields = head.fields.iter().filter(|field| field.is(name));
     match (fields.next(), fields.next()) {
-        (None, _) => Value::Absent,
-        (Some(field), None) => Value::Once(field.value),
-        (Some(_), Some(_)) => Value::Several,
+        (None, _) => FieldMatch::Absent,
+        (Some(field), None) => FieldMatch::Once(field.value),
+        (Some(_), Some(_)) => FieldMatch::Several,
     }
 }
 

@@ -32,20 +32,20 @@ const FORGIVEN: u32 = 1000;
 
 /// How fast a backend answers as a rule, and whether it keeps its connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct LatencyEstimate {
     /// A moving average over about eight responses.
     typical: Micros,
     keeps_connections: bool,
 }
 
-impl Default for Pace {
+impl Default for LatencyEstimate {
     /// Slow until it has shown otherwise.
-    fn default() -> Pace {
-        Pace { typical: Micros(2 * FAST.0), keeps_connections: false }
+    fn default() -> LatencyEstimate {
+        LatencyEstimate { typical: Micros(2 * FAST.0), keeps_connections: false }
     }
 }
 
-impl Pace {
+impl LatencyEstimate {
     /// Notes a response that took `time` from its request, or from the response before it.
     pub fn observe(&mut self, time: Micros, keeps_connection: bool) {
         self.typical = Micros((7 * self.typical.0 + time.0) / 8);
@@ -83,13 +83,13 @@ pub enum Leave {
 /// What is known of how one backend takes a request that comes early.
 #[derive(Clone, Copy, Debug)]
 pub struct Sharing {
-    stage: Stage,
+    stage: PairStage,
     /// How long the next bar is.
     bar: Millis,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum PairStage {
     /// So many in a row were answered that stood behind another: at first one at a time, from
     /// [`PROOF`] on as many as come.
     Answered(u32),
@@ -100,42 +100,42 @@ enum Stage {
 impl Default for Sharing {
     /// Nothing is known.
     fn default() -> Sharing {
-        Sharing { stage: Stage::Answered(0), bar: FIRST_BAR }
+        Sharing { stage: PairStage::Answered(0), bar: FIRST_BAR }
     }
 }
 
 impl Sharing {
     /// How many requests may share a connection of a backend of this pace.
-    pub fn leave(&self, pace: &Pace, now: Millis) -> Leave {
+    pub fn leave(&self, pace: &LatencyEstimate, now: Millis) -> Leave {
         if !pace.is_fast() {
             return Leave::None;
         }
         match self.stage {
-            Stage::Barred(until) if now < until => Leave::None,
-            Stage::Barred(_) | Stage::Answered(..PROOF) => Leave::Pair,
-            Stage::Answered(PROOF..) => Leave::Many,
+            PairStage::Barred(until) if now < until => Leave::None,
+            PairStage::Barred(_) | PairStage::Answered(..PROOF) => Leave::Pair,
+            PairStage::Answered(PROOF..) => Leave::Many,
         }
     }
 
     /// A request that stood behind another was answered well.
     pub fn answered(&mut self, now: Millis) {
         let before = match self.stage {
-            Stage::Barred(until) if now < until => return, // It was sent before the one that failed.
-            Stage::Barred(_) => 0,
-            Stage::Answered(count) => count,
+            PairStage::Barred(until) if now < until => return, // It was sent before the one that failed.
+            PairStage::Barred(_) => 0,
+            PairStage::Answered(count) => count,
         };
-        self.stage = Stage::Answered(before.saturating_add(1));
+        self.stage = PairStage::Answered(before.saturating_add(1));
         if before + 1 >= FORGIVEN {
             self.bar = FIRST_BAR;
         }
     }
 
-    /// A shared connection failed, or was silent for longer than the [`Pace::patience`].
+    /// A shared connection failed, or was silent for longer than the [`LatencyEstimate::patience`].
     pub fn failed(&mut self, now: Millis) {
-        if matches!(self.stage, Stage::Barred(until) if now < until) {
+        if matches!(self.stage, PairStage::Barred(until) if now < until) {
             return; // What was shared before the bar: one cause, one bar.
         }
-        self.stage = Stage::Barred(now + self.bar);
+        self.stage = PairStage::Barred(now + self.bar);
         self.bar = Millis(self.bar.0 * 2).min(LONGEST_BAR);
     }
 }

@@ -2,8 +2,8 @@ use super::*;
 
 const START: Millis = Millis(5_000);
 
-fn fast() -> Pace {
-    let mut pace = Pace::default();
+fn fast() -> LatencyEstimate {
+    let mut pace = LatencyEstimate::default();
     (0..12).for_each(|_| pace.observe(Micros(1000), true));
     pace
 }
@@ -16,7 +16,7 @@ fn answered(times: u32) -> Sharing {
 
 #[test]
 fn a_backend_is_slow_until_it_has_shown_otherwise() {
-    let mut pace = Pace::default();
+    let mut pace = LatencyEstimate::default();
     let sharing = answered(PROOF);
     assert_eq!(sharing.leave(&pace, START), Leave::None);
     let responses = (1..).take_while(|_| {

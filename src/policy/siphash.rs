@@ -4,7 +4,7 @@
 use crate::mem::Append;
 
 /// The secret of a hash.
-pub type Key = [u8; 16];
+pub type SipKey = [u8; 16];
 
 /// A hash that is being fed. Where the bytes were cut makes no difference.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct SipHasher {
 
 impl SipHasher {
     /// For [`SipHasher::finish_64`].
-    pub fn new_64(key: &Key) -> SipHasher {
+    pub fn new_64(key: &SipKey) -> SipHasher {
         let word = |at: usize| {
             let bytes = key[at..at + 8].iter().rev();
             bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
@@ -36,7 +36,7 @@ impl SipHasher {
     }
 
     /// For [`SipHasher::finish_128`].
-    pub fn new_128(key: &Key) -> SipHasher {
+    pub fn new_128(key: &SipKey) -> SipHasher {
         let mut hasher = SipHasher::new_64(key);
         hasher.v[1] ^= 0xee;
         hasher
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     /// The key and the messages of the reference: 0, 1, 2 and so on.
-    const KEY: Key = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    const KEY: SipKey = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
     fn message(len: u8) -> Vec<u8> {
         (0..len).collect()

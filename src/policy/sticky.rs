@@ -1,6 +1,6 @@
 //! The cookie that keeps a client at its backend.
 //!
-//! Its value, a [`Mark`], is a keyed hash of pool and address. It shows no address, and it can
+//! Its value, a [`BackendTag`], is a keyed hash of pool and address. It shows no address, and it can
 //! only name a backend that the pool has: a value counts if it is equal to the mark of one, and
 //! else it is as good as none. Whoever has the key (the same file) gives the same marks.
 
@@ -20,11 +20,11 @@ pub struct Key([u8; KEY_LEN]);
 
 /// The name of one backend of one pool, as the cookie has it: 16 hexadecimal digits in lower case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark([u8; 16]);
+pub struct BackendTag([u8; 16]);
 
 /// How a request came to its backend, in a pool that keeps clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sticky {
+pub enum StickyCookie {
     /// It brought the backend's mark.
     Hit,
     /// It brought no mark of this pool, and is given one.
@@ -50,7 +50,7 @@ impl Key {
     ///
     /// It is made from the name, a zero byte, the address as one of IPv6 (an IPv4 one mapped into
     /// it), and the port, both with the highest byte first.
-    pub fn mark(&self, pool: &str, address: SocketAddr) -> Mark {
+    pub fn mark(&self, pool: &str, address: SocketAddr) -> BackendTag {
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
@@ -59,14 +59,14 @@ impl Key {
         let message = [pool.as_bytes(), &[0], &ip.octets(), &port].concat();
         let mut hasher = SipHasher::new_64(&self.0);
         hasher.write(&message);
-        Mark::of(hasher.finish_64())
+        BackendTag::of(hasher.finish_64())
     }
 }
 
-impl Mark {
-    fn of(hash: u64) -> Mark {
+impl BackendTag {
+    fn of(hash: u64) -> BackendTag {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        Mark(std::array::from_fn(|place| DIGITS[(hash >> (60 - 4 * place) & 15) as usize]))
+        BackendTag(std::array::from_fn(|place| DIGITS[(hash >> (60 - 4 * place) & 15) as usize]))
     }
 
     /// Its digits.
@@ -77,32 +77,36 @@ impl Mark {
 
 /// What binds a request to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bond {
+pub enum StickyTarget {
     /// Nothing: it brings no mark of its pool.
     None,
     /// It brings this one.
-    To(Mark),
+    To(BackendTag),
     /// It brings this one, whose backend works, but has as many requests as it may: another one may
     /// have this request.
-    Lent(Mark),
+    Lent(BackendTag),
 }
 
-impl Bond {
+impl StickyTarget {
     /// The mark that the request brings.
-    pub const fn mark(self) -> Option<Mark> {
+    pub const fn mark(self) -> Option<BackendTag> {
         match self {
-            Bond::None => None,
-            Bond::To(mark) | Bond::Lent(mark) => Some(mark),
+            StickyTarget::None => None,
+            StickyTarget::To(mark) | StickyTarget::Lent(mark) => Some(mark),
         }
     }
 }
 
 /// What the request brings in the cookie `name`: the first value that `find` knows as a mark of its
 /// pool. Others, forged, cut, of other pools or of backends that are gone, are passed over.
-pub fn brought(head: &RequestHead, name: &str, find: impl Fn(&[u8]) -> Option<Mark>) -> Bond {
+pub fn brought(
+    head: &RequestHead,
+    name: &str,
+    find: impl Fn(&[u8]) -> Option<BackendTag>,
+) -> StickyTarget {
     let fields = head.fields.values("cookie");
     let mark = fields.flat_map(|field| cookie::values(field, name.as_bytes())).find_map(find);
-    mark.map_or(Bond::None, Bond::To)
+    mark.map_or(StickyTarget::None, StickyTarget::To)
 }
 
 /// Whether a backend may be asked by the clients that are bound to it: also while it is drained, but
@@ -117,30 +121,30 @@ pub const fn may_keep(availability: Availability, admin: AdminState) -> bool {
 }
 
 /// How a request with `bond` came to the backend with the mark `chosen`, which has answered it.
-pub fn verdict(bond: Bond, chosen: Mark) -> Sticky {
+pub fn verdict(bond: StickyTarget, chosen: BackendTag) -> StickyCookie {
     match bond {
-        Bond::None => Sticky::New,
-        Bond::To(mark) | Bond::Lent(mark) if mark == chosen => Sticky::Hit,
-        Bond::To(_) => Sticky::Moved,
-        Bond::Lent(_) => Sticky::Lent,
+        StickyTarget::None => StickyCookie::New,
+        StickyTarget::To(mark) | StickyTarget::Lent(mark) if mark == chosen => StickyCookie::Hit,
+        StickyTarget::To(_) => StickyCookie::Moved,
+        StickyTarget::Lent(_) => StickyCookie::Lent,
     }
 }
 
-impl Sticky {
+impl StickyCookie {
     /// As the log calls it.
     pub const fn word(self) -> &'static str {
         match self {
-            Sticky::Hit => "hit",
-            Sticky::New => "new",
-            Sticky::Moved | Sticky::Lent => "moved",
+            StickyCookie::Hit => "hit",
+            StickyCookie::New => "new",
+            StickyCookie::Moved | StickyCookie::Lent => "moved",
         }
     }
 
     /// Whether the answer sets the cookie.
     pub const fn sets_cookie(self) -> bool {
         match self {
-            Sticky::Hit | Sticky::Lent => false,
-            Sticky::New | Sticky::Moved => true,
+            StickyCookie::Hit | StickyCookie::Lent => false,
+            StickyCookie::New | StickyCookie::Moved => true,
         }
     }
 }
@@ -182,12 +186,12 @@ mod tests {
 
     #[test]
     fn digits_are_written_from_the_highest_on() {
-        assert_eq!(Mark::of(0x0123_4567_89ab_cdef).digits(), b"0123456789abcdef");
-        assert_eq!(Mark::of(15).digits(), b"000000000000000f");
+        assert_eq!(BackendTag::of(0x0123_4567_89ab_cdef).digits(), b"0123456789abcdef");
+        assert_eq!(BackendTag::of(15).digits(), b"000000000000000f");
     }
 
     fn found(lines: &str) -> Option<usize> {
-        let marks = [Mark(*b"00000000000000aa"), Mark(*b"00000000000000bb")];
+        let marks = [BackendTag(*b"00000000000000aa"), BackendTag(*b"00000000000000bb")];
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let head = request::parse(text.as_bytes()).unwrap();
         let find = |value: &[u8]| marks.into_iter().find(|mark| mark.digits() == value);
@@ -225,13 +229,13 @@ mod tests {
 
     #[test]
     fn the_cookie_is_set_unless_the_backend_is_the_one_that_was_asked_for() {
-        let [one, other] = [1, 2].map(Mark::of);
+        let [one, other] = [1, 2].map(BackendTag::of);
         for (bond, chosen, expected, word, sets) in [
-            (Bond::To(one), one, Sticky::Hit, "hit", false),
-            (Bond::Lent(one), one, Sticky::Hit, "hit", false),
-            (Bond::To(one), other, Sticky::Moved, "moved", true),
-            (Bond::Lent(one), other, Sticky::Lent, "moved", false),
-            (Bond::None, other, Sticky::New, "new", true),
+            (StickyTarget::To(one), one, StickyCookie::Hit, "hit", false),
+            (StickyTarget::Lent(one), one, StickyCookie::Hit, "hit", false),
+            (StickyTarget::To(one), other, StickyCookie::Moved, "moved", true),
+            (StickyTarget::Lent(one), other, StickyCookie::Lent, "moved", false),
+            (StickyTarget::None, other, StickyCookie::New, "new", true),
         ] {
             let found = verdict(bond, chosen);
             assert_eq!((found, found.word(), found.sets_cookie()), (expected, word, sets));

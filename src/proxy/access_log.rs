@@ -12,7 +12,7 @@ use crate::http::date;
 use crate::http::request::Version;
 use crate::mem::append_decimal;
 use crate::mem::time::Micros;
-use crate::policy::sticky::Sticky;
+use crate::policy::sticky::StickyCookie;
 use crate::shared::Counter;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, LogFile, Tried, clock};
@@ -217,7 +217,7 @@ fn write_line(
         line.extend_from_slice(if exchange.carrier.is_reused() { b"true" } else { b"false" });
     }
     tries(line, exchange, backends);
-    text(line, "sticky", exchange.sticky.map_or("", Sticky::word).as_bytes());
+    text(line, "sticky", exchange.sticky.map_or("", StickyCookie::word).as_bytes());
     let cached = exchange.cached.filter(|result| *result != CacheResult::Bypass);
     text(line, "cache", cached.map_or("", CacheResult::word).as_bytes());
     if let Some(reason) = exchange.reason() {

@@ -9,7 +9,7 @@ use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::net::Conn;
 use crate::policy::identity::SentIds;
-use crate::shared::{BackendGauge, Slot};
+use crate::shared::{BackendGauge, BackendId};
 
 use super::Proxy;
 use super::exchange::{BackendConnId, ClientId, ExchangeId};
@@ -39,7 +39,7 @@ pub struct BackendConn {
     /// Socket and rings.
     pub conn: Conn,
     /// Whose server it leads to.
-    pub backend: Slot,
+    pub backend: BackendId,
     /// Who has it.
     pub owner: Owner,
     /// The exchange that reads now.
@@ -68,7 +68,7 @@ pub struct BackendConn {
 
 impl BackendConn {
     /// A connection that is being opened for `client`.
-    pub fn new(conn: Conn, backend: Slot, client: ClientId) -> BackendConn {
+    pub fn new(conn: Conn, backend: BackendId, client: ClientId) -> BackendConn {
         BackendConn {
             conn,
             backend,
@@ -170,14 +170,14 @@ impl IdleStack {
 impl Proxy {
     /// Puts a connection that nobody has any more on its backend's stack. Counted while its exchange
     /// still holds a place there, so that no moment shows neither.
-    pub(super) fn keep_idle(&mut self, slot: Slot, id: BackendConnId) {
+    pub(super) fn keep_idle(&mut self, slot: BackendId, id: BackendConnId) {
         let idle = &mut self.backends[slot.0].idle;
         idle.push(&mut self.conns, id, self.now, self.turn);
         self.row.backend(slot).set(BackendGauge::Idle, idle.len() as u64);
     }
 
     /// Takes one off it again, wherever it lies.
-    pub(super) fn take_idle(&mut self, slot: Slot, id: BackendConnId) {
+    pub(super) fn take_idle(&mut self, slot: BackendId, id: BackendConnId) {
         let idle = &mut self.backends[slot.0].idle;
         idle.remove(&mut self.conns, id);
         self.row.backend(slot).set(BackendGauge::Idle, idle.len() as u64);

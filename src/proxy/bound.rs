@@ -6,7 +6,7 @@
 //! then on the client's requests go one by one, as they would over one connection to the server itself.
 
 use crate::mem::time::Micros;
-use crate::policy::sticky::Bond;
+use crate::policy::sticky::StickyTarget;
 
 use super::Proxy;
 use super::backend::{BackendConn, Owner};
@@ -73,7 +73,7 @@ impl Proxy {
         if backend.is_out {
             self.close_bound_conn(client, conn);
         } else {
-            self.exchanges[id].bond = Bond::To(backend.mark);
+            self.exchanges[id].bond = StickyTarget::To(backend.mark);
         }
     }
 

@@ -9,19 +9,19 @@
 //! place, or for what another fetches, those behind it in its client's queue, which wait for it, hold
 //! none.
 
-use crate::policy::balance::{self, Member, Pick, Turn};
+use crate::policy::balance::{self, Member, Pick, PickTurn};
 use crate::policy::retry::Failure;
-use crate::policy::sticky::Bond;
-use crate::shared::{Awaited, BackendCounter, PoolId, Slot};
+use crate::policy::sticky::StickyTarget;
+use crate::shared::{BackendCounter, BackendId, PoolId, WaitFor};
 
 use super::Proxy;
-use super::exchange::{ExchangeId, Line, Manner};
+use super::exchange::{DispatchMode, ExchangeId, Line};
 use super::pools::PoolBoard;
 
 /// What came of a look for a backend.
 enum Choice {
     /// A place at it is claimed.
-    Taken(Slot),
+    Taken(BackendId),
     /// There is a place, but others have been waiting for longer.
     OthersFirst,
     /// All are at their cap.
@@ -82,7 +82,7 @@ impl Proxy {
     }
 
     /// The exchange goes to this backend, where a place is claimed.
-    fn take(&mut self, id: ExchangeId, slot: Slot) {
+    fn take(&mut self, id: ExchangeId, slot: BackendId) {
         self.leave_line(id);
         let exchange = &mut self.exchanges[id];
         exchange.choice = Some(slot);
@@ -96,21 +96,22 @@ impl Proxy {
     ///
     /// Those who wait for any backend go first, but not for one that is drained: that is none of
     /// theirs.
-    fn claim_home(&mut self, id: ExchangeId, is_next: bool) -> Option<Slot> {
+    fn claim_home(&mut self, id: ExchangeId, is_next: bool) -> Option<BackendId> {
         let exchange = &self.exchanges[id];
         let (pool, mark) = (exchange.pool, exchange.bond.mark()?);
         self.refresh(pool);
         let tried = &self.exchanges[id].tried;
         let mut members = self.pools[pool.0].members.list().iter();
         let home = members.find(|member| {
-            let backend = &self.backends[Slot::of_id(member.id).0];
+            let backend = &self.backends[BackendId::of_id(member.id).0];
             backend.mark == mark && !backend.is_out && !tried.contains(member.id)
         });
         let home = home.copied();
-        self.exchanges[id].bond = if home.is_some() { Bond::Lent(mark) } else { Bond::To(mark) };
+        self.exchanges[id].bond =
+            if home.is_some() { StickyTarget::Lent(mark) } else { StickyTarget::To(mark) };
         let home = home.filter(|home| !home.up || is_next && !self.others_are_first(pool))?;
         let slot = self.claim_place(pool, home)?;
-        self.exchanges[id].bond = Bond::To(mark);
+        self.exchanges[id].bond = StickyTarget::To(mark);
         Some(slot)
     }
 
@@ -140,13 +141,13 @@ impl Proxy {
 
     /// Whether a place that is free is for another worker, which has waited.
     fn others_are_first(&self, pool: PoolId) -> bool {
-        let next = self.segment.next_waiting(self.worker, Awaited::Pool(pool));
+        let next = self.segment.next_waiting(self.worker, WaitFor::Pool(pool));
         !self.pools[pool.0].has_turn && next.is_some_and(|next| next != self.worker)
     }
 
     /// `None`: another worker was faster, with the turn or with the last place, or the backend is
     /// another one by now.
-    fn try_to_claim(&mut self, pool: PoolId, turn: Turn) -> Option<Slot> {
+    fn try_to_claim(&mut self, pool: PoolId, turn: PickTurn) -> Option<BackendId> {
         let member = self.pools[pool.0].members.list()[turn.place];
         if !self.segment.pool(pool).try_turn(turn.tier, turn.ticket, turn.next) {
             return None;
@@ -155,8 +156,8 @@ impl Proxy {
     }
 
     /// `None`: it has as many requests as it may, or is another one by now.
-    fn claim_place(&mut self, pool: PoolId, member: Member) -> Option<Slot> {
-        let slot = Slot::of_id(member.id);
+    fn claim_place(&mut self, pool: PoolId, member: Member) -> Option<BackendId> {
+        let slot = BackendId::of_id(member.id);
         if !self.segment.claim(self.worker, slot, member.cap) {
             return None;
         }
@@ -191,8 +192,8 @@ impl Proxy {
 
     fn revoke(&mut self, id: ExchangeId) {
         match self.exchanges[id].conn {
-            Some(conn) => self.close_used_conn(conn, Manner::Patient),
-            None => self.exchanges[id].manner = Manner::Patient,
+            Some(conn) => self.close_used_conn(conn, DispatchMode::Patient),
+            None => self.exchanges[id].manner = DispatchMode::Patient,
         }
         self.release_choice(id);
     }
@@ -219,7 +220,7 @@ impl Proxy {
         match line {
             Line::Pool => {
                 if is_only_one {
-                    self.segment.wait(self.worker, Awaited::Pool(pool));
+                    self.segment.wait(self.worker, WaitFor::Pool(pool));
                 }
                 self.show_line(pool);
                 self.give_up_behind(id);
@@ -252,7 +253,7 @@ impl Proxy {
                 self.show_line(pool);
                 if self.pools[pool.0].line.is_empty() {
                     self.pools[pool.0].has_turn = false;
-                    self.segment.unwait(self.worker, Awaited::Pool(pool));
+                    self.segment.unwait(self.worker, WaitFor::Pool(pool));
                     self.wake_next(pool);
                 } else {
                     self.wake_pool_line(pool);
@@ -283,7 +284,7 @@ impl Proxy {
 
     /// The same for the next worker that waits, which may be this one.
     fn wake_next(&mut self, pool: PoolId) {
-        match self.segment.next_waiting(self.worker, Awaited::Pool(pool)) {
+        match self.segment.next_waiting(self.worker, WaitFor::Pool(pool)) {
             None => (),
             Some(worker) if worker == self.worker => self.give_turn(pool),
             Some(worker) => self.bells.ring(worker),

@@ -16,13 +16,13 @@ use crate::shared::Counter;
 use super::Proxy;
 use super::bound::Bound;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
-use super::intake::Taken;
-use super::preamble::{Arrival, Preamble};
+use super::intake::Accepted;
+use super::preamble::{Arrival, ProxyProtocol};
 use super::relay::{Frame, Moved, Relay};
 
 /// How far a client's connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ClientPhase {
     /// Requests are taken in.
     Open,
     /// No more are; the queue and the output ring empty themselves.
@@ -56,7 +56,7 @@ pub struct Client {
     /// How many there are.
     pub in_work: u32,
     /// How far it has come.
-    pub phase: Phase,
+    pub phase: ClientPhase,
     /// Whether events come.
     pub watch: Watch,
     /// Whether it stands in the ready queue.
@@ -90,7 +90,7 @@ impl Client {
             first: None,
             last: None,
             in_work: 0,
-            phase: Phase::Open,
+            phase: ClientPhase::Open,
             watch: Watch::Not,
             is_ready: false,
             scan: HeadScan::request(),
@@ -139,7 +139,7 @@ impl Proxy {
     /// body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.clients[id];
-        if client.phase != Phase::Open || client.arrival.preamble != Preamble::None {
+        if client.phase != ClientPhase::Open || client.arrival.preamble != ProxyProtocol::None {
             return false;
         }
         let Some(last) = client.last else { return true };
@@ -184,7 +184,7 @@ impl Proxy {
                 return Err(refusal);
             }
         };
-        let Taken { request, pool, route, bond, body, answer } = taken;
+        let Accepted { request, pool, route, bond, body, answer } = taken;
         let client = &mut self.clients[id];
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
@@ -226,7 +226,7 @@ impl Proxy {
         exchange.bytes_in = client.conn.input.len() as u64;
         exchange.closes = true;
         client.conn.discard_input(&mut self.tools.rings);
-        client.phase = Phase::Closing;
+        client.phase = ClientPhase::Closing;
         client.may_be_sending = true;
         self.enqueue(id, exchange);
         if let (Refusal::RawTarget, Some(last)) = (refusal, self.clients[id].last) {
@@ -289,9 +289,9 @@ impl Proxy {
     pub(super) fn head_timeout(&mut self, id: ClientId) {
         let client = &mut self.clients[id];
         match client.arrival.preamble {
-            _ if client.conn.input.is_empty() => client.phase = Phase::Closing,
-            Preamble::None => self.refuse(id, Refusal::TimedOut),
-            Preamble::ProxyHeader => self.reject(id),
+            _ if client.conn.input.is_empty() => client.phase = ClientPhase::Closing,
+            ProxyProtocol::None => self.refuse(id, Refusal::TimedOut),
+            ProxyProtocol::ProxyHeader => self.reject(id),
         }
         self.wake(id);
     }

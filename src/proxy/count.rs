@@ -1,7 +1,7 @@
 //! Counts what happens, in this worker's row of the shared cells. What concerns a backend is counted
 //! as long as a place there is claimed: then its slot can be no other's.
 
-use crate::shared::{BackendGauge, Class, Counter, PoolGauge, PoolId, Slot};
+use crate::shared::{BackendGauge, BackendId, Class, Counter, PoolGauge, PoolId};
 
 use super::Proxy;
 use super::client::since;
@@ -49,7 +49,7 @@ impl Proxy {
     pub(super) fn show_backends(&self) {
         for (slot, backend) in self.backends.iter().enumerate() {
             if backend.standing.source().is_some() {
-                let row = self.row.backend(Slot(slot));
+                let row = self.row.backend(BackendId(slot));
                 row.set(BackendGauge::IdleLimit, backend.idle_limit.limit().0);
                 row.set(BackendGauge::Echoes, u64::from(backend.echo.echoes()));
             }

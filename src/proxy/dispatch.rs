@@ -12,7 +12,7 @@ use super::Proxy;
 use super::Token;
 use super::backend::{BackendConn, Owner};
 use super::bound::Bound;
-use super::exchange::{BackendConnId, Carrier, ExchangeId, Line, Manner, State};
+use super::exchange::{BackendConnId, Carrier, DispatchMode, ExchangeId, Line, State};
 use super::relay::Moved;
 
 /// What there is of idle connections to the backend of an exchange.
@@ -31,7 +31,7 @@ impl Proxy {
     /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
     pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
         let exchange = &self.exchanges[id];
-        let patient = exchange.manner == Manner::Patient;
+        let patient = exchange.manner == DispatchMode::Patient;
         if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
             return Ok(Moved::Nothing);
         }
@@ -202,7 +202,7 @@ impl Proxy {
             front.is_some_and(|front| !self.is_first(front))
         });
         if let Some(conn) = victim {
-            self.close_used_conn(conn, Manner::Patient);
+            self.close_used_conn(conn, DispatchMode::Patient);
         }
         victim.is_some()
     }

@@ -14,13 +14,13 @@ use crate::policy::identity::{self, Doubt, Errand, Identity, Observed, Outcome};
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
 use crate::policy::sticky::Key;
-use crate::shared::{BackendCounter, Slot};
+use crate::shared::{BackendCounter, BackendId};
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::client::since;
 use super::exchange::{
-    Answer, Attempt, BackendConnId, Exchange, ExchangeId, Manner, Request, State,
+    Answer, Attempt, BackendConnId, DispatchMode, Exchange, ExchangeId, Request, State,
 };
 use super::held::Aside;
 use super::receive::FinalHead;
@@ -36,7 +36,7 @@ pub enum Doubted {
         /// What spoke against the response.
         doubt: Doubt,
         /// The backend that gave it.
-        slot: Slot,
+        slot: BackendId,
         /// How long that took.
         took: Micros,
         /// It is delivered if there is no other.
@@ -155,8 +155,8 @@ impl Proxy {
         exchange.doubted = Doubted::AskedAgain { doubt, slot, took, held };
         exchange.wants_new = true;
         exchange.manner = match exchange.manner {
-            Manner::Eager | Manner::Alone => Manner::Alone,
-            Manner::Patient => Manner::Patient,
+            DispatchMode::Eager | DispatchMode::Alone => DispatchMode::Alone,
+            DispatchMode::Patient => DispatchMode::Patient,
         };
         exchange.answer = Answer::Pending;
         exchange.sent = false;
@@ -306,7 +306,7 @@ impl Proxy {
         }
     }
 
-    fn count_doubt(&mut self, slot: Slot, outcome: Outcome) {
+    fn count_doubt(&mut self, slot: BackendId, outcome: Outcome) {
         self.row.backend(slot).add(BackendCounter::Doubts(outcome), 1);
         match outcome {
             Outcome::Proved => self.tell_of_mismatch(slot),
@@ -315,7 +315,7 @@ impl Proxy {
     }
 
     /// Counts a response that was another request's, and tells the operator, not too often.
-    pub(super) fn tell_of_mismatch(&mut self, slot: Slot) {
+    pub(super) fn tell_of_mismatch(&mut self, slot: BackendId) {
         self.row.backend(slot).add(BackendCounter::Mismatches, 1);
         let backend = &mut self.backends[slot.0];
         let Some(count) = backend.telling.add(self.now.millis()) else { return };

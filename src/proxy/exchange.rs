@@ -21,11 +21,11 @@ use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
 use crate::mem::slab::Id;
 use crate::mem::time::Micros;
-use crate::policy::balance::Tried;
+use crate::policy::balance::TriedBackends;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
-use crate::policy::sticky::{Bond, Sticky};
-use crate::shared::{PoolId, Slot};
+use crate::policy::sticky::{StickyCookie, StickyTarget};
+use crate::shared::{BackendId, PoolId};
 
 use super::backend::BackendConn;
 use super::caching::state::{CacheState, StoredAnswer};
@@ -198,7 +198,7 @@ impl OwnAnswer {
 #[derive(Clone, Copy)]
 pub struct Attempt {
     /// The backend that was asked.
-    pub backend: Slot,
+    pub backend: BackendId,
     /// What went wrong.
     pub failure: Failure,
     /// How long it took.
@@ -257,7 +257,7 @@ pub enum Line {
 
 /// How far an exchange may go beyond its turn, after what has befallen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum DispatchMode {
     /// May start before it is first, and share a connection.
     Eager,
     /// Lost a shared connection: takes one of its own.
@@ -308,13 +308,13 @@ pub struct Exchange {
     /// What its pool would have to tolerate for another answer than an error of ours.
     pub hint: Option<Tolerance>,
     /// The backend that its cookie names.
-    pub bond: Bond,
+    pub bond: StickyTarget,
     /// How it came to its backend, once that has answered, where clients are kept at theirs.
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<StickyCookie>,
     /// The backend that was picked; a place there is claimed.
-    pub choice: Option<Slot>,
+    pub choice: Option<BackendId>,
     /// The one that was picked last, for the log.
-    pub last_backend: Option<Slot>,
+    pub last_backend: Option<BackendId>,
     /// The connection to it.
     pub conn: Option<BackendConnId>,
     /// The rewritten head, kept until Done: to send, to repeat, to log.
@@ -334,13 +334,13 @@ pub struct Exchange {
     /// What came of that.
     pub cached: Option<CacheResult>,
     /// The backends that failed.
-    pub tried: Tried,
+    pub tried: TriedBackends,
     /// How they failed, for the log.
     pub attempts: Attempts,
     /// Tries that counted.
     pub tries: u32,
     /// How it may be dispatched.
-    pub manner: Manner,
+    pub manner: DispatchMode,
     /// Takes a new connection, for a reused one was stale.
     pub wants_new: bool,
     /// The turn of the event loop in which it left the connections alone whose last response had ended in
@@ -385,7 +385,7 @@ impl Exchange {
             naming: 0,
             route: None,
             hint: None,
-            bond: Bond::None,
+            bond: StickyTarget::None,
             sticky: None,
             choice: None,
             last_backend: None,
@@ -398,10 +398,10 @@ impl Exchange {
             doubted: Doubted::Not,
             caching: CacheState::Disabled,
             cached: None,
-            tried: Tried::default(),
+            tried: TriedBackends::default(),
             attempts: Attempts::default(),
             tries: 0,
-            manner: Manner::Eager,
+            manner: DispatchMode::Eager,
             wants_new: false,
             waited_in_turn: None,
             line: Line::Nowhere,

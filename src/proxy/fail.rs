@@ -3,12 +3,12 @@
 use crate::cache::collapse::Ending;
 use crate::policy::health::{self, Change};
 use crate::policy::reason::Reason;
-use crate::policy::retry::{self, Facts, Failure, Verdict};
-use crate::shared::{Awaited, BackendCounter, PoolCounter, Slot, report};
+use crate::policy::retry::{self, Failure, RetryContext, Verdict};
+use crate::shared::{BackendCounter, BackendId, PoolCounter, WaitFor, report};
 
 use super::Proxy;
 use super::client::since;
-use super::exchange::{Answer, Attempt, ExchangeId, Manner, OwnAnswer, State};
+use super::exchange::{Answer, Attempt, DispatchMode, ExchangeId, OwnAnswer, State};
 
 impl Proxy {
     /// The attempt failed: another, an answer of our own, or a cut.
@@ -46,7 +46,7 @@ impl Proxy {
     fn verdict(&mut self, id: ExchangeId, failure: Failure, stale: bool) -> Verdict {
         let exchange = &self.exchanges[id];
         let pool = &mut self.pools[exchange.pool.0];
-        let facts = Facts {
+        let facts = RetryContext {
             committed: exchange.is_committed(),
             sent: exchange.sent,
             idempotent: exchange.request.idempotent,
@@ -64,7 +64,13 @@ impl Proxy {
     }
 
     /// Back to Waiting, for another backend if there is one.
-    fn retry(&mut self, id: ExchangeId, backend: Option<Slot>, failure: Failure, counts: bool) {
+    fn retry(
+        &mut self,
+        id: ExchangeId,
+        backend: Option<BackendId>,
+        failure: Failure,
+        counts: bool,
+    ) {
         let exchange = &mut self.exchanges[id];
         if let Some(backend) = backend
             && counts
@@ -79,8 +85,8 @@ impl Proxy {
         }
         exchange.wants_new |= !counts;
         exchange.manner = match exchange.manner {
-            Manner::Eager | Manner::Alone => Manner::Alone,
-            Manner::Patient => Manner::Patient,
+            DispatchMode::Eager | DispatchMode::Alone => DispatchMode::Alone,
+            DispatchMode::Patient => DispatchMode::Patient,
         };
         exchange.answer = Answer::Pending;
         exchange.hint = None;
@@ -142,7 +148,7 @@ impl Proxy {
         } else {
             self.unlink(conn, id, next);
         }
-        self.close_used_conn(conn, Manner::Alone);
+        self.close_used_conn(conn, DispatchMode::Alone);
     }
 
     /// The backend does not give the rest of its answer.
@@ -156,13 +162,15 @@ impl Proxy {
 
     /// Counts a failure of a backend, and notes it where it says something of the backend's health.
     /// As long as it is claimed: then its slot can be no other's.
-    fn count_failure(&mut self, backend: Slot, failure: Failure) {
+    fn count_failure(&mut self, backend: BackendId, failure: Failure) {
         self.row.backend(backend).add(BackendCounter::Errors(failure.reason()), 1);
         match failure {
             Failure::Refused | Failure::ConnectTimeout => {
-                self.observe(backend, health::Event::ConnectFailed);
+                self.observe(backend, health::HealthEvent::ConnectFailed);
             }
-            Failure::ResponseTimeout => self.observe(backend, health::Event::ResponseTimedOut),
+            Failure::ResponseTimeout => {
+                self.observe(backend, health::HealthEvent::ResponseTimedOut)
+            }
             Failure::IdentityMismatch => {
                 self.tell_of_mismatch(backend);
             }
@@ -177,7 +185,7 @@ impl Proxy {
 
     /// Notes what was seen of a backend, and acts on the change that makes. Other workers see it at
     /// their next pick; only this one tells of it.
-    pub(super) fn observe(&mut self, slot: Slot, event: health::Event) {
+    pub(super) fn observe(&mut self, slot: BackendId, event: health::HealthEvent) {
         let pool = self.backends[slot.0].pool;
         let rules = &self.pools[pool.0].rules;
         let Some(change) = self.segment.observe(slot, event, self.now.millis(), rules) else {
@@ -189,7 +197,7 @@ impl Proxy {
             // It is checked from now on, and the first time at once.
             Change::Down => self.bells.control.ring(),
             Change::Up => {
-                self.bells.ring_all(&self.segment, Awaited::Pool(pool));
+                self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
                 self.give_turn(pool);
             }
         }

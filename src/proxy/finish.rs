@@ -3,14 +3,14 @@
 use crate::mem::time::{Micros, Millis};
 use crate::net::End;
 use crate::policy::reason::Reason;
-use crate::shared::{Awaited, BackendCounter, Counter, Slot};
+use crate::shared::{BackendCounter, BackendId, Counter, WaitFor};
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::Service;
 use super::backend::{BackendConn, Owner};
-use super::client::{Client, Phase, Watch};
-use super::exchange::{Answer, BackendConnId, Carrier, ClientId, ExchangeId, Manner, State};
+use super::client::{Client, ClientPhase, Watch};
+use super::exchange::{Answer, BackendConnId, Carrier, ClientId, DispatchMode, ExchangeId, State};
 use super::timing::{client_owner, exchange_owner};
 
 /// Sweeps between two looks for memory that has cooled down.
@@ -34,9 +34,9 @@ impl Proxy {
         exchange.upload.let_go(&mut client.conn);
         if exchange.broken.is_some() {
             let looks_whole = exchange.ends_by_close && !exchange.download.is_done();
-            client.phase = if looks_whole { Phase::Breaking } else { Phase::Closing };
+            client.phase = if looks_whole { ClientPhase::Breaking } else { ClientPhase::Closing };
         } else if exchange.closes {
-            client.phase = Phase::Closing;
+            client.phase = ClientPhase::Closing;
         }
         let closes = exchange.closes || exchange.broken.is_some();
         let has_left = exchange.broken == Some(Reason::ClientAbort);
@@ -112,7 +112,7 @@ impl Proxy {
         let slot = backend.backend;
         let kept = kept && !backend.conn.has_said_end;
         if !kept || exchange.broken.is_some() {
-            return self.close_used_conn(conn, Manner::Alone);
+            return self.close_used_conn(conn, DispatchMode::Alone);
         }
         if backend.front.is_some() {
             return backend.expect_response(self.now);
@@ -133,7 +133,7 @@ impl Proxy {
             false => member.keeps(self.now.millis()),
         };
         if !silent || !keeps {
-            return self.close_used_conn(conn, Manner::Alone);
+            return self.close_used_conn(conn, DispatchMode::Alone);
         }
         backend.back = None;
         backend.conn.rest(&mut self.tools.rings);
@@ -161,13 +161,13 @@ impl Proxy {
     }
 
     /// Closes a connection that is in use. The exchanges on it go back to Waiting.
-    pub(super) fn close_used_conn(&mut self, id: BackendConnId, manner: Manner) {
+    pub(super) fn close_used_conn(&mut self, id: BackendConnId, manner: DispatchMode) {
         self.clear_conn(id, manner);
         self.remove_conn(id);
     }
 
     /// Sends the exchanges on a connection back to Waiting.
-    pub(super) fn clear_conn(&mut self, id: BackendConnId, manner: Manner) {
+    pub(super) fn clear_conn(&mut self, id: BackendConnId, manner: DispatchMode) {
         self.conns[id].back = None;
         let mut next = self.conns[id].front.take();
         while let Some(exchange_id) = next {
@@ -193,7 +193,7 @@ impl Proxy {
     }
 
     /// Closes all idle connections to a backend.
-    pub(super) fn close_idle_conns(&mut self, slot: Slot) {
+    pub(super) fn close_idle_conns(&mut self, slot: BackendId) {
         while let Some(idle) = self.backends[slot.0].idle.newest() {
             self.close_idle_conn(idle);
         }
@@ -235,7 +235,7 @@ impl Proxy {
 
     /// A backend ended a connection, over which so many responses had come, and which was unused for
     /// so long, and had not said that it would.
-    fn learn_of_closing(&mut self, slot: Slot, responses: u32, idle: Millis) {
+    fn learn_of_closing(&mut self, slot: BackendId, responses: u32, idle: Millis) {
         let member = &mut self.backends[slot.0];
         member.idle_limit.seen_closing(idle);
         if responses == 1 && member.keeping.seen_closing(idle, self.now.millis()) {
@@ -244,7 +244,7 @@ impl Proxy {
     }
 
     /// None of a backend's connections is kept from now on.
-    fn keeps_none(&mut self, slot: Slot) {
+    fn keeps_none(&mut self, slot: BackendId) {
         message::log(
             Level::Warning,
             format_args!(
@@ -286,10 +286,10 @@ impl Proxy {
     }
 
     fn sweep_backends(&mut self) {
-        (0..self.backends.len()).for_each(|slot| self.sweep_backend(Slot(slot)));
+        (0..self.backends.len()).for_each(|slot| self.sweep_backend(BackendId(slot)));
     }
 
-    fn sweep_backend(&mut self, slot: Slot) {
+    fn sweep_backend(&mut self, slot: BackendId) {
         loop {
             let backend = &self.backends[slot.0];
             let Some(oldest) = backend.idle.oldest() else { return };
@@ -314,7 +314,7 @@ impl Proxy {
         for index in 0..self.settings.clients {
             let Some(id) = self.clients.id_at(index) else { continue };
             let client = &self.clients[id];
-            let is_cut = client.phase == Phase::Breaking
+            let is_cut = client.phase == ClientPhase::Breaking
                 || !client.conn.output.is_empty()
                 || client.first.is_some_and(|first| self.exchanges[first].ends_by_close);
             self.drop_queue(id, Reason::ConnectionTerminated);
@@ -326,7 +326,7 @@ impl Proxy {
     /// while, or its system would take a reset for a reason to throw the answer away.
     pub(super) fn close_gently(&mut self, id: ClientId) {
         let client = &mut self.clients[id];
-        if client.phase == Phase::Breaking {
+        if client.phase == ClientPhase::Breaking {
             return self.reset(id);
         }
         let pending =
@@ -334,7 +334,7 @@ impl Proxy {
         if !pending || client.conn.is_ended() || client.conn.shutdown_write().is_err() {
             return self.close(id);
         }
-        client.phase = Phase::Lingering;
+        client.phase = ClientPhase::Lingering;
         client.conn.discard_input(&mut self.tools.rings);
         if self.is_room_awaited() {
             return self.stop_lingering(id);
@@ -489,7 +489,7 @@ impl Proxy {
 
     /// Whether a client waits to be accepted, here or by another worker, and there is no room.
     fn is_room_awaited(&self) -> bool {
-        self.segment.next_waiting(self.worker, Awaited::Client).is_some() && !self.has_room()
+        self.segment.next_waiting(self.worker, WaitFor::Client).is_some() && !self.has_room()
     }
 
     /// Whether an idle client has sent something of which no event has told yet.

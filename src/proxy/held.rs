@@ -18,7 +18,7 @@ use super::Proxy;
 use super::backend::{BackendConn, Owner};
 use super::client::since;
 use super::doubt::Doubted;
-use super::exchange::{Attempt, BackendConnId, Carrier, ExchangeId, Manner, State, Times};
+use super::exchange::{Attempt, BackendConnId, Carrier, DispatchMode, ExchangeId, State, Times};
 use super::receive::FinalHead;
 
 /// A response that is held so.
@@ -50,7 +50,7 @@ impl Proxy {
         let times = Times { answered: self.now, ..exchange.times };
         let upload = (exchange.upload.kept(), exchange.upload.payload());
         self.conns[conn].front = exchange.next_on_conn.take();
-        self.clear_conn(conn, Manner::Alone);
+        self.clear_conn(conn, DispatchMode::Alone);
         let backend = &mut self.conns[conn];
         backend.owner = Owner::Held(id);
         let aside = Aside { conn, head: last.head.len(), body: last.body, times, upload };

@@ -9,7 +9,7 @@ use crate::http::request::{self, Refusal, RequestHead};
 use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
 use crate::policy::retry::Failure;
-use crate::policy::sticky::{self, Bond};
+use crate::policy::sticky::{self, StickyTarget};
 use crate::policy::{admit, order};
 use crate::shared::PoolId;
 
@@ -22,14 +22,14 @@ use super::pools::{self, Pool};
 const MAX_PASSES: usize = 2;
 
 /// A valid head that was written as it goes on.
-pub(super) struct Taken {
+pub(super) struct Accepted {
     pub request: Request,
     /// Its pool; none if it names one that there is not.
     pub pool: Option<PoolId>,
     /// The route that leads there.
     pub route: Option<usize>,
     /// The backend that its cookie names.
-    pub bond: Bond,
+    pub bond: StickyTarget,
     pub body: Body,
     /// The answer, if no backend is asked for one.
     pub answer: Option<Answer>,
@@ -51,7 +51,7 @@ impl Proxy {
         id: ClientId,
         end: usize,
         buffer: &mut Buffer,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         if self.settings.routing.pool_header().is_some() {
             self.refresh_names(); // It may name a pool that was added just now.
         }
@@ -69,7 +69,7 @@ impl Proxy {
         id: ClientId,
         end: usize,
         buffer: &mut Buffer,
-    ) -> Result<Taken, Obstacle> {
+    ) -> Result<Accepted, Obstacle> {
         let client = &mut self.clients[id];
         let bytes = &client.conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
@@ -83,7 +83,7 @@ impl Proxy {
             return Err(Obstacle::Refused(Refusal::RawTarget));
         }
         let keeps = facts.and_then(|facts| facts.sticky.as_ref());
-        let mut bond = Bond::None;
+        let mut bond = StickyTarget::None;
         if let (Some(pool), Some(facts), Some(sticky)) = (pool, facts, keeps) {
             if facts.epoch != self.segment.pool(pool).epoch() {
                 return Err(Obstacle::Stale(pool));
@@ -121,7 +121,7 @@ impl Proxy {
             ..facts_of(&head, spans)
         };
         let (route, body) = (choice.route(), body::of_request(&head));
-        Ok(Taken { request, pool, route, bond, body, answer })
+        Ok(Accepted { request, pool, route, bond, body, answer })
     }
 }
 

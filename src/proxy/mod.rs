@@ -50,17 +50,17 @@ use crate::policy::balance::Member;
 use crate::policy::retry::Budget;
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::{Awaited, Counter, Segment, WorkerCells};
+use crate::shared::{Counter, Segment, WaitFor, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
 use access_log::AccessLogWriter;
 use backend::{BackendConn, Owner};
 use caching::record::Cache;
-use client::{Client, Phase, Watch};
+use client::{Client, ClientPhase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pipes::{Pipes, Tools};
 use pools::{Backend, Pool};
-use preamble::{Arrival, Complaints};
+use preamble::{Arrival, RateLimitedLog};
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
@@ -186,7 +186,7 @@ pub struct Proxy {
     lag: Micros,
     ids: RequestIds,
     log: AccessLogWriter,
-    complaints: Complaints,
+    complaints: RateLimitedLog,
     hints: Hints,
     service: Service,
 }
@@ -269,7 +269,7 @@ impl Proxy {
             lag: Micros(0),
             ids: RequestIds::new(),
             log,
-            complaints: Complaints::default(),
+            complaints: RateLimitedLog::default(),
             hints: Hints::default(),
             service: Service::Running,
             settings,
@@ -311,7 +311,7 @@ impl Proxy {
     /// From now on this worker is rung when there is room. The caller then looks once more. The other
     /// workers are rung at once: they may have idle clients, which make room.
     pub fn wait_for_room(&mut self) {
-        self.segment.wait(self.worker, Awaited::Client);
+        self.segment.wait(self.worker, WaitFor::Client);
         for other in (0..self.segment.layout().workers).filter(|other| *other != self.worker) {
             self.bells.ring(other);
         }
@@ -320,14 +320,14 @@ impl Proxy {
     /// No client waits here any more. What room there is may have been told to this worker alone,
     /// and is told to the next one that waits.
     pub fn stop_waiting_for_room(&mut self) {
-        self.segment.unwait(self.worker, Awaited::Client);
+        self.segment.unwait(self.worker, WaitFor::Client);
         if self.has_room() {
             self.ring_next_door();
         }
     }
 
     fn ring_next_door(&self) {
-        match self.segment.next_waiting(self.worker, Awaited::Client) {
+        match self.segment.next_waiting(self.worker, WaitFor::Client) {
             Some(worker) if worker != self.worker => self.bells.ring(worker),
             Some(_) | None => (), // This one looks at the end of the turn.
         }
@@ -532,9 +532,11 @@ impl Proxy {
                 && self.service == Service::Draining
                 && self.has_just_been_answered(id);
             match self.clients[id].phase {
-                Phase::Open if !over && !is_done => (),
-                Phase::Open | Phase::Closing | Phase::Breaking => return self.close_gently(id),
-                Phase::Lingering => return self.linger(id),
+                ClientPhase::Open if !over && !is_done => (),
+                ClientPhase::Open | ClientPhase::Closing | ClientPhase::Breaking => {
+                    return self.close_gently(id);
+                }
+                ClientPhase::Lingering => return self.linger(id),
             }
         }
         // In this order: one that is watched now needs no timer that would have it watched.

@@ -8,16 +8,16 @@ use crate::mem::queue::Queue;
 #[cfg(test)]
 use crate::mem::time::Micros;
 use crate::mem::time::Millis;
-use crate::policy::balance::{Board, Member, Members, Tier};
+use crate::policy::balance::{Member, Members, PoolView, Tier};
 use crate::policy::health::Rules;
 use crate::policy::identity::{EchoSupport, Telling};
 use crate::policy::retry::Budget;
 use crate::policy::reuse::{IdleLimit, Keeping};
-use crate::policy::sharing::{Leave, Pace, Sharing};
+use crate::policy::sharing::{LatencyEstimate, Leave, Sharing};
 use crate::policy::slow_start;
-use crate::policy::sticky::{self, Mark};
-use crate::shared::backends::Standing;
-use crate::shared::{PoolId, Segment, Slot};
+use crate::policy::sticky::{self, BackendTag};
+use crate::shared::backends::SlotState;
+use crate::shared::{BackendId, PoolId, Segment};
 
 use super::Proxy;
 use super::backend::IdleStack;
@@ -63,7 +63,7 @@ pub struct Pool {
 /// What a worker knows of one backend.
 pub struct Backend {
     /// Which one it is, and what the operator wants of it, as far as this worker knows.
-    pub standing: Standing,
+    pub standing: SlotState,
     /// Its pool.
     pub pool: PoolId,
     /// It is not to be asked, so that none of its connections is kept.
@@ -73,7 +73,7 @@ pub struct Backend {
     /// The same, as the log writes it.
     pub name: String,
     /// The same and its pool, as the sticky cookie has it.
-    pub mark: Mark,
+    pub mark: BackendTag,
     /// Its unused connections.
     pub idle: IdleStack,
     /// How long these are good for.
@@ -83,7 +83,7 @@ pub struct Backend {
     /// When it was told of that it answered another request.
     pub telling: Telling,
     /// How fast it answers.
-    pub pace: Pace,
+    pub pace: LatencyEstimate,
     /// Whether it takes requests that stand behind each other.
     pub sharing: Sharing,
     /// The last one that was put behind another while that is still being learned.
@@ -120,17 +120,17 @@ impl Backend {
     /// Of a slot that nobody has.
     pub fn unknown(backend_idle: Millis) -> Backend {
         Backend {
-            standing: Standing::default(),
+            standing: SlotState::default(),
             pool: PoolId(0),
             is_out: false,
             address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             name: String::new(),
-            mark: Mark::default(),
+            mark: BackendTag::default(),
             idle: IdleStack::default(),
             idle_limit: IdleLimit::new(backend_idle),
             echo: EchoSupport::default(),
             telling: Telling::default(),
-            pace: Pace::default(),
+            pace: LatencyEstimate::default(),
             sharing: Sharing::default(),
             on_trial: None,
             keeping: Keeping::new(backend_idle),
@@ -179,13 +179,13 @@ pub(super) struct PoolBoard {
     pub pool: PoolId,
 }
 
-impl Board for PoolBoard {
+impl PoolView for PoolBoard {
     fn ticket(&self, tier: Tier) -> u64 {
         self.segment.pool(self.pool).rotation(tier)
     }
 
     fn load(&self, id: u32) -> u32 {
-        self.segment.backend(Slot::of_id(id)).load()
+        self.segment.backend(BackendId::of_id(id)).load()
     }
 }
 
@@ -258,7 +258,7 @@ impl Proxy {
 
     /// Notes how a backend stands now. Nobody is to be asked over the idle connections of one that
     /// is out; what was learned of one that was out, or of another one in this slot, is void.
-    fn read_backend(&mut self, pool: PoolId, slot: Slot) {
+    fn read_backend(&mut self, pool: PoolId, slot: BackendId) {
         let cells = self.segment.backend(slot);
         let standing = cells.standing();
         let is_out = !sticky::may_keep(cells.availability(), standing.admin());
@@ -273,7 +273,7 @@ impl Proxy {
             backend.name = backend.address.to_string();
             backend.mark = self.settings.sticky_key.mark(&self.pools[pool.0].name, backend.address);
             backend.echo = EchoSupport::default();
-            backend.pace = Pace::default();
+            backend.pace = LatencyEstimate::default();
             backend.sharing = Sharing::default();
         }
         if came_back || is_other {
@@ -289,7 +289,7 @@ impl Proxy {
     /// requests are best taken in together.
     pub(super) fn shares(&self, pool: PoolId) -> bool {
         let up = self.pools[pool.0].members.list().iter().filter(|member| member.up);
-        up.map(|member| &self.backends[Slot::of_id(member.id).0])
+        up.map(|member| &self.backends[BackendId::of_id(member.id).0])
             .all(|backend| backend.leave_to_share(self.now.millis()) != Leave::None)
     }
 }
@@ -301,7 +301,7 @@ pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
 }
 
 /// The mark with these digits, if it is that of a member of `pool`.
-pub(super) fn find_mark(pool: &Pool, backends: &[Backend], digits: &[u8]) -> Option<Mark> {
+pub(super) fn find_mark(pool: &Pool, backends: &[Backend], digits: &[u8]) -> Option<BackendTag> {
     let mut marks = pool.members.list().iter().map(|member| backends[member.id as usize].mark);
     marks.find(|mark| mark.digits() == digits)
 }

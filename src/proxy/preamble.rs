@@ -7,13 +7,13 @@
 use std::net::SocketAddr;
 
 use crate::config::Listen;
-use crate::http::proxy_header::{self, ProxyHeader, Reading};
+use crate::http::proxy_header::{self, HeaderReading, ProxyHeader};
 use crate::mem::time::Micros;
 use crate::net::End;
 use crate::sys::message::{self, Level};
 
 use super::Proxy;
-use super::client::Phase;
+use super::client::ClientPhase;
 use super::exchange::ClientId;
 use super::relay::Moved;
 
@@ -22,7 +22,7 @@ const PAUSE: Micros = Micros(10_000_000);
 
 /// What a listener's connections begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preamble {
+pub enum ProxyProtocol {
     /// A request; also once the header has come.
     None,
     /// A PROXY header.
@@ -33,7 +33,7 @@ pub enum Preamble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// What they begin with.
-    pub preamble: Preamble,
+    pub preamble: ProxyProtocol,
     /// Whether clients speak TLS with what stands before it.
     pub https: bool,
     /// The port that clients connected to; none where what stands before it has another.
@@ -43,14 +43,14 @@ pub struct Arrival {
 impl Arrival {
     /// Of clients that begin with a request, at this port.
     pub fn plain(port: u16) -> Arrival {
-        Arrival { preamble: Preamble::None, https: false, port: Some(port) }
+        Arrival { preamble: ProxyProtocol::None, https: false, port: Some(port) }
     }
 
     /// At a listener with this port.
     pub fn at(listen: &Listen, port: u16) -> Arrival {
         let preamble = match listen.proxy_protocol {
-            true => Preamble::ProxyHeader,
-            false => Preamble::None,
+            true => ProxyProtocol::ProxyHeader,
+            false => ProxyProtocol::None,
         };
         let is_own = !listen.https && !listen.proxy_protocol;
         Arrival { preamble, https: listen.https, port: is_own.then_some(port) }
@@ -60,13 +60,13 @@ impl Arrival {
 /// What is told of connections that begin badly: not more than a message now and then, however
 /// many of them there are.
 #[derive(Default)]
-pub struct Complaints {
+pub struct RateLimitedLog {
     last: Option<Micros>,
     /// Connections since the last message.
     untold: u64,
 }
 
-impl Complaints {
+impl RateLimitedLog {
     /// Notes one more; how many there were since the last message, if `pause` has passed since.
     pub(super) fn add(&mut self, now: Micros, pause: Micros) -> Option<u64> {
         self.untold += 1;
@@ -82,17 +82,17 @@ impl Proxy {
     /// Reads the header if there has to be one before requests are taken in.
     pub(super) fn read_preamble(&mut self, id: ClientId) -> Moved {
         let mut moved = Moved::Nothing;
-        while self.clients[id].arrival.preamble == Preamble::ProxyHeader {
+        while self.clients[id].arrival.preamble == ProxyProtocol::ProxyHeader {
             let client = &mut self.clients[id];
-            if client.phase != Phase::Open {
+            if client.phase != ClientPhase::Open {
                 break;
             }
             let input = &mut client.conn.input;
             let bytes = if input.is_empty() { &[] } else { input.flatten() };
             match proxy_header::read(bytes, self.settings.ring_size) {
-                Reading::Whole(header) => self.introduce(id, &header),
-                Reading::Malformed => self.reject(id),
-                Reading::Partial => match client.conn.fill(&mut self.tools.rings) {
+                HeaderReading::Whole(header) => self.introduce(id, &header),
+                HeaderReading::Malformed => self.reject(id),
+                HeaderReading::Partial => match client.conn.fill(&mut self.tools.rings) {
                     Ok(0) | Err(_) if client.conn.is_ended() && !client.conn.input.is_empty() => {
                         self.reject(id);
                     }
@@ -109,7 +109,7 @@ impl Proxy {
     fn introduce(&mut self, id: ClientId, header: &ProxyHeader) {
         let client = &mut self.clients[id];
         client.conn.input.consume(header.len);
-        client.arrival.preamble = Preamble::None;
+        client.arrival.preamble = ProxyProtocol::None;
         client.arrival.https |= header.tls;
         client.arrival.port = header.port.or(client.arrival.port);
         if let Some(address) = header.client {
@@ -121,7 +121,7 @@ impl Proxy {
     /// not known.
     pub(super) fn reject(&mut self, id: ClientId) {
         let client = &mut self.clients[id];
-        client.phase = Phase::Closing;
+        client.phase = ClientPhase::Closing;
         client.conn.end = End::Broken;
         let peer = client.peer;
         self.wake(id);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_of_at_once_and_many_more_at_most_each_ten_seconds() {
-        let mut complaints = Complaints::default();
+        let mut complaints = RateLimitedLog::default();
         assert_eq!(complaints.add(Micros(5), PAUSE), Some(1));
         for time in 6..100 {
             assert_eq!(complaints.add(Micros(time), PAUSE), None);

@@ -225,7 +225,7 @@ impl Proxy {
         exchange.times.answered = self.now;
         member.answered(exchange.carrier, self.now.millis());
         exchange.enter(State::Answered);
-        self.observe(slot, health::Event::Answered);
+        self.observe(slot, health::HealthEvent::Answered);
     }
 
     /// Passes on an interim response, which lies at the front of the connection's ring, or drops it

@@ -10,14 +10,14 @@ use crate::mem::ring::Ring;
 use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
-use crate::policy::sticky::{self, Mark};
+use crate::policy::sticky::{self, BackendTag};
 use crate::sys::clock;
 
 use super::Proxy;
 use super::Service;
 use super::caching::record::timing_of;
 use super::caching::state;
-use super::client::Phase;
+use super::client::ClientPhase;
 use super::exchange::{Answer, ExchangeId, Final, OwnAnswer, ResponseFacts, State};
 use super::relay::{Cut, Frame, Moved};
 
@@ -82,7 +82,7 @@ impl Proxy {
         let unaware = exchange.request.keep_alive || !exchange.upload.is_done();
         client.may_be_sending |= exchange.closes && unaware;
         if exchange.closes {
-            client.phase = Phase::Closing;
+            client.phase = ClientPhase::Closing;
         }
         exchange.closes
     }
@@ -203,7 +203,7 @@ impl Proxy {
 
     /// Notes how the exchange came to the backend that has answered it, where clients are kept at
     /// theirs. The mark that the client is given, if it is given one.
-    fn judge_bond(&mut self, id: ExchangeId) -> Option<Mark> {
+    fn judge_bond(&mut self, id: ExchangeId) -> Option<BackendTag> {
         let slot = self.conns[self.conn_of(id)].backend;
         let exchange = &mut self.exchanges[id];
         self.pools[exchange.pool.0].sticky.as_ref()?;

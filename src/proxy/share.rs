@@ -4,17 +4,17 @@
 use crate::policy::order;
 use crate::policy::retry::Failure;
 use crate::policy::sharing::Leave;
-use crate::shared::{BackendCounter, Slot};
+use crate::shared::{BackendCounter, BackendId};
 
 use super::Proxy;
-use super::exchange::{BackendConnId, Carrier, ExchangeId, Manner, State};
+use super::exchange::{BackendConnId, Carrier, DispatchMode, ExchangeId, State};
 
 impl Proxy {
     /// Joins the connection of an exchange ahead of it that was taken in with it and goes to the
     /// same backend, if that takes it: one send carries their heads.
     pub(super) fn share(&mut self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let (Some(slot), Manner::Eager) = (exchange.choice, exchange.manner) else {
+        let (Some(slot), DispatchMode::Eager) = (exchange.choice, exchange.manner) else {
             return false;
         };
         if !order::may_share(exchange.request.method, exchange.request.pipelinable) {
@@ -47,7 +47,7 @@ impl Proxy {
     }
 
     /// Whether the last request that was put behind another there still waits for its response.
-    fn is_on_trial(&self, slot: Slot) -> bool {
+    fn is_on_trial(&self, slot: BackendId) -> bool {
         let last = self.backends[slot.0].on_trial.and_then(|id| self.exchanges.get(id));
         last.is_some_and(|exchange| {
             let waits = matches!(exchange.state(), State::Sending | State::Awaiting);
@@ -59,7 +59,7 @@ impl Proxy {
     fn conn_to_share(
         &self,
         id: ExchangeId,
-        slot: Slot,
+        slot: BackendId,
         leave: Leave,
     ) -> Option<(BackendConnId, ExchangeId)> {
         let exchange = &self.exchanges[id];
@@ -74,7 +74,7 @@ impl Proxy {
             let fits = ahead.request.batch == exchange.request.batch
                 && ahead.choice == Some(slot)
                 && ahead.state() == State::Sending
-                && ahead.manner == Manner::Eager
+                && ahead.manner == DispatchMode::Eager
                 && order::may_share(ahead.request.method, ahead.request.pipelinable);
             if let (true, Some(conn)) = (fits, ahead.conn)
                 && self.conns[conn].back == Some(ahead_id)
@@ -120,7 +120,7 @@ impl Proxy {
         let is_surplus = exchange.carrier == Carrier::Kept && self.conns[conn].is_bare;
         if is_nonsense && is_surplus && exchange.request.pipelinable {
             self.exchanges[id].wants_new = true;
-            self.close_used_conn(conn, Manner::Alone);
+            self.close_used_conn(conn, DispatchMode::Alone);
             return true;
         }
         if is_nonsense && exchange.next_on_conn.is_some() {
@@ -135,6 +135,6 @@ impl Proxy {
     fn end_sharing(&mut self, conn: BackendConnId) {
         let slot = self.conns[conn].backend;
         self.backends[slot.0].sharing.failed(self.now.millis());
-        self.close_used_conn(conn, Manner::Alone);
+        self.close_used_conn(conn, DispatchMode::Alone);
     }
 }

@@ -11,7 +11,7 @@ use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
-use super::client::{Phase, Watch};
+use super::client::{ClientPhase, Watch};
 use super::exchange::{Answer, Carrier, ClientId, ExchangeId, Line, OwnAnswer, State};
 
 /// The timers' numbers: their places in `Settings::durations`.
@@ -136,7 +136,7 @@ impl Proxy {
         }
         let client = &self.clients[id];
         let wanted = match client.phase {
-            Phase::Lingering => Some(LINGER),
+            ClientPhase::Lingering => Some(LINGER),
             _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
             _ if !client.conn.output.is_empty() => Some(FLUSH),
             _ if !client.conn.input.is_empty() => Some(HEADER),

@@ -11,13 +11,13 @@ use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::exchange::ExchangeId;
-use super::preamble::Complaints;
+use super::preamble::RateLimitedLog;
 
 /// The same hint is given in a message at most so often.
 const PAUSE: Micros = Micros(60_000_000);
 
 /// What is to be said of each tolerance.
-pub(super) type Hints = [Complaints; Tolerance::ALL.len()];
+pub(super) type Hints = [RateLimitedLog; Tolerance::ALL.len()];
 
 impl Proxy {
     /// The response head of an exchange has a line that is wrong at `at`. Where it only lacks its CR

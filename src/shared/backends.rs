@@ -91,9 +91,9 @@ impl Source {
 /// Which backend has a slot, and what the operator wants of it: what a worker compares to know
 /// whether it is still the one it means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing(u64);
+pub struct SlotState(u64);
 
-impl Standing {
+impl SlotState {
     /// Who named it. `None`: nobody has the slot.
     pub fn source(self) -> Option<Source> {
         Source::from_bits(self.0 >> SOURCE_AT & SOURCE_BITS)
@@ -109,9 +109,9 @@ impl Standing {
         self.0 >> GENERATION_AT
     }
 
-    fn new(generation: u64, source: Option<Source>, admin: AdminState) -> Standing {
+    fn new(generation: u64, source: Option<Source>, admin: AdminState) -> SlotState {
         let source = source.map_or(0, Source::to_bits);
-        Standing(generation << GENERATION_AT | source << SOURCE_AT | admin.to_bits())
+        SlotState(generation << GENERATION_AT | source << SOURCE_AT | admin.to_bits())
     }
 }
 
@@ -166,8 +166,8 @@ impl BackendCells {
     }
 
     /// Which backend has the slot, and what the operator wants of it.
-    pub fn standing(&self) -> Standing {
-        Standing(self.get(STANDING))
+    pub fn standing(&self) -> SlotState {
+        SlotState(self.get(STANDING))
     }
 
     /// Who named it. `None`: nobody has the slot.
@@ -336,7 +336,7 @@ impl BackendCells {
         self.set_live(SINCE, since.map_or(0, |since| since.0));
         // Last: with it the slot is somebody's.
         let generation = self.standing().generation() + 1;
-        self.set(STANDING, Standing::new(generation, Some(source), AdminState::Ready).0);
+        self.set(STANDING, SlotState::new(generation, Some(source), AdminState::Ready).0);
     }
 
     /// What the operator wants changes, and nobody is told yet.
@@ -346,7 +346,7 @@ impl BackendCells {
     }
 
     fn set_standing(&self, source: Option<Source>, admin: AdminState) {
-        self.set(STANDING, Standing::new(self.standing().generation(), source, admin).0);
+        self.set(STANDING, SlotState::new(self.standing().generation(), source, admin).0);
     }
 
     /// It registers again before it was forgotten, and nothing speaks against it any more.

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::{Acquire, SeqCst};
 use super::backends::LOAD;
 use super::counters::{BackendGauge, PoolGauge};
 use super::pools::WAITING;
-use super::{CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, PoolId, Segment, Slot};
+use super::{BackendId, CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, PoolId, Segment};
 
 /// Workers for which one cell has bits.
 const BITS: usize = 64;
@@ -26,7 +26,7 @@ const TRIES: usize = 10_000;
 
 /// What workers wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
+pub enum WaitFor {
     /// That the service has room for another client.
     Client,
     /// That a backend of this pool is below its cap.
@@ -35,28 +35,28 @@ pub enum Awaited {
 
 /// A cell of all together with those of the rows.
 #[derive(Clone, Copy)]
-enum Place {
-    Backend(Slot),
+enum ClaimedPlace {
+    Backend(BackendId),
     Client,
 }
 
-impl Place {
+impl ClaimedPlace {
     /// As a row's intent has it. 0 is none.
     fn intent(self) -> u64 {
         match self {
-            Place::Client => 1,
-            Place::Backend(slot) => 2 + slot.0 as u64,
+            ClaimedPlace::Client => 1,
+            ClaimedPlace::Backend(slot) => 2 + slot.0 as u64,
         }
     }
 
     /// `None` where there is none, or none that there can be among so many `backends`.
-    fn of_intent(intent: u64, backends: usize) -> Option<Place> {
+    fn of_intent(intent: u64, backends: usize) -> Option<ClaimedPlace> {
         match intent {
             0 => None,
-            1 => Some(Place::Client),
+            1 => Some(ClaimedPlace::Client),
             slot => {
                 let slot = usize::try_from(slot - 2).ok().filter(|slot| *slot < backends)?;
-                Some(Place::Backend(Slot(slot)))
+                Some(ClaimedPlace::Backend(BackendId(slot)))
             }
         }
     }
@@ -65,28 +65,28 @@ impl Place {
 impl Segment {
     /// Claims a place at a backend for a request of `worker`, if it has fewer than `cap` over all
     /// workers; 0 is no cap. The caller then looks whether it is still the backend that it means.
-    pub fn claim(&self, worker: usize, slot: Slot, cap: u32) -> bool {
-        self.raise(worker, Place::Backend(slot), cap)
+    pub fn claim(&self, worker: usize, slot: BackendId, cap: u32) -> bool {
+        self.raise(worker, ClaimedPlace::Backend(slot), cap)
     }
 
     /// Gives it back. The caller then rings who waits.
-    pub fn release(&self, worker: usize, slot: Slot) {
-        self.lower(worker, Place::Backend(slot));
+    pub fn release(&self, worker: usize, slot: BackendId) {
+        self.lower(worker, ClaimedPlace::Backend(slot));
     }
 
     /// Claims a place for a client of `worker`, if there are fewer than `max` over all workers.
     pub fn claim_client(&self, worker: usize, max: u32) -> bool {
-        self.raise(worker, Place::Client, max)
+        self.raise(worker, ClaimedPlace::Client, max)
     }
 
     /// Gives it back. The caller then rings who waits.
     pub fn release_client(&self, worker: usize) {
-        self.lower(worker, Place::Client);
+        self.lower(worker, ClaimedPlace::Client);
     }
 
     /// Clients of all workers, those of other generations too.
     pub fn clients(&self) -> u32 {
-        self.own_clients().saturating_add(self.elsewhere(Place::Client))
+        self.own_clients().saturating_add(self.elsewhere(ClaimedPlace::Client))
     }
 
     /// Clients of the workers of this generation.
@@ -94,7 +94,7 @@ impl Segment {
         self.live_header()[CLIENTS].load(SeqCst) as u32
     }
 
-    fn raise(&self, worker: usize, place: Place, limit: u32) -> bool {
+    fn raise(&self, worker: usize, place: ClaimedPlace, limit: u32) -> bool {
         let (row, cell) = (self.worker(worker), self.cell(place));
         let elsewhere = if limit == 0 { 0 } else { self.elsewhere(place) };
         row.set_intent(place.intent());
@@ -116,7 +116,7 @@ impl Segment {
         claimed
     }
 
-    fn lower(&self, worker: usize, place: Place) {
+    fn lower(&self, worker: usize, place: ClaimedPlace) {
         let row = self.worker(worker);
         row.set_intent(place.intent());
         self.hold(worker, place, -1);
@@ -124,7 +124,7 @@ impl Segment {
         row.set_intent(0);
     }
 
-    fn take_off(&self, place: Place, count: u32) {
+    fn take_off(&self, place: ClaimedPlace, count: u32) {
         let cell = self.cell(place);
         let mut seen = cell.load(SeqCst);
         loop {
@@ -137,39 +137,39 @@ impl Segment {
         }
     }
 
-    fn cell(&self, place: Place) -> &'static AtomicU64 {
+    fn cell(&self, place: ClaimedPlace) -> &'static AtomicU64 {
         match place {
-            Place::Backend(slot) => &self.backend(slot).live[LOAD],
-            Place::Client => &self.live_header()[CLIENTS],
+            ClaimedPlace::Backend(slot) => &self.backend(slot).live[LOAD],
+            ClaimedPlace::Client => &self.live_header()[CLIENTS],
         }
     }
 
     /// What the workers of other generations have of it, as far as that is known.
-    fn elsewhere(&self, place: Place) -> u32 {
+    fn elsewhere(&self, place: ClaimedPlace) -> u32 {
         match place {
-            Place::Backend(slot) => self.backend(slot).load_elsewhere(),
-            Place::Client => self.cells[CLIENTS_ELSEWHERE].load(SeqCst) as u32,
+            ClaimedPlace::Backend(slot) => self.backend(slot).load_elsewhere(),
+            ClaimedPlace::Client => self.cells[CLIENTS_ELSEWHERE].load(SeqCst) as u32,
         }
     }
 
     /// What a worker has of it, by its row.
-    fn held(&self, worker: usize, place: Place) -> u64 {
+    fn held(&self, worker: usize, place: ClaimedPlace) -> u64 {
         let row = self.worker(worker);
         match place {
-            Place::Backend(slot) => row.backend(slot).held(),
-            Place::Client => row.clients(),
+            ClaimedPlace::Backend(slot) => row.backend(slot).held(),
+            ClaimedPlace::Client => row.clients(),
         }
     }
 
-    fn hold(&self, worker: usize, place: Place, more: i64) {
+    fn hold(&self, worker: usize, place: ClaimedPlace, more: i64) {
         self.set_held(worker, place, self.held(worker, place).saturating_add_signed(more));
     }
 
-    fn set_held(&self, worker: usize, place: Place, held: u64) {
+    fn set_held(&self, worker: usize, place: ClaimedPlace, held: u64) {
         let row = self.worker(worker);
         match place {
-            Place::Backend(slot) => row.backend(slot).set_held(held),
-            Place::Client => row.set_clients(held),
+            ClaimedPlace::Backend(slot) => row.backend(slot).set_held(held),
+            ClaimedPlace::Client => row.set_clients(held),
         }
     }
 
@@ -178,23 +178,23 @@ impl Segment {
     /// free now.
     pub fn reap(&self, worker: usize) {
         let row = self.worker(worker);
-        let places = (0..self.layout.backends).map(|slot| Place::Backend(Slot(slot)));
-        for place in places.chain([Place::Client]) {
+        let places = (0..self.layout.backends).map(|slot| ClaimedPlace::Backend(BackendId(slot)));
+        for place in places.chain([ClaimedPlace::Client]) {
             let held = self.held(worker, place);
             if held > 0 {
                 self.set_held(worker, place, 0);
                 self.take_off(place, u32::try_from(held).unwrap_or(u32::MAX));
             }
         }
-        for slot in (0..self.layout.backends).map(Slot) {
+        for slot in (0..self.layout.backends).map(BackendId) {
             BackendGauge::ALL.iter().for_each(|gauge| row.backend(slot).set(*gauge, 0));
         }
         for pool in (0..self.layout.pools).map(PoolId) {
             PoolGauge::ALL.iter().for_each(|gauge| row.pool(pool).set(*gauge, 0));
-            self.unwait(worker, Awaited::Pool(pool));
+            self.unwait(worker, WaitFor::Pool(pool));
         }
-        self.unwait(worker, Awaited::Client);
-        if let Some(place) = Place::of_intent(row.intent(), self.layout.backends) {
+        self.unwait(worker, WaitFor::Client);
+        if let Some(place) = ClaimedPlace::of_intent(row.intent(), self.layout.backends) {
             self.set_right(worker, place);
         }
         row.set_intent(0);
@@ -204,7 +204,7 @@ impl Segment {
     /// Sets a cell of all to what the rows add up to. It is right only if no worker is between the
     /// two, which its intent tells, and nothing changes meanwhile, which the cell tells.
     /// What a live worker says of itself that is not true cannot hold the master up for long.
-    fn set_right(&self, dead: usize, place: Place) {
+    fn set_right(&self, dead: usize, place: ClaimedPlace) {
         let cell = self.cell(place);
         let workers = 0..self.layout.workers;
         for _ in 0..TRIES {
@@ -223,23 +223,23 @@ impl Segment {
     }
 
     /// Sets the bit of a worker that waits. It must look once more before it sleeps.
-    pub fn wait(&self, worker: usize, awaited: Awaited) {
+    pub fn wait(&self, worker: usize, awaited: WaitFor) {
         self.waiting(awaited)[worker / BITS].fetch_or(1 << (worker % BITS), SeqCst);
     }
 
     /// Clears the bit of one that does not wait any more. What became free for it may have been
     /// told to it alone: it rings the next.
-    pub fn unwait(&self, worker: usize, awaited: Awaited) {
+    pub fn unwait(&self, worker: usize, awaited: WaitFor) {
         self.waiting(awaited)[worker / BITS].fetch_and(!(1 << (worker % BITS)), SeqCst);
     }
 
     /// Whether a worker waits.
-    pub fn waits(&self, worker: usize, awaited: Awaited) -> bool {
+    pub fn waits(&self, worker: usize, awaited: WaitFor) -> bool {
         self.waiting(awaited)[worker / BITS].load(SeqCst) >> (worker % BITS) & 1 == 1
     }
 
     /// The worker that waits and is next behind `worker`, which comes last itself.
-    pub fn next_waiting(&self, worker: usize, awaited: Awaited) -> Option<usize> {
+    pub fn next_waiting(&self, worker: usize, awaited: WaitFor) -> Option<usize> {
         let cells = self.waiting(awaited);
         if cells.iter().all(|cell| cell.load(SeqCst) == 0) {
             return None; // Nearly always.
@@ -250,16 +250,16 @@ impl Segment {
             .find(|other| self.waits(*other, awaited))
     }
 
-    fn waiting(&self, awaited: Awaited) -> &'static [AtomicU64] {
+    fn waiting(&self, awaited: WaitFor) -> &'static [AtomicU64] {
         let cells = self.layout.workers.div_ceil(BITS);
         match awaited {
-            Awaited::Client => &self.live_header()[CLIENTS_WAITING..][..cells],
-            Awaited::Pool(pool) => &self.pool(pool).live[WAITING..][..cells],
+            WaitFor::Client => &self.live_header()[CLIENTS_WAITING..][..cells],
+            WaitFor::Pool(pool) => &self.pool(pool).live[WAITING..][..cells],
         }
     }
 
     /// Whether a worker has idle connections to a backend.
-    pub(super) fn has_idle(&self, slot: Slot) -> bool {
+    pub(super) fn has_idle(&self, slot: BackendId) -> bool {
         (0..self.layout.workers).any(|worker| {
             let row = self.worker(worker).backend(slot);
             row.held() > 0 || row.gauge(BackendGauge::Idle) > 0

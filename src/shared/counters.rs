@@ -12,7 +12,7 @@ use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 
 use super::claims::acquire;
-use super::{LINE, Layout, PoolId, Slot};
+use super::{BackendId, LINE, Layout, PoolId};
 
 // The row's head.
 const PID: usize = 0;
@@ -374,7 +374,7 @@ impl WorkerCells {
 
     /// What it has of a backend.
     #[inline]
-    pub fn backend(&self, slot: Slot) -> WorkerBackendCells {
+    pub fn backend(&self, slot: BackendId) -> WorkerBackendCells {
         let start = HEAD + pools_len(&self.layout) + slot.0 * BACKEND;
         WorkerBackendCells { cells: &self.cells[start..start + BACKEND] }
     }

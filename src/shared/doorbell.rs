@@ -13,7 +13,7 @@
 
 use crate::sys::{Doorbell, IoError};
 
-use super::{Awaited, Segment};
+use super::{Segment, WaitFor};
 
 /// A doorbell for each worker, the same in all processes.
 pub struct Doorbells {
@@ -45,7 +45,7 @@ impl Doorbells {
     }
 
     /// Rings all that wait: after a change that may concern any of them.
-    pub fn ring_all(&self, segment: &Segment, awaited: Awaited) {
+    pub fn ring_all(&self, segment: &Segment, awaited: WaitFor) {
         for (worker, bell) in self.bells.iter().enumerate() {
             if segment.waits(worker, awaited) {
                 bell.ring();
@@ -55,9 +55,9 @@ impl Doorbells {
 
     /// Rings all that wait for anything.
     pub fn ring_everybody(&self, segment: &Segment) {
-        self.ring_all(segment, Awaited::Client);
+        self.ring_all(segment, WaitFor::Client);
         for pool in segment.pools() {
-            self.ring_all(segment, Awaited::Pool(pool));
+            self.ring_all(segment, WaitFor::Pool(pool));
         }
     }
 

@@ -18,7 +18,9 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::backends::{IDLE_ELSEWHERE, LOAD_ELSEWHERE};
 use super::counters::{BackendGauge, PoolGauge};
 use super::pools::QUEUE_ELSEWHERE;
-use super::{Awaited, CLIENTS_ELSEWHERE, Name, PoolId, ROOM_WANTED, Segment, Slot, WorkerCells};
+use super::{
+    BackendId, CLIENTS_ELSEWHERE, PoolId, PoolName, ROOM_WANTED, Segment, WaitFor, WorkerCells,
+};
 
 /// What a worker can have at most.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +36,7 @@ pub struct Most {
 pub struct Holdings {
     clients: u64,
     /// Those of which there is anything.
-    pools: BTreeMap<Name, OfPool>,
+    pools: BTreeMap<PoolName, OfPool>,
 }
 
 #[derive(Default)]
@@ -92,7 +94,7 @@ impl Segment {
         }
     }
 
-    fn of_backend(&self, slot: Slot, most: Most) -> OfBackend {
+    fn of_backend(&self, slot: BackendId, most: Most) -> OfBackend {
         OfBackend {
             load: self.sum(most.requests, |row| row.backend(slot).held()),
             idle: self.sum(most.clients, |row| row.backend(slot).gauge(BackendGauge::Idle)),
@@ -108,10 +110,10 @@ impl Segment {
     /// Notes what others have: what there is in all, less what is this generation's own. Tells `freed`
     /// of each limit below which there may be more room than before: who waits is to be rung then. For
     /// the master.
-    pub fn set_elsewhere(&self, all: &Holdings, own: &Holdings, mut freed: impl FnMut(Awaited)) {
+    pub fn set_elsewhere(&self, all: &Holdings, own: &Holdings, mut freed: impl FnMut(WaitFor)) {
         let clients = all.clients.saturating_sub(own.clients);
         if set(&self.cells[CLIENTS_ELSEWHERE], clients) {
-            freed(Awaited::Client);
+            freed(WaitFor::Client);
         }
         let none = OfPool::default();
         for pool in self.pools() {
@@ -129,7 +131,7 @@ impl Segment {
                 set(&cells[IDLE_ELSEWHERE], all.idle.saturating_sub(own.idle));
             }
             if has_room {
-                freed(Awaited::Pool(pool));
+                freed(WaitFor::Pool(pool));
             }
         }
     }
@@ -138,7 +140,7 @@ impl Segment {
         self.pool(pool).settings[QUEUE_ELSEWHERE].load(Relaxed)
     }
 
-    pub(super) fn idle_elsewhere(&self, slot: Slot) -> u64 {
+    pub(super) fn idle_elsewhere(&self, slot: BackendId) -> u64 {
         self.backend(slot).settings[IDLE_ELSEWHERE].load(Relaxed)
     }
 
@@ -188,7 +190,7 @@ mod tests {
     }
 
     /// As the master does. What has become free is told by generation.
-    fn spread(all: &[Segment]) -> Vec<(usize, Awaited)> {
+    fn spread(all: &[Segment]) -> Vec<(usize, WaitFor)> {
         let own: Vec<Holdings> = all.iter().map(|segment| segment.holdings(MOST)).collect();
         let mut sum = Holdings::default();
         own.iter().for_each(|own| sum.add(own));
@@ -203,33 +205,41 @@ mod tests {
     fn a_limit_is_about_what_all_generations_have() {
         let all = [generation(&[1, 2]), generation(&[2, 3, 1])];
         let [old, new] = all;
-        assert!(old.claim(0, Slot(0), 2) && old.claim_client(0, 3) && old.claim_client(1, 3));
+        assert!(old.claim(0, BackendId(0), 2) && old.claim_client(0, 3) && old.claim_client(1, 3));
         assert!(spread(&all).is_empty(), "there is less room than before");
         assert_eq!((new.clients(), new.own_clients()), (2, 0));
-        assert_eq!([0, 1, 2].map(|slot| new.backend(Slot(slot)).load()), [0, 0, 1]);
-        assert_eq!(new.backend(Slot(3)).load(), 0, "the other pool has that of this address");
-        assert!(new.claim(1, Slot(2), 2) && !new.claim(0, Slot(2), 2) && new.claim(0, Slot(2), 0));
+        assert_eq!([0, 1, 2].map(|slot| new.backend(BackendId(slot)).load()), [0, 0, 1]);
+        assert_eq!(new.backend(BackendId(3)).load(), 0, "the other pool has that of this address");
+        assert!(
+            new.claim(1, BackendId(2), 2)
+                && !new.claim(0, BackendId(2), 2)
+                && new.claim(0, BackendId(2), 0)
+        );
         assert!(new.claim_client(0, 3) && !new.claim_client(0, 3));
         // The one that was replaced sees those of the new one.
         spread(&all);
-        assert_eq!((old.clients(), old.backend(Slot(0)).load()), (3, 3));
-        assert!(!old.claim(1, Slot(0), 3) && old.claim(1, Slot(0), 4));
+        assert_eq!((old.clients(), old.backend(BackendId(0)).load()), (3, 3));
+        assert!(!old.claim(1, BackendId(0), 3) && old.claim(1, BackendId(0), 4));
     }
 
     #[test]
     fn what_others_give_back_is_told_once_to_those_who_wait_for_it() {
         let all = [generation(&[1, 2]), generation(&[2, 1])];
         let [old, new] = all;
-        assert!(old.claim(0, Slot(0), 0) && old.claim(1, Slot(0), 0) && old.claim_client(0, 0));
+        assert!(
+            old.claim(0, BackendId(0), 0)
+                && old.claim(1, BackendId(0), 0)
+                && old.claim_client(0, 0)
+        );
         assert!(spread(&all).is_empty());
-        old.release(0, Slot(0));
-        assert_eq!(spread(&all), [(1, Awaited::Pool(PoolId(0)))]);
+        old.release(0, BackendId(0));
+        assert_eq!(spread(&all), [(1, WaitFor::Pool(PoolId(0)))]);
         assert!(spread(&all).is_empty());
         // It dies, and the master has buried it.
         old.reap(1);
         old.reap(0);
-        assert_eq!(spread(&all), [(1, Awaited::Client), (1, Awaited::Pool(PoolId(0)))]);
-        assert_eq!((new.clients(), new.backend(Slot(1)).load()), (0, 0));
+        assert_eq!(spread(&all), [(1, WaitFor::Client), (1, WaitFor::Pool(PoolId(0)))]);
+        assert_eq!((new.clients(), new.backend(BackendId(1)).load()), (0, 0));
     }
 
     #[test]
@@ -254,9 +264,9 @@ mod tests {
         let [old, new] = all;
         for (clients, believed) in [(10, 10), (11, 0), (u64::MAX, 0), (1 << 32, 0)] {
             old.worker(0).set_clients(clients);
-            old.worker(0).backend(Slot(0)).set_held(2 * clients.min(1 << 40));
+            old.worker(0).backend(BackendId(0)).set_held(2 * clients.min(1 << 40));
             spread(&all);
-            let load = new.backend(Slot(0)).load();
+            let load = new.backend(BackendId(0)).load();
             assert_eq!((new.clients(), load), (believed, 2 * believed), "{clients}");
         }
         (0..2).for_each(|worker| old.worker(worker).set_clients(9));

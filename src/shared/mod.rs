@@ -57,12 +57,12 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::config::Config;
 
 pub use backends::{BackendCells, LastCheck, Registration, Source};
-pub use claims::Awaited;
+pub use claims::WaitFor;
 pub use counters::{
     BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
 };
 pub use elsewhere::{Holdings, Most};
-pub use pools::{Name, PoolCells};
+pub use pools::{PoolCells, PoolName};
 pub use rotations::Rotations;
 pub use withdrawal::Withdrawal;
 
@@ -99,17 +99,17 @@ pub struct PoolId(pub usize);
 /// Names a backend: its place in the table of all pools. Those that the file gives one pool lie
 /// next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub usize);
+pub struct BackendId(pub usize);
 
-impl Slot {
+impl BackendId {
     /// As `policy::balance` names it.
     pub fn id(self) -> u32 {
         self.0 as u32
     }
 
     /// The slot of that name.
-    pub fn of_id(id: u32) -> Slot {
-        Slot(id as usize)
+    pub fn of_id(id: u32) -> BackendId {
+        BackendId(id as usize)
     }
 }
 
@@ -254,7 +254,7 @@ impl Segment {
         for (index, pool) in config.pools.iter().enumerate() {
             self.pool(PoolId(index)).load(&pool.name, slot, pool.backends.len());
             for backend in &pool.backends {
-                self.backend(Slot(slot)).load_config(PoolId(index), backend);
+                self.backend(BackendId(slot)).load_config(PoolId(index), backend);
                 slot += 1;
             }
         }
@@ -284,7 +284,7 @@ impl Segment {
     }
 
     /// A backend's cells.
-    pub fn backend(&self, slot: Slot) -> BackendCells {
+    pub fn backend(&self, slot: BackendId) -> BackendCells {
         assert!(slot.0 < self.layout.backends);
         BackendCells {
             settings: self.part(self.layout.backend_at(slot.0), backends::SETTINGS),
@@ -329,18 +329,18 @@ impl Segment {
     }
 
     /// The backends of a pool, in the order of their slots, which is that of the file first.
-    pub fn members(self, pool: PoolId) -> impl Iterator<Item = Slot> {
+    pub fn members(self, pool: PoolId) -> impl Iterator<Item = BackendId> {
         let (first, count) = self.pool(pool).range();
         let spare = self.first_spare..self.layout.backends;
-        (first..first + count).chain(spare).map(Slot).filter(move |slot| {
+        (first..first + count).chain(spare).map(BackendId).filter(move |slot| {
             let backend = self.backend(*slot);
             backend.source().is_some() && backend.pool() == pool
         })
     }
 
     /// Slots that no pool of the file has: added backends lie there.
-    fn spares(&self) -> impl Iterator<Item = Slot> + use<> {
-        (self.first_spare..self.layout.backends).map(Slot)
+    fn spares(&self) -> impl Iterator<Item = BackendId> + use<> {
+        (self.first_spare..self.layout.backends).map(BackendId)
     }
 }
 

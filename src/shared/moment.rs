@@ -7,7 +7,7 @@ use crate::policy::explain::{BackendNow, PoolNow};
 use crate::policy::slow_start;
 use crate::sys::clock;
 
-use super::{PoolId, Segment, Slot};
+use super::{BackendId, PoolId, Segment};
 
 impl Segment {
     /// All pools, those of `config` first. Pools that were added have the keys of "default".
@@ -29,7 +29,7 @@ impl Segment {
         self.pools().map(pool).collect()
     }
 
-    fn backend_now(&self, slot: Slot, slow_start: Millis, now: Millis) -> BackendNow {
+    fn backend_now(&self, slot: BackendId, slow_start: Millis, now: Millis) -> BackendNow {
         let cells = self.backend(slot);
         let up_for = cells.up_for(now);
         BackendNow {
@@ -67,7 +67,7 @@ mod tests {
         let entry = Registration { address, weight: 7, max_connections: 0, lease: None };
         let slot = segment.register(added, entry).unwrap();
         segment.set_admin(slot, AdminState::Drain, clock::now().millis());
-        assert!(segment.claim(0, Slot(0), 5));
+        assert!(segment.claim(0, BackendId(0), 5));
         assert!(segment.pool(PoolId(0)).try_turn(Tier::Primaries, 0, 3));
         let [first, late] = &segment.pools_now(&config)[..] else { panic!("two pools") };
         assert_eq!((&*first.name, first.turns), ("default", Some([3, 0])));

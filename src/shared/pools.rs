@@ -36,12 +36,12 @@ const NAME_BYTES: usize = NAME_CELLS * size_of::<u64>();
 
 /// The name of a pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name {
+pub struct PoolName {
     bytes: [u8; NAME_BYTES],
     len: usize,
 }
 
-impl Name {
+impl PoolName {
     /// As text.
     pub fn as_str(&self) -> &str {
         // Names are ASCII; what is none was written by nobody.
@@ -49,7 +49,7 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for PoolName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
     }
@@ -70,13 +70,13 @@ impl PoolCells {
     }
 
     /// Its name.
-    pub fn name(&self) -> Name {
+    pub fn name(&self) -> PoolName {
         let len = (self.settings[STATE].load(SeqCst) >> LENGTH_AT) as usize;
         let mut bytes = [0; NAME_BYTES];
         for (piece, cell) in bytes.chunks_exact_mut(8).zip(&self.settings[NAME..]) {
             piece.copy_from_slice(&cell.load(Relaxed).to_le_bytes());
         }
-        Name { bytes, len: len.min(NAME_BYTES) }
+        PoolName { bytes, len: len.min(NAME_BYTES) }
     }
 
     /// The slots that the file gives it: the first, and how many.

@@ -1,23 +1,23 @@
 //! Messages about backends: written once, by the process that made the change.
 
-use crate::policy::health::{Change, Event};
+use crate::policy::health::{Change, HealthEvent};
 use crate::sys::message::{self, Level};
 
-use super::{Segment, Slot};
+use super::{BackendId, Segment};
 
 /// What an event says of the backend, as the reason of a change.
-pub fn reason(event: Event) -> &'static str {
+pub fn reason(event: HealthEvent) -> &'static str {
     match event {
-        Event::ConnectFailed => "connections are refused or time out",
-        Event::ResponseTimedOut => "it does not answer in time",
-        Event::ProbeFailed => "it cannot be connected to",
-        Event::Answered => "it answers",
-        Event::ProbeSucceeded => "it takes connections",
+        HealthEvent::ConnectFailed => "connections are refused or time out",
+        HealthEvent::ResponseTimedOut => "it does not answer in time",
+        HealthEvent::ProbeFailed => "it cannot be connected to",
+        HealthEvent::Answered => "it answers",
+        HealthEvent::ProbeSucceeded => "it takes connections",
     }
 }
 
 /// Tells the operator that a backend is up or down from now on.
-pub fn log_change(segment: &Segment, slot: Slot, change: Change, reason: &str) {
+pub fn log_change(segment: &Segment, slot: BackendId, change: Change, reason: &str) {
     let backend = segment.backend(slot);
     let (up, count) = segment.count_up(backend.pool());
     let (level, change) = match change {

@@ -5,7 +5,7 @@
 use crate::mem::time::Millis;
 use crate::policy::health::AdminState;
 
-use super::{BackendCells, Segment, Slot, Source};
+use super::{BackendCells, BackendId, Segment, Source};
 
 impl Segment {
     /// Takes over from `serving` what operators want of each backend, how it fares and what its cap is.
@@ -40,7 +40,7 @@ impl Segment {
         has_changed
     }
 
-    fn follow_state(&self, slot: Slot, newer: BackendCells, now: Millis) {
+    fn follow_state(&self, slot: BackendId, newer: BackendCells, now: Millis) {
         let own = self.backend(slot);
         self.set_admin(slot, newer.admin(), now);
         if own.cap() != newer.cap() {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Backend;
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{AdminState, Availability, Change, CheckRules, Event, Rules};
+use crate::policy::health::{AdminState, Availability, Change, CheckRules, HealthEvent, Rules};
 use crate::policy::reason::Reason;
 use crate::sys::memory;
 use std::net::SocketAddr;
@@ -31,8 +31,8 @@ fn segment(workers: usize) -> Segment {
 }
 
 /// Marks a backend by as many failures as that takes.
-fn mark(segment: &Segment, slot: Slot) -> Option<Change> {
-    let fail = || segment.observe(slot, Event::ConnectFailed, Millis(1000), &RULES);
+fn mark(segment: &Segment, slot: BackendId) -> Option<Change> {
+    let fail = || segment.observe(slot, HealthEvent::ConnectFailed, Millis(1000), &RULES);
     fail().or_else(fail)
 }
 
@@ -45,14 +45,16 @@ fn what_the_file_says_is_read_back() {
             segment.pools().map(|pool| segment.pool(pool).name().to_string()).collect();
         assert_eq!(names, ["default", "the-other"]);
         assert_eq!(segment.find_pool("the-other"), Some(PoolId(1)));
-        assert_eq!(segment.members(PoolId(0)).collect::<Vec<_>>(), [0, 1, 2].map(Slot));
-        assert_eq!(segment.members(PoolId(1)).collect::<Vec<_>>(), [Slot(3)]);
-        let backend = segment.backend(Slot(1));
+        assert_eq!(segment.members(PoolId(0)).collect::<Vec<_>>(), [0, 1, 2].map(BackendId));
+        assert_eq!(segment.members(PoolId(1)).collect::<Vec<_>>(), [BackendId(3)]);
+        let backend = segment.backend(BackendId(1));
         assert_eq!((backend.address(), backend.pool()), (address(1), PoolId(0)));
         assert_eq!((backend.weight(), backend.cap(), backend.is_backup()), (3, 2, true));
         assert_eq!(backend.source(), Some(Source::File));
-        assert_eq!(segment.backend(Slot(3)).address().to_string(), "[fd00::7]:8080");
-        assert!([0, 1, 2, 3].iter().all(|slot| segment.may_pick(Slot(*slot)) == Availability::Up));
+        assert_eq!(segment.backend(BackendId(3)).address().to_string(), "[fd00::7]:8080");
+        assert!(
+            [0, 1, 2, 3].iter().all(|slot| segment.may_pick(BackendId(*slot)) == Availability::Up)
+        );
     }
 }
 
@@ -89,7 +91,7 @@ fn no_cell_is_used_twice() {
             row.pool(pool).set(PoolGauge::Queue, 1);
             written += 2;
         }
-        for slot in (0..layout.backends).map(Slot) {
+        for slot in (0..layout.backends).map(BackendId) {
             let backend = row.backend(slot);
             BackendCounter::all().for_each(|counter| backend.add(counter, 1));
             BackendGauge::ALL.iter().for_each(|gauge| backend.set(*gauge, 1));
@@ -106,7 +108,7 @@ fn no_cell_is_used_twice() {
 #[test]
 fn a_place_below_the_cap_is_claimed_over_all_workers() {
     let segment = segment(2);
-    let slot = Slot(1);
+    let slot = BackendId(1);
     assert!(segment.claim(0, slot, 2) && segment.claim(1, slot, 2));
     assert!(!segment.claim(0, slot, 2) && !segment.claim(1, slot, 2));
     assert_eq!(segment.backend(slot).load(), 2);
@@ -131,22 +133,22 @@ fn clients_are_limited_over_all_workers() {
 fn what_a_dead_worker_had_is_given_back_and_what_it_counted_stays() {
     let segment = segment(2);
     for worker in [0, 0, 1] {
-        assert!(segment.claim(worker, Slot(0), 0) && segment.claim_client(worker, 0));
+        assert!(segment.claim(worker, BackendId(0), 0) && segment.claim_client(worker, 0));
     }
     segment.worker(0).add(Counter::Requests, 5);
-    segment.worker(0).backend(Slot(0)).set(BackendGauge::Idle, 3);
+    segment.worker(0).backend(BackendId(0)).set(BackendGauge::Idle, 3);
     segment.worker(0).pool(PoolId(0)).set(PoolGauge::Queue, 1);
-    segment.wait(0, Awaited::Pool(PoolId(0)));
-    segment.wait(0, Awaited::Client);
+    segment.wait(0, WaitFor::Pool(PoolId(0)));
+    segment.wait(0, WaitFor::Client);
     segment.reap(0);
-    assert_eq!((segment.backend(Slot(0)).load(), segment.clients()), (1, 1));
-    assert_eq!((segment.idle_connections(Slot(0)), segment.worker(0).clients()), (0, 0));
+    assert_eq!((segment.backend(BackendId(0)).load(), segment.clients()), (1, 1));
+    assert_eq!((segment.idle_connections(BackendId(0)), segment.worker(0).clients()), (0, 0));
     assert_eq!(segment.queue(PoolId(0)), 0);
-    assert_eq!(segment.next_waiting(1, Awaited::Pool(PoolId(0))), None);
-    assert_eq!(segment.next_waiting(1, Awaited::Client), None);
+    assert_eq!(segment.next_waiting(1, WaitFor::Pool(PoolId(0))), None);
+    assert_eq!(segment.next_waiting(1, WaitFor::Client), None);
     assert_eq!(segment.total(Counter::Requests), 5);
     segment.reap(0);
-    assert_eq!((segment.backend(Slot(0)).load(), segment.clients()), (1, 1));
+    assert_eq!((segment.backend(BackendId(0)).load(), segment.clients()), (1, 1));
 }
 
 /// Wherever in a claim or a release a worker dies.
@@ -154,12 +156,12 @@ fn what_a_dead_worker_had_is_given_back_and_what_it_counted_stays() {
 fn a_worker_that_dies_between_the_two_cells_leaves_nothing_behind() {
     for (others, load, held) in [(1, 2, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (2, 3, 1), (2, 4, 1)] {
         let segment = segment(2);
-        (0..others).for_each(|_| assert!(segment.claim(1, Slot(0), 0)));
+        (0..others).for_each(|_| assert!(segment.claim(1, BackendId(0), 0)));
         segment.worker(0).set_intent(2);
-        segment.worker(0).backend(Slot(0)).set_held(held);
-        segment.backend(Slot(0)).live[backends::LOAD].store(load, SeqCst);
+        segment.worker(0).backend(BackendId(0)).set_held(held);
+        segment.backend(BackendId(0)).live[backends::LOAD].store(load, SeqCst);
         segment.reap(0);
-        assert_eq!(segment.backend(Slot(0)).load(), others);
+        assert_eq!(segment.backend(BackendId(0)).load(), others);
         assert_eq!(segment.worker(0).intent(), 0);
     }
 }
@@ -168,35 +170,35 @@ fn a_worker_that_dies_between_the_two_cells_leaves_nothing_behind() {
 fn a_mark_is_told_to_the_one_who_made_it_and_seen_by_all() {
     let segment = segment(2);
     let epoch = segment.pool(PoolId(0)).epoch();
-    assert_eq!(mark(&segment, Slot(0)), Some(Change::Down));
-    assert_eq!(mark(&segment, Slot(0)), None);
-    assert_eq!(segment.may_pick(Slot(0)), Availability::Down);
+    assert_eq!(mark(&segment, BackendId(0)), Some(Change::Down));
+    assert_eq!(mark(&segment, BackendId(0)), None);
+    assert_eq!(segment.may_pick(BackendId(0)), Availability::Down);
     assert_eq!(segment.count_up(PoolId(0)), (2, 3));
     assert_ne!(segment.pool(PoolId(0)).epoch(), epoch);
-    assert_eq!(segment.backend(Slot(0)).state_since(), Some(Millis(1000)));
-    let up = segment.observe(Slot(0), Event::ProbeSucceeded, Millis(3500), &RULES);
+    assert_eq!(segment.backend(BackendId(0)).state_since(), Some(Millis(1000)));
+    let up = segment.observe(BackendId(0), HealthEvent::ProbeSucceeded, Millis(3500), &RULES);
     assert_eq!(up, Some(Change::Up));
-    assert_eq!(segment.backend(Slot(0)).downtime(), Millis(2500));
-    let again = segment.observe(Slot(0), Event::ProbeSucceeded, Millis(3501), &RULES);
+    assert_eq!(segment.backend(BackendId(0)).downtime(), Millis(2500));
+    let again = segment.observe(BackendId(0), HealthEvent::ProbeSucceeded, Millis(3501), &RULES);
     assert_eq!(again, None);
 }
 
 #[test]
 fn the_last_backend_of_a_pool_is_never_marked() {
     let segment = segment(1);
-    assert_eq!(mark(&segment, Slot(0)), Some(Change::Down));
-    assert_eq!(mark(&segment, Slot(1)), Some(Change::Down));
-    assert_eq!(mark(&segment, Slot(2)), None);
-    assert_eq!(mark(&segment, Slot(3)), None, "the only one of its pool");
-    segment.observe(Slot(0), Event::ProbeSucceeded, Millis(2000), &RULES);
-    assert_eq!(mark(&segment, Slot(2)), Some(Change::Down));
+    assert_eq!(mark(&segment, BackendId(0)), Some(Change::Down));
+    assert_eq!(mark(&segment, BackendId(1)), Some(Change::Down));
+    assert_eq!(mark(&segment, BackendId(2)), None);
+    assert_eq!(mark(&segment, BackendId(3)), None, "the only one of its pool");
+    segment.observe(BackendId(0), HealthEvent::ProbeSucceeded, Millis(2000), &RULES);
+    assert_eq!(mark(&segment, BackendId(2)), Some(Change::Down));
 }
 
 #[test]
 fn answers_of_a_backend_that_fares_well_write_nothing() {
     let segment = segment(1);
     let before: Vec<u64> = segment.cells.iter().map(|cell| cell.load(SeqCst)).collect();
-    assert_eq!(segment.observe(Slot(0), Event::Answered, Millis(5), &RULES), None);
+    assert_eq!(segment.observe(BackendId(0), HealthEvent::Answered, Millis(5), &RULES), None);
     assert!(segment.cells.iter().map(|cell| cell.load(SeqCst)).eq(before));
 }
 
@@ -206,17 +208,17 @@ fn checks_take_out_and_bring_back_beside_marks() {
     let rules = CheckRules { rise: 1, fall: 2 };
     let check = |passed, at| {
         let (status, took) = (if passed { 200 } else { 503 }, Micros(1200));
-        segment.note_check(Slot(0), LastCheck { passed, status, took, at: Millis(at) }, &rules)
+        segment.note_check(BackendId(0), LastCheck { passed, status, took, at: Millis(at) }, &rules)
     };
     assert_eq!((check(false, 1), check(false, 2)), (None, Some(Change::Down)));
-    let last = segment.backend(Slot(0)).last_check().expect("a check was made");
+    let last = segment.backend(BackendId(0)).last_check().expect("a check was made");
     assert_eq!((last.passed, last.status, last.took), (false, 503, Micros(1200)));
-    assert_eq!(segment.backend(Slot(0)).check_failures(), 2);
-    assert_eq!(mark(&segment, Slot(0)), None, "it is down already");
+    assert_eq!(segment.backend(BackendId(0)).check_failures(), 2);
+    assert_eq!(mark(&segment, BackendId(0)), None, "it is down already");
     assert_eq!(check(true, 3), None, "the mark remains");
-    assert_eq!(segment.may_pick(Slot(0)), Availability::Down);
-    let up = segment.observe(Slot(0), Event::ProbeSucceeded, Millis(4), &RULES);
-    assert_eq!((up, segment.may_pick(Slot(0))), (Some(Change::Up), Availability::Up));
+    assert_eq!(segment.may_pick(BackendId(0)), Availability::Down);
+    let up = segment.observe(BackendId(0), HealthEvent::ProbeSucceeded, Millis(4), &RULES);
+    assert_eq!((up, segment.may_pick(BackendId(0))), (Some(Change::Up), Availability::Up));
 }
 
 #[test]
@@ -231,7 +233,7 @@ fn a_slot_is_free_again_when_nobody_has_anything_there() {
     };
     let slot = segment.register(pool, entry(50)).expect("a spare slot");
     let first = segment.backend(slot).standing();
-    assert_eq!(segment.members(pool).collect::<Vec<_>>(), [Slot(3), slot]);
+    assert_eq!(segment.members(pool).collect::<Vec<_>>(), [BackendId(3), slot]);
     assert_eq!(segment.find(pool, address(50)), Some(slot));
     assert_eq!(segment.backend(slot).lease(), Some(Millis(99)));
     assert!(!segment.forget_if_unused(slot), "it is not leaving");
@@ -244,7 +246,7 @@ fn a_slot_is_free_again_when_nobody_has_anything_there() {
     assert!(!segment.forget_if_unused(slot), "an idle connection");
     segment.worker(1).backend(slot).set(BackendGauge::Idle, 0);
     assert!(segment.forget_if_unused(slot));
-    assert_eq!(segment.members(pool).collect::<Vec<_>>(), [Slot(3)]);
+    assert_eq!(segment.members(pool).collect::<Vec<_>>(), [BackendId(3)]);
     assert_eq!(segment.register(pool, entry(51)), Some(slot));
     assert_ne!(segment.backend(slot).standing().generation(), first.generation());
 }
@@ -285,16 +287,16 @@ fn what_was_counted_is_handed_on_once_however_often_it_is_asked_for() {
         segment.worker(worker).add(Counter::Requests, 1);
         segment.worker(worker).observe_duration(Micros(5));
         segment.worker(worker).pool(PoolId(1)).add(PoolCounter::Retries, 1);
-        segment.worker(worker).backend(Slot(3)).observe_response(Micros(5));
-        segment.worker(worker).backend(Slot(3)).add(BackendCounter::Connects, 1);
+        segment.worker(worker).backend(BackendId(3)).observe_response(Micros(5));
+        segment.worker(worker).backend(BackendId(3)).add(BackendCounter::Connects, 1);
     };
     let totals = |segment: &Segment| {
         let counts = [
             segment.total(Counter::Requests),
             segment.request_duration().count(),
             segment.pool_total(PoolId(1), PoolCounter::Retries),
-            segment.response_time(Slot(3)).count(),
-            segment.backend_total(Slot(3), BackendCounter::Connects),
+            segment.response_time(BackendId(3)).count(),
+            segment.backend_total(BackendId(3), BackendCounter::Connects),
         ];
         assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
         counts[0]
@@ -316,11 +318,11 @@ fn what_was_counted_is_handed_on_once_however_often_it_is_asked_for() {
 #[test]
 fn who_waits_is_named_in_turn() {
     let segment = segment(130);
-    let awaited = Awaited::Pool(PoolId(1));
+    let awaited = WaitFor::Pool(PoolId(1));
     for worker in [3, 64, 129] {
         segment.wait(worker, awaited);
     }
-    assert_eq!(segment.next_waiting(3, Awaited::Client), None);
+    assert_eq!(segment.next_waiting(3, WaitFor::Client), None);
     let mut row = Vec::new();
     let mut worker = 5;
     for _ in 0..4 {
@@ -339,10 +341,10 @@ fn histograms_count_in_buckets() {
     let segment = segment(2);
     let row = segment.worker(1);
     for took in [0, 1000, 1001, 2_500, 60_000_000, 60_000_001] {
-        row.backend(Slot(2)).observe_response(Micros(took));
+        row.backend(BackendId(2)).observe_response(Micros(took));
         segment.worker(0).observe_duration(Micros(took));
     }
-    for histogram in [segment.response_time(Slot(2)), segment.request_duration()] {
+    for histogram in [segment.response_time(BackendId(2)), segment.request_duration()] {
         assert_eq!((histogram.count(), histogram.sum), (6, Micros(120_004_502)));
         assert_eq!(histogram.buckets[..3], [2, 2, 0]);
         assert_eq!(histogram.buckets[14..], [1, 1]);
@@ -358,19 +360,22 @@ fn totals_are_sums_over_the_workers() {
     let segment = segment(3);
     for worker in 0..3 {
         segment.worker(worker).add(Counter::Errors(Reason::ClientAbort), 2);
-        segment.worker(worker).backend(Slot(0)).add(BackendCounter::Responses(Class::of(204)), 3);
+        segment
+            .worker(worker)
+            .backend(BackendId(0))
+            .add(BackendCounter::Responses(Class::of(204)), 3);
         segment.worker(worker).pool(PoolId(0)).add(PoolCounter::Retries, 1);
     }
     assert_eq!(segment.total(Counter::Errors(Reason::ClientAbort)), 6);
-    assert_eq!(segment.backend_total(Slot(0), BackendCounter::Responses(Class::Success)), 9);
+    assert_eq!(segment.backend_total(BackendId(0), BackendCounter::Responses(Class::Success)), 9);
     assert_eq!(segment.pool_total(PoolId(0), PoolCounter::Retries), 3);
 }
 
 #[test]
 fn what_operators_set_of_one_that_is_down_shortens_no_downtime() {
     let segment = segment(1);
-    let (slot, backend) = (Slot(0), segment.backend(Slot(0)));
-    let fail = || segment.observe(slot, Event::ConnectFailed, Millis(1000), &RULES);
+    let (slot, backend) = (BackendId(0), segment.backend(BackendId(0)));
+    let fail = || segment.observe(slot, HealthEvent::ConnectFailed, Millis(1000), &RULES);
     assert_eq!(fail().or_else(fail), Some(Change::Down));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
     segment.set_admin(slot, AdminState::Drain, Millis(3000));
@@ -380,7 +385,7 @@ fn what_operators_set_of_one_that_is_down_shortens_no_downtime() {
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(4000)), Millis(3000)));
     segment.set_admin(slot, AdminState::Ready, Millis(6000));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(6000)), Millis(3000)));
-    let probe = |now| segment.observe(slot, Event::ProbeSucceeded, now, &RULES);
+    let probe = |now| segment.observe(slot, HealthEvent::ProbeSucceeded, now, &RULES);
     assert_eq!(probe(Millis(7000)), Some(Change::Up));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(7000)), Millis(4000)));
 }

@@ -4,8 +4,8 @@ use super::backends::LOAD;
 use super::*;
 use crate::config::{Backend, Balance};
 use crate::mem::time::Millis;
-use crate::policy::balance::{Board, Member, Members, Pick, Tier, Tried, pick};
-use crate::policy::health::{Change, Event, Rules};
+use crate::policy::balance::{Member, Members, Pick, PoolView, Tier, TriedBackends, pick};
+use crate::policy::health::{Change, HealthEvent, Rules};
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,13 +36,13 @@ fn run(work: impl Fn(usize) + Sync) {
 
 struct PoolBoard(Segment);
 
-impl Board for PoolBoard {
+impl PoolView for PoolBoard {
     fn ticket(&self, tier: Tier) -> u64 {
         self.0.pool(POOL).rotation(tier)
     }
 
     fn load(&self, id: u32) -> u32 {
-        self.0.backend(Slot::of_id(id)).load()
+        self.0.backend(BackendId::of_id(id)).load()
     }
 }
 
@@ -55,7 +55,7 @@ fn any_number_of_threads_take_exact_turns() {
         members.refresh(&[0, 1, 2].map(|id| Member::new(id, 1, false, 0)));
         for _ in 0..30_000 {
             loop {
-                let tried = Tried::default();
+                let tried = TriedBackends::default();
                 let board = PoolBoard(segment);
                 let Pick::Backend(turn) = pick(Balance::RoundRobin, &members, &tried, &board)
                 else {
@@ -78,7 +78,7 @@ fn nobody_is_above_the_cap_and_no_ring_is_lost() {
     const CAP: u32 = 2;
     const EACH: usize = 20_000;
     let segment = segment(1);
-    let (slot, awaited) = (Slot(0), Awaited::Pool(POOL));
+    let (slot, awaited) = (BackendId(0), WaitFor::Pool(POOL));
     let bells: Vec<AtomicUsize> = (0..WORKERS).map(|_| AtomicUsize::new(0)).collect();
     let inside = AtomicUsize::new(0);
     let ring_next = |worker| {
@@ -117,7 +117,7 @@ fn nobody_is_above_the_cap_and_no_ring_is_lost() {
 #[test]
 fn what_the_dead_leave_is_set_right_while_others_go_on() {
     let segment = segment(1);
-    let slot = Slot(0);
+    let slot = BackendId(0);
     run(|worker| {
         for round in 0..5_000 {
             if worker > 0 {
@@ -149,8 +149,8 @@ fn a_change_is_told_to_one_alone_and_one_backend_always_stays_up() {
     let (downs, ups) = (AtomicUsize::new(0), AtomicUsize::new(0));
     run(|worker| {
         for round in 0..20_000 {
-            let slot = Slot((worker + round) % 2);
-            let event = [Event::ConnectFailed, Event::ProbeSucceeded][round / 2 % 2];
+            let slot = BackendId((worker + round) % 2);
+            let event = [HealthEvent::ConnectFailed, HealthEvent::ProbeSucceeded][round / 2 % 2];
             match segment.observe(slot, event, Millis(round as u64), &rules) {
                 None => (),
                 Some(Change::Down) => _ = downs.fetch_add(1, SeqCst),

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::counters::{
     BackendCounter, BackendGauge, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells, add,
 };
-use super::{PoolId, Segment, Slot};
+use super::{BackendId, PoolId, Segment};
 
 /// Rows behind those of the workers.
 pub(super) const PAST_ROWS: usize = 2;
@@ -37,7 +37,7 @@ impl Segment {
     }
 
     /// The same for a backend.
-    pub fn backend_total(&self, slot: Slot, counter: BackendCounter) -> u64 {
+    pub fn backend_total(&self, slot: BackendId, counter: BackendCounter) -> u64 {
         self.counting_rows().map(|row| row.backend(slot).get(counter)).fold(0, u64::wrapping_add)
     }
 
@@ -49,7 +49,7 @@ impl Segment {
     }
 
     /// Idle connections that all workers have to a backend, those of other generations too.
-    pub fn idle_connections(&self, slot: Slot) -> u64 {
+    pub fn idle_connections(&self, slot: BackendId) -> u64 {
         self.counting_rows()
             .map(|row| row.backend(slot).gauge(BackendGauge::Idle))
             .fold(self.idle_elsewhere(slot), u64::wrapping_add)
@@ -63,7 +63,7 @@ impl Segment {
     }
 
     /// How long a backend took from request to response.
-    pub fn response_time(&self, slot: Slot) -> Histogram {
+    pub fn response_time(&self, slot: BackendId) -> Histogram {
         let mut all = Histogram::default();
         self.counting_rows().for_each(|row| all.add_cells(row.backend(slot).response()));
         all
@@ -111,7 +111,7 @@ impl Segment {
     }
 
     /// Nobody counts anything of a backend whose slot was free: begins at zero.
-    pub(super) fn clear_counters(&self, slot: Slot) {
+    pub(super) fn clear_counters(&self, slot: BackendId) {
         for row in 0..self.layout.workers + PAST_ROWS {
             self.row(row).backend(slot).clear();
         }

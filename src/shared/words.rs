@@ -2,7 +2,7 @@
 
 /// A message. Each is a word, and with some of them comes more: see there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum ControlMessage {
     /// To the master: the process serves.
     Ready,
     /// To the master, from the control process: the service is to be reloaded.
@@ -17,44 +17,47 @@ pub enum Word {
     Refused,
 }
 
-impl Word {
-    const ALL: [(Word, &str); 6] = [
-        (Word::Ready, "ready"),
-        (Word::Reload, "reload"),
-        (Word::Closed, "closed"),
-        (Word::Log, "log"),
-        (Word::Reloaded, "reloaded"),
-        (Word::Refused, "refused"),
+impl ControlMessage {
+    const ALL: [(ControlMessage, &str); 6] = [
+        (ControlMessage::Ready, "ready"),
+        (ControlMessage::Reload, "reload"),
+        (ControlMessage::Closed, "closed"),
+        (ControlMessage::Log, "log"),
+        (ControlMessage::Reloaded, "reloaded"),
+        (ControlMessage::Refused, "refused"),
     ];
 
     /// As it is sent.
     pub fn text(self) -> &'static str {
-        Word::ALL.iter().find(|(word, _)| *word == self).map_or("", |(_, text)| text)
+        ControlMessage::ALL.iter().find(|(word, _)| *word == self).map_or("", |(_, text)| text)
     }
 
     /// The word of a message, and the rest of its text. None if it is of another version.
-    pub fn of(text: &str) -> Option<(Word, &str)> {
+    pub fn of(text: &str) -> Option<(ControlMessage, &str)> {
         let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let (word, _) = Word::ALL.iter().find(|(_, text)| *text == first)?;
+        let (word, _) = ControlMessage::ALL.iter().find(|(_, text)| *text == first)?;
         Some((*word, rest))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Word;
+    use super::ControlMessage;
 
     #[test]
     fn every_word_is_read_as_it_was_sent() {
-        for (word, _) in Word::ALL {
-            assert_eq!(Word::of(word.text()), Some((word, "")));
+        for (word, _) in ControlMessage::ALL {
+            assert_eq!(ControlMessage::of(word.text()), Some((word, "")));
         }
     }
 
     #[test]
     fn what_comes_with_a_word_is_told_and_what_is_unknown_is_none() {
-        assert_eq!(Word::of("refused no such file"), Some((Word::Refused, "no such file")));
-        assert_eq!(Word::of("other"), None);
-        assert_eq!(Word::of(""), None);
+        assert_eq!(
+            ControlMessage::of("refused no such file"),
+            Some((ControlMessage::Refused, "no such file"))
+        );
+        assert_eq!(ControlMessage::of("other"), None);
+        assert_eq!(ControlMessage::of(""), None);
     }
 }

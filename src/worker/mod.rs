@@ -16,7 +16,7 @@ use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::{Proxy, Service, Token};
 use crate::shared::doorbell::Doorbells;
-use crate::shared::words::Word;
+use crate::shared::words::ControlMessage;
 use crate::shared::{Segment, ServiceCell};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
@@ -205,8 +205,8 @@ impl Worker {
     fn reopen_log(&mut self) {
         let mut newest = None;
         while let Some(message) = self.channel.as_ref().and_then(Channel::receive) {
-            if let (Some((Word::Log, _)), Some(file)) =
-                (Word::of(&message.text), message.descriptor)
+            if let (Some((ControlMessage::Log, _)), Some(file)) =
+                (ControlMessage::of(&message.text), message.descriptor)
             {
                 newest = Some(LogFile::adopt(file));
             }

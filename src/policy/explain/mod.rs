@@ -122,12 +122,12 @@ pub struct Explanation {
     /// What `Cache-Status` would say, and why; `off` without a cache.
     pub cache: String,
     /// What it is bounded by.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<LimitPlan>,
 }
 
 /// What a stored response has to do with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stored {
+enum StoredPlan {
     /// It is the answer.
     Answers,
     /// It would be if no backend can be reached.
@@ -138,18 +138,18 @@ enum Stored {
     DoesNot,
 }
 
-impl Stored {
-    fn of(decision: Option<Decision>) -> Stored {
+impl StoredPlan {
+    fn of(decision: Option<Decision>) -> StoredPlan {
         match decision {
-            Some(Decision::Serve { .. }) => Stored::Answers,
+            Some(Decision::Serve { .. }) => StoredPlan::Answers,
             Some(Decision::Ask(asking)) => match (asking.sharing, asking.stored) {
-                (Sharing::Forbidden, _) => Stored::MustAnswer,
-                (_, Meanwhile::Kept { stands_in: true, .. }) => Stored::StandsIn,
+                (Sharing::Forbidden, _) => StoredPlan::MustAnswer,
+                (_, Meanwhile::Kept { stands_in: true, .. }) => StoredPlan::StandsIn,
                 (_, Meanwhile::Kept { stands_in: false, .. } | Meanwhile::Nothing) => {
-                    Stored::DoesNot
+                    StoredPlan::DoesNot
                 }
             },
-            None => Stored::DoesNot,
+            None => StoredPlan::DoesNot,
         }
     }
 
@@ -160,13 +160,13 @@ impl Stored {
             return Some(AnswerAtOnce { status: 200, reason: "max_forwards", because });
         }
         match self {
-            Stored::Answers | Stored::StandsIn => None,
-            Stored::MustAnswer => Some(AnswerAtOnce {
+            StoredPlan::Answers | StoredPlan::StandsIn => None,
+            StoredPlan::MustAnswer => Some(AnswerAtOnce {
                 status: 504,
                 reason: Reason::DestinationUnavailable.word(),
                 because: "only-if-cached, and nothing that is stored may answer",
             }),
-            Stored::DoesNot => plan.answer(),
+            StoredPlan::DoesNot => plan.answer(),
         }
     }
 }
@@ -202,7 +202,7 @@ pub struct PassedOver {
 
 /// Something that a request is bounded by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Limit {
+pub struct LimitPlan {
     /// What.
     pub of: &'static str,
     /// How much or how long, and what is the answer then.
@@ -327,13 +327,13 @@ impl Explanation {
         let written = (&*scratch, &spans);
         let plan = CachePlan::of(head, config, &pool.name, written, lookup);
         (self.cache_key, self.cache) = (plan.key, plan.verdict);
-        let stored = Stored::of(plan.decision);
+        let stored = StoredPlan::of(plan.decision);
         self.answer = admit::refusal(head, pool.keys.max_body).map(AnswerAtOnce::to);
         let mut plan = PoolPlan::of(pool, head, key);
         if self.answer.is_none() {
             self.answer = stored.answer_at_once(head, &plan);
         }
-        if stored == Stored::Answers {
+        if stored == StoredPlan::Answers {
             plan.set_no_cookie(); // It is for one client alone.
         }
         self.added_to_response = plan.added_to_response(pool, &forward, head);
@@ -417,35 +417,38 @@ impl AnswerAtOnce {
 }
 
 /// What bounds a request to a pool with these keys.
-fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit> {
+fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<LimitPlan> {
     let timeouts = &config.timeouts;
     let within = |time, then: &str| format!("{}, then {then}", write_duration(time));
     let mut limits = vec![
-        Limit {
+        LimitPlan {
             of: "head",
             is: format!("{}, then 431 or 414", write_size(config.head_limit() as u64)),
         },
-        Limit { of: "fields", is: format!("{}, then 431", config.max_fields) },
-        Limit {
+        LimitPlan { of: "fields", is: format!("{}, then 431", config.max_fields) },
+        LimitPlan {
             of: "body",
             is: match keys.max_body {
                 0 => String::from("none"),
                 most => format!("{}, then 413", write_size(most)),
             },
         },
-        Limit { of: "time to send the head", is: within(timeouts.header, "408") },
-        Limit { of: "pause within a body", is: within(timeouts.client, "408, or close") },
-        Limit { of: "wait for a backend below its limit", is: within(timeouts.queue, "503") },
-        Limit { of: "time to connect", is: within(timeouts.connect, "another backend, or 504") },
-        Limit {
+        LimitPlan { of: "time to send the head", is: within(timeouts.header, "408") },
+        LimitPlan { of: "pause within a body", is: within(timeouts.client, "408, or close") },
+        LimitPlan { of: "wait for a backend below its limit", is: within(timeouts.queue, "503") },
+        LimitPlan { of: "time to connect", is: within(timeouts.connect, "another backend, or 504") },
+        LimitPlan {
             of: "wait for the response, and pause within it",
             is: within(timeouts.response, "504, or close"),
         },
     ];
     let budget = "20 % of the requests of the last 10 s, and 10 a second besides";
-    limits.push(Limit { of: "retries in the pool", is: String::from(budget) });
+    limits.push(LimitPlan { of: "retries in the pool", is: String::from(budget) });
     if upgrade::is_offered(head, &keys.upgrades) {
-        limits.push(Limit { of: "silence after the switch", is: within(timeouts.tunnel, "close") });
+        limits.push(LimitPlan {
+            of: "silence after the switch",
+            is: within(timeouts.tunnel, "close"),
+        });
     }
     limits
 }

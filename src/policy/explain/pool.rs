@@ -10,10 +10,10 @@ use crate::http::request::RequestHead;
 use crate::http::response;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::http::upgrade;
-use crate::policy::balance::{self, Board, Member, Members, Pick, Tier, Tried};
+use crate::policy::balance::{self, Member, Members, Pick, PoolView, Tier, TriedBackends};
 use crate::policy::health::Availability;
-use crate::policy::retry::{self, Facts, Failure, Verdict};
-use crate::policy::sticky::{self, Bond, Key, Mark, Sticky};
+use crate::policy::retry::{self, Failure, RetryContext, Verdict};
+use crate::policy::sticky::{self, BackendTag, Key, StickyCookie, StickyTarget};
 use crate::policy::{order, slow_start};
 
 /// A pool, and what it would do with a request.
@@ -92,7 +92,7 @@ struct At<'a> {
     backends: &'a [BackendNow],
 }
 
-impl Board for At<'_> {
+impl PoolView for At<'_> {
     fn ticket(&self, tier: Tier) -> u64 {
         self.turn[tier as usize]
     }
@@ -110,7 +110,7 @@ impl PoolPlan {
             .sticky
             .as_ref()
             .map(|keys| StickyPlan::of(pool, &keys.cookie, head, key, &mut backends));
-        if sticky.as_ref().is_some_and(|sticky| sticky.verdict == Sticky::Hit.word()) {
+        if sticky.as_ref().is_some_and(|sticky| sticky.verdict == StickyCookie::Hit.word()) {
             outcome = PICKED;
         }
         PoolPlan {
@@ -194,7 +194,7 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
     members.refresh(&list);
     let pick = |turn| {
         let board = At { turn, backends: &pool.backends };
-        balance::pick(pool.keys.balance, &members, &Tried::default(), &board)
+        balance::pick(pool.keys.balance, &members, &TriedBackends::default(), &board)
     };
     let place_of = |pick| match pick {
         Pick::Backend(turn) => Some(turn.place),
@@ -262,28 +262,28 @@ impl StickyPlan {
     ) -> StickyPlan {
         let mut plan = StickyPlan {
             cookie: name.to_owned(),
-            verdict: Sticky::New.word(),
+            verdict: StickyCookie::New.word(),
             because: "none came",
             backend: None,
             is_set: true,
         };
-        let any = sticky::brought(head, name, |_| Some(Mark::default()));
+        let any = sticky::brought(head, name, |_| Some(BackendTag::default()));
         let Some(key) = key else {
-            if any != Bond::None {
+            if any != StickyTarget::None {
                 plan.verdict = "unknown";
                 plan.because =
                     "the key is not known here (set STATE_DIRECTORY as the service has it)";
             }
             return plan;
         };
-        let marks: Vec<Mark> = pool
+        let marks: Vec<BackendTag> = pool
             .backends
             .iter()
             .map(|backend| key.mark(&pool.name, backend.keys.address))
             .collect();
         let known = |value: &[u8]| marks.iter().copied().find(|mark| mark.digits() == value);
         let mut bond = sticky::brought(head, name, known);
-        if any != Bond::None && bond == Bond::None {
+        if any != StickyTarget::None && bond == StickyTarget::None {
             plan.because = "what came names no backend of the pool";
         }
         let home = marks.iter().position(|mark| Some(*mark) == bond.mark());
@@ -295,20 +295,20 @@ impl StickyPlan {
             balance::has_room(cap, backend.load),
         );
         if works && !has_room {
-            bond = Bond::Lent(marks[home]);
+            bond = StickyTarget::Lent(marks[home]);
         }
-        let chosen = if works && has_room { marks[home] } else { Mark::default() };
+        let chosen = if works && has_room { marks[home] } else { BackendTag::default() };
         let verdict = sticky::verdict(bond, chosen);
         plan.verdict = verdict.word();
         plan.is_set = verdict.sets_cookie();
         plan.backend = Some(backends[home].backend.clone());
         plan.because = match verdict {
-            Sticky::Hit => "it leads to its backend",
-            Sticky::Lent => "its backend has as many requests as it may, so another has this one",
-            Sticky::Moved => "its backend may not be asked, so it is balanced again",
-            Sticky::New => plan.because,
+            StickyCookie::Hit => "it leads to its backend",
+            StickyCookie::Lent => "its backend has as many requests as it may, so another has this one",
+            StickyCookie::Moved => "its backend may not be asked, so it is balanced again",
+            StickyCookie::New => plan.because,
         };
-        if verdict == Sticky::Hit {
+        if verdict == StickyCookie::Hit {
             for plan in backends.iter_mut().filter(|plan| plan.verdict != "out") {
                 (plan.verdict, plan.because) = ("out", "the cookie names another one");
             }
@@ -337,7 +337,7 @@ impl RepeatPlan {
                 // Of nobody, or when an answer is on its way already.
                 Failure::NoBackend | Failure::QueueTimeout | Failure::Incomplete => continue,
             };
-            let facts = Facts {
+            let facts = RetryContext {
                 committed: false,
                 sent,
                 idempotent: plan.is_idempotent,

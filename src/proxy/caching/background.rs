@@ -16,7 +16,7 @@ use crate::policy::conditional;
 use crate::sys::Socket;
 
 use super::state::{CacheFetch, CacheState};
-use crate::proxy::client::{Client, Phase, Watch};
+use crate::proxy::client::{Client, ClientPhase, Watch};
 use crate::proxy::exchange::{Exchange, ExchangeId};
 use crate::proxy::preamble::Arrival;
 use crate::proxy::{Proxy, Service};
@@ -56,7 +56,7 @@ impl Proxy {
         let peer = self.clients[self.exchanges[id].client].peer;
         let mut client = Client::new(Conn::new(socket, false, false), peer, Arrival::plain(0));
         client.is_nobody = true;
-        client.phase = Phase::Closing;
+        client.phase = ClientPhase::Closing;
         client.watch = Watch::Watched; // There will be no events.
         let client = self.clients.insert(client).expect("room was claimed for it");
         self.refreshes += 1;

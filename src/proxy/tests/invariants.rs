@@ -11,7 +11,7 @@ use crate::proxy::backend::Owner;
 use crate::proxy::doubt::Doubted;
 use crate::proxy::exchange::{BackendConnId, ExchangeId, Line, State};
 use crate::proxy::pools::PoolBoard;
-use crate::shared::{Awaited, BackendGauge, Counter, PoolId, Segment};
+use crate::shared::{BackendGauge, Counter, PoolId, Segment, WaitFor};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
@@ -121,7 +121,7 @@ fn shares(proxy: &Proxy) {
     }
     assert_eq!(proxy.row.clients() as usize, proxy.clients.len());
     for pool in (0..proxy.pools.len()).map(PoolId) {
-        let waits = proxy.segment.waits(proxy.worker, Awaited::Pool(pool));
+        let waits = proxy.segment.waits(proxy.worker, WaitFor::Pool(pool));
         assert_eq!(waits, !proxy.pools[pool.0].line.is_empty());
     }
 }
@@ -186,9 +186,9 @@ pub fn waits_with_cause(proxy: &mut Proxy) {
 /// Checks what holds when no worker has anything.
 pub fn is_unclaimed(segment: Segment) {
     assert_eq!(segment.clients(), 0, "clients");
-    assert_eq!(segment.next_waiting(0, Awaited::Client), None, "a door waits");
+    assert_eq!(segment.next_waiting(0, WaitFor::Client), None, "a door waits");
     for pool in segment.pools() {
-        assert_eq!(segment.next_waiting(0, Awaited::Pool(pool)), None, "a worker waits");
+        assert_eq!(segment.next_waiting(0, WaitFor::Pool(pool)), None, "a worker waits");
         for slot in segment.members(pool) {
             assert_eq!(segment.backend(slot).load(), 0, "requests at {slot:?}");
         }

@@ -4,16 +4,21 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::mem::time::Millis;
 use crate::policy::health::{
-    self, AdminState, Availability, Change, CheckRules, Event, Passive, Rules, availability,
+    self, AdminState, Availability, Change, CheckRules, HealthEvent, Passive, Rules, availability,
 };
-use crate::shared::{Segment, Slot};
+use crate::shared::{BackendId, Segment};
 
 use super::{CHECK, CHECK_FAILURES, LastCheck, PASSIVE};
 
 impl Segment {
     /// Takes in how an active check went. A change is the caller's to tell of, and so are those
     /// who wait to ring.
-    pub fn note_check(&self, slot: Slot, result: LastCheck, rules: &CheckRules) -> Option<Change> {
+    pub fn note_check(
+        &self,
+        slot: BackendId,
+        result: LastCheck,
+        rules: &CheckRules,
+    ) -> Option<Change> {
         let backend = self.backend(slot);
         self.set_last_check(slot, result);
         if !result.passed {
@@ -27,7 +32,7 @@ impl Segment {
 
     /// Whether a backend may be asked.
     #[cfg(test)]
-    pub fn may_pick(&self, slot: Slot) -> Availability {
+    pub fn may_pick(&self, slot: BackendId) -> Availability {
         self.backend(slot).availability()
     }
 
@@ -36,7 +41,13 @@ impl Segment {
     ///
     /// The last backend of its pool that is up is never marked, also if several processes mark the
     /// last few at once.
-    pub fn observe(&self, slot: Slot, event: Event, now: Millis, rules: &Rules) -> Option<Change> {
+    pub fn observe(
+        &self,
+        slot: BackendId,
+        event: HealthEvent,
+        now: Millis,
+        rules: &Rules,
+    ) -> Option<Change> {
         let backend = self.backend(slot);
         let mut before = backend.get_live(PASSIVE);
         let (after, change) = loop {
@@ -58,9 +69,9 @@ impl Segment {
     /// The mark's bits after an event.
     fn after(
         &self,
-        slot: Slot,
+        slot: BackendId,
         before: u64,
-        event: Event,
+        event: HealthEvent,
         now: Millis,
         rules: &Rules,
     ) -> (u64, Option<Change>) {
@@ -73,7 +84,7 @@ impl Segment {
         (passive.to_bits(), change)
     }
 
-    fn is_last_up(&self, slot: Slot) -> bool {
+    fn is_last_up(&self, slot: BackendId) -> bool {
         let pool = self.backend(slot).pool();
         let mut others = self.members(pool).filter(|other| *other != slot);
         self.backend(slot).is_up() && !others.any(|other| self.backend(other).is_up())
@@ -81,7 +92,7 @@ impl Segment {
 
     /// Takes a mark back that has left no backend of the pool up: another process has marked
     /// another one at the same time. Both may take theirs back, which is no harm.
-    fn is_unmarked_if_last(&self, slot: Slot, before: u64, after: u64) -> bool {
+    fn is_unmarked_if_last(&self, slot: BackendId, before: u64, after: u64) -> bool {
         let backend = self.backend(slot);
         let would_be = availability(backend.check(), Passive::from_bits(before), backend.admin());
         would_be == Availability::Up
@@ -93,7 +104,7 @@ impl Segment {
     /// not speak against the backend anyway.
     fn settle_change(
         &self,
-        slot: Slot,
+        slot: BackendId,
         change: Option<Change>,
         is_up: bool,
         now: Millis,

@@ -7,32 +7,32 @@ use crate::mem::time::Millis;
 use crate::policy::health::{AdminState, Check, Passive};
 use crate::sys::clock;
 
-use crate::shared::{PoolId, Segment, Slot};
+use crate::shared::{BackendId, PoolId, Segment};
 
 use super::{CAP, CHECK, CHECK_FAILURES, DOWNTIME, LEASE, PASSIVE, SINCE, WEIGHT};
 use super::{LastCheck, Registration, Source, canonical};
 
 impl Segment {
     /// The backend of a pool that listens at `address`, unless it is leaving.
-    pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
+    pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<BackendId> {
         self.find_any(pool, address)
             .filter(|slot| self.backend(*slot).admin() != AdminState::Leaving)
     }
 
     /// All that `find` finds in a pool, by their servers: for whoever looks for many.
-    pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<SocketAddr, Slot> {
+    pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<SocketAddr, BackendId> {
         let members = self.members(pool);
         let stays = members.filter(|slot| self.backend(*slot).admin() != AdminState::Leaving);
         stays.map(|slot| (self.backend(slot).server(), slot)).collect()
     }
 
     /// There is never more than one of an address.
-    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<Slot> {
+    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<BackendId> {
         self.members(pool).find(|slot| self.backend(*slot).server() == canonical(address))
     }
 
     /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.
-    pub fn register(&self, pool: PoolId, entry: Registration) -> Option<Slot> {
+    pub fn register(&self, pool: PoolId, entry: Registration) -> Option<BackendId> {
         let now = clock::now().millis();
         let known = self.find_any(pool, entry.address);
         let slot = known.or_else(|| self.free_slot())?;
@@ -47,29 +47,29 @@ impl Segment {
     }
 
     /// A slot for another backend.
-    pub fn free_slot(&self) -> Option<Slot> {
+    pub fn free_slot(&self) -> Option<BackendId> {
         self.spares().find(|slot| self.backend(*slot).source().is_none())
     }
 
     /// Sets its share.
-    pub fn set_weight(&self, slot: Slot, weight: u32) {
+    pub fn set_weight(&self, slot: BackendId, weight: u32) {
         self.backend(slot).set(WEIGHT, u64::from(weight));
         self.pool(self.backend(slot).pool()).bump();
     }
 
     /// Sets how many requests it may have at once. Who waits is to be rung.
-    pub fn set_cap(&self, slot: Slot, cap: u32) {
+    pub fn set_cap(&self, slot: BackendId, cap: u32) {
         self.backend(slot).set(CAP, u64::from(cap));
         self.pool(self.backend(slot).pool()).bump();
     }
 
     /// Sets when it is forgotten.
-    pub fn set_lease(&self, slot: Slot, lease: Option<Millis>) {
+    pub fn set_lease(&self, slot: BackendId, lease: Option<Millis>) {
         self.backend(slot).set(LEASE, lease.map_or(0, |lease| lease.0));
     }
 
     /// Sets what the operator wants of it. Who waits is to be rung.
-    pub fn set_admin(&self, slot: Slot, admin: AdminState, now: Millis) {
+    pub fn set_admin(&self, slot: BackendId, admin: AdminState, now: Millis) {
         let backend = self.backend(slot);
         if backend.admin() != admin {
             let before = backend.availability();
@@ -80,7 +80,7 @@ impl Segment {
     }
 
     /// Sets what is known of how it fares from before this segment was made.
-    pub fn set_health(&self, slot: Slot, check: Check, passive: Passive) {
+    pub fn set_health(&self, slot: BackendId, check: Check, passive: Passive) {
         self.backend(slot).set(CHECK, check.to_bits());
         self.backend(slot).set_live(PASSIVE, passive.to_bits());
         self.pool(self.backend(slot).pool()).bump();
@@ -89,7 +89,7 @@ impl Segment {
     /// Sets since when that is so, and how it fared before.
     pub fn set_history(
         &self,
-        slot: Slot,
+        slot: BackendId,
         since: Option<Millis>,
         downtime: Millis,
         check_failures: u64,
@@ -101,13 +101,13 @@ impl Segment {
     }
 
     /// Sets how the last active check went.
-    pub fn set_last_check(&self, slot: Slot, result: LastCheck) {
+    pub fn set_last_check(&self, slot: BackendId, result: LastCheck) {
         self.backend(slot).write_check(result);
     }
 
     /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
     /// Whether it did. See the head of this module.
-    pub fn forget_if_unused(&self, slot: Slot) -> bool {
+    pub fn forget_if_unused(&self, slot: BackendId) -> bool {
         let backend = self.backend(slot);
         if backend.admin() != AdminState::Leaving || backend.load() > 0 || self.has_idle(slot) {
             return false;

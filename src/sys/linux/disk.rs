@@ -2,7 +2,7 @@
 //! rights that the way to it needs.
 //!
 //! Unlike sockets, files make whoever reads or writes them wait, if the disk is slow.
-use super::{Socket, pipe::refusal, place::Place, process::User};
+use super::{Socket, pipe::refusal, place::PathHandle, process::User};
 use crate::sys::IoError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
@@ -26,13 +26,13 @@ impl Directory {
     /// above is missing as well. `Linked` if this process is root and somebody else may have put a
     /// link on the way.
     pub fn open(path: &Path) -> Result<Directory, IoError> {
-        Directory::open_at(&Place::of(path)?)
+        Directory::open_at(&PathHandle::of(path)?)
     }
 
     /// The same for root, on behalf of `user`, whose directory it is from then on, as far as the disk
     /// can be written.
     pub fn open_for(path: &Path, user: &User) -> Result<Directory, IoError> {
-        let place = Place::of(path)?;
+        let place = PathHandle::of(path)?;
         let directory = Directory::open_at(&place)?;
         match place.give(directory.as_fd(), user) {
             // The user perhaps may read it.
@@ -41,7 +41,7 @@ impl Directory {
         }
     }
 
-    fn open_at(place: &Place) -> Result<Directory, IoError> {
+    fn open_at(place: &PathHandle) -> Result<Directory, IoError> {
         match fs::mkdirat(&place.folder, &place.name, FOLDER_FOR_OWNER_ALONE) {
             Ok(()) | Err(Errno::EXIST) => (),
             // It may be there, where nothing may be made.

@@ -1,6 +1,6 @@
 //! Log files.
 use crate::sys::IoError;
-use crate::sys::linux::place::Place;
+use crate::sys::linux::place::PathHandle;
 use crate::sys::linux::process::User;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,12 +18,12 @@ const SURE_ROOM: usize = 4096;
 /// Where lines go. Writing there never blocks, whoever reads at the other end.
 pub struct LogFile {
     descriptor: OwnedFd,
-    manner: Manner,
+    manner: WriteMode,
 }
 
 /// How it is written without ever blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum WriteMode {
     /// The descriptor says so itself; or it is a file, where it makes no difference.
     Plain,
     /// A socket: each call says so.
@@ -36,7 +36,7 @@ impl LogFile {
     /// Opens the file at `path`, created if need be (readable for its group), to append to it.
     pub fn open(path: &Path) -> Result<LogFile, IoError> {
         let descriptor = rustix::fs::open(path, OFlags::CREATE | writing(), LOG_MODE)?;
-        Ok(LogFile { descriptor, manner: Manner::Plain })
+        Ok(LogFile { descriptor, manner: WriteMode::Plain })
     }
 
     /// The same for root, on behalf of `user`, whose file it is from then on.
@@ -44,7 +44,7 @@ impl LogFile {
     /// Where somebody else may have put a link on the way, or another name of a file of the system, to have
     /// root give them that file: `Linked`.
     pub fn open_for(path: &Path, user: &User) -> Result<LogFile, IoError> {
-        let place = Place::of(path)?;
+        let place = PathHandle::of(path)?;
         let descriptor = place.open(OFlags::CREATE | writing(), LOG_MODE)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::RegularFile
         {
@@ -54,12 +54,12 @@ impl LogFile {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(LogFile { descriptor, manner: Manner::Plain })
+        Ok(LogFile { descriptor, manner: WriteMode::Plain })
     }
 
     /// Takes one that another process has opened by `open` or `open_for`.
     pub fn adopt(descriptor: OwnedFd) -> LogFile {
-        LogFile { descriptor, manner: Manner::Plain }
+        LogFile { descriptor, manner: WriteMode::Plain }
     }
 
     /// Standard output, whatever that is.
@@ -83,35 +83,35 @@ impl LogFile {
 
 /// How a descriptor that others have opened is written without waiting, and what it leads to, opened
 /// once more where that helps.
-pub(super) fn reopened(inherited: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Manner), IoError> {
+pub(super) fn reopened(inherited: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, WriteMode), IoError> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(inherited)?.st_mode);
     if kind == FileType::Socket {
-        return Ok((None, Manner::Socket));
+        return Ok((None, WriteMode::Socket));
     }
     // Whether calls block is a matter of the open file, which the other processes that have
     // it share. So open it once more, for us alone.
     let again = format!("/proc/self/fd/{}", inherited.as_raw_fd());
     match rustix::fs::open(again, writing(), Mode::empty()) {
-        Ok(descriptor) => Ok((Some(descriptor), Manner::Plain)),
+        Ok(descriptor) => Ok((Some(descriptor), WriteMode::Plain)),
         // It may belong to someone else: the output of a container often does.
-        Err(_) if kind == FileType::RegularFile => Ok((None, Manner::Plain)),
-        Err(_) => Ok((None, Manner::AskFirst)),
+        Err(_) if kind == FileType::RegularFile => Ok((None, WriteMode::Plain)),
+        Err(_) => Ok((None, WriteMode::AskFirst)),
     }
 }
 
 /// Writes as [`LogFile::write`] does.
 pub(super) fn write(
     descriptor: BorrowedFd<'_>,
-    manner: Manner,
+    manner: WriteMode,
     bytes: &[u8],
 ) -> Result<usize, IoError> {
     match manner {
-        Manner::Plain => Ok(rustix::io::write(descriptor, bytes)?),
-        Manner::Socket => {
+        WriteMode::Plain => Ok(rustix::io::write(descriptor, bytes)?),
+        WriteMode::Socket => {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             Ok(rustix::net::send(descriptor, bytes, flags)?)
         }
-        Manner::AskFirst => {
+        WriteMode::AskFirst => {
             let mut asked = [PollFd::new(&descriptor, PollFlags::OUT)];
             if poll(&mut asked, Some(&AT_ONCE))? == 0 {
                 return Err(IoError::WouldBlock);
@@ -134,7 +134,7 @@ fn writing() -> OFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::{LogFile, Manner};
+    use super::{LogFile, WriteMode};
     use crate::sys::IoError;
     use rustix::pipe::PipeFlags;
 
@@ -171,14 +171,14 @@ mod tests {
     fn a_pipe_that_nobody_reads_does_not_block() {
         let (_read_end, write_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         let log = LogFile::of(write_end).unwrap();
-        assert_eq!(log.manner, Manner::Plain);
+        assert_eq!(log.manner, WriteMode::Plain);
         assert!(write_until_full(&log) >= 4096);
     }
 
     #[test]
     fn a_pipe_of_someone_else_does_not_block_either() {
         let (_read_end, write_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let log = LogFile { descriptor: write_end, manner: Manner::AskFirst };
+        let log = LogFile { descriptor: write_end, manner: WriteMode::AskFirst };
         assert!(write_until_full(&log) >= 4096);
     }
 
@@ -186,7 +186,7 @@ mod tests {
     fn a_socket_that_nobody_reads_does_not_block() {
         let (_other, ours) = std::os::unix::net::UnixStream::pair().unwrap();
         let log = LogFile::of(ours.into()).unwrap();
-        assert_eq!(log.manner, Manner::Socket);
+        assert_eq!(log.manner, WriteMode::Socket);
         assert!(write_until_full(&log) >= 4096);
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! The service never waits for who reads them. What finds no room is dropped and counted, and no
 //! message is repeated within a minute: see [`mod@limit`].
-use super::file::{self, Manner};
+use super::file::{self, WriteMode};
 use super::{clock, memory};
 use crate::mem::time::Micros;
-use limit::{CELLS, Limit, Verdict};
+use limit::{CELLS, Limit, LimitVerdict};
 use rustix::fd::AsFd;
 use std::cell::Cell;
 use std::fmt::{self, Write};
@@ -34,7 +34,7 @@ const PIECE: usize = 4096;
 const MOST_KEPT: usize = 64;
 
 /// How standard error is written since `never_wait`; before, by plain calls.
-static MANNER: OnceLock<Manner> = OnceLock::new();
+static MANNER: OnceLock<WriteMode> = OnceLock::new();
 /// What all processes of this service share: lines dropped, and the cells of the workers' limit.
 static SHARED: OnceLock<&'static [AtomicU64]> = OnceLock::new();
 /// This process is one of the workers.
@@ -63,10 +63,10 @@ pub fn never_wait() {
         // In its place: whoever else has the file open may go on to wait when writing there.
         Ok((Some(own), manner)) => match rustix::stdio::dup2_stderr(&own) {
             Ok(()) => manner,
-            Err(_) => Manner::AskFirst,
+            Err(_) => WriteMode::AskFirst,
         },
         Ok((None, manner)) => manner,
-        Err(_) => Manner::AskFirst,
+        Err(_) => WriteMode::AskFirst,
     };
     let _ = MANNER.set(manner);
     // Without them each process has its own limit.
@@ -111,8 +111,8 @@ fn say(level: Level, key: u64, text: String) {
         return write(level, &text);
     }
     match limit().judge(key, clock::now()) {
-        Verdict::Write { repeats } => write_again(level, &text, repeats),
-        Verdict::LeaveOut => {
+        LimitVerdict::Write { repeats } => write_again(level, &text, repeats),
+        LimitVerdict::LeaveOut => {
             let mut kept = KEPT.take();
             kept.retain(|kept| kept.key != key);
             if kept.len() < MOST_KEPT {
@@ -193,7 +193,7 @@ fn write_all(lines: &str) -> u64 {
 
 /// Writes pieces of whole lines, each at once or not at all if it is not longer than a pipe takes.
 /// Returns how many lines were dropped.
-fn write_some(manner: Manner, lines: &str) -> u64 {
+fn write_some(manner: WriteMode, lines: &str) -> u64 {
     let stderr = rustix::stdio::stderr();
     let mut rest = lines.as_bytes();
     while !rest.is_empty() {

@@ -17,7 +17,7 @@ use std::path::{Component, Path};
 const MOST_LINKS: usize = 40;
 
 /// A name in a folder that is open: where a path leads to.
-pub(super) struct Place {
+pub(super) struct PathHandle {
     /// The folder.
     pub folder: OwnedFd,
     /// The name of what is in it, or will be. It is no link, unless somebody puts one there later.
@@ -26,10 +26,10 @@ pub(super) struct Place {
     pub is_safe: bool,
 }
 
-impl Place {
+impl PathHandle {
     /// Follows `path`, whose last part need not be there. `LOOP` if this process is root and somebody
     /// else may have put a link on the way.
-    pub fn of(path: &Path) -> Result<Place, Errno> {
+    pub fn of(path: &Path) -> Result<PathHandle, Errno> {
         let mut walk = Walk { folder: start(path)?, rest: VecDeque::new(), links: 0 };
         walk.rest.extend(parts(path));
         while let Some(name) = walk.rest.pop_front() {
@@ -42,13 +42,13 @@ impl Place {
             if found == Some(FileType::Symlink) {
                 walk.follow(&name, is_safe)?;
             } else if walk.rest.is_empty() && name != ".." {
-                return Ok(Place { folder: walk.folder, name, is_safe });
+                return Ok(PathHandle { folder: walk.folder, name, is_safe });
             } else {
                 walk.folder = enter(&walk.folder, &name)?;
             }
         }
         // It ends with the root, or with a folder's way up.
-        Ok(Place {
+        Ok(PathHandle {
             is_safe: is_safe(&fs::fstat(&walk.folder)?),
             folder: walk.folder,
             name: ".".into(),
@@ -185,7 +185,7 @@ mod tests {
         symlink(scene.at("system"), scene.at("theirs/way")).unwrap();
         if !is_root() {
             // Who is not root is not tricked into anything by links.
-            assert!(Place::of(&scene.at("theirs/way/file")).is_ok());
+            assert!(PathHandle::of(&scene.at("theirs/way/file")).is_ok());
             return;
         }
         let user = nobody();
@@ -258,11 +258,11 @@ mod tests {
     fn links_in_a_circle_and_ways_that_are_not_there_are_errors() {
         let scene = Scene::new("circle");
         symlink("circle", scene.at("circle")).unwrap();
-        assert_eq!(Place::of(&scene.at("circle")).err(), Some(Errno::LOOP));
-        assert_eq!(Place::of(&scene.at("missing/log")).err(), Some(Errno::NOENT));
-        assert_eq!(Place::of(&scene.at("system/file/log")).err(), Some(Errno::NOTDIR));
-        assert_eq!(Place::of(Path::new("/")).unwrap().name, ".");
-        let place = Place::of(&scene.at("theirs/below/..")).unwrap();
+        assert_eq!(PathHandle::of(&scene.at("circle")).err(), Some(Errno::LOOP));
+        assert_eq!(PathHandle::of(&scene.at("missing/log")).err(), Some(Errno::NOENT));
+        assert_eq!(PathHandle::of(&scene.at("system/file/log")).err(), Some(Errno::NOTDIR));
+        assert_eq!(PathHandle::of(Path::new("/")).unwrap().name, ".");
+        let place = PathHandle::of(&scene.at("theirs/below/..")).unwrap();
         assert_eq!(place.name, ".");
     }
 }

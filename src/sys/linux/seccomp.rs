@@ -113,7 +113,7 @@ mod old {
 compile_error!("give the number of this architecture, its old calls, and where the words lie");
 
 /// What an argument must be: one of `values`, as far as the bits of `mask` say.
-struct Condition<'a> {
+struct ArgumentCheck<'a> {
     argument: u32,
     mask: c_int,
     values: &'a [c_int],
@@ -163,13 +163,13 @@ fn program(role: Role, own: Pid) -> Vec<libc::sock_filter> {
     for number in [EVERYBODY, old::EVERYBODY].into_iter().chain(of_role).flatten() {
         allow(&mut program, *number, &[]);
     }
-    let all_bits = |argument, values| Condition { argument, mask: ALL_BITS, values };
-    let not_executable = [Condition { argument: 2, mask: libc::PROT_EXEC, values: &[0] }];
+    let all_bits = |argument, values| ArgumentCheck { argument, mask: ALL_BITS, values };
+    let not_executable = [ArgumentCheck { argument: 2, mask: libc::PROT_EXEC, values: &[0] }];
     allow(&mut program, libc::SYS_mmap, &not_executable);
     allow(&mut program, libc::SYS_mprotect, &not_executable);
     let tcp = [
         all_bits(0, &[libc::AF_INET, libc::AF_INET6]),
-        Condition { argument: 1, mask: SOCKET_TYPE, values: &[libc::SOCK_STREAM] },
+        ArgumentCheck { argument: 1, mask: SOCKET_TYPE, values: &[libc::SOCK_STREAM] },
     ];
     allow(&mut program, libc::SYS_socket, &tcp);
     let levels = [all_bits(1, &[libc::SOL_SOCKET, libc::IPPROTO_TCP])];
@@ -183,7 +183,7 @@ fn program(role: Role, own: Pid) -> Vec<libc::sock_filter> {
 
 /// Allows the call `number`, if its arguments meet all the conditions. Expects the number in the
 /// accumulator, and leaves it there for the next.
-fn allow(program: &mut Vec<libc::sock_filter>, number: c_long, conditions: &[Condition<'_>]) {
+fn allow(program: &mut Vec<libc::sock_filter>, number: c_long, conditions: &[ArgumentCheck<'_>]) {
     let mut then = Vec::new();
     for condition in conditions {
         then.push(load(ARGUMENTS_AT + ARGUMENT_BYTES * condition.argument));

@@ -1,7 +1,7 @@
 //! Sockets that have a path, for connections within the machine: unix(7).
 use super::Socket;
 use super::listener::is_of_one_connection;
-use super::place::Place;
+use super::place::PathHandle;
 use super::process::User;
 use crate::sys::IoError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,7 +31,7 @@ impl UnixListener {
     /// way.
     pub fn bind(path: &Path, mode: u32, owner: Option<&User>) -> Result<UnixListener, IoError> {
         let address = SocketAddrUnix::new(path)?;
-        let place = Place::of(path)?;
+        let place = PathHandle::of(path)?;
         if is_abandoned(&place, &address)? {
             rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())?;
         }
@@ -65,7 +65,7 @@ impl UnixListener {
 
     /// Removes the socket at `path`. Not what a link leads to that somebody else has put on the way.
     pub fn remove_file(path: &Path) -> Result<(), IoError> {
-        let place = Place::of(path)?;
+        let place = PathHandle::of(path)?;
         let found = rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
             return Err(IoError::NotFound);
@@ -118,7 +118,7 @@ fn bind_whatever_the_umask(socket: &OwnedFd, address: &SocketAddrUnix) -> Result
 }
 
 /// A socket is at `place` that nobody listens at, as a process leaves it that was killed.
-fn is_abandoned(place: &Place, address: &SocketAddrUnix) -> Result<bool, Errno> {
+fn is_abandoned(place: &PathHandle, address: &SocketAddrUnix) -> Result<bool, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     let kind = match rustix::fs::statat(&place.folder, &place.name, flags) {
         Ok(found) => FileType::from_raw_mode(found.st_mode),

@@ -5,12 +5,12 @@ use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::proxy::tests::scene::Scene;
 use crate::shared::{
-    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolId, Segment, Slot,
+    BackendCounter, BackendGauge, BackendId, Class, Counter, PoolCounter, PoolId, Segment,
 };
 use crate::sys::clock;
 
 fn of_backends(segment: &Segment, counter: BackendCounter) -> u64 {
-    (0..segment.layout().backends).map(|slot| segment.backend_total(Slot(slot), counter)).sum()
+    (0..segment.layout().backends).map(|slot| segment.backend_total(BackendId(slot), counter)).sum()
 }
 
 /// All that is not zero.
@@ -44,19 +44,19 @@ fn a_request_is_counted_with_its_bytes_and_its_time() {
     let duration = segment.request_duration();
     assert_eq!((duration.count(), duration.buckets[5]), (1, 1), "25 to 50 ms");
     assert!(duration.sum >= Micros(30_000) && duration.sum <= took + Micros(1000));
-    assert_eq!(segment.response_time(Slot(0)).count(), 1);
+    assert_eq!(segment.response_time(BackendId(0)).count(), 1);
     for (counter, count) in [
         (BackendCounter::Requests, 1),
         (BackendCounter::Connects, 1),
         (BackendCounter::Reuses, 0),
         (BackendCounter::Responses(Class::Success), 1),
     ] {
-        assert_eq!(segment.backend_total(Slot(0), counter), count, "{counter:?}");
+        assert_eq!(segment.backend_total(BackendId(0), counter), count, "{counter:?}");
     }
-    assert_eq!(segment.idle_connections(Slot(0)), 1);
+    assert_eq!(segment.idle_connections(BackendId(0)), 1);
     scene.warm_up(client, "/again");
-    assert_eq!(segment.backend_total(Slot(0), BackendCounter::Reuses), 1);
-    assert_eq!(segment.backend_total(Slot(0), BackendCounter::Connects), 1);
+    assert_eq!(segment.backend_total(BackendId(0), BackendCounter::Reuses), 1);
+    assert_eq!(segment.backend_total(BackendId(0), BackendCounter::Connects), 1);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn an_answer_that_is_cut_short_is_its_backends_error() {
     let segment = scene.seats.segment;
     let reason = Reason::ResponseIncomplete;
     assert_eq!(segment.total(Counter::Errors(reason)), 1);
-    assert_eq!(segment.backend_total(Slot(0), BackendCounter::Errors(reason)), 1);
+    assert_eq!(segment.backend_total(BackendId(0), BackendCounter::Errors(reason)), 1);
     assert_eq!(segment.total(Counter::Responses(Class::Success)), 1);
 }
 
@@ -150,7 +150,7 @@ fn a_stale_connection_is_counted_as_one_and_as_no_error() {
     scene.hang_up("/1");
     scene.answer("/1", "");
     let segment = scene.seats.segment;
-    let count = |counter| segment.backend_total(Slot(0), counter);
+    let count = |counter| segment.backend_total(BackendId(0), counter);
     assert_eq!((count(BackendCounter::Stale), count(BackendCounter::Connects)), (1, 2));
     assert_eq!(count(BackendCounter::Errors(Reason::ConnectionTerminated)), 0);
     assert_eq!(segment.pool_total(PoolId(0), PoolCounter::Retries), 0);
@@ -167,13 +167,13 @@ fn an_answer_to_another_request_is_a_mismatch() {
     scene.respond("/0", answer(&id));
     scene.advance(600);
     let segment = scene.seats.segment;
-    assert_eq!(segment.worker(0).backend(Slot(0)).gauge(BackendGauge::Echoes), 0);
-    assert_eq!(segment.worker(0).backend(Slot(0)).gauge(BackendGauge::IdleLimit), 4000);
+    assert_eq!(segment.worker(0).backend(BackendId(0)).gauge(BackendGauge::Echoes), 0);
+    assert_eq!(segment.worker(0).backend(BackendId(0)).gauge(BackendGauge::IdleLimit), 4000);
     scene.get(client, &["/1"]);
     scene.respond("/1", answer(&id));
     let second = scene.request("/1").head.get("x-request-id").expect("an id").to_owned();
     scene.respond("/1", answer(&second));
-    let count = |counter| segment.backend_total(Slot(0), counter);
+    let count = |counter| segment.backend_total(BackendId(0), counter);
     assert_eq!(count(BackendCounter::Mismatches), 1);
     assert_eq!(count(BackendCounter::Doubts(Outcome::Proved)), 1);
     assert_eq!(count(BackendCounter::Doubts(Outcome::Unfounded)), 0);

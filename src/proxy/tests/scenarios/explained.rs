@@ -5,7 +5,7 @@ use crate::mem::buffer::Buffer;
 use crate::policy::explain::{self, Question};
 use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
-use crate::shared::Slot;
+use crate::shared::BackendId;
 use crate::sys::clock;
 
 /// Three pools of two backends each, by path, by header, and all others.
@@ -86,7 +86,7 @@ fn what_is_explained_is_what_happens() {
         .map(|mark| String::from_utf8(mark.digits().to_vec()).unwrap())
         .collect();
     let set_admin = |scene: &Scene, host: usize, admin| {
-        scene.service.proxy.segment().set_admin(Slot(host), admin, clock::now().millis());
+        scene.service.proxy.segment().set_admin(BackendId(host), admin, clock::now().millis());
     };
     let mut number = 0;
     for round in 0..5 {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::scene::Scene;
 use crate::config::{AccessLog, Config};
-use crate::shared::{BackendCounter, Class, Counter, Slot};
+use crate::shared::{BackendCounter, BackendId, Class, Counter};
 use crate::sys::world::{self, End};
 
 const LOG: &str = "/log";
@@ -73,7 +73,7 @@ fn what_does_not_come_in_time_is_given_up_and_its_place_is_free() {
     assert_eq!(scene.bodies(waits), ["served"]);
     assert_eq!(logged(&mut scene)[0], left("/gone"));
     let segment = scene.seats.segment;
-    let failed = |reason| segment.backend_total(Slot(0), BackendCounter::Errors(reason));
+    let failed = |reason| segment.backend_total(BackendId(0), BackendCounter::Errors(reason));
     let failures: u64 = crate::policy::reason::Reason::ALL.into_iter().map(failed).sum();
     assert_eq!(failures, 0, "it is not the backend's fault");
     assert_eq!(segment.total(Counter::Responses(Class::ServerError)), 0);

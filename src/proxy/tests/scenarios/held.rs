@@ -4,7 +4,7 @@ use crate::config::AccessLog;
 use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::proxy::tests::scene::Scene;
-use crate::shared::{BackendCounter, Slot};
+use crate::shared::{BackendCounter, BackendId};
 use crate::sys::world;
 
 use super::identity::{echo, let_it_echo, response, with_one_that_echoes};
@@ -21,7 +21,7 @@ fn asked_again(path: &str, body: &str, refuses: bool) -> (Scene, usize) {
 
 fn doubts(scene: &Scene) -> [u64; 2] {
     let segment = scene.seats.segment;
-    Outcome::ALL.map(|outcome| segment.backend_total(Slot(0), BackendCounter::Doubts(outcome)))
+    Outcome::ALL.map(|outcome| segment.backend_total(BackendId(0), BackendCounter::Doubts(outcome)))
 }
 
 #[test]
@@ -30,8 +30,8 @@ fn it_is_delivered_where_the_fresh_connection_is_refused() {
     assert_eq!(scene.bodies(client), ["a", "first"]);
     let refused = BackendCounter::Errors(Reason::ConnectionRefused);
     let segment = scene.seats.segment;
-    assert_eq!(segment.backend_total(Slot(0), refused), 1);
-    assert_eq!(segment.backend(Slot(0)).load(), 0);
+    assert_eq!(segment.backend_total(BackendId(0), refused), 1);
+    assert_eq!(segment.backend(BackendId(0)).load(), 0);
     assert_eq!(doubts(&scene), [0, 1]);
     scene.get(client, &["/2"]);
     assert_ne!(scene.place_of("/2"), scene.place_of("/1"), "it was told that no more comes");
@@ -151,7 +151,7 @@ fn a_client_that_leaves_lets_both_connections_go() {
     scene.leave(client);
     assert_eq!(scene.backend_conns(), 1);
     assert_eq!(doubts(&scene), [0, 0]);
-    assert_eq!(scene.seats.segment.backend(Slot(0)).load(), 0);
+    assert_eq!(scene.seats.segment.backend(BackendId(0)).load(), 0);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_request_that_is_asked_again_takes_one_place_at_its_backend() {
     scene.get(client, &["/1"]);
     scene.respond("/1", response("another", "first"));
     assert_eq!(scene.times_asked("/1"), 2);
-    assert_eq!(scene.seats.segment.backend(Slot(0)).load(), 1);
+    assert_eq!(scene.seats.segment.backend(BackendId(0)).load(), 1);
     assert_eq!(scene.backend_conns(), 1, "the first was told that no more comes");
     echo(&mut scene, "/1", "right");
     assert_eq!(scene.bodies(client).last().map(String::as_str), Some("right"));

@@ -3,7 +3,7 @@
 use crate::mem::time::Millis;
 use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
-use crate::shared::Slot;
+use crate::shared::BackendId;
 use crate::sys::clock;
 
 fn scene(backends: usize) -> Scene {
@@ -11,7 +11,7 @@ fn scene(backends: usize) -> Scene {
 }
 
 fn set_admin(scene: &Scene, host: usize, admin: AdminState) {
-    scene.service.proxy.segment().set_admin(Slot(host), admin, clock::now().millis());
+    scene.service.proxy.segment().set_admin(BackendId(host), admin, clock::now().millis());
 }
 
 /// How many of `count` requests come to backend 0.

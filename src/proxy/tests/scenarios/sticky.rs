@@ -3,7 +3,7 @@
 use crate::config::Sticky;
 use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
-use crate::shared::Slot;
+use crate::shared::BackendId;
 use crate::sys::clock;
 
 fn scene(backends: usize) -> Scene {
@@ -35,7 +35,7 @@ fn asked_with(scene: &mut Scene, path: &str, host: usize) -> (usize, Option<Stri
 }
 
 fn set_admin(scene: &Scene, host: usize, admin: AdminState) {
-    scene.service.proxy.segment().set_admin(Slot(host), admin, clock::now().millis());
+    scene.service.proxy.segment().set_admin(BackendId(host), admin, clock::now().millis());
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use crate::config::{Balance, Config, Route};
 use crate::mem::time::Millis;
-use crate::policy::health::{AdminState, Event, Rules};
+use crate::policy::health::{AdminState, HealthEvent, Rules};
 use crate::proxy::tests::scene::Scene;
-use crate::shared::{Awaited, BackendCounter, Counter, PoolCounter, PoolId, Registration, Slot};
+use crate::shared::{
+    BackendCounter, BackendId, Counter, PoolCounter, PoolId, Registration, WaitFor,
+};
 use crate::sys::clock;
 use crate::sys::world::{self, End};
 
@@ -63,11 +65,11 @@ fn a_cap_holds_over_all_workers_and_who_waits_in_one_is_rung_by_another() {
     scene.get(one, &["/0"]);
     scene.get(other, &["/1"]);
     assert_eq!(scene.asked(), ["/0"]);
-    assert_eq!(scene.seats.segment.backend(Slot(0)).load(), 1);
-    assert!(scene.seats.segment.waits(1, Awaited::Pool(POOL)));
+    assert_eq!(scene.seats.segment.backend(BackendId(0)).load(), 1);
+    assert!(scene.seats.segment.waits(1, WaitFor::Pool(POOL)));
     scene.answer("/0", "0");
     assert_eq!(scene.asked(), ["/0", "/1"], "at once, not at the next tick");
-    assert!(!scene.seats.segment.waits(1, Awaited::Pool(POOL)));
+    assert!(!scene.seats.segment.waits(1, WaitFor::Pool(POOL)));
     scene.answer("/1", "1");
     assert_eq!((scene.bodies(one), scene.bodies(other)), (vec!["0".into()], vec!["1".into()]));
 }
@@ -100,10 +102,10 @@ fn who_comes_later_does_not_overtake_one_that_waits_in_another_worker() {
     let mut scene = two_workers(1, |config| cap(config, 1));
     let (early, late) = (scene.client_of(1), scene.client_of(0));
     let segment = scene.seats.segment;
-    assert!(segment.claim(THIRD, Slot(0), 1));
+    assert!(segment.claim(THIRD, BackendId(0), 1));
     scene.get(early, &["/early"]);
     // The place is free, and nobody was rung yet.
-    segment.release(THIRD, Slot(0));
+    segment.release(THIRD, BackendId(0));
     scene.get(late, &["/late"]);
     assert_eq!(scene.asked(), ["/early"]);
     scene.answer("/early", "");
@@ -143,11 +145,11 @@ fn while_a_first_exchange_waits_for_a_place_those_behind_it_hold_none() {
     let mut scene = two_workers(2, two_pools);
     let (one, other) = (scene.client_of(0), scene.client_of(1));
     let segment = scene.seats.segment;
-    assert!(segment.claim(THIRD, Slot(0), 1));
+    assert!(segment.claim(THIRD, BackendId(0), 1));
     scene.get(one, &["/a/1", "/b/1"]);
     assert_eq!(scene.asked(), [""; 0]);
     scene.warm_up(other, "/b/2");
-    segment.release(THIRD, Slot(0));
+    segment.release(THIRD, BackendId(0));
     scene.seats.bells.ring_everybody(&segment);
     scene.settle();
     assert_eq!(scene.asked(), ["/b/2", "/a/1", "/b/1"]);
@@ -165,7 +167,7 @@ fn a_first_exchange_that_begins_to_wait_gives_up_the_places_of_those_behind_it()
     assert_eq!(scene.asked(), ["/a/1", "/b/1"]);
     scene.reset("/a/1");
     assert_eq!(scene.asked()[2..], ["/a/2"], "the other has waited for longer");
-    assert_eq!(scene.seats.segment.backend(Slot(1)).load(), 0);
+    assert_eq!(scene.seats.segment.backend(BackendId(1)).load(), 0);
     scene.answer("/a/2", "");
     scene.answer("/a/1", "a");
     scene.answer("/b/1", "b");
@@ -184,7 +186,7 @@ fn a_mark_by_one_worker_is_seen_by_the_others_and_told_once() {
     assert_eq!(segment.count_up(POOL), (1, 2));
     assert_eq!(messages("is down"), 1);
     let failed = || {
-        let row = segment.worker(1).backend(Slot(0));
+        let row = segment.worker(1).backend(BackendId(0));
         row.get(BackendCounter::Requests)
     };
     for path in ["/4", "/5"] {
@@ -194,7 +196,7 @@ fn a_mark_by_one_worker_is_seen_by_the_others_and_told_once() {
     scene.refuse(0, false);
     let rules = Rules { max_fails: 2, fail_timeout: Millis(1) };
     let now = clock::now().millis();
-    assert!(segment.observe(Slot(0), Event::ProbeSucceeded, now, &rules).is_some());
+    assert!(segment.observe(BackendId(0), HealthEvent::ProbeSucceeded, now, &rules).is_some());
     for path in ["/6", "/7"] {
         scene.warm_up(other, path);
     }
@@ -226,12 +228,12 @@ fn idle_connections_to_a_backend_that_went_down_are_closed_by_all() {
     let rules = Rules { max_fails: 1, fail_timeout: Millis(1) };
     let segment = scene.seats.segment;
     let now = clock::now().millis();
-    assert!(segment.observe(Slot(0), Event::ConnectFailed, now, &rules).is_some());
+    assert!(segment.observe(BackendId(0), HealthEvent::ConnectFailed, now, &rules).is_some());
     scene.warm_up(one, "/4");
     assert_eq!(scene.backend_conns(), 3, "at the next pick of the one");
     scene.advance(600);
     assert_eq!(scene.backend_conns(), 2, "at the next tick of the other");
-    assert_eq!(segment.idle_connections(Slot(0)), 0);
+    assert_eq!(segment.idle_connections(BackendId(0)), 0);
 }
 
 #[test]
@@ -242,12 +244,12 @@ fn clients_are_limited_over_all_workers_and_a_door_that_waits_is_rung() {
     scene.get(waiting, &["/waits"]);
     assert_eq!(scene.asked(), [""; 0]);
     assert_eq!(scene.seats.segment.clients(), 2);
-    assert!(scene.seats.segment.waits(1, Awaited::Client));
+    assert!(scene.seats.segment.waits(1, WaitFor::Client));
     scene.leave(one);
     assert_eq!(scene.asked(), ["/waits"], "at once");
     scene.answer("/waits", "");
     scene.leave(two);
-    assert!(!scene.seats.segment.waits(1, Awaited::Client), "there is room again");
+    assert!(!scene.seats.segment.waits(1, WaitFor::Client), "there is room again");
 }
 
 /// Its last answer closes the connection, which then waits for what it may be sending yet.
@@ -305,7 +307,7 @@ fn a_door_that_has_nobody_left_passes_the_room_on() {
     let one = scene.client_of(0);
     let (gone, other) = (scene.client_of(1), scene.client_of(2));
     scene.get(other, &["/2"]);
-    assert!(scene.seats.segment.waits(1, Awaited::Client));
+    assert!(scene.seats.segment.waits(1, WaitFor::Client));
     scene.get(one, &["/0"]);
     scene.answer("/0", "");
     scene.worker(1).close_door();
@@ -356,13 +358,13 @@ fn a_claim_on_a_backend_that_began_to_leave_is_given_back() {
     // As the control process does it, before it has bumped the epoch.
     let segment = scene.seats.segment;
     let epoch = segment.pool(POOL).epoch();
-    segment.backend(Slot(0)).set_standing_quietly(AdminState::Leaving);
+    segment.backend(BackendId(0)).set_standing_quietly(AdminState::Leaving);
     for path in ["/2", "/3", "/4"] {
         scene.warm_up(one, path);
         assert_eq!(scene.place_of(path).0, 1);
     }
     assert_eq!(segment.pool(POOL).epoch(), epoch);
-    assert_eq!(segment.backend(Slot(0)).load(), 0);
+    assert_eq!(segment.backend(BackendId(0)).load(), 0);
 }
 
 #[test]

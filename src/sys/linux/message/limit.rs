@@ -20,7 +20,7 @@ pub const CELLS: usize = ENTRIES * ENTRY;
 
 /// What is to become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LimitVerdict {
     /// It is written; it was left out so often before.
     Write { repeats: u64 },
     /// It was written less than a minute ago.
@@ -47,14 +47,14 @@ impl Limit<'_> {
     }
 
     /// A message is about to be written. Where all entries are taken, the oldest is forgotten.
-    pub fn judge(&self, key: u64, now: Micros) -> Verdict {
+    pub fn judge(&self, key: u64, now: Micros) -> LimitVerdict {
         if let Some([_, since, left_out]) = self.find(key) {
             if is_recent(since, now) {
                 left_out.fetch_add(1, Relaxed);
-                return Verdict::LeaveOut;
+                return LimitVerdict::LeaveOut;
             }
             since.store(now.0, Relaxed);
-            return Verdict::Write { repeats: left_out.swap(0, Relaxed) };
+            return LimitVerdict::Write { repeats: left_out.swap(0, Relaxed) };
         }
         let oldest = self.entries().min_by_key(|[_, since, _]| since.load(Relaxed));
         if let Some([found, since, left_out]) = oldest {
@@ -62,7 +62,7 @@ impl Limit<'_> {
             since.store(now.0, Relaxed);
             left_out.store(0, Relaxed);
         }
-        Verdict::Write { repeats: 0 }
+        LimitVerdict::Write { repeats: 0 }
     }
 
     /// How often a message was left out, if its minute is over; that begins anew then. `None`:
@@ -101,14 +101,14 @@ mod tests {
         let cells = cells();
         let limit = Limit(&cells);
         let (one, other) = (hash("one"), hash("other"));
-        assert_eq!(limit.judge(one, START), Verdict::Write { repeats: 0 });
+        assert_eq!(limit.judge(one, START), LimitVerdict::Write { repeats: 0 });
         for _ in 0..417 {
-            assert_eq!(limit.judge(one, START), Verdict::LeaveOut);
+            assert_eq!(limit.judge(one, START), LimitVerdict::LeaveOut);
         }
-        assert_eq!(limit.judge(other, START), Verdict::Write { repeats: 0 });
+        assert_eq!(limit.judge(other, START), LimitVerdict::Write { repeats: 0 });
         let later = START + PAUSE;
-        assert_eq!(limit.judge(one, later), Verdict::Write { repeats: 417 });
-        assert_eq!(limit.judge(one, later), Verdict::LeaveOut);
+        assert_eq!(limit.judge(one, later), LimitVerdict::Write { repeats: 417 });
+        assert_eq!(limit.judge(one, later), LimitVerdict::LeaveOut);
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         limit.judge(key, START);
         assert_eq!(limit.overdue(key, START), Some(0));
         assert_eq!(limit.overdue(key, START + PAUSE), Some(1));
-        assert_eq!(limit.judge(key, START + PAUSE), Verdict::LeaveOut);
+        assert_eq!(limit.judge(key, START + PAUSE), LimitVerdict::LeaveOut);
         assert_eq!(limit.overdue(key, START + PAUSE + PAUSE), Some(1));
         assert_eq!(limit.overdue(key, START + PAUSE + PAUSE + PAUSE), None);
     }
@@ -131,12 +131,12 @@ mod tests {
         let limit = Limit(&cells);
         for number in 0..3 * ENTRIES as u64 {
             let now = START + Micros(number);
-            assert_eq!(limit.judge(2 * number + 1, now), Verdict::Write { repeats: 0 });
+            assert_eq!(limit.judge(2 * number + 1, now), LimitVerdict::Write { repeats: 0 });
         }
         cells.iter().for_each(|cell| cell.store(u64::MAX, Relaxed));
         let key = hash("one");
-        assert!(matches!(limit.judge(key, START), Verdict::Write { .. }));
-        assert_eq!(limit.judge(key, START), Verdict::LeaveOut);
-        assert_eq!(limit.judge(u64::MAX, START), Verdict::Write { repeats: u64::MAX });
+        assert!(matches!(limit.judge(key, START), LimitVerdict::Write { .. }));
+        assert_eq!(limit.judge(key, START), LimitVerdict::LeaveOut);
+        assert_eq!(limit.judge(u64::MAX, START), LimitVerdict::Write { repeats: u64::MAX });
     }
 }
