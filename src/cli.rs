@@ -12,7 +12,7 @@ use lexopt::prelude::*;
 
 mod explain;
 
-use crate::config::words::{meant, quote};
+use crate::config::text::{meant, quote};
 use crate::config::{
     self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
     units,

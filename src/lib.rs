@@ -80,9 +80,9 @@
 //!     revalidate.rs  what an answer or a failure means for what is stored: 304, stale, void
 //!     background.rs  stale entries revalidated behind an answer, for no client
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   intake.rs        what is made of a head: its pool, its cookie, the head as it goes on
+//!   read_requests.rs what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
-//!   choose.rs        Waiting: a backend, with a turn and a place shared by all workers; the lines
+//!   pick.rs          Waiting: a backend, with a turn and a place shared by all workers; the lines
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   share.rs         requests behind each other on one connection, and how they leave it
@@ -96,14 +96,14 @@
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
 //!   backend.rs       BackendConn, and a backend's stack of unused connections
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
-//!   rechunk.rs       chunked bodies: framing checked, and written anew from ring to ring or spliced
-//!   pipes.rs         what relays borrow: rings, at most 64 pipes, room to look at what is spliced
-//!   preamble.rs      the PROXY header before a first request
+//!   chunked_relay.rs chunked bodies: framing checked, and written anew from ring to ring or spliced
+//!   buffers.rs       what relays borrow: rings, at most 64 pipes, room to look at what is spliced
+//!   proxy_protocol.rs the PROXY header before a first request
 //!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
-//!   timing.rs        which timer runs for what a client or an exchange waits for
+//!   timeouts.rs      which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
-//!   count.rs         counts what happens, in the worker's row of the shared cells
+//!   stats.rs         counts what happens, in the worker's row of the shared cells
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
 //!
@@ -113,14 +113,14 @@
 //!   states.rs        what a replaced generation follows of the one that serves
 //!   elsewhere.rs     what the workers of other generations have, for limits and gauges
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
-//!   backends/        members.rs: who is in a pool       findings.rs: what checks and requests found
+//!   backends/        registry.rs: who is in a pool       health.rs: what checks and requests found
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
 //!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
-//!   words.rs         what master and children tell each other beside signals
+//!   ipc.rs           what master and children tell each other beside signals
 //!   withdrawal.rs    whether the service is withdrawn, and by whom
 //!   report.rs        messages about backends that went up or down
-//!   moment.rs        all pools and backends at the moment, for explanations
+//!   snapshot.rs      all pools and backends at the moment, for explanations
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!   own.rs           backends that are the service itself
@@ -192,7 +192,7 @@
 //!   file.rs          JSON as a tree that keeps order and duplicates
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
-//!   address.rs  units.rs  words.rs   addresses; "5s", "64KiB"; quoting and guessing
+//!   address.rs  units.rs  text.rs   addresses; "5s", "64KiB"; quoting and guessing
 //!   tolerance.rs     what a pool puts up with
 //!   statuses.rs      statuses and classes of them, as they are listed
 //!   dump.rs          a Config as JSON, for -T

@@ -1,7 +1,7 @@
 //! `--explain` and `-H`: how one request would be handled.
 
 use crate::config::Config;
-use crate::config::words::quote;
+use crate::config::text::quote;
 use crate::mem::buffer::Buffer;
 use crate::policy::explain::{self, PoolNow, Question, SOMEBODY};
 use crate::worker::sticky_key;

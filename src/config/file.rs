@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::ConfigError;
-use super::words::quote;
+use super::text::quote;
 
 /// Characters of a list or an object that is written on one line.
 const LINE: usize = 100;

@@ -14,9 +14,9 @@ mod process;
 mod read;
 mod route;
 pub mod statuses;
+pub mod text;
 mod tolerance;
 pub mod units;
-pub mod words;
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};

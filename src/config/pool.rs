@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
-use super::words::quote;
+use super::text::quote;
 use super::{
     Backend, Balance, HealthCheck, Pool, Statuses, Sticky, Tolerance, Tolerances, Wrong, address,
     units,

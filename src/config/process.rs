@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::read::{INSTANT, Mistakes, Node, WEEK};
-use super::words::{self, quote};
+use super::text::{self, quote};
 use super::{
     AccessLog, Admin, Cache, Cidr, Config, ForwardFields, Listen, RequestId, Timeouts, Workers,
     Wrong, address,
@@ -195,7 +195,7 @@ fn access_log(node: &Node) -> Result<AccessLog, Wrong> {
         text if text.contains(['/', '.']) && !text.contains('\0') => {
             Ok(AccessLog::Path(PathBuf::from(text)))
         }
-        text => Err(match words::meant(text, &["off", "stdout"]) {
+        text => Err(match text::meant(text, &["off", "stdout"]) {
             Some(meant) => node.wrong("is not a path", format!("did you mean \"{meant}\"?")),
             None => node.wrong("is not a path", remedy),
         }),

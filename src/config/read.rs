@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::file::Value;
-use super::words::{self, quote};
+use super::text::{self, quote};
 use super::{ConfigError, Wrong, units};
 use crate::mem::time::Millis;
 
@@ -42,9 +42,9 @@ impl Mistakes {
 
     /// Notes a key that nobody knows among `known`.
     pub fn add_unknown(&mut self, node: &Node, key: &str, known: &[&str]) {
-        let remedy = match words::meant(key, known) {
+        let remedy = match text::meant(key, known) {
             Some(meant) => format!("did you mean {}?", quote(meant)),
-            None if known.len() <= 10 => format!("there are {}", words::list(known, " and ")),
+            None if known.len() <= 10 => format!("there are {}", text::list(known, " and ")),
             None => String::from("see servers.conf(5); a key that starts with \"#\" is a comment"),
         };
         self.add(node, Wrong::new("unknown key", remedy));
@@ -252,12 +252,12 @@ impl<'a> Node<'a> {
     /// One of a few words, each with what it stands for.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, Wrong> {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-        let all = format!("write {}", words::list(&names, " or "));
+        let all = format!("write {}", text::list(&names, " or "));
         let text = self.text("one of the words", &all)?;
         if let Some((_, value)) = words.iter().find(|(name, _)| *name == text) {
             return Ok(*value);
         }
-        let remedy = match words::meant(text, &names) {
+        let remedy = match text::meant(text, &names) {
             Some(meant) => format!("did you mean {}?", quote(meant)),
             None => all,
         };

@@ -1,7 +1,7 @@
 //! Routes: which request goes to which pool.
 
 use super::read::{Mistakes, Node, is_token};
-use super::words;
+use super::text;
 use super::{Route, Wrong};
 
 /// Routes in a file; more are refused.
@@ -41,10 +41,10 @@ fn pool(node: &Node, pools: &[&str]) -> Result<usize, Wrong> {
     if let Some(index) = pools.iter().position(|pool| *pool == name) {
         return Ok(index);
     }
-    let shown = words::list(&pools[..pools.len().min(SHOWN_POOLS)], ", ");
+    let shown = text::list(&pools[..pools.len().min(SHOWN_POOLS)], ", ");
     let more = if pools.len() > SHOWN_POOLS { ", ..." } else { "" };
     let verb = if pools.len() == 1 { "is" } else { "are" };
-    let fault = format!("there is no pool {}", words::quote(name));
+    let fault = format!("there is no pool {}", text::quote(name));
     Err(Wrong::new(fault, format!("there {verb} {shown}{more}")))
 }
 

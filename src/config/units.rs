@@ -1,7 +1,7 @@
 //! Durations and sizes: a whole number with its unit.
 
-use super::words::quote;
-use super::{Wrong, words};
+use super::text::quote;
+use super::{Wrong, text};
 use crate::mem::time::Millis;
 
 /// Units of time, largest first, in milliseconds.
@@ -97,7 +97,7 @@ fn number_and_unit(text: &str, table: &[(&str, u64)]) -> Result<u64, Fault> {
 
 fn units(table: &[(&str, u64)]) -> String {
     let names: Vec<&str> = table.iter().rev().map(|(name, _)| *name).collect();
-    words::list(&names, " and ").replace('"', "")
+    text::list(&names, " and ").replace('"', "")
 }
 
 fn write(value: u64, table: &[(&str, u64)], unit_of_zero: &str) -> String {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::config::{self, address, units, words};
+use crate::config::{self, address, text, units};
 use crate::http::Method;
 use crate::mem::time::Millis;
 use crate::policy::explain::{Question, SOMEBODY};
@@ -155,7 +155,7 @@ fn command(
 }
 
 fn nothing(path: &str) -> ApiResponse {
-    ApiResponse::error(404, &format!("there is no {} (see httplb(8))", words::quote(path)))
+    ApiResponse::error(404, &format!("there is no {} (see httplb(8))", text::quote(path)))
 }
 
 pub(super) fn wrong(message: impl AsRef<str>) -> ApiResponse {
@@ -187,7 +187,7 @@ fn only_post(request: &ApiRequest) -> Result<(), ApiResponse> {
 fn place(name: &str, backend: &str) -> Result<BackendRef, ApiResponse> {
     let pool = decoded(name)?.into_owned();
     if !config::is_pool_name(&pool) {
-        let name = words::quote(&pool);
+        let name = text::quote(&pool);
         return Err(wrong(format!("{name} is not a name for a pool ({})", config::NAME_REMEDY)));
     }
     let text = decoded(backend)?;
@@ -225,12 +225,12 @@ fn lease(value: &str) -> Result<Millis, ApiResponse> {
     let day = Millis::from_secs(24 * 3600);
     match units::duration(value) {
         Ok(_) if units::is_padded(value) => {
-            let value = words::quote(value);
+            let value = text::quote(value);
             Err(wrong(format!("lease: {value} begins with a zero (write 5s or 250ms)")))
         }
         Ok(lease) if lease >= Millis(100) && lease <= day => Ok(lease),
         Ok(_) => {
-            let value = words::quote(value);
+            let value = text::quote(value);
             Err(wrong(format!("lease: {value} is out of range (write 100ms to 24h)")))
         }
         Err(fault) => Err(wrong(format!("lease: {fault}"))),
@@ -241,15 +241,15 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ApiResp
     match units::whole(value) {
         Some(number) if (least..=most).contains(&number) => Ok(number),
         Some(_) | None => {
-            let value = words::quote(value);
+            let value = text::quote(value);
             Err(wrong(format!("{name}: {value} is not right (write {least} to {most})")))
         }
     }
 }
 
 pub(super) fn unknown(name: &str, known: &[&str]) -> ApiResponse {
-    let all = words::list(known, " and ");
-    wrong(format!("unknown parameter {} (there are {all})", words::quote(name)))
+    let all = text::list(known, " and ");
+    wrong(format!("unknown parameter {} (there are {all})", text::quote(name)))
 }
 
 #[derive(Deserialize)]
@@ -275,7 +275,7 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, ApiResponse> {
         Some("maint") => Some(AdminState::Maint),
         Some(other) => {
             let remedy = "write \"ready\", \"drain\" or \"maint\"";
-            return Err(wrong(format!("{} is not a state ({remedy})", words::quote(other))));
+            return Err(wrong(format!("{} is not a state ({remedy})", text::quote(other))));
         }
     };
     if json.weight.is_some_and(|weight| !(1..=256).contains(&weight)) {
@@ -341,7 +341,7 @@ fn question(query: &str) -> Result<Question, ApiResponse> {
             "url" => url = Some(value),
             "h" if value.contains(':') => fields.push(value),
             "h" => {
-                let found = words::quote(&value);
+                let found = text::quote(&value);
                 return Err(wrong(format!(
                     "h={found} is not a header line (write h=Name:%20value)"
                 )));
@@ -367,7 +367,7 @@ pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, ApiResponse> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }
-    let malformed = || wrong(format!("{} is not percent-encoded well", words::quote(text)));
+    let malformed = || wrong(format!("{} is not percent-encoded well", text::quote(text)));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {

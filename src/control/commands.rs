@@ -4,7 +4,7 @@
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState as Wanted;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::words::ControlMessage;
+use crate::shared::ipc::ControlMessage;
 use crate::shared::{self, BackendId, PoolId, Segment, Source, WaitFor, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::{Channel, Doorbell, clock};

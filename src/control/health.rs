@@ -1,8 +1,8 @@
 //! Whether clients are to be sent here: for those who spread them over several services, such as
 //! keepalived, a BGP daemon or a cloud's balancer.
 
+use crate::config::text::quote;
 use crate::config::units;
-use crate::config::words::quote;
 use crate::shared::{Segment, ServiceCell};
 
 use super::answer::ApiResponse;

@@ -141,7 +141,13 @@ impl MetricsText {
 
     fn pools(&mut self, pools: &[PoolStatus]) {
         let up = |pool: &PoolStatus| pool.count(Availability::Up) as u64;
-        self.of_pools(pools, "httplb_pool_backends_up", MetricKind::Gauge, "Backends that are up.", up);
+        self.of_pools(
+            pools,
+            "httplb_pool_backends_up",
+            MetricKind::Gauge,
+            "Backends that are up.",
+            up,
+        );
         let help = "Requests that wait for a backend below its limit.";
         self.of_pools(pools, "httplb_pool_queue", MetricKind::Gauge, help, |pool| pool.queue);
         let help = "Requests sent to a further backend.";
@@ -224,7 +230,11 @@ impl MetricsText {
             }
         }
         let name = "httplb_backend_doubts_total";
-        self.family(name, MetricKind::Counter, "Responses that seemed to belong to another request.");
+        self.family(
+            name,
+            MetricKind::Counter,
+            "Responses that seemed to belong to another request.",
+        );
         for (labels, backend) in backends {
             for (outcome, count) in backend.doubts {
                 self.sample_of(name, labels, "outcome", outcome, count);
@@ -241,7 +251,11 @@ impl MetricsText {
 
     fn backend_times(&mut self, backends: &[Named]) {
         let name = "httplb_backend_response_seconds";
-        self.family(name, MetricKind::Histogram, "From a request's dispatch to the end of its response.");
+        self.family(
+            name,
+            MetricKind::Histogram,
+            "From a request's dispatch to the end of its response.",
+        );
         for (labels, backend) in backends {
             self.histogram(name, labels, &backend.response_times);
         }

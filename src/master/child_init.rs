@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use crate::config::Config;
 use crate::control::{Control, ControlInit};
-use crate::proxy::preamble::Arrival;
-use crate::shared::words::ControlMessage;
+use crate::proxy::proxy_protocol::Arrival;
+use crate::shared::ipc::ControlMessage;
 use crate::sys::landlock::{self, Elsewhere};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid, User};

@@ -4,7 +4,7 @@ use crate::config::{Config, Overrides, Timeouts};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::doorbell::Doorbells;
-use crate::shared::words::ControlMessage;
+use crate::shared::ipc::ControlMessage;
 use crate::shared::{Layout, Rotations, Segment};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, Doorbell, IoError, memory};

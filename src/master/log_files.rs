@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::{self, Config};
 use crate::proxy::access_log::AccessLogWriter;
-use crate::shared::words::ControlMessage;
+use crate::shared::ipc::ControlMessage;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, User};
 use crate::sys::{IoError, LogFile, Signal, Tried};

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::shared::Withdrawal;
-use crate::shared::words::ControlMessage;
+use crate::shared::ipc::ControlMessage;
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
 use crate::sys::{Channel, Tried};

@@ -9,7 +9,7 @@ use crate::cache::store::{HELD, RECORDINGS};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::net::own;
-use crate::proxy::pipes::doubt_splicing;
+use crate::proxy::buffers::doubt_splicing;
 use crate::proxy::settings::memory_bound_line;
 use crate::shared::{Rotations, Withdrawal};
 use crate::sys::message::{self, Level};

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use crate::config::Config;
 use crate::mem::time::Micros;
 use crate::proxy::settings::spare_exchanges;
-use crate::shared::words::ControlMessage;
+use crate::shared::ipc::ControlMessage;
 use crate::shared::{Counter, Holdings, Most, ServiceCell, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process;

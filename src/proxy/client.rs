@@ -16,8 +16,8 @@ use crate::shared::Counter;
 use super::Proxy;
 use super::bound::Bound;
 use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
-use super::intake::Accepted;
-use super::preamble::{Arrival, ProxyProtocol};
+use super::proxy_protocol::{Arrival, ProxyProtocol};
+use super::read_requests::Accepted;
 use super::relay::{Frame, Moved, Relay};
 
 /// How far a client's connection has come.

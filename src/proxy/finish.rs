@@ -11,7 +11,7 @@ use super::Service;
 use super::backend::{BackendConn, Owner};
 use super::client::{Client, ClientPhase, Watch};
 use super::exchange::{Answer, BackendConnId, Carrier, ClientId, DispatchMode, ExchangeId, State};
-use super::timing::{client_owner, exchange_owner};
+use super::timeouts::{client_owner, exchange_owner};
 
 /// Sweeps between two looks for memory that has cooled down.
 const COOLING: u64 = 3;

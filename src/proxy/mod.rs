@@ -7,29 +7,29 @@
 pub mod access_log;
 pub mod backend;
 mod bound;
+pub mod buffers;
 pub mod caching;
-mod choose;
+mod chunked_relay;
 pub mod client;
-mod count;
 pub mod dispatch;
 mod doubt;
 pub mod exchange;
 pub mod fail;
 pub mod finish;
 mod held;
-mod intake;
-pub mod pipes;
+mod pick;
 pub mod pools;
-pub mod preamble;
+pub mod proxy_protocol;
+mod read_requests;
 pub mod receive;
-mod rechunk;
 pub mod relay;
 pub mod request_ids;
 pub mod respond;
 pub mod send;
 pub mod settings;
 mod share;
-pub mod timing;
+mod stats;
+pub mod timeouts;
 mod tolerance;
 pub mod tunnel;
 
@@ -55,12 +55,12 @@ use crate::sys::{Event, IoError, Poller, Socket, memory};
 
 use access_log::AccessLogWriter;
 use backend::{BackendConn, Owner};
+use buffers::{Pipes, Tools};
 use caching::record::Cache;
 use client::{Client, ClientPhase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
-use pipes::{Pipes, Tools};
 use pools::{Backend, Pool};
-use preamble::{Arrival, RateLimitedLog};
+use proxy_protocol::{Arrival, RateLimitedLog};
 use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
@@ -288,7 +288,7 @@ impl Proxy {
         client.since = self.now;
         let id = self.clients.insert(client).expect("room was claimed for it");
         self.row.add(Counter::Connections, 1);
-        self.start_client_timer(id, timing::HEADER);
+        self.start_client_timer(id, timeouts::HEADER);
         self.wake(id);
     }
 

@@ -17,9 +17,9 @@ use crate::sys::IoError;
 
 use super::Proxy;
 use super::bound;
+use super::buffers::Tools;
 use super::doubt::Verified;
 use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
-use super::pipes::Tools;
 use super::relay::{Frame, Moved, Relay};
 use super::settings::Settings;
 

@@ -13,9 +13,9 @@ use crate::mem::Append;
 use crate::net::{Conn, End};
 use crate::sys::{IoError, Pipe};
 
+use super::buffers::Tools;
 use super::caching::record::RecorderId;
-use super::pipes::Tools;
-use super::rechunk::{Ahead, ChunkCopy, FRAMING_MAX};
+use super::chunked_relay::{Ahead, ChunkCopy, FRAMING_MAX};
 
 /// A splice that moves less than this would have been cheaper by the rings.
 const SMALL: usize = 16 * 1024;

@@ -11,7 +11,7 @@ use crate::sys::message::{self, Level};
 
 use super::Proxy;
 use super::exchange::ExchangeId;
-use super::preamble::RateLimitedLog;
+use super::proxy_protocol::RateLimitedLog;
 
 /// The same hint is given in a message at most so often.
 const PAUSE: Micros = Micros(60_000_000);

@@ -10,8 +10,8 @@ use crate::policy::health::{AdminState, Availability, Check, Passive, availabili
 
 use super::{LINE, PoolId};
 
-mod findings;
-mod members;
+mod health;
+mod registry;
 
 /// Cells of a backend's settings.
 pub(super) const SETTINGS: usize = 2 * LINE;

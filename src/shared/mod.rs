@@ -42,14 +42,14 @@ mod claims;
 pub mod counters;
 pub mod doorbell;
 mod elsewhere;
-mod moment;
+pub mod ipc;
 mod pools;
 pub mod report;
 mod rotations;
+mod snapshot;
 mod states;
 mod totals;
 mod withdrawal;
-pub mod words;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};

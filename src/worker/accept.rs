@@ -1,6 +1,6 @@
 //! The listeners, and new clients.
 
-use crate::proxy::preamble::Arrival;
+use crate::proxy::proxy_protocol::Arrival;
 use crate::proxy::{Proxy, Token};
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Listener, Poller, Tried};

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::proxy::access_log::AccessLogWriter;
-use crate::proxy::preamble::Arrival;
+use crate::proxy::proxy_protocol::Arrival;
 use crate::shared::doorbell::Doorbells;
 use crate::shared::{Layout, Segment};
 use crate::sys::{Binding, Listener, Signals, StartError, Tried, memory};

@@ -16,7 +16,7 @@ use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::{Proxy, Service, Token};
 use crate::shared::doorbell::Doorbells;
-use crate::shared::words::ControlMessage;
+use crate::shared::ipc::ControlMessage;
 use crate::shared::{Segment, ServiceCell};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};

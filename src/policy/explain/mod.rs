@@ -436,7 +436,10 @@ fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit
         LimitPlan { of: "time to send the head", is: within(timeouts.header, "408") },
         LimitPlan { of: "pause within a body", is: within(timeouts.client, "408, or close") },
         LimitPlan { of: "wait for a backend below its limit", is: within(timeouts.queue, "503") },
-        LimitPlan { of: "time to connect", is: within(timeouts.connect, "another backend, or 504") },
+        LimitPlan {
+            of: "time to connect",
+            is: within(timeouts.connect, "another backend, or 504"),
+        },
         LimitPlan {
             of: "wait for the response, and pause within it",
             is: within(timeouts.response, "504, or close"),

@@ -304,7 +304,9 @@ impl StickyPlan {
         plan.backend = Some(backends[home].backend.clone());
         plan.because = match verdict {
             StickyCookie::Hit => "it leads to its backend",
-            StickyCookie::Lent => "its backend has as many requests as it may, so another has this one",
+            StickyCookie::Lent => {
+                "its backend has as many requests as it may, so another has this one"
+            }
             StickyCookie::Moved => "its backend may not be asked, so it is balanced again",
             StickyCookie::New => plan.because,
         };

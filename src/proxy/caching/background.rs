@@ -18,7 +18,7 @@ use crate::sys::Socket;
 use super::state::{CacheFetch, CacheState};
 use crate::proxy::client::{Client, ClientPhase, Watch};
 use crate::proxy::exchange::{Exchange, ExchangeId};
-use crate::proxy::preamble::Arrival;
+use crate::proxy::proxy_protocol::Arrival;
 use crate::proxy::{Proxy, Service};
 
 impl Proxy {

@@ -13,9 +13,9 @@ use crate::policy::storable::{self, Unstorable};
 
 use super::state::{self, CacheFetch, CacheState};
 use crate::proxy::Proxy;
+use crate::proxy::buffers::Tools;
 use crate::proxy::client::since;
 use crate::proxy::exchange::{ExchangeId, ResponseFacts, State};
-use crate::proxy::pipes::Tools;
 use crate::proxy::settings::UNANNOUNCED;
 
 /// Names a recording.

@@ -83,7 +83,7 @@ fn bodies_that_splice_is_refused_for_are_counted_once_each_and_told_once() {
     ] {
         // What was opened, or said, for one is not there for the next.
         world::change_faults(|known| *known = Faults::default());
-        scene.service.proxy.tools.pipes = crate::proxy::pipes::Pipes::new(1);
+        scene.service.proxy.tools.pipes = crate::proxy::buffers::Pipes::new(1);
         world::change_faults(|known| *known = faults);
         scene.get(client, &[path]);
         scene.answer(path, &long_body(40_000));

@@ -8,8 +8,8 @@ use crate::mem::Append;
 use crate::mem::ring::Ring;
 use crate::net::Conn;
 
+use super::buffers::{Sight, Tools};
 use super::caching::record::RecorderId;
-use super::pipes::{Sight, Tools};
 use super::relay::{Cut, Frame};
 
 /// The longest line of framing that is written at once, with the line end before it.
