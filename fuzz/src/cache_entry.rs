@@ -96,7 +96,7 @@ fn check_entry(entry: &Entry, file: &[u8], place: &str) {
     let low = |at: usize| word(file, at) as u32;
     let high = |at: usize| (word(file, at) >> 32) as u32;
     let flags = word(file, 3);
-    assert_eq!(entry.kind == Kind::Signpost, flags % 2 == 1, "{place}");
+    assert_eq!(entry.kind == Kind::VaryMarker, flags % 2 == 1, "{place}");
     assert_eq!(entry.for_authorized, flags / 8 % 2 == 1, "{place}");
     let freshness = &entry.freshness;
     let when_stale = [WhenStale::Allowed, WhenStale::Never, WhenStale::Validate];

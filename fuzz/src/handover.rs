@@ -3,7 +3,7 @@
 //! in it is known.
 
 use crate::Dice;
-use httplb::master::handover::{FORMAT, State};
+use httplb::master::handover::{FORMAT, ServiceRecord};
 use serde_json::Value;
 
 /// What every version has written.
@@ -14,7 +14,7 @@ const DESCRIPTORS: [&str; 9] =
 
 pub fn check(bytes: &[u8]) {
     let place = bytes.escape_ascii().to_string();
-    let state = match State::parse(bytes) {
+    let state = match ServiceRecord::parse(bytes) {
         Ok(state) => state,
         Err(reason) => return assert!(!reason.is_empty(), "{place}"),
     };
@@ -45,8 +45,8 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(read(&older).is_err(), is_needed, "without {key}: {place}");
 }
 
-fn read(value: &Value) -> Result<State, String> {
-    State::parse(value.to_string().as_bytes())
+fn read(value: &Value) -> Result<ServiceRecord, String> {
+    ServiceRecord::parse(value.to_string().as_bytes())
 }
 
 /// All numbers that stand under the key of a descriptor.

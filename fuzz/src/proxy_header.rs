@@ -2,7 +2,7 @@
 //! however it is cut, and never waited for when it cannot come any more.
 
 use crate::{Dice, naive};
-use httplb::http::proxy_header::{ProxyHeader, Reading, read};
+use httplb::http::proxy_header::{HeaderReading, ProxyHeader, read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -13,19 +13,21 @@ pub fn check(bytes: &[u8]) {
     for most in [4096, 16 + dice.up_to(bytes.len())] {
         let found = read(bytes, most);
         match (found, whole(bytes, most)) {
-            (Reading::Whole(header), Some(wanted)) => assert_eq!(header, wanted, "{place}"),
-            (Reading::Partial, None) => {
+            (HeaderReading::Whole(header), Some(wanted)) => assert_eq!(header, wanted, "{place}"),
+            (HeaderReading::Partial, None) => {
                 let most = if bytes.starts_with(b"P") { most.min(107) } else { most };
                 assert!(bytes.len() < most, "waits for ever: {place}");
             }
-            (Reading::Malformed, None) => check_malformed(bytes, most, &place),
+            (HeaderReading::Malformed, None) => check_malformed(bytes, most, &place),
             (found, wanted) => panic!("{found:?}, but {wanted:?} within {most}: {place}"),
         }
         let cuts = [dice.up_to(bytes.len()), dice.up_to(bytes.len()), bytes.len().min(1)];
         for cut in cuts {
             match (read(&bytes[..cut], most), found) {
-                (Reading::Partial, Reading::Whole(header)) => assert!(cut < header.len, "{place}"),
-                (Reading::Partial, Reading::Partial | Reading::Malformed) => (),
+                (HeaderReading::Partial, HeaderReading::Whole(header)) => {
+                    assert!(cut < header.len, "{place}")
+                }
+                (HeaderReading::Partial, HeaderReading::Partial | HeaderReading::Malformed) => (),
                 (decided, found) => assert_eq!(decided, found, "cut at {cut}: {place}"),
             }
         }
