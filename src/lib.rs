@@ -15,7 +15,8 @@
 //!   called at any time without harm.
 //! - **An exchange is one request with its response.** Until the response is committed, that is its
 //!   head entered the client's output ring, all can be repeated; from then on nothing can. Only the
-//!   first exchange in a client's queue commits. `Exchange::enter` alone changes its state.
+//!   first exchange in a client's queue commits. `Exchange::enter` alone changes its state, and
+//!   `enter_cache` where it stands with the cache.
 //! - **Who is accepted has its memory already.** The stocks of rings and heads match the slabs. To
 //!   run out means to wait, never to fail halfway; no request allocates.
 //!
@@ -72,8 +73,8 @@
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
 //!   exchange.rs      Exchange, State and the changes it allows, Answer
 //!   caching/         what the cache has to do with an exchange
-//!     mod.rs         what belongs to it
-//!     state.rs       CacheState: where an exchange stands with the cache; who waits for whom
+//!     mod.rs         Caching, the owner; what is told to it, and CacheStep, what comes of that
+//!     state.rs       CacheState and the changes it allows; which State it goes with
 //!     lookup.rs      Waiting: a stored answer, or what another request fetches
 //!     hit.rs         an entry's answer: from memory by the ring, from files past it
 //!     record.rs      answers recorded while they pass

@@ -50,6 +50,7 @@ pub enum Collapse {
 
 /// A fetch that is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct FetchTicket {
     place: u32,
     word: u64,
@@ -89,7 +90,8 @@ impl Waiting {
         self.0[worker / 64] |= 1 << (worker % 64);
     }
 
-    fn join(&mut self, other: Waiting) {
+    /// Adds those of `other`.
+    pub fn join(&mut self, other: Waiting) {
         for (bits, more) in self.0.iter_mut().zip(other.0) {
             *bits |= more;
         }

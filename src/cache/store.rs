@@ -60,6 +60,7 @@ pub enum Found {
 
 /// What was seen when an answer was looked for, for what a backend may answer later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct LookupToken {
     /// The name of the URL.
     pub primary: u128,

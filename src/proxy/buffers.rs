@@ -4,7 +4,7 @@ use crate::mem::stock::Stock;
 use crate::sys::message::{self, Level};
 use crate::sys::{IoError, Pipe, PipeQuota, Socket};
 
-use super::caching::record::Cache;
+use super::caching::Caching;
 
 /// Bytes that a wide pipe is asked to hold, the most that a user without privileges may have in one.
 const WIDE_BYTES: usize = 1024 * 1024;
@@ -32,8 +32,8 @@ pub struct Tools {
     /// Bodies that would have gone by splice, and were copied for want of a pipe, or as the kernel
     /// refuses.
     pub splice_fallbacks: u64,
-    /// What records bodies that pass, where there is a cache.
-    pub(super) cache: Option<Cache>,
+    /// Where there is a cache, what has to do with it: it records bodies that pass.
+    pub(super) caching: Option<Caching>,
 }
 
 /// A small stock of pipes. A user without privileges may have 64 MiB in pipes, or what the

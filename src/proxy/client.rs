@@ -210,7 +210,7 @@ impl Proxy {
                 exchange.enter(State::Answered);
             }
             None => {
-                exchange.caching = self.caching_of(&request);
+                exchange.enter_cache(self.first_cache_state(&request));
                 self.pools[exchange.pool.0].budget.request(self.now.millis());
             }
         }

@@ -39,10 +39,7 @@ impl Proxy {
         if bound != Bound::Never && !self.is_first(id) {
             return Ok(Moved::Nothing); // Its turn on the connection that is the client's own.
         }
-        if self.tools.cache.is_some()
-            && bound == Bound::Never
-            && let Some(moved) = self.consult(id)
-        {
+        if let Some(moved) = self.consult(id) {
             return Ok(moved);
         }
         if self.exchanges[id].choice.is_none() && !self.choose(id)? {

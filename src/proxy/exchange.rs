@@ -8,8 +8,27 @@
 //!     └──────────────── refused, nobody up, stored ──────┘
 //! ```
 //!
+//! What each state may become:
+//!
+//! ```text
+//! Waiting          -> Connecting Sending Answered Done
+//! Connecting       -> Waiting Sending Answered Done
+//! Sending          -> Waiting Awaiting Answered Done
+//! Awaiting         -> Waiting Answered Done
+//! Answered         -> Waiting Answered Responding Tunneling Done
+//! Responding       -> Uploading Done
+//! Uploading        -> Done
+//! Tunneling        -> Done
+//! Done             ->
+//! ```
+//!
+//! Where it stands with the cache meanwhile is in `caching/state.rs`, with what goes together.
+//!
 //! Until it is *committed* (Responding, Uploading, Tunneling) everything can be repeated; from then on nothing
 //! can. Only the first exchange in a client's queue commits.
+
+#[cfg(test)]
+use std::fmt::Debug;
 
 use crate::config::Tolerance;
 use crate::http::cache_fields::RequestCacheFields;
@@ -28,7 +47,8 @@ use crate::policy::sticky::{StickyCookie, StickyTarget};
 use crate::shared::{BackendId, PoolId};
 
 use super::backend::BackendConn;
-use super::caching::state::{CacheState, StoredAnswer};
+use super::caching::hit::StoredAnswer;
+use super::caching::state::{CacheFetch, CacheState};
 use super::client::Client;
 use super::doubt::Doubted;
 use super::relay::Relay;
@@ -64,7 +84,7 @@ pub enum State {
 }
 
 impl State {
-    /// The arrows of the diagram at the top of this file.
+    /// The table at the top of this file.
     fn may_become(self, next: State) -> bool {
         use State::{
             Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Uploading,
@@ -329,8 +349,8 @@ pub struct Exchange {
     pub answer: Answer,
     /// Whether a response was doubted to be its own.
     pub doubted: Doubted,
-    /// What the cache has to do with it.
-    pub caching: CacheState,
+    /// Where it stands with the cache; changed by `enter_cache` alone.
+    cache: CacheState,
     /// What came of that.
     pub cached: Option<CacheResult>,
     /// The backends that failed.
@@ -396,7 +416,7 @@ impl Exchange {
             download: Relay::nothing(),
             answer: Answer::Pending,
             doubted: Doubted::Not,
-            caching: CacheState::Disabled,
+            cache: CacheState::Disabled,
             cached: None,
             tried: TriedBackends::default(),
             attempts: Attempts::default(),
@@ -427,11 +447,27 @@ impl Exchange {
     /// The only place where a state changes.
     pub fn enter(&mut self, next: State) {
         assert!(self.state.may_become(next), "{:?} may not become {next:?}", self.state);
+        assert!(self.cache.fits(next), "{:?} may not be {next:?}", self.cache);
         self.state = next;
         self.progress = true;
         if next == State::Waiting {
             self.doubted = self.doubted.when_starting_over();
         }
+    }
+
+    /// Where it stands with the cache.
+    pub fn cache(&self) -> &CacheState {
+        &self.cache
+    }
+
+    /// The only place where that changes. It must fit the next state that is entered.
+    pub fn enter_cache(&mut self, next: CacheState) {
+        self.cache.enter(next);
+    }
+
+    /// What it is sent to a backend for, on the cache's behalf as well.
+    pub fn fetch(&mut self) -> Option<&mut CacheFetch> {
+        self.cache.fetch()
     }
 
     /// Whether the client may have seen a byte of the response.
@@ -498,16 +534,52 @@ impl Exchange {
     }
 }
 
+/// All states, for tables of them.
+#[cfg(test)]
+pub const ALL_STATES: [State; 9] = [
+    State::Waiting,
+    State::Connecting,
+    State::Sending,
+    State::Awaiting,
+    State::Answered,
+    State::Responding,
+    State::Uploading,
+    State::Tunneling,
+    State::Done,
+];
+
+/// A table as it stands at the top of a file: of each row, the names for which `is_so`.
+#[cfg(test)]
+pub fn listed<Row: Debug, Column: Debug>(
+    rows: &[Row],
+    sign: &str,
+    columns: &[Column],
+    is_so: impl Fn(&Row, &Column) -> bool,
+) -> String {
+    let name = |debug: String| debug.split('(').next().unwrap_or_default().to_owned();
+    let line = |row: &Row| {
+        let such = columns.iter().filter(|column| is_so(row, column));
+        let names: Vec<String> = such.map(|column| name(format!("{column:?}"))).collect();
+        let start = name(format!("{row:?}"));
+        format!("//! {start:16}{sign} {}", names.join(" ")).trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::State::*;
+    use super::*;
+
+    #[test]
+    fn the_table_at_the_top_is_what_is_asserted() {
+        let changes = listed(&ALL_STATES, " ->", &ALL_STATES, |from, to| from.may_become(*to));
+        assert!(include_str!("exchange.rs").contains(&changes), "it should be\n{changes}");
+    }
 
     #[test]
     fn nothing_leaves_done_and_nothing_returns_from_commit() {
-        for next in [
-            Waiting, Connecting, Sending, Awaiting, Answered, Responding, Uploading, Tunneling,
-            Done,
-        ] {
+        for next in ALL_STATES {
             assert!(!Done.may_become(next));
             assert_eq!(Responding.may_become(next), matches!(next, Uploading | Done));
             assert_eq!(Uploading.may_become(next), next == Done);

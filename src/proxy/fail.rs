@@ -1,12 +1,12 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
-use crate::cache::collapse::Ending;
 use crate::policy::health::{self, Change};
 use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Failure, RetryContext, Verdict};
 use crate::shared::{BackendCounter, BackendId, PoolCounter, WaitFor, report};
 
 use super::Proxy;
+use super::caching::Caching;
 use super::client::since;
 use super::exchange::{Answer, Attempt, DispatchMode, ExchangeId, OwnAnswer, State};
 
@@ -103,8 +103,7 @@ impl Proxy {
         self.leave_line(id);
         self.detach(id);
         self.release_choice(id);
-        self.end_fetch(id, Ending::Failed);
-        self.give_stale_back(id);
+        self.with_cache(id, Caching::on_local_reply);
         let exchange = &mut self.exchanges[id];
         exchange.closes |= answer.close;
         exchange.answer = Answer::Own(answer);
@@ -126,8 +125,7 @@ impl Proxy {
             | State::Tunneling => (),
         }
         self.detach(id);
-        self.stop_recording(id);
-        self.end_fetch(id, Ending::Failed);
+        self.with_cache(id, Caching::on_cut);
         let exchange = &mut self.exchanges[id];
         exchange.broken = Some(reason);
         exchange.closes = true;

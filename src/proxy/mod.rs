@@ -56,7 +56,7 @@ use crate::sys::{Event, IoError, Poller, Socket, memory};
 use access_log::AccessLogWriter;
 use backend::{BackendConn, Owner};
 use buffers::{Pipes, Tools};
-use caching::record::Cache;
+use caching::Caching;
 use client::{Client, ClientPhase, Watch};
 use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
 use pools::{Backend, Pool};
@@ -232,7 +232,7 @@ impl Proxy {
             splice_min: settings.splice_min,
             spliced: 0,
             splice_fallbacks: 0,
-            cache: store.map(Cache::new),
+            caching: store.map(|store| Caching::new(store, worker)),
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let layout = segment.layout();
@@ -367,7 +367,7 @@ impl Proxy {
 
     /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.tools.cache.as_ref().is_some_and(Cache::has_work)
+        !self.ready.is_empty() || self.tools.caching.as_ref().is_some_and(Caching::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -412,8 +412,8 @@ impl Proxy {
                 self.drive(id);
             }
         }
-        if let Some(cache) = self.tools.cache.as_mut().filter(|cache| cache.has_work()) {
-            cache.store.work(self.now);
+        if let Some(caching) = self.tools.caching.as_mut().filter(|caching| caching.has_work()) {
+            caching.work(self.now);
         }
     }
 

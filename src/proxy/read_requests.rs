@@ -70,6 +70,7 @@ impl Proxy {
         end: usize,
         buffer: &mut Buffer,
     ) -> Result<Accepted, Obstacle> {
+        let has_cache = self.has_cache();
         let client = &mut self.clients[id];
         let bytes = &client.conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
@@ -103,7 +104,7 @@ impl Proxy {
             via: self.settings.via.as_deref(),
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
             upgrades: facts.map_or(&[], |facts| &facts.upgrades),
-            normal_host: self.tools.cache.is_some(),
+            normal_host: has_cache,
         };
         let answer = match goes_round {
             true => Some(Answer::Own(OwnAnswer::refusing(Refusal::Loop))),

@@ -96,9 +96,7 @@ impl Proxy {
                 Scan::Whole(end) if end <= self.settings.head_limit => {
                     match self.head_came(id, end)? {
                         Head::Final => {
-                            if self.tools.cache.is_some() {
-                                self.cache_hears(id);
-                            }
+                            self.tell_cache_of_response(id);
                             return Ok(Moved::Some);
                         }
                         Head::Interim | Head::Dropped => {

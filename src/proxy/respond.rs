@@ -15,6 +15,7 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::Service;
+use super::caching::Caching;
 use super::caching::record::timing_of;
 use super::caching::state;
 use super::client::ClientPhase;
@@ -135,7 +136,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             id: &exchange.head[exchange.request.spans.id],
             head_only: exchange.request.method == Method::Head,
-            cache: state::told_with_own(exchange),
+            cache: state::cache_status_of_local_reply(exchange),
             date: &date,
         };
         let before_id = &exchange.head.as_slice()[..exchange.request.spans.id.start as usize];
@@ -154,7 +155,9 @@ impl Proxy {
         let close = facts.head.status() != 101 && self.decide_close(id);
         let conn = self.conn_of(id);
         let mark = self.judge_bond(id);
-        let cache = if self.tools.cache.is_some() { self.begin_recording(id, facts) } else { None };
+        let cache = self.with_cache(id, |caching, exchange, context| {
+            caching.on_commit(exchange, context, facts)
+        });
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
@@ -191,7 +194,7 @@ impl Proxy {
             return Ok(Moved::Some);
         }
         exchange.enter(State::Responding);
-        if client.is_nobody && !self.is_recorded(id) {
+        if client.is_nobody && exchange.download.recorder().is_none() {
             self.truncate(id, Reason::ClientAbort); // Nobody wants it.
             return Ok(Moved::Some);
         }
@@ -232,9 +235,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         exchange.bytes_out += exchange.download.payload();
         exchange.enter(State::Uploading);
-        if self.tools.cache.is_some() {
-            self.finish_recording(id);
-        }
+        self.with_cache(id, Caching::on_body_end);
         let exchange = &mut self.exchanges[id];
         if exchange.waits_for_leave() {
             exchange.enter(State::Done); // The client has sent nothing of it, and will not.
@@ -265,9 +266,7 @@ impl Proxy {
                     self.end_response(id);
                     return Ok(Moved::Some);
                 }
-                if self.tools.cache.is_some() {
-                    self.check_recording(id);
-                }
+                self.check_recording(id);
                 Ok(super::either(moved, uploaded))
             }
             Err(Cut::SinkBroken) => {

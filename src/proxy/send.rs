@@ -31,13 +31,7 @@ impl Proxy {
     /// Puts the head on its way. Its connection has room for it.
     pub(super) fn begin_sending(&mut self, id: ExchangeId) {
         let conn = self.conn_of(id);
-        if self.tools.cache.is_some() {
-            self.write_request(id);
-        } else {
-            let from = self.put_own_host(id);
-            let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
-            output.append(&self.exchanges[id].head.as_slice()[from..]);
-        }
+        self.write_request(id);
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
         if exchange.request.id_made_here {

@@ -1,58 +1,67 @@
-//! A stale answer was given: the entry is asked for anew behind it (RFC 5861 §3), by an exchange
-//! whose client is nobody.
+//! Background revalidation for stale-while-revalidate (RFC 5861 §3). After a stale response is served,
+//! a second exchange revalidates the entry. It has no client; its output is discarded.
 //!
 //! That client has a slot and a socket that leads nowhere; what is written to it is thrown away. So
 //! its exchange goes the way of all others, and what it fetches is recorded. It ends as soon as it is
 //! clear that nothing of it will be stored.
 
-use crate::cache::collapse::{Collapse, Ending};
+use crate::cache::collapse::Collapse;
 use crate::cache::open_entries::EntryId;
 use crate::cache::store::LookupToken;
 use crate::http::cache_status::Forward;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
+use crate::mem::time::Micros;
 use crate::net::Conn;
 use crate::policy::conditional;
 use crate::sys::Socket;
 
+use super::Caching;
 use super::state::{CacheFetch, CacheState};
 use crate::proxy::client::{Client, ClientPhase, Watch};
 use crate::proxy::exchange::{Exchange, ExchangeId};
 use crate::proxy::proxy_protocol::Arrival;
 use crate::proxy::{Proxy, Service};
 
-impl Proxy {
-    /// Asks for an entry anew, which is pinned, behind the answer to an exchange; unless somebody does
-    /// so already, there is no room for it now, or as many others are under way as may be.
-    pub(in crate::proxy) fn refresh_behind(
+impl Caching {
+    /// Leads the fetch that revalidates a stale entry, which it pins. `None`: somebody does so already.
+    fn begin_revalidation(
         &mut self,
-        id: ExchangeId,
         entry: EntryId,
         token: LookupToken,
-    ) {
-        let Some(cache) = &self.tools.cache else { return };
+        now: Micros,
+    ) -> Option<CacheFetch> {
+        let fetches = self.store.directory().cells.fetches;
+        let Collapse::Lead(ticket) = fetches.begin(self.worker, token.fetch_key, now) else {
+            return None;
+        };
+        self.store.keep(entry);
+        let stored = &self.store.entry(entry).entry;
+        Some(CacheFetch {
+            ticket: Some(ticket),
+            stale: Some(entry),
+            validates: !(stored.etag.is_empty() && stored.last_modified_text.is_empty()),
+            ..CacheFetch::new(Forward::Stale, token)
+        })
+    }
+}
+
+impl Proxy {
+    /// Revalidates an entry, which is pinned, behind the answer to an exchange; unless somebody does
+    /// so already, there is no room for it now, or as many others are under way as may be.
+    pub(super) fn revalidate_behind(&mut self, id: ExchangeId, entry: EntryId, token: LookupToken) {
         let is_ending = self.service == Service::Draining;
         if self.refreshes >= self.settings.refreshes || is_ending {
             return;
         }
-        let fetches = cache.store.directory().cells.fetches;
-        let Collapse::Lead(ticket) = fetches.begin(self.worker, token.fetch_key, self.now) else {
-            return;
-        };
-        let fetch = CacheFetch { ticket: Some(ticket), ..CacheFetch::new(Forward::Stale, token) };
-        if self.begin_refresh(id, entry, fetch).is_none() {
-            self.end(ticket, Ending::Abandoned);
-        }
-    }
-
-    fn begin_refresh(&mut self, id: ExchangeId, entry: EntryId, fetch: CacheFetch) -> Option<()> {
         if self.exchanges.len() >= self.settings.exchanges() || !self.claim_room() {
-            return None;
+            return;
         }
-        let Ok(socket) = Socket::unconnected() else {
-            self.give_room_back();
-            return None;
-        };
+        let Ok(socket) = Socket::unconnected() else { return self.give_room_back() };
+        let begun = self.with_cache(id, |caching, _, context| {
+            caching.begin_revalidation(entry, token, context.now)
+        });
+        let Some(fetch) = begun else { return self.give_room_back() };
         let peer = self.clients[self.exchanges[id].client].peer;
         let mut client = Client::new(Conn::new(socket, false, false), peer, Arrival::plain(0));
         client.is_nobody = true;
@@ -69,26 +78,14 @@ impl Proxy {
         request.spans.id = Span { start: start - removed, end: end - removed };
         request.spans.user_agent = Span::default();
         request.keep_alive = false;
-        let (pool, bond, naming) = (exchange.pool, exchange.bond, exchange.naming);
-        let cache = self.tools.cache.as_mut()?;
-        cache.store.keep(entry);
-        let has_validator = {
-            let open_entry = &cache.store.entry(entry).entry;
-            !(open_entry.etag.is_empty() && open_entry.last_modified_text.is_empty())
-        };
-        let mut refresh = Exchange::new(client, Some(pool), head, request);
-        refresh.bond = bond;
-        refresh.naming = naming;
-        refresh.closes = true;
-        refresh.times.taken_in = self.now;
-        refresh.caching = CacheState::Fetching(CacheFetch {
-            stale: Some(entry),
-            validates: has_validator,
-            ..fetch
-        });
-        self.join_queue(client, refresh);
+        let mut revalidation = Exchange::new(client, Some(exchange.pool), head, request);
+        revalidation.bond = exchange.bond;
+        revalidation.naming = exchange.naming;
+        revalidation.closes = true;
+        revalidation.times.taken_in = self.now;
+        revalidation.enter_cache(CacheState::Fetching(fetch));
+        self.join_queue(client, revalidation);
         self.wake(client);
-        Some(())
     }
 }
 

@@ -1,21 +1,24 @@
 //! Answered and Responding, where an entry of the cache answers: its head, and the body behind it.
 
-use crate::cache::open_entries::Body;
+use crate::cache::open_entries::{Body, EntryId};
 use crate::cache::serve::{self, Serving};
 use crate::cache::store::Verdict;
+use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::method::Method;
 use crate::http::request::Version;
 use crate::http::rewrite::{Answering, ResponseFraming};
 use crate::mem::Append;
 use crate::mem::stock::Stock;
 use crate::net::{Conn, End};
+use crate::policy::conditional::Reply;
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 use crate::sys::{File, IoError};
 
-use super::state::{self, CacheState, CollapseWait, StoredAnswer};
+use super::state::{CacheState, CollapseWait};
+use super::{CacheContext, Caching, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::exchange::{Answer, ExchangeId, State};
+use crate::proxy::exchange::{Answer, Exchange, ExchangeId, State};
 use crate::proxy::relay::Moved;
 
 /// So many bytes of an entry are verified in a turn, before it answers for the first time: then
@@ -24,40 +27,84 @@ const VERIFIED_AT_ONCE: usize = 512 * 1024;
 /// So many bytes of a file are sent at once at most.
 const SENT_AT_ONCE: u64 = 1 << 20;
 
-impl Proxy {
-    /// Writes the head of an entry's answer, if the client's ring has room for it.
-    pub(in crate::proxy) fn commit_stored(
+/// An answer out of an entry, which is pinned.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredAnswer {
+    /// The entry.
+    pub entry: EntryId,
+    /// What of it.
+    pub reply: Reply,
+    /// What the client is told of the cache.
+    pub status: CacheStatus,
+    /// What the log and the metrics are told.
+    pub result: CacheResult,
+    /// Bytes of the body that are still to be sent, once the head was.
+    pub left: Option<Part>,
+}
+
+/// Whether a stored answer can be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HitStep {
+    /// Its head can be written now.
+    Ready,
+    /// More of it is verified in the next turn.
+    Pending,
+    /// The client's ring has no room for its head.
+    #[default]
+    NoRoom,
+    /// It was damaged, and is gone.
+    Damaged,
+}
+
+/// What came of sending a part of a stored body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HitSent {
+    /// Some of it went.
+    Some,
+    /// The client takes none now.
+    #[default]
+    Nothing,
+    /// All of it has gone.
+    All,
+    /// The rest cannot be read.
+    Cut,
+}
+
+impl Caching {
+    /// Makes sure that the entry which answers an exchange is right, and that its head has room.
+    pub fn verify_hit(
         &mut self,
-        id: ExchangeId,
-        stored: StoredAnswer,
-    ) -> Moved {
-        let client_id = self.exchanges[id].client;
-        let Some(cache) = &mut self.tools.cache else { return Moved::Nothing };
-        match cache.store.verify(stored.entry, VERIFIED_AT_ONCE) {
+        exchange: &mut Exchange,
+        context: &CacheContext,
+        entry: EntryId,
+    ) -> HitStep {
+        match self.store.verify(entry, VERIFIED_AT_ONCE) {
             Verdict::Right => (),
-            Verdict::Pending => {
-                self.wake(client_id);
-                return Moved::Nothing;
-            }
+            Verdict::Pending => return HitStep::Pending,
             Verdict::Damaged => {
-                cache.store.release(stored.entry);
-                let exchange = &mut self.exchanges[id];
+                self.store.release(entry);
                 exchange.answer = Answer::Pending;
-                exchange.caching = CacheState::NotLookedUp(CollapseWait::Fresh);
-                exchange.enter(State::Waiting);
-                return Moved::Some;
+                exchange.enter_cache(CacheState::NotLookedUp(CollapseWait::Fresh));
+                return HitStep::Damaged;
             }
         }
-        let room = self.clients[client_id].conn.output_room(self.tools.ring_size);
-        let open_entry = cache.store.entry(stored.entry);
-        if room < serve::head_len_bound(open_entry) {
-            return Moved::Nothing;
+        let room = context.client.conn.output_room(context.ring_size);
+        if room < serve::head_len_bound(self.store.entry(entry)) {
+            return HitStep::NoRoom;
         }
-        let close = self.decide_close(id);
-        let exchange = &mut self.exchanges[id];
-        let Some(cache) = &self.tools.cache else { return Moved::Nothing };
-        let open_entry = cache.store.entry(stored.entry);
-        let output = self.clients[client_id].conn.prepare_output(&mut self.tools.rings);
+        HitStep::Ready
+    }
+
+    /// Writes the head of a stored answer, for which the client's ring has room.
+    pub fn write_hit_head(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        stored: StoredAnswer,
+        close: bool,
+    ) {
+        let open_entry = self.store.entry(stored.entry);
+        let output = context.client.conn.prepare_output(context.rings);
         let before = output.len();
         let serving = Serving {
             reply: stored.reply,
@@ -65,10 +112,10 @@ impl Proxy {
             answering: Answering {
                 close,
                 keep_alive_10: exchange.request.version == Version::Http10 && !close,
-                via: self.settings.via.as_deref(),
+                via: context.via,
                 ..Answering::new(exchange.id(), ResponseFraming::AsIs)
             },
-            now: state::wall_seconds(),
+            now: wall_seconds(),
         };
         let body = serve::write_head(open_entry, &serving, output);
         exchange.bytes_out = (output.len() - before) as u64;
@@ -77,53 +124,91 @@ impl Proxy {
         let left = body.filter(|_| exchange.request.method != Method::Head);
         exchange.answer = Answer::Stored(StoredAnswer { left, ..stored });
         exchange.enter(State::Responding);
-        self.send_stored(id, StoredAnswer { left, ..stored });
-        Moved::Some
     }
 
-    /// Sends what the client takes of an entry's body.
-    pub(in crate::proxy) fn send_stored(&mut self, id: ExchangeId, stored: StoredAnswer) -> Moved {
-        let Some(left) = stored.left else {
-            self.exchanges[id].enter(State::Done);
-            return Moved::Some;
-        };
-        let client = &mut self.clients[self.exchanges[id].client];
-        let Some(cache) = &self.tools.cache else { return Moved::Nothing };
-        let sent = match cache.store.entry(stored.entry).body() {
+    /// Sends what the client takes of a stored body.
+    pub fn send_hit_body(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        stored: StoredAnswer,
+    ) -> HitSent {
+        let Some(left) = stored.left else { return HitSent::All };
+        let conn = &mut context.client.conn;
+        let sent = match self.store.entry(stored.entry).body() {
             Body::Memory(bytes) => {
                 let (first, end) = (left.first as usize, left.last as usize + 1);
-                let room = client.conn.output_room(self.tools.ring_size);
+                let room = conn.output_room(context.ring_size);
                 let part = &bytes[first..end.min(first + room)];
                 if !part.is_empty() {
-                    client.conn.prepare_output(&mut self.tools.rings).append(part);
+                    conn.prepare_output(context.rings).append(part);
                 }
                 part.len() as u64
             }
             Body::File(file, at) => {
-                let rings = &mut self.tools.rings;
-                match send_file(file, at + left.first, left, &mut client.conn, rings) {
+                match send_file(file, at + left.first, left, conn, context.rings) {
                     Ok(sent) => sent,
                     Err(Cut::Client) => {
-                        client.conn.end = End::Broken;
-                        return Moved::Some;
+                        conn.end = End::Broken;
+                        return HitSent::Some;
                     }
-                    Err(Cut::File) => {
-                        self.truncate(id, Reason::ResponseIncomplete);
-                        return Moved::Some;
-                    }
+                    Err(Cut::File) => return HitSent::Cut,
                 }
             }
         };
         if sent == 0 {
-            return Moved::Nothing;
+            return HitSent::Nothing;
         }
-        let exchange = &mut self.exchanges[id];
         exchange.bytes_out += sent;
         let first = left.first + sent;
         let left = (first <= left.last).then_some(Part { first, ..left });
         exchange.answer = Answer::Stored(StoredAnswer { left, ..stored });
-        if left.is_none() {
-            exchange.enter(State::Done);
+        if left.is_none() { HitSent::All } else { HitSent::Some }
+    }
+}
+
+impl Proxy {
+    /// Commits a stored answer, if it is right and the client's ring has room for its head.
+    pub(in crate::proxy) fn commit_stored(
+        &mut self,
+        id: ExchangeId,
+        stored: StoredAnswer,
+    ) -> Moved {
+        let step = self.with_cache(id, |caching, exchange, context| {
+            caching.verify_hit(exchange, context, stored.entry)
+        });
+        match step {
+            HitStep::Ready => (),
+            HitStep::NoRoom => return Moved::Nothing,
+            HitStep::Pending => {
+                self.wake(self.exchanges[id].client);
+                return Moved::Nothing;
+            }
+            HitStep::Damaged => {
+                self.exchanges[id].enter(State::Waiting);
+                return Moved::Some;
+            }
+        }
+        let close = self.decide_close(id);
+        self.with_cache(id, |caching, exchange, context| {
+            caching.write_hit_head(exchange, context, stored, close);
+        });
+        if let Answer::Stored(stored) = self.exchanges[id].answer {
+            self.send_stored(id, stored);
+        }
+        Moved::Some
+    }
+
+    /// Sends what the client takes of a stored body.
+    pub(in crate::proxy) fn send_stored(&mut self, id: ExchangeId, stored: StoredAnswer) -> Moved {
+        let sent = self.with_cache(id, |caching, exchange, context| {
+            caching.send_hit_body(exchange, context, stored)
+        });
+        match sent {
+            HitSent::Nothing => return Moved::Nothing,
+            HitSent::Some => (),
+            HitSent::All => self.exchanges[id].enter(State::Done),
+            HitSent::Cut => self.truncate(id, Reason::ResponseIncomplete),
         }
         Moved::Some
     }

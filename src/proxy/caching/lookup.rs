@@ -3,39 +3,212 @@
 use crate::cache::collapse::{Collapse, Ending, FetchTicket};
 use crate::cache::open_entries::EntryId;
 use crate::cache::serve;
-use crate::cache::store::{Found, LookupToken, Store};
+use crate::cache::store::{Found, LookupToken};
 use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::mem::time::Micros;
 use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
-use crate::policy::reason::Reason;
 
-use super::state::{self, CacheFetch, CacheState, CollapseWait, StoredAnswer};
+use super::hit::StoredAnswer;
+use super::state::{CacheFetch, CacheState, CollapseWait};
+use super::{CacheContext, CacheStep, Caching, wall_seconds};
 use crate::proxy::Proxy;
+use crate::proxy::bound::Bound;
 use crate::proxy::client::since;
-use crate::proxy::exchange::{Answer, ExchangeId, Line, OwnAnswer, Request, State};
+use crate::proxy::exchange::{Exchange, ExchangeId, Line, Request};
 use crate::proxy::relay::Moved;
 use crate::proxy::settings::COLLAPSED;
 
 /// What was found for a request.
 enum Finding {
-    /// This answers it.
-    Answer(StoredAnswer, Behind),
+    /// This answers it. With a token, it is stale, and revalidated behind the answer.
+    Answer(StoredAnswer, Option<LookupToken>),
     /// A backend is to be asked.
-    Forward(CacheFetch, Sharing),
+    Fetch(CacheFetch, Sharing),
 }
 
-/// What is due behind an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
-    Nothing,
-    /// It is stale, and asked for anew.
-    Refresh(LookupToken),
+impl Caching {
+    /// Looks for a stored answer for an exchange that would go to a backend now.
+    pub fn on_request(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> CacheStep {
+        let wait = match *exchange.cache() {
+            CacheState::Disabled
+            | CacheState::Bypass(_)
+            | CacheState::Fetching(_)
+            | CacheState::Hit => return CacheStep::Proceed,
+            _ if context.client.bound != Bound::Never => {
+                // What it is answered may be for its client alone.
+                exchange.enter_cache(CacheState::Disabled);
+                return CacheStep::Proceed;
+            }
+            CacheState::HitPending if !context.is_first => return CacheStep::Wait,
+            CacheState::HitPending => CollapseWait::Fresh,
+            CacheState::WaitingForFetch(ticket, _) if self.is_going_on(ticket) => {
+                return CacheStep::Wait;
+            }
+            CacheState::WaitingForFetch(_, why) => CollapseWait::Waited(why),
+            CacheState::NotLookedUp(wait) => wait,
+        };
+        match self.look(exchange, context) {
+            Finding::Answer(stored, revalidation) if context.is_first => {
+                let status = match (wait, stored.status) {
+                    (CollapseWait::Waited(why), CacheStatus::Hit { .. }) => {
+                        CacheStatus::Forwarded { why, status: None, stored: false, collapsed: true }
+                    }
+                    (
+                        CollapseWait::Fresh | CollapseWait::Waited(_) | CollapseWait::Over,
+                        status,
+                    ) => status,
+                };
+                serve_by(exchange, StoredAnswer { status, ..stored }, revalidation)
+            }
+            Finding::Answer(stored, _) => {
+                self.store.release(stored.entry);
+                exchange.enter_cache(CacheState::HitPending);
+                CacheStep::Wait
+            }
+            Finding::Fetch(fetch, sharing) => {
+                if may_collapse(exchange, context, sharing, wait) {
+                    return self.collapse(exchange, context, fetch);
+                }
+                exchange.enter_cache(CacheState::Fetching(fetch));
+                match sharing {
+                    Sharing::Forbidden => CacheStep::GatewayTimeout,
+                    Sharing::Own | Sharing::Common => CacheStep::Proceed,
+                }
+            }
+        }
+    }
+
+    /// Looks in the store. What is found is pinned.
+    fn look(&mut self, exchange: &Exchange, context: &CacheContext) -> Finding {
+        let request_fields = exchange.cache_fields();
+        let query = context.query(exchange, &request_fields);
+        let (found, token) = self.store.find(&query, context.now);
+        let method = exchange.request.method;
+        let entry = match found {
+            Found::Answer(entry) => entry,
+            Found::Nothing(why) => {
+                let asking = Asking::without(method, &request_fields, why);
+                return Finding::Fetch(CacheFetch::new(why, token), asking.sharing);
+            }
+        };
+        let candidate = serve::candidate(self.store.entry(entry), context.ring_size);
+        let decision = caching::decide(method, &request_fields, &candidate, wall_seconds());
+        self.finding((entry, token), &decision)
+    }
+
+    /// What a decision about an entry, that was found and is pinned, comes to.
+    fn finding(&mut self, (entry, token): (EntryId, LookupToken), decision: &Decision) -> Finding {
+        match *decision {
+            Decision::Serve { reply, serving, .. } => {
+                let (result, revalidation) = match serving {
+                    Serving::Fresh => (CacheResult::Hit, None),
+                    Serving::Stale => (CacheResult::Stale, None),
+                    Serving::WhileRevalidating => (CacheResult::Stale, Some(token)),
+                };
+                let status = decision.status();
+                let stored = StoredAnswer { entry, reply, status, result, left: None };
+                Finding::Answer(stored, revalidation)
+            }
+            Decision::Ask(Asking { why, sharing, stored }) => {
+                let fetch = CacheFetch::new(why, token);
+                match stored {
+                    Meanwhile::Kept { validates, .. } => {
+                        let fetch = CacheFetch { stale: Some(entry), validates, ..fetch };
+                        Finding::Fetch(fetch, sharing)
+                    }
+                    Meanwhile::Nothing => {
+                        self.store.release(entry);
+                        Finding::Fetch(fetch, sharing)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leads the fetch that a request needs, or waits for one that goes on.
+    fn collapse(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        fetch: CacheFetch,
+    ) -> CacheStep {
+        let fetches = self.store.directory().cells.fetches;
+        match fetches.begin(self.worker, fetch.token.fetch_key, context.now) {
+            Collapse::Lead(ticket) => self.lead(exchange, context, fetch, ticket),
+            Collapse::Follow(ticket) => {
+                if let Some(entry) = fetch.stale {
+                    self.store.release(entry);
+                }
+                exchange.enter_cache(CacheState::WaitingForFetch(ticket, fetch.why));
+                CacheStep::WaitForFetch
+            }
+            Collapse::Alone => {
+                exchange.enter_cache(CacheState::Fetching(fetch));
+                CacheStep::Proceed
+            }
+        }
+    }
+
+    /// It is this exchange's turn to fetch. Another may have done so since it has looked: it looks
+    /// again, lest two equal requests go to backends one right behind the other.
+    fn lead(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        fetch: CacheFetch,
+        ticket: FetchTicket,
+    ) -> CacheStep {
+        let again = fetch.stale.is_none().then(|| self.look(exchange, context));
+        let fetch = match again {
+            Some(Finding::Answer(stored, _)) => {
+                self.end(ticket, Ending::Stored, context.now);
+                return serve_by(exchange, stored, None);
+            }
+            Some(Finding::Fetch(fetch, _)) => fetch,
+            None => fetch,
+        };
+        let fetch = CacheFetch { ticket: Some(ticket), ..fetch };
+        exchange.enter_cache(CacheState::Fetching(fetch));
+        CacheStep::Proceed
+    }
+}
+
+/// From now on an entry, which is pinned, answers the exchange.
+pub(super) fn serve_by(
+    exchange: &mut Exchange,
+    stored: StoredAnswer,
+    revalidation: Option<LookupToken>,
+) -> CacheStep {
+    exchange.enter_cache(CacheState::Hit);
+    CacheStep::Serve(stored, revalidation)
+}
+
+/// Whether a request may wait for what another one fetches, or others for what it does.
+fn may_collapse(
+    exchange: &Exchange,
+    context: &CacheContext,
+    sharing: Sharing,
+    wait: CollapseWait,
+) -> bool {
+    // Whoever has waited for one after the other has waited as well.
+    let is_late = || since(exchange.times.taken_in, context.now) > Micros::from(COLLAPSED);
+    let has_patience = match wait {
+        CollapseWait::Fresh => true,
+        CollapseWait::Waited(_) => !is_late(),
+        CollapseWait::Over => false,
+    };
+    sharing == Sharing::Common && context.is_first && has_patience
 }
 
 impl Proxy {
-    /// What the cache has to do with a request that was just taken in.
-    pub(in crate::proxy) fn caching_of(&self, request: &Request) -> CacheState {
-        if self.tools.cache.is_none() {
+    /// Whether there is a cache.
+    pub(in crate::proxy) fn has_cache(&self) -> bool {
+        self.tools.caching.is_some()
+    }
+
+    /// Where a request that was just taken in stands with the cache.
+    pub(in crate::proxy) fn first_cache_state(&self, request: &Request) -> CacheState {
+        if !self.has_cache() {
             return CacheState::Disabled;
         }
         match caching::concerns(request.method, request.framing, request.may_switch()) {
@@ -46,182 +219,17 @@ impl Proxy {
 
     /// Looks for a stored answer. `None`: the exchange goes to a backend.
     pub(in crate::proxy) fn consult(&mut self, id: ExchangeId) -> Option<Moved> {
-        let is_first = self.is_first(id);
-        let patience = match self.exchanges[id].caching {
-            CacheState::Disabled
-            | CacheState::Bypass(_)
-            | CacheState::Fetching(_)
-            | CacheState::Hit => {
-                return None;
-            }
-            CacheState::HitPending if !is_first => return Some(Moved::Nothing),
-            CacheState::HitPending => CollapseWait::Fresh,
-            CacheState::WaitingForFetch(ticket, _) if self.is_going_on(ticket) => {
-                return Some(Moved::Nothing);
-            }
-            CacheState::WaitingForFetch(_, why) => {
-                self.leave_line(id);
-                CollapseWait::Waited(why)
-            }
-            CacheState::NotLookedUp(patience) => patience,
-        };
-        match self.look(id)? {
-            Finding::Answer(stored, behind) => Some(self.found(id, stored, behind, patience)),
-            Finding::Forward(fetch, sharing) => self.not_found(id, fetch, sharing, patience),
+        let step = self.with_cache(id, Caching::on_request);
+        let still_waits = matches!(step, CacheStep::Wait);
+        if !still_waits && self.exchanges[id].line == Line::Fetch {
+            self.leave_line(id);
         }
-    }
-
-    /// Looks in the store. What is found is pinned.
-    fn look(&mut self, id: ExchangeId) -> Option<Finding> {
-        let Proxy { exchanges, pools, settings, tools, now, .. } = self;
-        let cache = tools.cache.as_mut()?;
-        let exchange = &exchanges[id];
-        let request_fields = exchange.cache_fields();
-        let pool = if settings.pool_by_fields { &pools[exchange.pool.0].name } else { "" };
-        let query = state::query(exchange, &request_fields, pool.as_bytes());
-        let (found, token) = cache.store.find(&query, *now);
-        let method = exchange.request.method;
-        let entry = match found {
-            Found::Answer(entry) => entry,
-            Found::Nothing(why) => {
-                let asking = Asking::without(method, &request_fields, why);
-                return Some(Finding::Forward(CacheFetch::new(why, token), asking.sharing));
-            }
-        };
-        let candidate = serve::candidate(cache.store.entry(entry), tools.ring_size);
-        let decision = caching::decide(method, &request_fields, &candidate, state::wall_seconds());
-        Some(finding(&mut cache.store, (entry, token), &decision))
-    }
-
-    /// There is an answer.
-    fn found(
-        &mut self,
-        id: ExchangeId,
-        stored: StoredAnswer,
-        behind: Behind,
-        patience: CollapseWait,
-    ) -> Moved {
-        if !self.is_first(id) {
-            if let Some(cache) = &mut self.tools.cache {
-                cache.store.release(stored.entry);
-            }
-            self.exchanges[id].caching = CacheState::HitPending;
-            return Moved::Nothing;
-        }
-        if let Behind::Refresh(token) = behind {
-            self.refresh_behind(id, stored.entry, token);
-        }
-        let status = match (patience, stored.status) {
-            (CollapseWait::Waited(why), CacheStatus::Hit { .. }) => {
-                CacheStatus::Forwarded { why, status: None, stored: false, collapsed: true }
-            }
-            (CollapseWait::Fresh | CollapseWait::Waited(_) | CollapseWait::Over, status) => status,
-        };
-        self.answer_from(id, StoredAnswer { status, ..stored });
-        Moved::Some
-    }
-
-    /// From now on an entry, which is pinned, answers the exchange.
-    pub(in crate::proxy) fn answer_from(&mut self, id: ExchangeId, stored: StoredAnswer) {
-        let exchange = &mut self.exchanges[id];
-        exchange.caching = CacheState::Hit;
-        exchange.answer = Answer::Stored(stored);
-        exchange.enter(State::Answered);
-    }
-
-    /// A backend is to be asked, unless the client forbids it or somebody does so already.
-    fn not_found(
-        &mut self,
-        id: ExchangeId,
-        fetch: CacheFetch,
-        sharing: Sharing,
-        patience: CollapseWait,
-    ) -> Option<Moved> {
-        let is_first = self.is_first(id);
-        let exchange = &mut self.exchanges[id];
-        // Whoever has waited for one after the other has waited as well.
-        let is_late = since(exchange.times.taken_in, self.now) > Micros::from(COLLAPSED);
-        exchange.caching = CacheState::Fetching(fetch);
-        let cache = self.tools.cache.as_ref()?;
-        match (sharing, patience) {
-            (Sharing::Forbidden, _) => {
-                let (status, reason) = (504, Reason::DestinationUnavailable);
-                self.answer_instead(id, OwnAnswer { status, error: "", reason, close: false });
-                return Some(Moved::Some);
-            }
-            (Sharing::Own, _) | (Sharing::Common, CollapseWait::Over) => return None,
-            (Sharing::Common, CollapseWait::Fresh | CollapseWait::Waited(_)) if !is_first => {
-                return None;
-            }
-            (Sharing::Common, CollapseWait::Waited(_)) if is_late => return None,
-            (Sharing::Common, CollapseWait::Fresh | CollapseWait::Waited(_)) => (),
-        }
-        let fetches = cache.store.directory().cells.fetches;
-        match fetches.begin(self.worker, fetch.token.fetch_key, self.now) {
-            Collapse::Alone => None,
-            Collapse::Lead(ticket) => self.lead(id, fetch, ticket),
-            Collapse::Follow(ticket) => {
-                self.give_stale_back(id);
-                self.exchanges[id].caching = CacheState::WaitingForFetch(ticket, fetch.why);
-                self.stand_in_line(id, Line::Fetch);
-                Some(Moved::Nothing)
-            }
-        }
-    }
-
-    /// It is this exchange's turn to fetch. Another may have done so since it has looked: it looks
-    /// again, lest two equal requests go to backends one right behind the other.
-    fn lead(&mut self, id: ExchangeId, fetch: CacheFetch, ticket: FetchTicket) -> Option<Moved> {
-        let again = if fetch.stale.is_none() { self.look(id) } else { None };
-        let fetch = match again {
-            Some(Finding::Answer(stored, _)) => {
-                self.end(ticket, Ending::Stored);
-                self.answer_from(id, stored);
-                return Some(Moved::Some);
-            }
-            Some(Finding::Forward(fetch, _)) => fetch,
-            None => fetch,
-        };
-        self.exchanges[id].caching =
-            CacheState::Fetching(CacheFetch { ticket: Some(ticket), ..fetch });
-        None
+        self.carry_out(id, step)
     }
 
     /// What another fetches takes too long: the exchange goes to a backend itself.
     pub(in crate::proxy) fn stop_waiting_for_fetch(&mut self, id: ExchangeId) {
         self.leave_line(id);
-        self.exchanges[id].caching = CacheState::NotLookedUp(CollapseWait::Over);
-    }
-}
-
-/// What a decision about an entry, that was found and is pinned, comes to.
-fn finding(
-    store: &mut Store,
-    (entry, token): (EntryId, LookupToken),
-    decision: &Decision,
-) -> Finding {
-    match *decision {
-        Decision::Serve { reply, serving, .. } => {
-            let (result, behind) = match serving {
-                Serving::Fresh => (CacheResult::Hit, Behind::Nothing),
-                Serving::Stale => (CacheResult::Stale, Behind::Nothing),
-                Serving::WhileRevalidating => (CacheResult::Stale, Behind::Refresh(token)),
-            };
-            let status = decision.status();
-            Finding::Answer(StoredAnswer { entry, reply, status, result, left: None }, behind)
-        }
-        Decision::Ask(Asking { why, sharing, stored }) => {
-            let fetch = CacheFetch::new(why, token);
-            match stored {
-                Meanwhile::Kept { validates, .. } => {
-                    let fetch = CacheFetch { stale: Some(entry), validates, ..fetch };
-                    Finding::Forward(fetch, sharing)
-                }
-                Meanwhile::Nothing => {
-                    store.release(entry);
-                    Finding::Forward(fetch, sharing)
-                }
-            }
-        }
+        self.exchanges[id].enter_cache(CacheState::NotLookedUp(CollapseWait::Over));
     }
 }

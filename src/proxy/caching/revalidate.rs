@@ -12,102 +12,278 @@ use crate::policy::invalidation;
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
 
+use super::hit::StoredAnswer;
+use super::lookup::serve_by;
 use super::record::timing_of;
-use super::state::{self, CacheFetch, CacheState, StoredAnswer};
+use super::state::{CacheFetch, CacheState};
+use super::{CacheContext, CacheStep, Caching, url_of, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::exchange::{Answer, ExchangeId, ResponseFacts, State};
+use crate::proxy::exchange::{Answer, Exchange, ExchangeId, ResponseFacts};
 
-/// What a 304 says of the entry that was asked about.
-enum Confirmed {
-    /// It is right; this is it now, and whether it is stored still.
-    Yes(EntryId, bool),
-    /// It speaks of another.
-    No,
+/// What a request asks about an entry by.
+struct Validators<'a> {
+    etag: &'a [u8],
+    last_modified: &'a [u8],
+}
+
+impl Caching {
+    /// The validators that a request is sent with, if it asks about an entry.
+    fn validators(&self, exchange: &Exchange) -> Option<Validators<'_>> {
+        match *exchange.cache() {
+            CacheState::Fetching(CacheFetch { stale: Some(entry), validates: true, .. }) => {
+                let open_entry = self.store.entry(entry);
+                let (front, entry) = (open_entry.front(), &open_entry.entry);
+                Some(Validators {
+                    etag: &front[entry.etag.range()],
+                    last_modified: &front[entry.last_modified_text.range()],
+                })
+            }
+            CacheState::Disabled
+            | CacheState::Bypass(_)
+            | CacheState::NotLookedUp(_)
+            | CacheState::HitPending
+            | CacheState::WaitingForFetch(..)
+            | CacheState::Fetching(_)
+            | CacheState::Hit => None,
+        }
+    }
+
+    /// How many bytes they add to a request.
+    fn validators_len(&mut self, exchange: &mut Exchange, _: &mut CacheContext) -> usize {
+        let added = self.validators(exchange);
+        added.map_or(0, |Validators { etag, last_modified }| {
+            VALIDATION_GROWTH + etag.len() + last_modified.len()
+        })
+    }
+
+    /// Writes what of a request lies behind its first `from` bytes to its connection, which has room
+    /// for it, with the validators that it is sent with.
+    fn write_request(&self, exchange: &Exchange, context: &mut CacheContext, from: usize) {
+        let Some(backend) = &mut context.backend else { return };
+        let output = backend.conn.prepare_output(context.rings);
+        let head = &exchange.head.as_slice()[from..];
+        match self.validators(exchange) {
+            Some(Validators { etag, last_modified }) => {
+                let fields = rewrite::written_fields(head);
+                conditional::write_validation(head, &fields, etag, last_modified, output);
+            }
+            None => output.append(head),
+        }
+    }
+
+    /// The final head of a backend's answer is there. If it is not to be the answer, the exchange
+    /// still has its connection.
+    pub fn on_response_head(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+    ) -> CacheStep {
+        let Answer::Backend(facts) = exchange.answer else { return CacheStep::Proceed };
+        let status = facts.head.status();
+        let (fetch, entry) = match *exchange.cache() {
+            CacheState::Bypass(_) => {
+                if invalidation::invalidates(exchange.request.method, status) {
+                    self.invalidate(exchange, context, facts);
+                }
+                return CacheStep::Proceed;
+            }
+            CacheState::Fetching(CacheFetch { stale: None, .. })
+            | CacheState::Disabled
+            | CacheState::NotLookedUp(_)
+            | CacheState::HitPending
+            | CacheState::WaitingForFetch(..)
+            | CacheState::Hit => return CacheStep::Proceed,
+            CacheState::Fetching(fetch @ CacheFetch { stale: Some(entry), .. }) => (fetch, entry),
+        };
+        if fetch.validates && status == 304 {
+            return self.not_modified(exchange, context, (fetch, entry), facts);
+        }
+        if self.may_replace(exchange, context, entry, OriginFailure::Status(status)) {
+            return self.serve_stale(exchange, context, (fetch, entry), Some(status));
+        }
+        self.release_stale(exchange);
+        CacheStep::Proceed
+    }
+
+    /// A backend has failed: a stored answer takes its place, if there is one that may.
+    pub fn on_failure(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        failure: Failure,
+    ) -> CacheStep {
+        match *exchange.cache() {
+            CacheState::Fetching(fetch @ CacheFetch { stale: Some(entry), .. })
+                if self.may_replace(exchange, context, entry, meaning(failure)) =>
+            {
+                self.serve_stale(exchange, context, (fetch, entry), None)
+            }
+            CacheState::Disabled
+            | CacheState::Bypass(_)
+            | CacheState::NotLookedUp(_)
+            | CacheState::HitPending
+            | CacheState::WaitingForFetch(..)
+            | CacheState::Fetching(_)
+            | CacheState::Hit => CacheStep::Proceed,
+        }
+    }
+
+    fn may_replace(
+        &self,
+        exchange: &Exchange,
+        context: &CacheContext,
+        entry: EntryId,
+        failure: OriginFailure,
+    ) -> bool {
+        let directives = exchange.cache_fields().directives;
+        let freshness = self.store.entry(entry).entry.freshness;
+        // One that nobody waits for is there for the entry alone.
+        !context.client.is_nobody && freshness.may_replace(failure, &directives, wall_seconds())
+    }
+
+    /// What there is answers instead of a backend that failed.
+    fn serve_stale(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &CacheContext,
+        (fetch, entry): (CacheFetch, EntryId),
+        status: Option<u16>,
+    ) -> CacheStep {
+        self.end_fetch(exchange, Ending::Failed, context.now);
+        let status =
+            CacheStatus::Forwarded { why: fetch.why, status, stored: false, collapsed: false };
+        self.serve_entry(exchange, entry, status, CacheResult::Stale)
+    }
+
+    /// An entry, which is pinned, answers instead of a backend: as the client's own conditions have it.
+    fn serve_entry(
+        &self,
+        exchange: &mut Exchange,
+        entry: EntryId,
+        status: CacheStatus,
+        result: CacheResult,
+    ) -> CacheStep {
+        let open_entry = self.store.entry(entry);
+        let stored = open_entry.entry.stored(open_entry.front());
+        let method = exchange.request.method;
+        let reply =
+            match conditional::reply(method, &exchange.cache_fields(), &stored, wall_seconds()) {
+                Reply::Forward => Reply::Whole,
+                reply => reply,
+            };
+        serve_by(exchange, StoredAnswer { entry, reply, status, result, left: None }, None)
+    }
+
+    /// A 304 to our own question: the entry answers, if that is what it says.
+    fn not_modified(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        (fetch, entry): (CacheFetch, EntryId),
+        facts: ResponseFacts,
+    ) -> CacheStep {
+        let Some((entry, stored)) = self.confirm(exchange, context, (fetch, entry), facts) else {
+            self.release_stale(exchange);
+            return CacheStep::AskAgain;
+        };
+        self.end_fetch(exchange, Ending::Stored, context.now);
+        if let Some(fetch) = exchange.fetch() {
+            fetch.stale = None;
+        }
+        if context.client.is_nobody {
+            self.store.release(entry);
+            return CacheStep::End;
+        }
+        let why = fetch.why;
+        let status = CacheStatus::Forwarded { why, status: Some(304), stored, collapsed: false };
+        self.serve_entry(exchange, entry, status, CacheResult::Revalidated)
+    }
+
+    /// What the entry is now that a 304 confirms it, and whether it is stored still. `None`: it speaks
+    /// of another.
+    fn confirm(
+        &mut self,
+        exchange: &Exchange,
+        context: &mut CacheContext,
+        (fetch, entry): (CacheFetch, EntryId),
+        facts: ResponseFacts,
+    ) -> Option<(EntryId, bool)> {
+        let backend = context.backend.as_mut()?;
+        let head = facts.head.open(backend.conn.input.flatten());
+        let fresh = ResponseCacheFields::of(head.fields);
+        let open_entry = self.store.entry(entry);
+        let stored = open_entry.entry.stored(open_entry.front());
+        if !conditional::confirms(&fresh, &stored, wall_seconds()) {
+            return None;
+        }
+        let timing = timing_of(exchange.times.sent, exchange.times.answered, context.now);
+        let freshened = self.store.freshen(entry, fetch.token, (&fresh, timing), context.now);
+        Some(freshened.unwrap_or((entry, false)))
+    }
+
+    /// What is stored for the URL of a request that has changed something is void, and for those
+    /// that the answer names beside it.
+    fn invalidate(&self, exchange: &Exchange, context: &mut CacheContext, facts: ResponseFacts) {
+        let Some(backend) = &mut context.backend else { return };
+        let head = facts.head.open(backend.conn.input.flatten());
+        let directory = self.store.directory();
+        let url = url_of(exchange, &exchange.cache_fields());
+        directory.invalidate(directory.primary(&url));
+        let start = || directory.primary_hasher();
+        let each = |key: SipHasher| directory.invalidate(key.finish_128());
+        invalidation::also_invalidated(&url, &head.fields, start, each);
+    }
 }
 
 impl Proxy {
     /// How many bytes the request takes as it is sent to the backend.
-    pub(in crate::proxy) fn wire_len(&self, id: ExchangeId) -> usize {
+    pub(in crate::proxy) fn wire_len(&mut self, id: ExchangeId) -> usize {
+        let validators = self.with_cache(id, Caching::validators_len);
         let exchange = &self.exchanges[id];
         let host = exchange.choice.filter(|_| exchange.lacks_host());
         let host_len = host.map_or(0, |slot| self.backends[slot.0].name.len());
-        let len = exchange.head.len() + host_len;
-        match self.validators(id) {
-            Some((etag, last_modified)) => {
-                len + VALIDATION_GROWTH + etag.len() + last_modified.len()
-            }
-            None => len,
-        }
-    }
-
-    /// The validators that the request is sent with, if it asks about an entry.
-    fn validators(&self, id: ExchangeId) -> Option<(&[u8], &[u8])> {
-        let cache = self.tools.cache.as_ref()?;
-        let CacheState::Fetching(CacheFetch { stale: Some(entry), validates: true, .. }) =
-            self.exchanges[id].caching
-        else {
-            return None;
-        };
-        let open_entry = cache.store.entry(entry);
-        let (etag, changed) = (open_entry.entry.etag, open_entry.entry.last_modified_text);
-        Some((&open_entry.front()[etag.range()], &open_entry.front()[changed.range()]))
+        exchange.head.len() + host_len + validators
     }
 
     /// Writes the request into the ring of its connection, which has room for it.
     pub(in crate::proxy) fn write_request(&mut self, id: ExchangeId) {
         // Validators that would not fit into a ring are none.
         if self.wire_len(id) > self.tools.ring_size {
-            self.give_stale_back(id);
+            self.with_cache(id, |caching, exchange, _| caching.release_stale(exchange));
         }
         let from = self.put_own_host(id);
+        if self.has_cache() {
+            return self.with_cache(id, |caching, exchange, context| {
+                caching.write_request(exchange, context, from);
+            });
+        }
         let conn = self.conn_of(id);
         let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
-        let exchange = &self.exchanges[id];
-        let head = &exchange.head.as_slice()[from..];
-        match (&self.tools.cache, exchange.caching) {
-            (
-                Some(cache),
-                CacheState::Fetching(CacheFetch { stale: Some(entry), validates: true, .. }),
-            ) => {
-                let open_entry = cache.store.entry(entry);
-                let (etag, changed) = (open_entry.entry.etag, open_entry.entry.last_modified_text);
-                let (etag, changed) =
-                    (&open_entry.front()[etag.range()], &open_entry.front()[changed.range()]);
-                let fields = rewrite::written_fields(head);
-                conditional::write_validation(head, &fields, etag, changed, output);
-            }
-            (Some(_) | None, _) => output.append(head),
-        }
+        output.append(&self.exchanges[id].head.as_slice()[from..]);
     }
 
-    /// The final head of a backend's answer is there: what it means for what is stored.
-    pub(in crate::proxy) fn cache_hears(&mut self, id: ExchangeId) {
-        let exchange = &self.exchanges[id];
-        let Answer::Backend(facts) = exchange.answer else { return };
-        let status = facts.head.status();
-        match exchange.caching {
-            CacheState::Bypass(_) => {
-                if invalidation::invalidates(exchange.request.method, status) {
-                    self.invalidate(id, facts);
-                }
-            }
-            CacheState::Fetching(fetch) => match fetch.stale {
-                Some(_) if fetch.validates && status == 304 => self.not_modified(id, facts),
-                Some(entry) if self.may_replace(id, entry, OriginFailure::Status(status)) => {
-                    self.end_fetch(id, Ending::Failed);
-                    self.detach(id);
-                    self.release_choice(id);
-                    self.answer_stale(id, fetch, entry, Some(status));
-                }
-                Some(_) => self.give_stale_back(id),
-                None => (),
-            },
-            CacheState::Disabled
-            | CacheState::NotLookedUp(_)
-            | CacheState::HitPending
-            | CacheState::WaitingForFetch(..)
-            | CacheState::Hit => (),
+    /// The final head of a backend's answer is there.
+    pub(in crate::proxy) fn tell_cache_of_response(&mut self, id: ExchangeId) {
+        let step = self.with_cache(id, Caching::on_response_head);
+        if let CacheStep::Proceed = step {
+            return;
         }
+        match self.exchanges[id].answer {
+            // It has no body: its connection is free then, or the next one's.
+            Answer::Backend(facts) if facts.head.status() == 304 => {
+                let conn = self.conn_of(id);
+                self.conns[conn].conn.input.consume(facts.head.len());
+                self.release_conn(id);
+                self.wake_line();
+            }
+            Answer::Pending
+            | Answer::Backend(_)
+            | Answer::Own(_)
+            | Answer::Final(_)
+            | Answer::Stored(_) => self.detach(id),
+        }
+        self.release_choice(id);
+        self.carry_out(id, step);
     }
 
     /// A backend has failed: a stored answer takes its place, if there is one that may.
@@ -116,143 +292,15 @@ impl Proxy {
         id: ExchangeId,
         failure: Failure,
     ) -> bool {
-        let CacheState::Fetching(fetch) = self.exchanges[id].caching else { return false };
-        let Some(entry) = fetch.stale else { return false };
-        if !self.may_replace(id, entry, trouble(failure)) {
-            return false;
-        }
-        self.end_fetch(id, Ending::Failed);
-        self.answer_stale(id, fetch, entry, None);
-        true
-    }
-
-    fn may_replace(&self, id: ExchangeId, entry: EntryId, trouble: OriginFailure) -> bool {
-        let Some(cache) = &self.tools.cache else { return false };
-        let exchange = &self.exchanges[id];
-        let directives = exchange.cache_fields().directives;
-        let freshness = cache.store.entry(entry).entry.freshness;
-        // One that nobody waits for is there for the entry alone.
-        !self.clients[exchange.client].is_nobody
-            && freshness.may_replace(trouble, &directives, state::wall_seconds())
-    }
-
-    fn answer_stale(
-        &mut self,
-        id: ExchangeId,
-        fetch: CacheFetch,
-        entry: EntryId,
-        status: Option<u16>,
-    ) {
-        let (why, result) = (fetch.why, CacheResult::Stale);
-        let status = CacheStatus::Forwarded { why, status, stored: false, collapsed: false };
-        self.answer_by(id, entry, status, result);
-    }
-
-    /// An entry, which is pinned, answers instead of a backend: as the client's own conditions have it.
-    fn answer_by(
-        &mut self,
-        id: ExchangeId,
-        entry: EntryId,
-        status: CacheStatus,
-        result: CacheResult,
-    ) {
-        let Some(cache) = &self.tools.cache else { return };
-        let exchange = &self.exchanges[id];
-        let open_entry = cache.store.entry(entry);
-        let stored = open_entry.entry.stored(open_entry.front());
-        let now = state::wall_seconds();
-        let reply =
-            conditional::reply(exchange.request.method, &exchange.cache_fields(), &stored, now);
-        let reply = if reply == Reply::Forward { Reply::Whole } else { reply };
-        self.answer_from(id, StoredAnswer { entry, reply, status, result, left: None });
-    }
-
-    /// A 304 to our own question: the entry answers, if that is what it says.
-    fn not_modified(&mut self, id: ExchangeId, facts: ResponseFacts) {
-        let CacheState::Fetching(fetch) = self.exchanges[id].caching else { return };
-        let confirmed = self.confirm(id, fetch, facts);
-        self.drop_backends_head(id, facts);
-        match confirmed {
-            Confirmed::Yes(entry, stored) => {
-                self.end_fetch(id, Ending::Stored);
-                if let Some(fetch) = self.fetch(id) {
-                    fetch.stale = None;
-                }
-                if self.clients[self.exchanges[id].client].is_nobody {
-                    if let Some(cache) = &mut self.tools.cache {
-                        cache.store.release(entry);
-                    }
-                    return self.exchanges[id].enter(State::Done);
-                }
-                let status = CacheStatus::Forwarded {
-                    why: fetch.why,
-                    status: Some(304),
-                    stored,
-                    collapsed: false,
-                };
-                self.answer_by(id, entry, status, CacheResult::Revalidated);
-            }
-            Confirmed::No => {
-                self.give_stale_back(id);
-                let exchange = &mut self.exchanges[id];
-                exchange.answer = Answer::Pending;
-                exchange.sent = false;
-                exchange.upload.restart();
-                exchange.enter(State::Waiting);
-            }
-        }
-    }
-
-    fn confirm(&mut self, id: ExchangeId, fetch: CacheFetch, facts: ResponseFacts) -> Confirmed {
-        let conn = self.conn_of(id);
-        let Proxy { exchanges, conns, tools, now, .. } = self;
-        let (Some(cache), Some(entry)) = (&mut tools.cache, fetch.stale) else {
-            return Confirmed::No;
-        };
-        let head = facts.head.open(conns[conn].conn.input.flatten());
-        let fresh = ResponseCacheFields::of(head.fields);
-        let open_entry = cache.store.entry(entry);
-        let stored = open_entry.entry.stored(open_entry.front());
-        if !conditional::confirms(&fresh, &stored, state::wall_seconds()) {
-            return Confirmed::No;
-        }
-        let times = &exchanges[id].times;
-        let timing = timing_of(times.sent, times.answered, *now);
-        let freshened = cache.store.freshen(entry, fetch.token, (&fresh, timing), *now);
-        let (entry, stored) = freshened.unwrap_or((entry, false));
-        Confirmed::Yes(entry, stored)
-    }
-
-    /// Takes the head of a backend's answer, which has no body, off its connection; that is free
-    /// then, or the next one's.
-    fn drop_backends_head(&mut self, id: ExchangeId, facts: ResponseFacts) {
-        let conn = self.conn_of(id);
-        self.conns[conn].conn.input.consume(facts.head.len());
-        self.release_conn(id);
-        self.wake_line();
-        self.release_choice(id);
-    }
-
-    /// What is stored for the URL of a request that has changed something is void, and for those
-    /// that the answer names beside it.
-    fn invalidate(&mut self, id: ExchangeId, facts: ResponseFacts) {
-        let conn = self.conn_of(id);
-        let Proxy { exchanges, conns, tools, .. } = self;
-        let Some(cache) = &tools.cache else { return };
-        let directory = cache.store.directory();
-        let head = facts.head.open(conns[conn].conn.input.flatten());
-        let exchange = &exchanges[id];
-        let request_fields = exchange.cache_fields();
-        let url = state::url_of(exchange, &request_fields);
-        directory.invalidate(directory.primary(&url));
-        let start = || directory.primary_hasher();
-        let each = |key: SipHasher| directory.invalidate(key.finish_128());
-        invalidation::also_invalidated(&url, &head.fields, start, each);
+        let step = self.with_cache(id, |caching, exchange, context| {
+            caching.on_failure(exchange, context, failure)
+        });
+        self.carry_out(id, step).is_some()
     }
 }
 
 /// What a failure means to those who have a stale answer.
-fn trouble(failure: Failure) -> OriginFailure {
+fn meaning(failure: Failure) -> OriginFailure {
     match failure {
         Failure::NoBackend | Failure::Refused | Failure::ConnectTimeout | Failure::Terminated => {
             OriginFailure::Disconnected

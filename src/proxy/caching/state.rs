@@ -1,47 +1,59 @@
-//! What the cache has to do with an exchange.
+//! Where an exchange stands with the cache.
+//!
+//! What each may become:
 //!
 //! ```text
-//! NotLookedUp ──► Hit                an entry answers it
-//!    │  ▲   └───► HitPending         one would, but its turn has not come: then it is looked for again
-//!    ▼  │
-//! WaitingForFetch   Fetching ──► Hit     a backend is asked; its 304, or its trouble
+//! Disabled         -> Disabled Bypass NotLookedUp Fetching
+//! Bypass           -> Disabled
+//! NotLookedUp      -> Disabled HitPending WaitingForFetch Fetching Hit
+//! HitPending       -> Disabled WaitingForFetch Fetching Hit
+//! WaitingForFetch  -> Disabled Bypass NotLookedUp WaitingForFetch Fetching Hit
+//! Fetching         -> Disabled Hit
+//! Hit              -> Disabled NotLookedUp
 //! ```
 //!
-//! Only a first exchange has an entry for its answer, waits for a fetch or makes one: it waits for
+//! And in which of its states an exchange may stand so:
+//!
+//! ```text
+//! Waiting          Disabled Bypass NotLookedUp HitPending WaitingForFetch Fetching
+//! Connecting       Disabled Bypass Fetching
+//! Sending          Disabled Bypass Fetching
+//! Awaiting         Disabled Bypass Fetching
+//! Answered         Disabled Bypass Fetching Hit
+//! Responding       Disabled Bypass Fetching Hit
+//! Uploading        Disabled Bypass Fetching
+//! Tunneling        Disabled Bypass
+//! Done             Disabled Bypass NotLookedUp HitPending WaitingForFetch Fetching Hit
+//! ```
+//!
+//! Only a first exchange has an entry for its answer, waits for a fetch or leads one: it waits for
 //! nobody, and all that others wait for goes on by itself.
 
-use crate::cache::collapse::{Ending, FetchTicket, Waiting};
+use crate::cache::collapse::FetchTicket;
 use crate::cache::open_entries::EntryId;
-use crate::cache::store::{CacheQuery, LookupToken};
-use crate::http::cache_fields::RequestCacheFields;
-use crate::http::cache_status::{CacheResult, CacheStatus, Forward};
+use crate::cache::store::LookupToken;
+use crate::http::cache_status::{CacheStatus, Forward};
 use crate::mem::time::Millis;
-use crate::policy::cache_key::Url;
-use crate::policy::conditional::Reply;
-use crate::policy::ranges::Part;
-use crate::policy::vary::Chosen;
-use crate::sys::clock;
-
-use crate::proxy::Proxy;
-use crate::proxy::exchange::{Answer, Exchange, ExchangeId};
+use crate::proxy::exchange::{Exchange, State};
 use crate::proxy::settings::COLLAPSED;
 
-/// What the cache has to do with an exchange.
+/// Where an exchange stands with the cache.
 #[derive(Clone, Copy, Debug)]
 pub enum CacheState {
-    /// Nothing: there is none, or the exchange was never to be answered by anybody else.
+    /// The cache has no part in it: there is none, the exchange was never to be answered by anybody
+    /// else, or it is over.
     Disabled,
     /// It passes by the cache, for this reason.
     Bypass(Forward),
     /// Nothing was looked for yet, or all that was found is over.
     NotLookedUp(CollapseWait),
-    /// There is something that answers it, once it is first.
+    /// There is something that answers it, once it is first: then it is looked for again.
     HitPending,
     /// Another request fetches what it wants; the reason is its own.
     WaitingForFetch(FetchTicket, Forward),
     /// It goes to a backend.
     Fetching(CacheFetch),
-    /// An entry answers it.
+    /// An entry, which is pinned, answers it.
     Hit,
 }
 
@@ -90,68 +102,50 @@ impl CacheFetch {
     }
 }
 
-/// An answer out of an entry, which is pinned.
-#[derive(Clone, Copy, Debug)]
-pub struct StoredAnswer {
-    /// The entry.
-    pub entry: EntryId,
-    /// What of it.
-    pub reply: Reply,
-    /// What the client is told of the cache.
-    pub status: CacheStatus,
-    /// What the log and the metrics are told.
-    pub result: CacheResult,
-    /// Bytes of the body that are still to be sent, once the head was.
-    pub left: Option<Part>,
-}
-
-/// What `exchange` wants of the cache. `pool` is the name of its pool, if that is chosen by fields.
-pub(in crate::proxy) fn query<'a>(
-    exchange: &'a Exchange,
-    request_fields: &'a RequestCacheFields<'a>,
-    pool: &'a [u8],
-) -> CacheQuery<'a> {
-    CacheQuery { url: url_of(exchange, request_fields), chosen: Chosen { request_fields, pool } }
-}
-
-/// The URL of a request.
-pub(in crate::proxy) fn url_of<'a>(
-    exchange: &'a Exchange,
-    request_fields: &RequestCacheFields,
-) -> Url<'a> {
-    let spans = &exchange.request.spans;
-    Url {
-        https: request_fields.https,
-        host: &exchange.head[spans.host],
-        target: &exchange.head[spans.target],
+impl CacheState {
+    /// The only way in which it changes.
+    pub fn enter(&mut self, next: CacheState) {
+        assert!(self.may_become(&next), "{self:?} may not become {next:?}");
+        *self = next;
     }
-}
 
-/// Now, in seconds since the epoch.
-pub(in crate::proxy) fn wall_seconds() -> u64 {
-    clock::wall().0 / 1_000_000
-}
-
-/// What is told of the cache with an answer of our own, if the request came as far as to it.
-pub(in crate::proxy) fn told_with_own(exchange: &Exchange) -> Option<CacheStatus> {
-    let why = match exchange.caching {
-        CacheState::Bypass(why) | CacheState::WaitingForFetch(_, why) => why,
-        CacheState::Fetching(_) if exchange.cache_fields().directives.only_if_cached => {
-            return Some(CacheStatus::OnlyIfCached);
+    /// The first table at the top of this file.
+    fn may_become(&self, next: &CacheState) -> bool {
+        use CacheState::{
+            Bypass, Disabled, Fetching, Hit, HitPending, NotLookedUp, WaitingForFetch,
+        };
+        match self {
+            Disabled => matches!(next, Disabled | Bypass(_) | NotLookedUp(_) | Fetching(_)),
+            Bypass(_) => matches!(next, Disabled),
+            NotLookedUp(_) => {
+                matches!(next, Disabled | HitPending | WaitingForFetch(..) | Fetching(_) | Hit)
+            }
+            HitPending => matches!(next, Disabled | WaitingForFetch(..) | Fetching(_) | Hit),
+            WaitingForFetch(..) => !matches!(next, HitPending),
+            Fetching(_) => matches!(next, Disabled | Hit),
+            Hit => matches!(next, Disabled | NotLookedUp(_)),
         }
-        CacheState::Fetching(fetch) => fetch.why,
-        CacheState::Disabled
-        | CacheState::NotLookedUp(_)
-        | CacheState::HitPending
-        | CacheState::Hit => return None,
-    };
-    Some(CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false })
-}
+    }
 
-impl Proxy {
-    /// The fetch of an exchange that goes to a backend for the cache as well.
-    pub(in crate::proxy) fn fetch(&mut self, id: ExchangeId) -> Option<&mut CacheFetch> {
-        match &mut self.exchanges[id].caching {
+    /// The second table: whether an exchange in this state may stand so with the cache.
+    pub fn fits(&self, state: State) -> bool {
+        use CacheState::{Bypass, Disabled, Fetching, Hit};
+        match state {
+            State::Waiting => !matches!(self, Hit),
+            State::Connecting | State::Sending | State::Awaiting | State::Uploading => {
+                matches!(self, Disabled | Bypass(_) | Fetching(_))
+            }
+            State::Answered | State::Responding => {
+                matches!(self, Disabled | Bypass(_) | Fetching(_) | Hit)
+            }
+            State::Tunneling => matches!(self, Disabled | Bypass(_)),
+            State::Done => true,
+        }
+    }
+
+    /// What an exchange is sent to a backend for, on the cache's behalf as well.
+    pub fn fetch(&mut self) -> Option<&mut CacheFetch> {
+        match self {
             CacheState::Fetching(fetch) => Some(fetch),
             CacheState::Disabled
             | CacheState::Bypass(_)
@@ -161,83 +155,55 @@ impl Proxy {
             | CacheState::Hit => None,
         }
     }
+}
 
-    /// What the exchange fetches for others has ended so.
-    pub(in crate::proxy) fn end_fetch(&mut self, id: ExchangeId, ending: Ending) {
-        if let Some(ticket) = self.fetch(id).and_then(|fetch| fetch.ticket.take()) {
-            self.end(ticket, ending);
+/// What is told of the cache with a local reply, if the request came as far as to it.
+pub fn cache_status_of_local_reply(exchange: &Exchange) -> Option<CacheStatus> {
+    let why = match exchange.cache() {
+        CacheState::Bypass(why) => *why,
+        CacheState::Fetching(_) if exchange.cache_fields().directives.only_if_cached => {
+            return Some(CacheStatus::OnlyIfCached);
         }
+        CacheState::Fetching(fetch) => fetch.why,
+        CacheState::Disabled
+        | CacheState::NotLookedUp(_)
+        | CacheState::HitPending
+        | CacheState::WaitingForFetch(..)
+        | CacheState::Hit => return None,
+    };
+    Some(CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::exchange::{ALL_STATES, listed};
+
+    fn all() -> [CacheState; 7] {
+        let token = LookupToken::default();
+        [
+            CacheState::Disabled,
+            CacheState::Bypass(Forward::Bypass),
+            CacheState::NotLookedUp(CollapseWait::Fresh),
+            CacheState::HitPending,
+            CacheState::WaitingForFetch(FetchTicket::default(), Forward::UriMiss),
+            CacheState::Fetching(CacheFetch::new(Forward::UriMiss, token)),
+            CacheState::Hit,
+        ]
     }
 
-    /// A fetch has ended: those who wait for it are woken, here and in other workers.
-    pub(in crate::proxy) fn end(&mut self, ticket: FetchTicket, ending: Ending) {
-        let Some(cache) = &self.tools.cache else { return };
-        let waiting = cache.store.directory().cells.fetches.end(ticket, ending, self.now);
-        self.ring_waiting(waiting);
+    #[test]
+    fn the_tables_at_the_top_are_what_is_asserted() {
+        let text = include_str!("state.rs");
+        let changes = listed(&all(), " ->", &all(), |from, to| from.may_become(to));
+        assert!(text.contains(&changes), "it should be\n{changes}");
+        let pairs = listed(&ALL_STATES, "", &all(), |state, cache| cache.fits(*state));
+        assert!(text.contains(&pairs), "it should be\n{pairs}");
     }
 
-    fn ring_waiting(&mut self, waiting: Waiting) {
-        for worker in waiting.workers() {
-            if worker == self.worker {
-                self.wake_fetch_line();
-            } else {
-                self.bells.ring(worker);
-            }
-        }
-    }
-
-    /// Those who wait for what is over have another look.
-    pub(in crate::proxy) fn wake_fetch_line(&mut self) {
-        for position in 0..self.fetch_line.len() {
-            let Some(id) = self.fetch_line.get(position).copied() else { return };
-            let exchange = &self.exchanges[id];
-            let client = exchange.client;
-            let is_over = match exchange.caching {
-                CacheState::WaitingForFetch(ticket, _) => !self.is_going_on(ticket),
-                CacheState::Disabled
-                | CacheState::Bypass(_)
-                | CacheState::NotLookedUp(_)
-                | CacheState::HitPending
-                | CacheState::Fetching(_)
-                | CacheState::Hit => true,
-            };
-            if is_over {
-                self.wake(client);
-            }
-        }
-    }
-
-    pub(in crate::proxy) fn is_going_on(&self, ticket: FetchTicket) -> bool {
-        let cache = self.tools.cache.as_ref();
-        cache.is_some_and(|cache| {
-            cache.store.directory().cells.fetches.is_going_on(self.worker, ticket)
-        })
-    }
-
-    /// The exchange has nothing to do with the cache any more: what it has of it goes back.
-    pub(in crate::proxy) fn leave_cache(&mut self, id: ExchangeId) {
-        if self.tools.cache.is_none() {
-            return;
-        }
-        self.end_fetch(id, Ending::Abandoned);
-        self.stop_recording(id);
-        self.give_stale_back(id);
-        let exchange = &mut self.exchanges[id];
-        exchange.caching = CacheState::Disabled;
-        if let (Answer::Stored(stored), Some(cache)) = (exchange.answer, &mut self.tools.cache) {
-            exchange.answer = Answer::Pending;
-            cache.store.release(stored.entry);
-        }
-    }
-
-    /// What there was will not answer the exchange any more.
-    pub(in crate::proxy) fn give_stale_back(&mut self, id: ExchangeId) {
-        let stale = self.fetch(id).and_then(|fetch| {
-            fetch.validates = false;
-            fetch.stale.take()
-        });
-        if let (Some(entry), Some(cache)) = (stale, &mut self.tools.cache) {
-            cache.store.release(entry);
-        }
+    #[test]
+    #[should_panic(expected = "may not become")]
+    fn what_the_table_does_not_have_is_refused() {
+        CacheState::Hit.enter(CacheState::HitPending);
     }
 }

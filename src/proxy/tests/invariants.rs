@@ -96,6 +96,7 @@ fn connections(proxy: &Proxy) {
             State::Answered | State::Responding | State::Done => None,
         };
         assert!(wanted.is_none_or(|wanted| wanted == exchange.conn.is_some()));
+        assert!(exchange.cache().fits(exchange.state()), "{:?}", exchange.cache());
     }
 }
 
@@ -160,11 +161,11 @@ pub fn is_over(proxy: &Proxy) {
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
     assert_eq!(proxy.fetch_line.len(), 0, "who waits for a fetch");
-    if let Some(cache) = &proxy.tools.cache {
-        let (held, lent) = cache.store.in_use();
-        let copies = usize::from(cache.store.has_work());
+    if let Some(cache) = &proxy.tools.caching {
+        let (held, lent) = cache.store().in_use();
+        let copies = usize::from(cache.store().has_work());
         assert_eq!((cache.recordings(), held + copies), (0, lent), "recordings, pieces");
-        assert_eq!(cache.store.pinned(), 0, "entries are pinned");
+        assert_eq!(cache.store().pinned(), 0, "entries are pinned");
     }
 }
 
