@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::net::own;
 use crate::proxy::buffers::doubt_splicing;
-use crate::proxy::settings::memory_bound_line;
+use crate::proxy::settings::{BACKGROUND, memory_bound_line};
 use crate::shared::{Rotations, Withdrawal};
 use crate::sys::message::{self, Level};
 use crate::sys::process::{self, Pid};
@@ -29,8 +29,9 @@ use super::{StartError, backend_state, cache_shm, cpus, log_files};
 const PATIENCE: Millis = Millis::from_secs(30);
 /// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
-/// Those for stored answers: open entries, recordings, doorbells of other generations.
-const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING) as u64;
+/// Those for stored answers: open entries, recordings, doorbells of other generations, connections of
+/// background revalidations.
+const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING + BACKGROUND) as u64;
 
 /// Serves, with the sockets that this process was given. In the children it returns too.
 pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use crate::config::Config;
 use crate::mem::time::Micros;
-use crate::proxy::settings::spare_exchanges;
+use crate::proxy::settings::{BACKGROUND, spare_exchanges};
 use crate::shared::ipc::ControlMessage;
 use crate::shared::{Counter, Holdings, Most, ServiceCell, Withdrawal};
 use crate::sys::message::{self, Level};
@@ -246,7 +246,8 @@ impl Master {
 /// What a worker of theirs can have.
 fn most(resources: &GenerationResources) -> Most {
     let clients = resources.config.max_connections;
-    let requests = clients + spare_exchanges(clients, resources.segment.layout().workers);
+    let spare = spare_exchanges(clients, resources.segment.layout().workers);
+    let requests = clients + spare + BACKGROUND;
     Most { clients: clients as u64, requests: requests as u64 }
 }
 

@@ -77,8 +77,6 @@ pub struct Client {
     pub arrival: Arrival,
     /// Backend connections that it has logged in or may have, and that nobody else gets. See `bound`.
     pub bound: Bound,
-    /// There is no client: what would be sent to it is thrown away.
-    pub is_nobody: bool,
 }
 
 impl Client {
@@ -101,8 +99,21 @@ impl Client {
             since: Micros(0),
             arrival,
             bound: Bound::Never,
-            is_nobody: false,
         }
+    }
+
+    /// Stands for no client: its exchange is for the cache alone. It needs no socket, and no place among
+    /// the clients; there will be no requests, and no events.
+    pub fn nobody(peer: SocketAddr) -> Client {
+        let mut client = Client::new(Conn::to_nobody(), peer, Arrival::plain(0));
+        client.phase = ClientPhase::Closing;
+        client.watch = Watch::Watched;
+        client
+    }
+
+    /// Whether it stands for no client.
+    pub fn is_nobody(&self) -> bool {
+        self.conn.is_to_nobody()
     }
 
     /// Whether it has nothing in work, nor sent a part of a head.

@@ -147,7 +147,7 @@ impl Proxy {
         conn.front = Some(id);
         conn.back = Some(id);
         let token = Token::Backend(conn_id).pack();
-        let watched = self.poller.watch_socket(&conn.conn.socket, token);
+        let watched = conn.conn.watch(&self.poller, token);
         self.leave_line(id);
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);

@@ -78,7 +78,7 @@ impl Proxy {
         self.give_up_doubt(id);
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
-        if !self.clients[self.exchanges[id].client].is_nobody {
+        if !self.clients[self.exchanges[id].client].is_nobody() {
             self.count_end(id);
             self.write_log(id);
         }
@@ -311,7 +311,7 @@ impl Proxy {
     /// Cuts off all clients, for the process ends. An answer that only the end delimits is ended by
     /// a reset, so that it cannot look whole.
     pub fn cut_off_clients(&mut self) {
-        for index in 0..self.settings.clients {
+        for index in 0..self.clients.capacity() {
             let Some(id) = self.clients.id_at(index) else { continue };
             let client = &self.clients[id];
             let is_cut = client.phase == ClientPhase::Breaking
@@ -389,7 +389,7 @@ impl Proxy {
     /// Closes a client so that it sees a reset: an answer that only the end delimits was cut.
     pub(super) fn reset(&mut self, id: ClientId) {
         let client = self.take_client(id);
-        client.conn.socket.reset();
+        client.conn.reset();
     }
 
     fn take_client(&mut self, id: ClientId) -> Client {
@@ -401,8 +401,11 @@ impl Proxy {
             self.ready.remove(&id); // It has room for the clients that there can be, and no more.
         }
         client.conn.release(&mut self.tools.rings);
-        self.refreshes -= usize::from(client.is_nobody);
-        self.give_room_back();
+        if client.is_nobody() {
+            self.background -= 1;
+        } else {
+            self.give_room_back();
+        }
         self.wake_line();
         client
     }
@@ -418,9 +421,9 @@ impl Proxy {
             self.tools.pipes.retire();
         }
         self.sweep_backends();
-        for index in 0..self.settings.clients {
+        for index in 0..self.clients.capacity() {
             let Some(id) = self.clients.id_at(index) else { continue };
-            if self.clients[id].is_nobody && service == Service::Draining {
+            if self.clients[id].is_nobody() && service == Service::Draining {
                 self.close(id);
             } else if self.clients[id].is_idle() {
                 self.arm(id);
@@ -431,9 +434,9 @@ impl Proxy {
     /// Closes the clients that have nothing in work, nor sent a part of a head; and those that are
     /// nobody.
     pub fn close_idle_clients(&mut self) {
-        for index in 0..self.settings.clients {
+        for index in 0..self.clients.capacity() {
             if let Some(id) = self.clients.id_at(index)
-                && (self.clients[id].is_idle() || self.clients[id].is_nobody)
+                && (self.clients[id].is_idle() || self.clients[id].is_nobody())
             {
                 self.close(id);
             }
@@ -442,7 +445,7 @@ impl Proxy {
 
     /// Closes a client that has nothing in work, for the descriptor that it holds.
     pub(super) fn close_an_idle_client(&mut self) -> bool {
-        for index in 0..self.settings.clients {
+        for index in 0..self.clients.capacity() {
             if let Some(id) = self.clients.id_at(index)
                 && self.clients[id].is_idle()
                 && !self.has_just_asked(id)

@@ -166,8 +166,8 @@ pub struct Proxy {
     conns: Slab<BackendConn>,
     /// Clients with an exchange in work.
     busy_clients: usize,
-    /// Clients that are nobody: stale answers that are asked for anew.
-    refreshes: usize,
+    /// Exchanges that have no client: entries that are revalidated.
+    background: usize,
     tools: Tools,
     heads: Stock,
     timers: Timers,
@@ -252,15 +252,15 @@ impl Proxy {
             segment,
             worker,
             bells,
-            clients: Slab::with_capacity(settings.clients),
+            clients: Slab::with_capacity(settings.clients + settings.background),
             exchanges: Slab::with_capacity(exchanges),
-            conns: Slab::with_capacity(settings.backend_conns),
+            conns: Slab::with_capacity(settings.backend_conns + settings.background),
             busy_clients: 0,
-            refreshes: 0,
+            background: 0,
             tools,
             heads: Stock::new(heads, settings.head_size()),
             timers,
-            ready: Queue::with_capacity(settings.clients),
+            ready: Queue::with_capacity(settings.clients + settings.background),
             line: Queue::with_capacity(exchanges),
             fetch_line: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
             poller,
@@ -335,7 +335,7 @@ impl Proxy {
 
     /// Clients that are connected.
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.clients.len() - self.background
     }
 
     /// The poller, for the worker's own descriptors.
@@ -497,9 +497,6 @@ impl Proxy {
             moved = either(moved, self.flush_backend(exchange));
         }
         let client = &mut self.clients[id];
-        if client.is_nobody {
-            client.conn.discard_output(&mut self.tools.rings);
-        }
         match client.conn.flush(&mut self.tools.rings) {
             Ok(0) => moved,
             Ok(_) => {
@@ -562,7 +559,7 @@ impl Proxy {
     fn watch_now(&mut self, id: ClientId) {
         let client = &mut self.clients[id];
         client.watch = Watch::Watched;
-        if self.poller.watch_socket(&client.conn.socket, Token::Client(id).pack()).is_err() {
+        if client.conn.watch(&self.poller, Token::Client(id).pack()).is_err() {
             client.conn.end = End::Broken;
             self.wake(id);
         }

@@ -473,7 +473,7 @@ impl Relay {
         if !sink.writable || !sink.output.is_empty() {
             return Ok(Moved::Nothing);
         }
-        match pipe.drain(&sink.socket) {
+        match sink.drain_pipe(pipe) {
             Ok(count) => {
                 sink.traffic.sent += count as u64;
                 return Ok(Moved::Some);
@@ -495,7 +495,7 @@ impl Relay {
         tools: &mut Tools,
     ) -> Result<usize, Cut> {
         let left = usize::try_from(self.raw_left()).unwrap_or(usize::MAX);
-        match pipe.fill(&source.socket, left.min(pipe.capacity())) {
+        match source.fill_pipe(pipe, left.min(pipe.capacity())) {
             Ok(0) => {
                 source.found_end();
                 Ok(0)

@@ -194,7 +194,7 @@ impl Proxy {
             return Ok(Moved::Some);
         }
         exchange.enter(State::Responding);
-        if client.is_nobody && exchange.download.recorder().is_none() {
+        if client.is_nobody() && exchange.download.recorder().is_none() {
             self.truncate(id, Reason::ClientAbort); // Nobody wants it.
             return Ok(Moved::Some);
         }

@@ -39,11 +39,11 @@ pub const UNANNOUNCED: Millis = Millis(250);
 /// How often a connection whose response is doubted is looked at, though nothing comes.
 const DOUBT: Millis = Millis(100);
 
-/// Stale answers that are asked for anew behind an answer, over all workers, at once: clients are not to
-/// be kept out for the sake of those whom nobody waits for.
-const REFRESHES: usize = 64;
-/// Of the client connections they take no more than this share; but each worker may have one.
-const REFRESHES_SHARE: usize = 16;
+/// Stale entries that are revalidated in the background at once, over all workers: backends are not to
+/// be kept busy for the sake of those whom nobody waits for.
+pub const BACKGROUND: usize = 64;
+/// They are no more than this share of the client connections; but each worker may have one.
+const BACKGROUND_SHARE: usize = 16;
 
 /// The limits of one process.
 pub struct Settings {
@@ -53,8 +53,8 @@ pub struct Settings {
     pub backend_conns: usize,
     /// Exchanges beyond the one that each client is sure of: this process's part of them.
     pub spare_exchanges: usize,
-    /// Stale answers that are asked for anew at once, behind an answer: this process's part of them.
-    pub refreshes: usize,
+    /// Stale entries that are revalidated in the background at once: this process's part of them.
+    pub background: usize,
     /// Processes that share the service's clients.
     workers: usize,
     /// Requests of one client in work at once.
@@ -103,7 +103,7 @@ impl Settings {
             clients,
             backend_conns: clients,
             spare_exchanges: if config.pipeline > 1 { spare / workers } else { 0 },
-            refreshes: (REFRESHES.min(clients / REFRESHES_SHARE) / workers).max(1),
+            background: config.cache.as_ref().map_or(0, |_| background(clients, workers)),
             workers,
             pipeline: config.pipeline,
             client_requests: config.client_requests as u64,
@@ -137,12 +137,12 @@ impl Settings {
 
     /// Exchanges that there can be.
     pub fn exchanges(&self) -> usize {
-        self.clients + self.spare_exchanges
+        self.clients + self.spare_exchanges + self.background
     }
 
-    /// Connections that there can be, of both kinds.
+    /// Connections that there can be, of both kinds; an exchange in the background has both.
     pub fn connections(&self) -> usize {
-        self.clients + self.backend_conns
+        self.clients + self.backend_conns + 2 * self.background
     }
 
     /// Bytes of the buffer for a rewritten head.
@@ -192,19 +192,31 @@ impl Settings {
     /// Code, tables, log buffers and stored answers at hand: what all processes need without any
     /// connection.
     pub fn base(&self) -> usize {
-        BASE * (self.workers + OTHER_PROCESSES) + self.cache
+        let background = self.workers * self.background * self.bytes_per_background();
+        BASE * (self.workers + OTHER_PROCESSES) + self.cache + background
+    }
+
+    /// That of one exchange in the background: its two connections, and its head.
+    fn bytes_per_background(&self) -> usize {
+        let slots = size_of::<Exchange>() + size_of::<Client>() + size_of::<BackendConn>();
+        4 * self.ring_size + self.head_size() + slots
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection
     /// with two rings, and its part of the heads that pipelining may use.
     pub fn bytes_per_client(&self) -> usize {
-        let rings = self.connections() * 2 * self.ring_size;
+        let rings = (self.clients + self.backend_conns) * 2 * self.ring_size;
         let exchanges = self.clients + self.workers * self.spare_exchanges;
         let heads = exchanges * (self.head_size() + size_of::<Exchange>());
         let slots =
             self.clients * size_of::<Client>() + self.backend_conns * size_of::<BackendConn>();
         (rings + heads + slots).div_ceil(self.clients)
     }
+}
+
+/// Stale entries that one of so many workers revalidates at once.
+fn background(clients: usize, workers: usize) -> usize {
+    (BACKGROUND.min(clients / BACKGROUND_SHARE) / workers).max(1)
 }
 
 /// Code, tables and log buffers: what a process needs without any connection.

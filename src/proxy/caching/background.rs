@@ -1,9 +1,9 @@
 //! Background revalidation for stale-while-revalidate (RFC 5861 §3). After a stale response is served,
 //! a second exchange revalidates the entry. It has no client; its output is discarded.
 //!
-//! That client has a slot and a socket that leads nowhere; what is written to it is thrown away. So
-//! its exchange goes the way of all others, and what it fetches is recorded. It ends as soon as it is
-//! clear that nothing of it will be stored.
+//! In the place of its client stands [`Client::nobody`], so that the exchange goes the way of all
+//! others, and what it fetches is recorded. Their number is bounded, with memory of their own: they
+//! take nothing from clients. Each ends as soon as it is clear that nothing of it will be stored.
 
 use crate::cache::collapse::Collapse;
 use crate::cache::open_entries::EntryId;
@@ -12,15 +12,12 @@ use crate::http::cache_status::Forward;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
-use crate::net::Conn;
 use crate::policy::conditional;
-use crate::sys::Socket;
 
 use super::Caching;
 use super::state::{CacheFetch, CacheState};
-use crate::proxy::client::{Client, ClientPhase, Watch};
+use crate::proxy::client::Client;
 use crate::proxy::exchange::{Exchange, ExchangeId};
-use crate::proxy::proxy_protocol::Arrival;
 use crate::proxy::{Proxy, Service};
 
 impl Caching {
@@ -48,27 +45,21 @@ impl Caching {
 
 impl Proxy {
     /// Revalidates an entry, which is pinned, behind the answer to an exchange; unless somebody does
-    /// so already, there is no room for it now, or as many others are under way as may be.
+    /// so already, or as many others are under way as may be.
     pub(super) fn revalidate_behind(&mut self, id: ExchangeId, entry: EntryId, token: LookupToken) {
         let is_ending = self.service == Service::Draining;
-        if self.refreshes >= self.settings.refreshes || is_ending {
+        if self.background >= self.settings.background || is_ending {
             return;
         }
-        if self.exchanges.len() >= self.settings.exchanges() || !self.claim_room() {
-            return;
-        }
-        let Ok(socket) = Socket::unconnected() else { return self.give_room_back() };
         let begun = self.with_cache(id, |caching, _, context| {
             caching.begin_revalidation(entry, token, context.now)
         });
-        let Some(fetch) = begun else { return self.give_room_back() };
+        let Some(fetch) = begun else { return };
         let peer = self.clients[self.exchanges[id].client].peer;
-        let mut client = Client::new(Conn::new(socket, false, false), peer, Arrival::plain(0));
-        client.is_nobody = true;
-        client.phase = ClientPhase::Closing;
-        client.watch = Watch::Watched; // There will be no events.
-        let client = self.clients.insert(client).expect("room was claimed for it");
-        self.refreshes += 1;
+        let nobody = Client::nobody(peer);
+        let client =
+            self.clients.insert(nobody).expect("there are places for all in the background");
+        self.background += 1;
         let mut head = self.lend_head();
         let exchange = &self.exchanges[id];
         let mut request = exchange.request;

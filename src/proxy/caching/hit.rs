@@ -234,7 +234,7 @@ fn send_file(
         return Ok(0);
     }
     let limit = left.len().min(SENT_AT_ONCE);
-    match file.send(&conn.socket, at, usize::try_from(limit).unwrap_or(usize::MAX)) {
+    match conn.send_file(file, at, usize::try_from(limit).unwrap_or(usize::MAX)) {
         Ok(0) => Err(Cut::File),
         Ok(count) => {
             conn.traffic.sent += count as u64;

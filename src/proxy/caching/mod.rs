@@ -37,9 +37,9 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::backend::BackendConn;
+use super::buffers::Tools;
 use super::client::Client;
 use super::exchange::{Answer, Exchange, ExchangeId, Line, OwnAnswer, State};
-use super::buffers::Tools;
 use super::relay::Moved;
 use hit::StoredAnswer;
 use state::CacheState;

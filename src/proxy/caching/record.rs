@@ -87,7 +87,7 @@ impl Caching {
             }
             Ok(End::NotInSight) => {
                 self.end_fetch(exchange, Ending::Unshareable, context.now);
-                if context.client.is_nobody {
+                if context.client.is_nobody() {
                     self.stop_recording(exchange);
                 }
                 true
@@ -143,7 +143,7 @@ impl Caching {
             return CacheStep::Proceed;
         }
         self.end_fetch(exchange, Ending::Unshareable, context.now);
-        if context.client.is_nobody { CacheStep::End } else { CacheStep::Proceed }
+        if context.client.is_nobody() { CacheStep::End } else { CacheStep::Proceed }
     }
 
     /// The body has passed, whole: what was recorded is published.

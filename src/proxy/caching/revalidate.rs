@@ -138,7 +138,7 @@ impl Caching {
         let directives = exchange.cache_fields().directives;
         let freshness = self.store.entry(entry).entry.freshness;
         // One that nobody waits for is there for the entry alone.
-        !context.client.is_nobody && freshness.may_replace(failure, &directives, wall_seconds())
+        !context.client.is_nobody() && freshness.may_replace(failure, &directives, wall_seconds())
     }
 
     /// What there is answers instead of a backend that failed.
@@ -190,7 +190,7 @@ impl Caching {
         if let Some(fetch) = exchange.fetch() {
             fetch.stale = None;
         }
-        if context.client.is_nobody {
+        if context.client.is_nobody() {
             self.store.release(entry);
             return CacheStep::End;
         }

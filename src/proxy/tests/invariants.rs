@@ -46,8 +46,9 @@ fn queues(proxy: &Proxy) {
     }
     assert_eq!(queued, proxy.exchanges.len(), "an exchange without a client");
     assert_eq!(busy, proxy.busy_clients);
-    let nobodies = proxy.clients.ids().filter(|id| proxy.clients[*id].is_nobody);
-    assert_eq!(nobodies.count(), proxy.refreshes, "stale answers that are asked for anew");
+    let nobodies = proxy.clients.ids().filter(|id| proxy.clients[*id].is_nobody());
+    assert_eq!(nobodies.count(), proxy.background, "entries that are revalidated");
+    assert!(proxy.background <= proxy.settings.background);
 }
 
 /// A connection is idle, or carries exchanges of one client.
@@ -120,7 +121,7 @@ fn shares(proxy: &Proxy) {
         assert!(cells.cap() == 0 || cells.load() <= cells.cap(), "{slot:?} is above its cap");
         assert_eq!(row.gauge(BackendGauge::Idle) as usize, backend.idle.len(), "{slot:?}");
     }
-    assert_eq!(proxy.row.clients() as usize, proxy.clients.len());
+    assert_eq!(proxy.row.clients() as usize, proxy.clients());
     for pool in (0..proxy.pools.len()).map(PoolId) {
         let waits = proxy.segment.waits(proxy.worker, WaitFor::Pool(pool));
         assert_eq!(waits, !proxy.pools[pool.0].line.is_empty());

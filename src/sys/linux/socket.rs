@@ -33,12 +33,6 @@ impl Socket {
         }
     }
 
-    /// One that leads nowhere, and never will: nothing can be sent or received.
-    pub fn unconnected() -> Result<Socket, IoError> {
-        let descriptor = open(SocketAddr::from(([0; 4], 0)))?;
-        Ok(Socket { descriptor })
-    }
-
     pub(super) fn of(descriptor: OwnedFd) -> Socket {
         Socket { descriptor }
     }

@@ -1,7 +1,6 @@
 //! Connections. See `linux::Socket`.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
-use super::stream::Phase;
 use crate::sys::{IoError, KeepAlive};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -22,17 +21,6 @@ impl Socket {
         let id = kernel::with(|kernel| {
             let local = SocketAddr::from((Ipv4Addr::LOCALHOST, kernel.port()));
             kernel.begin(Owner::Program, local, address)
-        });
-        Ok(Socket { id, _descriptor: descriptor })
-    }
-
-    pub fn unconnected() -> Result<Socket, IoError> {
-        let descriptor = Descriptor::take()?;
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let id = kernel::with(|kernel| {
-            let id = kernel.begin(Owner::Program, nowhere, nowhere);
-            kernel.end(id).phase = Phase::Broken;
-            id
         });
         Ok(Socket { id, _descriptor: descriptor })
     }
