@@ -492,7 +492,7 @@ fn root_follows_no_link_of_others_to_the_log_the_cache_or_the_socket() {
         "cache": { "dir": theirs.join("folder") },
     }));
     assert_eq!(program.get("/").text(), "a");
-    program.wait_for_message("answers are not stored");
+    program.wait_for_message("responses are not stored");
     for path in [system.join("file"), system.join("folder"), system.clone()] {
         assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "{path:?}");
     }
