@@ -133,6 +133,7 @@
 //!   serve.rs         the head of an answer             sweeper.rs    scan, evict, purge: in control
 //!   shared_cells.rs  what all processes share          index.rs      which entries, when used
 //!   collapse.rs      who fetches what, who waits       directory.rs  what every process does
+//!   keys.rs          UrlKey, EntryKey
 //!   process_slots.rs   of the processes of several generations
 //!   checksum.rs      XXH64                             testing.rs    what the tests share
 //!

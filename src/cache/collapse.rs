@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::mem::time::Micros;
 
+use super::keys::EntryKey;
 use super::process_slots::ProcessSlots;
 use super::shared_cells::LINE;
 
@@ -54,7 +55,7 @@ pub enum Collapse {
 pub struct FetchTicket {
     place: u32,
     word: u64,
-    hash: u128,
+    hash: EntryKey,
 }
 
 /// How a fetch ended.
@@ -127,17 +128,17 @@ impl FetchTable {
     }
 
     /// The two places that a key may have: mostly it has the first.
-    fn places_of(hash: u128) -> [usize; 2] {
-        [hash as usize % PLACES, (hash >> 20) as usize % PLACES]
+    fn places_of(hash: EntryKey) -> [usize; 2] {
+        [hash.0 as usize % PLACES, (hash.0 >> 20) as usize % PLACES]
     }
 
-    fn tag(hash: u128) -> u64 {
+    fn tag(hash: EntryKey) -> u64 {
         // Never 0, which is what a free place says.
-        ((hash >> 64) as u64 | 1) << (64 - TAG_BITS)
+        ((hash.0 >> 64) as u64 | 1) << (64 - TAG_BITS)
     }
 
     /// Joins the fetch of a key, or begins one.
-    pub fn begin(&self, worker: usize, hash: u128, now: Micros) -> Collapse {
+    pub fn begin(&self, worker: usize, hash: EntryKey, now: Micros) -> Collapse {
         if self.is_unshareable(hash, now) {
             return Collapse::Alone;
         }
@@ -223,22 +224,22 @@ impl FetchTable {
         waiting
     }
 
-    fn memory(&self, hash: u128) -> &'static AtomicU64 {
-        &self.memories[(hash >> 40) as usize % MEMORIES]
+    fn memory(&self, hash: EntryKey) -> &'static AtomicU64 {
+        &self.memories[(hash.0 >> 40) as usize % MEMORIES]
     }
 
     /// In a memory: the upper bits of the key, and until when, in steps of a quarter of a second.
-    fn memory_tag(hash: u128) -> u64 {
-        ((hash >> 96) as u64) << 32
+    fn memory_tag(hash: EntryKey) -> u64 {
+        ((hash.0 >> 96) as u64) << 32
     }
 
-    fn remember(&self, hash: u128, until: Micros) {
+    fn remember(&self, hash: EntryKey, until: Micros) {
         let quarters = (until.0 >> 18).min(u64::from(u32::MAX));
         self.memory(hash).store(FetchTable::memory_tag(hash) | quarters, Relaxed);
     }
 
     /// What was known as for nobody else is stored after all.
-    pub fn forget(&self, hash: u128) {
+    pub fn forget(&self, hash: EntryKey) {
         let memory = self.memory(hash);
         if memory.load(Relaxed) >> 32 == FetchTable::memory_tag(hash) >> 32 {
             memory.store(0, Relaxed);
@@ -246,7 +247,7 @@ impl FetchTable {
     }
 
     /// Whether a key is known as one whose answers are for nobody else.
-    pub fn is_unshareable(&self, hash: u128, now: Micros) -> bool {
+    pub fn is_unshareable(&self, hash: EntryKey, now: Micros) -> bool {
         let memory = self.memory(hash).load(Relaxed);
         let until = memory & u64::from(u32::MAX);
         memory >> 32 == FetchTable::memory_tag(hash) >> 32 && now.0 >> 18 < until
@@ -261,7 +262,7 @@ const fn tag_mask() -> u64 {
 mod tests {
     use super::*;
 
-    const KEY: u128 = 0x1234_5678_9abc_def0_1357_9bdf_0246_8ace;
+    const KEY: EntryKey = EntryKey(0x1234_5678_9abc_def0_1357_9bdf_0246_8ace);
     const NOW: Micros = Micros::from_secs(1000);
 
     fn fetches() -> FetchTable {
@@ -292,7 +293,7 @@ mod tests {
             let awaited = waiting(fetches.begin(worker, KEY, NOW));
             assert!(fetches.is_going_on(worker, awaited));
         }
-        begun(fetches.begin(1, KEY + 1, NOW));
+        begun(fetches.begin(1, EntryKey(KEY.0 + 1), NOW));
         let woken = fetches.end(fetch, Ending::Stored, NOW);
         assert_eq!(woken.workers().collect::<Vec<_>>(), [0, 3, 64, 447]);
         assert!(!fetches.is_going_on(0, fetch));
@@ -322,7 +323,7 @@ mod tests {
         for seconds in [0, 10, 29] {
             assert_eq!(fetches.begin(1, KEY, NOW + Micros::from_secs(seconds)), Collapse::Alone);
         }
-        assert!(!fetches.is_unshareable(KEY ^ 1 << 100, NOW));
+        assert!(!fetches.is_unshareable(EntryKey(KEY.0 ^ 1 << 100), NOW));
         begun(fetches.begin(1, KEY, NOW + Micros::from_secs(31)));
     }
 
@@ -339,7 +340,10 @@ mod tests {
     fn what_was_stored_after_all_is_waited_for_again() {
         let fetches = fetches();
         fetches.remember(KEY, NOW + UNSHAREABLE_FOR);
-        let other = FetchTicket { hash: KEY ^ 1 << 127, ..begun(fetches.begin(0, 5, NOW)) };
+        let other = FetchTicket {
+            hash: EntryKey(KEY.0 ^ 1 << 127),
+            ..begun(fetches.begin(0, EntryKey(5), NOW))
+        };
         fetches.end(other, Ending::Stored, NOW);
         assert!(fetches.is_unshareable(KEY, NOW));
         fetches.forget(KEY);
@@ -350,11 +354,11 @@ mod tests {
     fn the_fetches_of_the_dead_are_over() {
         let fetches = fetches();
         let first = begun(fetches.begin(7, KEY, NOW));
-        let second = begun(fetches.begin(7, KEY + 1, NOW));
-        let others = begun(fetches.begin(8, KEY + 2, NOW));
+        let second = begun(fetches.begin(7, EntryKey(KEY.0 + 1), NOW));
+        let others = begun(fetches.begin(8, EntryKey(KEY.0 + 2), NOW));
         waiting(fetches.begin(1, KEY, NOW));
-        waiting(fetches.begin(200, KEY + 1, NOW));
-        waiting(fetches.begin(2, KEY + 2, NOW));
+        waiting(fetches.begin(200, EntryKey(KEY.0 + 1), NOW));
+        waiting(fetches.begin(2, EntryKey(KEY.0 + 2), NOW));
         assert_eq!(fetches.reap(7).workers().collect::<Vec<_>>(), [1, 200]);
         assert!(!fetches.is_going_on(1, first) && !fetches.is_going_on(1, second));
         assert!(fetches.is_going_on(2, others));
@@ -363,16 +367,16 @@ mod tests {
     #[test]
     fn worker_0_fetches_as_well_as_any_other() {
         let fetches = fetches();
-        begun(fetches.begin(0, 0, NOW));
-        waiting(fetches.begin(0, 0, NOW));
+        begun(fetches.begin(0, EntryKey(0), NOW));
+        waiting(fetches.begin(0, EntryKey(0), NOW));
         assert!(fetches.reap(0).workers().eq([0]));
-        begun(fetches.begin(0, 0, NOW));
+        begun(fetches.begin(0, EntryKey(0), NOW));
     }
 
     #[test]
     fn keys_that_have_one_place_do_not_wait_for_each_other() {
         let fetches = fetches();
-        let keys = [KEY, KEY ^ 1 << 70, KEY ^ 1 << 71];
+        let keys = [KEY, EntryKey(KEY.0 ^ 1 << 70), EntryKey(KEY.0 ^ 1 << 71)];
         begun(fetches.begin(0, keys[0], NOW));
         begun(fetches.begin(1, keys[1], NOW));
         assert_eq!(fetches.begin(2, keys[2], NOW), Collapse::Alone);

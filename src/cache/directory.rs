@@ -10,6 +10,7 @@ use crate::sys::{Directory, IoError};
 
 use super::files::{Files, TempFile};
 use super::index::{Put, Used};
+use super::keys::{EntryKey, UrlKey};
 use super::shared_cells::{BLOCK, SharedCells, on_disk};
 
 /// Old entries that are removed at once for the room of a new one.
@@ -76,39 +77,39 @@ impl CacheDirectory {
     }
 
     /// The name of a URL.
-    pub fn primary(&self, url: &Url) -> u128 {
+    pub fn primary(&self, url: &Url) -> UrlKey {
         let mut hasher = self.primary_hasher();
         url.write(&mut hasher);
-        hasher.finish_128()
+        UrlKey(hasher.finish_128())
     }
 
     /// The name of an answer below a vary marker.
     pub(super) fn name_below(
         &self,
-        primary: u128,
+        primary: UrlKey,
         nonce: u64,
         write_selection: impl FnOnce(&mut SipHasher),
-    ) -> u128 {
+    ) -> EntryKey {
         let mut hasher = SipHasher::new_128(&self.secret);
-        hasher.write(&primary.to_le_bytes());
+        hasher.write(&primary.0.to_le_bytes());
         hasher.write(&nonce.to_le_bytes());
         write_selection(&mut hasher);
-        hasher.finish_128()
+        EntryKey(hasher.finish_128())
     }
 
-    pub(super) fn stamps(&self, hash: u128, primary: u128) -> [u64; 2] {
-        [self.cells.stamp(hash), self.cells.stamp(primary)]
+    pub(super) fn stamps(&self, hash: EntryKey, primary: UrlKey) -> [u64; 2] {
+        [self.cells.stamp(hash), self.cells.stamp(primary.own_entry())]
     }
 
     /// Notes an entry that others have stored, or a program before.
-    pub(super) fn note(&self, hash: u128, bytes: u64, now: Micros) {
+    pub(super) fn note(&self, hash: EntryKey, bytes: u64, now: Micros) {
         if !self.cells.index.contains(hash) {
             self.put_into_index(hash, bytes, now);
         }
     }
 
     /// Notes an entry that was found on the disk, used last at that time.
-    pub(super) fn note_found(&self, hash: u128, bytes: u64, used: Used) {
+    pub(super) fn note_found(&self, hash: EntryKey, bytes: u64, used: Used) {
         if !self.put(hash, bytes, used) {
             self.remove_file(hash);
         }
@@ -116,11 +117,11 @@ impl CacheDirectory {
 
     /// Puts an entry into the index, and counts its bytes. False if it has no place there, so that
     /// it must not stay.
-    pub(super) fn put_into_index(&self, hash: u128, bytes: u64, now: Micros) -> bool {
+    pub(super) fn put_into_index(&self, hash: EntryKey, bytes: u64, now: Micros) -> bool {
         self.put(hash, bytes, Used::at(now))
     }
 
-    fn put(&self, hash: u128, bytes: u64, used: Used) -> bool {
+    fn put(&self, hash: EntryKey, bytes: u64, used: Used) -> bool {
         let blocks = u32::try_from(bytes / BLOCK).unwrap_or(u32::MAX);
         self.cells.add(bytes);
         let number = self.cells.number_of(self.worker);
@@ -142,14 +143,14 @@ impl CacheDirectory {
         }
     }
 
-    fn remove_file(&self, hash: u128) {
+    fn remove_file(&self, hash: EntryKey) {
         // What cannot be removed stays, and is found again when the directory is next looked through.
         let _ = self.files.remove(hash);
         self.cells.bump_stamp(hash);
     }
 
     /// An entry is not there any more, whoever took it away.
-    pub(super) fn forget(&self, hash: u128) {
+    pub(super) fn forget(&self, hash: EntryKey) {
         if let Some(blocks) = self.cells.index.remove(hash) {
             self.cells.release(u64::from(blocks) * BLOCK);
             self.cells.bump_stamp(hash);
@@ -157,21 +158,22 @@ impl CacheDirectory {
     }
 
     /// Takes an entry away.
-    pub(super) fn drop_entry(&self, hash: u128) {
+    pub(super) fn drop_entry(&self, hash: EntryKey) {
         self.remove_file(hash);
         self.forget(hash);
     }
 
     /// Makes all answers of a URL void, and those that are being recorded.
-    pub fn invalidate(&self, primary: u128) {
+    pub fn invalidate(&self, primary: UrlKey) {
         self.cells.void(primary);
+        let own = primary.own_entry();
         // Mostly nothing is stored, and no look at the disk is due. Whoever puts an answer into the
         // index after this look sees before it is done that it was made void.
-        if self.cells.unscanned() == 0 && !self.cells.index.contains(primary) {
-            self.cells.bump_stamp(primary);
+        if self.cells.unscanned() == 0 && !self.cells.index.contains(own) {
+            self.cells.bump_stamp(own);
             return;
         }
-        self.drop_entry(primary);
+        self.drop_entry(own);
     }
 
     /// The name of a URL whose key is written to it.
@@ -209,7 +211,7 @@ impl CacheDirectory {
     pub(super) fn publish(
         &self,
         temp: TempFile,
-        hash: u128,
+        hash: EntryKey,
         len: u64,
         reserved: u64,
         now: Micros,

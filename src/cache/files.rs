@@ -11,6 +11,7 @@ use crate::policy::siphash::SipKey;
 use crate::sys::{Directory, File, IoError, random};
 
 use super::checksum::Checksum;
+use super::keys::EntryKey;
 
 /// Digits of a hash, and of a name.
 const DIGITS: usize = 32;
@@ -44,20 +45,20 @@ impl Name {
     }
 
     /// Where the entry of a hash lies.
-    fn of_entry(hash: u128) -> Name {
-        let digits = digits(hash);
+    fn of_entry(hash: EntryKey) -> Name {
+        let digits = digits(hash.0);
         Name::of(&[&digits[..1], b"/", &digits[1..3], b"/", &digits])
     }
 
     /// The two folders of an entry, the upper one first.
-    fn folders_of(hash: u128) -> [Name; 2] {
-        let digits = digits(hash);
+    fn folders_of(hash: EntryKey) -> [Name; 2] {
+        let digits = digits(hash.0);
         [Name::of(&[&digits[..1]]), Name::of(&[&digits[..1], b"/", &digits[1..3]])]
     }
 
     /// The folder of that number, below [`FOLDERS`].
     fn of_folder(number: usize) -> Name {
-        let hash = (number as u128) << (128 - 12);
+        let hash = EntryKey((number as u128) << (128 - 12));
         Name::folders_of(hash)[1]
     }
 }
@@ -71,15 +72,16 @@ fn digits(hash: u128) -> [u8; DIGITS] {
     digits
 }
 
-fn hash_of(digits: &[u8]) -> Option<u128> {
+fn hash_of(digits: &[u8]) -> Option<EntryKey> {
     if digits.len() != DIGITS {
         return None;
     }
-    digits.iter().try_fold(0, |hash, digit| match digit {
+    let hash = digits.iter().try_fold(0, |hash, digit| match digit {
         b'0'..=b'9' => Some(hash << 4 | u128::from(digit - b'0')),
         b'a'..=b'f' => Some(hash << 4 | u128::from(digit - b'a' + 10)),
         _ => None,
-    })
+    });
+    hash.map(EntryKey)
 }
 
 /// A file that is being made.
@@ -133,7 +135,7 @@ impl Files {
     }
 
     /// Opens an entry. `NotFound` if there is none.
-    pub fn entry(&self, hash: u128) -> Result<File, IoError> {
+    pub fn entry(&self, hash: EntryKey) -> Result<File, IoError> {
         self.root.open_file(Name::of_entry(hash).path())
     }
 
@@ -160,7 +162,7 @@ impl Files {
     }
 
     /// Makes a whole file the entry of a hash, in place of what that was.
-    pub fn publish(&self, temp: &TempFile, hash: u128) -> Result<(), IoError> {
+    pub fn publish(&self, temp: &TempFile, hash: EntryKey) -> Result<(), IoError> {
         let name = Name::of_entry(hash);
         for _ in 0..3 {
             match self.name(temp, name.path()) {
@@ -204,12 +206,12 @@ impl Files {
     }
 
     /// Removes an entry. `Ok` as well if there was none.
-    pub fn remove(&self, hash: u128) -> Result<(), IoError> {
+    pub fn remove(&self, hash: EntryKey) -> Result<(), IoError> {
         gone_or_removed(self.root.remove(Name::of_entry(hash).path()))
     }
 
     /// Hands over the hashes of all entries in the folder of that number, below [`FOLDERS`].
-    pub fn list(&self, folder: usize, mut each: impl FnMut(u128)) -> Result<(), IoError> {
+    pub fn list(&self, folder: usize, mut each: impl FnMut(EntryKey)) -> Result<(), IoError> {
         let name = Name::of_folder(folder);
         let directory = match self.root.open_below(name.path()) {
             Err(IoError::NotFound) => return Ok(()),
@@ -217,7 +219,7 @@ impl Files {
         };
         directory.list(|name| {
             let hash = hash_of(name.to_bytes());
-            if let Some(hash) = hash.filter(|hash| (hash >> (128 - 12)) as usize == folder) {
+            if let Some(hash) = hash.filter(|hash| (hash.0 >> (128 - 12)) as usize == folder) {
                 each(hash);
             }
         })
@@ -261,7 +263,7 @@ mod tests {
     use crate::sys::sim::world::{self, Faults};
     use std::path::Path;
 
-    const HASH: u128 = 0xabc1_2345_6789_0123_4567_89ab_cdef_0011;
+    const HASH: EntryKey = EntryKey(0xabc1_2345_6789_0123_4567_89ab_cdef_0011);
     const PATH: &str = "cache/a/bc/abc12345678901234567_89abcdef0011";
 
     fn try_open() -> Result<(Files, SipKey), IoError> {
@@ -278,7 +280,7 @@ mod tests {
         String::from_utf8_lossy(&bytes[..count]).into_owned()
     }
 
-    fn put(files: &mut Files, hash: u128, text: &str) -> Result<(), IoError> {
+    fn put(files: &mut Files, hash: EntryKey, text: &str) -> Result<(), IoError> {
         let temp = files.make()?;
         temp.file.write_at(text.as_bytes(), 0)?;
         files.publish(&temp, hash)
@@ -338,7 +340,13 @@ mod tests {
     fn folders_are_listed_by_their_numbers() {
         world::reset(1, Faults::default());
         let (mut files, _) = open();
-        let hashes = [HASH, HASH + 1, HASH ^ 1 << 127, 0, u128::MAX];
+        let hashes = [
+            HASH,
+            EntryKey(HASH.0 + 1),
+            EntryKey(HASH.0 ^ 1 << 127),
+            EntryKey(0),
+            EntryKey(u128::MAX),
+        ];
         for hash in hashes {
             put(&mut files, hash, "x").expect("it is put");
         }

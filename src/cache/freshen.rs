@@ -16,6 +16,7 @@ use crate::sys::File;
 
 use super::entry::{Entry, FIXED};
 use super::files::TempFile;
+use super::keys::{EntryKey, UrlKey};
 use super::open_entries::{Body, EntryId, OpenEntry, PIECE};
 use super::recorder::validators;
 use super::shared_cells::on_disk;
@@ -34,7 +35,7 @@ pub struct FreshenCopy {
     /// What lies before the body.
     front: Buffer,
     entry: Entry,
-    names: (u128, u128),
+    names: (EntryKey, UrlKey),
     reserved: u64,
     voided: u64,
 }
@@ -165,7 +166,7 @@ impl Store {
                     return;
                 };
                 open_entry.stamps[0] = stamp;
-                if open_entry.hash == open_entry.primary {
+                if open_entry.hash == open_entry.primary.own_entry() {
                     open_entry.stamps[1] = stamp;
                 }
                 if self.directory.cells.voided(open_entry.primary) != token.voided {

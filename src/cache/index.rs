@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use crate::mem::time::Micros;
 
+use super::keys::EntryKey;
+
 /// Cells of a place: what it is, and the two halves of the hash.
 pub(super) const CELLS: usize = 3;
 /// Places of a group. Its first cells fill one cache line.
@@ -87,7 +89,7 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// Its name.
-    pub hash: u128,
+    pub hash: EntryKey,
     /// The blocks that it has on the disk.
     pub blocks: u32,
 }
@@ -140,26 +142,26 @@ impl Index {
         &self.cells[place / GROUP * GROUP * CELLS + place % GROUP]
     }
 
-    fn hash_of(&self, place: usize) -> u128 {
+    fn hash_of(&self, place: usize) -> EntryKey {
         let at = place / GROUP * GROUP * CELLS + GROUP + place % GROUP;
         let half = |at: usize| u128::from(self.cells[at].load(Relaxed));
-        half(at + GROUP) << 64 | half(at)
+        EntryKey(half(at + GROUP) << 64 | half(at))
     }
 
-    fn set_hash(&self, place: usize, hash: u128) {
+    fn set_hash(&self, place: usize, hash: EntryKey) {
         let at = place / GROUP * GROUP * CELLS + GROUP + place % GROUP;
-        self.cells[at].store(hash as u64, Relaxed);
-        self.cells[at + GROUP].store((hash >> 64) as u64, Relaxed);
+        self.cells[at].store(hash.0 as u64, Relaxed);
+        self.cells[at + GROUP].store((hash.0 >> 64) as u64, Relaxed);
     }
 
     /// The places of the group that `hash` names.
-    fn group(&self, hash: u128) -> std::ops::Range<usize> {
-        let group = (hash >> 64) as usize % (self.places() / GROUP);
+    fn group(&self, hash: EntryKey) -> std::ops::Range<usize> {
+        let group = (hash.0 >> 64) as usize % (self.places() / GROUP);
         group * GROUP..(group + 1) * GROUP
     }
 
     /// The place of an entry, and what its first cell says.
-    fn find(&self, hash: u128) -> Option<(usize, u64)> {
+    fn find(&self, hash: EntryKey) -> Option<(usize, u64)> {
         self.group(hash).find_map(|place| {
             let cell = self.state(place).load(SeqCst);
             let is_filled = matches!(Place::of(cell), Place::Filled { .. });
@@ -169,12 +171,12 @@ impl Index {
 
     /// Whether an entry is in. In one order with the counts of what was made void: who counts and then
     /// does not find an entry here is seen by whoever puts it in and then looks at the count.
-    pub fn contains(&self, hash: u128) -> bool {
+    pub fn contains(&self, hash: EntryKey) -> bool {
         self.find(hash).is_some()
     }
 
     /// Notes that an entry was used. False if it is not in.
-    pub fn touch(&self, hash: u128, now: Used) -> bool {
+    pub fn touch(&self, hash: EntryKey, now: Used) -> bool {
         let Some((place, cell)) = self.find(hash) else { return false };
         if let Place::Filled { used, blocks } = Place::of(cell)
             && used < now
@@ -187,7 +189,7 @@ impl Index {
     }
 
     /// Puts an entry in, for `worker`.
-    pub fn put(&self, worker: usize, hash: u128, blocks: u32, now: Used) -> Put {
+    pub fn put(&self, worker: usize, hash: EntryKey, blocks: u32, now: Used) -> Put {
         let filled = Place::Filled { used: now, blocks }.cell();
         if let Some((place, cell)) = self.find(hash)
             && self.state(place).compare_exchange(cell, filled, AcqRel, Relaxed).is_ok()
@@ -214,13 +216,13 @@ impl Index {
         }
     }
 
-    fn fill(&self, place: usize, hash: u128, filled: u64) {
+    fn fill(&self, place: usize, hash: EntryKey, filled: u64) {
         self.set_hash(place, hash);
         self.state(place).store(filled, SeqCst);
     }
 
     /// If an entry has two places, frees the second, and says how many blocks stood there.
-    fn take_second_out(&self, hash: u128) -> Option<u32> {
+    fn take_second_out(&self, hash: EntryKey) -> Option<u32> {
         let is_it = |place: &usize| {
             let cell = self.state(*place).load(SeqCst);
             matches!(Place::of(cell), Place::Filled { .. }) && self.hash_of(*place) == hash
@@ -252,7 +254,7 @@ impl Index {
     }
 
     /// Takes an entry out, and says how many blocks it had.
-    pub fn remove(&self, hash: u128) -> Option<u32> {
+    pub fn remove(&self, hash: EntryKey) -> Option<u32> {
         loop {
             let (place, cell) = self.find(hash)?;
             let free = Place::Free.cell();

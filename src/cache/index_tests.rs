@@ -14,63 +14,65 @@ fn at(seconds: u64) -> Used {
 }
 
 /// A hash, as a good one gives them.
-fn hash(number: u64) -> u128 {
+fn hash(number: u64) -> EntryKey {
     let mut hasher = crate::policy::siphash::SipHasher::new_128(&[7; 16]);
     hasher.write(&number.to_le_bytes());
-    hasher.finish_128()
+    EntryKey(hasher.finish_128())
 }
 
 #[test]
 fn what_was_put_in_is_found_and_taken_out() {
     let index = index(64);
-    assert_eq!(index.put(1, 5, 3, at(1)), Put::New);
-    assert!(index.contains(5) && !index.contains(6));
-    assert!(!index.contains(5 + (1 << 64)));
-    assert_eq!(index.put(1, 5, 4, at(2)), Put::Again(3));
-    assert_eq!(index.remove(5), Some(4));
-    assert_eq!((index.remove(5), index.contains(5)), (None, false));
+    assert_eq!(index.put(1, EntryKey(5), 3, at(1)), Put::New);
+    assert!(index.contains(EntryKey(5)) && !index.contains(EntryKey(6)));
+    assert!(!index.contains(EntryKey(5 + (1 << 64))));
+    assert_eq!(index.put(1, EntryKey(5), 4, at(2)), Put::Again(3));
+    assert_eq!(index.remove(EntryKey(5)), Some(4));
+    assert_eq!((index.remove(EntryKey(5)), index.contains(EntryKey(5))), (None, false));
 }
 
 #[test]
 fn a_full_group_gives_up_its_oldest() {
     let index = index(8);
     for number in 0..8 {
-        assert_eq!(index.put(0, number, 1, at(10 + number as u64)), Put::New);
+        assert_eq!(index.put(0, EntryKey(number), 1, at(10 + number as u64)), Put::New);
     }
-    assert!(index.touch(0, at(100)));
-    let out = Removed { hash: 1, blocks: 1 };
-    assert_eq!(index.put(0, 50, 2, at(101)), Put::Instead(out));
-    assert!(index.contains(0) && index.contains(50) && !index.contains(1));
+    assert!(index.touch(EntryKey(0), at(100)));
+    let out = Removed { hash: EntryKey(1), blocks: 1 };
+    assert_eq!(index.put(0, EntryKey(50), 2, at(101)), Put::Instead(out));
+    assert!(
+        index.contains(EntryKey(0)) && index.contains(EntryKey(50)) && !index.contains(EntryKey(1))
+    );
 }
 
 #[test]
 fn a_use_is_never_noted_as_earlier() {
     let index = index(8);
-    index.put(0, 1, 1, at(50));
-    index.put(0, 2, 1, at(40));
-    assert!(index.touch(1, at(10)) && !index.touch(3, at(10)));
-    assert_eq!(index.take_old(0).expect("one").entry.hash, 2);
+    index.put(0, EntryKey(1), 1, at(50));
+    index.put(0, EntryKey(2), 1, at(40));
+    assert!(index.touch(EntryKey(1), at(10)) && !index.touch(EntryKey(3), at(10)));
+    assert_eq!(index.take_old(0).expect("one").entry.hash, EntryKey(2));
 }
 
 #[test]
 fn a_place_that_is_taken_is_free_only_after_its_file_is_gone() {
     let index = index(8);
-    index.put(0, 1, 7, at(1));
+    index.put(0, EntryKey(1), 7, at(1));
     let victim = index.take_old(3).expect("the only one");
-    assert_eq!(victim.entry, Removed { hash: 1, blocks: 7 });
-    assert!(!index.contains(1) && index.take_old(3).is_none());
+    assert_eq!(victim.entry, Removed { hash: EntryKey(1), blocks: 7 });
+    assert!(!index.contains(EntryKey(1)) && index.take_old(3).is_none());
     for number in 10..17 {
-        assert_eq!(index.put(0, number, 1, at(2)), Put::New);
+        assert_eq!(index.put(0, EntryKey(number), 1, at(2)), Put::New);
     }
     index.free(&victim);
-    assert_eq!(index.put(0, 17, 1, at(2)), Put::New);
+    assert_eq!(index.put(0, EntryKey(17), 1, at(2)), Put::New);
 }
 
 #[test]
 fn what_the_dead_had_taken_is_free() {
     let index = index(16);
     for number in 0..8 {
-        index.put(0, number << 65, 5, at(1));
+        index.put(0, EntryKey(number << 65), 5, at(1));
     }
     let victims: Vec<_> = (0..3).filter_map(|_| index.take_old(2)).collect();
     assert_eq!(victims.len(), 3);

@@ -14,6 +14,7 @@
 //! freshen         a 304 makes one fresh again
 //! shared_cells    shared by all: the budget, changes
 //! index           which entries there are, when used
+//! keys            what URLs and entries are named by
 //! process_slots   whose is which
 //! collapse        who fetches what, who waits
 //! directory       what every process does
@@ -99,6 +100,7 @@ pub mod entry;
 pub mod files;
 pub mod freshen;
 pub mod index;
+pub mod keys;
 pub mod open_entries;
 pub mod process_slots;
 pub mod recorder;

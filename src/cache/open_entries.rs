@@ -12,6 +12,7 @@ use crate::sys::File;
 
 use super::checksum::Checksum;
 use super::entry::Entry;
+use super::keys::{EntryKey, UrlKey};
 
 /// Bytes of an entry that lie in memory at most: all of a small one, and what lies before the body of a
 /// large one.
@@ -45,9 +46,9 @@ pub struct OpenEntry {
     /// What is known of it.
     pub entry: Entry,
     /// Its name.
-    pub hash: u128,
+    pub hash: EntryKey,
     /// The name of its URL.
-    pub primary: u128,
+    pub primary: UrlKey,
     /// How often the two had changed when it was opened.
     pub stamps: [u64; 2],
     /// What lies before the body, and the body of a small one.
@@ -65,7 +66,7 @@ impl OpenEntry {
     /// One that nobody has pinned.
     pub fn new(
         entry: Entry,
-        names: (u128, u128),
+        names: (EntryKey, UrlKey),
         stamps: [u64; 2],
         bytes: Buffer,
         file: Option<(File, u64, u64)>,
@@ -132,13 +133,13 @@ impl OpenEntries {
         }
     }
 
-    fn set(&mut self, hash: u128) -> &mut [Option<EntryId>; WAYS] {
-        let index = hash as usize & (self.sets.len() - 1);
+    fn set(&mut self, hash: EntryKey) -> &mut [Option<EntryId>; WAYS] {
+        let index = hash.0 as usize & (self.sets.len() - 1);
         &mut self.sets[index]
     }
 
     /// The entry of that name.
-    pub fn find(&mut self, hash: u128) -> Option<EntryId> {
+    pub fn find(&mut self, hash: EntryKey) -> Option<EntryId> {
         let set = *self.set(hash);
         let found = set.into_iter().flatten().find(|id| self.open_entry[*id].hash == hash)?;
         self.open_entry[found].used = true;
@@ -204,7 +205,7 @@ impl OpenEntries {
     }
 
     /// One of the set makes room: one that is not pinned if there is, or one that nobody finds then.
-    fn clear_a_way(&mut self, hash: u128) -> usize {
+    fn clear_a_way(&mut self, hash: EntryKey) -> usize {
         let set = *self.set(hash);
         let is_free = |id: &Option<EntryId>| id.is_some_and(|id| self.open_entry[id].pins == 0);
         let place = set.iter().position(is_free).unwrap_or(0);
@@ -279,7 +280,13 @@ mod tests {
         }
         let bytes = open_entries.lend().expect("a piece for each entry");
         let (_, entry) = example();
-        Some(open_entries.insert(OpenEntry::new(entry, (hash, hash), [0; 2], bytes, None)))
+        Some(open_entries.insert(OpenEntry::new(
+            entry,
+            (EntryKey(hash), UrlKey(hash)),
+            [0; 2],
+            bytes,
+            None,
+        )))
     }
 
     #[test]
@@ -288,11 +295,15 @@ mod tests {
         let ids: Vec<_> = (0..4).map(|hash| put(&mut open_entries, hash).expect("room")).collect();
         open_entries.pin(ids[0]);
         put(&mut open_entries, 10).expect("room");
-        assert!(open_entries.find(0).is_some() && open_entries.len() == 4);
+        assert!(open_entries.find(EntryKey(0)).is_some() && open_entries.len() == 4);
         // All have been looked at: those that are found again are spared.
-        let spared = (1..4).find(|hash| open_entries.find(*hash).is_some()).expect("one is left");
+        let spared =
+            (1..4).find(|hash| open_entries.find(EntryKey(*hash)).is_some()).expect("one is left");
         put(&mut open_entries, 11).expect("room");
-        assert!(open_entries.find(spared).is_some() && open_entries.find(0).is_some());
+        assert!(
+            open_entries.find(EntryKey(spared)).is_some()
+                && open_entries.find(EntryKey(0)).is_some()
+        );
         open_entries.unpin(ids[0]);
         assert_eq!(open_entries.lent(), 4);
     }
@@ -305,9 +316,9 @@ mod tests {
             open_entries.pin(id);
         }
         assert_eq!(put(&mut open_entries, 3), None);
-        let id = open_entries.find(1).expect("it is there");
+        let id = open_entries.find(EntryKey(1)).expect("it is there");
         open_entries.unpin(id);
-        assert!(put(&mut open_entries, 3).is_some() && open_entries.find(1).is_none());
+        assert!(put(&mut open_entries, 3).is_some() && open_entries.find(EntryKey(1)).is_none());
     }
 
     #[test]
@@ -316,12 +327,18 @@ mod tests {
         let old = put(&mut open_entries, 7).expect("room");
         open_entries.pin(old);
         let new = put(&mut open_entries, 7).expect("room");
-        assert_eq!((open_entries.find(7), open_entries.get(old).hash), (Some(new), 7));
+        assert_eq!(
+            (open_entries.find(EntryKey(7)), open_entries.get(old).hash),
+            (Some(new), EntryKey(7))
+        );
         assert_eq!(open_entries.len(), 2);
         open_entries.unpin(old);
         assert_eq!((open_entries.len(), open_entries.lent()), (1, 1));
         open_entries.unlist(new);
-        assert_eq!((open_entries.len(), open_entries.lent(), open_entries.find(7)), (0, 0, None));
+        assert_eq!(
+            (open_entries.len(), open_entries.lent(), open_entries.find(EntryKey(7))),
+            (0, 0, None)
+        );
     }
 
     #[test]
@@ -333,6 +350,6 @@ mod tests {
         }
         assert_eq!(open_entries.len(), WAYS);
         let last = (WAYS as u128 + 1) * sets;
-        assert!(open_entries.find(last).is_some());
+        assert!(open_entries.find(EntryKey(last)).is_some());
     }
 }

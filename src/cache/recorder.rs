@@ -25,6 +25,7 @@ use crate::sys::random;
 use super::checksum::Checksum;
 use super::entry::{Entry, FIXED, Kind};
 use super::files::TempFile;
+use super::keys::{EntryKey, UrlKey};
 use super::shared_cells::on_disk;
 use super::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 
@@ -62,8 +63,8 @@ pub struct Recorder {
 /// The name of an answer that is being recorded.
 #[derive(Clone, Copy)]
 struct NewNames {
-    primary: u128,
-    hash: u128,
+    primary: UrlKey,
+    hash: EntryKey,
     /// It lies below a vary marker that is not there yet.
     needs_vary_marker: bool,
 }
@@ -205,7 +206,7 @@ impl Store {
             self.write_selection(query, response_fields, (primary, now), &mut out)?;
         let selection = Span::new(key.end as usize, out.len());
         let hash = match nonce {
-            0 => primary,
+            0 => primary.own_entry(),
             _ => {
                 let selection = out.as_slice().get(selection.range())?;
                 self.directory.name_below(primary, nonce, |hasher| hasher.write(selection))
@@ -261,10 +262,10 @@ impl Store {
         &mut self,
         query: &CacheQuery,
         response_fields: &ResponseCacheFields,
-        (primary, now): (u128, Micros),
+        (primary, now): (UrlKey, Micros),
         out: &mut Fitting,
     ) -> Option<(u64, bool)> {
-        let id = self.hold(primary, primary, query, now);
+        let id = self.hold(primary.own_entry(), primary, query, now);
         let open_entry = id
             .map(|id| self.open_entries.get(id))
             .filter(|open_entry| open_entry.entry.kind == Kind::VaryMarker);
@@ -292,7 +293,7 @@ impl Store {
         &mut self,
         entry: &Entry,
         front: &[u8],
-        primary: u128,
+        primary: UrlKey,
         now: Micros,
     ) -> bool {
         let Some(mut bytes) = self.open_entries.lend() else { return false };
@@ -306,14 +307,19 @@ impl Store {
         let vary_marker = Entry::vary_marker(entry.key.len(), names_len, entry.nonce);
         let made = fits && {
             vary_marker.write_fixed(bytes.as_mut_slice());
-            self.publish_whole(bytes.as_slice(), primary, now).is_some()
+            self.publish_whole(bytes.as_slice(), primary.own_entry(), now).is_some()
         };
         self.open_entries.give_back(bytes);
         made
     }
 
     /// Makes an entry of all its bytes. Returns the count of its changes by then.
-    pub(super) fn publish_whole(&mut self, bytes: &[u8], hash: u128, now: Micros) -> Option<u64> {
+    pub(super) fn publish_whole(
+        &mut self,
+        bytes: &[u8],
+        hash: EntryKey,
+        now: Micros,
+    ) -> Option<u64> {
         let len = bytes.len() as u64;
         let reserved = on_disk(len);
         if !self.directory.reserve(reserved) {
@@ -369,7 +375,7 @@ pub(super) fn validators(bytes: &[u8], head: Span) -> (Span, Span) {
 
 impl Recorder {
     /// What others wait for who want the same.
-    pub fn hash(&self) -> u128 {
+    pub fn hash(&self) -> EntryKey {
         self.names.hash
     }
 

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use super::collapse::{self, FetchTable};
 use super::index::{self, Index};
+use super::keys::{EntryKey, UrlKey};
 use super::process_slots::ProcessSlots;
 
 /// Cells in a cache line: what different processes write often lies in different lines.
@@ -229,28 +230,28 @@ impl SharedCells {
     }
 
     /// The count of changes to what has this hash, among others.
-    pub fn stamp(&self, hash: u128) -> u64 {
+    pub fn stamp(&self, hash: EntryKey) -> u64 {
         self.stamp_cell(hash).load(SeqCst)
     }
 
     /// Counts a change, after it was made. Returns the count.
-    pub fn bump_stamp(&self, hash: u128) -> u64 {
+    pub fn bump_stamp(&self, hash: EntryKey) -> u64 {
         self.stamp_cell(hash).fetch_add(1, SeqCst).wrapping_add(1)
     }
 
-    fn stamp_cell(&self, hash: u128) -> &'static AtomicU64 {
-        &self.stamps[hash as usize & (STAMPS - 1)]
+    fn stamp_cell(&self, hash: EntryKey) -> &'static AtomicU64 {
+        &self.stamps[hash.0 as usize & (STAMPS - 1)]
     }
 
     /// How often answers of a URL, among others, were made void. A recording that sees another number at
     /// its end than at its beginning may be of what was void by then.
-    pub fn voided(&self, primary: u128) -> u64 {
+    pub fn voided(&self, primary: UrlKey) -> u64 {
         let all = self.header[VOIDED].load(SeqCst);
         self.void_cell(primary).load(SeqCst).wrapping_add(all)
     }
 
     /// Makes recordings of a URL void, before what is stored of it is removed.
-    pub fn void(&self, primary: u128) {
+    pub fn void(&self, primary: UrlKey) {
         self.void_cell(primary).fetch_add(1, SeqCst);
     }
 
@@ -259,8 +260,8 @@ impl SharedCells {
         self.header[VOIDED].fetch_add(1, SeqCst);
     }
 
-    fn void_cell(&self, primary: u128) -> &'static AtomicU64 {
-        &self.voids[primary as usize & (VOIDS - 1)]
+    fn void_cell(&self, primary: UrlKey) -> &'static AtomicU64 {
+        &self.voids[primary.0 as usize & (VOIDS - 1)]
     }
 }
 
@@ -335,8 +336,10 @@ mod tests {
         let one = cells();
         let other = one.numbered_from(2);
         assert!(one.reserve(0, 1000) && other.reserve(0, 2000));
-        let Collapse::Lead(fetch) = other.fetches.begin(0, 5, Micros(0)) else { panic!() };
-        assert!(matches!(one.fetches.begin(1, 5, Micros(0)), Collapse::Follow(_)));
+        let Collapse::Lead(fetch) = other.fetches.begin(0, EntryKey(5), Micros(0)) else {
+            panic!()
+        };
+        assert!(matches!(one.fetches.begin(1, EntryKey(5), Micros(0)), Collapse::Follow(_)));
         let woken = other.fetches.end(fetch, collapse::Ending::Stored, Micros(0));
         assert_eq!(woken.workers().collect::<Vec<_>>(), [3]);
         one.reap(0);
@@ -348,13 +351,13 @@ mod tests {
     #[test]
     fn stamps_tell_of_changes() {
         let cells = cells();
-        let before = (cells.stamp(1), cells.stamp(2));
-        cells.bump_stamp(1);
-        assert!(cells.stamp(1) != before.0 && cells.stamp(2) == before.1);
-        let before = (cells.voided(1), cells.voided(2));
-        cells.void(1);
-        assert!(cells.voided(1) != before.0 && cells.voided(2) == before.1);
+        let before = (cells.stamp(EntryKey(1)), cells.stamp(EntryKey(2)));
+        cells.bump_stamp(EntryKey(1));
+        assert!(cells.stamp(EntryKey(1)) != before.0 && cells.stamp(EntryKey(2)) == before.1);
+        let before = (cells.voided(UrlKey(1)), cells.voided(UrlKey(2)));
+        cells.void(UrlKey(1));
+        assert!(cells.voided(UrlKey(1)) != before.0 && cells.voided(UrlKey(2)) == before.1);
         cells.void_all();
-        assert!(cells.voided(2) != before.1);
+        assert!(cells.voided(UrlKey(2)) != before.1);
     }
 }

@@ -13,6 +13,7 @@ use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind, NoEntry};
 use super::freshen::FreshenCopy;
 use super::index::Used;
+use super::keys::{EntryKey, UrlKey};
 use super::open_entries::{EntryId, OpenEntries, OpenEntry, PIECE, Verified};
 use super::shared_cells::{SharedCells, on_disk};
 
@@ -63,9 +64,9 @@ pub enum Found {
 #[cfg_attr(test, derive(Default))]
 pub struct LookupToken {
     /// The name of the URL.
-    pub primary: u128,
+    pub primary: UrlKey,
     /// What those who want the same wait for.
-    pub fetch_key: u128,
+    pub fetch_key: EntryKey,
     /// How often the URL's answers had been made void: what was asked for before one of these times is
     /// not stored after it.
     pub(super) voided: u64,
@@ -106,14 +107,15 @@ impl Store {
     /// What is stored for a request. Whether it is fresh is for the caller to see.
     pub fn find(&mut self, query: &CacheQuery, now: Micros) -> (Found, LookupToken) {
         let primary = self.directory.primary(&query.url);
+        let own = primary.own_entry();
         let voided = self.directory.cells.voided(primary);
-        let token = |fetch_key: u128| LookupToken { primary, fetch_key, voided };
-        let Some(first) = self.hold(primary, primary, query, now) else {
-            return (Found::Nothing(Forward::UriMiss), token(primary));
+        let token = |fetch_key: EntryKey| LookupToken { primary, fetch_key, voided };
+        let Some(first) = self.hold(own, primary, query, now) else {
+            return (Found::Nothing(Forward::UriMiss), token(own));
         };
         let open_entry = self.open_entries.get(first);
         let (hash, found) = match open_entry.entry.kind {
-            Kind::Answer => (primary, vary::is_plain(&query.chosen).then_some(first)),
+            Kind::Answer => (own, vary::is_plain(&query.chosen).then_some(first)),
             Kind::VaryMarker => {
                 let names = Names(&open_entry.front()[open_entry.entry.selection.range()]);
                 let hash = self.directory.name_below(primary, open_entry.entry.nonce, |hasher| {
@@ -140,8 +142,8 @@ impl Store {
     /// The entry of a name, at hand or opened for that.
     pub(super) fn hold(
         &mut self,
-        hash: u128,
-        primary: u128,
+        hash: EntryKey,
+        primary: UrlKey,
         query: &CacheQuery,
         now: Micros,
     ) -> Option<EntryId> {
@@ -154,7 +156,7 @@ impl Store {
     }
 
     /// The entry of a name, if it is at hand and no other by now.
-    pub(super) fn at_hand(&mut self, hash: u128) -> Option<EntryId> {
+    pub(super) fn at_hand(&mut self, hash: EntryKey) -> Option<EntryId> {
         let id = self.open_entries.find(hash)?;
         let open_entry = self.open_entries.get(id);
         let is_same = match &open_entry.file {
@@ -171,8 +173,8 @@ impl Store {
     /// Opens an entry and verifies all that is read of it.
     fn open(
         &mut self,
-        hash: u128,
-        primary: u128,
+        hash: EntryKey,
+        primary: UrlKey,
         query: &CacheQuery,
         now: Micros,
     ) -> Option<EntryId> {
@@ -233,13 +235,13 @@ impl Store {
         &self,
         entry: &Entry,
         bytes: &[u8],
-        (hash, primary): (u128, u128),
+        (hash, primary): (EntryKey, UrlKey),
         query: &CacheQuery,
     ) -> bool {
         let mut key = Same::to(&bytes[entry.key.range()]);
         query.url.write(&mut key);
         let selection = &bytes[entry.selection.range()];
-        let is_own_name = hash == primary;
+        let is_own_name = hash == primary.own_entry();
         let fits = match entry.kind {
             Kind::VaryMarker => is_own_name && !selection.is_empty(),
             Kind::Answer if is_own_name => entry.nonce == 0 && selection.is_empty(),
@@ -287,7 +289,7 @@ impl Store {
         Verdict::Pending
     }
 
-    fn is_damaged(&mut self, id: EntryId, hash: u128) -> Verdict {
+    fn is_damaged(&mut self, id: EntryId, hash: EntryKey) -> Verdict {
         self.open_entries.unlist(id);
         self.directory.drop_entry(hash);
         Verdict::Damaged

@@ -9,6 +9,7 @@ use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind};
 use super::files::FOLDERS;
 use super::index::Used;
+use super::keys::{EntryKey, UrlKey};
 use super::open_entries::PIECE;
 use super::shared_cells::{SharedCells, on_disk};
 
@@ -146,7 +147,7 @@ impl Sweeper {
             // From now on nobody finds any of it; the rest is only room.
             let mut hasher = directory.primary_hasher();
             hasher.write(&purge.key);
-            purge.remove_if_meant(directory, hasher.finish_128());
+            purge.remove_if_meant(directory, UrlKey(hasher.finish_128()).own_entry());
         }
         let mut opened = 0;
         for _ in 0..FOLDERS_IN_A_STEP {
@@ -195,7 +196,7 @@ impl Purge {
     }
 
     /// Removes an entry if its URL is meant; or if it is none.
-    fn remove_if_meant(&mut self, directory: &CacheDirectory, hash: u128) {
+    fn remove_if_meant(&mut self, directory: &CacheDirectory, hash: EntryKey) {
         let Ok(file) = directory.files.entry(hash) else { return };
         let (Ok(facts), Ok(count)) = (file.facts(), file.read_at(&mut self.room, 0)) else {
             return;
@@ -211,7 +212,7 @@ impl Purge {
             let mut hasher = directory.primary_hasher();
             hasher.write(key);
             // Who has it at hand has it by its URL's name, too.
-            directory.cells.bump_stamp(hasher.finish_128());
+            directory.cells.bump_stamp(UrlKey(hasher.finish_128()).own_entry());
             self.purged += u64::from(entry.kind == Kind::Answer);
         }
     }

@@ -404,8 +404,9 @@ mod tests {
         assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 27));
         let now = Micros(0);
         use crate::cache::collapse::Collapse;
-        assert!(matches!(of_first.cells.fetches.begin(1, 7, now), Collapse::Lead(_)));
-        assert!(matches!(next.cells.fetches.begin(0, 7, now), Collapse::Follow(_)));
+        use crate::cache::keys::EntryKey;
+        assert!(matches!(of_first.cells.fetches.begin(1, EntryKey(7), now), Collapse::Lead(_)));
+        assert!(matches!(next.cells.fetches.begin(0, EntryKey(7), now), Collapse::Follow(_)));
         let mut poller = crate::sys::Poller::new().expect("a poller");
         let own = next.doorbells().expect("descriptors");
         poller.watch_doorbell(&own.bells[0], 5).expect("watched");

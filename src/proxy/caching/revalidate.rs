@@ -1,6 +1,7 @@
 //! What a backend's answer, or its failure, means for what is stored.
 
 use crate::cache::collapse::Ending;
+use crate::cache::keys::UrlKey;
 use crate::cache::open_entries::EntryId;
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
@@ -230,7 +231,7 @@ impl Caching {
         let url = url_of(exchange, &exchange.cache_fields());
         directory.invalidate(directory.primary(&url));
         let start = || directory.primary_hasher();
-        let each = |key: SipHasher| directory.invalidate(key.finish_128());
+        let each = |key: SipHasher| directory.invalidate(UrlKey(key.finish_128()));
         invalidation::also_invalidated(&url, &head.fields, start, each);
     }
 }
