@@ -177,6 +177,7 @@
 //!   scan.rs          where a head ends; classes of bytes
 //!   request.rs       RequestHead, Refusal              response.rs   ResponseHead
 //!   fields.rs        field lines, lists, hop-by-hop    method.rs     safe, idempotent
+//!   message.rs       version, framing, what stands once    framing.rs    Content-Length, Transfer-Encoding
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
 //!   forwarded.rs     what tells a backend of the client: X-Forwarded-*, Forwarded, X-Real-IP

@@ -6,7 +6,7 @@ use crate::scan;
 use httplb::http::forwarded::Forward;
 use httplb::http::rewrite;
 use httplb::http::upgrade;
-use httplb::http::{HeadScan, Method, RequestHead, Scan, Version, request};
+use httplb::http::{HeadScan, Method, RequestHead, Scan, Version, message, request};
 use httplb::mem::buffer::{Buffer, Span};
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -294,7 +294,7 @@ fn check_rewritten(
     let agent = agents.into_iter().find(|agent| !agent.is_empty()).unwrap_or_default();
     assert_eq!(at(spans.user_agent), agent, "{place}");
 
-    if message.fields.len() > request::MAX_FIELDS {
+    if message.fields.len() > message::MAX_FIELDS {
         return;
     }
     let again = request::parse(&written).unwrap_or_else(|error| panic!("{error:?}: {place}"));

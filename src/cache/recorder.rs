@@ -9,8 +9,8 @@
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::date;
 use crate::http::fields::Fields;
+use crate::http::message::Single;
 use crate::http::method::Method;
-use crate::http::request::Single;
 use crate::http::response::ResponseHead;
 use crate::http::rewrite::put_status_line;
 use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};

@@ -3,8 +3,8 @@
 //! Where a directive is doubtful, the answer is kept for a shorter time rather than a longer: what
 //! forbids counts even with an argument that it should not have, what allows does not.
 
-use super::body::decimal;
 use super::fields::{is_token, list_members, trim_blanks};
+use super::framing::decimal;
 use super::structured::{self, Item, Malformed};
 
 /// Longer times are taken for this one, of 68 years: RFC 9111 §1.2.2.

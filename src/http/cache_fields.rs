@@ -4,7 +4,7 @@ use super::cache_control::{self, RequestDirectives, ResponseDirectives};
 use super::fields::{
     Field, Fields, MAX_NAMES, NameSet, is_read_as, is_token, list_members, trim_blanks,
 };
-use super::request::Single;
+use super::message::Single;
 
 /// What a request asks of a cache. It borrows from the head as it was written for the backend
 /// ([`rewrite::request`](super::rewrite::request)), so what the client could forge is gone.

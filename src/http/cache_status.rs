@@ -1,6 +1,6 @@
 //! `Cache-Status`: RFC 9211, by which an answer tells what the cache had to do with it.
 
-use super::rewrite::status_digits;
+use super::message::status_digits;
 use crate::mem::{Append, append_decimal};
 
 /// No line is longer than this, in bytes.

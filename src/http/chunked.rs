@@ -12,7 +12,7 @@
 //! ```
 
 use super::fields::Field;
-use super::request::MAX_FIELDS;
+use super::message::MAX_FIELDS;
 use super::scan;
 
 /// What of one message's framing may go beyond the digits it needs: further zeros, blanks after

@@ -1,6 +1,6 @@
 //! Points in time as HTTP and the log write them, both in UTC.
 
-use super::body::decimal;
+use super::framing::decimal;
 use crate::mem::Append;
 
 /// The names as they lie in a `Date` field, three letters each, from the first of January 1970,

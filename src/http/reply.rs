@@ -1,7 +1,7 @@
 //! Responses of our own: where no backend gave one, or none was asked.
 
 use super::cache_status::{self, CacheStatus};
-use super::rewrite::status_digits;
+use super::message::status_digits;
 use crate::mem::{Append, append_decimal};
 
 /// No reply is longer than this, in bytes, with an id of up to 128.

@@ -1,9 +1,9 @@
 //! Response heads: RFC 9112 §4 and §5, read in one pass that validates every byte.
 
 use super::auth;
-use super::body::{BadFraming, FramingFields, decimal};
 use super::fields::{ConnectionOptions, Field, Fields, list_members};
-use super::request::{self, Framing, Single, Version};
+use super::framing::{BadFraming, FramingFields, decimal};
+use super::message::{self, Framing, Single, Version};
 use super::scan;
 
 /// A valid response head. Everything in it borrows from the bytes it was parsed from.
@@ -129,7 +129,7 @@ pub enum BadResponse {
 }
 
 /// The field lines that the head of a response may have by default: ten times those of a request.
-pub const MAX_FIELDS: usize = 10 * request::MAX_FIELDS;
+pub const MAX_FIELDS: usize = 10 * message::MAX_FIELDS;
 
 impl From<BadFraming> for BadResponse {
     fn from(bad: BadFraming) -> BadResponse {

@@ -10,7 +10,8 @@ use super::fields::{
     Field, Fields, NameSet, is_credential, is_hop_by_hop, is_read_as, list_members,
 };
 use super::forwarded::{self, Forward, KeptForwarded, is_x_forwarded};
-use super::request::{Framing, RequestHead, Version};
+use super::message::{Framing, Version, status_digits};
+use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::upgrade;
 use crate::mem::buffer::{Buffer, Fitting, Span};
@@ -413,11 +414,6 @@ pub fn put_status_line(status: u16, reason: &[u8], out: &mut impl Append) {
     out.append(b" ");
     out.append(reason);
     out.append(b"\r\n");
-}
-
-/// The three digits of a status.
-pub(super) fn status_digits(status: u16) -> [u8; 3] {
-    [status / 100, status / 10, status].map(|digit| b'0' + (digit % 10) as u8)
 }
 
 fn put_length(length: u64, out: &mut impl Append) {

@@ -1,8 +1,9 @@
 //! `Upgrade` (RFC 9110 §7.8): what a client offers to switch to, and what of it goes on.
 
 use super::fields::list_members;
+use super::message::Framing;
 use super::method::Method;
-use super::request::{Framing, RequestHead};
+use super::request::RequestHead;
 
 /// The protocol that is meant by `websocket`, in whatever case.
 pub const WEBSOCKET: &str = "websocket";

@@ -1,6 +1,7 @@
 //! Whether a valid request may go to its pool at all.
 
-use crate::http::request::{Framing, Refusal, RequestHead};
+use crate::http::message::Framing;
+use crate::http::request::{Refusal, RequestHead};
 
 /// Why a request is answered at once, if it is. `max_body` is that of its pool, in bytes; 0 is no
 /// limit.

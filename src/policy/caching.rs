@@ -8,7 +8,7 @@ use crate::http::Method;
 use crate::http::cache_control::RequestDirectives;
 use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::http::request::Framing;
+use crate::http::message::Framing;
 
 use super::conditional::{self, Reply, Stored};
 use super::freshness::{Freshness, OriginFailure, ServeDecision, WhenStale};

@@ -3,8 +3,8 @@
 use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields, is_condition};
 use crate::http::date;
 use crate::http::fields::{Fields, MAX_NAMES, NameSet};
+use crate::http::message::Single;
 use crate::http::method::Method;
-use crate::http::request::Single;
 use crate::mem::Append;
 
 use super::freshness::date_of;

@@ -9,7 +9,7 @@ use crate::http::cache_control::{
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::date;
 use crate::http::fields::list_members;
-use crate::http::request::Single;
+use crate::http::message::Single;
 
 /// When and how late a response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Which request of a client connection may go to a backend before those ahead of it are answered.
 
+use crate::http::message::Framing;
 use crate::http::method::Method;
-use crate::http::request::{Framing, RequestHead};
+use crate::http::request::RequestHead;
 
 /// Whether a request may be dispatched while earlier ones of its client are still at work: GET, HEAD
 /// and OPTIONS that bring no body.

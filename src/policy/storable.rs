@@ -2,8 +2,8 @@
 
 use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields};
 use crate::http::fields::{Fields, NameSet, is_hop_by_hop, is_one_of};
+use crate::http::message::Single;
 use crate::http::method::Method;
-use crate::http::request::Single;
 
 use super::freshness::{Basis, Freshness, ResponseTiming, WhenStale, is_heuristically_cacheable};
 use super::ranges::ContentRange;

@@ -23,7 +23,7 @@ fn judged(
     let response = response::parse(head.as_bytes()).expect("valid");
     judge(&Facts {
         method,
-        has_body: request.framing != request::Framing::None,
+        has_body: request.framing != crate::http::message::Framing::None,
         request_fields: &RequestCacheFields::of(request.fields, b"a"),
         status,
         response_fields: &ResponseCacheFields::of(response.fields),

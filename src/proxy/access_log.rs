@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::config;
 use crate::http::cache_status::CacheResult;
 use crate::http::date;
-use crate::http::request::Version;
+use crate::http::message::Version;
 use crate::mem::append_decimal;
 use crate::mem::time::Micros;
 use crate::policy::sticky::StickyCookie;

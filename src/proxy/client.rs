@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::config::Tolerance;
+use crate::http::message::{Framing, Version};
 use crate::http::method::Method;
-use crate::http::request::{self, Framing, Refusal};
+use crate::http::request::{self, Refusal};
 use crate::http::rewrite::RequestSpans;
 use crate::http::scan::{HeadScan, Scan};
 use crate::mem::Append;
@@ -252,7 +253,7 @@ impl Proxy {
         let request = Request {
             spans,
             method: Method::Other,
-            version: request::Version::Http11,
+            version: Version::Http11,
             framing: Framing::None,
             keep_alive: !refusal.closes(),
             expects_continue: false,

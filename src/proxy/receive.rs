@@ -2,8 +2,8 @@
 
 use crate::config::Tolerance;
 use crate::http::body::{self, Body};
+use crate::http::message::Version;
 use crate::http::method::Method;
-use crate::http::request::Version;
 use crate::http::response::{self, BadResponse, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};

@@ -2,9 +2,9 @@
 
 use crate::http::cookie::SetCookie;
 use crate::http::date;
+use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
-use crate::http::request::Version;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::mem::ring::Ring;
 use crate::net::End;

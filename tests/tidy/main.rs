@@ -5,10 +5,12 @@
 //! it should.
 
 mod documents;
+mod names;
 mod rules;
 mod scrub;
 
 use documents::{Text, check_text, check_versions};
+use names::{check_circles, check_type_names};
 use rules::{Source, check_dependencies, check_map, check_source};
 use std::{fs, path::Path};
 
@@ -80,6 +82,36 @@ fn every_source_file_keeps_the_rules() {
 #[test]
 fn lib_rs_names_every_module_in_the_order_of_the_layers() {
     demand_none(check_map(&tree(&["src"])));
+}
+
+#[test]
+fn a_name_of_a_type_stands_for_one_type_mostly() {
+    demand_none(check_type_names(&tree(&["src"])));
+    let file =
+        |number: usize, text: &str| Source::new(format!("src/mem/f{number}.rs"), text.into());
+    let alike = [
+        file(0, "pub struct A;\n"),
+        file(1, "enum A {}\n"),
+        file(2, "pub(super) struct B<T>(T);\n"),
+    ];
+    assert_eq!(check_type_names(&alike).len(), 2);
+    let many: Vec<Source> =
+        (0..30).map(|number| file(number, &format!("struct A{};\n", number.max(1)))).collect();
+    assert_eq!(check_type_names(&many), Vec::<String>::new());
+}
+
+#[test]
+fn files_import_each_other_in_no_circle() {
+    demand_none(check_circles(&tree(&["src"])));
+    let file = |name: &str, text: &str| Source::new(format!("src/http/{name}.rs"), text.into());
+    let line = [file("a", "use super::b;\n"), file("b", "use super::c::C;\n"), file("c", "")];
+    assert_eq!(check_circles(&line), Vec::<String>::new());
+    let round = [
+        file("a", "use super::b;\n"),
+        file("b", "use super::{c::C, d};\n"),
+        file("c", "fn f() { super::a::g() }\n"),
+    ];
+    assert_eq!(check_circles(&round).len(), 1);
 }
 
 #[test]

@@ -24,9 +24,9 @@ const UNUSED_WORDS: [&str; 6] = ["Rc", "RefCell", "Arc", "Mutex", "RwLock", "thr
 pub struct Source {
     /// Its path from the root of the repository.
     pub place: String,
-    text: String,
+    pub text: String,
     /// The text without comments, the contents of literals and tests.
-    code: String,
+    pub code: String,
     /// Files and folders of its modules that are tests, as `src/sys/conformance`.
     test_modules: Vec<String>,
 }
@@ -42,7 +42,7 @@ impl Source {
     }
 
     /// The module path, as `["http", "body"]`; nothing outside of src.
-    fn module(&self) -> Option<Vec<&str>> {
+    pub fn module(&self) -> Option<Vec<&str>> {
         let path = self.place.strip_prefix("src/")?.strip_suffix(".rs")?;
         let mut module: Vec<&str> = path.split('/').collect();
         if module.last() == Some(&"mod") {
@@ -52,7 +52,7 @@ impl Source {
     }
 
     /// Whether it is a test by its name, or by its declaration in another one of `tree`.
-    fn is_test(&self, tree: &[Source]) -> bool {
+    pub fn is_test(&self, tree: &[Source]) -> bool {
         let stem = self.place.trim_end_matches(".rs");
         let is_of = |name: &String| {
             stem.strip_prefix(name.as_str())
@@ -143,7 +143,7 @@ fn imports(source: &Source, depth: usize) -> Vec<(usize, &str)> {
 }
 
 /// The first names of a path: `a` of `a::b`, `a` and `c` of `{a::b, c}`.
-fn first_names(path: &str, offset: usize) -> Vec<(usize, &str)> {
+pub fn first_names(path: &str, offset: usize) -> Vec<(usize, &str)> {
     let bytes = path.as_bytes();
     if bytes.first() == Some(&b'*') {
         return vec![(offset, "*")];
