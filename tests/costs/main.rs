@@ -13,8 +13,9 @@ use httplb::config::{AccessLog, Config, Listen, Pool, Route, Sticky};
 use httplb::mem::time::Millis;
 use httplb::worker::{Worker, WorkerInit};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::{env, fs, process, thread};
 use watched::{Tool, Watched};
 
@@ -32,17 +33,19 @@ impl Plane {
     fn with(backends: &[&Backend], change: impl FnOnce(&mut Config)) -> Plane {
         let addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.address).collect();
         let mut config = Config::for_backends(&addresses);
-        let address = Backend::absent().address;
-        config.listen = vec![Listen::on(address)];
+        config.listen = vec![Listen::on(SocketAddr::from(([127, 0, 0, 1], 0)))];
         change(&mut config);
         let allocations: &AtomicU64 = Box::leak(Box::default());
+        let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             counter::count_in(allocations);
-            let served =
-                WorkerInit::alone(&config).and_then(|seat| Worker::open(&config, seat)?.serve());
+            let served = WorkerInit::alone(&config).and_then(|init| {
+                sender.send(init.entrances[0].listener.address()).expect("somebody waits for it");
+                Worker::open(&config, init)?.serve()
+            });
             served.unwrap_or_else(|error| panic!("{error}"));
         });
-        until("the worker listens", || TcpStream::connect(address).is_ok());
+        let address = receiver.recv().expect("the worker listens");
         // It listens before its start is over. An answer of its own shows that it is.
         let mut client = Client::connect(address);
         client.send("?\r\n\r\n");
