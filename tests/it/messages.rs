@@ -118,6 +118,25 @@ fn a_full_pipe_that_nobody_reads_holds_no_process_up() {
     drop((reader, filled));
 }
 
+#[test]
+fn what_others_write_to_the_same_file_comes_in_its_turn() {
+    let path = std::env::temp_dir().join(format!("httplb-shared-{}.log", std::process::id()));
+    // As a shell has it for `{ echo before; httplb FILE; echo after; } >path 2>&1`.
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"before\n").unwrap();
+    let backend = Backend::named("a");
+    let mut program = Unread::start("shared", file.try_clone().unwrap(), &[&backend]);
+    until("it is ready", || fs::read_to_string(&path).unwrap().contains(": ready\n"));
+    kill_process(program.pid(), Signal::TERM).unwrap();
+    let status = eventually("it ends", || program.child.try_wait().unwrap());
+    file.write_all(b"after\n").unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(status.success() && text.starts_with("before\nhttplb "), "{text}");
+    let is_whole = text.lines().skip(1).all(|line| line.starts_with("httplb") || line == "after");
+    assert!(is_whole && text.contains(": ready\n") && text.ends_with("\nafter\n"), "{text}");
+}
+
 /// Fills a pipe without waiting: it takes so many bytes.
 fn fill(mut pipe: &fs::File, size: usize) {
     pipe.write_all(&vec![b'x'; size]).unwrap();

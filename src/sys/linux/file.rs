@@ -85,8 +85,12 @@ impl LogFile {
 /// once more where that helps.
 pub(super) fn reopened(inherited: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, WriteMode), IoError> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(inherited)?.st_mode);
-    if kind == FileType::Socket {
-        return Ok((None, WriteMode::Socket));
+    match kind {
+        FileType::Socket => return Ok((None, WriteMode::Socket)),
+        // Calls do not wait there. And others that write to the same open file, as the shell that started
+        // us, go on where it ends only if what we write moves the place that it has.
+        FileType::RegularFile => return Ok((None, WriteMode::Plain)),
+        _ => (),
     }
     // Whether calls block is a matter of the open file, which the other processes that have
     // it share. So open it once more, for us alone.
@@ -94,7 +98,6 @@ pub(super) fn reopened(inherited: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Wr
     match rustix::fs::open(again, writing(), Mode::empty()) {
         Ok(descriptor) => Ok((Some(descriptor), WriteMode::Plain)),
         // It may belong to someone else: the output of a container often does.
-        Err(_) if kind == FileType::RegularFile => Ok((None, WriteMode::Plain)),
         Err(_) => Ok((None, WriteMode::AskFirst)),
     }
 }
@@ -137,6 +140,7 @@ mod tests {
     use super::{LogFile, WriteMode};
     use crate::sys::IoError;
     use rustix::pipe::PipeFlags;
+    use std::io::Write;
 
     fn write_until_full(log: &LogFile) -> usize {
         let mut written = 0;
@@ -158,6 +162,18 @@ mod tests {
         let log = LogFile::open(&path).unwrap();
         assert_eq!(log.write(b"two\n"), Ok(4));
         assert_eq!(LogFile::open(&path).unwrap().write(b"three\n"), Ok(6));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn an_inherited_file_is_written_where_the_others_that_have_it_are() {
+        let path = std::env::temp_dir().join(format!("httplb-inherited-{}", std::process::id()));
+        let mut starter = std::fs::File::create(&path).unwrap();
+        starter.write_all(b"one\n").unwrap();
+        let log = LogFile::of(starter.try_clone().unwrap().into()).unwrap();
+        assert_eq!((log.write(b"two\n"), log.manner), (Ok(4), WriteMode::Plain));
+        starter.write_all(b"three\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
         std::fs::remove_file(&path).unwrap();
     }
