@@ -61,6 +61,11 @@ impl Doubted {
         matches!(self, Doubted::Held { .. })
     }
 
+    /// Whether a response is held that may keep the backend from giving another.
+    pub fn is_in_the_way(&self) -> bool {
+        matches!(self, Doubted::AskedAgain { held: Some(held), .. } if held.is_in_the_way())
+    }
+
     /// What is left of it when the exchange goes back to Waiting: the response is gone.
     pub fn when_starting_over(self) -> Doubted {
         match self {

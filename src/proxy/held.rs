@@ -34,6 +34,8 @@ pub struct Aside {
     times: Times,
     /// Bytes of the request's body in the client's ring, and those that were payload.
     upload: (usize, u64),
+    /// It was all there when it was last looked at, and its backend was told that no more comes.
+    is_dismissed: bool,
 }
 
 impl Proxy {
@@ -53,13 +55,23 @@ impl Proxy {
         self.clear_conn(conn, DispatchMode::Alone);
         let backend = &mut self.conns[conn];
         backend.owner = Owner::Held(id);
-        let aside = Aside { conn, head: last.head.len(), body: last.body, times, upload };
-        // A backend that serves one connection at a time goes on to the fresh one.
-        if aside.is_whole(backend, &mut self.tools.rings) {
-            let _ = backend.conn.shutdown_write(); // If it is broken already, so much the better.
-        }
+        let head = last.head.len();
+        let mut aside = Aside { conn, head, body: last.body, times, upload, is_dismissed: false };
+        aside.dismiss_if_whole(backend, &mut self.tools.rings);
         self.wake_line(); // Whoever waits for a connection may have this one closed.
         Some(aside)
+    }
+
+    /// The fresh connection has opened and gives nothing: its backend may serve one connection at a time.
+    /// What is held and is not whole would keep it for as long as nobody reads it, so it is thrown away.
+    pub(super) fn clear_the_way(&mut self, id: ExchangeId) {
+        let Some(mut held) = self.take_held(id) else { return };
+        if !held.dismiss_if_whole(&mut self.conns[held.conn], &mut self.tools.rings) {
+            return self.remove_conn(held.conn);
+        }
+        if let Doubted::AskedAgain { held: place, .. } = &mut self.exchanges[id].doubted {
+            *place = Some(held);
+        }
     }
 
     /// What an exchange holds, if that can be its answer: one whose connection ended meanwhile may lack
@@ -132,6 +144,20 @@ impl Proxy {
 }
 
 impl Aside {
+    /// Whether its connection may still be what keeps the backend from another.
+    pub fn is_in_the_way(&self) -> bool {
+        !self.is_dismissed
+    }
+
+    /// A backend that serves one connection at a time goes on to the fresh one. Whether all of it has come.
+    fn dismiss_if_whole(&mut self, backend: &mut BackendConn, rings: &mut Stock) -> bool {
+        self.is_dismissed = self.is_dismissed || self.is_whole(backend, rings);
+        if self.is_dismissed {
+            let _ = backend.conn.shutdown_write(); // If it is broken already, so much the better.
+        }
+        self.is_dismissed
+    }
+
     /// Whether all of it has come: nothing more is read than its connection's ring takes.
     fn is_whole(&self, backend: &mut BackendConn, rings: &mut Stock) -> bool {
         while matches!(backend.conn.fill(rings), Ok(1..)) {}

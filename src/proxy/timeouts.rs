@@ -83,8 +83,8 @@ impl Proxy {
             COLLAPSED => self.stop_waiting_for_fetch(id),
             FIN if self.exchanges[id].state() == State::Tunneling => self.finish_tunnel(id),
             FIN => self.give_up(id),
-            // It looks again, and whether the time is over.
-            DOUBT => (),
+            // One that is held where it is: it looks again, and whether the time is over.
+            DOUBT => self.clear_the_way(id),
             BEHIND => self.waited_behind_another(id),
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
@@ -226,6 +226,7 @@ impl Proxy {
             },
             State::Connecting => Some(CONNECT),
             State::Sending | State::Awaiting if exchange.doubted.is_held() => Some(DOUBT),
+            State::Sending | State::Awaiting if exchange.doubted.is_in_the_way() => Some(DOUBT),
             State::Sending if self.waits_for_upload(id) => Some(CLIENT),
             State::Sending | State::Awaiting if !self.is_at_front(id) => None,
             State::Sending | State::Awaiting if self.is_held_up(id) => {

@@ -93,6 +93,18 @@ fn one_that_is_longer_than_a_ring_is_delivered_whole_and_its_connection_kept() {
 }
 
 #[test]
+fn one_that_is_not_whole_gives_way_where_the_fresh_connection_gives_nothing() {
+    let (mut scene, client) = with_one_that_echoes();
+    scene.get(client, &["/1"]);
+    scene.respond("/1", &response("another", "a whole body")[..70]);
+    assert_eq!((scene.times_asked("/1"), scene.backend_conns()), (2, 3));
+    scene.advance(1000);
+    assert_eq!(scene.backend_conns(), 2, "the backend goes on to the fresh one");
+    echo(&mut scene, "/1", "right");
+    assert_eq!(scene.bodies(client), ["a", "right"]);
+}
+
+#[test]
 fn one_that_broke_off_meanwhile_is_no_answer() {
     let (mut scene, client) = with_one_that_echoes();
     scene.get(client, &["/1"]);
