@@ -336,9 +336,6 @@ impl Proxy {
         }
         client.phase = ClientPhase::Lingering;
         client.conn.discard_input(&mut self.tools.rings);
-        if self.is_room_awaited() {
-            return self.stop_lingering(id);
-        }
         self.linger(id);
     }
 

@@ -33,6 +33,9 @@ const BEHIND: usize = 14;
 
 /// So many idle clients are looked at when one is to make room.
 const MOST_IDLE: usize = 8;
+/// A client that lingers is left so much time, whoever waits for its room: what it was still sending when its
+/// last response went out arrives meanwhile, and would be answered by a reset that takes the response back.
+const LINGER_AT_LEAST: Millis = Millis(250);
 /// A client that has not sent anything for so long after it came is idle.
 const SILENT: Millis = Millis(1000);
 
@@ -161,9 +164,11 @@ impl Proxy {
         self.clients[id].requests > 0 && !waits
     }
 
-    /// The client that has lingered behind its last answer for longest.
+    /// The client that has lingered behind its last answer for longest, of those that have for long enough.
     pub(super) fn longest_lingering(&self) -> Option<ClientId> {
-        let (owner, _) = self.timers.started(LINGER).next()?;
+        let since = Millis(self.now.millis().0.saturating_sub(LINGER_AT_LEAST.0));
+        let (owner, _) =
+            self.timers.started(LINGER).take_while(|(_, start)| *start <= since).next()?;
         self.clients.id_at(owner as usize / 2)
     }
 
