@@ -132,7 +132,7 @@ fn what_others_write_to_the_same_file_comes_in_its_turn() {
     file.write_all(b"after\n").unwrap();
     let text = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    assert!(status.success() && text.starts_with("before\nhttplb "), "{text}");
+    assert!(status.success() && text.starts_with("before\nhttplb"), "{text}");
     let is_whole = text.lines().skip(1).all(|line| line.starts_with("httplb") || line == "after");
     assert!(is_whole && text.contains(": ready\n") && text.ends_with("\nafter\n"), "{text}");
 }
