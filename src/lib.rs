@@ -220,7 +220,7 @@
 //!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
 //!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
 //! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), no stored answer fits
-//!    (`proxy/lookup.rs`, else on with 6), a backend is picked (`policy/balance.rs`)
+//!    (`proxy/caching/lookup.rs`, else on with 6), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
 //!    unused one (`policy/reuse.rs`), or opens one.
 //! 4. `proxy/send.rs`: the head goes into the backend's output ring, the body follows by

@@ -473,7 +473,8 @@ impl Proxy {
 
     /// The same for a client that waits to be accepted, here or by another worker.
     pub fn make_room_for_who_waits(&mut self) {
-        if self.is_room_awaited() {
+        let is_awaited = self.segment.next_waiting(self.worker, WaitFor::Client).is_some();
+        if is_awaited && !self.has_room() {
             self.recycle();
         }
     }
@@ -485,11 +486,6 @@ impl Proxy {
         if self.segment.is_room_wanted() {
             let _ = (0..RECYCLED).take_while(|_| self.recycle()).count();
         }
-    }
-
-    /// Whether a client waits to be accepted, here or by another worker, and there is no room.
-    fn is_room_awaited(&self) -> bool {
-        self.segment.next_waiting(self.worker, WaitFor::Client).is_some() && !self.has_room()
     }
 
     /// Whether an idle client has sent something of which no event has told yet.

@@ -330,6 +330,7 @@ fn a_map_that_lacks_a_module_or_its_order_is_found() {
     assert_eq!(tree(&format!("{map}pub mod net;\npub mod mem;\n")), Vec::<String>::new());
     assert_eq!(tree(&format!("//! net/ {map}pub mod net;\npub mod mem;\n")).len(), 1);
     assert_eq!(tree("//! mem/   string.rs\npub mod net;\npub mod mem;\n").len(), 1);
+    assert_eq!(tree(&format!("{map}//! `mem/line.rs`\npub mod net;\npub mod mem;\n")).len(), 1);
     let tree = |modules: &str| tree(&format!("{map}{modules}"));
     assert_eq!(tree("pub mod mem;\n").len(), 1);
     assert_eq!(tree("pub mod mem;\npub mod net;\n").len(), 1);

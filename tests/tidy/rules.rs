@@ -258,6 +258,11 @@ pub fn check_map(sources: &[Source]) -> Vec<String> {
     let untold =
         sources.iter().filter(|source| !source.is_test(sources) && !is_on_map(map, source));
     faults.extend(untold.map(|source| format!("src/lib.rs: the map lacks {}", source.place)));
+    let is_there = |path: &&str| sources.iter().any(|source| source.place == format!("src/{path}"));
+    let paths = map.text.split('`').filter(|word| word.ends_with(".rs") && word.contains('/'));
+    faults.extend(
+        paths.filter(|path| !is_there(path)).map(|path| format!("src/lib.rs: {path} is not there")),
+    );
     if !named.is_sorted_by_key(|name| layer(name)) {
         faults.push(format!("src/lib.rs: not in the order of the layers: {}", named.join(" ")));
     }
