@@ -259,7 +259,7 @@ pub fn read_on_for(usual: Micros) -> Micros {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SentIds {
     marks: [u64; SentIds::KEPT],
-    errands: [u64; SentIds::KEPT],
+    digests: [u64; SentIds::KEPT],
     next: u8,
 }
 
@@ -269,20 +269,20 @@ pub struct Sent {
     /// It was a HEAD: the response to that has no body.
     pub is_head: bool,
     /// Who asked for what.
-    pub errand: Errand,
+    pub digest: RequestDigest,
 }
 
 /// Who asked for what, as a keyed hash of both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Errand(pub u64);
+pub struct RequestDigest(pub u64);
 
-impl Errand {
+impl RequestDigest {
     /// Nobody needs to know: such a request is asked again where its response is in doubt.
-    pub const UNKNOWN: Errand = Errand(0);
+    pub const UNKNOWN: RequestDigest = RequestDigest(0);
 
     /// Whether both are the same, as far as that is known.
-    pub fn is_that_of(self, other: Errand) -> bool {
-        self != Errand::UNKNOWN && self == other
+    pub fn is_that_of(self, other: RequestDigest) -> bool {
+        self != RequestDigest::UNKNOWN && self == other
     }
 }
 
@@ -292,7 +292,7 @@ impl SentIds {
     /// Notes one more.
     pub fn add(&mut self, id: &[u8], sent: Sent) {
         self.marks[usize::from(self.next)] = mark(id) | u64::from(sent.is_head);
-        self.errands[usize::from(self.next)] = sent.errand.0;
+        self.digests[usize::from(self.next)] = sent.digest.0;
         self.next = (self.next + 1) % SentIds::KEPT as u8;
     }
 
@@ -301,7 +301,7 @@ impl SentIds {
         let wanted = mark(id);
         let is_it = |known: &u64| wanted != 0 && known & !1 == wanted;
         let at = self.marks.iter().position(is_it)?;
-        Some(Sent { is_head: self.marks[at] & 1 == 1, errand: Errand(self.errands[at]) })
+        Some(Sent { is_head: self.marks[at] & 1 == 1, digest: RequestDigest(self.digests[at]) })
     }
 }
 

@@ -198,8 +198,10 @@ fn a_connection_is_read_on_for_three_usual_times_within_bounds() {
 #[test]
 fn the_last_sixteen_identifiers_are_known_and_nothing_else() {
     let uuid = |number: u32| format!("{number:08x}-0000-4000-8000-{:012x}", u64::from(number) << 4);
-    let known =
-        |number: u32| Sent { is_head: number % 3 == 0, errand: Errand(u64::from(number) * 7) };
+    let known = |number: u32| Sent {
+        is_head: number % 3 == 0,
+        digest: RequestDigest(u64::from(number) * 7),
+    };
     let mut sent = SentIds::default();
     for number in 0..40 {
         assert_eq!(sent.find(uuid(number).as_bytes()), None);

@@ -10,7 +10,7 @@ use crate::http::body::Body;
 use crate::http::following::{self, Following};
 use crate::http::scan::HeadScan;
 use crate::mem::time::Micros;
-use crate::policy::identity::{self, Doubt, Errand, Identity, Observed, Outcome};
+use crate::policy::identity::{self, Doubt, Identity, Observed, Outcome, RequestDigest};
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
 use crate::policy::sticky::Key;
@@ -88,10 +88,10 @@ pub(super) enum Verified {
 }
 
 /// Who asks for what, in a request that may not be asked again.
-pub(super) fn errand_of(exchange: &Exchange, key: &Key) -> Errand {
+pub(super) fn digest_of(exchange: &Exchange, key: &Key) -> RequestDigest {
     let Request { spans, pipelinable, .. } = exchange.request;
     if pipelinable {
-        return Errand::UNKNOWN;
+        return RequestDigest::UNKNOWN;
     }
     let mut hash = SipHasher::new_64(key.bytes());
     hash.write(&exchange.client.pack().to_be_bytes());
@@ -99,7 +99,7 @@ pub(super) fn errand_of(exchange: &Exchange, key: &Key) -> Errand {
         hash.write(&exchange.head[span]);
         hash.write(b" ");
     }
-    Errand(hash.finish_64())
+    RequestDigest(hash.finish_64())
 }
 
 impl Proxy {
@@ -179,8 +179,8 @@ impl Proxy {
     /// something else, is no such answer. It is never delivered, whatever follows; and since then only the
     /// right response can help, that may take as long as any other.
     fn may_be_own(&self, id: ExchangeId, last: &FinalHead) -> bool {
-        let own = errand_of(&self.exchanges[id], &self.settings.sticky_key);
-        own.is_that_of(last.errand_by_id)
+        let own = digest_of(&self.exchanges[id], &self.settings.sticky_key);
+        own.is_that_of(last.digest_by_id)
     }
 
     /// Steps over another request's response; the right one is awaited like any other.

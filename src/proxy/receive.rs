@@ -10,7 +10,7 @@ use crate::http::scan::{HeadScan, Scan};
 use crate::http::upgrade;
 use crate::net::Conn;
 use crate::policy::health;
-use crate::policy::identity::{Errand, Observed, Seen, Sent};
+use crate::policy::identity::{Observed, RequestDigest, Seen, Sent};
 use crate::policy::retry::Failure;
 use crate::shared::{BackendCounter, Class};
 use crate::sys::IoError;
@@ -55,7 +55,7 @@ pub(super) struct FinalHead {
     /// connection carried before may have been a HEAD where this is none, or the other way round.
     pub body_by_id: Body,
     /// What that request was for.
-    pub errand_by_id: Errand,
+    pub digest_by_id: RequestDigest,
     /// It asks for credentials that are for its connection.
     authenticates_connection: bool,
     keep_alive: bool,
@@ -174,7 +174,7 @@ impl Proxy {
             head: Reading::of(&head, end),
             body,
             body_by_id: body_for(method_by_id),
-            errand_by_id: earlier.map_or(Errand::UNKNOWN, |sent| sent.errand),
+            digest_by_id: earlier.map_or(RequestDigest::UNKNOWN, |sent| sent.digest),
             authenticates_connection: head.authenticates_connection,
             keep_alive: head.keep_alive && !matches!(body, Body::UntilClose),
             keep_alive_timeout_secs: head.keep_alive_timeout_secs,

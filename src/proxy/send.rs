@@ -36,8 +36,8 @@ impl Proxy {
         let backend = &mut self.conns[conn];
         if exchange.request.id_made_here {
             let is_head = exchange.request.method == Method::Head;
-            let errand = doubt::errand_of(exchange, &self.settings.sticky_key);
-            backend.sent_ids.add(exchange.id(), Sent { is_head, errand });
+            let digest = doubt::digest_of(exchange, &self.settings.sticky_key);
+            backend.sent_ids.add(exchange.id(), Sent { is_head, digest });
         }
         if exchange.request.authorizes_connection {
             bound::bind(backend, &mut self.clients[exchange.client]);
