@@ -18,7 +18,7 @@ use crate::config::{
     units,
 };
 use crate::policy::explain::Question;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use explain::Asked;
 
 /// The version, with the commit when built from a checkout.
@@ -160,8 +160,8 @@ pub fn run(memory_bound: fn(&Config) -> String) -> CliAction {
     };
     match load(&source) {
         Ok(config) => {
-            message::log(Level::Info, format_args!("{} is valid", source.input.name()));
-            message::log(Level::Info, format_args!("{}", memory_bound(&config)));
+            log::write(Level::Info, format_args!("{} is valid", source.input.name()));
+            log::write(Level::Info, format_args!("{}", memory_bound(&config)));
             if dump {
                 return CliAction::Exit(print(&format!("{}\n", config.dump())));
             }
@@ -366,7 +366,7 @@ fn print(text: &str) -> ExitCode {
 
 /// Writes a message, and gives the status to exit with.
 pub fn fail(status: u8, message: &str) -> ExitCode {
-    message::log(Level::Error, format_args!("{message}"));
+    log::write(Level::Error, format_args!("{message}"));
     ExitCode::from(status)
 }
 

@@ -17,7 +17,7 @@
 //!   head entered the client's output ring, all can be repeated; from then on nothing can. Only the
 //!   first exchange in a client's queue commits. `Exchange::enter` alone changes its state, and
 //!   `enter_cache` where it stands with the cache.
-//! - **Who is accepted has its memory already.** The stocks of rings and heads match the slabs. To
+//! - **Who is accepted has its memory already.** The free lists of rings and heads match the slabs. To
 //!   run out means to wait, never to fail halfway; no request allocates.
 //!
 //! `tests/tidy` checks the first two, that this map names every file, and the length of files (600
@@ -71,7 +71,9 @@
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
-//!   exchange.rs      Exchange, State and the changes it allows, Answer
+//!   ids.rs           what clients, exchanges and connections are named by
+//!   step.rs          what a step comes to: Progress, RelayError, Frame
+//!   exchange.rs      Exchange, State and the changes it allows, Response
 //!   caching/         what the cache has to do with an exchange
 //!     mod.rs         Caching, the owner; what is told to it, and CacheStep, what comes of that
 //!     state.rs       CacheState and the changes it allows; which State it goes with
@@ -117,7 +119,7 @@
 //!   backends/        registry.rs: who is in a pool       health.rs: what checks and requests found
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
-//!   doorbell.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   wakers.rs      who is rung when a place becomes free, and why nobody is forgotten
 //!   ipc.rs           what master and children tell each other beside signals
 //!   withdrawal.rs    whether the service is withdrawn, and by whom
 //!   report.rs        messages about backends that went up or down
@@ -141,11 +143,11 @@
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   binding.rs       Binding: what a listener is bound to
 //!   keepalive.rs     KeepAlive: when the kernel looks for a silent peer
-//!   linux/           socket listener unix poller doorbell pipe file disk memory message process
+//!   linux/           socket listener unix poller waker pipe file disk memory log process
 //!                    signals notify seccomp landlock clock random channel spawn
 //!                    place: paths through folders of others
 //!                    process/: children, user
-//!                    message/limit.rs: what is left out of the messages to the operator
+//!                    log/limit.rs: what is left out of the messages to the operator
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
@@ -202,7 +204,7 @@
 //!
 //! mem/               containers that are made once and then never allocate
 //!   ring.rs          bytes in a circle                 buffer.rs     bytes in a line: a head
-//!   slab.rs          slots with generational ids       stock.rs      pieces of an arena, lent
+//!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena, lent
 //!   queue.rs         first in, first out               timers.rs     a queue for each duration
 //!   time.rs          Millis, Micros                    xorshift.rs   random numbers for tests
 //! ```

@@ -10,7 +10,7 @@ use crate::master::{self, cpus, preflight};
 use crate::proxy::settings;
 use crate::sys::{
     self,
-    message::{self, Level},
+    log::{self, Level},
 };
 
 /// Runs the process that was started, as the master of a service or for an answer on the command line.
@@ -21,7 +21,7 @@ pub fn run() -> ExitCode {
         CliAction::Exit(status) => status,
         CliAction::Tested(config) => {
             for doubt in master::doubts(&config) {
-                message::log(Level::Warning, format_args!("{doubt}"));
+                log::write(Level::Warning, format_args!("{doubt}"));
             }
             tested(inherited, &config)
         }

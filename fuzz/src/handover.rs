@@ -7,10 +7,10 @@ use httplb::master::handover::{FORMAT, ServiceRecord};
 use serde_json::Value;
 
 /// What every version has written.
-const NEEDED: [&str; 5] = ["format", "started", "bell", "listeners", "generations"];
+const NEEDED: [&str; 5] = ["format", "started", "waker", "listeners", "generations"];
 /// Under these keys stand descriptors.
 const DESCRIPTORS: [&str; 9] =
-    ["bell", "bells", "cells", "channel", "lock", "rotations", "segment", "socket", "sockets"];
+    ["waker", "wakers", "cells", "channel", "lock", "rotations", "segment", "socket", "sockets"];
 
 pub fn check(bytes: &[u8]) {
     let place = bytes.escape_ascii().to_string();

@@ -53,7 +53,7 @@ fn check_head(head: &[u8]) {
 
 /// All that is said of a request, in words.
 #[derive(Debug, PartialEq)]
-struct Facts {
+struct StorabilityInput {
     method: String,
     target: String,
     authority: String,
@@ -71,13 +71,13 @@ struct Facts {
 }
 
 struct Naive {
-    facts: Facts,
+    facts: StorabilityInput,
     fields: Fields,
 }
 
 impl Naive {
-    fn of(head: &RequestHead) -> Facts {
-        Facts {
+    fn of(head: &RequestHead) -> StorabilityInput {
+        StorabilityInput {
             method: naive::latin1(head.method_name),
             // Of an absolute form without a path, only the query stands in the head.
             target: match head.target {
@@ -132,7 +132,7 @@ impl Naive {
             && !is_http10
             && ["None", "Length(0)"].contains(&&framing[..])
             && says("connection", "upgrade");
-        let facts = Facts {
+        let facts = StorabilityInput {
             websockets: if may_switch {
                 let offers = naive::members(&fields, "upgrade");
                 offers.iter().filter(|one| *one == "websocket").count().min(16)
@@ -298,8 +298,8 @@ fn check_rewritten(
         return;
     }
     let again = request::parse(&written).unwrap_or_else(|error| panic!("{error:?}: {place}"));
-    assert_eq!(Method::of(head.method_name), again.method);
-    let wanted = Facts {
+    assert_eq!(Method::from_name(head.method_name), again.method);
+    let wanted = StorabilityInput {
         method: facts.method.clone(),
         target: facts.target.clone(),
         authority: facts.authority.clone(),

@@ -49,7 +49,7 @@ fn check_head(head: &[u8]) {
 
 /// All that is said of a response, in words.
 #[derive(Debug, PartialEq)]
-struct Facts {
+struct StorabilityInput {
     status: u16,
     is_http10: bool,
     reason: String,
@@ -62,13 +62,13 @@ struct Facts {
 }
 
 struct Naive {
-    facts: Facts,
+    facts: StorabilityInput,
     fields: Fields,
 }
 
 impl Naive {
-    fn of(head: &ResponseHead) -> Facts {
-        Facts {
+    fn of(head: &ResponseHead) -> StorabilityInput {
+        StorabilityInput {
             status: head.status,
             is_http10: head.version == Version::Http10,
             reason: naive::latin1(head.reason),
@@ -103,7 +103,7 @@ impl Naive {
         let is_http10 = minor == "0";
         let upgrade = values(&fields, "upgrade");
         let is_upgrade = naive::members(&fields, "connection").iter().any(|one| one == "upgrade");
-        let facts = Facts {
+        let facts = StorabilityInput {
             status,
             is_http10,
             reason: reason.to_owned(),
@@ -247,7 +247,7 @@ fn check_rewritten(
 
     let again = response::parse(&out).unwrap_or_else(|error| panic!("{error:?}: {place}"));
     let closes = answering.close || answering.framing == ResponseFraming::Close;
-    let wanted = Facts {
+    let wanted = StorabilityInput {
         status: facts.status,
         is_http10: false,
         reason: facts.reason.clone(),

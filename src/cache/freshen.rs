@@ -119,7 +119,7 @@ impl Store {
         let line_len = memchr::memchr(b'\n', head_bytes).map_or(0, |end| end + 1);
         let response_fields = ResponseCacheFields {
             age: fresh.age,
-            ..ResponseCacheFields::of(Fields::stored(&head_bytes[line_len..]))
+            ..ResponseCacheFields::new(Fields::stored(&head_bytes[line_len..]))
         };
         let status = old.entry.status;
         let judged =

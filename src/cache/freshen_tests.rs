@@ -1,7 +1,7 @@
 use super::super::testing::*;
 use super::*;
 use crate::cache::store::Found;
-use crate::http::cache_status::Forward;
+use crate::http::cache_status::FwdReason;
 use crate::http::response;
 use crate::policy::freshness::ServeDecision;
 use crate::sys::sim::world::{self, Faults};
@@ -13,7 +13,7 @@ fn freshen(store: &mut Store, fields: &str) -> Option<EntryId> {
     let (Found::Answer(id), token) = find(store, "/a", "") else { panic!("it is stored") };
     let text = format!("HTTP/1.1 304 Not Modified\r\n{}\r\n", lines(fields));
     let head = response::parse(text.as_bytes()).expect("valid");
-    let fresh = ResponseCacheFields::of(head.fields);
+    let fresh = ResponseCacheFields::new(head.fields);
     let freshened = store.freshen(id, token, (&fresh, timing()), now());
     if freshened.is_none() {
         store.release(id);
@@ -109,7 +109,7 @@ fn one_that_was_made_void_meanwhile_stays_away() {
         store.directory().invalidate(token.primary);
         let text = b"HTTP/1.1 304 Not Modified\r\nX: 1\r\n\r\n";
         let head = response::parse(text).expect("valid");
-        let fresh = ResponseCacheFields::of(head.fields);
+        let fresh = ResponseCacheFields::new(head.fields);
         match store.freshen(id, token, (&fresh, timing()), now()) {
             Some((freshened, _)) => store.release(freshened),
             None => store.release(id),
@@ -224,7 +224,7 @@ fn what_others_have_is_not_good_any_more_when_a_304_says_so() {
             one.release(id);
             for store in [&mut one, &mut other] {
                 let (found, _) = find(store, "/a", "");
-                assert_eq!(found, Found::Nothing(Forward::UriMiss), "{len} {fields}");
+                assert_eq!(found, Found::Nothing(FwdReason::UriMiss), "{len} {fields}");
             }
         }
     }

@@ -63,7 +63,7 @@ const TAKEN: u64 = 1 << 62;
 const FILLED: u64 = 2 << 62;
 
 impl Place {
-    fn of(cell: u64) -> Place {
+    fn from_cell(cell: u64) -> Place {
         let blocks = (cell & ((1 << BLOCK_BITS) - 1)) as u32;
         let number = (cell >> BLOCK_BITS) as u32;
         match cell & (3 << 62) {
@@ -164,7 +164,7 @@ impl Index {
     fn find(&self, hash: EntryKey) -> Option<(usize, u64)> {
         self.group(hash).find_map(|place| {
             let cell = self.state(place).load(SeqCst);
-            let is_filled = matches!(Place::of(cell), Place::Filled { .. });
+            let is_filled = matches!(Place::from_cell(cell), Place::Filled { .. });
             (is_filled && self.hash_of(place) == hash).then_some((place, cell))
         })
     }
@@ -178,7 +178,7 @@ impl Index {
     /// Notes that an entry was used. False if it is not in.
     pub fn touch(&self, hash: EntryKey, now: Used) -> bool {
         let Some((place, cell)) = self.find(hash) else { return false };
-        if let Place::Filled { used, blocks } = Place::of(cell)
+        if let Place::Filled { used, blocks } = Place::from_cell(cell)
             && used < now
         {
             let touched = Place::Filled { used: now, blocks }.cell();
@@ -194,7 +194,7 @@ impl Index {
         if let Some((place, cell)) = self.find(hash)
             && self.state(place).compare_exchange(cell, filled, AcqRel, Relaxed).is_ok()
         {
-            return match Place::of(cell) {
+            return match Place::from_cell(cell) {
                 Place::Filled { blocks, .. } => Put::Again(blocks),
                 Place::Free | Place::Taken { .. } => Put::New,
             };
@@ -225,12 +225,12 @@ impl Index {
     fn take_second_out(&self, hash: EntryKey) -> Option<u32> {
         let is_it = |place: &usize| {
             let cell = self.state(*place).load(SeqCst);
-            matches!(Place::of(cell), Place::Filled { .. }) && self.hash_of(*place) == hash
+            matches!(Place::from_cell(cell), Place::Filled { .. }) && self.hash_of(*place) == hash
         };
         let second = self.group(hash).filter(is_it).nth(1)?;
         loop {
             let cell = self.state(second).load(SeqCst);
-            let Place::Filled { blocks, .. } = Place::of(cell) else { return None };
+            let Place::Filled { blocks, .. } = Place::from_cell(cell) else { return None };
             let free = Place::Free.cell();
             // A use may have been noted there meanwhile. If the other one was faster, it counts.
             if self.state(second).compare_exchange(cell, free, SeqCst, Relaxed).is_ok() {
@@ -247,7 +247,7 @@ impl Index {
     /// When what is in a place was used, the place, its first cell, and the blocks.
     fn age(&self, place: usize) -> Option<(Used, usize, u64, u32)> {
         let cell = self.state(place).load(Acquire);
-        match Place::of(cell) {
+        match Place::from_cell(cell) {
             Place::Filled { used, blocks } => Some((used, place, cell, blocks)),
             Place::Free | Place::Taken { .. } => None,
         }
@@ -259,7 +259,7 @@ impl Index {
             let (place, cell) = self.find(hash)?;
             let free = Place::Free.cell();
             if self.state(place).compare_exchange(cell, free, AcqRel, Relaxed).is_ok() {
-                return match Place::of(cell) {
+                return match Place::from_cell(cell) {
                     Place::Filled { blocks, .. } => Some(blocks),
                     Place::Free | Place::Taken { .. } => None,
                 };
@@ -301,7 +301,7 @@ impl Index {
         let mut freed = 0;
         for place in 0..self.places() {
             let cell = self.state(place).load(Relaxed);
-            if let Place::Taken { worker: owner, blocks } = Place::of(cell)
+            if let Place::Taken { worker: owner, blocks } = Place::from_cell(cell)
                 && owner as usize == worker
             {
                 self.state(place).store(Place::Free.cell(), Release);

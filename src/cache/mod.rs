@@ -39,7 +39,7 @@
 //!
 //! **Fetching.** Where nothing is found, or it must be validated first, and
 //! [`storable::is_for_all`] the request, [`FetchTable::begin`] says whose turn it is. *Lead*: it goes to
-//! a backend. *Follow*: its client is woken by the worker's doorbell; then, or after a limit, it looks
+//! a backend. *Follow*: its client is woken by the worker's waker; then, or after a limit, it looks
 //! again. *Alone*: it goes, and nobody waits for it; it may be recorded all the same. Only a first
 //! exchange may wait or fetch: it waits for one that waits for nobody. Who fetches calls
 //! [`FetchTable::end`] as early as it can: *Unshareable* at the head of a response that is not recorded,

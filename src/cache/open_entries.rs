@@ -6,8 +6,8 @@
 //! room is needed.
 
 use crate::mem::buffer::Buffer;
+use crate::mem::free_list::FreeList;
 use crate::mem::slab::{Id, Slab};
-use crate::mem::stock::Stock;
 use crate::sys::File;
 
 use super::checksum::Checksum;
@@ -116,13 +116,13 @@ impl OpenEntry {
 pub struct OpenEntries {
     open_entry: Slab<OpenEntry>,
     sets: Vec<[Option<EntryId>; WAYS]>,
-    stock: Stock,
+    stock: FreeList,
     hand: usize,
 }
 
 impl OpenEntries {
     /// For as many entries as `stock` has pieces, less `others` that are lent elsewhere.
-    pub fn new(stock: Stock, others: usize) -> OpenEntries {
+    pub fn new(stock: FreeList, others: usize) -> OpenEntries {
         let capacity = stock.capacity() - others;
         let sets = (capacity / 2).next_power_of_two().max(1);
         OpenEntries {
@@ -271,7 +271,7 @@ mod tests {
     use crate::cache::entry::tests::example;
 
     fn open_entries(pieces: usize) -> OpenEntries {
-        OpenEntries::new(Stock::new(vec![0; pieces * PIECE].leak(), PIECE), 1)
+        OpenEntries::new(FreeList::new(vec![0; pieces * PIECE].leak(), PIECE), 1)
     }
 
     fn put(open_entries: &mut OpenEntries, hash: u128) -> Option<EntryId> {

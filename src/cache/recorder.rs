@@ -18,7 +18,7 @@ use crate::mem::time::Micros;
 use crate::mem::{Append, append_decimal};
 use crate::policy::conditional::Stored;
 use crate::policy::freshness::ResponseTiming;
-use crate::policy::storable::{self, Facts, KeptFields, StorePlan, Unstorable};
+use crate::policy::storable::{self, KeptFields, StorabilityInput, StorePlan, Unstorable};
 use crate::policy::vary::{self, Names};
 use crate::sys::random;
 
@@ -108,7 +108,7 @@ impl Store {
         (status, response_fields): (u16, &ResponseCacheFields),
         timing: ResponseTiming,
     ) -> Result<StorePlan, Unstorable> {
-        storable::judge(&Facts {
+        storable::judge(&StorabilityInput {
             method,
             has_body,
             request_fields: query.chosen.request_fields,
@@ -214,7 +214,7 @@ impl Store {
         };
         let head_at = out.len();
         put_status_line(head.status, head.reason, &mut out);
-        let kept = KeptFields::of(response_fields);
+        let kept = KeptFields::new(response_fields);
         for field in head.fields.iter().filter(|field| kept.keeps(field.name)) {
             out.put(field.line);
         }
@@ -503,6 +503,6 @@ impl Recorder {
         }
         store.directory.cells.settle(store.directory.worker, self.reserved, 0);
         store.recordings -= 1;
-        store.open_entries.give_back(std::mem::replace(&mut self.bytes, Buffer::unlent()));
+        store.open_entries.give_back(std::mem::replace(&mut self.bytes, Buffer::detached()));
     }
 }

@@ -6,7 +6,7 @@ use crate::http::date;
 use crate::http::rewrite::{self, Answering};
 use crate::mem::{Append, append_decimal};
 use crate::policy::caching::Candidate;
-use crate::policy::conditional::{Reply, is_in_not_modified};
+use crate::policy::conditional::{ConditionalOutcome, is_in_not_modified};
 use crate::policy::ranges::Part;
 
 use super::open_entries::OpenEntry;
@@ -18,7 +18,7 @@ const GROWTH: usize = 256 + cache_status::MAX_LEN;
 #[derive(Clone, Copy, Debug)]
 pub struct Serving<'a> {
     /// With all of it, or not. `Forward` is no answer of an entry.
-    pub reply: Reply,
+    pub reply: ConditionalOutcome,
     /// What the cache had to do with it.
     pub status: CacheStatus,
     /// What the head is given on its way.
@@ -44,12 +44,12 @@ pub fn candidate(open_entry: &OpenEntry, room: usize) -> Candidate<'_> {
 }
 
 /// The status that an answer has.
-pub fn status_of(open_entry: &OpenEntry, reply: Reply) -> u16 {
+pub fn status_of(open_entry: &OpenEntry, reply: ConditionalOutcome) -> u16 {
     match reply {
-        Reply::Whole | Reply::Forward => open_entry.entry.status,
-        Reply::NotModified => 304,
-        Reply::Part(_) => 206,
-        Reply::NoSuchPart => 416,
+        ConditionalOutcome::Whole | ConditionalOutcome::Forward => open_entry.entry.status,
+        ConditionalOutcome::NotModified => 304,
+        ConditionalOutcome::Part(_) => 206,
+        ConditionalOutcome::NoSuchPart => 416,
     }
 }
 
@@ -62,16 +62,16 @@ pub fn write_head(
 ) -> Option<Part> {
     let length = open_entry.entry.body_len;
     let body = match serving.reply {
-        Reply::Whole | Reply::Forward => {
+        ConditionalOutcome::Whole | ConditionalOutcome::Forward => {
             out.append(open_entry.head());
             length.checked_sub(1).map(|last| Part { first: 0, last })
         }
-        Reply::NotModified => {
+        ConditionalOutcome::NotModified => {
             rewrite::put_status_line(304, b"Not Modified", out);
             put_lines(open_entry, is_in_not_modified, out);
             None
         }
-        Reply::Part(part) => {
+        ConditionalOutcome::Part(part) => {
             rewrite::put_status_line(206, b"Partial Content", out);
             put_lines(open_entry, |name| !is_of_the_whole(name), out);
             out.append(b"Content-Range: bytes ");
@@ -84,7 +84,7 @@ pub fn write_head(
             out.append(b"\r\n");
             Some(part)
         }
-        Reply::NoSuchPart => {
+        ConditionalOutcome::NoSuchPart => {
             rewrite::put_status_line(416, b"Range Not Satisfiable", out);
             out.append(b"Date: ");
             out.append(&date::imf_fixdate(serving.now));
@@ -94,7 +94,7 @@ pub fn write_head(
             None
         }
     };
-    if serving.reply != Reply::NoSuchPart {
+    if serving.reply != ConditionalOutcome::NoSuchPart {
         out.append(b"Age: ");
         append_decimal(u64::from(open_entry.entry.freshness.age(serving.now)), out);
         out.append(b"\r\n");

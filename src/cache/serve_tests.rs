@@ -12,7 +12,11 @@ fn stored(fields: &str) -> Store {
     store
 }
 
-fn written(store: &mut Store, reply: Reply, answering: Answering) -> (String, Option<Part>) {
+fn written(
+    store: &mut Store,
+    reply: ConditionalOutcome,
+    answering: Answering,
+) -> (String, Option<Part>) {
     let (Found::Answer(id), _) = find(store, "/a", "") else { panic!("it is stored") };
     let serving = Serving { reply, status: CacheStatus::Hit { ttl: 55 }, answering, now: wall() };
     let mut out = Vec::new();
@@ -32,7 +36,7 @@ const PLAIN: Answering<'static> = Answering::new(b"id-1", ResponseFraming::AsIs)
 #[test]
 fn a_hit_is_the_stored_head_and_a_few_lines() {
     let mut store = stored("Cache-Control: max-age=60 | Date: D | X-Request-ID: old | Age: 3");
-    let (head, body) = written(&mut store, Reply::Whole, PLAIN);
+    let (head, body) = written(&mut store, ConditionalOutcome::Whole, PLAIN);
     assert_eq!(
         head,
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nDate: D\r\nContent-Length: 10\r\n\
@@ -40,7 +44,7 @@ fn a_hit_is_the_stored_head_and_a_few_lines() {
     );
     assert_eq!(body, Some(Part { first: 0, last: 9 }));
     let answering = Answering { close: true, via: Some("lb"), ..PLAIN };
-    let (head, _) = written(&mut store, Reply::Whole, answering);
+    let (head, _) = written(&mut store, ConditionalOutcome::Whole, answering);
     assert!(head.ends_with("X-Request-ID: id-1\r\nVia: 1.1 lb\r\nConnection: close\r\n\r\n"));
 }
 
@@ -50,7 +54,7 @@ fn a_304_has_what_a_200_says_of_caching_and_no_more() {
         "Cache-Control: max-age=60 | Date: D | ETag: \"e\" | Vary: | Expires: E | \
          Last-Modified: L | Content-Type: text/plain | Content-Location: /b | X-A: 1",
     );
-    let (head, body) = written(&mut store, Reply::NotModified, PLAIN);
+    let (head, body) = written(&mut store, ConditionalOutcome::NotModified, PLAIN);
     assert_eq!(
         head,
         "HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nDate: D\r\nETag: \"e\"\r\n\
@@ -65,7 +69,7 @@ fn a_304_has_what_a_200_says_of_caching_and_no_more() {
 fn a_part_says_where_it_belongs() {
     let mut store = stored("Cache-Control: max-age=60 | ETag: \"e\" | Content-Range: bytes 1-2/3");
     let part = Part { first: 2, last: 4 };
-    let (head, body) = written(&mut store, Reply::Part(part), PLAIN);
+    let (head, body) = written(&mut store, ConditionalOutcome::Part(part), PLAIN);
     assert_eq!(
         head,
         "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=60\r\nETag: \"e\"\r\n\
@@ -73,7 +77,7 @@ fn a_part_says_where_it_belongs() {
          Cache-Status: httplb; hit; ttl=55\r\nX-Request-ID: id-1\r\n\r\n"
     );
     assert_eq!(body, Some(part));
-    let (head, body) = written(&mut store, Reply::NoSuchPart, PLAIN);
+    let (head, body) = written(&mut store, ConditionalOutcome::NoSuchPart, PLAIN);
     assert_eq!(
         head,
         "HTTP/1.1 416 Range Not Satisfiable\r\nDate: Thu, 01 Jan 2026 00:16:45 GMT\r\n\
@@ -88,6 +92,6 @@ fn an_empty_body_is_no_body() {
     world::reset(1, Faults::default());
     let mut store = worker(known_cells(1 << 20), 0);
     put(&mut store, ("/a", ""), "Cache-Control: max-age=60", b"", true).expect("stored");
-    let (head, body) = written(&mut store, Reply::Whole, PLAIN);
+    let (head, body) = written(&mut store, ConditionalOutcome::Whole, PLAIN);
     assert!(head.contains("Content-Length: 0\r\n") && body.is_none());
 }

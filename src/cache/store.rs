@@ -1,8 +1,8 @@
 //! Finding entries, taking them away, and what else a worker does with them.
 
-use crate::http::cache_status::Forward;
+use crate::http::cache_status::FwdReason;
 use crate::mem::Append;
-use crate::mem::stock::Stock;
+use crate::mem::free_list::FreeList;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
 use crate::policy::vary::{self, Chosen, Names};
@@ -56,7 +56,7 @@ pub enum Found {
     /// This, which is pinned: [`Store::release`] is due.
     Answer(EntryId),
     /// Nothing that it may have, and why.
-    Nothing(Forward),
+    Nothing(FwdReason),
 }
 
 /// What was seen when an answer was looked for, for what a backend may answer later.
@@ -98,7 +98,7 @@ impl Store {
         Ok(Store {
             directory: CacheDirectory::new(opened, cells, worker),
             settings,
-            open_entries: OpenEntries::new(Stock::new(arena, PIECE), others),
+            open_entries: OpenEntries::new(FreeList::new(arena, PIECE), others),
             recordings: 0,
             copying: None,
         })
@@ -111,7 +111,7 @@ impl Store {
         let voided = self.directory.cells.voided(primary);
         let token = |fetch_key: EntryKey| LookupToken { primary, fetch_key, voided };
         let Some(first) = self.hold(own, primary, query, now) else {
-            return (Found::Nothing(Forward::UriMiss), token(own));
+            return (Found::Nothing(FwdReason::UriMiss), token(own));
         };
         let open_entry = self.open_entries.get(first);
         let (hash, found) = match open_entry.entry.kind {
@@ -129,7 +129,7 @@ impl Store {
                 self.open_entries.pin(id);
                 (Found::Answer(id), token(hash))
             }
-            Some(_) | None => (Found::Nothing(Forward::VaryMiss), token(hash)),
+            Some(_) | None => (Found::Nothing(FwdReason::VaryMiss), token(hash)),
         }
     }
 

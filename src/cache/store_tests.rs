@@ -2,7 +2,7 @@ use super::super::recorder::NotRecorded;
 use super::super::shared_cells::on_disk;
 use super::super::testing::*;
 use super::*;
-use crate::http::cache_status::Forward;
+use crate::http::cache_status::FwdReason;
 use crate::mem::xorshift::Xorshift;
 use crate::sys::sim::world::{self, Faults};
 use std::collections::HashMap;
@@ -188,7 +188,7 @@ fn answers_that_vary_lie_beside_each_other() {
     let varies = "Cache-Control: max-age=60 | Vary: Accept-Encoding";
     let (gzip, none) = ("Accept-Encoding: gzip, br;q=0.5", "");
     put(&mut store, ("/a", gzip), varies, b"gzip", true).expect("stored");
-    assert_eq!(find(&mut store, "/a", none).0, Found::Nothing(Forward::VaryMiss));
+    assert_eq!(find(&mut store, "/a", none).0, Found::Nothing(FwdReason::VaryMiss));
     put(&mut store, ("/a", none), varies, b"plain", true).expect("stored");
     for mut store in [worker(cells, 1), store] {
         assert_eq!(get_text(&mut store, "/a", gzip).as_deref(), Some("gzip"));
@@ -249,7 +249,7 @@ fn a_pool_that_a_field_chose_has_its_own_answers() {
         let chosen = Chosen { pool: b"canary", ..query.chosen };
         store.find(&CacheQuery { chosen, ..*query }, now()).0
     });
-    assert_eq!(found, Found::Nothing(Forward::VaryMiss));
+    assert_eq!(found, Found::Nothing(FwdReason::VaryMiss));
 }
 
 /// docs/CACHE.md, rule 5.
@@ -284,7 +284,7 @@ fn what_is_invalidated_is_gone_for_all_workers() {
     one.directory().invalidate(token.primary);
     for store in [&mut one, &mut other] {
         for value in ["A: 1", "A: 2"] {
-            assert_eq!(find(store, "/a", value).0, Found::Nothing(Forward::UriMiss));
+            assert_eq!(find(store, "/a", value).0, Found::Nothing(FwdReason::UriMiss));
         }
         assert_eq!(get_text(store, "/b", "").as_deref(), Some("kept"));
     }
@@ -401,7 +401,7 @@ fn a_disk_that_is_full_or_broken_only_means_that_nothing_is_stored() {
     assert_eq!(get_text(&mut worker_again(cells), "/a", "").as_deref(), Some("x"));
     world::change_faults(|faults| *faults = Faults { disk_errors: 1, ..Faults::default() });
     assert_eq!(put_plain(&mut store, "/b", "x"), Err(NotRecorded::Disk));
-    assert_eq!(find(&mut store, "/c", "").0, Found::Nothing(Forward::UriMiss));
+    assert_eq!(find(&mut store, "/c", "").0, Found::Nothing(FwdReason::UriMiss));
     world::change_faults(|faults| *faults = Faults::default());
     world::disk(|disk| disk.remove("cache"));
     assert_eq!(put_plain(&mut store, "/b", "x"), Err(NotRecorded::Disk));

@@ -95,7 +95,7 @@ pub fn with<T>(target: &str, fields: &str, test: impl FnOnce(&CacheQuery) -> T) 
         ..crate::http::forwarded::Forward::new(client, b"1")
     };
     rewrite::request(&head, &forward, &mut written).expect("fits");
-    let request_fields = RequestCacheFields::of(rewrite::written_fields(written.as_slice()), b"a");
+    let request_fields = RequestCacheFields::new(rewrite::written_fields(written.as_slice()), b"a");
     let url = Url { https: request_fields.https, host: b"a", target: target.as_bytes() };
     test(&CacheQuery { url, chosen: Chosen { request_fields: &request_fields, pool: b"" } })
 }
@@ -127,7 +127,7 @@ pub fn begin_at(
 ) -> Result<Recorder, NotRecorded> {
     let text = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(response));
     let head = response::parse(text.as_bytes()).expect("valid");
-    let response_fields = ResponseCacheFields::of(head.fields);
+    let response_fields = ResponseCacheFields::new(head.fields);
     with(target, request, |query| {
         let plan = store
             .judge(query, (Method::Get, false), (200, &response_fields), timing())

@@ -199,7 +199,7 @@ fn every_key_has_its_effect() {
     assert_eq!(pool.fail_timeout, Millis::from_secs(3600));
     assert_eq!(pool.slow_start, Millis::from_secs(600));
     let tolerated = |pool: &crate::config::Pool| {
-        pool.tolerate.iter().map(crate::config::Tolerance::word).collect::<Vec<_>>()
+        pool.tolerate.iter().map(crate::config::Tolerance::as_str).collect::<Vec<_>>()
     };
     assert_eq!(tolerated(pool), ["bare_lf", "raw_target"]);
     assert_eq!(tolerated(api), ["bare_lf", "raw_target"], "inherited");

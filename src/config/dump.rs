@@ -177,7 +177,7 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         entry("health_check", pool.health_check.as_ref().map_or_else(off, health_check)),
         entry("max_fails", Value::Natural(u64::from(pool.max_fails))),
         entry("fail_timeout", duration(pool.fail_timeout)),
-        entry("tolerate", list(&tolerate, |tolerance| text(tolerance.word()))),
+        entry("tolerate", list(&tolerate, |tolerance| text(tolerance.as_str()))),
         entry("retries", Value::Natural(u64::from(pool.retries))),
         entry("max_body", size(pool.max_body)),
         entry("upgrades", list(&pool.upgrades, text)),

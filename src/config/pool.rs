@@ -107,7 +107,7 @@ fn protocol(node: &Node) -> Result<String, Wrong> {
 }
 
 fn tolerate(node: &Node, mistakes: &mut Mistakes) -> Tolerances {
-    let words = Tolerance::ALL.map(|tolerance| (tolerance.word(), tolerance));
+    let words = Tolerance::ALL.map(|tolerance| (tolerance.as_str(), tolerance));
     let mut tolerances = Tolerances::default();
     for node in node.items(0..=words.len(), mistakes) {
         let Some(tolerance) = mistakes.keep(&node, node.word(&words)) else { continue };

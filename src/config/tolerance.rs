@@ -22,7 +22,7 @@ impl Tolerance {
     }
 
     /// As the configuration and the log write it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Tolerance::BareLf => "bare_lf",
             Tolerance::RepeatedChunked => "repeated_chunked",

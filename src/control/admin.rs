@@ -84,7 +84,7 @@ struct AdminListener {
 
 /// All doors and connections.
 pub struct AdminServer {
-    entrances: Vec<AdminListener>,
+    listeners: Vec<AdminListener>,
     connections: Vec<Option<Connection>>,
     /// What a request over TCP must carry.
     token: Option<Vec<u8>>,
@@ -102,7 +102,7 @@ impl AdminServer {
         token: Option<Vec<u8>>,
         first: u64,
     ) -> AdminServer {
-        let entrances: Vec<AdminListener> = doors
+        let listeners: Vec<AdminListener> = doors
             .into_iter()
             .map(|(door, listening)| AdminListener {
                 door,
@@ -112,13 +112,13 @@ impl AdminServer {
                 next: 0,
             })
             .collect();
-        let connections = (0..SEATS * entrances.len()).map(|_| None).collect();
-        AdminServer { entrances, connections, token, is_ready: false, is_closing: false, first }
+        let connections = (0..SEATS * listeners.len()).map(|_| None).collect();
+        AdminServer { listeners, connections, token, is_ready: false, is_closing: false, first }
     }
 
     /// Asks for events.
     pub fn watch(&mut self, poller: &Poller) -> Result<(), IoError> {
-        for (place, entrance) in (0..).zip(&mut self.entrances) {
+        for (place, entrance) in (0..).zip(&mut self.listeners) {
             if !entrance.is_watched && !self.is_closing {
                 entrance.listening.watch(poller, self.first + place)?;
                 entrance.is_watched = true;
@@ -132,7 +132,7 @@ impl AdminServer {
     /// been noticed yet.
     pub fn close(&mut self, poller: &Poller) {
         self.is_closing = true;
-        for entrance in &mut self.entrances {
+        for entrance in &mut self.listeners {
             // One that cannot be unwatched is watched still: nobody is let in by it.
             if entrance.is_watched && entrance.listening.unwatch(poller).is_ok() {
                 entrance.is_watched = false;
@@ -173,14 +173,14 @@ impl AdminServer {
     /// Notes an event whose token is `place` above the first.
     pub fn event(&mut self, place: u64, event: Event) {
         let place = place as usize;
-        if let Some(entrance) = self.entrances.get_mut(place) {
+        if let Some(entrance) = self.listeners.get_mut(place) {
             entrance.is_asked_for = true;
             self.is_ready = true;
             return;
         }
-        let seat = place - self.entrances.len();
-        if let Some(Some(connection)) = self.connections.get_mut(seat) {
-            // A new owner of the seat may be meant by mistake: it then finds that there is nothing.
+        let worker = place - self.listeners.len();
+        if let Some(Some(connection)) = self.connections.get_mut(worker) {
+            // A new owner of the worker may be meant by mistake: it then finds that there is nothing.
             connection.event(event);
             self.is_ready = true;
         }
@@ -190,75 +190,75 @@ impl AdminServer {
     fn accept(&mut self, poller: &Poller, place: usize, now: Micros) {
         for _ in 0..ACCEPTS {
             // The event comes again while somebody waits.
-            let Some(seat) = self.seat_for(place) else { return };
-            let Ok(socket) = self.entrances[place].listening.accept() else { return };
-            let token = self.first + (self.entrances.len() + seat) as u64;
-            // Who had the seat is gone before its token means another.
-            self.connections[seat] = None;
+            let Some(worker) = self.seat_for(place) else { return };
+            let Ok(socket) = self.listeners[place].listening.accept() else { return };
+            let token = self.first + (self.listeners.len() + worker) as u64;
+            // Who had the worker is gone before its token means another.
+            self.connections[worker] = None;
             if poller.watch_socket(&socket, token).is_ok() {
-                self.connections[seat] = Some(Connection::new(socket, now));
+                self.connections[worker] = Some(Connection::new(socket, now));
                 self.is_ready = true;
             }
         }
     }
 
-    /// A seat for one more at that entrance: a free one, or that of the one who makes room most readily.
+    /// A worker for one more at that entrance: a free one, or that of the one who makes room most readily.
     fn seat_for(&self, entrance: usize) -> Option<usize> {
         let seats = seats_of(entrance);
-        if let Some(free) = seats.clone().find(|seat| self.connections[*seat].is_none()) {
+        if let Some(free) = seats.clone().find(|worker| self.connections[*worker].is_none()) {
             return Some(free);
         }
-        let order = |seat: &usize| {
-            let connection = self.connections[*seat].as_ref()?;
+        let order = |worker: &usize| {
+            let connection = self.connections[*worker].as_ref()?;
             connection.rank().map(|rank| (rank, connection.since))
         };
-        seats.filter(|seat| order(seat).is_some()).min_by_key(order)
+        seats.filter(|worker| order(worker).is_some()).min_by_key(order)
     }
 
     /// Lets connections go on, as far as they can, answers a few requests of each door, and lets in who
     /// waits before it.
     pub fn turn(&mut self, poller: &Poller, commander: &mut dyn ApiHandler, now: Micros) {
         self.is_ready = false;
-        for entrance in 0..self.entrances.len() {
+        for entrance in 0..self.listeners.len() {
             self.turn_at(entrance, commander, now);
-            if std::mem::take(&mut self.entrances[entrance].is_asked_for) && !self.is_closing {
+            if std::mem::take(&mut self.listeners[entrance].is_asked_for) && !self.is_closing {
                 self.accept(poller, entrance, now);
             }
         }
     }
 
     fn turn_at(&mut self, entrance: usize, commander: &mut dyn ApiHandler, now: Micros) {
-        let begin = self.entrances[entrance].next;
+        let begin = self.listeners[entrance].next;
         let mut budget = BUDGET;
         for distance in 0..SEATS {
             let place = (begin + distance) % SEATS;
-            let seat = entrance * SEATS + place;
-            if self.connections[seat].is_none() {
+            let worker = entrance * SEATS + place;
+            if self.connections[worker].is_none() {
                 continue;
             }
             if budget == 0 {
-                self.entrances[entrance].next = place;
+                self.listeners[entrance].next = place;
                 self.is_ready = true;
                 return;
             }
-            if self.drive(seat, commander, now) {
-                let len = self.connections[seat].as_ref().map_or(0, |one| one.output.len());
+            if self.drive(worker, commander, now) {
+                let len = self.connections[worker].as_ref().map_or(0, |one| one.output.len());
                 budget = if len > LARGE { 0 } else { budget - 1 };
             }
         }
     }
 
     /// Lets one connection go on. Whether a request was answered.
-    fn drive(&mut self, seat: usize, commander: &mut dyn ApiHandler, now: Micros) -> bool {
-        let Some(connection) = &mut self.connections[seat] else { return false };
+    fn drive(&mut self, worker: usize, commander: &mut dyn ApiHandler, now: Micros) -> bool {
+        let Some(connection) = &mut self.connections[worker] else { return false };
         let request = match connection.step(now) {
             Step::Blocked if self.is_closing && connection.has_asked && connection.is_idle() => {
-                self.connections[seat] = None;
+                self.connections[worker] = None;
                 return false;
             }
             Step::Blocked => return false,
             Step::Over => {
-                self.connections[seat] = None;
+                self.connections[worker] = None;
                 return false;
             }
             Step::Asked(request) => request,
@@ -266,13 +266,13 @@ impl AdminServer {
         connection.has_asked = true;
         let head_only = request.method == Method::Head;
         let after = if self.is_closing { After::Close } else { request.after };
-        let outcome = self.answer(seat, &request, commander);
-        let Some(connection) = &mut self.connections[seat] else { return true };
+        let outcome = self.answer(worker, &request, commander);
+        let Some(connection) = &mut self.connections[worker] else { return true };
         match outcome {
             CommandOutcome::Done(answer) => connection.say(answer, after, head_only, now),
             CommandOutcome::Later(awaited) => connection.wait(after, awaited, now),
         }
-        self.limit_pending(seat);
+        self.limit_pending(worker);
         // What can be sent, and what was sent behind the request, has its next turn at once.
         self.is_ready = true;
         true
@@ -280,11 +280,11 @@ impl AdminServer {
 
     fn answer(
         &self,
-        seat: usize,
+        worker: usize,
         request: &ApiRequest,
         commander: &mut dyn ApiHandler,
     ) -> CommandOutcome {
-        let door = self.entrances[seat / SEATS].door;
+        let door = self.listeners[worker / SEATS].door;
         if door == AccessLevel::Token && !self.is_known(request) {
             let answer = ApiResponse::error(401, "the token is missing or wrong")
                 .with("WWW-Authenticate: Bearer realm=\"httplb\"\r\n");
@@ -297,16 +297,16 @@ impl AdminServer {
     }
 
     /// Breaks off answers of a door, first that which has not been read for longest, until those that are left, with the
-    /// new one in `seat`, are not too many bytes.
-    fn limit_pending(&mut self, seat: usize) {
-        let seats = seats_of(seat / SEATS);
+    /// new one in `worker`, are not too many bytes.
+    fn limit_pending(&mut self, worker: usize) {
+        let seats = seats_of(worker / SEATS);
         let unread = |connection: &Option<Connection>| {
             connection.as_ref().map_or(0, |connection| connection.output.len())
         };
         while self.connections[seats.clone()].iter().map(unread).sum::<usize>() > PENDING_LIMIT {
             // Each time some of an answer is read it has the same time again.
-            let age = |seat: &usize| self.connections[*seat].as_ref().map(|one| one.until);
-            let others = seats.clone().filter(|one| *one != seat);
+            let age = |worker: &usize| self.connections[*worker].as_ref().map(|one| one.until);
+            let others = seats.clone().filter(|one| *one != worker);
             let oldest = others.filter(|one| unread(&self.connections[*one]) > 0).min_by_key(age);
             let Some(oldest) = oldest else { return };
             self.connections[oldest] = None;

@@ -5,7 +5,7 @@ use crate::policy::explain::{Question, SOMEBODY};
 fn ask_at(door: AccessLevel, line: &str, body: &str) -> Result<Command, (u16, String)> {
     let (method, target) = line.split_once(' ').unwrap();
     let request = ApiRequest {
-        method: Method::of(method.as_bytes()),
+        method: Method::from_name(method.as_bytes()),
         target: target.to_owned(),
         authorization: None,
         body: body.as_bytes().to_vec(),
@@ -164,7 +164,7 @@ fn what_cannot_be_done_somewhere_says_what_can() {
     ] {
         let (method, target) = line.split_once(' ').unwrap();
         let request = ApiRequest {
-            method: Method::of(method.as_bytes()),
+            method: Method::from_name(method.as_bytes()),
             target: target.to_owned(),
             authorization: None,
             body: Vec::new(),

@@ -12,7 +12,7 @@ use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
 use crate::policy::caching::{self, Asking, Decision};
 use crate::policy::vary::Chosen;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::{IoError, clock};
 
 use super::snapshot::Clocks;
@@ -104,10 +104,10 @@ impl CacheAdmin {
         let name = format!("cache.dir {}", self.directory.display());
         match (tried, self.trial.1) {
             (Err(error), before) if before != Err(error) => {
-                message::log(Level::Warning, format_args!("{name}: {error}; {}", remedy(error)))
+                log::write(Level::Warning, format_args!("{name}: {error}; {}", remedy(error)))
             }
             (Ok(()), Err(_)) => {
-                message::log(Level::Notice, format_args!("{name}: responses are stored again"));
+                log::write(Level::Notice, format_args!("{name}: responses are stored again"));
             }
             (Ok(()), Ok(())) | (Err(_), _) => (),
         }

@@ -8,9 +8,9 @@
 use crate::config::{self, Config};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Change, CheckRules, HealthEvent as Seen, Rules};
-use crate::shared::doorbell::Doorbells;
+use crate::shared::wakers::Wakers;
 use crate::shared::{BackendCells, BackendId, LastCheck, Segment, Source, WaitFor, report};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::{Event, IoError, Poller};
 
 use super::probe::{Probe, ProbeBuffer, ProbeOutcome, ProbeRequest};
@@ -37,7 +37,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(pool: &config::Pool) -> Plan {
+    fn new(pool: &config::Pool) -> Plan {
         let passive = Rules { max_fails: pool.max_fails, fail_timeout: pool.fail_timeout };
         let Some(check) = &pool.health_check else {
             return Plan {
@@ -100,7 +100,7 @@ impl Checks {
         let slots = segment.layout().backends;
         Checks {
             segment,
-            plans: config.pools.iter().map(Plan::of).collect(),
+            plans: config.pools.iter().map(Plan::new).collect(),
             entries: (0..slots).map(|_| Schedule::default()).collect(),
             due: vec![NEVER; slots],
             scratch: ProbeBuffer::default(),
@@ -161,14 +161,14 @@ impl Checks {
     }
 
     /// Begins the checks that are due, and ends those that took too long.
-    pub fn run(&mut self, poller: &Poller, first_token: u64, bells: &Doorbells, now: Micros) {
+    pub fn run(&mut self, poller: &Poller, first_token: u64, wakers: &Wakers, now: Micros) {
         let mut begun = 0;
         for slot in 0..self.due.len() {
             if self.due[slot] > now {
                 continue;
             }
             if self.entries[slot].probe.is_some() {
-                self.conclude(slot, ProbeOutcome::TimedOut, bells, now);
+                self.conclude(slot, ProbeOutcome::TimedOut, wakers, now);
                 // What is late already is begun below.
                 if self.due[slot] > now {
                     continue;
@@ -178,7 +178,7 @@ impl Checks {
                 return;
             }
             begun += 1;
-            self.begin(slot, poller, first_token, bells, now);
+            self.begin(slot, poller, first_token, wakers, now);
         }
     }
 
@@ -187,7 +187,7 @@ impl Checks {
         slot: usize,
         poller: &Poller,
         first_token: u64,
-        bells: &Doorbells,
+        wakers: &Wakers,
         now: Micros,
     ) {
         let cells = self.segment.backend(BackendId(slot));
@@ -200,12 +200,12 @@ impl Checks {
             }
             // It is tried again; the backend is what it was.
             Err(IoError::Exhausted) => self.due[slot] = now + Micros::from(SOON),
-            Err(_) => self.conclude(slot, ProbeOutcome::NoConnection, bells, now),
+            Err(_) => self.conclude(slot, ProbeOutcome::NoConnection, wakers, now),
         }
     }
 
     /// Takes in an event of the check of the backend whose slot was added to `first_token`.
-    pub fn event(&mut self, slot: u64, event: Event, bells: &Doorbells, now: Micros) {
+    pub fn event(&mut self, slot: u64, event: Event, wakers: &Wakers, now: Micros) {
         let slot = slot as usize;
         let Some(entry) = self.entries.get_mut(slot) else { return };
         let Some((probe, _)) = entry.probe.as_mut() else {
@@ -217,12 +217,12 @@ impl Checks {
         };
         let plan = plan_of(&self.plans, &self.segment.backend(BackendId(slot)));
         if let Some(outcome) = probe.event(event, plan.question.as_ref(), &mut self.scratch) {
-            self.conclude(slot, outcome, bells, now);
+            self.conclude(slot, outcome, wakers, now);
         }
     }
 
     /// A check is over.
-    fn conclude(&mut self, slot: usize, outcome: ProbeOutcome, bells: &Doorbells, now: Micros) {
+    fn conclude(&mut self, slot: usize, outcome: ProbeOutcome, wakers: &Wakers, now: Micros) {
         let entry = &mut self.entries[slot];
         let (probe, begun) = entry.probe.take().unzip();
         let begun = begun.unwrap_or(now);
@@ -248,7 +248,7 @@ impl Checks {
         let seen = if outcome.passed() { Seen::ProbeSucceeded } else { Seen::ProbeFailed };
         let unmarked = self.segment.observe(BackendId(slot), seen, now.millis(), &passive);
         if let Some(change) = checked.flatten().or(unmarked) {
-            self.tell(BackendId(slot), change, outcome, bells);
+            self.tell(BackendId(slot), change, outcome, wakers);
             self.has_changed = true;
         }
         self.due[slot] = match checked {
@@ -284,16 +284,16 @@ impl Checks {
         Micros(interval.0 * place / count.max(1))
     }
 
-    fn tell(&self, slot: BackendId, change: Change, outcome: ProbeOutcome, bells: &Doorbells) {
+    fn tell(&self, slot: BackendId, change: Change, outcome: ProbeOutcome, wakers: &Wakers) {
         report::log_change(&self.segment, slot, change, &outcome.to_string());
         let cells = self.segment.backend(slot);
-        bells.ring_all(&self.segment, WaitFor::Pool(cells.pool()));
+        wakers.wake_all(&self.segment, WaitFor::Pool(cells.pool()));
     }
 
     /// A backend that registered itself has failed its checks: it is taken for gone.
     fn remove(&mut self, slot: BackendId, outcome: ProbeOutcome, now: Micros) {
         let cells = self.segment.backend(slot);
-        message::log(
+        log::write(
             Level::Notice,
             format_args!(
                 "pool {}: backend {} is removed: {outcome}",

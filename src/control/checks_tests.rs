@@ -33,7 +33,7 @@ struct Scene {
     segment: Segment,
     checks: Checks,
     poller: Poller,
-    bells: Doorbells,
+    wakers: Wakers,
     hosts: Vec<Host>,
 }
 
@@ -51,14 +51,14 @@ impl Scene {
             HealthCheck { interval: Millis(1000), timeout: Millis(300), ..HealthCheck::default() };
         config.pools[0].health_check = Some(check);
         configure(&mut config.pools[0]);
-        let layout = Layout::of(&config, 2);
+        let layout = Layout::new(&config, 2);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         let mut scene = Scene {
             checks: Checks::new(segment, &config),
             segment,
             poller: Poller::new().unwrap(),
-            bells: Doorbells::new(2).unwrap(),
+            wakers: Wakers::new(2).unwrap(),
             hosts: Vec::new(),
         };
         (0..count).for_each(|host| scene.add_host(host));
@@ -81,13 +81,13 @@ impl Scene {
         loop {
             let now = clock::now();
             self.checks.look_around(now);
-            self.checks.run(&self.poller, 100, &self.bells, now);
+            self.checks.run(&self.poller, 100, &self.wakers, now);
             let next = self.checks.next_deadline().unwrap_or(until).min(until);
             let pause = (next - clock::now()).millis();
             let pause = if pause == Millis(0) && next > now { Millis(1) } else { pause };
             self.poller.wait(Some(pause)).unwrap();
             for event in self.poller.events().to_vec() {
-                self.checks.event(event.token - 100, event, &self.bells, clock::now());
+                self.checks.event(event.token - 100, event, &self.wakers, clock::now());
             }
             self.hosts.iter_mut().for_each(Host::turn);
             if clock::now() >= until && self.poller.events().is_empty() {

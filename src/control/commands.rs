@@ -3,11 +3,11 @@
 
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState as Wanted;
-use crate::shared::doorbell::Doorbells;
 use crate::shared::ipc::ControlMessage;
+use crate::shared::wakers::Wakers;
 use crate::shared::{self, BackendId, PoolId, Segment, Source, WaitFor, Withdrawal};
-use crate::sys::message::{self, Level};
-use crate::sys::{Channel, Doorbell, clock};
+use crate::sys::log::{self, Level};
+use crate::sys::{Channel, Waker, clock};
 
 use super::admin::{ApiHandler, CommandOutcome, Pending};
 use super::answer::ApiResponse;
@@ -31,12 +31,12 @@ pub struct Commands {
     cache: Option<CacheAdmin>,
     /// Whether answers are meant to be stored.
     has_cache: bool,
-    /// The workers' doorbells.
-    bells: Doorbells,
+    /// The workers' wakers.
+    wakers: Wakers,
     /// The line to the master.
     channel: Channel,
-    /// The master's doorbell.
-    master: Doorbell,
+    /// The master's waker.
+    master: Waker,
     now: Clocks,
     /// When leases and leaving backends are to be looked at again.
     due: Option<Micros>,
@@ -47,15 +47,15 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// On the cells of `segment`, of whose changes the workers are told by `bells`.
+    /// On the cells of `segment`, of whose changes the workers are told by `wakers`.
     pub fn new(
         segment: Segment,
         reader: SnapshotReader,
         explainer: Explainer,
         cache: Option<CacheAdmin>,
-        bells: Doorbells,
+        wakers: Wakers,
         channel: Channel,
-        master: Doorbell,
+        master: Waker,
     ) -> Commands {
         let now = Clocks { clock: Micros(0), wall: Micros(0) };
         // Some may have registered, or be leaving, since before this process.
@@ -67,7 +67,7 @@ impl Commands {
             recent: Recent::default(),
             explainer,
             cache,
-            bells,
+            wakers,
             channel,
             master,
             now,
@@ -92,7 +92,7 @@ impl Commands {
         self.due
     }
 
-    /// When `keep_house` is to be called next.
+    /// When `cache_housekeeping` is to be called next.
     pub fn next_housework(&self) -> Option<Micros> {
         self.cache.as_ref().map(CacheAdmin::next_deadline)
     }
@@ -103,7 +103,7 @@ impl Commands {
     }
 
     /// Sees to the stored answers, a little.
-    pub fn keep_house(&mut self) {
+    pub fn cache_housekeeping(&mut self) {
         self.recent.forget_old(self.now.clock);
         let deaths = self.segment.service(shared::ServiceCell::WorkerRestarts);
         if let Some(cache) = &mut self.cache {
@@ -238,14 +238,14 @@ impl Commands {
         self.log(slot, format_args!("is removed: {why}"));
         self.segment.set_admin(slot, Wanted::Leaving, self.now.clock.millis());
         // Who waits for it alone is to be told that there is nobody any more.
-        self.bells.ring_all(&self.segment, WaitFor::Pool(cells.pool()));
+        self.wakers.wake_all(&self.segment, WaitFor::Pool(cells.pool()));
     }
 
     fn log(&self, slot: BackendId, what: std::fmt::Arguments<'_>) {
         let cells = self.segment.backend(slot);
         let pool = self.segment.pool(cells.pool()).name();
         let address = cells.address();
-        message::log(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
+        log::write(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
     }
 
     /// The backend as it is now, as JSON.
@@ -259,7 +259,7 @@ impl Commands {
         self.is_closed = true;
         // A master that does not hear it does not wait for long.
         let _ = self.channel.send(ControlMessage::Closed.text(), None);
-        self.master.ring();
+        self.master.wake();
     }
 
     /// That a change can be made.
@@ -297,7 +297,7 @@ impl Commands {
             if let Some(cap) = wanted.max_connections.filter(|cap| *cap != cells.cap()) {
                 self.segment.set_cap(slot, cap);
                 self.recent.forget_all();
-                self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
+                self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
             }
             return Ok(self.shown(200, slot));
         }
@@ -310,7 +310,7 @@ impl Commands {
         let slot = self.segment.register(pool, entry).ok_or_else(|| full("backends"))?;
         self.log(slot, format_args!("has registered"));
         self.changed();
-        self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
+        self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
         Ok(self.shown(201, slot))
     }
 
@@ -351,8 +351,8 @@ impl Commands {
             self.segment.set_admin(slot, state, self.now.clock.millis());
             self.log(slot, format_args!("is set to {}", json::admin(state)));
         }
-        self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
-        self.master.ring(); // It tells those whom this generation has replaced.
+        self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
+        self.master.wake(); // It tells those whom this generation has replaced.
         Ok(self.shown(200, slot))
     }
 
@@ -364,7 +364,7 @@ impl Commands {
                 "the master process does not listen",
             ));
         }
-        self.master.ring();
+        self.master.wake();
         CommandOutcome::Later(Pending::Reload)
     }
 
@@ -372,7 +372,7 @@ impl Commands {
     pub fn reload_outcome(&self) -> Option<ApiResponse> {
         let mut outcome = None;
         while let Some(message) = self.channel.receive() {
-            match ControlMessage::of(&message.text) {
+            match ControlMessage::parse(&message.text) {
                 Some((ControlMessage::Reloaded, _)) => {
                     outcome = Some(ApiResponse::json(200, String::from("{\"reloaded\":true}\n")));
                 }
@@ -397,10 +397,10 @@ impl Commands {
         if self.segment.is_withdrawn_by(Withdrawal::ByOperator) != withdrawn {
             self.segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
             self.recent.forget_all();
-            self.bells.ring_workers();
-            self.master.ring();
+            self.wakers.wake_workers();
+            self.master.wake();
             let what = if withdrawn { "withdrawn" } else { "restored" };
-            message::log(Level::Notice, format_args!("{what}: an operator has asked for it"));
+            log::write(Level::Notice, format_args!("{what}: an operator has asked for it"));
         }
         ApiResponse::json(200, format!("{{\"withdrawn\":{}}}\n", self.segment.is_withdrawn()))
     }

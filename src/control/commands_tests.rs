@@ -24,15 +24,15 @@ impl Scene {
     fn new() -> Scene {
         world::reset(1, Faults::default());
         let config = Config::for_backends(&["10.0.1.1:80".parse().unwrap()]);
-        let layout = Layout::of(&config, 2);
+        let layout = Layout::new(&config, 2);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         let (channel, own) = Channel::pair().unwrap();
         let reader = SnapshotReader::new(segment, &config, 7);
         let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
-        let bells = Doorbells::new(2).unwrap();
+        let wakers = Wakers::new(2).unwrap();
         let commands =
-            Commands::new(segment, reader, explainer, None, bells, own, Doorbell::new().unwrap());
+            Commands::new(segment, reader, explainer, None, wakers, own, Waker::new().unwrap());
         let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
         scene.advance(0);
         scene
@@ -47,7 +47,7 @@ impl Scene {
     fn answer(&mut self, line: &str, body: &str) -> Option<ApiResponse> {
         let (method, target) = line.split_once(' ').unwrap();
         let request = ApiRequest {
-            method: Method::of(method.as_bytes()),
+            method: Method::from_name(method.as_bytes()),
             target: target.to_owned(),
             authorization: None,
             body: body.as_bytes().to_vec(),

@@ -3,7 +3,7 @@
 
 use crate::mem::time::Micros;
 use crate::shared::{Counter, Segment, WaitFor};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 
 /// Nothing is said for so long after something was.
 const PAUSE: Micros = Micros::from_secs(60);
@@ -44,14 +44,14 @@ impl Crowd {
         let Some(news) = self.news(now) else { return };
         let all = format!("max_connections {}: all are taken", self.most);
         match news {
-            News::Recycled(count) => message::log(
+            News::Recycled(count) => log::write(
                 Level::Warning,
                 format_args!(
                     "{all}, and clients that were idle were closed for new ones: {count} (raise it, \
                      or lower timeouts.idle)"
                 ),
             ),
-            News::Waiting => message::log(
+            News::Waiting => log::write(
                 Level::Warning,
                 format_args!("{all} and none is idle; more clients wait in the backlog (raise it)"),
             ),
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_full_is_counted_and_said_once_a_minute() {
         let config = Config::for_backends(&[([10, 0, 0, 1], 80).into()]);
-        let layout = Layout::of(&config, 2);
+        let layout = Layout::new(&config, 2);
         let memory = memory::share(layout.cells()).unwrap();
         let segment = Segment::create(memory.cells(), layout);
         let mut crowd = Crowd::new(segment, 2);

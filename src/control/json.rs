@@ -116,9 +116,9 @@ fn pool_json(pool: &PoolStatus) -> PoolJson<'_> {
 fn backend_json(backend: &BackendStatus) -> BackendJson {
     BackendJson {
         backend: backend.address.to_string(),
-        state: backend.state.word(),
+        state: backend.state.as_str(),
         admin: admin(backend.wanted),
-        source: backend.source.word(),
+        source: backend.source.as_str(),
         weight: backend.weight,
         connections: backend.active,
         max_connections: backend.max_connections,

@@ -114,7 +114,7 @@ impl MetricsText {
         self.counter("httplb_requests_total", "Requests that came.", totals.requests);
         let help = "Requests that came before the response to the one before them.";
         self.counter("httplb_pipelined_requests_total", help, totals.pipelined);
-        let codes = Class::ALL.map(Class::word);
+        let codes = Class::ALL.map(Class::as_str);
         let codes: Vec<(&str, u64)> = codes.into_iter().zip(totals.responses).collect();
         let help = "Responses to clients by class of status.";
         self.by("httplb_responses_total", help, "code", &codes);
@@ -219,14 +219,14 @@ impl MetricsText {
         for (labels, backend) in backends {
             for state in Availability::ALL {
                 let value = u64::from(backend.state == state);
-                self.sample_of(name, labels, "state", state.word(), value);
+                self.sample_of(name, labels, "state", state.as_str(), value);
             }
         }
         let name = "httplb_backend_responses_total";
         self.family(name, MetricKind::Counter, "Its responses by class of status.");
         for (labels, backend) in backends {
             for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
-                self.sample_of(name, labels, "code", class.word(), count);
+                self.sample_of(name, labels, "code", class.as_str(), count);
             }
         }
         let name = "httplb_backend_doubts_total";

@@ -3,7 +3,7 @@
 //!
 //! It waits until its generation has taken over (the master sets a cell and rings). Then, in turns:
 //! wait (until something is due) → signals, events of checks and of operators' connections → checks
-//! that are due → commands → leases. Workers ring its doorbell when they have taken a backend out,
+//! that are due → commands → leases. Workers ring its waker when they have taken a backend out,
 //! and the master when it has sent something; it rings the workers that wait for a backend, and the
 //! master, which tells the service manager how many are up.
 
@@ -29,12 +29,12 @@ pub mod view;
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::doorbell::Doorbells;
+use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, ServiceCell};
-use crate::sys::message;
+use crate::sys::log;
 use crate::sys::process::{self, Pid};
 use crate::sys::{
-    Channel, Doorbell, Event, IoError, Poller, Signal, Signals, StartError, Tried, clock,
+    Channel, Event, IoError, Poller, Signal, Signals, StartError, Tried, Waker, clock,
 };
 
 use admin::{AdminServer, Listening, Pending};
@@ -51,7 +51,7 @@ const BELL: u64 = 1;
 const FIRST_DOOR: u64 = 2;
 const FIRST_CHECK: u64 = 1 << 16;
 
-/// Descriptors beside these: epoll, signals, standard streams, doorbells, the line to the master.
+/// Descriptors beside these: epoll, signals, standard streams, wakers, the line to the master.
 const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
 const GLANCE: Micros = Micros::from_secs(1);
@@ -68,10 +68,10 @@ const ORPHANED: Millis = Millis::from_secs(1);
 pub struct ControlInit {
     /// The shared cells, with the configuration in them.
     pub segment: Segment,
-    /// A doorbell for each worker, and the control process's own.
-    pub doorbells: Doorbells,
+    /// A waker for each worker, and the control process's own.
+    pub wakers: Wakers,
     /// The master's.
-    pub master: Doorbell,
+    pub master: Waker,
     /// The line to the master.
     pub channel: Channel,
     /// The signals.
@@ -115,8 +115,8 @@ enum ControlState {
 /// The control process.
 pub struct Control {
     segment: Segment,
-    doorbells: Doorbells,
-    master: Doorbell,
+    wakers: Wakers,
+    master: Waker,
     master_pid: Pid,
     signals: Signals,
     poller: Poller,
@@ -132,10 +132,10 @@ pub struct Control {
 
 impl Control {
     /// Opens all that it needs.
-    pub fn open(config: &Config, desk: ControlInit) -> Result<Control, StartError> {
+    pub fn open(config: &Config, init: ControlInit) -> Result<Control, StartError> {
         let ControlInit {
             segment,
-            doorbells,
+            wakers,
             master,
             channel,
             signals,
@@ -144,7 +144,7 @@ impl Control {
             master_pid,
             sticky_key,
             cache,
-        } = desk;
+        } = init;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
@@ -153,17 +153,19 @@ impl Control {
         let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
-            poller.watch_doorbell(&doorbells.control, BELL)?;
+            poller.watch_waker(&wakers.control, BELL)?;
             Ok(poller)
         };
         let poller = open().map_err(StartError::at("epoll", Tried::Descriptor))?;
-        let clones = || Ok((doorbells.try_clone()?, master.try_clone()?));
-        let (bells, bell) = clones().map_err(StartError::at("doorbells", Tried::Descriptor))?;
-        let commands = Commands::new(segment, reader, explainer, cache, bells, channel, bell);
+        let clones = || Ok((wakers.try_clone()?, master.try_clone()?));
+        let (own_wakers, own_master) =
+            clones().map_err(StartError::at("wakers", Tried::Descriptor))?;
+        let commands =
+            Commands::new(segment, reader, explainer, cache, own_wakers, channel, own_master);
         Ok(Control {
             checks: Checks::new(segment, config),
             segment,
-            doorbells,
+            wakers,
             master,
             master_pid,
             signals,
@@ -206,19 +208,19 @@ impl Control {
             self.admin.settle(pending, &answer, now);
         }
         if self.is_at_work() {
-            self.checks.run(&self.poller, FIRST_CHECK, &self.doorbells, now);
+            self.checks.run(&self.poller, FIRST_CHECK, &self.wakers, now);
             if self.checks.take_changes() {
                 self.commands.look_again();
-                self.master.ring();
+                self.master.wake();
             }
             self.commands.expire_leases();
-            self.commands.keep_house();
+            self.commands.cache_housekeeping();
         }
         self.admin.turn(&self.poller, &mut self.commands, now);
         if self.commands.take_changes() {
             // What there is to be checked and tended is another: the next turn comes at once.
             self.look_around(now);
-            self.master.ring();
+            self.master.wake();
         }
         self.admin.expire(now);
         self.check_end(now);
@@ -233,11 +235,11 @@ impl Control {
                 }
             }
             BELL => {
-                self.doorbells.control.silence();
+                self.wakers.control.clear();
                 self.look_around(now);
             }
             door if door < FIRST_CHECK => self.admin.event(door - FIRST_DOOR, event),
-            check => self.checks.event(check - FIRST_CHECK, event, &self.doorbells, now),
+            check => self.checks.event(check - FIRST_CHECK, event, &self.wakers, now),
         }
     }
 
@@ -253,7 +255,7 @@ impl Control {
 
     fn look_around(&mut self, now: Micros) {
         self.glance = now + GLANCE;
-        let _ = message::tick(now); // It is called so often in any case.
+        let _ = log::tick(now); // It is called so often in any case.
         // The master rings when it has sent one.
         if let Some(outcome) = self.commands.reload_outcome() {
             self.admin.settle(Pending::Reload, &outcome, now);

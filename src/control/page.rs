@@ -173,7 +173,7 @@ impl Page {
     fn strip(&mut self, index: usize, pool: &PoolStatus) {
         self.text.push_str("<div class=\"strip\">");
         for (row, backend) in pool.backends.iter().enumerate() {
-            let state = backend.state.word();
+            let state = backend.state.as_str();
             let _ = write!(
                 self.text,
                 "<a class=\"{state}\" href=\"#b{index}-{row}\" title=\"{0} {state}\" \
@@ -185,7 +185,7 @@ impl Page {
     }
 
     fn row(&mut self, id: &str, backend: &BackendStatus) {
-        let state = backend.state.word();
+        let state = backend.state.as_str();
         let _ = write!(
             self.text,
             "<tr id=\"{id}\" class=\"{state}\"><td>{}{}</td>\
@@ -247,7 +247,7 @@ fn census(pool: &PoolStatus) -> String {
     for state in [Availability::Down, Availability::Drain, Availability::Maint] {
         let count = pool.count(state);
         if count > 0 {
-            let name = state.word();
+            let name = state.as_str();
             let _ = write!(text, " <span class=\"tag {name}\">{count} {name}</span>");
         }
     }

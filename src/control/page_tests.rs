@@ -48,7 +48,7 @@ fn each_row_has_its_state_and_there_is_a_square_for_each() {
     let with = |state| BackendStatus { state, ..backend() };
     service.pools[0].backends = Availability::ALL.into_iter().map(with).collect();
     let page = render(&service);
-    for state in Availability::ALL.map(Availability::word) {
+    for state in Availability::ALL.map(Availability::as_str) {
         assert_eq!(page.matches(&format!("class=\"{state}\"><td>")).count(), 1, "{state}");
         assert_eq!(page.matches(&format!("<a class=\"{state}\" href=\"#b0-")).count(), 1);
     }

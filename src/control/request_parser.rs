@@ -143,7 +143,7 @@ impl Intake {
             return Err(Refusal::BodyTooLarge);
         }
         let wants_continue = head.expect_continue;
-        let request = ApiRequest::of(&head)?;
+        let request = ApiRequest::new(&head)?;
         self.stage = ParseStage::Body { request, body };
         self.used = 0;
         self.consume(len);
@@ -206,7 +206,7 @@ impl Intake {
 }
 
 impl ApiRequest {
-    fn of(head: &RequestHead) -> Result<ApiRequest, Refusal> {
+    fn new(head: &RequestHead) -> Result<ApiRequest, Refusal> {
         // Targets are visible characters of ASCII.
         let target = std::str::from_utf8(head.target).map_err(|_| Refusal::Malformed)?;
         let mut fields = head.fields.values("authorization");

@@ -13,7 +13,7 @@ use crate::shared::{
     BackendCounter, BackendGauge, BackendId, Class, Counter, PoolCounter, PoolId, Segment,
     ServiceCell,
 };
-use crate::sys::message;
+use crate::sys::log;
 
 use super::crowd::Crowd;
 use super::view::{BackendStatus, CheckStatus, PoolStatus, Rate, Service, Totals};
@@ -179,14 +179,14 @@ impl SnapshotReader {
             requests: total(BackendCounter::Requests),
             responses: Class::ALL.map(|class| total(BackendCounter::Responses(class))),
             errors: AT_BACKENDS
-                .map(|reason| (reason.word(), total(BackendCounter::Errors(reason))))
+                .map(|reason| (reason.as_str(), total(BackendCounter::Errors(reason))))
                 .to_vec(),
             connects: total(BackendCounter::Connects),
             reuses: total(BackendCounter::Reuses),
             stale_connections: total(BackendCounter::Stale),
             identity_mismatches: total(BackendCounter::Mismatches),
             doubts: Outcome::ALL
-                .map(|outcome| (outcome.word(), total(BackendCounter::Doubts(outcome)))),
+                .map(|outcome| (outcome.as_str(), total(BackendCounter::Doubts(outcome)))),
             idle_connections: segment.idle_connections(slot),
             response_times: segment.response_time(slot),
         }
@@ -214,7 +214,7 @@ fn totals(segment: &Segment) -> Totals {
         pipelined: total(Counter::Pipelined),
         responses: Class::ALL.map(|class| total(Counter::Responses(class))),
         request_errors: Reason::ALL
-            .map(|reason| (reason.word(), total(Counter::Errors(reason))))
+            .map(|reason| (reason.as_str(), total(Counter::Errors(reason))))
             .to_vec(),
         received: total(Counter::Received),
         sent: total(Counter::Sent),
@@ -223,9 +223,9 @@ fn totals(segment: &Segment) -> Totals {
         durations: segment.request_duration(),
         dropped_log_lines: total(Counter::DroppedLines),
         clients_recycled: total(Counter::Recycled),
-        dropped_messages: total(Counter::DroppedMessages) + message::dropped(),
+        dropped_messages: total(Counter::DroppedMessages) + log::dropped(),
         cache_requests: CacheResult::ALL
-            .map(|result| (result.word(), total(Counter::Cache(result))))
+            .map(|result| (result.as_str(), total(Counter::Cache(result))))
             .to_vec(),
         cache_bytes: 0,
     }
@@ -251,7 +251,7 @@ mod tests {
             backup: true,
             ..ConfigBackend::at("[fd00::7]:80".parse().unwrap())
         });
-        let layout = Layout::of(&config, 2);
+        let layout = Layout::new(&config, 2);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         (segment, config)

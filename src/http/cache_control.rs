@@ -187,7 +187,7 @@ const DIRECTIVES: [(&str, Directive); 11] = [
 ];
 
 impl Directive {
-    fn of(name: &[u8]) -> Option<Directive> {
+    fn from_name(name: &[u8]) -> Option<Directive> {
         let known =
             DIRECTIVES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
         known.map(|(_, directive)| *directive)
@@ -251,7 +251,7 @@ impl ResponseDirectives {
     /// Takes in the value of one `Cache-Control` field. Several lines are one list.
     pub fn add(&mut self, value: &[u8]) {
         for (name, argument) in directives(value) {
-            if let Some(directive) = Directive::of(name) {
+            if let Some(directive) = Directive::from_name(name) {
                 self.apply(directive, argument);
             }
         }
@@ -267,7 +267,7 @@ impl ResponseDirectives {
         let mut is_empty = true;
         for line in lines {
             let mut member = |key: &'a [u8], item: Item<'a>| {
-                if let Some(directive) = Directive::of(key) {
+                if let Some(directive) = Directive::from_name(key) {
                     members[directive as usize] = Some(item); // The last of a name: RFC 9651 §4.2.2.
                 }
             };
@@ -311,7 +311,7 @@ impl ResponseDirectives {
 /// field, names: they are for one recipient only (RFC 9111 §5.2.2.4, §5.2.2.7).
 pub fn withheld(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     directives(value).flat_map(|(directive, argument)| {
-        let names = match (Directive::of(directive), argument) {
+        let names = match (Directive::from_name(directive), argument) {
             (
                 Some(Directive::NoCache | Directive::Private),
                 Argument::Token(names) | Argument::Quoted(names),

@@ -36,7 +36,7 @@ pub struct RequestCacheFields<'a> {
 
 impl<'a> RequestCacheFields<'a> {
     /// Reads the fields. `host` is the value of `Host`.
-    pub fn of(fields: Fields<'a>, host: &[u8]) -> RequestCacheFields<'a> {
+    pub fn new(fields: Fields<'a>, host: &[u8]) -> RequestCacheFields<'a> {
         let mut request_fields = RequestCacheFields {
             fields,
             directives: RequestDirectives::default(),
@@ -176,7 +176,7 @@ pub struct ResponseCacheFields<'a> {
 
 impl<'a> ResponseCacheFields<'a> {
     /// Reads the fields.
-    pub fn of(fields: Fields<'a>) -> ResponseCacheFields<'a> {
+    pub fn new(fields: Fields<'a>) -> ResponseCacheFields<'a> {
         let mut response_fields = ResponseCacheFields {
             fields,
             directives: ResponseDirectives::default(),
@@ -249,7 +249,7 @@ impl<'a> ResponseCacheFields<'a> {
     /// The fields that are for the one who asked alone, as `no-cache` or `private` names them. `None`
     /// where they name none. With more than [`MAX_NAMES`] all of the response is private.
     pub fn withheld(&self) -> Option<NameSet<'a>> {
-        self.directives.withholds.then(|| NameSet::of(self.withheld_names()))
+        self.directives.withholds.then(|| NameSet::from_names(self.withheld_names()))
     }
 
     fn withheld_names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -294,11 +294,11 @@ mod tests {
     use crate::http::cache_control::Seconds;
 
     fn request_fields(lines: &str) -> RequestCacheFields<'_> {
-        RequestCacheFields::of(Fields::again(lines.as_bytes(), false), b"Shop.example")
+        RequestCacheFields::new(Fields::again(lines.as_bytes(), false), b"Shop.example")
     }
 
     fn response_fields(lines: &str) -> ResponseCacheFields<'_> {
-        ResponseCacheFields::of(Fields::again(lines.as_bytes(), false))
+        ResponseCacheFields::new(Fields::again(lines.as_bytes(), false))
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub const MAX_LEN: usize = 128;
 
 /// Why a request went to a backend: RFC 9211 §2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forward {
+pub enum FwdReason {
     /// The cache was not to be asked, for the request is of a kind that it does not serve.
     Bypass,
     /// The method is not one that the cache answers.
@@ -25,16 +25,16 @@ pub enum Forward {
     Partial,
 }
 
-impl Forward {
+impl FwdReason {
     fn token(self) -> &'static [u8] {
         match self {
-            Forward::Bypass => b"bypass",
-            Forward::Method => b"method",
-            Forward::UriMiss => b"uri-miss",
-            Forward::VaryMiss => b"vary-miss",
-            Forward::Request => b"request",
-            Forward::Stale => b"stale",
-            Forward::Partial => b"partial",
+            FwdReason::Bypass => b"bypass",
+            FwdReason::Method => b"method",
+            FwdReason::UriMiss => b"uri-miss",
+            FwdReason::VaryMiss => b"vary-miss",
+            FwdReason::Request => b"request",
+            FwdReason::Stale => b"stale",
+            FwdReason::Partial => b"partial",
         }
     }
 }
@@ -52,7 +52,7 @@ pub enum CacheStatus {
     /// A backend was asked.
     Forwarded {
         /// Why.
-        why: Forward,
+        why: FwdReason,
         /// What the backend answered, where the answer is a stored one all the same.
         status: Option<u16>,
         /// Whether the answer is being stored.
@@ -88,7 +88,7 @@ impl CacheResult {
     ];
 
     /// Its word.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             CacheResult::Hit => "hit",
             CacheResult::Miss => "miss",
@@ -152,14 +152,14 @@ mod tests {
     #[test]
     fn what_was_forwarded_tells_why() {
         let miss = CacheStatus::Forwarded {
-            why: Forward::UriMiss,
+            why: FwdReason::UriMiss,
             status: None,
             stored: true,
             collapsed: false,
         };
         assert_eq!(written(miss), "Cache-Status: httplb; fwd=uri-miss; stored\r\n");
         let validated = CacheStatus::Forwarded {
-            why: Forward::Stale,
+            why: FwdReason::Stale,
             status: Some(304),
             stored: false,
             collapsed: true,
@@ -173,13 +173,13 @@ mod tests {
     #[test]
     fn every_line_is_a_structured_list_member() {
         for why in [
-            Forward::Bypass,
-            Forward::Method,
-            Forward::UriMiss,
-            Forward::VaryMiss,
-            Forward::Request,
-            Forward::Stale,
-            Forward::Partial,
+            FwdReason::Bypass,
+            FwdReason::Method,
+            FwdReason::UriMiss,
+            FwdReason::VaryMiss,
+            FwdReason::Request,
+            FwdReason::Stale,
+            FwdReason::Partial,
         ] {
             let line = written(CacheStatus::Forwarded {
                 why,

@@ -17,7 +17,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`: RFC 9110 §5.6.7. Beyond the year 9999 its last second.
 pub fn imf_fixdate(seconds_since_epoch: u64) -> [u8; 29] {
-    let moment = Moment::of(seconds_since_epoch);
+    let moment = Moment::new(seconds_since_epoch);
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     text[0..3].copy_from_slice(three_letters(WEEKDAYS, moment.days % 7));
     put_digits(&mut text[5..7], moment.day);
@@ -37,7 +37,7 @@ pub fn put_field(seconds_since_epoch: u64, out: &mut impl Append) {
 /// `2026-11-21T08:40:01.123Z`: RFC 3339, rounded down to milliseconds. Beyond the year 9999 its
 /// last second.
 pub fn rfc3339_millis(micros_since_epoch: u64) -> [u8; 24] {
-    let moment = Moment::of(micros_since_epoch / 1_000_000);
+    let moment = Moment::new(micros_since_epoch / 1_000_000);
     let mut text = *b"1970-01-01T00:00:00.000Z";
     put_digits(&mut text[0..4], moment.year);
     put_digits(&mut text[5..7], moment.month);
@@ -62,7 +62,7 @@ struct Moment {
 impl Moment {
     /// Counts in eras of 400 years, which all have the same number of days, and in years that
     /// begin with March, so that the leap day is the last of its year.
-    fn of(seconds_since_epoch: u64) -> Moment {
+    fn new(seconds_since_epoch: u64) -> Moment {
         let seconds = seconds_since_epoch.min(LAST_SECOND);
         let days = seconds / SECONDS_PER_DAY;
         let since_march_of_year_0 = days + 719_468;
@@ -117,7 +117,7 @@ struct Day {
 }
 
 impl Day {
-    /// `None` if the month has no such day. The inverse of [`Moment::of`].
+    /// `None` if the month has no such day. The inverse of [`Moment::new`].
     fn days_since_epoch(&self) -> Option<i64> {
         let Day { year, month, day } = *self;
         let is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -174,7 +174,7 @@ impl DateReader<'_> {
         self.literal(b" ")?;
         let time = self.time_of_day()?;
         self.literal(b" GMT")?;
-        let this_year = Moment::of(now).year;
+        let this_year = Moment::new(now).year;
         let century = this_year - this_year % 100;
         let year = match century + two_digits {
             year if year > this_year + 50 => year - 100,

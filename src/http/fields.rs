@@ -51,7 +51,7 @@ pub struct NameSet<'a> {
 
 impl<'a> NameSet<'a> {
     /// The first [`MAX_NAMES`] of `names`. Whoever lets a head pass makes sure that it has no more.
-    pub fn of(names: impl Iterator<Item = &'a [u8]>) -> NameSet<'a> {
+    pub fn from_names(names: impl Iterator<Item = &'a [u8]>) -> NameSet<'a> {
         let mut set = NameSet { names: [&[]; MAX_NAMES], len: 0 };
         for (place, name) in set.names.iter_mut().zip(names) {
             *place = name;
@@ -119,7 +119,8 @@ impl<'a> Fields<'a> {
     ///
     /// Whoever writes a message anew must not let this take away its framing or its Host.
     pub fn nominated(&self) -> Option<NameSet<'a>> {
-        self.nominates.then(|| NameSet::of(self.values("connection").flat_map(list_members)))
+        self.nominates
+            .then(|| NameSet::from_names(self.values("connection").flat_map(list_members)))
     }
 
     /// The values of all fields called `name`, in any case.

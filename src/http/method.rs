@@ -19,7 +19,7 @@ pub enum Method {
 
 impl Method {
     /// The method of that name.
-    pub fn of(name: &[u8]) -> Method {
+    pub fn from_name(name: &[u8]) -> Method {
         match name {
             b"GET" => Method::Get,
             b"HEAD" => Method::Head,
@@ -60,19 +60,19 @@ mod tests {
 
     #[test]
     fn method_names_are_case_sensitive() {
-        assert_eq!(Method::of(b"GET"), Method::Get);
-        assert_eq!(Method::of(b"get"), Method::Other);
-        assert_eq!(Method::of(b"GETS"), Method::Other);
-        assert_eq!(Method::of(b""), Method::Other);
+        assert_eq!(Method::from_name(b"GET"), Method::Get);
+        assert_eq!(Method::from_name(b"get"), Method::Other);
+        assert_eq!(Method::from_name(b"GETS"), Method::Other);
+        assert_eq!(Method::from_name(b""), Method::Other);
     }
 
     #[test]
     fn only_methods_known_to_be_idempotent_may_be_repeated() {
         for name in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
-            assert!(Method::of(name.as_bytes()).is_idempotent(), "{name}");
+            assert!(Method::from_name(name.as_bytes()).is_idempotent(), "{name}");
         }
         for name in ["POST", "PATCH", "CONNECT", "QUERY", "get"] {
-            assert!(!Method::of(name.as_bytes()).is_idempotent(), "{name}");
+            assert!(!Method::from_name(name.as_bytes()).is_idempotent(), "{name}");
         }
         assert!(!Method::Put.is_safe());
         assert!(Method::Trace.is_safe());

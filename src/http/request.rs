@@ -189,7 +189,7 @@ fn parse_by(
     if line.method == Method::Connect {
         return Err(Refusal::Connect);
     }
-    let target = Target::of(line.method, line.target)?;
+    let target = Target::parse(line.method, line.target)?;
     let (facts, lines) = RequestFields::collect(lines, max_fields)?;
     let authority = facts.authority(line.version, &target)?;
     let framing = facts.framing.judge(line.version)?;
@@ -240,7 +240,10 @@ impl<'a> RequestLine<'a> {
         let (method_name, rest) = split_word(head, scan::token_len(head))?;
         let (target, rest) = split_word(rest, target_len(rest))?;
         let (version, lines) = read_version(rest)?;
-        Ok((RequestLine { method: Method::of(method_name), method_name, target, version }, lines))
+        Ok((
+            RequestLine { method: Method::from_name(method_name), method_name, target, version },
+            lines,
+        ))
     }
 }
 
@@ -275,7 +278,7 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn of(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
+    fn parse(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
         match target {
             [b'/', ..] => Ok(Target { authority: None, path_and_query: target }),
             b"*" if method == Method::Options => {

@@ -56,7 +56,7 @@ const BEFORE_REASON: usize = 13;
 
 impl Reading {
     /// Notes what is known of `head`, whose bytes are `len` in all.
-    pub fn of(head: &ResponseHead, len: usize) -> Reading {
+    pub fn new(head: &ResponseHead, len: usize) -> Reading {
         Reading {
             len,
             reason_len: head.reason.len(),

@@ -203,7 +203,7 @@ fn only_a_101_that_names_one_protocol_switches() {
         let head = parse(&bytes).unwrap();
         let switches_to = switches_to.map(str::as_bytes);
         assert_eq!(head.switches_to, switches_to, "{line} {fields}");
-        let again = Reading::of(&head, bytes.len()).open(&bytes).switches_to;
+        let again = Reading::new(&head, bytes.len()).open(&bytes).switches_to;
         assert_eq!(again, switches_to, "{line} {fields}");
     }
 }
@@ -276,7 +276,7 @@ fn a_head_that_was_read_can_be_had_again() {
     ] {
         let end = text.find("\r\n\r\n").expect("a head") + 4;
         let head = parse(&text.as_bytes()[..end]).expect("valid");
-        let again = Reading::of(&head, end).open(text.as_bytes());
+        let again = Reading::new(&head, end).open(text.as_bytes());
         assert_eq!(again.request_id.is_some(), head.request_id.is_some());
         let head = ResponseHead { request_id: None, keep_alive_timeout_secs: None, ..head };
         let again = ResponseHead { request_id: None, ..again };

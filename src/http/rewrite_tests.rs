@@ -524,7 +524,7 @@ const LONGEST_NAME: &str = "0123456789012345678901234567890123456789012345678901
 
 #[test]
 fn the_room_asked_for_is_enough_for_the_longest() {
-    use crate::http::cache_status::{CacheStatus, Forward};
+    use crate::http::cache_status::{CacheStatus, FwdReason};
     use ResponseFraming::*;
     for framing in [AsIs, Chunked, Close] {
         for (close, keep_alive_10) in [(true, false), (false, true)] {
@@ -533,7 +533,7 @@ fn the_room_asked_for_is_enough_for_the_longest() {
                 let via = Some(LONGEST_NAME);
                 let (name, value, max_age_secs) = (LONGEST_NAME, &[b'f'; 16], Some(31_536_000));
                 let cookie = Some(SetCookie { name, value, max_age_secs, secure: true });
-                let (why, status) = (Forward::UriMiss, Some(304));
+                let (why, status) = (FwdReason::UriMiss, Some(304));
                 let (stored, collapsed) = (true, true);
                 let cache = Some(CacheStatus::Forwarded { why, status, stored, collapsed });
                 let rest = Answering { close, keep_alive_10, ..Answering::new(id, framing) };

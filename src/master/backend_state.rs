@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn cells_of(config: &Config) -> Segment {
-        let layout = Layout::of(config, 1);
+        let layout = Layout::new(config, 1);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(config);
         segment

@@ -1,4 +1,4 @@
-//! What generations share of the stored answers: the cells, the doorbells of those who wait, and which
+//! What generations share of the stored answers: the cells, the wakers of those who wait, and which
 //! numbers in them are whose.
 //!
 //! A generation takes over the cells of the one before if it stores in the same directory within the
@@ -15,10 +15,10 @@ use crate::config::units::write_size;
 use crate::config::{Cache, Config};
 use crate::control::cache::CacheAdmin;
 use crate::mem::time::{Micros, Millis};
-use crate::shared::doorbell::Doorbells;
-use crate::sys::message::{self, Level};
+use crate::shared::wakers::Wakers;
+use crate::sys::log::{self, Level};
 use crate::sys::process::User;
-use crate::sys::{Directory, DirectoryLock, Doorbell, IoError, clock, disk_size, memory};
+use crate::sys::{Directory, DirectoryLock, IoError, Waker, clock, disk_size, memory};
 
 use super::generation::{Generation, GenerationResources};
 use super::handover::{self, ExportedFds, ImportedFds};
@@ -35,9 +35,9 @@ pub struct SharedCache {
     workers: usize,
     /// Which numbers are this generation's.
     group: usize,
-    /// All doorbells by their numbers in the cells: of each group the workers', then that of the
+    /// All wakers by their numbers in the cells: of each group the workers', then that of the
     /// control process.
-    bells: Vec<Doorbell>,
+    wakers: Vec<Waker>,
     /// What keeps other services out of the directory.
     lock: Option<DirectoryLock>,
 }
@@ -59,8 +59,8 @@ impl SharedCache {
         let sizes = sizes(config, workers);
         let memory = memory::share(sizes.cells())?;
         let cells = SharedCells::create(memory.cells(), sizes);
-        let bells = (0..sizes.workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-        Ok(SharedCache { cells, memory, workers, group: 0, bells, lock: None })
+        let wakers = (0..sizes.workers).map(|_| Waker::new()).collect::<Result<_, _>>()?;
+        Ok(SharedCache { cells, memory, workers, group: 0, wakers, lock: None })
     }
 
     /// With the cells of the last of those before, if it stores in the same directory, they fit, and
@@ -90,7 +90,7 @@ impl SharedCache {
             memory: self.memory.try_clone()?,
             workers: self.workers,
             group,
-            bells: self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?,
+            wakers: self.wakers.iter().map(Waker::try_clone).collect::<Result<_, _>>()?,
             lock: None,
         })
     }
@@ -100,14 +100,14 @@ impl SharedCache {
         SharedCache { lock, ..self }
     }
 
-    /// The generation's doorbells, and behind them those of the others.
-    pub fn doorbells(&self) -> Result<Doorbells, IoError> {
+    /// The generation's wakers, and behind them those of the others.
+    pub fn wakers(&self) -> Result<Wakers, IoError> {
         let first = self.group * group_len(self.workers);
-        let in_order = self.bells.iter().cycle().skip(first).take(self.bells.len());
-        let mut bells = in_order.map(Doorbell::try_clone).collect::<Result<Vec<_>, _>>()?;
-        let neighbours = bells.split_off(group_len(self.workers));
-        let control = bells.pop().ok_or(IoError::NotFound)?;
-        Ok(Doorbells { bells, control, neighbours })
+        let in_order = self.wakers.iter().cycle().skip(first).take(self.wakers.len());
+        let mut wakers = in_order.map(Waker::try_clone).collect::<Result<Vec<_>, _>>()?;
+        let neighbours = wakers.split_off(group_len(self.workers));
+        let control = wakers.pop().ok_or(IoError::NotFound)?;
+        Ok(Wakers { wakers, control, neighbours })
     }
 
     /// What is handed over of it.
@@ -115,7 +115,11 @@ impl SharedCache {
         Ok(handover::CacheRecord {
             cells: exported.keep(&self.memory)?,
             group: self.group,
-            bells: self.bells.iter().map(|bell| exported.keep(bell)).collect::<Result<_, _>>()?,
+            wakers: self
+                .wakers
+                .iter()
+                .map(|waker| exported.keep(waker))
+                .collect::<Result<_, _>>()?,
             lock: self.lock.as_ref().map(|lock| exported.keep(lock)).transpose()?,
         })
     }
@@ -131,20 +135,20 @@ impl SharedCache {
         let memory = memory::adopt(imported.take(told.cells).ok()?).ok()?;
         let sizes = sizes(config, workers);
         let cells = SharedCells::open(memory.cells(), sizes)?;
-        let bells = told.bells.iter().map(|bell| imported.take(*bell).map(Doorbell::adopt));
-        let bells: Vec<Doorbell> = bells.collect::<Result<_, _>>().ok()?;
-        if bells.len() != sizes.workers || told.group >= groups(workers) {
+        let wakers = told.wakers.iter().map(|waker| imported.take(*waker).map(Waker::adopt));
+        let wakers: Vec<Waker> = wakers.collect::<Result<_, _>>().ok()?;
+        if wakers.len() != sizes.workers || told.group >= groups(workers) {
             return None;
         }
         let cells = cells.numbered_from(told.group * group_len(workers));
         let lock = told.lock.and_then(|lock| imported.take(lock).ok()).map(DirectoryLock::adopt);
-        Some(SharedCache { cells, memory, workers, group: told.group, bells, lock })
+        Some(SharedCache { cells, memory, workers, group: told.group, wakers, lock })
     }
 
     /// Makes up for a process of this number that has ended, and rings those who wait for it.
-    pub fn reap(&self, number: usize, bells: &Doorbells) {
+    pub fn reap(&self, number: usize, wakers: &Wakers) {
         for waiting in self.cells.reap(number).workers() {
-            bells.ring(waiting);
+            wakers.wake(waiting);
         }
     }
 }
@@ -170,7 +174,7 @@ pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock>
     match take_lock(&cache.dir, before.is_empty()) {
         Ok(lock) => Some(lock),
         Err(IoError::InUse) => {
-            message::log(
+            log::write(
                 Level::Warning,
                 format_args!(
                     "{}: another service stores its responses there; this one goes on without a \
@@ -223,9 +227,9 @@ impl CacheDirHandle {
 
     /// What a worker has of it. Nothing where the directory cannot be used: the control process says
     /// so, and requests go to backends.
-    pub fn store(self, config: &Config, seat: usize) -> Option<Store> {
+    pub fn store(self, config: &Config, worker: usize) -> Option<Store> {
         let opened = self.reached.and_then(Reached::enter).ok()?;
-        Store::new(opened, self.cells, seat, settings(config.cache.as_ref()?)).ok()
+        Store::new(opened, self.cells, worker, settings(config.cache.as_ref()?)).ok()
     }
 
     /// What the control process has of it.
@@ -243,7 +247,7 @@ impl CacheDirHandle {
         let failed = |error: &IoError| {
             let why = no_directory(cache).unwrap_or_else(|| error.to_string());
             let name = name(cache);
-            message::log(
+            log::write(
                 Level::Warning,
                 format_args!("{name}: {why}; responses are not stored (repair that, then reload)"),
             );
@@ -400,17 +404,17 @@ mod tests {
         let all = [before(2, first, &own("a"))];
         let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
         let of_first = all[0].resources.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
-        let bells = of_first.doorbells().expect("descriptors");
-        assert_eq!((bells.bells.len(), bells.neighbours.len()), (2, 27));
+        let wakers = of_first.wakers().expect("descriptors");
+        assert_eq!((wakers.wakers.len(), wakers.neighbours.len()), (2, 27));
         let now = Micros(0);
         use crate::cache::collapse::Collapse;
         use crate::cache::keys::EntryKey;
         assert!(matches!(of_first.cells.fetches.begin(1, EntryKey(7), now), Collapse::Lead(_)));
         assert!(matches!(next.cells.fetches.begin(0, EntryKey(7), now), Collapse::Follow(_)));
         let mut poller = crate::sys::Poller::new().expect("a poller");
-        let own = next.doorbells().expect("descriptors");
-        poller.watch_doorbell(&own.bells[0], 5).expect("watched");
-        of_first.reap(1, &bells);
+        let own = next.wakers().expect("descriptors");
+        poller.watch_waker(&own.wakers[0], 5).expect("watched");
+        of_first.reap(1, &wakers);
         poller.wait(Some(Millis(0))).expect("a look");
         assert_eq!(poller.events().iter().map(|event| event.token).collect::<Vec<_>>(), [5]);
     }

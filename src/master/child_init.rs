@@ -9,10 +9,10 @@ use crate::control::{Control, ControlInit};
 use crate::proxy::proxy_protocol::Arrival;
 use crate::shared::ipc::ControlMessage;
 use crate::sys::landlock::{self, Elsewhere};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Pid, User};
 use crate::sys::seccomp;
-use crate::sys::{Channel, Directory, Doorbell, IoError, Listener, Signals, StartError, Tried};
+use crate::sys::{Channel, Directory, IoError, Listener, Signals, StartError, Tried, Waker};
 use crate::worker::{ListenSocket, Worker, WorkerInit};
 
 use super::admin_sockets::Doors;
@@ -40,7 +40,7 @@ pub fn run(master: Master, new_child: NewChild) -> ExitCode {
     match begin(master, new_child) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            message::log(Level::Error, format_args!("{error}"));
+            log::write(Level::Error, format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
@@ -49,7 +49,7 @@ pub fn run(master: Master, new_child: NewChild) -> ExitCode {
 fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     // Every field that holds descriptors is named here: what `..` left would stay open.
     let Master {
-        bell,
+        waker,
         listeners,
         doors,
         mut generations,
@@ -74,11 +74,11 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     if !process::die_with_parent(new_child.parent) {
         return Ok(());
     }
-    let child = ChildInit { bell, user, parent: new_child.parent, channel: new_child.channel };
+    let child = ChildInit { waker, user, parent: new_child.parent, channel: new_child.channel };
     match new_child.role {
-        RoleRecord::Worker(seat) => {
+        RoleRecord::Worker(worker) => {
             drop(doors);
-            child.work(resources, listeners, seat, workers)
+            child.work(resources, listeners, worker, workers)
         }
         RoleRecord::Control => {
             drop(listeners);
@@ -90,7 +90,7 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
 /// What every child has.
 struct ChildInit {
     /// The master's.
-    bell: Doorbell,
+    waker: Waker,
     user: Option<User>,
     parent: Pid,
     channel: Channel,
@@ -101,36 +101,36 @@ impl ChildInit {
         self,
         resources: GenerationResources,
         listeners: Listeners<Listener>,
-        seat: usize,
+        worker: usize,
         workers: usize,
     ) -> Result<(), StartError> {
         resources.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
-        message::limit_with_workers();
-        let (config, segment, bells, sticky_key, stored) = resources.into_parts();
-        process::set_title(&format!("httplb-w{seat}"));
+        log::limit_with_workers();
+        let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
+        process::set_title(&format!("httplb-w{worker}"));
         let way = self.way(stored, &config);
-        let mine = listeners.of_worker(&config.listen, seat, workers).map(|(entry, socket)| {
+        let mine = listeners.of_worker(&config.listen, worker, workers).map(|(entry, socket)| {
             let arrival = Arrival::at(&config.listen[entry], socket.address().port());
             Ok(ListenSocket { listener: socket.try_clone()?, arrival })
         });
-        let entrances = mine
+        let own_listeners = mine
             .collect::<Result<_, _>>()
             .map_err(StartError::at("the listening sockets", Tried::Descriptor))?;
         // Those that are not its own are closed, and of its own the copies are left.
         drop(listeners);
-        let row = segment.worker(seat);
+        let row = segment.worker(worker);
         row.set_pid(Pid::own().number());
         let log = log_files::open(&config.access_log, self.user.as_ref())?;
         self.become_user()?;
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let directory = way.as_ref().and_then(CacheDirHandle::directory);
-        let store = way.and_then(|way| way.store(&config, seat));
-        let seat = WorkerInit {
-            index: seat,
+        let store = way.and_then(|way| way.store(&config, worker));
+        let worker = WorkerInit {
+            index: worker,
             segment,
-            doorbells: bells,
-            entrances,
+            wakers,
+            listeners: own_listeners,
             sticky_key,
             log,
             signals,
@@ -142,7 +142,7 @@ impl ChildInit {
             master: Some(self.parent),
             store,
         };
-        let worker = Worker::open(&config, seat)?;
+        let worker = Worker::open(&config, worker)?;
         confine(seccomp::Role::Worker, directory);
         self.tell_ready();
         worker.serve()
@@ -150,7 +150,7 @@ impl ChildInit {
 
     fn control(self, resources: GenerationResources, doors: Doors) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, bells, sticky_key, stored) = resources.into_parts();
+        let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
         let way = self.way(stored, &config);
         self.become_user()?;
         let workers = segment.layout().workers;
@@ -159,17 +159,17 @@ impl ChildInit {
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let (doors, token) = doors.into_parts(&config);
-        let desk = ControlInit {
+        let init = ControlInit {
             doors,
             token,
             sticky_key,
             master_pid: self.parent,
             segment,
-            doorbells: bells,
+            wakers,
             master: self
-                .bell
+                .waker
                 .try_clone()
-                .map_err(StartError::at("the master's doorbell", Tried::Descriptor))?,
+                .map_err(StartError::at("the master's waker", Tried::Descriptor))?,
             channel: self
                 .channel
                 .try_clone()
@@ -177,7 +177,7 @@ impl ChildInit {
             signals,
             cache,
         };
-        let control = Control::open(&config, desk)?;
+        let control = Control::open(&config, init)?;
         confine(seccomp::Role::Control, directory);
         self.tell_ready();
         control.serve()
@@ -212,7 +212,7 @@ impl ChildInit {
     fn tell_ready(self) {
         // A master that cannot be told is gone, and this process soon is too.
         let _ = self.channel.send(ControlMessage::Ready.text(), None);
-        self.bell.ring();
+        self.waker.wake();
     }
 }
 
@@ -230,7 +230,7 @@ fn confine(role: seccomp::Role, directory: Option<Directory>) {
     match (seccomp::confine(role), role) {
         (Ok(()), _) | (Err(_), seccomp::Role::Worker) => (),
         // Told once, by the process of which there is one.
-        (Err(error), seccomp::Role::Control) => message::log(
+        (Err(error), seccomp::Role::Control) => log::write(
             Level::Warning,
             format_args!(
                 "seccomp: {}; processes are not confined to the calls they need",

@@ -12,7 +12,7 @@ use crate::control::{json, metrics, page};
 use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
 use crate::policy::health::{AdminState, HealthEvent, Rules};
-use crate::shared::doorbell::Doorbells;
+use crate::shared::wakers::Wakers;
 use crate::shared::{BackendId, LastCheck, Layout, Most, Registration, Segment};
 use crate::sys::world::{self, Faults};
 use crate::sys::{Poller, memory};
@@ -28,7 +28,7 @@ fn config() -> Config {
 }
 
 fn cells_of(config: &Config) -> Segment {
-    let layout = Layout::of(config, WORKERS);
+    let layout = Layout::new(config, WORKERS);
     let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
     segment.load_config(config);
     segment
@@ -81,7 +81,7 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         let said = settings(segment);
         let mut looker = SnapshotReader::new(segment, &config, 7);
         let mut checks = Checks::new(segment, &config);
-        let (bells, poller) = (Doorbells::new(WORKERS).unwrap(), Poller::new().unwrap());
+        let (wakers, poller) = (Wakers::new(WORKERS).unwrap(), Poller::new().unwrap());
         for round in 0..4 {
             segment.forge(|| harmful(&mut dice));
             let now =
@@ -93,7 +93,7 @@ fn forged_cells_end_nobody_and_change_no_setting() {
             }
             assert!(json::pools(&service.pools).contains("10.0.2.1:80"));
             checks.look_around(now.clock);
-            checks.run(&poller, 0, &bells, now.clock);
+            checks.run(&poller, 0, &wakers, now.clock);
             for slot in (0..4).map(BackendId) {
                 segment.observe(slot, HealthEvent::ConnectFailed, now.clock.millis(), &RULES);
                 let (took, at) = (Micros(1), now.clock.millis());
@@ -105,7 +105,7 @@ fn forged_cells_end_nobody_and_change_no_setting() {
                 );
                 segment.forget_if_unused(slot);
             }
-            bells.ring_everybody(&segment);
+            wakers.wake_waiting(&segment);
             (0..WORKERS).for_each(|worker| segment.reap(worker));
             assert_eq!(settings(segment), said, "seed {seed}");
         }

@@ -3,11 +3,11 @@
 use crate::config::{Config, Overrides, Timeouts};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::doorbell::Doorbells;
 use crate::shared::ipc::ControlMessage;
+use crate::shared::wakers::Wakers;
 use crate::shared::{Layout, Rotations, Segment};
 use crate::sys::process::{self, Pid};
-use crate::sys::{Channel, Doorbell, IoError, memory};
+use crate::sys::{Channel, IoError, Waker, memory};
 use crate::worker::sticky_key;
 
 use super::cache_shm::{self, SharedCache};
@@ -65,8 +65,8 @@ pub struct GenerationResources {
     pub segment: Segment,
     /// The memory that they lie in.
     pub memory: memory::Shared,
-    /// All doorbells but the master's.
-    pub bells: Doorbells,
+    /// All wakers but the master's.
+    pub wakers: Wakers,
     /// What its sticky cookies are made with.
     pub sticky_key: Key,
     /// What it shares with other generations about stored answers, if it stores any.
@@ -88,7 +88,7 @@ pub struct Child {
 }
 
 impl GenerationResources {
-    /// Makes the cells and doorbells for `config`. Those about stored answers go on as they were
+    /// Makes the cells and wakers for `config`. Those about stored answers go on as they were
     /// `before`, if they can, and so do the rotations.
     pub fn new(
         mut config: Config,
@@ -98,7 +98,7 @@ impl GenerationResources {
         before: &[Generation],
     ) -> Result<GenerationResources, IoError> {
         let lock = cache_shm::lock(&mut config, before);
-        let layout = Layout::of(&config, workers);
+        let layout = Layout::new(&config, workers);
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout).sharing(rotations);
         segment.load_config(&config);
@@ -108,11 +108,11 @@ impl GenerationResources {
         let cache = config.cache.as_ref();
         let stored = cache.map(|cache| SharedCache::new(cache, workers, before)).transpose()?;
         let stored = stored.map(|common| common.locked_by(lock));
-        let bells = match &stored {
-            Some(common) => common.doorbells()?,
-            None => Doorbells::new(workers)?,
+        let wakers = match &stored {
+            Some(common) => common.wakers()?,
+            None => Wakers::new(workers)?,
         };
-        Ok(GenerationResources { config, segment, memory, bells, sticky_key, stored })
+        Ok(GenerationResources { config, segment, memory, wakers, sticky_key, stored })
     }
 
     /// For a worker: what it has no business to change it cannot change, whoever may have taken it
@@ -122,8 +122,8 @@ impl GenerationResources {
     }
 
     /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
-    pub fn into_parts(self) -> (Config, Segment, Doorbells, Key, Option<SharedCache>) {
-        (self.config, self.segment, self.bells, self.sticky_key, self.stored)
+    pub fn into_parts(self) -> (Config, Segment, Wakers, Key, Option<SharedCache>) {
+        (self.config, self.segment, self.wakers, self.sticky_key, self.stored)
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -139,39 +139,39 @@ impl GenerationResources {
         let config = config.map_err(|_| "its configuration is not understood")?;
         let segment = Segment::open(memory.cells()).ok_or("its cells are not understood")?;
         let segment = segment.sharing(rotations);
-        let mut bells = Vec::new();
-        for number in &told.bells {
-            bells.push(Doorbell::adopt(imported.take(*number)?));
+        let mut wakers = Vec::new();
+        for number in &told.wakers {
+            wakers.push(Waker::adopt(imported.take(*number)?));
         }
-        let control = bells.pop().ok_or("it has no doorbells")?;
-        if bells.len() != told.workers || segment.layout().workers != told.workers {
+        let control = wakers.pop().ok_or("it has no wakers")?;
+        if wakers.len() != told.workers || segment.layout().workers != told.workers {
             return Err(String::from("its workers are not as many as was said"));
         }
         let sticky_key = sticky_key::from_text(&told.sticky_key).ok_or("it has no sticky key")?;
         let stored = told.stored.as_ref().zip(config.cache.as_ref());
         let stored = stored
-            .and_then(|(told, cache)| SharedCache::import(told, cache, bells.len(), imported));
-        let bells = match &stored {
+            .and_then(|(told, cache)| SharedCache::import(told, cache, wakers.len(), imported));
+        let wakers = match &stored {
             // They are the same, and those of the others too.
-            Some(common) => common.doorbells().map_err(|error| error.to_string())?,
-            None => Doorbells { bells, control, neighbours: Vec::new() },
+            Some(common) => common.wakers().map_err(|error| error.to_string())?,
+            None => Wakers { wakers, control, neighbours: Vec::new() },
         };
-        Ok(GenerationResources { config, segment, memory, bells, sticky_key, stored })
+        Ok(GenerationResources { config, segment, memory, wakers, sticky_key, stored })
     }
 
     /// What a process of that role had is free, and who waited for it does so no more.
     fn reap(&self, role: RoleRecord) {
         let workers = self.segment.layout().workers;
         let number = match role {
-            RoleRecord::Worker(seat) => {
-                self.segment.reap(seat);
-                self.bells.ring_everybody(&self.segment);
-                seat
+            RoleRecord::Worker(worker) => {
+                self.segment.reap(worker);
+                self.wakers.wake_waiting(&self.segment);
+                worker
             }
             RoleRecord::Control => workers,
         };
         if let Some(common) = &self.stored {
-            common.reap(number, &self.bells);
+            common.reap(number, &self.wakers);
         }
     }
 }
@@ -247,7 +247,7 @@ impl Generation {
             },
             config: String::new(),
             segment: -1,
-            bells: Vec::new(),
+            wakers: Vec::new(),
             sticky_key: String::new(),
             stored: None,
             children: Vec::new(),
@@ -256,8 +256,8 @@ impl Generation {
             told.config = resources.config.dump();
             told.sticky_key = sticky_key::to_text(&resources.sticky_key);
             told.segment = exported.keep(&resources.memory)?;
-            for bell in resources.bells.bells.iter().chain([&resources.bells.control]) {
-                told.bells.push(exported.keep(bell)?);
+            for waker in resources.wakers.wakers.iter().chain([&resources.wakers.control]) {
+                told.wakers.push(exported.keep(waker)?);
             }
             told.stored =
                 resources.stored.as_ref().map(|common| common.export(exported)).transpose()?;
@@ -311,7 +311,7 @@ impl Generation {
             for count in 1..=MESSAGES {
                 let Some(message) = child.channel.receive() else { break };
                 has_more |= count == MESSAGES;
-                match ControlMessage::of(&message.text) {
+                match ControlMessage::parse(&message.text) {
                     Some((ControlMessage::Ready, _)) => child.is_ready = true,
                     Some((ControlMessage::Closed, _)) => child.is_closed = true,
                     Some((ControlMessage::Reload, _)) if child.role == RoleRecord::Control => {
@@ -401,7 +401,7 @@ impl Child {
     /// As the log calls it.
     pub fn name(&self) -> String {
         match self.role {
-            RoleRecord::Worker(seat) => format!("worker {seat} (pid {})", self.pid),
+            RoleRecord::Worker(worker) => format!("worker {worker} (pid {})", self.pid),
             RoleRecord::Control => format!("the control process (pid {})", self.pid),
         }
     }

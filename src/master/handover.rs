@@ -64,8 +64,8 @@ pub struct ServiceRecord {
     /// The descriptor of the rotations that generations share.
     #[serde(default)]
     pub rotations: Option<i32>,
-    /// The descriptor of the master's doorbell.
-    pub bell: i32,
+    /// The descriptor of the master's waker.
+    pub waker: i32,
     /// Every address that is listened on.
     pub listeners: Vec<Address>,
     /// Where operators come in.
@@ -124,8 +124,8 @@ pub struct GenerationRecord {
     pub leaves_until: Option<u64>,
     /// The descriptor of its shared cells.
     pub segment: i32,
-    /// The descriptors of its doorbells: each worker's, then that of the control process.
-    pub bells: Vec<i32>,
+    /// The descriptors of its wakers: each worker's, then that of the control process.
+    pub wakers: Vec<i32>,
     /// What its sticky cookies are made with, in hexadecimal digits.
     pub sticky_key: String,
     /// What it shares with others about stored answers, if it stores any.
@@ -142,8 +142,8 @@ pub struct CacheRecord {
     pub cells: i32,
     /// Which numbers in them are this generation's.
     pub group: usize,
-    /// The descriptors of all doorbells, by their numbers in the cells.
-    pub bells: Vec<i32>,
+    /// The descriptors of all wakers, by their numbers in the cells.
+    pub wakers: Vec<i32>,
     /// The descriptor of what keeps other services out of the directory.
     #[serde(default)]
     pub lock: Option<i32>,
@@ -164,7 +164,7 @@ pub struct ChildRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoleRecord {
-    /// Carries traffic, in this seat.
+    /// Carries traffic, in this worker.
     Worker(usize),
     /// Checks backends and answers operators.
     Control,
@@ -271,13 +271,13 @@ impl ServiceRecord {
             let channels = generation.children.iter().map(|child| child.channel);
             let stored = generation.stored.iter();
             let stored = stored
-                .flat_map(|told| told.bells.iter().copied().chain([told.cells]).chain(told.lock));
-            let bells = generation.bells.iter().copied();
-            [generation.segment].into_iter().chain(bells).chain(stored).chain(channels)
+                .flat_map(|told| told.wakers.iter().copied().chain([told.cells]).chain(told.lock));
+            let wakers = generation.wakers.iter().copied();
+            [generation.segment].into_iter().chain(wakers).chain(stored).chain(channels)
         });
         let doors = self.doors.iter().map(|told| told.socket);
         let untold = self.untold.iter().filter_map(|untold| untold.socket);
-        sockets.chain(doors).chain(others).chain(untold).chain(self.rotations).chain([self.bell])
+        sockets.chain(doors).chain(others).chain(untold).chain(self.rotations).chain([self.waker])
     }
 
     /// Puts the state into a file in memory.
@@ -414,7 +414,7 @@ mod tests {
             reload_again: true,
             again_by: Some(7),
             asked_by: None,
-            bell: 9,
+            waker: 9,
             doors: Vec::new(),
             listeners: vec![Address {
                 configured: "[::]:80".parse().unwrap(),
@@ -426,12 +426,12 @@ mod tests {
                 config: "{}".into(),
                 leaves_until: None,
                 segment: 12,
-                bells: vec![13, 14, 15],
+                wakers: vec![13, 14, 15],
                 sticky_key: String::from("000102030405060708090a0b0c0d0e0f"),
                 stored: Some(CacheRecord {
                     cells: 20,
                     group: 1,
-                    bells: vec![21, 22],
+                    wakers: vec![21, 22],
                     lock: Some(23),
                 }),
                 children: vec![
@@ -479,17 +479,17 @@ mod tests {
 
     #[test]
     fn what_an_older_version_did_not_know_has_a_default() {
-        let text = r#"{"format": 1, "started": 5, "bell": 9, "listeners": [], "generations": []}"#;
+        let text = r#"{"format": 1, "started": 5, "waker": 9, "listeners": [], "generations": []}"#;
         let state = ServiceRecord::parse(text.as_bytes()).unwrap();
         assert_eq!(
             state,
-            ServiceRecord { format: 1, started: 5, bell: 9, ..ServiceRecord::default() }
+            ServiceRecord { format: 1, started: 5, waker: 9, ..ServiceRecord::default() }
         );
     }
 
     #[test]
     fn what_a_newer_version_adds_is_passed_over_and_a_newer_format_is_refused() {
-        let text = r#"{"format": 1, "started": 5, "bell": 9, "listeners": [], "generations": [], "x": {}}"#;
+        let text = r#"{"format": 1, "started": 5, "waker": 9, "listeners": [], "generations": [], "x": {}}"#;
         assert!(ServiceRecord::parse(text.as_bytes()).is_ok());
         let error = ServiceRecord::parse(br#"{"format": 2, "other": []}"#).unwrap_err();
         assert_eq!(error, "format 2 is not known, only 1");

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crate::config::Listen;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::{Binding, IoError, Listener, StartError, Tried};
 
 /// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
@@ -136,8 +136,8 @@ fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
 }
 
 /// What a socket is called in systemd's descriptor store. A colon must not stand there.
-pub fn stored_name(configured: SocketAddr, seat: usize) -> String {
-    format!("{}.{seat}", configured.to_string().replace(':', "_"))
+pub fn stored_name(configured: SocketAddr, worker: usize) -> String {
+    format!("{}.{worker}", configured.to_string().replace(':', "_"))
 }
 
 /// The place of a passed socket among those of its address, if its name says so.
@@ -163,21 +163,21 @@ impl Listeners<Listener> {
             });
             match fitting {
                 Ok((Some(entry), listener)) => found.push((entry, seat_of(&name), listener)),
-                Ok((None, listener)) => message::log(
+                Ok((None, listener)) => log::write(
                     Level::Notice,
                     format_args!(
                         "the passed socket {} is closed, for it is not in \"listen\"",
                         listener.address()
                     ),
                 ),
-                Err(error) => message::log(
+                Err(error) => log::write(
                     Level::Warning,
                     format_args!("the passed descriptor \"{name}\" is closed: {error}"),
                 ),
             }
         }
         // Those without a place come last, in the order in which they were passed.
-        found.sort_by_key(|(entry, seat, _)| (*entry, seat.unwrap_or(usize::MAX)));
+        found.sort_by_key(|(entry, worker, _)| (*entry, worker.unwrap_or(usize::MAX)));
         for (entry, _, listener) in found {
             let configured = listen[entry].address;
             match self.groups.iter_mut().find(|group| group.configured == configured) {
@@ -215,7 +215,7 @@ impl Listeners<Listener> {
     pub fn spread(&self, workers: usize) {
         for group in self.groups.iter().filter(|group| group.sockets[0].is_shared()) {
             if let Err(error) = group.sockets[0].spread_over(workers as u32) {
-                message::log(
+                log::write(
                     Level::Warning,
                     format_args!(
                         "listen {}: {error}; some workers may get more clients than others",

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::{self, Config};
 use crate::proxy::access_log::AccessLogWriter;
 use crate::shared::ipc::ControlMessage;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, User};
 use crate::sys::{IoError, LogFile, Signal, Tried};
 
@@ -21,7 +21,7 @@ pub fn user_of_children() -> Option<User> {
     }
     let user = User::named("httplb").or_else(|| User::named("nobody"));
     match &user {
-        None => message::log(
+        None => log::write(
             Level::Warning,
             format_args!(
                 "there is no user httplb or nobody, so all processes stay root, without \
@@ -29,7 +29,7 @@ pub fn user_of_children() -> Option<User> {
             ),
         ),
         Some(user) if !process::may_become(user) => {
-            message::log(
+            log::write(
                 Level::Warning,
                 format_args!(
                     "this is root, and may not become the user {}, so all processes stay root, \
@@ -90,7 +90,7 @@ impl Master {
                 Some(config::AccessLog::Path(path)) => match open_log(path, self.user.as_ref()) {
                     Ok(log) => Some(log),
                     Err(error) => {
-                        message::log(
+                        log::write(
                             Level::Error,
                             format_args!(
                                 "access log {}: {}; the old file goes on",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::shared::Withdrawal;
 use crate::shared::ipc::ControlMessage;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
 use crate::sys::{Channel, Tried};
 
@@ -177,7 +177,7 @@ impl Master {
             reload_again: self.wish.is_some(),
             again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
             rotations: Some(exported.keep(&self.rotations).map_err(error)?),
-            bell: exported.keep(&self.bell).map_err(error)?,
+            waker: exported.keep(&self.waker).map_err(error)?,
             listeners,
             doors: self.doors.export(exported).map_err(error)?,
             generations,
@@ -189,7 +189,7 @@ impl Master {
 
     /// Nothing changes. Tells all who want to know.
     pub(super) fn refuse(&mut self, why: &str) {
-        message::reply(Level::Error, format_args!("not reloaded: {why}"));
+        log::reply(Level::Error, format_args!("not reloaded: {why}"));
         self.reloads.refused += 1;
         self.publish();
         self.outcome(ControlMessage::Refused, why);
@@ -221,7 +221,7 @@ impl Master {
                 let text = format!("{} {why}", word.text());
                 // One that cannot be told has ended.
                 let _ = child.channel.send(within(text.trim_end(), Channel::LONGEST), None);
-                resources.bells.control.ring();
+                resources.wakers.control.wake();
             }
         }
     }

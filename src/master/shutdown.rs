@@ -4,7 +4,7 @@ use crate::config::units::write_duration;
 use crate::mem::time::{Micros, Millis};
 use crate::shared::{ServiceCell, Withdrawal};
 use crate::sys::Signal;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process;
 
 use super::generation::{Generation, Phase};
@@ -80,12 +80,12 @@ impl Master {
         }
         for resources in self.generations.iter().filter_map(|one| one.resources.as_ref()) {
             resources.segment.set_withdrawn(Withdrawal::BeforeStop, true);
-            resources.bells.ring_workers();
+            resources.wakers.wake_workers();
         }
         self.life = ShutdownState::Withdrawing { until: self.now + Micros::from(withdraw) };
         self.notifier.stopping(self.now);
         let after = write_duration(withdraw);
-        message::log(Level::Notice, format_args!("withdrawn: the service stops after {after}"));
+        log::write(Level::Notice, format_args!("withdrawn: the service stops after {after}"));
     }
 
     /// Ends the service; also a second time, more plainly.
@@ -100,7 +100,7 @@ impl Master {
             self.notifier.stopping(self.now);
             self.notifier.set_status(String::from("stopping"), self.now);
             let clients: u32 = self.generations.iter().map(Generation::clients).sum();
-            message::log(Level::Notice, format_args!("stopping: {clients} clients are connected"));
+            log::write(Level::Notice, format_args!("stopping: {clients} clients are connected"));
             // The workers have the sockets, and take those who wait there.
             self.listeners = Listeners::default();
         }

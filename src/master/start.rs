@@ -12,9 +12,9 @@ use crate::net::own;
 use crate::proxy::buffers::doubt_splicing;
 use crate::proxy::settings::{BACKGROUND, memory_bound_line};
 use crate::shared::{Rotations, Withdrawal};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Pid};
-use crate::sys::{Doorbell, IoError, Listener, Tried, clock, memory};
+use crate::sys::{IoError, Listener, Tried, Waker, clock, memory};
 use crate::worker::sticky_key;
 
 use super::admin_sockets::Doors;
@@ -29,7 +29,7 @@ use super::{StartError, backend_state, cache_shm, cpus, log_files};
 const PATIENCE: Millis = Millis::from_secs(30);
 /// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
-/// Those for stored answers: open entries, recordings, doorbells of other generations, connections of
+/// Those for stored answers: open entries, recordings, wakers of other generations, connections of
 /// background revalidations.
 const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING + BACKGROUND) as u64;
 
@@ -54,7 +54,7 @@ fn run(master: Result<Master, StartError>) -> ExitCode {
     match master {
         Ok(master) => master.run(),
         Err(error) => {
-            message::log(Level::Error, format_args!("{error}"));
+            log::write(Level::Error, format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
@@ -66,18 +66,18 @@ impl Master {
         is_standard_input: bool,
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
-        let bell = Doorbell::new().map_err(StartError::at("a doorbell", Tried::Descriptor))?;
-        let mut master = Master::new(ImageIdentity::new(is_standard_input, None), bell, None)?;
+        let waker = Waker::new().map_err(StartError::at("a waker", Tried::Descriptor))?;
+        let mut master = Master::new(ImageIdentity::new(is_standard_input, None), waker, None)?;
         master.listeners.take_passed(&config.listen, passed);
         let workers = cpus::workers(config.workers);
         let bound = memory_bound_line(&config, workers);
         let listen = config.clone();
         master.begin_generation(config)?;
         let summary = summary(workers, &master.listeners, &listen);
-        message::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
-        message::log(Level::Info, format_args!("{bound}"));
+        log::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
+        log::write(Level::Info, format_args!("{bound}"));
         if let Some(doors) = master.doors.summary() {
-            message::log(Level::Info, format_args!("{doors}"));
+            log::write(Level::Info, format_args!("{doors}"));
         }
         Ok(master)
     }
@@ -89,16 +89,16 @@ impl Master {
         mut received: ImportedFds,
     ) -> Result<Master, StartError> {
         let told = |error: String| {
-            message::log(Level::Error, format_args!("handover: {error}"));
+            log::write(Level::Error, format_args!("handover: {error}"));
             StartError::at("handover", Tried::Talk)(IoError::Reset)
         };
         let state = std::mem::take(&mut received.state);
-        let bell = Doorbell::adopt(received.take(state.bell).map_err(told)?);
+        let waker = Waker::adopt(received.take(state.waker).map_err(told)?);
         let identity = ImageIdentity::new(is_standard_input, state.binary);
         // Without them the next generation begins where the last one is, at this moment.
         let rotations = state.rotations.and_then(|number| received.take(number).ok());
         let rotations = rotations.and_then(|shared| memory::adopt(shared).ok());
-        let mut master = Master::new(identity, bell, rotations)?;
+        let mut master = Master::new(identity, waker, rotations)?;
         for address in &state.listeners {
             let mut sockets = Vec::new();
             for number in &address.sockets {
@@ -113,7 +113,7 @@ impl Master {
         let rotations = Rotations::over(master.rotations.cells());
         for told in &state.generations {
             let note = |error: String| {
-                message::log(
+                log::write(
                     Level::Warning,
                     format_args!(
                         "generation {} cannot be gone on with, only ended: {error}",
@@ -159,10 +159,10 @@ impl Master {
         log_files::prepare(&config, self.user.as_ref())?;
         doubt_splicing(workers);
         for doubt in own::doubts(&config) {
-            message::log(Level::Warning, format_args!("{doubt}"));
+            log::write(Level::Warning, format_args!("{doubt}"));
         }
         if let Some(doubt) = config.cache.as_ref().and_then(cache_shm::small_disk) {
-            message::log(Level::Warning, format_args!("{doubt}"));
+            log::write(Level::Warning, format_args!("{doubt}"));
         }
         let before = self.generations.last().and_then(|last| last.resources.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|resources| resources.sticky_key));
@@ -189,7 +189,7 @@ impl Master {
     }
 
     /// So many descriptors this process has with a new generation: a socket for each address and
-    /// worker, a doorbell and a line for each worker, with a cache the doorbells of all generations
+    /// worker, a waker and a line for each worker, with a cache the wakers of all generations
     /// in each; and a copy of each, for the next image.
     fn own_descriptors(&self, config: &Config, workers: usize) -> u64 {
         let of_groups = self.listeners.groups().iter().map(|group| group.sockets.len());
@@ -210,7 +210,7 @@ fn raise_descriptor_limit(config: &Config, own: u64) {
     let wanted = 2 * max_connections as u64 + cache + OTHER_DESCRIPTORS;
     let allowed = process::raise_descriptor_limit(wanted.max(own));
     if allowed < wanted {
-        message::log(
+        log::write(
             Level::Warning,
             format_args!(
                 "{allowed} file descriptors are allowed, and max_connections {max_connections} may \

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use crate::mem::time::{Micros, Millis};
 use crate::shared::Rotations;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Ended, Forked, Pid, User};
-use crate::sys::{Channel, Doorbell, IoError, Listener, Poller, Signal, Signals, Tried};
+use crate::sys::{Channel, IoError, Listener, Poller, Signal, Signals, Tried, Waker};
 use crate::sys::{clock, memory, random, reset_signals};
 
 use super::admin_sockets::Doors;
@@ -54,7 +54,7 @@ pub struct Master {
     pub(super) poller: Poller,
     pub(super) signals: Signals,
     /// Rung by children that have said something.
-    pub(super) bell: Doorbell,
+    pub(super) waker: Waker,
     pub(super) notifier: Notifier,
     pub(super) listeners: Listeners<Listener>,
     /// Where operators come in.
@@ -89,11 +89,11 @@ impl Master {
     /// One without anything that it could serve.
     pub fn new(
         identity: ImageIdentity,
-        bell: Doorbell,
+        waker: Waker,
         rotations: Option<memory::Shared>,
     ) -> Result<Master, StartError> {
         // First, as what standard error leads to is opened anew: who is hidden may not do that.
-        message::never_wait();
+        log::never_wait();
         process::hide_memory();
         random::prepare();
         reset_signals();
@@ -103,7 +103,7 @@ impl Master {
         poller
             .watch_signals(&signals, SIGNALS)
             .map_err(StartError::at("epoll", Tried::Descriptor))?;
-        poller.watch_doorbell(&bell, BELL).map_err(StartError::at("epoll", Tried::Descriptor))?;
+        poller.watch_waker(&waker, BELL).map_err(StartError::at("epoll", Tried::Descriptor))?;
         let _ = process::no_new_privileges(); // Where a filter refuses it, the children say so.
         let now = clock::now();
         let rotations = match rotations {
@@ -115,7 +115,7 @@ impl Master {
             identity,
             poller,
             signals,
-            bell,
+            waker,
             notifier: Notifier::open(now),
             listeners: Listeners::default(),
             doors: Doors::default(),
@@ -146,7 +146,7 @@ impl Master {
                 Ok(Some(NextStep::Over(status))) => return ExitCode::from(status),
                 Err(error) => {
                     // The children learn of it, and end gracefully.
-                    message::log(Level::Error, format_args!("epoll: {error}"));
+                    log::write(Level::Error, format_args!("epoll: {error}"));
                     return ExitCode::FAILURE;
                 }
             }
@@ -159,7 +159,7 @@ impl Master {
         }
         self.poller.wait(self.timeout())?;
         self.now = clock::now();
-        self.bell.silence();
+        self.waker.clear();
         while let Some(signal) = self.signals.next() {
             self.signal(signal);
         }
@@ -192,7 +192,7 @@ impl Master {
                     Ok(None) => (),
                     Ok(new_child) => return new_child,
                     Err(error) => {
-                        message::log(
+                        log::write(
                             Level::Error,
                             format_args!("another process: {}", error.when(Tried::Fork)),
                         );
@@ -242,7 +242,7 @@ impl Master {
             let (wants_reload, has_more) = generation.read_messages();
             by = wants_reload.or(by);
             if has_more {
-                self.bell.ring(); // The rest has its turn after everybody else's.
+                self.waker.wake(); // The rest has its turn after everybody else's.
             }
         }
         if by.is_some() {
@@ -274,13 +274,13 @@ impl Master {
         }
         let generation = &mut self.generations[place];
         if generation.resources.is_none() {
-            message::log(Level::Error, format_args!("{name} {ended}"));
+            log::write(Level::Error, format_args!("{name} {ended}"));
             if !generation.has_workers() {
                 self.fail(place, "no worker is left, and none can be made of another version's");
             }
             return;
         }
-        message::log(Level::Error, format_args!("{name} {ended}; another takes its place"));
+        log::write(Level::Error, format_args!("{name} {ended}; another takes its place"));
         match child.role {
             RoleRecord::Control => (),
             RoleRecord::Worker(_) => {
@@ -303,7 +303,7 @@ impl Master {
             // Another one is about to take its place.
             Phase::Serving if self.is_starting() => (),
             Phase::Starting { .. } | Phase::Serving => {
-                message::log(Level::Error, format_args!("{why}; stopping"));
+                log::write(Level::Error, format_args!("{why}; stopping"));
                 self.stop(StopMode::Gracefully, 1);
             }
             Phase::Leaving { .. } => (),
@@ -317,7 +317,7 @@ impl Master {
 
     /// What time, or all that came, has made due.
     fn check_deadlines(&mut self) {
-        self.untold_messages = message::tick(self.now);
+        self.untold_messages = log::tick(self.now);
         self.count_dropped_messages();
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.until <= self.now) {
             trial.give_up();

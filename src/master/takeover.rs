@@ -8,7 +8,7 @@ use crate::mem::time::Micros;
 use crate::proxy::settings::{BACKGROUND, spare_exchanges};
 use crate::shared::ipc::ControlMessage;
 use crate::shared::{Counter, Holdings, Most, ServiceCell, Withdrawal};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process;
 use crate::sys::{Listener, Signal};
 
@@ -37,23 +37,23 @@ impl Master {
         // Before those who leave are told: they empty the queues of what only they still have.
         for group in self.listeners.remove_unwanted(listen) {
             (0..group.sockets.len())
-                .for_each(|seat| self.notifier.unstore(&stored_name(group.configured, seat)));
+                .for_each(|worker| self.notifier.unstore(&stored_name(group.configured, worker)));
         }
         self.doors.close_unwanted(&resources.config);
         for group in self.listeners.groups() {
             // Port 0 means another port in another life, and a shared socket is kept by others.
             if group.configured.port() != 0 && group.sockets[0].is_shared() {
-                for (seat, socket) in group.sockets.iter().enumerate() {
-                    self.notifier.store(&stored_name(group.configured, seat), socket.as_fd());
+                for (worker, socket) in group.sockets.iter().enumerate() {
+                    self.notifier.store(&stored_name(group.configured, worker), socket.as_fd());
                 }
             }
         }
         if is_first {
-            message::log(Level::Info, format_args!("ready"));
+            log::write(Level::Info, format_args!("ready"));
         } else {
             self.reloads.done += 1;
             let summary = summary(workers, &self.listeners, &resources.config);
-            message::reply(
+            log::reply(
                 Level::Notice,
                 format_args!(
                     "reloaded: generation {number}, httplb {}: {summary}",
@@ -95,10 +95,10 @@ impl Master {
                 );
                 let is_withdrawn = older.segment.is_withdrawn_by(Withdrawal::ByOperator);
                 resources.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
-                resources.bells.ring_workers();
+                resources.wakers.wake_workers();
             }
             resources.segment.set_service(ServiceCell::InPlace, 1);
-            resources.bells.control.ring();
+            resources.wakers.control.wake();
         }
         // Who hears of it finds the doors of the new control process alone.
         self.outcome(ControlMessage::Reloaded, "");
@@ -130,7 +130,7 @@ impl Master {
             if !generation.leaves(|timeouts| timeouts.drain, self.now) {
                 continue; // It drains already.
             }
-            message::log(
+            log::write(
                 Level::Notice,
                 format_args!(
                     "generation {}: {MOST_RETIRED} newer ones are kept, and its {} clients have \
@@ -165,11 +165,11 @@ impl Master {
             if generation.is_retired()
                 && resources.segment.follow_states(&serving.segment, self.now.millis())
             {
-                resources.bells.ring_everybody(&resources.segment);
+                resources.wakers.wake_waiting(&resources.segment);
             }
             if resources.segment.is_withdrawn_by(Withdrawal::ByOperator) != is_withdrawn {
                 resources.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
-                resources.bells.ring_workers();
+                resources.wakers.wake_workers();
             }
         }
     }
@@ -184,7 +184,7 @@ impl Master {
         own.iter().for_each(|own| sum.add(own));
         for ((_, resources), own) in all().zip(&own) {
             let segment = resources.segment;
-            segment.set_elsewhere(&sum, own, |freed| resources.bells.ring_all(&segment, freed));
+            segment.set_elsewhere(&sum, own, |freed| resources.wakers.wake_all(&segment, freed));
         }
         let is_full = |resources: &GenerationResources| {
             resources.segment.clients() as usize >= resources.config.max_connections
@@ -194,7 +194,7 @@ impl Master {
         for (_, resources) in all().filter(|(generation, _)| generation.is_retired()) {
             resources.segment.set_room_wanted(is_full);
             if is_full {
-                resources.bells.ring_workers();
+                resources.wakers.wake_workers();
             }
         }
     }
@@ -220,7 +220,7 @@ impl Master {
     pub(super) fn count_dropped_messages(&self) {
         let serving = self.generations.iter().rev().find_map(|one| one.resources.as_ref());
         let Some(resources) = serving else { return };
-        match message::take_dropped() {
+        match log::take_dropped() {
             0 => (),
             dropped => resources.segment.count_past(Counter::DroppedMessages, dropped),
         }

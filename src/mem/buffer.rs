@@ -49,7 +49,7 @@ pub struct Buffer {
 impl Buffer {
     /// A buffer without memory: nothing fits.
     #[inline]
-    pub fn unlent() -> Buffer {
+    pub fn detached() -> Buffer {
         Buffer { bytes: &mut [], len: 0 }
     }
 
@@ -63,7 +63,7 @@ impl Buffer {
     /// Whether it has memory.
     #[cfg(test)]
     #[inline]
-    pub fn is_lent(&self) -> bool {
+    pub fn is_attached(&self) -> bool {
         !self.bytes.is_empty()
     }
 
@@ -282,7 +282,7 @@ mod tests {
         buffer.append(b"abcd");
         assert_eq!(buffer.room(), 0);
         assert_eq!(buffer.take_bytes().len(), 4);
-        assert!(!buffer.is_lent() && buffer.is_empty() && buffer.room() == 0);
+        assert!(!buffer.is_attached() && buffer.is_empty() && buffer.room() == 0);
         buffer.append(b"");
     }
 

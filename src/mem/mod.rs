@@ -1,10 +1,10 @@
 //! Preallocated containers: nothing here allocates after it was made, and memory that was never
 //! used is never touched.
 pub mod buffer;
+pub mod free_list;
 pub mod queue;
 pub mod ring;
 pub mod slab;
-pub mod stock;
 pub mod time;
 pub mod timers;
 

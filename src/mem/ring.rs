@@ -17,7 +17,7 @@ pub struct Ring {
 impl Ring {
     /// A ring without memory: nothing fits.
     #[inline]
-    pub fn unlent() -> Ring {
+    pub fn detached() -> Ring {
         Ring { bytes: &mut [], start: 0, len: 0 }
     }
 
@@ -30,7 +30,7 @@ impl Ring {
 
     /// Whether it has memory.
     #[inline]
-    pub fn is_lent(&self) -> bool {
+    pub fn is_attached(&self) -> bool {
         !self.bytes.is_empty()
     }
 

@@ -27,8 +27,8 @@ fn it_is_small() {
 
 #[test]
 fn an_unlent_ring_takes_and_gives_nothing() {
-    let (mut unlent, mut other) = (Ring::unlent(), ring(4));
-    assert!(!unlent.is_lent() && unlent.is_empty() && unlent.is_full());
+    let (mut unlent, mut other) = (Ring::detached(), ring(4));
+    assert!(!unlent.is_attached() && unlent.is_empty() && unlent.is_full());
     assert_eq!((unlent.capacity(), unlent.room(), unlent.len()), (0, 0, 0));
     assert_eq!(unlent.free(), [&mut [], &mut [] as &mut [u8]]);
     assert_eq!((unlent.slices(), unlent.front()), ([b"" as &[u8], b""], b"" as &[u8]));
@@ -39,7 +39,7 @@ fn an_unlent_ring_takes_and_gives_nothing() {
     other.append(b"abc");
     assert_eq!(unlent.pour_into(&mut other, 9), 0);
     assert_eq!(other.pour_into(&mut unlent, 9), 0);
-    assert_eq!(unlent.pour_into(&mut Ring::unlent(), 9), 0);
+    assert_eq!(unlent.pour_into(&mut Ring::detached(), 9), 0);
     assert_eq!(content(&other), b"abc");
 }
 
@@ -49,7 +49,7 @@ fn memory_goes_from_ring_to_ring() {
     one.append(b"abc");
     one.consume(3);
     let mut other = Ring::new(one.take_bytes());
-    assert!(!one.is_lent() && other.is_lent());
+    assert!(!one.is_attached() && other.is_attached());
     other.append(b"12345678");
     assert!(other.is_full());
 }

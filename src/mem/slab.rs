@@ -84,25 +84,27 @@ struct Slot<T> {
 }
 
 /// A fixed number of slots. One that was just freed is used first, for it is still in the cache;
-/// one that was never used costs no memory.
-pub struct Slab<T> {
+/// one that was never used costs no memory. Its ids are those of the `Tag`: the type that lies in the slots,
+/// or one that stands for it where that is not to be known.
+pub struct Slab<T, Tag = T> {
     slots: Vec<Slot<T>>,
     capacity: u32,
     len: u32,
     free: u32,
+    tag: PhantomData<fn() -> Tag>,
 }
 
-impl<T> Slab<T> {
+impl<T, Tag> Slab<T, Tag> {
     /// Reserves `capacity` slots.
-    pub fn with_capacity(capacity: usize) -> Slab<T> {
+    pub fn with_capacity(capacity: usize) -> Slab<T, Tag> {
         assert!(capacity < NO_SLOT as usize);
         let slots = Vec::with_capacity(capacity);
-        Slab { slots, capacity: capacity as u32, len: 0, free: NO_SLOT }
+        Slab { slots, capacity: capacity as u32, len: 0, free: NO_SLOT, tag: PhantomData }
     }
 
     /// Puts `value` into a free slot. `None` when there is none: `is_full` says so before.
     #[inline]
-    pub fn insert(&mut self, value: T) -> Option<Id<T>> {
+    pub fn insert(&mut self, value: T) -> Option<Id<Tag>> {
         let index = self.free;
         if index == NO_SLOT {
             return self.insert_new(value);
@@ -116,7 +118,7 @@ impl<T> Slab<T> {
         Some(Id { index, generation: slot.generation, of: PhantomData })
     }
 
-    fn insert_new(&mut self, value: T) -> Option<Id<T>> {
+    fn insert_new(&mut self, value: T) -> Option<Id<Tag>> {
         let index = self.slots.len() as u32;
         if index == self.capacity {
             return None;
@@ -129,7 +131,7 @@ impl<T> Slab<T> {
 
     /// Takes out what `id` names. Panics if it is stale.
     #[inline]
-    pub fn remove(&mut self, id: Id<T>) -> T {
+    pub fn remove(&mut self, id: Id<Tag>) -> T {
         assert!(self.contains(id), "{id:?} is stale");
         let slot = &mut self.slots[id.index()];
         let freed = mem::replace(&mut slot.content, Content::Free { next: self.free });
@@ -145,7 +147,7 @@ impl<T> Slab<T> {
 
     /// What `id` names, if it is not stale.
     #[inline]
-    pub fn get(&self, id: Id<T>) -> Option<&T> {
+    pub fn get(&self, id: Id<Tag>) -> Option<&T> {
         match self.slots.get(id.index()) {
             Some(Slot { generation, content: Content::Taken(value) })
                 if *generation == id.generation =>
@@ -158,7 +160,7 @@ impl<T> Slab<T> {
 
     /// What `id` names, if it is not stale.
     #[inline]
-    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, id: Id<Tag>) -> Option<&mut T> {
         match self.slots.get_mut(id.index()) {
             Some(Slot { generation, content: Content::Taken(value) })
                 if *generation == id.generation =>
@@ -171,13 +173,13 @@ impl<T> Slab<T> {
 
     /// Whether `id` names something still.
     #[inline]
-    pub fn contains(&self, id: Id<T>) -> bool {
+    pub fn contains(&self, id: Id<Tag>) -> bool {
         self.get(id).is_some()
     }
 
     /// The id of what lies in slot `index` now.
     #[inline]
-    pub fn id_at(&self, index: usize) -> Option<Id<T>> {
+    pub fn id_at(&self, index: usize) -> Option<Id<Tag>> {
         match self.slots.get(index) {
             Some(Slot { generation, content: Content::Taken(_) }) => {
                 Some(Id { index: index as u32, generation: *generation, of: PhantomData })
@@ -187,7 +189,7 @@ impl<T> Slab<T> {
     }
 
     /// The ids of all that is there, in the order of the slots.
-    pub fn ids(&self) -> impl Iterator<Item = Id<T>> + '_ {
+    pub fn ids(&self) -> impl Iterator<Item = Id<Tag>> + '_ {
         (0..self.slots.len()).filter_map(|index| self.id_at(index))
     }
 
@@ -216,24 +218,24 @@ impl<T> Slab<T> {
     }
 }
 
-impl<T> Index<Id<T>> for Slab<T> {
+impl<T, Tag> Index<Id<Tag>> for Slab<T, Tag> {
     type Output = T;
     /// Panics if `id` is stale: whoever is not sure asks `get`.
     #[inline]
-    fn index(&self, id: Id<T>) -> &T {
+    fn index(&self, id: Id<Tag>) -> &T {
         self.get(id).unwrap_or_else(|| stale(id))
     }
 }
 
-impl<T> IndexMut<Id<T>> for Slab<T> {
+impl<T, Tag> IndexMut<Id<Tag>> for Slab<T, Tag> {
     #[inline]
-    fn index_mut(&mut self, id: Id<T>) -> &mut T {
+    fn index_mut(&mut self, id: Id<Tag>) -> &mut T {
         self.get_mut(id).unwrap_or_else(|| stale(id))
     }
 }
 
 #[cold]
-fn stale<T>(id: Id<T>) -> ! {
+fn stale<Tag>(id: Id<Tag>) -> ! {
     panic!("{id:?} is stale")
 }
 

@@ -9,7 +9,7 @@ fn ids_are_small_also_when_there_may_be_none() {
 
 #[test]
 fn a_stale_id_finds_nothing_in_a_slot_of_a_new_owner() {
-    let mut slab = Slab::with_capacity(1);
+    let mut slab: Slab<_> = Slab::with_capacity(1);
     let old = slab.insert("old").unwrap();
     assert_eq!(slab.remove(old), "old");
     let new = slab.insert("new").unwrap();
@@ -21,7 +21,7 @@ fn a_stale_id_finds_nothing_in_a_slot_of_a_new_owner() {
 
 #[test]
 fn the_slot_freed_last_is_used_first() {
-    let mut slab = Slab::with_capacity(9);
+    let mut slab: Slab<_> = Slab::with_capacity(9);
     let ids: Vec<_> = (0..5).map(|n| slab.insert(n).unwrap()).collect();
     for place in [3, 0, 4] {
         slab.remove(ids[place]);
@@ -32,7 +32,7 @@ fn the_slot_freed_last_is_used_first() {
 
 #[test]
 fn a_full_slab_takes_nothing_and_never_grows() {
-    let mut slab = Slab::with_capacity(2);
+    let mut slab: Slab<_> = Slab::with_capacity(2);
     let room = slab.slots.capacity();
     let ids = [slab.insert(1).unwrap(), slab.insert(2).unwrap()];
     assert!(slab.is_full());
@@ -40,12 +40,12 @@ fn a_full_slab_takes_nothing_and_never_grows() {
     slab.remove(ids[0]);
     assert!(!slab.is_full() && slab.insert(3).is_some());
     assert_eq!((slab.insert(4), slab.slots.capacity()), (None, room));
-    assert_eq!(Slab::with_capacity(0).insert(1), None);
+    assert_eq!(Slab::<i32>::with_capacity(0).insert(1), None);
 }
 
 #[test]
 fn a_packed_id_leaves_two_bits_to_the_caller() {
-    let mut slab = Slab::with_capacity(3);
+    let mut slab: Slab<_> = Slab::with_capacity(3);
     slab.insert(1).unwrap();
     let id = slab.insert(2).unwrap();
     assert_eq!(id.pack() >> 62, 0);
@@ -60,7 +60,7 @@ fn a_packed_id_leaves_two_bits_to_the_caller() {
 
 #[test]
 fn generations_begin_again_after_the_last() {
-    let mut slab = Slab::with_capacity(1);
+    let mut slab: Slab<_> = Slab::with_capacity(1);
     let first = slab.insert(0).unwrap();
     slab.slots[0].generation = NonZeroU32::new(LAST_GENERATION).unwrap();
     assert!(!slab.contains(first));
@@ -71,7 +71,7 @@ fn generations_begin_again_after_the_last() {
 #[test]
 #[should_panic(expected = "stale")]
 fn indexing_by_a_stale_id_panics() {
-    let mut slab = Slab::with_capacity(1);
+    let mut slab: Slab<_> = Slab::with_capacity(1);
     let id = slab.insert(1).unwrap();
     slab.remove(id);
     slab[id] = 2;
@@ -80,7 +80,7 @@ fn indexing_by_a_stale_id_panics() {
 #[test]
 #[should_panic(expected = "stale")]
 fn removing_twice_panics() {
-    let mut slab = Slab::with_capacity(1);
+    let mut slab: Slab<_> = Slab::with_capacity(1);
     let id = slab.insert(1).unwrap();
     slab.remove(id);
     slab.remove(id);

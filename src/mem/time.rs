@@ -62,6 +62,11 @@ impl Sub for Micros {
     }
 }
 
+/// The time since `start`, nothing if it never was.
+pub fn elapsed(start: Micros, now: Micros) -> Micros {
+    if start == Micros(0) { Micros(0) } else { Micros(now.0.saturating_sub(start.0)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

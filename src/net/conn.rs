@@ -4,8 +4,8 @@
 //! the kernel said last: events set them, `WouldBlock` clears them, and so does a short read or
 //! write, which saves the call that would only say `WouldBlock`.
 
+use crate::mem::free_list::FreeList;
 use crate::mem::ring::Ring;
-use crate::mem::stock::Stock;
 use crate::sys::{Event, File, IoError, Pipe, Poller, Socket};
 
 /// How far the peer's side of a connection has come to its end.
@@ -17,7 +17,7 @@ pub enum End {
     Announced,
     /// A call told of an error; bytes may be left to read. Behind them comes no proper end, though it looks
     /// like one: the kernel tells of a reset only once.
-    Torn,
+    Reset,
     /// Everything was read.
     Reached,
     /// The connection was reset or broke: nothing more can be read or written.
@@ -70,8 +70,8 @@ impl Conn {
     fn over(socket: Option<Socket>, readable: bool, writable: bool) -> Conn {
         Conn {
             socket,
-            input: Ring::unlent(),
-            output: Ring::unlent(),
+            input: Ring::detached(),
+            output: Ring::detached(),
             readable,
             writable,
             end: End::Open,
@@ -114,7 +114,7 @@ impl Conn {
     /// 0 a read tells why, unless the connection is no longer readable.
     pub fn peek(&mut self, offset: Option<usize>, room: &mut [u8]) -> usize {
         let Some(socket) = &self.socket else { return 0 };
-        if offset.is_some_and(|offset| socket.look_from(offset).is_err()) {
+        if offset.is_some_and(|offset| socket.set_peek_offset(offset).is_err()) {
             return 0;
         }
         match socket.peek(room) {
@@ -125,7 +125,7 @@ impl Conn {
             }
             Err(_) => {
                 // The kernel will not say so again, and has still what came before.
-                self.torn();
+                self.mark_reset();
                 0
             }
         }
@@ -145,18 +145,18 @@ impl Conn {
     ///
     /// Returns the number of bytes; 0 means nothing now, no room, or the end (see `end`).
     /// A reset is an error and also marks the connection `Broken`.
-    pub fn fill(&mut self, rings: &mut Stock) -> Result<usize, IoError> {
+    pub fn fill(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
         self.receive(rings, 0)
     }
 
     /// The same, but `spare` bytes of the ring stay free, which are fewer than it has.
-    pub fn fill_sparing(&mut self, rings: &mut Stock, spare: usize) -> Result<usize, IoError> {
+    pub fn fill_sparing(&mut self, rings: &mut FreeList, spare: usize) -> Result<usize, IoError> {
         self.receive(rings, spare)
     }
 
     #[inline(always)]
-    fn receive(&mut self, rings: &mut Stock, spare: usize) -> Result<usize, IoError> {
-        let has_room = !self.input.is_lent() || self.input.room() > spare;
+    fn receive(&mut self, rings: &mut FreeList, spare: usize) -> Result<usize, IoError> {
+        let has_room = !self.input.is_attached() || self.input.room() > spare;
         if !self.readable || self.end == End::Broken || !has_room {
             return Ok(0);
         }
@@ -166,7 +166,7 @@ impl Conn {
         let free = if spare == 0 { self.input.free() } else { self.input.free_up_to(room) };
         let received = match socket.receive(free) {
             Ok(0) => {
-                self.found_end();
+                self.mark_eof();
                 0
             }
             Ok(count) => {
@@ -192,26 +192,26 @@ impl Conn {
     }
 
     /// A read has come to the end.
-    pub fn found_end(&mut self) {
+    pub fn mark_eof(&mut self) {
         self.readable = false;
-        self.end = if self.end == End::Torn { End::Broken } else { End::Reached };
+        self.end = if self.end == End::Reset { End::Broken } else { End::Reached };
     }
 
     /// A send has failed. What the peer said before it closed can still be read.
     pub fn send_failed(&mut self) {
-        self.torn();
+        self.mark_reset();
     }
 
-    fn torn(&mut self) {
+    fn mark_reset(&mut self) {
         self.readable = true;
         if matches!(self.end, End::Open | End::Announced) {
-            self.end = End::Torn;
+            self.end = End::Reset;
         }
     }
 
     /// Sends what the output ring holds, as much as the kernel takes. Returns the bytes sent.
     /// After an error the output is thrown away; what was received can still be read.
-    pub fn flush(&mut self, rings: &mut Stock) -> Result<usize, IoError> {
+    pub fn flush(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
         let Some(socket) = &self.socket else {
             self.discard_output(rings);
             return Ok(0);
@@ -261,38 +261,38 @@ impl Conn {
     }
 
     /// Makes sure that the output ring has memory.
-    pub fn prepare_output(&mut self, rings: &mut Stock) -> &mut Ring {
+    pub fn prepare_output(&mut self, rings: &mut FreeList) -> &mut Ring {
         borrow(&mut self.output, rings);
         &mut self.output
     }
 
     /// Room in the output ring, which is lent only when it is used.
     pub fn output_room(&self, ring_size: usize) -> usize {
-        if self.output.is_lent() { self.output.room() } else { ring_size }
+        if self.output.is_attached() { self.output.room() } else { ring_size }
     }
 
     /// Throws away what was to be sent.
-    pub fn discard_output(&mut self, rings: &mut Stock) {
+    pub fn discard_output(&mut self, rings: &mut FreeList) {
         let waiting = self.output.len();
         self.output.consume(waiting);
         give_back_if_empty(&mut self.output, rings);
     }
 
     /// Throws away what was received.
-    pub fn discard_input(&mut self, rings: &mut Stock) {
+    pub fn discard_input(&mut self, rings: &mut FreeList) {
         let waiting = self.input.len();
         self.input.consume(waiting);
         give_back_if_empty(&mut self.input, rings);
     }
 
     /// Returns the rings that are empty to the stock.
-    pub fn rest(&mut self, rings: &mut Stock) {
+    pub fn release_idle_buffers(&mut self, rings: &mut FreeList) {
         give_back_if_empty(&mut self.input, rings);
         give_back_if_empty(&mut self.output, rings);
     }
 
     /// Gives both rings back, whatever they hold, before the connection is closed.
-    pub fn release(&mut self, rings: &mut Stock) {
+    pub fn release(&mut self, rings: &mut FreeList) {
         self.discard_input(rings);
         self.discard_output(rings);
     }
@@ -304,14 +304,14 @@ impl Conn {
 }
 
 /// The stock holds two rings for each connection that there can be, so it cannot run dry.
-fn borrow(ring: &mut Ring, rings: &mut Stock) {
-    if !ring.is_lent() {
+fn borrow(ring: &mut Ring, rings: &mut FreeList) {
+    if !ring.is_attached() {
         *ring = Ring::new(rings.lend().expect("two rings are stocked for each connection"));
     }
 }
 
-fn give_back_if_empty(ring: &mut Ring, rings: &mut Stock) {
-    if ring.is_lent() && ring.is_empty() {
+fn give_back_if_empty(ring: &mut Ring, rings: &mut FreeList) {
+    if ring.is_attached() && ring.is_empty() {
         rings.give_back(ring.take_bytes());
     }
 }

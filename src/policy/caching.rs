@@ -7,10 +7,10 @@
 use crate::http::Method;
 use crate::http::cache_control::RequestDirectives;
 use crate::http::cache_fields::RequestCacheFields;
-use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::cache_status::{CacheStatus, FwdReason};
 use crate::http::message::Framing;
 
-use super::conditional::{self, Reply, Stored};
+use super::conditional::{self, ConditionalOutcome, Stored};
 use super::freshness::{Freshness, OriginFailure, ServeDecision, WhenStale};
 use super::storable;
 
@@ -33,7 +33,7 @@ pub enum Decision {
     /// The stored response answers it, and no backend is asked for that.
     Serve {
         /// With what of it.
-        reply: Reply,
+        reply: ConditionalOutcome,
         /// Seconds for which it is still fresh; below 0: since when it is stale.
         ttl: i64,
         /// As what.
@@ -58,7 +58,7 @@ pub enum Serving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asking {
     /// Why.
-    pub why: Forward,
+    pub why: FwdReason,
     /// Who may have what a backend answers.
     pub sharing: Sharing,
     /// What there is and cannot answer as it is.
@@ -91,16 +91,16 @@ pub enum Meanwhile {
 }
 
 /// Whether the cache has a part in a request; if not, why.
-pub fn concerns(method: Method, framing: Framing, may_switch: bool) -> Result<(), Forward> {
+pub fn concerns(method: Method, framing: Framing, may_switch: bool) -> Result<(), FwdReason> {
     if !matches!(method, Method::Get | Method::Head) {
-        return Err(Forward::Method);
+        return Err(FwdReason::Method);
     }
-    if framing != Framing::None || may_switch { Err(Forward::Bypass) } else { Ok(()) }
+    if framing != Framing::None || may_switch { Err(FwdReason::Bypass) } else { Ok(()) }
 }
 
 impl Asking {
     /// For a request that nothing fits which is stored; `why` says in what.
-    pub fn without(method: Method, request_fields: &RequestCacheFields, why: Forward) -> Asking {
+    pub fn without(method: Method, request_fields: &RequestCacheFields, why: FwdReason) -> Asking {
         Asking { why, sharing: sharing(method, request_fields), stored: Meanwhile::Nothing }
     }
 }
@@ -129,11 +129,12 @@ pub fn decide(
     let Candidate { stored, freshness, has_validator, is_sendable } = candidate;
     let reply = conditional::reply(method, request_fields, stored, now);
     let bypass = match reply {
-        Reply::Forward if request_fields.for_origin => Some(Forward::Bypass),
-        Reply::Forward => Some(Forward::Partial),
-        Reply::Whole | Reply::NotModified | Reply::Part(_) | Reply::NoSuchPart => {
-            (!is_sendable).then_some(Forward::Bypass)
-        }
+        ConditionalOutcome::Forward if request_fields.for_origin => Some(FwdReason::Bypass),
+        ConditionalOutcome::Forward => Some(FwdReason::Partial),
+        ConditionalOutcome::Whole
+        | ConditionalOutcome::NotModified
+        | ConditionalOutcome::Part(_)
+        | ConditionalOutcome::NoSuchPart => (!is_sendable).then_some(FwdReason::Bypass),
     };
     if let Some(why) = bypass {
         return Decision::Ask(Asking {
@@ -153,11 +154,11 @@ pub fn decide(
         ServeDecision::Validate => {
             let always = freshness.when_stale == WhenStale::Validate;
             let is_stale = freshness.time_left(now) <= 0 || always;
-            let why = if is_stale { Forward::Stale } else { Forward::Request };
+            let why = if is_stale { FwdReason::Stale } else { FwdReason::Request };
             // What is confirmed each time anew is of no use to those who wait.
             let is_of_use = freshness.lifetime > freshness.initial_age && !always;
             let sharing = match sharing(method, request_fields) {
-                Sharing::Common if !is_of_use || why == Forward::Request => Sharing::Own,
+                Sharing::Common if !is_of_use || why == FwdReason::Request => Sharing::Own,
                 sharing => sharing,
             };
             let stored = Meanwhile::Kept {
@@ -204,7 +205,7 @@ mod tests {
         let (text, age) = stored.split_once(" @").unwrap_or((stored, "0"));
         let text = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(text));
         let head = response::parse(text.as_bytes()).expect("valid");
-        let response_fields = ResponseCacheFields::of(head.fields);
+        let response_fields = ResponseCacheFields::new(head.fields);
         let (freshness, _) =
             Freshness::of(200, &response_fields, ResponseTiming { at: NOW, delay: 0 }, 0);
         let stored = Stored::of(200, &response_fields, 10, NOW);
@@ -212,7 +213,7 @@ mod tests {
         let candidate = Candidate { stored, freshness, has_validator, is_sendable: true };
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(request));
         let head = request::parse(text.as_bytes()).expect("valid");
-        let request_fields = RequestCacheFields::of(head.fields, b"a");
+        let request_fields = RequestCacheFields::new(head.fields, b"a");
         decide(method, &request_fields, &candidate, NOW + age.parse::<u64>().expect("seconds"))
     }
 
@@ -221,13 +222,14 @@ mod tests {
         lines.map(|line| format!("{line}\r\n")).collect()
     }
 
-    fn asking(why: Forward, sharing: Sharing, validates: bool, stands_in: bool) -> Decision {
+    fn asking(why: FwdReason, sharing: Sharing, validates: bool, stands_in: bool) -> Decision {
         Decision::Ask(Asking { why, sharing, stored: Meanwhile::Kept { validates, stands_in } })
     }
 
     #[test]
     fn each_case_has_its_decision() {
-        let served = |ttl, serving| Decision::Serve { reply: Reply::Whole, ttl, serving };
+        let served =
+            |ttl, serving| Decision::Serve { reply: ConditionalOutcome::Whole, ttl, serving };
         let (get, head) = (Method::Get, Method::Head);
         let fresh = "Cache-Control: max-age=60 | ETag: \"e\"";
         let behind = "Cache-Control: max-age=60, stale-while-revalidate=30 @70";
@@ -248,31 +250,31 @@ mod tests {
                 get,
                 "Cache-Control: max-age=60 | ETag: \"e\" @70",
                 "",
-                asking(Forward::Stale, Sharing::Common, true, true),
+                asking(FwdReason::Stale, Sharing::Common, true, true),
             ),
             (
                 head,
                 "Cache-Control: max-age=60, must-revalidate | ETag: \"e\" @70",
                 "",
-                asking(Forward::Stale, Sharing::Own, false, false),
+                asking(FwdReason::Stale, Sharing::Own, false, false),
             ),
             (
                 get,
                 "Cache-Control: no-cache, max-age=60 | ETag: \"e\"",
                 "",
-                asking(Forward::Stale, Sharing::Own, true, false),
+                asking(FwdReason::Stale, Sharing::Own, true, false),
             ),
             (
                 get,
                 fresh,
                 "Cache-Control: no-cache",
-                asking(Forward::Request, Sharing::Own, true, false),
+                asking(FwdReason::Request, Sharing::Own, true, false),
             ),
             (
                 get,
                 fresh,
                 "Cache-Control: max-age=0, only-if-cached",
-                asking(Forward::Request, Sharing::Forbidden, true, true),
+                asking(FwdReason::Request, Sharing::Forbidden, true, true),
             ),
         ] {
             assert_eq!(
@@ -290,7 +292,7 @@ mod tests {
             panic!()
         };
         let own =
-            Asking { why: Forward::Bypass, sharing: Sharing::Own, stored: Meanwhile::Nothing };
+            Asking { why: FwdReason::Bypass, sharing: Sharing::Own, stored: Meanwhile::Nothing };
         assert_eq!(asking, own);
         assert_eq!(
             Decision::Ask(Asking { sharing: Sharing::Forbidden, ..own }).status(),

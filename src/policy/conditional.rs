@@ -30,7 +30,7 @@ pub struct Stored<'a> {
 
 /// How a stored answer answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ConditionalOutcome {
     /// As it is.
     Whole,
     /// 304: the client has it already.
@@ -53,29 +53,29 @@ pub fn reply(
     request_fields: &RequestCacheFields,
     stored: &Stored,
     now: u64,
-) -> Reply {
+) -> ConditionalOutcome {
     if request_fields.for_origin {
-        return Reply::Forward;
+        return ConditionalOutcome::Forward;
     }
     let is_success = matches!(stored.status, 200 | 206);
     if is_success && is_not_modified(request_fields, stored, now) {
-        return Reply::NotModified;
+        return ConditionalOutcome::NotModified;
     }
     let range = match (method, request_fields.range.only()) {
         // Ranges are for GET, and of what was found: RFC 9110 §14.2.
         (Method::Get, Some(range)) if is_success && may_be_parted(request_fields, stored, now) => {
             range
         }
-        _ if stored.part.is_some() => return Reply::Forward,
-        _ => return Reply::Whole,
+        _ if stored.part.is_some() => return ConditionalOutcome::Forward,
+        _ => return ConditionalOutcome::Whole,
     };
     if let Some(part) = stored.part {
-        return part.serves(range).map_or(Reply::Forward, Reply::Part);
+        return part.serves(range).map_or(ConditionalOutcome::Forward, ConditionalOutcome::Part);
     }
     match ranges::wanted(range, stored.length) {
-        RangeRequest::Whole => Reply::Whole,
-        RangeRequest::Part(part) => Reply::Part(part),
-        RangeRequest::Nothing => Reply::NoSuchPart,
+        RangeRequest::Whole => ConditionalOutcome::Whole,
+        RangeRequest::Part(part) => ConditionalOutcome::Part(part),
+        RangeRequest::Nothing => ConditionalOutcome::NoSuchPart,
     }
 }
 
@@ -222,12 +222,12 @@ pub fn write_updated(
     received_at: u64,
     out: &mut impl Append,
 ) -> Option<()> {
-    let kept = KeptFields::of(fresh);
+    let kept = KeptFields::new(fresh);
     let updating = || fresh.fields.iter().filter(|field| updates(&kept, field.name));
     if updating().nth(MAX_NAMES).is_some() {
         return None;
     }
-    let replaced = NameSet::of(updating().map(|field| field.name));
+    let replaced = NameSet::from_names(updating().map(|field| field.name));
     let is_replaced = |name: &[u8]| {
         replaced.contains(name) || name.eq_ignore_ascii_case(b"date") && updates(&kept, name)
     };

@@ -21,17 +21,23 @@ fn lines(fields: &str) -> String {
     text
 }
 
-fn replied(method: Method, request: &str, status: u16, stored: &str, length: u64) -> Reply {
+fn replied(
+    method: Method,
+    request: &str,
+    status: u16,
+    stored: &str,
+    length: u64,
+) -> ConditionalOutcome {
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(request));
     let request = request::parse(head.as_bytes()).expect("valid");
     let head = format!("HTTP/1.1 {status} \r\n{}\r\n", lines(stored));
     let response = response::parse(head.as_bytes()).expect("valid");
-    let response_fields = ResponseCacheFields::of(response.fields);
+    let response_fields = ResponseCacheFields::new(response.fields);
     let stored = Stored::of(status, &response_fields, length, NOW);
-    reply(method, &RequestCacheFields::of(request.fields, b"a"), &stored, NOW)
+    reply(method, &RequestCacheFields::new(request.fields, b"a"), &stored, NOW)
 }
 
-fn to_get(request: &str, stored: &str) -> Reply {
+fn to_get(request: &str, stored: &str) -> ConditionalOutcome {
     replied(Method::Get, request, 200, stored, 100)
 }
 
@@ -89,7 +95,8 @@ fn a_client_that_has_the_answer_is_told_so() {
         ),
         ("If-None-Match: \"a\" | If-Modified-Since: {0}", "Last-Modified: {-10}", false),
     ] {
-        let expected = if expected { Reply::NotModified } else { Reply::Whole };
+        let expected =
+            if expected { ConditionalOutcome::NotModified } else { ConditionalOutcome::Whole };
         for method in [Method::Get, Method::Head] {
             let found = replied(method, request, 200, stored, 100);
             assert_eq!(found, expected, "{request} to {stored}");
@@ -101,9 +108,9 @@ fn a_client_that_has_the_answer_is_told_so() {
 fn conditions_are_for_what_was_found() {
     for status in [404, 301, 500, 204] {
         let found = replied(Method::Get, "If-None-Match: *", status, "ETag: \"a\"", 10);
-        assert_eq!(found, Reply::Whole, "{status}");
+        assert_eq!(found, ConditionalOutcome::Whole, "{status}");
         let found = replied(Method::Get, "Range: bytes=0-1", status, "ETag: \"a\"", 10);
-        assert_eq!(found, Reply::Whole, "{status}");
+        assert_eq!(found, ConditionalOutcome::Whole, "{status}");
     }
 }
 
@@ -112,7 +119,7 @@ fn preconditions_for_the_origin_are_left_to_it() {
     for request in ["If-Match: \"a\"", "If-Match: *", "If-Unmodified-Since: {0}"] {
         assert_eq!(
             to_get(request, "ETag: \"a\" | Last-Modified: {-10}"),
-            Reply::Forward,
+            ConditionalOutcome::Forward,
             "{request}"
         );
     }
@@ -121,23 +128,23 @@ fn preconditions_for_the_origin_are_left_to_it() {
 /// docs/CACHE.md, rule 11.
 #[test]
 fn parts_of_a_stored_whole_are_served() {
-    let part = |first, last| Reply::Part(Part { first, last });
+    let part = |first, last| ConditionalOutcome::Part(Part { first, last });
     for (request, expected) in [
         ("Range: bytes=0-9", part(0, 9)),
         ("Range: bytes=90-", part(90, 99)),
         ("Range: bytes=-5", part(95, 99)),
-        ("Range: bytes=100-", Reply::NoSuchPart),
-        ("Range: lines=1-2", Reply::Whole),
-        ("Range: bytes=0-1,90-95", Reply::Whole),
-        ("Range: bytes=0-1 | Range: bytes=2-3", Reply::Whole),
-        ("Range: bytes=0-9 | If-None-Match: \"a\"", Reply::NotModified),
+        ("Range: bytes=100-", ConditionalOutcome::NoSuchPart),
+        ("Range: lines=1-2", ConditionalOutcome::Whole),
+        ("Range: bytes=0-1,90-95", ConditionalOutcome::Whole),
+        ("Range: bytes=0-1 | Range: bytes=2-3", ConditionalOutcome::Whole),
+        ("Range: bytes=0-9 | If-None-Match: \"a\"", ConditionalOutcome::NotModified),
         ("Range: bytes=0-9 | If-None-Match: \"b\"", part(0, 9)),
     ] {
         assert_eq!(to_get(request, "ETag: \"a\""), expected, "{request}");
         let to_head = replied(Method::Head, request, 200, "ETag: \"a\"", 100);
         let head_expected = match expected {
-            Reply::NotModified => Reply::NotModified,
-            _ => Reply::Whole,
+            ConditionalOutcome::NotModified => ConditionalOutcome::NotModified,
+            _ => ConditionalOutcome::Whole,
         };
         assert_eq!(to_head, head_expected, "{request}");
     }
@@ -145,45 +152,45 @@ fn parts_of_a_stored_whole_are_served() {
 
 #[test]
 fn if_range_is_obeyed() {
-    let part = Reply::Part(Part { first: 0, last: 9 });
+    let part = ConditionalOutcome::Part(Part { first: 0, last: 9 });
     let strong = "ETag: \"a\" | Last-Modified: {-10} | Date: {-5}";
     for (condition, stored, expected) in [
         ("\"a\"", strong, part),
-        ("\"b\"", strong, Reply::Whole),
-        ("W/\"a\"", strong, Reply::Whole),
-        ("W/\"a\"", "ETag: W/\"a\"", Reply::Whole),
-        ("\"a\"", "ETag: W/\"a\"", Reply::Whole),
-        ("\"a\"", "", Reply::Whole),
-        ("a", "ETag: a", Reply::Whole),
+        ("\"b\"", strong, ConditionalOutcome::Whole),
+        ("W/\"a\"", strong, ConditionalOutcome::Whole),
+        ("W/\"a\"", "ETag: W/\"a\"", ConditionalOutcome::Whole),
+        ("\"a\"", "ETag: W/\"a\"", ConditionalOutcome::Whole),
+        ("\"a\"", "", ConditionalOutcome::Whole),
+        ("a", "ETag: a", ConditionalOutcome::Whole),
         ("{-10}", strong, part),
-        ("{-9}", strong, Reply::Whole),
-        ("{-11}", strong, Reply::Whole),
-        ("{-10}", "Last-Modified: {-10} | Date: {-10}", Reply::Whole),
+        ("{-9}", strong, ConditionalOutcome::Whole),
+        ("{-11}", strong, ConditionalOutcome::Whole),
+        ("{-10}", "Last-Modified: {-10} | Date: {-10}", ConditionalOutcome::Whole),
         ("{-10}", "Last-Modified: {-10} | Date: {-9}", part),
-        ("{-10}", "Date: {-10}", Reply::Whole),
-        ("", strong, Reply::Whole),
-        ("\"a\", \"b\"", strong, Reply::Whole),
+        ("{-10}", "Date: {-10}", ConditionalOutcome::Whole),
+        ("", strong, ConditionalOutcome::Whole),
+        ("\"a\", \"b\"", strong, ConditionalOutcome::Whole),
     ] {
         let request = format!("Range: bytes=0-9 | If-Range: {condition}");
         assert_eq!(to_get(&request, stored), expected, "{condition} of {stored}");
     }
     let twice = "Range: bytes=0-9 | If-Range: \"a\" | If-Range: \"a\"";
-    assert_eq!(to_get(twice, strong), Reply::Whole);
+    assert_eq!(to_get(twice, strong), ConditionalOutcome::Whole);
     let beyond = "Range: bytes=200- | If-Range: \"b\"";
-    assert_eq!(to_get(beyond, strong), Reply::Whole);
+    assert_eq!(to_get(beyond, strong), ConditionalOutcome::Whole);
 }
 
 #[test]
 fn a_stored_part_answers_only_what_lies_within_it() {
     let stored = "ETag: \"a\" | Content-Range: bytes 10-19/100";
     let of = |request: &str| replied(Method::Get, request, 206, stored, 10);
-    assert_eq!(of("Range: bytes=12-13"), Reply::Part(Part { first: 12, last: 13 }));
-    assert_eq!(of("Range: bytes=5-13"), Reply::Forward);
-    assert_eq!(of(""), Reply::Forward);
-    assert_eq!(of("Range: bytes=12-13 | If-Range: \"b\""), Reply::Forward);
-    assert_eq!(of("Range: bytes=500-"), Reply::Forward);
-    assert_eq!(replied(Method::Head, "", 206, stored, 10), Reply::Forward);
-    assert_eq!(of("If-None-Match: \"a\""), Reply::NotModified);
+    assert_eq!(of("Range: bytes=12-13"), ConditionalOutcome::Part(Part { first: 12, last: 13 }));
+    assert_eq!(of("Range: bytes=5-13"), ConditionalOutcome::Forward);
+    assert_eq!(of(""), ConditionalOutcome::Forward);
+    assert_eq!(of("Range: bytes=12-13 | If-Range: \"b\""), ConditionalOutcome::Forward);
+    assert_eq!(of("Range: bytes=500-"), ConditionalOutcome::Forward);
+    assert_eq!(replied(Method::Head, "", 206, stored, 10), ConditionalOutcome::Forward);
+    assert_eq!(of("If-None-Match: \"a\""), ConditionalOutcome::NotModified);
 }
 
 /// docs/CACHE.md, rule 8.
@@ -232,11 +239,11 @@ fn a_304_that_names_another_answer_confirms_nothing() {
     ] {
         let stored_head = format!("HTTP/1.1 200 \r\n{}\r\n", lines(stored));
         let stored_head = response::parse(stored_head.as_bytes()).expect("valid");
-        let kept = ResponseCacheFields::of(stored_head.fields);
+        let kept = ResponseCacheFields::new(stored_head.fields);
         let fresh_head = format!("HTTP/1.1 304 \r\n{}\r\n", lines(fresh));
         let fresh_head = response::parse(fresh_head.as_bytes()).expect("valid");
         let found = confirms(
-            &ResponseCacheFields::of(fresh_head.fields),
+            &ResponseCacheFields::new(fresh_head.fields),
             &Stored::of(200, &kept, 1, NOW),
             NOW,
         );
@@ -256,7 +263,7 @@ fn a_304_updates_all_but_what_describes_the_body() {
         Cache-Control: private=\"x-mine\"\r\nX-Mine: 1\r\nX-Request-ID: 1\r\nX-New: 5\r\n\r\n";
     let fresh = response::parse(fresh).expect("valid");
     let mut out = Vec::new();
-    write_updated(&stored.fields, &ResponseCacheFields::of(fresh.fields), 0, &mut out)
+    write_updated(&stored.fields, &ResponseCacheFields::new(fresh.fields), 0, &mut out)
         .expect("few fields");
     assert_eq!(
         String::from_utf8_lossy(&out),

@@ -25,7 +25,7 @@ fn with_status(status: u16, fields: &str, timing: ResponseTiming, ttl: u32) -> (
     }
     text += "\r\n";
     let head = response::parse(text.as_bytes()).expect("valid");
-    Freshness::of(status, &ResponseCacheFields::of(head.fields), timing, ttl)
+    Freshness::of(status, &ResponseCacheFields::new(head.fields), timing, ttl)
 }
 
 fn of(fields: &str) -> Freshness {

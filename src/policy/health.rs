@@ -353,7 +353,7 @@ impl Availability {
         [Availability::Up, Availability::Down, Availability::Drain, Availability::Maint];
 
     /// As operators read it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Availability::Up => "up",
             Availability::Down => "down",

@@ -117,7 +117,7 @@ impl Outcome {
     pub const ALL: [Outcome; 2] = [Outcome::Proved, Outcome::Unfounded];
 
     /// As the metrics call it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Proved => "proved",
             Outcome::Unfounded => "unfounded",

@@ -42,14 +42,14 @@ mod tests {
     #[test]
     fn unsafe_methods_invalidate_unless_they_failed() {
         for name in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "PURGE", "get"] {
-            let method = Method::of(name.as_bytes());
+            let method = Method::from_name(name.as_bytes());
             for status in 100..=599 {
                 let expected = (200..400).contains(&status);
                 assert_eq!(invalidates(method, status), expected, "{name} {status}");
             }
         }
         for name in ["GET", "HEAD", "OPTIONS", "TRACE"] {
-            let method = Method::of(name.as_bytes());
+            let method = Method::from_name(name.as_bytes());
             assert!((100..=599).all(|status| !invalidates(method, status)), "{name}");
         }
     }

@@ -70,7 +70,7 @@ impl Reason {
     }
 
     /// As the log and the metrics write it: mostly the error types of RFC 9209 §2.3.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Reason::RequestError => "http_request_error",
             Reason::ClientTimeout => "client_timeout",
@@ -121,8 +121,8 @@ mod tests {
     fn each_reason_has_its_own_number_and_word() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), index);
-            let same = Reason::ALL.iter().filter(|other| other.word() == reason.word());
-            assert_eq!(same.count(), 1, "{}", reason.word());
+            let same = Reason::ALL.iter().filter(|other| other.as_str() == reason.as_str());
+            assert_eq!(same.count(), 1, "{}", reason.as_str());
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
             (Refusal::Connect, "http_request_error"),
             (Refusal::Version, "http_request_error"),
         ] {
-            assert_eq!(Reason::from(refusal).word(), word, "{refusal:?}");
+            assert_eq!(Reason::from(refusal).as_str(), word, "{refusal:?}");
         }
     }
 }

@@ -135,7 +135,7 @@ fn each_failure_is_reported_as_section_4_says() {
         (Failure::Incomplete, 502, "http_response_incomplete", "http_response_incomplete"),
     ] {
         assert_eq!((failure.status(), failure.error()), (status, error));
-        assert_eq!(failure.reason().word(), reason);
+        assert_eq!(failure.reason().as_str(), reason);
     }
 }
 

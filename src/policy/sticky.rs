@@ -59,12 +59,12 @@ impl Key {
         let message = [pool.as_bytes(), &[0], &ip.octets(), &port].concat();
         let mut hasher = SipHasher::new_64(&self.0);
         hasher.write(&message);
-        BackendTag::of(hasher.finish_64())
+        BackendTag::from_hash(hasher.finish_64())
     }
 }
 
 impl BackendTag {
-    fn of(hash: u64) -> BackendTag {
+    fn from_hash(hash: u64) -> BackendTag {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         BackendTag(std::array::from_fn(|place| DIGITS[(hash >> (60 - 4 * place) & 15) as usize]))
     }
@@ -132,7 +132,7 @@ pub fn verdict(bond: StickyTarget, chosen: BackendTag) -> StickyCookie {
 
 impl StickyCookie {
     /// As the log calls it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             StickyCookie::Hit => "hit",
             StickyCookie::New => "new",
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn digits_are_written_from_the_highest_on() {
-        assert_eq!(BackendTag::of(0x0123_4567_89ab_cdef).digits(), b"0123456789abcdef");
-        assert_eq!(BackendTag::of(15).digits(), b"000000000000000f");
+        assert_eq!(BackendTag::from_hash(0x0123_4567_89ab_cdef).digits(), b"0123456789abcdef");
+        assert_eq!(BackendTag::from_hash(15).digits(), b"000000000000000f");
     }
 
     fn found(lines: &str) -> Option<usize> {
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_cookie_is_set_unless_the_backend_is_the_one_that_was_asked_for() {
-        let [one, other] = [1, 2].map(BackendTag::of);
+        let [one, other] = [1, 2].map(BackendTag::from_hash);
         for (bond, chosen, expected, word, sets) in [
             (StickyTarget::To(one), one, StickyCookie::Hit, "hit", false),
             (StickyTarget::Lent(one), one, StickyCookie::Hit, "hit", false),
@@ -238,7 +238,7 @@ mod tests {
             (StickyTarget::None, other, StickyCookie::New, "new", true),
         ] {
             let found = verdict(bond, chosen);
-            assert_eq!((found, found.word(), found.sets_cookie()), (expected, word, sets));
+            assert_eq!((found, found.as_str(), found.sets_cookie()), (expected, word, sets));
         }
     }
 

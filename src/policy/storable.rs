@@ -10,7 +10,7 @@ use super::ranges::ContentRange;
 
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct StorabilityInput<'a> {
     /// The request's method.
     pub method: Method,
     /// Whether the request has a body.
@@ -83,8 +83,8 @@ pub fn response_allows(response_fields: &ResponseCacheFields) -> Result<(), Unst
 }
 
 /// Whether, and how, a response is stored.
-pub fn judge(facts: &Facts) -> Result<StorePlan, Unstorable> {
-    let Facts { request_fields, response_fields, status, .. } = facts;
+pub fn judge(facts: &StorabilityInput) -> Result<StorePlan, Unstorable> {
+    let StorabilityInput { request_fields, response_fields, status, .. } = facts;
     let directives = &response_fields.directives;
     request_allows(facts)?;
     status_allows(facts)?;
@@ -120,9 +120,17 @@ pub fn judge_again(
     timing: ResponseTiming,
     default_ttl: u32,
 ) -> Result<StorePlan, Unstorable> {
-    let request_fields = &RequestCacheFields::of(Fields::default(), b"");
+    let request_fields = &RequestCacheFields::new(Fields::default(), b"");
     let (method, has_body) = (Method::Get, false);
-    judge(&Facts { method, has_body, request_fields, status, response_fields, timing, default_ttl })
+    judge(&StorabilityInput {
+        method,
+        has_body,
+        request_fields,
+        status,
+        response_fields,
+        timing,
+        default_ttl,
+    })
 }
 
 /// Whether others who want the same may wait for what this request gets: it asks for all of it, for
@@ -134,7 +142,7 @@ pub fn is_for_all(request_fields: &RequestCacheFields) -> bool {
         && !request_fields.directives.no_store
 }
 
-fn request_allows(facts: &Facts) -> Result<(), Unstorable> {
+fn request_allows(facts: &StorabilityInput) -> Result<(), Unstorable> {
     if facts.method != Method::Get {
         return Err(Unstorable::Method); // a stored GET answers HEAD, but not the other way
     }
@@ -147,7 +155,7 @@ fn request_allows(facts: &Facts) -> Result<(), Unstorable> {
     Ok(())
 }
 
-fn status_allows(facts: &Facts) -> Result<(), Unstorable> {
+fn status_allows(facts: &StorabilityInput) -> Result<(), Unstorable> {
     let is_partial = facts.request_fields.range != Single::Absent;
     match facts.status {
         100..=199 => Err(Unstorable::Status), // §3: not final
@@ -201,7 +209,7 @@ fn is_reusable(
 
 /// One part of which it is known where it belongs: §3.3. With a length that says otherwise it is
 /// none.
-fn whole_part(facts: &Facts) -> Result<ContentRange, Unstorable> {
+fn whole_part(facts: &StorabilityInput) -> Result<ContentRange, Unstorable> {
     let range = facts.response_fields.content_range.only().and_then(ContentRange::parse);
     range.ok_or(Unstorable::Conditional)
 }
@@ -228,7 +236,7 @@ pub struct KeptFields<'a> {
 
 impl<'a> KeptFields<'a> {
     /// Those of this response.
-    pub fn of(response_fields: &ResponseCacheFields<'a>) -> KeptFields<'a> {
+    pub fn new(response_fields: &ResponseCacheFields<'a>) -> KeptFields<'a> {
         KeptFields { excluded: [response_fields.fields.nominated(), response_fields.withheld()] }
     }
 

@@ -21,12 +21,12 @@ fn judged(
     let request = request::parse(head.as_bytes()).expect("valid");
     let head = format!("HTTP/1.1 {status} \r\n{}\r\n", lines(response));
     let response = response::parse(head.as_bytes()).expect("valid");
-    judge(&Facts {
+    judge(&StorabilityInput {
         method,
         has_body: request.framing != crate::http::message::Framing::None,
-        request_fields: &RequestCacheFields::of(request.fields, b"a"),
+        request_fields: &RequestCacheFields::new(request.fields, b"a"),
         status,
-        response_fields: &ResponseCacheFields::of(response.fields),
+        response_fields: &ResponseCacheFields::new(response.fields),
         timing: ResponseTiming { at: NOW, delay: 0 },
         default_ttl: 0,
     })
@@ -217,7 +217,7 @@ fn nobody_waits_for_what_is_for_one_alone() {
     ] {
         let lines = lines(fields);
         let request_fields =
-            RequestCacheFields::of(crate::http::Fields::stored(lines.as_bytes()), b"a");
+            RequestCacheFields::new(crate::http::Fields::stored(lines.as_bytes()), b"a");
         assert_eq!(is_for_all(&request_fields), expected, "{fields}");
     }
 }
@@ -228,7 +228,7 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
     let head = b"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\n\
         Cache-Control: no-cache=\"x-secret\", private=\"x-other\"\r\n\r\n";
     let head = response::parse(head).expect("valid");
-    let response_fields = ResponseCacheFields::of(head.fields);
+    let response_fields = ResponseCacheFields::new(head.fields);
     for name in [
         "Connection",
         "Keep-Alive",
@@ -248,7 +248,7 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
         "Proxy-Authorization",
         "Proxy-Authentication-Info",
     ] {
-        assert!(!KeptFields::of(&response_fields).keeps(name.as_bytes()), "{name}");
+        assert!(!KeptFields::new(&response_fields).keeps(name.as_bytes()), "{name}");
     }
     for name in [
         "Cache-Control",
@@ -265,8 +265,8 @@ fn fields_of_one_connection_or_one_recipient_are_not_kept() {
         "Content-Range",
         "Warning",
     ] {
-        assert!(KeptFields::of(&response_fields).keeps(name.as_bytes()), "{name}");
+        assert!(KeptFields::new(&response_fields).keeps(name.as_bytes()), "{name}");
     }
-    let none = ResponseCacheFields::of(crate::http::Fields::default());
-    assert!(KeptFields::of(&none).keeps(b"x-hop") && KeptFields::of(&none).keeps(b"x-secret"));
+    let none = ResponseCacheFields::new(crate::http::Fields::default());
+    assert!(KeptFields::new(&none).keeps(b"x-hop") && KeptFields::new(&none).keeps(b"x-secret"));
 }

@@ -32,7 +32,7 @@ fn with_asked<T>(fields: &str, trusted: bool, test: impl FnOnce(&RequestCacheFie
         ..crate::http::forwarded::Forward::new(client, b"1")
     };
     rewrite::request(&head, &forward, &mut written).expect("fits");
-    test(&RequestCacheFields::of(rewrite::written_fields(written.as_slice()), b"shop"))
+    test(&RequestCacheFields::new(rewrite::written_fields(written.as_slice()), b"shop"))
 }
 
 /// What an answer with that `Vary` to a request with these fields varies by beyond `before`.
@@ -44,7 +44,7 @@ fn names(before: &str, vary: &str, request: &str, pool: &str) -> String {
         .collect();
     let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
     let head = response::parse(text.as_bytes()).expect("valid");
-    let response_fields = ResponseCacheFields::of(head.fields);
+    let response_fields = ResponseCacheFields::new(head.fields);
     with_asked(request, true, |request_fields| {
         let chosen = Chosen { request_fields, pool: pool.as_bytes() };
         let mut out = Vec::new();
@@ -201,7 +201,7 @@ fn what_is_encoded_varies_by_what_clients_can_decode() {
     let names_of = |lines: &str| {
         let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
         let head = response::parse(text.as_bytes()).expect("valid");
-        let response_fields = ResponseCacheFields::of(head.fields);
+        let response_fields = ResponseCacheFields::new(head.fields);
         with_asked("", true, |request_fields| {
             let chosen = Chosen { request_fields, pool: b"" };
             let mut out = Vec::new();

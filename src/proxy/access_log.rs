@@ -11,17 +11,18 @@ use crate::http::cache_status::CacheResult;
 use crate::http::date;
 use crate::http::message::Version;
 use crate::mem::append_decimal;
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, elapsed};
 use crate::policy::sticky::StickyCookie;
 use crate::shared::Counter;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::{IoError, LogFile, Tried, clock};
 
 use super::Proxy;
-use super::client::{Client, since};
-use super::exchange::{Answer, Exchange, ExchangeId};
+use super::client::Client;
+use super::exchange::{Exchange, Response};
 use super::pools::{Backend, Pool};
 use super::settings;
+use crate::proxy::ids::ExchangeId;
 
 /// Bytes that are gathered before they are written.
 const FULL: usize = 64 * 1024;
@@ -76,7 +77,7 @@ impl AccessLogWriter {
         let Some(path) = &self.path else { return };
         match file.map_or_else(|| LogFile::open(path), Ok) {
             Ok(file) => self.file = Some(file),
-            Err(error) => message::log(
+            Err(error) => log::write(
                 Level::Error,
                 format_args!(
                     "access log {}: {}; the old file goes on",
@@ -110,7 +111,7 @@ impl AccessLogWriter {
             }
         }
         if self.dropped > 0 && self.buffer.is_empty() {
-            message::log_about(
+            log::write_about(
                 Level::Warning,
                 "access log: ",
                 format_args!(
@@ -177,7 +178,7 @@ fn write_line(
 ) {
     let spans = &exchange.request.spans;
     let times = &exchange.times;
-    let took = since(times.taken_in, now);
+    let took = elapsed(times.taken_in, now);
     let start = Micros(clock::wall().0.saturating_sub(took.0));
     line.extend_from_slice(b"{\"ts\":\"");
     line.extend_from_slice(&date::rfc3339_millis(start.0));
@@ -200,12 +201,12 @@ fn write_line(
     number(line, "bytes_out", exchange.bytes_out);
     millis(line, "ms", took);
     if exchange.last_backend.is_some() {
-        millis(line, "queue_ms", since(times.taken_in, times.chosen) - failed_for(exchange));
+        millis(line, "queue_ms", elapsed(times.taken_in, times.chosen) - failed_for(exchange));
         if !exchange.carrier.is_reused() && times.connected > times.chosen {
-            millis(line, "connect_ms", since(times.chosen, times.connected));
+            millis(line, "connect_ms", elapsed(times.chosen, times.connected));
         }
-        if matches!(exchange.answer, Answer::Backend(_)) {
-            millis(line, "first_byte_ms", since(times.taken_in, times.answered));
+        if matches!(exchange.answer, Response::Backend(_)) {
+            millis(line, "first_byte_ms", elapsed(times.taken_in, times.answered));
         }
     }
     if exchange.is_routed {
@@ -217,18 +218,18 @@ fn write_line(
         line.extend_from_slice(if exchange.carrier.is_reused() { b"true" } else { b"false" });
     }
     tries(line, exchange, backends);
-    text(line, "sticky", exchange.sticky.map_or("", StickyCookie::word).as_bytes());
+    text(line, "sticky", exchange.sticky.map_or("", StickyCookie::as_str).as_bytes());
     let cached = exchange.cached.filter(|result| *result != CacheResult::Bypass);
-    text(line, "cache", cached.map_or("", CacheResult::word).as_bytes());
+    text(line, "cache", cached.map_or("", CacheResult::as_str).as_bytes());
     if let Some(reason) = exchange.reason() {
-        text(line, "reason", reason.word().as_bytes());
+        text(line, "reason", reason.as_str().as_bytes());
     }
     // After another failure, or with a stored answer, it would not have helped.
-    let hint = exchange.hint.filter(|_| matches!(exchange.answer, Answer::Own(_)));
+    let hint = exchange.hint.filter(|_| matches!(exchange.answer, Response::Local(_)));
     if let Some(tolerance) = hint {
         key(line, "hint");
         line.extend_from_slice(b"\"tolerate ");
-        line.extend_from_slice(tolerance.word().as_bytes());
+        line.extend_from_slice(tolerance.as_str().as_bytes());
         line.push(b'"');
     }
     if let Some(route) = exchange.route {
@@ -250,7 +251,7 @@ fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {
             line,
             "{separator}{{\"backend\":\"{}\",\"reason\":\"{}\",\"ms\":{}.{}}}",
             backends[attempt.backend.0].name,
-            attempt.failure.reason().word(),
+            attempt.failure.reason().as_str(),
             attempt.took.0 / 1000,
             attempt.took.0 / 100 % 10
         );

@@ -12,7 +12,7 @@ use crate::policy::identity::SentIds;
 use crate::shared::{BackendGauge, BackendId};
 
 use super::Proxy;
-use super::exchange::{BackendConnId, ClientId, ExchangeId};
+use crate::proxy::ids::{BackendConnId, BackendConnTag, ClientId, ExchangeId};
 
 /// Who has a backend connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl IdleStack {
     /// Adds a connection that just became idle, in this turn of the event loop.
     pub fn push(
         &mut self,
-        conns: &mut Slab<BackendConn>,
+        conns: &mut Slab<BackendConn, BackendConnTag>,
         id: BackendConnId,
         since: Micros,
         turn: u64,
@@ -148,7 +148,7 @@ impl IdleStack {
     }
 
     /// Takes a connection out, wherever it lies.
-    pub fn remove(&mut self, conns: &mut Slab<BackendConn>, id: BackendConnId) {
+    pub fn remove(&mut self, conns: &mut Slab<BackendConn, BackendConnTag>, id: BackendConnId) {
         let Owner::Idle { older, newer, .. } = conns[id].owner else {
             panic!("only idle connections lie in the stack");
         };
@@ -184,13 +184,21 @@ impl Proxy {
     }
 }
 
-fn set_newer(conns: &mut Slab<BackendConn>, id: BackendConnId, value: Option<BackendConnId>) {
+fn set_newer(
+    conns: &mut Slab<BackendConn, BackendConnTag>,
+    id: BackendConnId,
+    value: Option<BackendConnId>,
+) {
     if let Owner::Idle { newer, .. } = &mut conns[id].owner {
         *newer = value;
     }
 }
 
-fn set_older(conns: &mut Slab<BackendConn>, id: BackendConnId, value: Option<BackendConnId>) {
+fn set_older(
+    conns: &mut Slab<BackendConn, BackendConnTag>,
+    id: BackendConnId,
+    value: Option<BackendConnId>,
+) {
     if let Owner::Idle { older, .. } = &mut conns[id].owner {
         *older = value;
     }

@@ -11,7 +11,7 @@ use crate::policy::sticky::StickyTarget;
 use super::Proxy;
 use super::backend::{BackendConn, Owner};
 use super::client::Client;
-use super::exchange::{BackendConnId, ClientId, ExchangeId};
+use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId};
 
 /// The connections that are bound to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Proxy {
         if backend.is_out {
             self.close_bound_conn(client, conn);
         } else {
-            self.exchanges[id].bond = StickyTarget::To(backend.mark);
+            self.exchanges[id].sticky_target = StickyTarget::To(backend.mark);
         }
     }
 

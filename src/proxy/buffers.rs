@@ -1,7 +1,7 @@
 //! What relays borrow: rings for connections, and pipes for splicing.
 
-use crate::mem::stock::Stock;
-use crate::sys::message::{self, Level};
+use crate::mem::free_list::FreeList;
+use crate::sys::log::{self, Level};
 use crate::sys::{IoError, Pipe, PipeQuota, Socket};
 
 use super::caching::Caching;
@@ -18,9 +18,9 @@ const SMALL_BYTES: usize = 64 * 1024;
 const PIPES: usize = 64;
 
 /// What a relay needs of its process.
-pub struct Tools {
+pub struct RelayBuffers {
     /// Rings for connections.
-    pub rings: Stock,
+    pub rings: FreeList,
     /// Bytes in a ring.
     pub ring_size: usize,
     /// Pipes for splicing.
@@ -67,7 +67,7 @@ struct Share {
 impl Share {
     /// That of one of `workers` processes of this user: together three quarters of the quota. Those
     /// of the generation before may still have some for a while, and other programs too.
-    fn of(quota: PipeQuota, workers: usize) -> Share {
+    fn new(quota: PipeQuota, workers: usize) -> Share {
         let bytes = quota.all / 4 * 3 / workers;
         let wide = if quota.one < WIDE_BYTES { 0 } else { (bytes / 2 / WIDE_BYTES).min(WIDE) };
         Share { bytes, wide }
@@ -98,8 +98,8 @@ impl Pipes {
     /// none where splicing was tried and is refused.
     pub fn new(workers: usize) -> Pipes {
         let (wide, narrow) = (Vec::with_capacity(WIDE), Vec::with_capacity(PIPES));
-        let sight = Sight { bytes: vec![0; WIDE_BYTES], is_far: Socket::looks_ahead() };
-        let share = Share::of(PipeQuota::read(), workers);
+        let sight = Sight { bytes: vec![0; WIDE_BYTES], is_far: Socket::supports_peek_offset() };
+        let share = Share::new(PipeQuota::read(), workers);
         let access = if Pipe::try_out().is_ok() { Access::Open } else { Access::Closed };
         let [wide_open, open, held] = [0; 3];
         let has_complained = access == Access::Closed; // The master was refused too.
@@ -185,7 +185,7 @@ impl Pipes {
         }
         self.has_complained = true;
         match error {
-            IoError::Exhausted => message::log(
+            IoError::Exhausted => log::write(
                 Level::Warning,
                 format_args!(
                     "no pipe of {} KiB is to be had, so bodies are copied where they could be \
@@ -214,7 +214,7 @@ fn is_wide(pipe: &Pipe) -> bool {
 }
 
 fn log_refusal() {
-    message::log(
+    log::write(
         Level::Warning,
         format_args!(
             "this kernel, or a seccomp profile, refuses splice: bodies are copied, which costs more \
@@ -229,7 +229,7 @@ pub fn doubt_splicing(workers: usize) {
     let quota = PipeQuota::read();
     match Pipe::try_out() {
         Err(_) => log_refusal(),
-        Ok(()) if Share::of(quota, workers).bytes < SMALL_BYTES => message::log(
+        Ok(()) if Share::new(quota, workers).bytes < SMALL_BYTES => log::write(
             Level::Warning,
             format_args!(
                 "fs.pipe-user-pages-soft allows {} KiB of pipes, too little for {workers} workers, so \
@@ -284,7 +284,7 @@ mod tests {
                 let held: usize = capacities(&all_of(&mut pipes)).iter().sum();
                 assert!(held.saturating_mul(workers) <= all, "{workers} workers, {all} bytes");
                 // None is left unused where there is room for one.
-                let share = Share::of(PipeQuota { all, one: 1 << 20 }, workers).bytes;
+                let share = Share::new(PipeQuota { all, one: 1 << 20 }, workers).bytes;
                 assert!(share - held < SMALL_BYTES || pipes.lent() == PIPES);
             }
         }

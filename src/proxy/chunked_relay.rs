@@ -8,9 +8,9 @@ use crate::mem::Append;
 use crate::mem::ring::Ring;
 use crate::net::Conn;
 
-use super::buffers::{Sight, Tools};
-use super::caching::record::RecorderId;
-use super::relay::{Cut, Frame};
+use super::buffers::{RelayBuffers, Sight};
+use crate::proxy::ids::RecorderId;
+use crate::proxy::step::{Frame, RelayError};
 
 /// The longest line of framing that is written at once, with the line end before it.
 pub(super) const FRAMING_MAX: usize = 32;
@@ -35,12 +35,12 @@ impl ChunkCopy<'_> {
         &mut self,
         input: &mut Ring,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<usize, Cut> {
+        buffers: &mut RelayBuffers,
+    ) -> Result<usize, RelayError> {
         let mut used = 0;
         while !self.chunks.is_done() && input.len() > *self.kept {
-            let count = match self.pass(input, sink, tools) {
-                0 => self.read(input, sink, tools)?,
+            let count = match self.pass(input, sink, buffers) {
+                0 => self.read(input, sink, buffers)?,
                 count => count,
             };
             if count == 0 {
@@ -52,8 +52,8 @@ impl ChunkCopy<'_> {
     }
 
     /// Bytes that may go as they are: data, and for a chunked sink canonical framing too.
-    fn pass(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> usize {
-        let room = sink.output_room(tools.ring_size);
+    fn pass(&mut self, input: &mut Ring, sink: &mut Conn, buffers: &mut RelayBuffers) -> usize {
+        let room = sink.output_room(buffers.ring_size);
         let bytes = view(input, *self.kept);
         let count = match self.frame {
             Frame::Chunked if self.recorder.is_none() => {
@@ -68,14 +68,14 @@ impl ChunkCopy<'_> {
                 let count = bytes.len().min(room).min(left);
                 self.chunks.advance(count as u64);
                 *self.payload += count as u64;
-                tools.record(self.recorder, [bytes, &[]], count);
+                buffers.record(self.recorder, [bytes, &[]], count);
                 count
             }
         };
         if count > 0 && count == input.len() && !self.keeping && sink.output.is_empty() {
             swap(input, &mut sink.output);
         } else if count > 0 {
-            let output = sink.prepare_output(&mut tools.rings);
+            let output = sink.prepare_output(&mut buffers.rings);
             output.append(&view(input, *self.kept)[..count]);
             self.used(input, count);
         }
@@ -83,8 +83,13 @@ impl ChunkCopy<'_> {
     }
 
     /// A piece of framing. Returns the source bytes used, 0 where more are needed, or room.
-    fn read(&mut self, input: &mut Ring, sink: &mut Conn, tools: &mut Tools) -> Result<usize, Cut> {
-        let room = sink.output_room(tools.ring_size);
+    fn read(
+        &mut self,
+        input: &mut Ring,
+        sink: &mut Conn,
+        buffers: &mut RelayBuffers,
+    ) -> Result<usize, RelayError> {
+        let room = sink.output_room(buffers.ring_size);
         // A trailer line may be as long as what was received.
         if self.chunks.data_left() > 0 || room < FRAMING_MAX.max(self.trailer_bound(input)) {
             return Ok(0);
@@ -93,9 +98,9 @@ impl ChunkCopy<'_> {
             input.flatten();
         }
         let bytes = view(input, *self.kept);
-        let (count, chunk) = self.chunks.read(bytes).map_err(|_| Cut::Malformed)?;
+        let (count, chunk) = self.chunks.read(bytes).map_err(|_| RelayError::Malformed)?;
         if self.frame == Frame::Chunked {
-            let output = sink.prepare_output(&mut tools.rings);
+            let output = sink.prepare_output(&mut buffers.rings);
             match chunk {
                 Chunk::More => (),
                 Chunk::Size(size) => output.append(Chunks::size_line(size, &mut [0; 20])),
@@ -111,7 +116,7 @@ impl ChunkCopy<'_> {
             }
         }
         if count == 0 && input.is_full() && *self.kept == 0 {
-            return Err(Cut::Malformed); // A trailer line longer than a ring.
+            return Err(RelayError::Malformed); // A trailer line longer than a ring.
         }
         self.used(input, count);
         Ok(count)
@@ -167,11 +172,16 @@ impl Ahead {
 
     /// Looks on, as far as a pipe reaches. Says whether so much may go as it is that splicing pays:
     /// if not, nothing has changed.
-    pub fn look(&mut self, chunks: &mut Chunks, source: &mut Conn, tools: &mut Tools) -> bool {
+    pub fn look(
+        &mut self,
+        chunks: &mut Chunks,
+        source: &mut Conn,
+        buffers: &mut RelayBuffers,
+    ) -> bool {
         let (mut after, mut place) = (*self, *chunks);
-        after.clear(&mut place, source, tools);
+        after.clear(&mut place, source, buffers);
         self.is_odd = after.is_odd;
-        if self.cleared == 0 && after.cleared + place.data_left() < tools.splice_min {
+        if self.cleared == 0 && after.cleared + place.data_left() < buffers.splice_min {
             return false;
         }
         after.data += data_passed(&place) - data_passed(chunks);
@@ -179,10 +189,10 @@ impl Ahead {
         true
     }
 
-    fn clear(&mut self, chunks: &mut Chunks, source: &mut Conn, tools: &mut Tools) {
-        let Sight { bytes, is_far } = &mut tools.pipes.sight;
+    fn clear(&mut self, chunks: &mut Chunks, source: &mut Conn, buffers: &mut RelayBuffers) {
+        let Sight { bytes, is_far } = &mut buffers.pipes.sight;
         // To look at data costs about as much as to look away from so much of it.
-        let near = tools.splice_min / 4;
+        let near = buffers.splice_min / 4;
         let mut width = if *is_far { LINE_MAX } else { bytes.len() };
         while self.cleared + chunks.data_left() < bytes.len() as u64 {
             if *is_far {

@@ -16,10 +16,12 @@ use crate::shared::Counter;
 
 use super::Proxy;
 use super::bound::Bound;
-use super::exchange::{Answer, ClientId, Exchange, ExchangeId, OwnAnswer, Request, State};
+use super::exchange::{Exchange, LocalReply, Request, Response, State};
 use super::proxy_protocol::{Arrival, ProxyProtocol};
 use super::read_requests::Accepted;
-use super::relay::{Frame, Moved, Relay};
+use super::relay::Relay;
+use crate::proxy::ids::{ClientId, ExchangeId};
+use crate::proxy::step::{Frame, Progress};
 
 /// How far a client's connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +107,7 @@ impl Client {
 
     /// Stands for no client: its exchange is for the cache alone. It needs no socket, and no place among
     /// the clients; there will be no requests, and no events.
-    pub fn nobody(peer: SocketAddr) -> Client {
+    pub fn background(peer: SocketAddr) -> Client {
         let mut client = Client::new(Conn::to_nobody(), peer, Arrival::plain(0));
         client.phase = ClientPhase::Closing;
         client.watch = Watch::Watched;
@@ -113,7 +115,7 @@ impl Client {
     }
 
     /// Whether it stands for no client.
-    pub fn is_nobody(&self) -> bool {
+    pub fn is_background(&self) -> bool {
         self.conn.is_to_nobody()
     }
 
@@ -125,7 +127,7 @@ impl Client {
 
 impl Proxy {
     /// Takes in the heads that the client has sent, as many as may be in work at once.
-    pub(super) fn intake(&mut self, id: ClientId) -> Moved {
+    pub(super) fn read_requests(&mut self, id: ClientId) -> Progress {
         let mut moved = self.read_preamble(id);
         self.clients[id].batch = self.clients[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
@@ -135,14 +137,14 @@ impl Proxy {
                 if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };
             if scan == Scan::Partial && input.len() < self.settings.head_limit {
                 // A failed read shows as an end; what is in work may still be answered.
-                match client.conn.fill(&mut self.tools.rings) {
+                match client.conn.fill(&mut self.buffers.rings) {
                     Ok(0) | Err(_) => break,
-                    Ok(_) => moved = Moved::Some,
+                    Ok(_) => moved = Progress::Made,
                 }
                 continue;
             }
-            self.take_in(id, scan);
-            moved = Moved::Some;
+            self.accept_head(id, scan);
+            moved = Progress::Made;
         }
         moved
     }
@@ -170,7 +172,7 @@ impl Proxy {
     }
 
     /// Takes in the head, or the fault, that `scan` found at the front of the client's ring.
-    fn take_in(&mut self, id: ClientId, scan: Scan) {
+    fn accept_head(&mut self, id: ClientId, scan: Scan) {
         let limit = self.settings.head_limit;
         let taken = match scan {
             Scan::Whole(end) | Scan::Malformed(end) if end <= limit => {
@@ -196,14 +198,14 @@ impl Proxy {
                 return Err(refusal);
             }
         };
-        let Accepted { request, pool, route, bond, body, answer } = taken;
+        let Accepted { request, pool, route, sticky_target, body, answer } = taken;
         let client = &mut self.clients[id];
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
         let mut exchange = Exchange::new(id, pool, buffer, request);
         exchange.route = route;
-        exchange.bond = bond;
+        exchange.sticky_target = sticky_target;
         exchange.naming = self.pools[exchange.pool.0].naming;
         exchange.times.taken_in = self.now;
         exchange.bytes_in = end as u64;
@@ -237,7 +239,7 @@ impl Proxy {
         let client = &mut self.clients[id];
         exchange.bytes_in = client.conn.input.len() as u64;
         exchange.closes = true;
-        client.conn.discard_input(&mut self.tools.rings);
+        client.conn.discard_input(&mut self.buffers.rings);
         client.phase = ClientPhase::Closing;
         client.may_be_sending = true;
         self.enqueue(id, exchange);
@@ -266,7 +268,7 @@ impl Proxy {
         };
         let mut exchange = Exchange::new(id, None, head, request);
         exchange.times.taken_in = self.now;
-        exchange.answer = Answer::Own(OwnAnswer::refusing(refusal));
+        exchange.answer = Response::Local(LocalReply::refusing(refusal));
         exchange.enter(State::Answered);
         exchange
     }
@@ -277,11 +279,11 @@ impl Proxy {
             self.row.add(Counter::Pipelined, 1);
             self.clients[id].may_be_sending = true; // And its next request is on the way, perhaps.
         }
-        self.join_queue(id, exchange);
+        self.push_exchange(id, exchange);
     }
 
     /// Puts an exchange at the end of its client's queue.
-    pub(super) fn join_queue(&mut self, id: ClientId, exchange: Exchange) {
+    pub(super) fn push_exchange(&mut self, id: ClientId, exchange: Exchange) {
         let pipeline = self.settings.pipeline;
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         let client = &mut self.clients[id];
@@ -328,9 +330,4 @@ impl Proxy {
     pub(super) fn return_head(&mut self, mut head: Buffer) {
         self.heads.give_back(head.take_bytes());
     }
-}
-
-/// The time since `start`, nothing if it never was.
-pub(super) fn since(start: Micros, now: Micros) -> Micros {
-    if start == Micros(0) { Micros(0) } else { Micros(now.0.saturating_sub(start.0)) }
 }

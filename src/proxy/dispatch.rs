@@ -12,8 +12,9 @@ use super::Proxy;
 use super::Token;
 use super::backend::{BackendConn, Owner};
 use super::bound::Bound;
-use super::exchange::{BackendConnId, Carrier, DispatchMode, ExchangeId, Line, State};
-use super::relay::Moved;
+use super::exchange::{Carrier, DispatchMode, State, WaitQueue};
+use crate::proxy::ids::{BackendConnId, ExchangeId};
+use crate::proxy::step::Progress;
 
 /// What there is of idle connections to the backend of an exchange.
 enum Idle {
@@ -29,25 +30,25 @@ enum Idle {
 
 impl Proxy {
     /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
-    pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+    pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let exchange = &self.exchanges[id];
-        let patient = exchange.manner == DispatchMode::Patient;
+        let patient = exchange.dispatch_mode == DispatchMode::Patient;
         if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
-            return Ok(Moved::Nothing);
+            return Ok(Progress::None);
         }
         let bound = self.clients[self.exchanges[id].client].bound;
         if bound != Bound::Never && !self.is_first(id) {
-            return Ok(Moved::Nothing); // Its turn on the connection that is the client's own.
+            return Ok(Progress::None); // Its turn on the connection that is the client's own.
         }
         if let Some(moved) = self.consult(id) {
             return Ok(moved);
         }
         if self.exchanges[id].choice.is_none() && !self.choose(id)? {
-            return Ok(Moved::Nothing);
+            return Ok(Progress::None);
         }
         if self.share(id) {
-            self.leave_line(id);
-            return Ok(Moved::Some);
+            self.dequeue_waiter(id);
+            return Ok(Progress::Made);
         }
         match self.find_idle(id) {
             Idle::Ready(conn) => self.reuse(id, conn),
@@ -55,12 +56,12 @@ impl Proxy {
             Idle::NextTurn => {
                 self.exchanges[id].waited_in_turn = Some(self.turn);
                 self.wake(self.exchanges[id].client);
-                return Ok(Moved::Nothing);
+                return Ok(Progress::None);
             }
             Idle::None => return self.open(id),
         }
-        self.leave_line(id);
-        Ok(Moved::Some)
+        self.dequeue_waiter(id);
+        Ok(Progress::Made)
     }
 
     /// The backend's connection that was used last, if it is fresh enough. One whose turn has not
@@ -122,11 +123,11 @@ impl Proxy {
     }
 
     /// Opens a connection, or waits in line until there may be one more.
-    fn open(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+    fn open(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let is_next = self.line.front().is_none_or(|front| *front == id);
         if !is_next || !self.make_room_for_conn(id) {
-            self.stand_in_line(id, Line::Connection);
-            return Ok(Moved::Nothing);
+            self.enqueue_waiter(id, WaitQueue::Connection);
+            return Ok(Progress::None);
         }
         let exchange = &self.exchanges[id];
         let slot = exchange.choice.ok_or(Failure::NoBackend)?;
@@ -148,13 +149,13 @@ impl Proxy {
         conn.back = Some(id);
         let token = Token::Backend(conn_id).pack();
         let watched = conn.conn.watch(&self.poller, token);
-        self.leave_line(id);
+        self.dequeue_waiter(id);
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.carrier = Carrier::New;
         exchange.enter(State::Connecting);
         match watched {
-            Ok(()) => Ok(Moved::Some),
+            Ok(()) => Ok(Progress::Made),
             Err(_) => Err(Failure::Refused),
         }
     }
@@ -170,11 +171,11 @@ impl Proxy {
 
     /// The process has no descriptor left: an idle connection gives its own up for the next try, in
     /// the end a client's, lest idle clients keep those with a request from being served.
-    fn without_descriptor(&mut self, id: ExchangeId) -> Moved {
-        self.stand_in_line(id, Line::Connection);
+    fn without_descriptor(&mut self, id: ExchangeId) -> Progress {
+        self.enqueue_waiter(id, WaitQueue::Connection);
         let freed = self.close_an_idle_conn()
             || self.is_first(id) && (self.revoke_conn() || self.close_an_idle_client());
-        if freed { Moved::Some } else { Moved::Nothing }
+        if freed { Progress::Made } else { Progress::None }
     }
 
     /// Closes some backend's oldest idle connection; if there is none, one that is only kept for what may

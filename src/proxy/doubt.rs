@@ -9,22 +9,20 @@
 use crate::http::body::Body;
 use crate::http::following::{self, Following};
 use crate::http::scan::HeadScan;
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, elapsed};
 use crate::policy::identity::{self, Doubt, Identity, Observed, Outcome, RequestDigest};
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
 use crate::policy::sticky::Key;
 use crate::shared::{BackendCounter, BackendId};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 
 use super::Proxy;
-use super::client::since;
-use super::exchange::{
-    Answer, Attempt, BackendConnId, DispatchMode, Exchange, ExchangeId, Request, State,
-};
+use super::exchange::{Attempt, DispatchMode, Exchange, Request, Response, State};
 use super::held::Aside;
 use super::receive::FinalHead;
-use super::relay::Moved;
+use crate::proxy::ids::{BackendConnId, ExchangeId};
+use crate::proxy::step::Progress;
 
 /// Whether a response of an exchange was doubted to be its own.
 #[derive(Clone, Copy)]
@@ -111,7 +109,7 @@ impl Proxy {
         observed: Observed,
         last: &FinalHead,
     ) -> Result<Verified, Failure> {
-        let slot = self.conns[self.conn_of(id)].backend;
+        let slot = self.conns[self.backend_conn(id)].backend;
         match self.exchanges[id].doubted {
             Doubted::Unfounded => return Ok(Verified::Deliverable),
             Doubted::AskedAgain { doubt, slot: asked, .. } if asked == slot && observed.fresh => {
@@ -142,28 +140,28 @@ impl Proxy {
     /// the client logs in anew, as after the end of a connection.
     fn may_ask_again(&self, id: ExchangeId, doubt: Doubt) -> bool {
         let exchange = &self.exchanges[id];
-        let is_bound = self.conns[self.conn_of(id)].is_bound;
+        let is_bound = self.conns[self.backend_conn(id)].is_bound;
         let may_change = !is_bound || doubt == Doubt::Proof;
         may_change && exchange.request.idempotent && exchange.upload.is_replayable()
     }
 
     /// Asks the same backend once more, over a fresh connection.
     fn ask_again(&mut self, id: ExchangeId, doubt: Doubt, last: &FinalHead) {
-        let slot = self.conns[self.conn_of(id)].backend;
+        let slot = self.conns[self.backend_conn(id)].backend;
         let held = match doubt {
             Doubt::Suspect => self.set_aside(id, last),
             Doubt::Proof => None,
         };
         self.detach(id);
         let exchange = &mut self.exchanges[id];
-        let took = since(exchange.times.chosen, self.now);
+        let took = elapsed(exchange.times.chosen, self.now);
         exchange.doubted = Doubted::AskedAgain { doubt, slot, took, held };
         exchange.wants_new = true;
-        exchange.manner = match exchange.manner {
+        exchange.dispatch_mode = match exchange.dispatch_mode {
             DispatchMode::Eager | DispatchMode::Alone => DispatchMode::Alone,
             DispatchMode::Patient => DispatchMode::Patient,
         };
-        exchange.answer = Answer::Pending;
+        exchange.answer = Response::Pending;
         exchange.sent = false;
         exchange.upload.restart();
         exchange.enter(State::Waiting);
@@ -189,7 +187,7 @@ impl Proxy {
         if matches!(body, Body::UntilClose) {
             return Err(Failure::IdentityMismatch); // Nothing can follow it.
         }
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         let backend = &mut self.conns[conn];
         backend.conn.input.consume(last.head.len());
         backend.dropped = body;
@@ -214,7 +212,7 @@ impl Proxy {
 
     /// Holds a response in doubt.
     fn hold_response(&mut self, id: ExchangeId, last: &FinalHead) -> Verified {
-        let slot = self.conns[self.conn_of(id)].backend;
+        let slot = self.conns[self.backend_conn(id)].backend;
         let usual = self.backends[slot.0].pace.usual();
         let until = self.now + identity::read_on_for(usual);
         let held = Doubted::Held { head: last.head.len(), body: last.body, until };
@@ -227,14 +225,14 @@ impl Proxy {
     }
 
     /// Looks for the right response behind one that is held. Whether either is found to be the answer.
-    pub(super) fn read_on(&mut self, id: ExchangeId) -> Moved {
-        let conn = self.conn_of(id);
+    pub(super) fn read_on(&mut self, id: ExchangeId) -> Progress {
+        let conn = self.backend_conn(id);
         let Doubted::Held { head, body, until } = self.exchanges[id].doubted else {
-            return Moved::Nothing;
+            return Progress::None;
         };
         let exchange = &self.exchanges[id];
         let backend = &mut self.conns[conn];
-        while matches!(backend.conn.fill(&mut self.tools.rings), Ok(1..)) {}
+        while matches!(backend.conn.fill(&mut self.buffers.rings), Ok(1..)) {}
         let max_fields = self.settings.max_response_fields();
         let bytes = &backend.conn.input.flatten()[head..];
         let (method, own) = (exchange.request.method, exchange.id());
@@ -249,20 +247,20 @@ impl Proxy {
                 let slot = backend.backend;
                 self.exchanges[id].doubted = Doubted::Not;
                 self.count_doubt(slot, Outcome::Proved);
-                Moved::Some
+                Progress::Made
             }
-            Following::NotYet if self.now < until && !no_more => Moved::Nothing,
+            Following::NotYet if self.now < until && !no_more => Progress::None,
             Following::NotYet | Following::Nothing => {
                 backend.scan = HeadScan::response();
                 self.deliver_held(id);
-                Moved::Some
+                Progress::Made
             }
         }
     }
 
     /// Nothing better came: what is held is the answer, and the backend does not echo always.
     fn deliver_held(&mut self, id: ExchangeId) {
-        let slot = self.conns[self.conn_of(id)].backend;
+        let slot = self.conns[self.backend_conn(id)].backend;
         self.exchanges[id].doubted = Doubted::Unfounded;
         self.backends[slot.0].echo.unfounded();
         self.count_doubt(slot, Outcome::Unfounded);
@@ -328,8 +326,8 @@ impl Proxy {
         let text = "answered another request than the one it was asked (X-Request-ID differs); the response \
                     was discarded";
         match count {
-            1 => message::log(Level::Warning, format_args!("backend {name} {text}")),
-            _ => message::log(
+            1 => log::write(Level::Warning, format_args!("backend {name} {text}")),
+            _ => log::write(
                 Level::Warning,
                 format_args!("backend {name} {text} ({count} times since the last such message)"),
             ),

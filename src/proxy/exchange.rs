@@ -39,7 +39,6 @@ use crate::http::request::Refusal;
 use crate::http::response::Reading;
 use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
-use crate::mem::slab::Id;
 use crate::mem::time::Micros;
 use crate::policy::balance::TriedBackends;
 use crate::policy::reason::Reason;
@@ -47,19 +46,11 @@ use crate::policy::retry::Failure;
 use crate::policy::sticky::{StickyCookie, StickyTarget};
 use crate::shared::{BackendId, PoolId};
 
-use super::backend::BackendConn;
 use super::caching::hit::StoredAnswer;
 use super::caching::state::{CacheFetch, CacheState};
-use super::client::Client;
 use super::doubt::Doubted;
+use super::ids::{BackendConnId, ClientId, ExchangeId};
 use super::relay::Relay;
-
-/// Names a client.
-pub type ClientId = Id<Client>;
-/// Names an exchange.
-pub type ExchangeId = Id<Exchange>;
-/// Names a connection to a backend.
-pub type BackendConnId = Id<BackendConn>;
 
 /// Where an exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,23 +133,23 @@ impl Request {
 
 /// The answer, as far as there is one.
 #[derive(Clone, Copy)]
-pub enum Answer {
+pub enum Response {
     /// Not yet.
     Pending,
     /// A backend's; its head lies at the front of the connection's input ring.
     Backend(ResponseFacts),
     /// Made here.
-    Own(OwnAnswer),
+    Local(LocalReply),
     /// Made here for a request that may take no further hop.
     Final(Final),
     /// That of an entry of the cache, which is pinned.
     Stored(StoredAnswer),
 }
 
-impl Answer {
+impl Response {
     /// Whether a backend asks who the client is.
     pub fn is_challenge(&self) -> bool {
-        matches!(self, Answer::Backend(facts) if facts.head.status() == 401)
+        matches!(self, Response::Backend(facts) if facts.head.status() == 401)
     }
 }
 
@@ -182,7 +173,7 @@ pub enum Final {
 
 /// An answer that httplb makes: httplb(8) lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnAnswer {
+pub struct LocalReply {
     /// Its status.
     pub status: u16,
     /// For `Proxy-Status`.
@@ -193,10 +184,10 @@ pub struct OwnAnswer {
     pub close: bool,
 }
 
-impl OwnAnswer {
+impl LocalReply {
     /// To a request that is not taken.
-    pub fn refusing(refusal: Refusal) -> OwnAnswer {
-        OwnAnswer {
+    pub fn refusing(refusal: Refusal) -> LocalReply {
+        LocalReply {
             status: refusal.status(),
             error: refusal.error(),
             reason: refusal.into(),
@@ -205,8 +196,8 @@ impl OwnAnswer {
     }
 
     /// What becomes of a failure that is not repeated.
-    pub fn of(failure: Failure) -> OwnAnswer {
-        OwnAnswer {
+    pub fn from_failure(failure: Failure) -> LocalReply {
+        LocalReply {
             status: failure.status(),
             error: failure.error(),
             reason: failure.reason(),
@@ -265,7 +256,7 @@ pub struct Times {
 
 /// Which line an exchange waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum WaitQueue {
     /// None.
     Nowhere,
     /// For a backend of its pool that is below its cap.
@@ -329,7 +320,7 @@ pub struct Exchange {
     /// What its pool would have to tolerate for another answer than an error of ours.
     pub hint: Option<Tolerance>,
     /// The backend that its cookie names.
-    pub bond: StickyTarget,
+    pub sticky_target: StickyTarget,
     /// How it came to its backend, once that has answered, where clients are kept at theirs.
     pub sticky: Option<StickyCookie>,
     /// The backend that was picked; a place there is claimed.
@@ -347,7 +338,7 @@ pub struct Exchange {
     /// The response's body.
     pub download: Relay,
     /// The answer so far.
-    pub answer: Answer,
+    pub answer: Response,
     /// Whether a response was doubted to be its own.
     pub doubted: Doubted,
     /// Where it stands with the cache; changed by `enter_cache` alone.
@@ -361,14 +352,14 @@ pub struct Exchange {
     /// Tries that counted.
     pub tries: u32,
     /// How it may be dispatched.
-    pub manner: DispatchMode,
+    pub dispatch_mode: DispatchMode,
     /// Takes a new connection, for a reused one was stale.
     pub wants_new: bool,
     /// The turn of the event loop in which it left the connections alone whose last response had ended in
     /// that turn. It does so once.
     pub waited_in_turn: Option<u64>,
     /// Where it waits.
-    pub line: Line,
+    pub line: WaitQueue,
     /// Whether a byte of it may have left for the backend in this attempt.
     pub sent: bool,
     /// What the connection of this attempt had been used for before.
@@ -377,7 +368,7 @@ pub struct Exchange {
     pub progress: bool,
     /// Interim responses that came.
     pub interims: u8,
-    /// Cut short after commit: the reason for the log, and the client is closed hard.
+    /// RelayError short after commit: the reason for the log, and the client is closed hard.
     pub broken: Option<Reason>,
     /// Closes the client's connection when it is done.
     pub closes: bool,
@@ -406,7 +397,7 @@ impl Exchange {
             naming: 0,
             route: None,
             hint: None,
-            bond: StickyTarget::None,
+            sticky_target: StickyTarget::None,
             sticky: None,
             choice: None,
             last_backend: None,
@@ -415,17 +406,17 @@ impl Exchange {
             request,
             upload: Relay::nothing(),
             download: Relay::nothing(),
-            answer: Answer::Pending,
+            answer: Response::Pending,
             doubted: Doubted::Not,
             cache: CacheState::Disabled,
             cached: None,
             tried: TriedBackends::default(),
             attempts: Attempts::default(),
             tries: 0,
-            manner: DispatchMode::Eager,
+            dispatch_mode: DispatchMode::Eager,
             wants_new: false,
             waited_in_turn: None,
-            line: Line::Nowhere,
+            line: WaitQueue::Nowhere,
             sent: false,
             carrier: Carrier::New,
             progress: true,
@@ -487,10 +478,11 @@ impl Exchange {
     pub fn reason(&self) -> Option<Reason> {
         match (self.broken, self.answer) {
             (Some(reason), _) => Some(reason),
-            (None, Answer::Own(answer)) => Some(answer.reason),
-            (None, Answer::Pending | Answer::Backend(_) | Answer::Final(_) | Answer::Stored(_)) => {
-                None
-            }
+            (None, Response::Local(answer)) => Some(answer.reason),
+            (
+                None,
+                Response::Pending | Response::Backend(_) | Response::Final(_) | Response::Stored(_),
+            ) => None,
         }
     }
 
@@ -519,14 +511,14 @@ impl Exchange {
     /// Whether the backend may take the rest of the body though it has answered already: it lets the
     /// connection live on, and the client does not hold the body back.
     pub fn may_upload_on(&self) -> bool {
-        let lives_on = matches!(self.answer, Answer::Backend(facts) if facts.keep_alive);
+        let lives_on = matches!(self.answer, Response::Backend(facts) if facts.keep_alive);
         lives_on && !self.waits_for_leave()
     }
 
     /// What the request asks of a cache.
     pub fn cache_fields(&self) -> RequestCacheFields<'_> {
         let fields = rewrite::written_fields(self.head.as_slice());
-        RequestCacheFields::of(fields, &self.head[self.request.spans.host])
+        RequestCacheFields::new(fields, &self.head[self.request.spans.host])
     }
 
     /// The request identifier that goes both ways.

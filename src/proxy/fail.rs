@@ -1,5 +1,6 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
+use crate::mem::time::elapsed;
 use crate::policy::health::{self, Change};
 use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Failure, RetryContext, Verdict};
@@ -7,13 +8,13 @@ use crate::shared::{BackendCounter, BackendId, PoolCounter, WaitFor, report};
 
 use super::Proxy;
 use super::caching::Caching;
-use super::client::since;
-use super::exchange::{Answer, Attempt, DispatchMode, ExchangeId, OwnAnswer, State};
+use super::exchange::{Attempt, DispatchMode, LocalReply, Response, State};
+use crate::proxy::ids::ExchangeId;
 
 impl Proxy {
     /// The attempt failed: another, an answer of our own, or a cut.
     pub(super) fn fail(&mut self, id: ExchangeId, failure: Failure) {
-        self.leave_line(id);
+        self.dequeue_waiter(id);
         let held = self.fail_doubt(id);
         let exchange = &self.exchanges[id];
         let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
@@ -38,7 +39,7 @@ impl Proxy {
         match self.verdict(id, failure, stale) {
             Verdict::Retry { counts } => self.retry(id, backend, failure, counts),
             Verdict::Answer(failure) if self.serve_stale_instead(id, failure) => (),
-            Verdict::Answer(failure) => self.answer_instead(id, OwnAnswer::of(failure)),
+            Verdict::Answer(failure) => self.answer_instead(id, LocalReply::from_failure(failure)),
             Verdict::Truncate => self.truncate(id, Reason::ResponseIncomplete),
         }
     }
@@ -80,15 +81,15 @@ impl Proxy {
             exchange.attempts.add(Attempt {
                 backend,
                 failure,
-                took: since(exchange.times.chosen, self.now),
+                took: elapsed(exchange.times.chosen, self.now),
             });
         }
         exchange.wants_new |= !counts;
-        exchange.manner = match exchange.manner {
+        exchange.dispatch_mode = match exchange.dispatch_mode {
             DispatchMode::Eager | DispatchMode::Alone => DispatchMode::Alone,
             DispatchMode::Patient => DispatchMode::Patient,
         };
-        exchange.answer = Answer::Pending;
+        exchange.answer = Response::Pending;
         exchange.hint = None;
         exchange.sent = false;
         exchange.upload.restart();
@@ -96,17 +97,17 @@ impl Proxy {
     }
 
     /// The exchange gets an answer of our own instead of a backend's.
-    pub(super) fn answer_instead(&mut self, id: ExchangeId, answer: OwnAnswer) {
+    pub(super) fn answer_instead(&mut self, id: ExchangeId, answer: LocalReply) {
         if self.exchanges[id].is_committed() {
             return self.truncate(id, answer.reason);
         }
-        self.leave_line(id);
+        self.dequeue_waiter(id);
         self.detach(id);
         self.release_choice(id);
         self.with_cache(id, Caching::on_local_reply);
         let exchange = &mut self.exchanges[id];
         exchange.closes |= answer.close;
-        exchange.answer = Answer::Own(answer);
+        exchange.answer = Response::Local(answer);
         exchange.enter(State::Answered);
     }
 
@@ -136,8 +137,8 @@ impl Proxy {
     /// Takes the exchange off its backend connection, which closes: what it still carries is
     /// nobody's. Others that share it start anew.
     pub(super) fn detach(&mut self, id: ExchangeId) {
-        self.exchanges[id].upload.release(&mut self.tools);
-        self.exchanges[id].download.release(&mut self.tools);
+        self.exchanges[id].upload.release(&mut self.buffers);
+        self.exchanges[id].download.release(&mut self.buffers);
         let Some(conn) = self.exchanges[id].conn.take() else { return };
         let next = self.exchanges[id].next_on_conn.take();
         let backend = &mut self.conns[conn];
@@ -193,9 +194,9 @@ impl Proxy {
         self.refresh(pool);
         match change {
             // It is checked from now on, and the first time at once.
-            Change::Down => self.bells.control.ring(),
+            Change::Down => self.wakers.control.wake(),
             Change::Up => {
-                self.bells.ring_all(&self.segment, WaitFor::Pool(pool));
+                self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
                 self.give_turn(pool);
             }
         }

@@ -4,14 +4,15 @@ use crate::mem::time::{Micros, Millis};
 use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::shared::{BackendCounter, BackendId, Counter, WaitFor};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 
 use super::Proxy;
 use super::Service;
 use super::backend::{BackendConn, Owner};
 use super::client::{Client, ClientPhase, Watch};
-use super::exchange::{Answer, BackendConnId, Carrier, ClientId, DispatchMode, ExchangeId, State};
+use super::exchange::{Carrier, DispatchMode, Response, State};
 use super::timeouts::{client_owner, exchange_owner};
+use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId};
 
 /// Sweeps between two looks for memory that has cooled down.
 const COOLING: u64 = 3;
@@ -53,7 +54,7 @@ impl Proxy {
     /// that has left.
     fn drop_queue(&mut self, id: ClientId, reason: Reason) {
         while let Some(first) = self.clients[id].first {
-            self.leave_line(first);
+            self.dequeue_waiter(first);
             self.detach(first);
             let exchange = &mut self.exchanges[first];
             if exchange.state() == State::Uploading {
@@ -78,7 +79,7 @@ impl Proxy {
         self.give_up_doubt(id);
         self.release_choice(id);
         self.timers.stop(exchange_owner(id));
-        if !self.clients[self.exchanges[id].client].is_nobody() {
+        if !self.clients[self.exchanges[id].client].is_background() {
             self.count_end(id);
             self.write_log(id);
         }
@@ -99,13 +100,15 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         // A pipe may still hold a part of the upload: the request is not whole then.
         let uploaded = exchange.upload.is_done();
-        exchange.upload.release(&mut self.tools);
-        exchange.download.release(&mut self.tools);
+        exchange.upload.release(&mut self.buffers);
+        exchange.download.release(&mut self.buffers);
         let client = exchange.client;
         let Some(conn) = exchange.conn.take() else { return };
         let kept = match exchange.answer {
-            Answer::Backend(facts) => facts.keep_alive && uploaded,
-            Answer::Pending | Answer::Own(_) | Answer::Final(_) | Answer::Stored(_) => false,
+            Response::Backend(facts) => facts.keep_alive && uploaded,
+            Response::Pending | Response::Local(_) | Response::Final(_) | Response::Stored(_) => {
+                false
+            }
         };
         let backend = &mut self.conns[conn];
         backend.front = exchange.next_on_conn.take();
@@ -119,7 +122,7 @@ impl Proxy {
         }
         // Anything more from a backend that was asked nothing more cannot be an answer.
         let silent = backend.conn.input.is_empty()
-            && matches!(backend.conn.fill(&mut self.tools.rings), Ok(0))
+            && matches!(backend.conn.fill(&mut self.buffers.rings), Ok(0))
             && backend.conn.end == End::Open
             && backend.conn.output.is_empty();
         if backend.conn.end != End::Open && backend.conn.input.is_empty() {
@@ -136,7 +139,7 @@ impl Proxy {
             return self.close_used_conn(conn, DispatchMode::Alone);
         }
         backend.back = None;
-        backend.conn.rest(&mut self.tools.rings);
+        backend.conn.release_idle_buffers(&mut self.buffers.rings);
         if backend.is_bound {
             return self.keep_bound(client, conn);
         }
@@ -161,13 +164,13 @@ impl Proxy {
     }
 
     /// Closes a connection that is in use. The exchanges on it go back to Waiting.
-    pub(super) fn close_used_conn(&mut self, id: BackendConnId, manner: DispatchMode) {
-        self.clear_conn(id, manner);
+    pub(super) fn close_used_conn(&mut self, id: BackendConnId, dispatch_mode: DispatchMode) {
+        self.clear_conn(id, dispatch_mode);
         self.remove_conn(id);
     }
 
     /// Sends the exchanges on a connection back to Waiting.
-    pub(super) fn clear_conn(&mut self, id: BackendConnId, manner: DispatchMode) {
+    pub(super) fn clear_conn(&mut self, id: BackendConnId, dispatch_mode: DispatchMode) {
         self.conns[id].back = None;
         let mut next = self.conns[id].front.take();
         while let Some(exchange_id) = next {
@@ -175,9 +178,9 @@ impl Proxy {
             next = exchange.next_on_conn.take();
             exchange.conn = None;
             exchange.sent = false;
-            exchange.manner = manner;
-            exchange.answer = Answer::Pending;
-            exchange.upload.release(&mut self.tools);
+            exchange.dispatch_mode = dispatch_mode;
+            exchange.answer = Response::Pending;
+            exchange.upload.release(&mut self.buffers);
             exchange.upload.restart();
             exchange.enter(State::Waiting);
             // What it ran for is over. It may be due in this very turn.
@@ -201,7 +204,7 @@ impl Proxy {
 
     pub(super) fn remove_conn(&mut self, id: BackendConnId) {
         let mut backend = self.conns.remove(id);
-        backend.conn.release(&mut self.tools.rings);
+        backend.conn.release(&mut self.buffers.rings);
         self.wake_line();
     }
 
@@ -245,7 +248,7 @@ impl Proxy {
 
     /// None of a backend's connections is kept from now on.
     fn keeps_none(&mut self, slot: BackendId) {
-        message::log(
+        log::write(
             Level::Warning,
             format_args!(
                 "backend {} closes its connections after each response without saying so; none is \
@@ -261,7 +264,7 @@ impl Proxy {
     /// second; `count` counts the calls. Whether there is anything left that another call could
     /// find.
     pub fn sweep(&mut self, count: u64) -> bool {
-        self.tools.pipes.resume();
+        self.buffers.pipes.resume();
         self.refresh_all();
         self.give_turns();
         self.wake_fetch_line();
@@ -277,11 +280,11 @@ impl Proxy {
             return true;
         }
         let mut any = !self.clients.is_empty() || !self.conns.is_empty();
-        for piece in self.tools.rings.cold().chain(self.heads.cold()) {
+        for piece in self.buffers.rings.cold().chain(self.heads.cold()) {
             crate::sys::memory::give_back(piece);
         }
         // What was used since the last look is cold at the next one, also if nobody comes until then.
-        any |= self.tools.rings.is_warm() || self.heads.is_warm();
+        any |= self.buffers.rings.is_warm() || self.heads.is_warm();
         any
     }
 
@@ -335,7 +338,7 @@ impl Proxy {
             return self.close(id);
         }
         client.phase = ClientPhase::Lingering;
-        client.conn.discard_input(&mut self.tools.rings);
+        client.conn.discard_input(&mut self.buffers.rings);
         self.linger(id);
     }
 
@@ -367,9 +370,9 @@ impl Proxy {
     fn read_to_nobody(&mut self, id: ClientId) -> bool {
         let client = &mut self.clients[id];
         for _ in 0..LINGER_READS {
-            match client.conn.fill(&mut self.tools.rings) {
+            match client.conn.fill(&mut self.buffers.rings) {
                 Ok(0) => break,
-                Ok(_) => client.conn.discard_input(&mut self.tools.rings),
+                Ok(_) => client.conn.discard_input(&mut self.buffers.rings),
                 Err(_) => return false,
             }
         }
@@ -397,8 +400,8 @@ impl Proxy {
         if client.is_ready {
             self.ready.remove(&id); // It has room for the clients that there can be, and no more.
         }
-        client.conn.release(&mut self.tools.rings);
-        if client.is_nobody() {
+        client.conn.release(&mut self.buffers.rings);
+        if client.is_background() {
             self.background -= 1;
         } else {
             self.give_room_back();
@@ -415,12 +418,12 @@ impl Proxy {
         }
         self.service = service;
         if !service.goes_on() {
-            self.tools.pipes.retire();
+            self.buffers.pipes.retire();
         }
         self.sweep_backends();
         for index in 0..self.clients.capacity() {
             let Some(id) = self.clients.id_at(index) else { continue };
-            if self.clients[id].is_nobody() && service == Service::Draining {
+            if self.clients[id].is_background() && service == Service::Draining {
                 self.close(id);
             } else if self.clients[id].is_idle() {
                 self.arm(id);
@@ -433,7 +436,7 @@ impl Proxy {
     pub fn close_idle_clients(&mut self) {
         for index in 0..self.clients.capacity() {
             if let Some(id) = self.clients.id_at(index)
-                && (self.clients[id].is_idle() || self.clients[id].is_nobody())
+                && (self.clients[id].is_idle() || self.clients[id].is_background())
             {
                 self.close(id);
             }
@@ -492,7 +495,7 @@ impl Proxy {
     fn has_just_asked(&mut self, id: ClientId) -> bool {
         let conn = &mut self.clients[id].conn;
         conn.readable = true;
-        let asks = matches!(conn.fill(&mut self.tools.rings), Ok(1..));
+        let asks = matches!(conn.fill(&mut self.buffers.rings), Ok(1..));
         if asks {
             self.wake(id);
         }

@@ -10,16 +10,17 @@
 
 use crate::http::body::Body;
 use crate::http::scan::HeadScan;
-use crate::mem::stock::Stock;
+use crate::mem::free_list::FreeList;
+use crate::mem::time::elapsed;
 use crate::net::End;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
 use super::backend::{BackendConn, Owner};
-use super::client::since;
 use super::doubt::Doubted;
-use super::exchange::{Attempt, BackendConnId, Carrier, DispatchMode, ExchangeId, State, Times};
+use super::exchange::{Attempt, Carrier, DispatchMode, State, Times};
 use super::receive::FinalHead;
+use crate::proxy::ids::{BackendConnId, ExchangeId};
 
 /// A response that is held so.
 #[derive(Clone, Copy)]
@@ -57,7 +58,7 @@ impl Proxy {
         backend.owner = Owner::Held(id);
         let head = last.head.len();
         let mut aside = Aside { conn, head, body: last.body, times, upload, is_dismissed: false };
-        aside.dismiss_if_whole(backend, &mut self.tools.rings);
+        aside.dismiss_if_whole(backend, &mut self.buffers.rings);
         self.wake_line(); // Whoever waits for a connection may have this one closed.
         Some(aside)
     }
@@ -66,7 +67,7 @@ impl Proxy {
     /// What is held and is not whole would keep it for as long as nobody reads it, so it is thrown away.
     pub(super) fn clear_the_way(&mut self, id: ExchangeId) {
         let Some(mut held) = self.take_held(id) else { return };
-        if !held.dismiss_if_whole(&mut self.conns[held.conn], &mut self.tools.rings) {
+        if !held.dismiss_if_whole(&mut self.conns[held.conn], &mut self.buffers.rings) {
             return self.remove_conn(held.conn);
         }
         if let Doubted::AskedAgain { held: place, .. } = &mut self.exchanges[id].doubted {
@@ -79,7 +80,7 @@ impl Proxy {
     pub(super) fn take_answer_held(&mut self, id: ExchangeId) -> Option<Aside> {
         let held = self.take_held(id)?;
         let backend = &mut self.conns[held.conn];
-        let is_whole = held.is_whole(backend, &mut self.tools.rings);
+        let is_whole = held.is_whole(backend, &mut self.buffers.rings);
         let goes_on = !backend.conn.was_reset && !backend.conn.is_ended();
         if (is_whole || goes_on) && self.exchanges[id].upload.is_replayable() {
             return Some(held);
@@ -96,7 +97,7 @@ impl Proxy {
             exchange.enter(State::Waiting);
         }
         let backend = &mut self.conns[conn];
-        let took = since(times.answered, self.now);
+        let took = elapsed(times.answered, self.now);
         exchange.attempts.add(Attempt { backend: backend.backend, failure, took });
         exchange.upload.restart();
         exchange.upload.had_gone(kept, payload);
@@ -150,7 +151,7 @@ impl Aside {
     }
 
     /// A backend that serves one connection at a time goes on to the fresh one. Whether all of it has come.
-    fn dismiss_if_whole(&mut self, backend: &mut BackendConn, rings: &mut Stock) -> bool {
+    fn dismiss_if_whole(&mut self, backend: &mut BackendConn, rings: &mut FreeList) -> bool {
         self.is_dismissed = self.is_dismissed || self.is_whole(backend, rings);
         if self.is_dismissed {
             let _ = backend.conn.shutdown_write(); // If it is broken already, so much the better.
@@ -159,7 +160,7 @@ impl Aside {
     }
 
     /// Whether all of it has come: nothing more is read than its connection's ring takes.
-    fn is_whole(&self, backend: &mut BackendConn, rings: &mut Stock) -> bool {
+    fn is_whole(&self, backend: &mut BackendConn, rings: &mut FreeList) -> bool {
         while matches!(backend.conn.fill(rings), Ok(1..)) {}
         let mut body = self.body;
         let is_good = body.step_over(&backend.conn.input.flatten()[self.head..]).is_ok();

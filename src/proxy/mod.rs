@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod fail;
 pub mod finish;
 mod held;
+pub mod ids;
 mod pick;
 pub mod pools;
 pub mod proxy_protocol;
@@ -29,6 +30,7 @@ pub mod send;
 pub mod settings;
 mod share;
 mod stats;
+pub mod step;
 pub mod timeouts;
 mod tolerance;
 pub mod tunnel;
@@ -40,28 +42,31 @@ use std::net::SocketAddr;
 
 use crate::cache::store::Store;
 use crate::config::Config;
+use crate::mem::free_list::FreeList;
 use crate::mem::queue::Queue;
 use crate::mem::slab::{Id, Slab};
-use crate::mem::stock::Stock;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
 use crate::net::{Conn, End};
 use crate::policy::balance::Member;
 use crate::policy::retry::Budget;
 use crate::policy::sticky::Key;
-use crate::shared::doorbell::Doorbells;
+use crate::shared::wakers::Wakers;
 use crate::shared::{Counter, Segment, WaitFor, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
+use crate::proxy::ids::{
+    BackendConnId, BackendConnTag, ClientId, ClientTag, ExchangeId, ExchangeTag,
+};
+use crate::proxy::step::Progress;
 use access_log::AccessLogWriter;
 use backend::{BackendConn, Owner};
-use buffers::{Pipes, Tools};
+use buffers::{Pipes, RelayBuffers};
 use caching::Caching;
 use client::{Client, ClientPhase, Watch};
-use exchange::{BackendConnId, ClientId, Exchange, ExchangeId, State};
+use exchange::{Exchange, State};
 use pools::{Backend, Pool};
 use proxy_protocol::{Arrival, RateLimitedLog};
-use relay::Moved;
 use request_ids::RequestIds;
 use settings::Settings;
 use tolerance::Hints;
@@ -81,8 +86,8 @@ pub enum Token {
     Backend(BackendConnId),
     /// Something of the worker's own: a listener, the signals, a probe.
     Worker(u64),
-    /// The worker's doorbell, which other processes ring.
-    Doorbell,
+    /// The worker's waker, which other processes ring.
+    Waker,
 }
 
 impl Token {
@@ -92,7 +97,7 @@ impl Token {
             Token::Client(id) => id.pack(),
             Token::Backend(id) => 1 << 62 | id.pack(),
             Token::Worker(number) => 2 << 62 | number,
-            Token::Doorbell => 3 << 62,
+            Token::Waker => 3 << 62,
         }
     }
 
@@ -103,7 +108,7 @@ impl Token {
             0 => Token::Client(Id::unpack(rest)),
             1 => Token::Backend(Id::unpack(rest)),
             2 => Token::Worker(rest),
-            _ => Token::Doorbell,
+            _ => Token::Waker,
         }
     }
 }
@@ -149,8 +154,8 @@ pub struct Proxy {
     worker: usize,
     /// Its row.
     row: WorkerCells,
-    /// The doorbells of all workers.
-    bells: Doorbells,
+    /// The wakers of all workers.
+    wakers: Wakers,
     /// By `PoolId`.
     pools: Vec<Pool>,
     /// By `Slot`.
@@ -161,15 +166,15 @@ pub struct Proxy {
     dropped_lines: u64,
     /// For members that are read anew.
     scratch: Vec<Member>,
-    clients: Slab<Client>,
-    exchanges: Slab<Exchange>,
-    conns: Slab<BackendConn>,
+    clients: Slab<Client, ClientTag>,
+    exchanges: Slab<Exchange, ExchangeTag>,
+    conns: Slab<BackendConn, BackendConnTag>,
     /// Clients with an exchange in work.
     busy_clients: usize,
     /// Exchanges that have no client: entries that are revalidated.
     background: usize,
-    tools: Tools,
-    heads: Stock,
+    buffers: RelayBuffers,
+    heads: FreeList,
     timers: Timers,
     /// Clients to be driven.
     ready: Queue<ClientId>,
@@ -194,7 +199,7 @@ pub struct Proxy {
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
-    /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `bells` has a doorbell
+    /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `wakers` has a waker
     /// for each. With `store`, which
     /// was made for the same number, answers are stored and answered from there.
     pub fn new(
@@ -202,12 +207,12 @@ impl Proxy {
         sticky_key: Key,
         segment: Segment,
         worker: usize,
-        bells: Doorbells,
+        wakers: Wakers,
         log: AccessLogWriter,
         store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let settings = Settings::new(config, segment.layout().workers, sticky_key);
-        Proxy::with_settings(config, settings, segment, worker, bells, log, store)
+        Proxy::with_settings(config, settings, segment, worker, wakers, log, store)
     }
 
     /// The same, within other limits than those that follow from the configuration.
@@ -216,7 +221,7 @@ impl Proxy {
         settings: Settings,
         segment: Segment,
         worker: usize,
-        bells: Doorbells,
+        wakers: Wakers,
         log: AccessLogWriter,
         store: Option<Store>,
     ) -> Result<Proxy, IoError> {
@@ -225,8 +230,8 @@ impl Proxy {
         let rings = settings.connections() * 2 * settings.ring_size;
         let arena = memory::reserve(rings + exchanges * settings.head_size())?;
         let (rings, heads) = arena.split_at_mut(rings);
-        let tools = Tools {
-            rings: Stock::new(rings, settings.ring_size),
+        let buffers = RelayBuffers {
+            rings: FreeList::new(rings, settings.ring_size),
             ring_size: settings.ring_size,
             pipes: Pipes::new(segment.layout().workers),
             splice_min: settings.splice_min,
@@ -237,7 +242,7 @@ impl Proxy {
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let layout = segment.layout();
         let poller = Poller::new()?;
-        poller.watch_doorbell(&bells.bells[worker], Token::Doorbell.pack())?;
+        poller.watch_waker(&wakers.wakers[worker], Token::Waker.pack())?;
         let budget = Budget::share(worker, layout.workers);
         // Pools that are added later have the keys of the first, "default".
         let keys = config.pools.iter().chain(std::iter::repeat(&config.pools[0]));
@@ -251,14 +256,14 @@ impl Proxy {
             row: segment.worker(worker),
             segment,
             worker,
-            bells,
+            wakers,
             clients: Slab::with_capacity(settings.clients + settings.background),
             exchanges: Slab::with_capacity(exchanges),
             conns: Slab::with_capacity(settings.backend_conns + settings.background),
             busy_clients: 0,
             background: 0,
-            tools,
-            heads: Stock::new(heads, settings.head_size()),
+            buffers,
+            heads: FreeList::new(heads, settings.head_size()),
             timers,
             ready: Queue::with_capacity(settings.clients + settings.background),
             line: Queue::with_capacity(exchanges),
@@ -300,7 +305,7 @@ impl Proxy {
     /// Gives the room of a client back: one has left, or none has come. Who waits for it is rung.
     pub fn give_room_back(&mut self) {
         self.segment.release_client(self.worker);
-        self.ring_next_door();
+        self.wake_next_door();
     }
 
     /// Whether there may be room for another client.
@@ -313,7 +318,7 @@ impl Proxy {
     pub fn wait_for_room(&mut self) {
         self.segment.wait(self.worker, WaitFor::Client);
         for other in (0..self.segment.layout().workers).filter(|other| *other != self.worker) {
-            self.bells.ring(other);
+            self.wakers.wake(other);
         }
     }
 
@@ -322,13 +327,13 @@ impl Proxy {
     pub fn stop_waiting_for_room(&mut self) {
         self.segment.unwait(self.worker, WaitFor::Client);
         if self.has_room() {
-            self.ring_next_door();
+            self.wake_next_door();
         }
     }
 
-    fn ring_next_door(&self) {
+    fn wake_next_door(&self) {
         match self.segment.next_waiting(self.worker, WaitFor::Client) {
-            Some(worker) if worker != self.worker => self.bells.ring(worker),
+            Some(worker) if worker != self.worker => self.wakers.wake(worker),
             Some(_) | None => (), // This one looks at the end of the turn.
         }
     }
@@ -367,7 +372,7 @@ impl Proxy {
 
     /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.tools.caching.as_ref().is_some_and(Caching::has_work)
+        !self.ready.is_empty() || self.buffers.caching.as_ref().is_some_and(Caching::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -412,7 +417,7 @@ impl Proxy {
                 self.drive(id);
             }
         }
-        if let Some(caching) = self.tools.caching.as_mut().filter(|caching| caching.has_work()) {
+        if let Some(caching) = self.buffers.caching.as_mut().filter(|caching| caching.has_work()) {
             caching.work(self.now);
         }
     }
@@ -423,13 +428,13 @@ impl Proxy {
             return self.abandon(id);
         }
         for _ in 0..ROUNDS {
-            let mut moved = self.intake(id);
-            moved = either(moved, self.step_all(id));
-            moved = either(moved, self.flush_all(id));
+            let mut moved = self.read_requests(id);
+            moved = moved.or(self.step_all(id));
+            moved = moved.or(self.flush_all(id));
             if self.clients[id].conn.end == End::Broken {
                 return self.abandon(id);
             }
-            if moved == Moved::Nothing {
+            if moved == Progress::None {
                 return self.settle(id);
             }
         }
@@ -439,15 +444,15 @@ impl Proxy {
 
     /// Steps each exchange of a client, in their order. One that is done leaves at once, so that
     /// the next may commit: answers that came together are sent together.
-    fn step_all(&mut self, id: ClientId) -> Moved {
-        let mut moved = Moved::Nothing;
+    fn step_all(&mut self, id: ClientId) -> Progress {
+        let mut moved = Progress::None;
         let mut next = self.clients[id].first;
         while let Some(exchange) = next {
             for _ in 0..STEPS {
-                if self.step(exchange) == Moved::Nothing {
+                if self.step(exchange) == Progress::None {
                     break;
                 }
-                moved = Moved::Some;
+                moved = Progress::Made;
             }
             next = self.exchanges[exchange].behind;
             if self.exchanges[exchange].state() == State::Done && self.is_first(exchange) {
@@ -461,7 +466,7 @@ impl Proxy {
     }
 
     /// One step of one exchange, whatever its state.
-    fn step(&mut self, id: ExchangeId) -> Moved {
+    fn step(&mut self, id: ExchangeId) -> Progress {
         let outcome = match self.exchanges[id].state() {
             State::Waiting => self.dispatch(id),
             State::Connecting => self.connecting(id),
@@ -471,43 +476,43 @@ impl Proxy {
             State::Responding => self.responding(id),
             State::Uploading => Ok(self.uploading(id)),
             State::Tunneling => self.tunneling(id),
-            State::Done => Ok(Moved::Nothing),
+            State::Done => Ok(Progress::None),
         };
         match outcome {
-            Ok(Moved::Some) => {
+            Ok(Progress::Made) => {
                 if let Some(exchange) = self.exchanges.get_mut(id) {
                     exchange.progress = true;
                 }
-                Moved::Some
+                Progress::Made
             }
-            Ok(Moved::Nothing) => Moved::Nothing,
+            Ok(Progress::None) => Progress::None,
             Err(failure) => {
                 self.fail(id, failure);
-                Moved::Some
+                Progress::Made
             }
         }
     }
 
     /// Sends what the step has put into the output rings, the backends' and the client's.
-    fn flush_all(&mut self, id: ClientId) -> Moved {
-        let mut moved = Moved::Nothing;
+    fn flush_all(&mut self, id: ClientId) -> Progress {
+        let mut moved = Progress::None;
         let mut next = self.clients[id].first;
         while let Some(exchange) = next {
             next = self.exchanges[exchange].behind;
-            moved = either(moved, self.flush_backend(exchange));
+            moved = moved.or(self.flush_backend(exchange));
         }
         let client = &mut self.clients[id];
-        match client.conn.flush(&mut self.tools.rings) {
+        match client.conn.flush(&mut self.buffers.rings) {
             Ok(0) => moved,
             Ok(_) => {
                 if let Some(first) = client.first {
                     self.exchanges[first].progress = true;
                 }
-                Moved::Some
+                Progress::Made
             }
             Err(_) => {
                 client.conn.end = End::Broken;
-                Moved::Some
+                Progress::Made
             }
         }
     }
@@ -522,7 +527,7 @@ impl Proxy {
     fn settle(&mut self, id: ClientId) {
         self.count_traffic_of(id);
         let client = &mut self.clients[id];
-        client.conn.rest(&mut self.tools.rings);
+        client.conn.release_idle_buffers(&mut self.buffers.rings);
         if client.first.is_none() && client.conn.output.is_empty() {
             let over = Proxy::has_said_all(client);
             let is_done = client.conn.input.is_empty()
@@ -563,13 +568,5 @@ impl Proxy {
             client.conn.end = End::Broken;
             self.wake(id);
         }
-    }
-}
-
-/// Whether one of two moved.
-fn either(one: Moved, other: Moved) -> Moved {
-    match (one, other) {
-        (Moved::Nothing, Moved::Nothing) => Moved::Nothing,
-        (Moved::Some, _) | (_, Moved::Some) => Moved::Some,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Turns and places are shared with other workers. The line is this worker's own; as long as anybody
 //! stands in it the worker is listed as waiting, and is rung when a place is free (see
-//! `shared/doorbell.rs`).
+//! `shared/wakers.rs`).
 //!
 //! **Nobody waits in a circle.** A first exchange takes places from those of this worker that were
 //! dispatched before their turn; it cannot from those of other workers. So while one waits for a
@@ -15,8 +15,9 @@ use crate::policy::sticky::StickyTarget;
 use crate::shared::{BackendCounter, BackendId, PoolId, WaitFor};
 
 use super::Proxy;
-use super::exchange::{DispatchMode, ExchangeId, Line};
+use super::exchange::{DispatchMode, WaitQueue};
 use super::pools::PoolBoard;
+use crate::proxy::ids::ExchangeId;
 
 /// What came of a look for a backend.
 enum Choice {
@@ -39,18 +40,18 @@ impl Proxy {
         }
         let exchange = &self.exchanges[id];
         let first = self.clients[exchange.client].first;
-        let waits = |line: Line| matches!(line, Line::Pool | Line::Fetch);
+        let waits = |line: WaitQueue| matches!(line, WaitQueue::Pool | WaitQueue::Fetch);
         if first.is_some_and(|first| first != id && waits(self.exchanges[first].line)) {
             return Ok(false);
         }
         self.prefer_bound(id);
         let is_next = self.pools[pool.0].line.front().is_none_or(|front| *front == id);
-        if let Some(slot) = self.claim_home(id, is_next) {
+        if let Some(slot) = self.claim_sticky(id, is_next) {
             self.take(id, slot);
             return Ok(true);
         }
         if !is_next {
-            self.stand_in_line(id, Line::Pool);
+            self.enqueue_waiter(id, WaitQueue::Pool);
             return Ok(false);
         }
         loop {
@@ -62,16 +63,16 @@ impl Proxy {
                 }
                 Choice::OthersFirst => {
                     // Listed first: if the others have left by now, it is this one's turn.
-                    self.stand_in_line(id, Line::Pool);
+                    self.enqueue_waiter(id, WaitQueue::Pool);
                     self.wake_next(pool);
                     return Ok(false);
                 }
                 Choice::Full if self.is_first(id) && self.revoke_choice(pool) => (),
-                Choice::Full if self.is_first(id) && self.exchanges[id].line != Line::Pool => {
+                Choice::Full if self.is_first(id) && self.exchanges[id].line != WaitQueue::Pool => {
                     // Listed first, then another look: whoever frees a place after that look will
                     // see that this worker waits.
-                    self.stand_in_line(id, Line::Pool);
-                    if let Some(slot) = self.claim_home(id, true) {
+                    self.enqueue_waiter(id, WaitQueue::Pool);
+                    if let Some(slot) = self.claim_sticky(id, true) {
                         self.take(id, slot);
                         return Ok(true);
                     }
@@ -83,7 +84,7 @@ impl Proxy {
 
     /// The exchange goes to this backend, where a place is claimed.
     fn take(&mut self, id: ExchangeId, slot: BackendId) {
-        self.leave_line(id);
+        self.dequeue_waiter(id);
         let exchange = &mut self.exchanges[id];
         exchange.choice = Some(slot);
         exchange.last_backend = Some(slot);
@@ -96,9 +97,9 @@ impl Proxy {
     ///
     /// Those who wait for any backend go first, but not for one that is drained: that is none of
     /// theirs.
-    fn claim_home(&mut self, id: ExchangeId, is_next: bool) -> Option<BackendId> {
+    fn claim_sticky(&mut self, id: ExchangeId, is_next: bool) -> Option<BackendId> {
         let exchange = &self.exchanges[id];
-        let (pool, mark) = (exchange.pool, exchange.bond.mark()?);
+        let (pool, mark) = (exchange.pool, exchange.sticky_target.mark()?);
         self.refresh(pool);
         let tried = &self.exchanges[id].tried;
         let mut members = self.pools[pool.0].members.list().iter();
@@ -107,11 +108,11 @@ impl Proxy {
             backend.mark == mark && !backend.is_out && !tried.contains(member.id)
         });
         let home = home.copied();
-        self.exchanges[id].bond =
+        self.exchanges[id].sticky_target =
             if home.is_some() { StickyTarget::Lent(mark) } else { StickyTarget::To(mark) };
         let home = home.filter(|home| !home.up || is_next && !self.others_are_first(pool))?;
         let slot = self.claim_place(pool, home)?;
-        self.exchanges[id].bond = StickyTarget::To(mark);
+        self.exchanges[id].sticky_target = StickyTarget::To(mark);
         Some(slot)
     }
 
@@ -193,40 +194,40 @@ impl Proxy {
     fn revoke(&mut self, id: ExchangeId) {
         match self.exchanges[id].conn {
             Some(conn) => self.close_used_conn(conn, DispatchMode::Patient),
-            None => self.exchanges[id].manner = DispatchMode::Patient,
+            None => self.exchanges[id].dispatch_mode = DispatchMode::Patient,
         }
         self.release_choice(id);
     }
 
-    /// Puts a first exchange at the end of a line, where it stands until `leave_line`. Others try
+    /// Puts a first exchange at the end of a line, where it stands until `dequeue_waiter`. Others try
     /// again whenever their client is driven: in the line they would hold up those who may revoke.
-    pub(super) fn stand_in_line(&mut self, id: ExchangeId, line: Line) {
+    pub(super) fn enqueue_waiter(&mut self, id: ExchangeId, line: WaitQueue) {
         if self.exchanges[id].line == line || !self.is_first(id) {
             return;
         }
-        self.leave_line(id);
+        self.dequeue_waiter(id);
         let exchange = &mut self.exchanges[id];
         exchange.line = line;
         exchange.progress = true;
         let pool = exchange.pool;
         let queue = match line {
-            Line::Pool => &mut self.pools[pool.0].line,
-            Line::Connection => &mut self.line,
-            Line::Fetch => &mut self.fetch_line,
-            Line::Nowhere => return,
+            WaitQueue::Pool => &mut self.pools[pool.0].line,
+            WaitQueue::Connection => &mut self.line,
+            WaitQueue::Fetch => &mut self.fetch_line,
+            WaitQueue::Nowhere => return,
         };
         queue.push_back(id).expect("a line has room for all exchanges");
         let is_only_one = queue.len() == 1;
         match line {
-            Line::Pool => {
+            WaitQueue::Pool => {
                 if is_only_one {
                     self.segment.wait(self.worker, WaitFor::Pool(pool));
                 }
                 self.show_line(pool);
                 self.give_up_behind(id);
             }
-            Line::Fetch => self.give_up_behind(id),
-            Line::Connection | Line::Nowhere => (),
+            WaitQueue::Fetch => self.give_up_behind(id),
+            WaitQueue::Connection | WaitQueue::Nowhere => (),
         }
     }
 
@@ -242,13 +243,13 @@ impl Proxy {
     }
 
     /// Takes an exchange out of its line; the one that is now first in it has another try.
-    pub(super) fn leave_line(&mut self, id: ExchangeId) {
+    pub(super) fn dequeue_waiter(&mut self, id: ExchangeId) {
         let exchange = &mut self.exchanges[id];
-        let line = std::mem::replace(&mut exchange.line, Line::Nowhere);
+        let line = std::mem::replace(&mut exchange.line, WaitQueue::Nowhere);
         let pool = exchange.pool;
         match line {
-            Line::Nowhere => (),
-            Line::Pool => {
+            WaitQueue::Nowhere => (),
+            WaitQueue::Pool => {
                 self.pools[pool.0].line.remove(&id);
                 self.show_line(pool);
                 if self.pools[pool.0].line.is_empty() {
@@ -259,11 +260,11 @@ impl Proxy {
                     self.wake_pool_line(pool);
                 }
             }
-            Line::Connection => {
+            WaitQueue::Connection => {
                 self.line.remove(&id);
                 self.wake_line();
             }
-            Line::Fetch => {
+            WaitQueue::Fetch => {
                 self.fetch_line.remove(&id);
             }
         }
@@ -287,14 +288,14 @@ impl Proxy {
         match self.segment.next_waiting(self.worker, WaitFor::Pool(pool)) {
             None => (),
             Some(worker) if worker == self.worker => self.give_turn(pool),
-            Some(worker) => self.bells.ring(worker),
+            Some(worker) => self.wakers.wake(worker),
         }
     }
 
     /// Another process says that something became free which this one waits for.
-    pub fn doorbell_rang(&mut self) {
+    pub fn woken(&mut self) {
         // Before the look, so that no ring is lost.
-        self.bells.silence(self.worker);
+        self.wakers.clear(self.worker);
         self.give_turns();
         self.wake_fetch_line();
         self.make_room_elsewhere();

@@ -21,7 +21,8 @@ use crate::shared::{BackendId, PoolId, Segment};
 
 use super::Proxy;
 use super::backend::IdleStack;
-use super::exchange::{Carrier, ExchangeId};
+use super::exchange::Carrier;
+use crate::proxy::ids::ExchangeId;
 
 /// A set of backends with its rules.
 pub struct Pool {

@@ -10,12 +10,12 @@ use crate::config::Listen;
 use crate::http::proxy_header::{self, HeaderReading, ProxyHeader};
 use crate::mem::time::Micros;
 use crate::net::End;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 
 use super::Proxy;
 use super::client::ClientPhase;
-use super::exchange::ClientId;
-use super::relay::Moved;
+use crate::proxy::ids::ClientId;
+use crate::proxy::step::Progress;
 
 /// Connections that begin badly are told of at most so often.
 const PAUSE: Micros = Micros(10_000_000);
@@ -80,8 +80,8 @@ impl RateLimitedLog {
 
 impl Proxy {
     /// Reads the header if there has to be one before requests are taken in.
-    pub(super) fn read_preamble(&mut self, id: ClientId) -> Moved {
-        let mut moved = Moved::Nothing;
+    pub(super) fn read_preamble(&mut self, id: ClientId) -> Progress {
+        let mut moved = Progress::None;
         while self.clients[id].arrival.preamble == ProxyProtocol::ProxyHeader {
             let client = &mut self.clients[id];
             if client.phase != ClientPhase::Open {
@@ -92,7 +92,7 @@ impl Proxy {
             match proxy_header::read(bytes, self.settings.ring_size) {
                 HeaderReading::Whole(header) => self.introduce(id, &header),
                 HeaderReading::Malformed => self.reject(id),
-                HeaderReading::Partial => match client.conn.fill(&mut self.tools.rings) {
+                HeaderReading::Partial => match client.conn.fill(&mut self.buffers.rings) {
                     Ok(0) | Err(_) if client.conn.is_ended() && !client.conn.input.is_empty() => {
                         self.reject(id);
                     }
@@ -100,7 +100,7 @@ impl Proxy {
                     Ok(_) => (),
                 },
             }
-            moved = Moved::Some;
+            moved = Progress::Made;
         }
         moved
     }
@@ -126,7 +126,7 @@ impl Proxy {
         let peer = client.peer;
         self.wake(id);
         let Some(count) = self.complaints.add(self.now, PAUSE) else { return };
-        message::log(
+        log::write(
             Level::Warning,
             format_args!(
                 "a connection from {peer} did not begin with a valid PROXY header and was closed \

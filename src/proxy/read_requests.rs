@@ -14,8 +14,9 @@ use crate::policy::{admit, order};
 use crate::shared::PoolId;
 
 use super::Proxy;
-use super::exchange::{Answer, ClientId, Final, OwnAnswer, Request};
+use super::exchange::{Final, LocalReply, Request, Response};
 use super::pools::{self, Pool};
+use crate::proxy::ids::ClientId;
 
 /// Passes of one request through a service that is its own backend: once more is meant now and then,
 /// by whoever routes in two steps.
@@ -29,10 +30,10 @@ pub(super) struct Accepted {
     /// The route that leads there.
     pub route: Option<usize>,
     /// The backend that its cookie names.
-    pub bond: StickyTarget,
+    pub sticky_target: StickyTarget,
     pub body: Body,
     /// The answer, if no backend is asked for one.
-    pub answer: Option<Answer>,
+    pub answer: Option<Response>,
 }
 
 /// Why a head was not taken.
@@ -84,13 +85,13 @@ impl Proxy {
             return Err(Obstacle::Refused(Refusal::RawTarget));
         }
         let keeps = facts.and_then(|facts| facts.sticky.as_ref());
-        let mut bond = StickyTarget::None;
+        let mut sticky_target = StickyTarget::None;
         if let (Some(pool), Some(facts), Some(sticky)) = (pool, facts, keeps) {
             if facts.epoch != self.segment.pool(pool).epoch() {
                 return Err(Obstacle::Stale(pool));
             }
             let known = |value: &[u8]| pools::find_mark(facts, &self.backends, value);
-            bond = sticky::brought(&head, &sticky.cookie, known);
+            sticky_target = sticky::brought(&head, &sticky.cookie, known);
         }
         let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };
         let forward = Forward {
@@ -107,11 +108,11 @@ impl Proxy {
             normal_host: has_cache,
         };
         let answer = match goes_round {
-            true => Some(Answer::Own(OwnAnswer::refusing(Refusal::Loop))),
+            true => Some(Response::Local(LocalReply::refusing(Refusal::Loop))),
             false => answer_at_once(&head, facts),
         };
         let spans = match answer {
-            Some(Answer::Final(_)) => rewrite::reflection(bytes, &head, forward.id, buffer)
+            Some(Response::Final(_)) => rewrite::reflection(bytes, &head, forward.id, buffer)
                 .filter(|_| buffer.len() + reply::MAX_LEN <= self.settings.ring_size),
             _ => rewrite::request(&head, &forward, buffer),
         };
@@ -122,21 +123,21 @@ impl Proxy {
             ..facts_of(&head, spans)
         };
         let (route, body) = (choice.route(), body::of_request(&head));
-        Ok(Accepted { request, pool, route, bond, body, answer })
+        Ok(Accepted { request, pool, route, sticky_target, body, answer })
     }
 }
 
 /// The answer to a request for which no backend is asked.
-fn answer_at_once(head: &RequestHead, pool: Option<&Pool>) -> Option<Answer> {
+fn answer_at_once(head: &RequestHead, pool: Option<&Pool>) -> Option<Response> {
     let max_body = pool.map_or(0, |pool| pool.max_body);
     if let Some(refusal) = admit::refusal(head, max_body) {
-        return Some(Answer::Own(OwnAnswer::refusing(refusal)));
+        return Some(Response::Local(LocalReply::refusing(refusal)));
     }
     if head.ends_here() {
         let is_trace = head.method == Method::Trace;
-        return Some(Answer::Final(if is_trace { Final::Reflection } else { Final::Methods }));
+        return Some(Response::Final(if is_trace { Final::Reflection } else { Final::Methods }));
     }
-    pool.is_none().then(|| Answer::Own(OwnAnswer::of(Failure::NoBackend)))
+    pool.is_none().then(|| Response::Local(LocalReply::from_failure(Failure::NoBackend)))
 }
 
 /// What is known of a request by its head alone.

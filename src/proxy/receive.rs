@@ -17,11 +17,13 @@ use crate::sys::IoError;
 
 use super::Proxy;
 use super::bound;
-use super::buffers::Tools;
+use super::buffers::RelayBuffers;
 use super::doubt::Verified;
-use super::exchange::{Answer, ExchangeId, ResponseFacts, State};
-use super::relay::{Frame, Moved, Relay};
+use super::exchange::{Response, ResponseFacts, State};
+use super::relay::Relay;
 use super::settings::Settings;
+use crate::proxy::ids::ExchangeId;
+use crate::proxy::step::{Frame, Progress};
 
 /// Interim responses that are taken in a step: those without end leave others their turn.
 const INTERIMS: usize = 16;
@@ -64,18 +66,18 @@ pub(super) struct FinalHead {
 
 impl Proxy {
     /// Awaits the head; only the front exchange of a shared connection reads.
-    pub(super) fn awaiting(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
-        if self.conns[self.conn_of(id)].front == Some(id) {
+    pub(super) fn awaiting(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
+        if self.conns[self.backend_conn(id)].front == Some(id) {
             self.receive(id)
         } else {
-            Ok(Moved::Nothing)
+            Ok(Progress::None)
         }
     }
 
     /// Reads until there is a final head.
-    pub(super) fn receive(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
-        let conn = self.conn_of(id);
-        let mut moved = Moved::Nothing;
+    pub(super) fn receive(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
+        let conn = self.backend_conn(id);
+        let mut moved = Progress::None;
         let mut interims = 0;
         if self.exchanges[id].doubted.is_held() {
             moved = self.read_on(id);
@@ -94,17 +96,17 @@ impl Proxy {
             };
             match scan {
                 Scan::Whole(end) if end <= self.settings.head_limit => {
-                    match self.head_came(id, end)? {
+                    match self.on_response_head(id, end)? {
                         Head::Final => {
                             self.tell_cache_of_response(id);
-                            return Ok(Moved::Some);
+                            return Ok(Progress::Made);
                         }
                         Head::Interim | Head::Dropped => {
                             interims += 1;
-                            moved = Moved::Some;
+                            moved = Progress::Made;
                         }
                         Head::InterimBlocked => return Ok(moved),
-                        Head::Held | Head::AskedAgain => return Ok(Moved::Some),
+                        Head::Held | Head::AskedAgain => return Ok(Progress::Made),
                     }
                 }
                 Scan::Whole(_) => return Err(Failure::HeadTooLarge),
@@ -112,12 +114,12 @@ impl Proxy {
                 Scan::Partial if input.len() >= self.settings.head_limit => {
                     return Err(Failure::HeadTooLarge);
                 }
-                Scan::Partial => match fill(&mut backend.conn, &mut self.tools, &self.settings) {
+                Scan::Partial => match fill(&mut backend.conn, &mut self.buffers, &self.settings) {
                     Ok(0) if backend.conn.is_ended() => return Err(Failure::Terminated),
                     Ok(0) => return Ok(moved),
                     Ok(_) => {
                         backend.heard = true;
-                        moved = Moved::Some;
+                        moved = Progress::Made;
                     }
                     Err(_) => return Err(Failure::Terminated),
                 },
@@ -127,8 +129,8 @@ impl Proxy {
     }
 
     /// Judges a whole head of `end` bytes at the front of the connection's ring.
-    fn head_came(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
-        let conn = self.conn_of(id);
+    fn on_response_head(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
+        let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
         let tolerate = &self.pools[exchange.pool.0].tolerate;
         let backend = &mut self.conns[conn];
@@ -143,7 +145,7 @@ impl Proxy {
             Err(bad) => return Err(self.bad_head(id, bad)),
         };
         if head.status < 200 && head.status != 101 {
-            let interim = Reading::of(&head, end);
+            let interim = Reading::new(&head, end);
             return self.interim_came(id, interim);
         }
         let offered = &exchange.head[exchange.request.spans.upgrade];
@@ -171,7 +173,7 @@ impl Proxy {
         };
         let body = body_for(own_method);
         let last = FinalHead {
-            head: Reading::of(&head, end),
+            head: Reading::new(&head, end),
             body,
             body_by_id: body_for(method_by_id),
             digest_by_id: earlier.map_or(RequestDigest::UNKNOWN, |sent| sent.digest),
@@ -192,7 +194,7 @@ impl Proxy {
 
     /// Takes a final response as the answer.
     fn final_came(&mut self, id: ExchangeId, last: &FinalHead) {
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
         let slot = backend.backend;
@@ -216,9 +218,9 @@ impl Proxy {
         // What this process is late itself is not the backend's time.
         member.pace.observe(took - self.lag, keep_alive);
         let row = self.row.backend(slot);
-        row.add(BackendCounter::Responses(Class::of(head.status())), 1);
+        row.add(BackendCounter::Responses(Class::from_status(head.status())), 1);
         row.observe_response(took);
-        exchange.answer = Answer::Backend(ResponseFacts { head, keep_alive });
+        exchange.answer = Response::Backend(ResponseFacts { head, keep_alive });
         exchange.download = Relay::new(last.body, frame);
         exchange.times.answered = self.now;
         member.answered(exchange.carrier, self.now.millis());
@@ -229,7 +231,7 @@ impl Proxy {
     /// Passes on an interim response, which lies at the front of the connection's ring, or drops it
     /// for a client of HTTP/1.0.
     fn interim_came(&mut self, id: ExchangeId, interim: Reading) -> Result<Head, Failure> {
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         let first = self.is_first(id);
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
@@ -238,14 +240,14 @@ impl Proxy {
         }
         let client = &mut self.clients[exchange.client];
         let passes = exchange.request.version == Version::Http11;
-        let room = client.conn.output_room(self.tools.ring_size);
+        let room = client.conn.output_room(self.buffers.ring_size);
         if passes && (!first || room < rewrite::response_len_bound(interim.len())) {
             return Ok(Head::InterimBlocked);
         }
         if passes {
             let head = interim.open(backend.conn.input.flatten());
             let via = self.settings.via.as_deref();
-            rewrite::interim(&head, via, client.conn.prepare_output(&mut self.tools.rings));
+            rewrite::interim(&head, via, client.conn.prepare_output(&mut self.buffers.rings));
         }
         // With the 100 it is the client's turn to say something.
         exchange.request.expects_continue &= interim.status() != 100;
@@ -257,10 +259,14 @@ impl Proxy {
     }
 }
 
-fn fill(conn: &mut Conn, tools: &mut Tools, settings: &Settings) -> Result<usize, IoError> {
+fn fill(
+    conn: &mut Conn,
+    buffers: &mut RelayBuffers,
+    settings: &Settings,
+) -> Result<usize, IoError> {
     match settings.head_spare {
-        0 => conn.fill(&mut tools.rings),
-        spare => conn.fill_sparing(&mut tools.rings, spare),
+        0 => conn.fill(&mut buffers.rings),
+        spare => conn.fill_sparing(&mut buffers.rings, spare),
     }
 }
 

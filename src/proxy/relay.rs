@@ -13,41 +13,13 @@ use crate::mem::Append;
 use crate::net::{Conn, End};
 use crate::sys::{IoError, Pipe};
 
-use super::buffers::Tools;
-use super::caching::record::RecorderId;
+use super::buffers::RelayBuffers;
 use super::chunked_relay::{Ahead, ChunkCopy, FRAMING_MAX};
+use crate::proxy::ids::RecorderId;
+use crate::proxy::step::{Frame, Progress, RelayError};
 
 /// A splice that moves less than this would have been cheaper by the rings.
 const SMALL: usize = 16 * 1024;
-
-/// What a step of an exchange came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moved {
-    /// Something moved: it is worth another look.
-    Some,
-    /// Nothing can be done until an event.
-    Nothing,
-}
-
-/// Why a body does not arrive whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// The source ended or broke before the body did.
-    Ended,
-    /// Chunk framing that is not to be trusted.
-    Malformed,
-    /// The sink does not take it any more.
-    SinkBroken,
-}
-
-/// How the sink is told where the body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// By its length, or by the end of the connection.
-    Raw,
-    /// By chunks.
-    Chunked,
-}
 
 /// Whether a body goes by splice where that pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,9 +179,9 @@ impl Relay {
     }
 
     /// Gives the pipe back, at the end or when the exchange is given up.
-    pub fn release(&mut self, tools: &mut Tools) {
+    pub fn release(&mut self, buffers: &mut RelayBuffers) {
         if let Some(pipe) = self.pipe.take() {
-            tools.pipes.give_back(pipe);
+            buffers.pipes.give_back(pipe);
         }
     }
 
@@ -218,44 +190,44 @@ impl Relay {
         &mut self,
         source: &mut Conn,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<Moved, Cut> {
+        buffers: &mut RelayBuffers,
+    ) -> Result<Progress, RelayError> {
         if self.is_done() {
-            return Ok(Moved::Nothing);
+            return Ok(Progress::None);
         }
         if self.pipe.is_some() {
-            return self.splice(source, sink, tools);
+            return self.splice(source, sink, buffers);
         }
-        if self.may_splice(source, tools) {
+        if self.may_splice(source, buffers) {
             if !sink.output.is_empty() {
-                return Ok(Moved::Nothing); // What is in the ring goes first, and then the pipe.
+                return Ok(Progress::None); // What is in the ring goes first, and then the pipe.
             }
-            if self.look_ahead(source, tools) {
-                return self.splice(source, sink, tools);
+            if self.look_ahead(source, buffers) {
+                return self.splice(source, sink, buffers);
             }
         }
         let mut moved = 0;
         let mut received = 0;
         if source.input.len() > self.kept {
-            moved = self.copy(source, sink, tools)?;
+            moved = self.copy(source, sink, buffers)?;
             if moved == 0 && self.flows && !self.keeping && !sink.output.is_empty() {
-                return Ok(Moved::Nothing); // With more behind it, the ring would not empty for a pipe.
+                return Ok(Progress::None); // With more behind it, the ring would not empty for a pipe.
             }
         }
         if moved == 0 {
             self.make_room(source, sink);
             // A broken source is found by `is_ended`; what it sent before comes first.
-            received = source.fill(&mut tools.rings).unwrap_or(0);
+            received = source.fill(&mut buffers.rings).unwrap_or(0);
             if received > 0 {
                 // A ring full, but for what was left in it.
-                self.flows = source.input.is_full() && received > tools.ring_size / 2;
-                moved = self.copy(source, sink, tools)?;
+                self.flows = source.input.is_full() && received > buffers.ring_size / 2;
+                moved = self.copy(source, sink, buffers)?;
             }
         }
         if moved == 0 && !self.body.is_done() && source.is_ended() {
-            return self.end(source, sink, tools);
+            return self.end(source, sink, buffers);
         }
-        Ok(if moved > 0 || received > 0 { Moved::Some } else { Moved::Nothing })
+        Ok(if moved > 0 || received > 0 { Progress::Made } else { Progress::None })
     }
 
     /// A full ring whose bytes all went on is emptied: the repeat is given up for the room. What is
@@ -272,33 +244,33 @@ impl Relay {
         &mut self,
         source: &mut Conn,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<usize, Cut> {
+        buffers: &mut RelayBuffers,
+    ) -> Result<usize, RelayError> {
         let Relay { body, frame, keeping, kept, payload, ahead, recorder, .. } = self;
         match (body, *frame) {
             (Body::Empty, _) => Ok(0),
             (Body::Length(left), _) => {
                 let limit = usize::try_from(*left).unwrap_or(usize::MAX);
-                record(source, sink, tools, limit, recorder);
-                let moved = copy_raw(source, sink, tools, limit, *keeping, kept);
+                record(source, sink, buffers, limit, recorder);
+                let moved = copy_raw(source, sink, buffers, limit, *keeping, kept);
                 *left -= moved as u64;
                 *payload += moved as u64;
                 Ok(moved)
             }
             (Body::UntilClose, Frame::Raw) => {
-                record(source, sink, tools, usize::MAX, recorder);
-                let moved = copy_raw(source, sink, tools, usize::MAX, *keeping, kept);
+                record(source, sink, buffers, usize::MAX, recorder);
+                let moved = copy_raw(source, sink, buffers, usize::MAX, *keeping, kept);
                 *payload += moved as u64;
                 Ok(moved)
             }
             (Body::UntilClose, Frame::Chunked) => {
-                let room = sink.output_room(tools.ring_size).saturating_sub(FRAMING_MAX);
+                let room = sink.output_room(buffers.ring_size).saturating_sub(FRAMING_MAX);
                 let size = source.input.len().min(room);
                 if size == 0 {
                     return Ok(0);
                 }
-                record(source, sink, tools, size, recorder);
-                let output = sink.prepare_output(&mut tools.rings);
+                record(source, sink, buffers, size, recorder);
+                let output = sink.prepare_output(&mut buffers.rings);
                 output.append(Chunks::size_line(size as u64, &mut [0; 20]));
                 source.input.pour_into(output, size);
                 output.append(b"\r\n");
@@ -307,34 +279,39 @@ impl Relay {
             }
             (Body::Chunked(_), _) if ahead.cleared() > 0 => {
                 let limit = usize::try_from(ahead.cleared()).unwrap_or(usize::MAX);
-                let moved = copy_raw(source, sink, tools, limit, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, limit, *keeping, kept);
                 *payload += ahead.advance(moved as u64);
                 Ok(moved)
             }
             (Body::Chunked(chunks), _) => {
                 let mut copy =
                     ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload, recorder };
-                copy.run(&mut source.input, sink, tools)
+                copy.run(&mut source.input, sink, buffers)
             }
         }
     }
 
     /// The source has nothing more: the proper end of a body that lasts until then, else a cut.
-    fn end(&mut self, source: &mut Conn, sink: &mut Conn, tools: &mut Tools) -> Result<Moved, Cut> {
+    fn end(
+        &mut self,
+        source: &mut Conn,
+        sink: &mut Conn,
+        buffers: &mut RelayBuffers,
+    ) -> Result<Progress, RelayError> {
         if source.input.len() > self.kept && !sink.output.is_empty() {
-            return Ok(Moved::Nothing); // The sink has no room for the rest yet.
+            return Ok(Progress::None); // The sink has no room for the rest yet.
         }
         if !matches!(self.body, Body::UntilClose) || source.end == End::Broken {
-            return Err(Cut::Ended);
+            return Err(RelayError::Ended);
         }
         if self.frame == Frame::Chunked {
-            if sink.output_room(tools.ring_size) < FRAMING_MAX {
-                return Ok(Moved::Nothing);
+            if sink.output_room(buffers.ring_size) < FRAMING_MAX {
+                return Ok(Progress::None);
             }
-            sink.prepare_output(&mut tools.rings).append(b"0\r\n\r\n");
+            sink.prepare_output(&mut buffers.rings).append(b"0\r\n\r\n");
         }
         self.body = Body::Empty;
-        Ok(Moved::Some)
+        Ok(Progress::Made)
     }
 
     /// Bytes that are sure to follow and may go as they are.
@@ -347,11 +324,13 @@ impl Relay {
         }
     }
 
-    fn may_splice(&mut self, source: &Conn, tools: &mut Tools) -> bool {
+    fn may_splice(&mut self, source: &Conn, buffers: &mut RelayBuffers) -> bool {
         let pays = match &self.body {
             Body::UntilClose => self.flows,
             Body::Chunked(chunks) if self.flows && self.may_look_ahead(chunks) => true,
-            Body::Empty | Body::Length(_) | Body::Chunked(_) => self.raw_left() >= tools.splice_min,
+            Body::Empty | Body::Length(_) | Body::Chunked(_) => {
+                self.raw_left() >= buffers.splice_min
+            }
         };
         let may = pays
             && source.input.is_empty()
@@ -359,25 +338,25 @@ impl Relay {
             && !self.keeping
             && self.recorder.is_none()
             && self.way != Way::Rings;
-        if may && !tools.pipes.has_spare() {
-            self.lacks_pipe(tools);
+        if may && !buffers.pipes.has_spare() {
+            self.lacks_pipe(buffers);
             return false;
         }
         may
     }
 
     /// No pipe is to be had: the rings take over, for now.
-    fn lacks_pipe(&mut self, tools: &mut Tools) {
+    fn lacks_pipe(&mut self, buffers: &mut RelayBuffers) {
         if self.way == Way::Splice {
             self.way = Way::SpliceAgain;
-            tools.splice_fallbacks += 1;
+            buffers.splice_fallbacks += 1;
         }
     }
 
     /// The kernel, or a filter of system calls, does not splice these sockets.
-    fn give_up_splicing(&mut self, tools: &mut Tools) {
-        tools.pipes.complain(IoError::Unsupported);
-        tools.splice_fallbacks += u64::from(self.way == Way::Splice);
+    fn give_up_splicing(&mut self, buffers: &mut RelayBuffers) {
+        buffers.pipes.complain(IoError::Unsupported);
+        buffers.splice_fallbacks += u64::from(self.way == Way::Splice);
         self.way = Way::Rings;
     }
 
@@ -386,13 +365,13 @@ impl Relay {
     }
 
     /// Finds out how far chunks may go as they are. Says whether splicing pays.
-    fn look_ahead(&mut self, source: &mut Conn, tools: &mut Tools) -> bool {
+    fn look_ahead(&mut self, source: &mut Conn, buffers: &mut RelayBuffers) -> bool {
         let Body::Chunked(mut chunks) = self.body else { return true };
-        let is_enough = self.raw_left() >= tools.pipes.sight.bytes.len() as u64 / 2;
+        let is_enough = self.raw_left() >= buffers.pipes.sight.bytes.len() as u64 / 2;
         if is_enough || !self.may_look_ahead(&chunks) {
             return true;
         }
-        let pays = self.ahead.look(&mut chunks, source, tools);
+        let pays = self.ahead.look(&mut chunks, source, buffers);
         self.body = Body::Chunked(chunks);
         // Where nothing has come yet, as much as before may follow.
         self.flows &= pays || !source.readable;
@@ -404,21 +383,21 @@ impl Relay {
         &mut self,
         source: &mut Conn,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<Moved, Cut> {
-        let Some(mut pipe) = self.pipe.take().or_else(|| tools.pipes.lend()) else {
-            self.lacks_pipe(tools);
-            return self.step_without_pipe(source, sink, tools);
+        buffers: &mut RelayBuffers,
+    ) -> Result<Progress, RelayError> {
+        let Some(mut pipe) = self.pipe.take().or_else(|| buffers.pipes.lend()) else {
+            self.lacks_pipe(buffers);
+            return self.step_without_pipe(source, sink, buffers);
         };
-        let outcome = self.splice_through(&mut pipe, source, sink, tools);
+        let outcome = self.splice_through(&mut pipe, source, sink, buffers);
         if outcome.is_ok() && (!pipe.is_empty() || self.line_end_due) {
             self.pipe = Some(pipe);
         } else {
-            tools.pipes.give_back(pipe);
+            buffers.pipes.give_back(pipe);
         }
         match outcome {
             // The end was found just now, and no event will tell of it again.
-            Ok(Moved::Nothing) if self.pipe.is_none() && source.is_ended() => Ok(Moved::Some),
+            Ok(Progress::None) if self.pipe.is_none() && source.is_ended() => Ok(Progress::Made),
             outcome => outcome,
         }
     }
@@ -429,27 +408,27 @@ impl Relay {
         pipe: &mut Pipe,
         source: &mut Conn,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<Moved, Cut> {
-        let mut moved = Moved::Nothing;
+        buffers: &mut RelayBuffers,
+    ) -> Result<Progress, RelayError> {
+        let mut moved = Progress::None;
         let may_fill = pipe.is_empty() && !self.line_end_due && self.way != Way::Rings;
         if may_fill && source.readable && sink.output.is_empty() {
-            let filled = self.fill_pipe(pipe, source, tools)?;
+            let filled = self.fill_pipe(pipe, source, buffers)?;
             if filled > 0 {
-                moved = Moved::Some;
-                tools.spliced += filled as u64;
-                self.announce(filled, sink, tools);
+                moved = Progress::Made;
+                buffers.spliced += filled as u64;
+                self.announce(filled, sink, buffers);
             } else if source.is_ended() || self.way == Way::Rings {
-                moved = Moved::Some;
+                moved = Progress::Made;
             }
         }
-        if !pipe.is_empty() && self.empty_pipe(pipe, sink, tools)? == Moved::Some {
-            moved = Moved::Some;
+        if !pipe.is_empty() && self.empty_pipe(pipe, sink, buffers)? == Progress::Made {
+            moved = Progress::Made;
         }
-        if pipe.is_empty() && self.line_end_due && sink.output_room(tools.ring_size) >= 2 {
-            sink.prepare_output(&mut tools.rings).append(b"\r\n");
+        if pipe.is_empty() && self.line_end_due && sink.output_room(buffers.ring_size) >= 2 {
+            sink.prepare_output(&mut buffers.rings).append(b"\r\n");
             self.line_end_due = false;
-            moved = Moved::Some;
+            moved = Progress::Made;
         }
         Ok(moved)
     }
@@ -459,45 +438,45 @@ impl Relay {
         &mut self,
         pipe: &mut Pipe,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<Moved, Cut> {
+        buffers: &mut RelayBuffers,
+    ) -> Result<Progress, RelayError> {
         if self.way == Way::Rings {
-            if sink.output_room(tools.ring_size) == 0 {
-                return Ok(Moved::Nothing);
+            if sink.output_room(buffers.ring_size) == 0 {
+                return Ok(Progress::None);
             }
-            let output = sink.prepare_output(&mut tools.rings);
-            let count = pipe.read(output.free()).map_err(|_| Cut::SinkBroken)?;
+            let output = sink.prepare_output(&mut buffers.rings);
+            let count = pipe.read(output.free()).map_err(|_| RelayError::SinkBroken)?;
             output.filled(count);
-            return Ok(Moved::Some);
+            return Ok(Progress::Made);
         }
         if !sink.writable || !sink.output.is_empty() {
-            return Ok(Moved::Nothing);
+            return Ok(Progress::None);
         }
         match sink.drain_pipe(pipe) {
             Ok(count) => {
                 sink.traffic.sent += count as u64;
-                return Ok(Moved::Some);
+                return Ok(Progress::Made);
             }
             Err(IoError::WouldBlock) => sink.writable = false,
             Err(IoError::Unsupported) => {
-                self.give_up_splicing(tools);
-                return Ok(Moved::Some);
+                self.give_up_splicing(buffers);
+                return Ok(Progress::Made);
             }
-            Err(_) => return Err(Cut::SinkBroken),
+            Err(_) => return Err(RelayError::SinkBroken),
         }
-        Ok(Moved::Nothing)
+        Ok(Progress::None)
     }
 
     fn fill_pipe(
         &mut self,
         pipe: &mut Pipe,
         source: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<usize, Cut> {
+        buffers: &mut RelayBuffers,
+    ) -> Result<usize, RelayError> {
         let left = usize::try_from(self.raw_left()).unwrap_or(usize::MAX);
         match source.fill_pipe(pipe, left.min(pipe.capacity())) {
             Ok(0) => {
-                source.found_end();
+                source.mark_eof();
                 Ok(0)
             }
             Ok(count) => {
@@ -511,13 +490,13 @@ impl Relay {
                 Ok(0)
             }
             Err(IoError::Unsupported) => {
-                self.give_up_splicing(tools);
+                self.give_up_splicing(buffers);
                 Ok(0)
             }
             Err(_) => {
                 source.readable = false;
                 source.end = End::Broken;
-                Err(Cut::Ended)
+                Err(RelayError::Ended)
             }
         }
     }
@@ -538,9 +517,9 @@ impl Relay {
     }
 
     /// A body without a length is cut into chunks of what the pipe holds.
-    fn announce(&mut self, filled: usize, sink: &mut Conn, tools: &mut Tools) {
+    fn announce(&mut self, filled: usize, sink: &mut Conn, buffers: &mut RelayBuffers) {
         if matches!(self.body, Body::UntilClose) && self.frame == Frame::Chunked {
-            let output = sink.prepare_output(&mut tools.rings);
+            let output = sink.prepare_output(&mut buffers.rings);
             output.append(Chunks::size_line(filled as u64, &mut [0; 20]));
             self.line_end_due = true;
         }
@@ -551,14 +530,14 @@ impl Relay {
         &mut self,
         source: &mut Conn,
         sink: &mut Conn,
-        tools: &mut Tools,
-    ) -> Result<Moved, Cut> {
-        let received = source.fill(&mut tools.rings).unwrap_or(0);
+        buffers: &mut RelayBuffers,
+    ) -> Result<Progress, RelayError> {
+        let received = source.fill(&mut buffers.rings).unwrap_or(0);
         if received > 0 {
-            self.copy(source, sink, tools)?;
-            return Ok(Moved::Some);
+            self.copy(source, sink, buffers)?;
+            return Ok(Progress::Made);
         }
-        if source.is_ended() { self.end(source, sink, tools) } else { Ok(Moved::Nothing) }
+        if source.is_ended() { self.end(source, sink, buffers) } else { Ok(Progress::None) }
     }
 }
 
@@ -567,13 +546,13 @@ impl Relay {
 fn record(
     source: &Conn,
     sink: &Conn,
-    tools: &mut Tools,
+    buffers: &mut RelayBuffers,
     limit: usize,
     recorder: &mut Option<RecorderId>,
 ) {
     if recorder.is_some() {
-        let count = limit.min(sink.output_room(tools.ring_size));
-        tools.record(recorder, source.input.slices(), count);
+        let count = limit.min(sink.output_room(buffers.ring_size));
+        buffers.record(recorder, source.input.slices(), count);
     }
 }
 
@@ -581,13 +560,13 @@ fn record(
 fn copy_raw(
     source: &mut Conn,
     sink: &mut Conn,
-    tools: &mut Tools,
+    buffers: &mut RelayBuffers,
     limit: usize,
     keeping: bool,
     kept: &mut usize,
 ) -> usize {
     if keeping {
-        let moved = source.input.copy_into(*kept, sink.prepare_output(&mut tools.rings), limit);
+        let moved = source.input.copy_into(*kept, sink.prepare_output(&mut buffers.rings), limit);
         *kept += moved;
         return moved;
     }
@@ -596,5 +575,5 @@ fn copy_raw(
         swap(&mut source.input, &mut sink.output);
         return waiting;
     }
-    source.input.pour_into(sink.prepare_output(&mut tools.rings), limit)
+    source.input.pour_into(sink.prepare_output(&mut buffers.rings), limit)
 }

@@ -19,52 +19,53 @@ use super::caching::Caching;
 use super::caching::record::timing_of;
 use super::caching::state;
 use super::client::ClientPhase;
-use super::exchange::{Answer, ExchangeId, Final, OwnAnswer, ResponseFacts, State};
-use super::relay::{Cut, Frame, Moved};
+use super::exchange::{Final, LocalReply, Response, ResponseFacts, State};
+use crate::proxy::ids::ExchangeId;
+use crate::proxy::step::{Frame, Progress, RelayError};
 
 impl Proxy {
     /// Commits the answer when it is first and the client's ring has room for its head.
-    pub(super) fn answered(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+    pub(super) fn answered(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let uploaded = match self.exchanges[id].answer {
-            Answer::Backend(_) => self.upload(id),
-            Answer::Pending | Answer::Own(_) | Answer::Final(_) | Answer::Stored(_) => {
-                Moved::Nothing
+            Response::Backend(_) => self.upload(id),
+            Response::Pending | Response::Local(_) | Response::Final(_) | Response::Stored(_) => {
+                Progress::None
             }
         };
         if self.exchanges[id].state() != State::Answered || !self.is_first(id) {
             return Ok(uploaded);
         }
         let client = &self.clients[self.exchanges[id].client];
-        let room = client.conn.output_room(self.tools.ring_size);
+        let room = client.conn.output_room(self.buffers.ring_size);
         match self.exchanges[id].answer {
-            Answer::Own(OwnAnswer { reason: Reason::ClientAbort, .. }) => {
+            Response::Local(LocalReply { reason: Reason::ClientAbort, .. }) => {
                 self.truncate(id, Reason::ClientAbort); // Nobody is sent a 499.
-                Ok(Moved::Some)
+                Ok(Progress::Made)
             }
-            Answer::Own(_) if room < reply::MAX_LEN => Ok(uploaded),
-            Answer::Own(answer) => {
+            Response::Local(_) if room < reply::MAX_LEN => Ok(uploaded),
+            Response::Local(answer) => {
                 self.commit_own(id, answer);
-                Ok(Moved::Some)
+                Ok(Progress::Made)
             }
-            Answer::Final(_) if room < reply::MAX_LEN + self.exchanges[id].head.len() => {
+            Response::Final(_) if room < reply::MAX_LEN + self.exchanges[id].head.len() => {
                 Ok(uploaded)
             }
-            Answer::Final(answer) => {
+            Response::Final(answer) => {
                 self.commit_final(id, answer);
-                Ok(Moved::Some)
+                Ok(Progress::Made)
             }
             // The client's bytes are of the new protocol once the request is whole (RFC 9110 §7.8).
-            Answer::Backend(facts)
+            Response::Backend(facts)
                 if facts.head.status() == 101 && !self.exchanges[id].upload.is_done() =>
             {
                 Ok(uploaded)
             }
-            Answer::Backend(facts) if room < rewrite::response_len_bound(facts.head.len()) => {
+            Response::Backend(facts) if room < rewrite::response_len_bound(facts.head.len()) => {
                 Ok(uploaded)
             }
-            Answer::Backend(facts) => self.commit(id, facts),
-            Answer::Stored(stored) => Ok(self.commit_stored(id, stored)),
-            Answer::Pending => Ok(Moved::Nothing),
+            Response::Backend(facts) => self.commit(id, facts),
+            Response::Stored(stored) => Ok(self.commit_stored(id, stored)),
+            Response::Pending => Ok(Progress::None),
         }
     }
 
@@ -89,7 +90,7 @@ impl Proxy {
     }
 
     /// Writes an answer of our own, whole.
-    fn commit_own(&mut self, id: ExchangeId, answer: OwnAnswer) {
+    fn commit_own(&mut self, id: ExchangeId, answer: LocalReply) {
         self.exchanges[id].closes |= answer.close;
         self.commit_reply(id, answer.status, answer.error, |reply, _, out| {
             reply::write(reply, out)
@@ -125,7 +126,7 @@ impl Proxy {
         let close = self.decide_close(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
-        let output = client.conn.prepare_output(&mut self.tools.rings);
+        let output = client.conn.prepare_output(&mut self.buffers.rings);
         let before = output.len();
         let date = date::imf_fixdate(clock::wall().0 / 1_000_000);
         let reply = Reply {
@@ -148,13 +149,13 @@ impl Proxy {
     }
 
     /// Passes the backend's head on: from here on nothing is repeated.
-    fn commit(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<Moved, Failure> {
+    fn commit(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<Progress, Failure> {
         let framing = self.framing_for_client(id, facts.head.status());
         let closes_to_end = framing == ResponseFraming::Close;
         self.exchanges[id].closes |= closes_to_end;
         let close = facts.head.status() != 101 && self.decide_close(id);
-        let conn = self.conn_of(id);
-        let mark = self.judge_bond(id);
+        let conn = self.backend_conn(id);
+        let mark = self.judge_sticky(id);
         let cache = self.with_cache(id, |caching, exchange, context| {
             caching.on_commit(exchange, context, facts)
         });
@@ -169,7 +170,7 @@ impl Proxy {
             secure: exchange.request.is_https,
         });
         let head = facts.head.open(backend.conn.input.flatten());
-        let output = client.conn.prepare_output(&mut self.tools.rings);
+        let output = client.conn.prepare_output(&mut self.buffers.rings);
         let before = output.len();
         let came = || timing_of(exchange.times.sent, exchange.times.answered, self.now).at;
         let answering = Answering {
@@ -191,27 +192,27 @@ impl Proxy {
         exchange.upload.let_go(&mut client.conn);
         if facts.head.status() == 101 {
             self.begin_tunnel(id);
-            return Ok(Moved::Some);
+            return Ok(Progress::Made);
         }
         exchange.enter(State::Responding);
-        if client.is_nobody() && exchange.download.recorder().is_none() {
+        if client.is_background() && exchange.download.recorder().is_none() {
             self.truncate(id, Reason::ClientAbort); // Nobody wants it.
-            return Ok(Moved::Some);
+            return Ok(Progress::Made);
         }
         match self.responding(id) {
-            Ok(_) => Ok(Moved::Some),
+            Ok(_) => Ok(Progress::Made),
             Err(failure) => Err(failure),
         }
     }
 
     /// Notes how the exchange came to the backend that has answered it, where clients are kept at
     /// theirs. The mark that the client is given, if it is given one.
-    fn judge_bond(&mut self, id: ExchangeId) -> Option<BackendTag> {
-        let slot = self.conns[self.conn_of(id)].backend;
+    fn judge_sticky(&mut self, id: ExchangeId) -> Option<BackendTag> {
+        let slot = self.conns[self.backend_conn(id)].backend;
         let exchange = &mut self.exchanges[id];
         self.pools[exchange.pool.0].sticky.as_ref()?;
         let mark = self.backends[slot.0].mark;
-        let sticky = sticky::verdict(exchange.bond, mark);
+        let sticky = sticky::verdict(exchange.sticky_target, mark);
         exchange.sticky = Some(sticky);
         sticky.sets_cookie().then_some(mark)
     }
@@ -247,35 +248,36 @@ impl Proxy {
     }
 
     /// Relays the body, and what is left of the request's.
-    pub(super) fn responding(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+    pub(super) fn responding(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let uploaded = self.upload(id);
         let exchange = &mut self.exchanges[id];
         if exchange.state() != State::Responding {
             return Ok(uploaded);
         }
-        if let Answer::Stored(stored) = exchange.answer {
+        if let Response::Stored(stored) = exchange.answer {
             return Ok(self.send_stored(id, stored));
         }
         let Some(conn) = exchange.conn else { return Ok(uploaded) };
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
-        let outcome = exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.tools);
+        let outcome =
+            exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.buffers);
         match outcome {
             Ok(moved) => {
                 if exchange.download.is_done() {
                     self.end_response(id);
-                    return Ok(Moved::Some);
+                    return Ok(Progress::Made);
                 }
                 self.check_recording(id);
-                Ok(super::either(moved, uploaded))
+                Ok(moved.or(uploaded))
             }
-            Err(Cut::SinkBroken) => {
+            Err(RelayError::SinkBroken) => {
                 client.conn.end = End::Broken;
-                Ok(Moved::Some)
+                Ok(Progress::Made)
             }
-            Err(Cut::Ended | Cut::Malformed) => {
+            Err(RelayError::Ended | RelayError::Malformed) => {
                 self.cut_by_backend(id);
-                Ok(Moved::Some)
+                Ok(Progress::Made)
             }
         }
     }

@@ -13,24 +13,25 @@ use crate::sys::IoError;
 use super::Proxy;
 use super::bound;
 use super::doubt;
-use super::exchange::{ExchangeId, OwnAnswer, State};
-use super::relay::{Cut, Moved};
+use super::exchange::{LocalReply, State};
+use crate::proxy::ids::{BackendConnId, ExchangeId};
+use crate::proxy::step::{Progress, RelayError};
 
 impl Proxy {
     /// The handshake is over, one way or the other, when the socket is writable: sending tells.
-    pub(super) fn connecting(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
-        let conn = self.conn_of(id);
+    pub(super) fn connecting(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
+        let conn = self.backend_conn(id);
         if !self.conns[conn].conn.writable {
-            return Ok(Moved::Nothing);
+            return Ok(Progress::None);
         }
         self.exchanges[id].times.connected = self.now;
         self.begin_sending(id);
-        Ok(Moved::Some)
+        Ok(Progress::Made)
     }
 
     /// Puts the head on its way. Its connection has room for it.
     pub(super) fn begin_sending(&mut self, id: ExchangeId) {
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         self.write_request(id);
         let exchange = &mut self.exchanges[id];
         let backend = &mut self.conns[conn];
@@ -58,7 +59,7 @@ impl Proxy {
             return 0;
         }
         let backend = &mut self.conns[exchange.conn.expect("its connection is open")];
-        let output = backend.conn.prepare_output(&mut self.tools.rings);
+        let output = backend.conn.prepare_output(&mut self.buffers.rings);
         let before = exchange.request.spans.host.start as usize;
         output.append(&exchange.head.as_slice()[..before]);
         output.append(self.backends[backend.backend.0].name.as_bytes());
@@ -66,13 +67,13 @@ impl Proxy {
     }
 
     /// Sends what there is of the body, and listens for an answer that comes early.
-    pub(super) fn sending(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
+    pub(super) fn sending(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let moved = self.upload(id);
         let exchange = &self.exchanges[id];
         if exchange.state() != State::Sending {
             return Ok(moved);
         }
-        let backend = &self.conns[self.conn_of(id)];
+        let backend = &self.conns[self.backend_conn(id)];
         // Before the request was sent nothing can be its answer; sending also tells best why a
         // connection did not come about.
         let was_tried = backend.conn.end != End::Open && backend.conn.output.is_empty();
@@ -80,46 +81,46 @@ impl Proxy {
             return Ok(moved);
         }
         match self.receive(id)? {
-            Moved::Some => Ok(Moved::Some),
-            Moved::Nothing => Ok(moved),
+            Progress::Made => Ok(Progress::Made),
+            Progress::None => Ok(moved),
         }
     }
 
     /// Moves the request's body towards the backend, whatever the state of the response.
-    pub(super) fn upload(&mut self, id: ExchangeId) -> Moved {
+    pub(super) fn upload(&mut self, id: ExchangeId) -> Progress {
         let exchange = &mut self.exchanges[id];
-        let Some(conn) = exchange.conn else { return Moved::Nothing };
+        let Some(conn) = exchange.conn else { return Progress::None };
         if exchange.upload.is_done() {
-            return Moved::Nothing;
+            return Progress::None;
         }
         let client = &mut self.clients[exchange.client];
         let backend = &mut self.conns[conn];
-        let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.tools);
+        let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.buffers);
         let limit = self.pools[exchange.pool.0].max_body;
         match outcome {
             Ok(_) if admit::is_too_large(exchange.upload.payload(), limit) => {
                 self.refuse_body(id, 413, "http_request_denied", Reason::BodyTooLarge);
-                Moved::Some
+                Progress::Made
             }
             Ok(moved) => moved,
-            Err(Cut::SinkBroken) => {
+            Err(RelayError::SinkBroken) => {
                 backend.conn.send_failed();
                 self.give_up_upload(id);
-                Moved::Some
+                Progress::Made
             }
-            Err(Cut::Ended) if exchange.state() == State::Uploading => {
+            Err(RelayError::Ended) if exchange.state() == State::Uploading => {
                 self.cut_upload(id, Reason::ClientAbort);
-                Moved::Some
+                Progress::Made
             }
-            Err(Cut::Ended | Cut::Malformed) => {
+            Err(RelayError::Ended | RelayError::Malformed) => {
                 self.refuse_body(id, 400, "http_request_error", Reason::RequestError);
-                Moved::Some
+                Progress::Made
             }
         }
     }
 
     /// Sends what is left of the body behind a complete response, as long as the backend takes it.
-    pub(super) fn uploading(&mut self, id: ExchangeId) -> Moved {
+    pub(super) fn uploading(&mut self, id: ExchangeId) -> Progress {
         let moved = self.upload(id);
         let exchange = &mut self.exchanges[id];
         if exchange.state() != State::Uploading {
@@ -131,11 +132,11 @@ impl Proxy {
         let is_sent = backend.conn.output.is_empty() || exchange.next_on_conn.is_some();
         if exchange.upload.is_done() && (is_sent || has_ended) {
             exchange.enter(State::Done);
-            return Moved::Some;
+            return Progress::Made;
         }
         if has_ended {
             self.cut_upload(id, Reason::ConnectionTerminated);
-            return Moved::Some;
+            return Progress::Made;
         }
         moved
     }
@@ -157,7 +158,7 @@ impl Proxy {
         if self.exchanges[id].is_committed() {
             self.truncate(id, reason);
         } else {
-            self.answer_instead(id, OwnAnswer { status, error, reason, close: true });
+            self.answer_instead(id, LocalReply { status, error, reason, close: true });
         }
     }
 
@@ -169,13 +170,13 @@ impl Proxy {
     }
 
     /// Flushes what an exchange has for its backend.
-    pub(super) fn flush_backend(&mut self, id: ExchangeId) -> Moved {
+    pub(super) fn flush_backend(&mut self, id: ExchangeId) -> Progress {
         let exchange = &self.exchanges[id];
-        let Some(conn) = exchange.conn else { return Moved::Nothing };
+        let Some(conn) = exchange.conn else { return Progress::None };
         if exchange.state() == State::Connecting {
-            return Moved::Nothing;
+            return Progress::None;
         }
-        let outcome = self.conns[conn].conn.flush(&mut self.tools.rings);
+        let outcome = self.conns[conn].conn.flush(&mut self.buffers.rings);
         let exchange = &mut self.exchanges[id];
         let flushed = match outcome {
             Ok(count) => count,
@@ -186,22 +187,22 @@ impl Proxy {
             exchange.sent |= flushed > 0 || all;
             if all && exchange.upload.is_done() {
                 exchange.enter(State::Awaiting);
-                return Moved::Some;
+                return Progress::Made;
             }
         }
         if flushed > 0 {
             exchange.progress = true;
-            Moved::Some
+            Progress::Made
         } else {
-            Moved::Nothing
+            Progress::None
         }
     }
 
     /// A handshake that failed is known by its first send. A connection that breaks later may have
     /// an answer in its ring or in the kernel, which is worth a look before the verdict.
-    fn flush_failed(&mut self, id: ExchangeId, error: IoError) -> Moved {
+    fn flush_failed(&mut self, id: ExchangeId, error: IoError) -> Progress {
         let exchange = &self.exchanges[id];
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         let backend = &mut self.conns[conn];
         let was_handshake = !exchange.carrier.is_reused() && !exchange.sent;
         match error {
@@ -221,11 +222,11 @@ impl Proxy {
                 }
             }
         }
-        Moved::Some
+        Progress::Made
     }
 
     /// The connection of an exchange that has one.
-    pub(super) fn conn_of(&self, id: ExchangeId) -> super::exchange::BackendConnId {
+    pub(super) fn backend_conn(&self, id: ExchangeId) -> BackendConnId {
         self.exchanges[id].conn.expect("this state has a connection")
     }
 }

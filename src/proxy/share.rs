@@ -7,14 +7,15 @@ use crate::policy::sharing::Leave;
 use crate::shared::{BackendCounter, BackendId};
 
 use super::Proxy;
-use super::exchange::{BackendConnId, Carrier, DispatchMode, ExchangeId, State};
+use super::exchange::{Carrier, DispatchMode, State};
+use crate::proxy::ids::{BackendConnId, ExchangeId};
 
 impl Proxy {
     /// Joins the connection of an exchange ahead of it that was taken in with it and goes to the
     /// same backend, if that takes it: one send carries their heads.
     pub(super) fn share(&mut self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let (Some(slot), DispatchMode::Eager) = (exchange.choice, exchange.manner) else {
+        let (Some(slot), DispatchMode::Eager) = (exchange.choice, exchange.dispatch_mode) else {
             return false;
         };
         if !order::may_share(exchange.request.method, exchange.request.pipelinable) {
@@ -31,7 +32,7 @@ impl Proxy {
         }
         let Some((conn_id, before)) = self.conn_to_share(id, slot, leave) else { return false };
         let backend = &self.conns[conn_id];
-        if backend.conn.output_room(self.tools.ring_size) < self.wire_len(id) {
+        if backend.conn.output_room(self.buffers.ring_size) < self.wire_len(id) {
             return false;
         }
         let backend = &mut self.conns[conn_id];
@@ -74,7 +75,7 @@ impl Proxy {
             let fits = ahead.request.batch == exchange.request.batch
                 && ahead.choice == Some(slot)
                 && ahead.state() == State::Sending
-                && ahead.manner == DispatchMode::Eager
+                && ahead.dispatch_mode == DispatchMode::Eager
                 && order::may_share(ahead.request.method, ahead.request.pipelinable);
             if let (true, Some(conn)) = (fits, ahead.conn)
                 && self.conns[conn].back == Some(ahead_id)
@@ -95,7 +96,7 @@ impl Proxy {
     /// A request that stood behind another has heard nothing since that was answered. In the end
     /// it leaves, with all behind it.
     pub(super) fn waited_behind_another(&mut self, id: ExchangeId) {
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         let backend = &self.conns[conn];
         let pace = &self.backends[backend.backend.0].pace;
         // Timers count in whole milliseconds.

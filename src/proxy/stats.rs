@@ -1,11 +1,11 @@
 //! Counts what happens, in this worker's row of the shared cells. What concerns a backend is counted
 //! as long as a place there is claimed: then its slot can be no other's.
 
+use crate::mem::time::elapsed;
 use crate::shared::{BackendGauge, BackendId, Class, Counter, PoolGauge, PoolId};
 
 use super::Proxy;
-use super::client::since;
-use super::exchange::{ClientId, ExchangeId};
+use crate::proxy::ids::{ClientId, ExchangeId};
 
 impl Proxy {
     /// Counts an exchange that is over.
@@ -13,7 +13,7 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         // 499 stands in the log alone: nobody got it.
         if exchange.status != 0 {
-            self.row.add(Counter::Responses(Class::of(exchange.status)), 1);
+            self.row.add(Counter::Responses(Class::from_status(exchange.status)), 1);
         }
         if let Some(result) = exchange.cached {
             self.row.add(Counter::Cache(result), 1);
@@ -21,7 +21,7 @@ impl Proxy {
         if let Some(reason) = exchange.reason() {
             self.row.add(Counter::Errors(reason), 1);
         }
-        self.row.observe_duration(since(exchange.times.taken_in, self.now));
+        self.row.observe_duration(elapsed(exchange.times.taken_in, self.now));
     }
 
     /// Counts what a client has sent and was sent since the last time.
@@ -30,11 +30,11 @@ impl Proxy {
         let traffic = conn.take_traffic();
         self.row.add(Counter::Received, traffic.received);
         self.row.add(Counter::Sent, traffic.sent);
-        if self.tools.spliced > 0 {
-            self.row.add(Counter::Spliced, std::mem::take(&mut self.tools.spliced));
+        if self.buffers.spliced > 0 {
+            self.row.add(Counter::Spliced, std::mem::take(&mut self.buffers.spliced));
         }
-        if self.tools.splice_fallbacks > 0 {
-            let fallbacks = std::mem::take(&mut self.tools.splice_fallbacks);
+        if self.buffers.splice_fallbacks > 0 {
+            let fallbacks = std::mem::take(&mut self.buffers.splice_fallbacks);
             self.row.add(Counter::SpliceFallbacks, fallbacks);
         }
     }

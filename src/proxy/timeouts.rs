@@ -12,7 +12,8 @@ use crate::policy::retry::Failure;
 
 use super::Proxy;
 use super::client::{ClientPhase, Watch};
-use super::exchange::{Answer, Carrier, ClientId, ExchangeId, Line, OwnAnswer, State};
+use super::exchange::{Carrier, LocalReply, Response, State, WaitQueue};
+use crate::proxy::ids::{ClientId, ExchangeId};
 
 /// The timers' numbers: their places in `Settings::durations`.
 pub const HEADER: usize = 0;
@@ -103,7 +104,7 @@ impl Proxy {
         }
         self.answer_instead(
             id,
-            OwnAnswer {
+            LocalReply {
                 status: 408,
                 error: "http_request_error",
                 reason: Reason::ClientTimeout,
@@ -121,7 +122,7 @@ impl Proxy {
         }
         self.answer_instead(
             id,
-            OwnAnswer {
+            LocalReply {
                 status: 499,
                 error: "http_request_error",
                 reason: Reason::ClientAbort,
@@ -225,9 +226,9 @@ impl Proxy {
         let exchange = &self.exchanges[id];
         match exchange.state() {
             State::Waiting => match exchange.line {
-                Line::Nowhere => None,
-                Line::Pool | Line::Connection => Some(QUEUE),
-                Line::Fetch => Some(COLLAPSED),
+                WaitQueue::Nowhere => None,
+                WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),
+                WaitQueue::Fetch => Some(COLLAPSED),
             },
             State::Connecting => Some(CONNECT),
             State::Sending | State::Awaiting if exchange.doubted.is_held() => Some(DOUBT),
@@ -282,7 +283,7 @@ impl Proxy {
     fn client_is_slow(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         // What is stored is there: only the client can be slow.
-        matches!(exchange.answer, Answer::Stored(_))
+        matches!(exchange.answer, Response::Stored(_))
             || exchange.download.is_stuck_in_pipe()
             || !self.clients[exchange.client].conn.output.is_empty()
     }

@@ -7,11 +7,11 @@ use crate::http::response::{self, BadResponse};
 use crate::http::scan::Scan;
 use crate::mem::time::Micros;
 use crate::policy::retry::Failure;
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 
 use super::Proxy;
-use super::exchange::ExchangeId;
 use super::proxy_protocol::RateLimitedLog;
+use crate::proxy::ids::ExchangeId;
 
 /// The same hint is given in a message at most so often.
 const PAUSE: Micros = Micros(60_000_000);
@@ -24,7 +24,7 @@ impl Proxy {
     /// and the pool tolerates that, it is there now, and the scan goes on.
     #[cold]
     pub(super) fn tolerate_line_end(&mut self, id: ExchangeId, at: usize) -> Result<(), Failure> {
-        let conn = self.conn_of(id);
+        let conn = self.backend_conn(id);
         let backend = &mut self.conns[conn];
         let tolerates = self.pools[self.exchanges[id].pool.0].tolerate.has(Tolerance::BareLf);
         match line_ends::mend(&mut backend.conn.input, at) {
@@ -69,10 +69,10 @@ impl Proxy {
         exchange.hint = Some(tolerance);
         let Some(count) = self.hints[tolerance.index()].add(self.now, PAUSE) else { return };
         let pool = &self.pools[exchange.pool.0].name;
-        let word = tolerance.word();
+        let word = tolerance.as_str();
         let remedy = format_args!("\"tolerate\": [\"{word}\"] in pool {pool} lets them pass");
         match exchange.last_backend {
-            Some(slot) => message::log(
+            Some(slot) => log::write(
                 Level::Warning,
                 format_args!(
                     "backend {} {}, which is answered with 502; {remedy} ({count} since the last \
@@ -81,7 +81,7 @@ impl Proxy {
                     tolerance.what(),
                 ),
             ),
-            None => message::log(
+            None => log::write(
                 Level::Warning,
                 format_args!(
                     "client {} {}, which is answered with 400; {remedy} ({count} since the last \

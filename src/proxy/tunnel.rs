@@ -6,8 +6,10 @@ use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
-use super::exchange::{ExchangeId, State};
-use super::relay::{Cut, Frame, Moved, Relay};
+use super::exchange::State;
+use super::relay::Relay;
+use crate::proxy::ids::ExchangeId;
+use crate::proxy::step::{Frame, Progress, RelayError};
 
 impl Proxy {
     /// Switches from HTTP to bytes. What either side sent behind its head is the first of them.
@@ -20,45 +22,45 @@ impl Proxy {
     }
 
     /// Moves bytes both ways; passes on the end of each side by itself.
-    pub(super) fn tunneling(&mut self, id: ExchangeId) -> Result<Moved, Failure> {
-        let conn = self.conn_of(id);
+    pub(super) fn tunneling(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
+        let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client].conn;
         let backend = &mut self.conns[conn].conn;
-        let up = exchange.upload.step(client, backend, &mut self.tools);
-        let down = exchange.download.step(backend, client, &mut self.tools);
+        let up = exchange.upload.step(client, backend, &mut self.buffers);
+        let down = exchange.download.step(backend, client, &mut self.buffers);
         let moved = match (up, down) {
-            (Ok(up), Ok(down)) => super::either(up, down),
-            (_, Err(Cut::SinkBroken)) => {
+            (Ok(up), Ok(down)) => up.or(down),
+            (_, Err(RelayError::SinkBroken)) => {
                 client.end = End::Broken;
-                return Ok(Moved::Some);
+                return Ok(Progress::Made);
             }
             (Err(_), _) | (_, Err(_)) => {
                 self.truncate(id, Reason::ResponseIncomplete);
-                return Ok(Moved::Some);
+                return Ok(Progress::Made);
             }
         };
-        let mut told = Moved::Nothing;
+        let mut told = Progress::None;
         if exchange.upload.is_done() && backend.output.is_empty() && !backend.has_said_end {
             // One that is gone already shows at the next read.
             let _ = backend.shutdown_write();
-            told = Moved::Some;
+            told = Progress::Made;
         }
         if exchange.download.is_done() && client.output.is_empty() && !client.has_said_end {
             let _ = client.shutdown_write();
-            told = Moved::Some;
+            told = Progress::Made;
         }
         if backend.has_said_end && client.has_said_end {
             self.finish_tunnel(id);
-            return Ok(Moved::Some);
+            return Ok(Progress::Made);
         }
         // What came before the reset goes to the client as far as that takes it now.
         let client_takes_more = client.writable && !client.output.is_empty();
-        if backend.was_reset && moved == Moved::Nothing && !client_takes_more {
+        if backend.was_reset && moved == Progress::None && !client_takes_more {
             self.truncate(id, Reason::ResponseIncomplete);
-            return Ok(Moved::Some);
+            return Ok(Progress::Made);
         }
-        Ok(super::either(moved, told))
+        Ok(moved.or(told))
     }
 
     /// Both sides have ended, or nothing was said for too long.

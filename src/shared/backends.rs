@@ -80,7 +80,7 @@ impl Source {
     }
 
     /// As operators read it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Source::File => "file",
             Source::Api => "api",

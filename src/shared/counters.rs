@@ -63,7 +63,7 @@ impl Class {
         [Class::Interim, Class::Success, Class::Redirect, Class::ClientError, Class::ServerError];
 
     /// That of a status.
-    pub const fn of(status: u16) -> Class {
+    pub const fn from_status(status: u16) -> Class {
         match status {
             100..=199 => Class::Interim,
             200..=299 => Class::Success,
@@ -74,7 +74,7 @@ impl Class {
     }
 
     /// The value of the label `code`.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Class::Interim => "1xx",
             Class::Success => "2xx",

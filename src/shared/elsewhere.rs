@@ -183,7 +183,7 @@ mod tests {
             backends: vec![Backend::at(([10, 0, 0, 1], 80).into())],
             ..Pool::named("b")
         });
-        let layout = Layout::of(&config, 2);
+        let layout = Layout::new(&config, 2);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         segment

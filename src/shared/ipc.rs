@@ -33,7 +33,7 @@ impl ControlMessage {
     }
 
     /// The word of a message, and the rest of its text. None if it is of another version.
-    pub fn of(text: &str) -> Option<(ControlMessage, &str)> {
+    pub fn parse(text: &str) -> Option<(ControlMessage, &str)> {
         let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
         let (word, _) = ControlMessage::ALL.iter().find(|(_, text)| *text == first)?;
         Some((*word, rest))
@@ -47,17 +47,17 @@ mod tests {
     #[test]
     fn every_word_is_read_as_it_was_sent() {
         for (word, _) in ControlMessage::ALL {
-            assert_eq!(ControlMessage::of(word.text()), Some((word, "")));
+            assert_eq!(ControlMessage::parse(word.text()), Some((word, "")));
         }
     }
 
     #[test]
     fn what_comes_with_a_word_is_told_and_what_is_unknown_is_none() {
         assert_eq!(
-            ControlMessage::of("refused no such file"),
+            ControlMessage::parse("refused no such file"),
             Some((ControlMessage::Refused, "no such file"))
         );
-        assert_eq!(ControlMessage::of("other"), None);
-        assert_eq!(ControlMessage::of(""), None);
+        assert_eq!(ControlMessage::parse("other"), None);
+        assert_eq!(ControlMessage::parse(""), None);
     }
 }

@@ -27,7 +27,7 @@
 //! **Waiting.** Who finds no place (no client slot, no backend below its cap) sets its worker's bit
 //! and looks once more before it sleeps; who frees a place does so before it looks for bits. Bits and
 //! loads are changed and read sequentially consistent, so of two that do this at once at least one
-//! sees the other, and no wake-up is lost. See [`doorbell`].
+//! sees the other, and no wake-up is lost. See [`waker`].
 //!
 //! **A slot is used again** only when nobody can mean the backend that was there. It is marked as
 //! leaving first. A worker raises the load, and only then looks whether the backend is leaving, or
@@ -40,7 +40,6 @@
 pub mod backends;
 mod claims;
 pub mod counters;
-pub mod doorbell;
 mod elsewhere;
 pub mod ipc;
 mod pools;
@@ -49,6 +48,7 @@ mod rotations;
 mod snapshot;
 mod states;
 mod totals;
+pub mod wakers;
 mod withdrawal;
 
 use std::sync::atomic::AtomicU64;
@@ -126,7 +126,7 @@ pub struct Layout {
 
 impl Layout {
     /// For what `config` names, and some that may be added later.
-    pub fn of(config: &Config, workers: usize) -> Layout {
+    pub fn new(config: &Config, workers: usize) -> Layout {
         let named: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
         Layout {
             workers,

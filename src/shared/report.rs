@@ -1,7 +1,7 @@
 //! Messages about backends: written once, by the process that made the change.
 
 use crate::policy::health::{Change, HealthEvent};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 
 use super::{BackendId, Segment};
 
@@ -25,7 +25,7 @@ pub fn log_change(segment: &Segment, slot: BackendId, change: Change, reason: &s
         Change::Down => (Level::Warning, "down"),
         Change::Up => (Level::Notice, "up"),
     };
-    message::log(
+    log::write(
         level,
         format_args!(
             "pool {}: backend {} is {change}: {reason}; {up}/{count} backends up",

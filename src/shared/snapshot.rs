@@ -58,7 +58,7 @@ mod tests {
     fn all_that_is_in_the_cells_is_there() {
         let mut config = Config::for_backends(&[([10, 0, 0, 1], 80).into()]);
         config.pools[0].backends[0].max_connections = 5;
-        let layout = Layout::of(&config, 1);
+        let layout = Layout::new(&config, 1);
         let cells = memory::share(layout.cells()).unwrap();
         let mut segment = Segment::create(cells.cells(), layout);
         segment.load_config(&config);

@@ -24,7 +24,7 @@ fn config() -> Config {
 }
 
 fn segment(workers: usize) -> Segment {
-    let layout = Layout::of(&config(), workers);
+    let layout = Layout::new(&config(), workers);
     let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
     segment.load_config(&config());
     segment
@@ -363,7 +363,7 @@ fn totals_are_sums_over_the_workers() {
         segment
             .worker(worker)
             .backend(BackendId(0))
-            .add(BackendCounter::Responses(Class::of(204)), 3);
+            .add(BackendCounter::Responses(Class::from_status(204)), 3);
         segment.worker(worker).pool(PoolId(0)).add(PoolCounter::Retries, 1);
     }
     assert_eq!(segment.total(Counter::Errors(Reason::ClientAbort)), 6);

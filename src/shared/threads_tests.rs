@@ -79,16 +79,16 @@ fn nobody_is_above_the_cap_and_no_ring_is_lost() {
     const EACH: usize = 20_000;
     let segment = segment(1);
     let (slot, awaited) = (BackendId(0), WaitFor::Pool(POOL));
-    let bells: Vec<AtomicUsize> = (0..WORKERS).map(|_| AtomicUsize::new(0)).collect();
+    let wakers: Vec<AtomicUsize> = (0..WORKERS).map(|_| AtomicUsize::new(0)).collect();
     let inside = AtomicUsize::new(0);
     let ring_next = |worker| {
         if let Some(next) = segment.next_waiting(worker, awaited).filter(|next| *next != worker) {
-            bells[next].store(1, SeqCst);
+            wakers[next].store(1, SeqCst);
         }
     };
     let sleep = |worker: usize| {
         let begun = Instant::now();
-        while bells[worker].swap(0, SeqCst) == 0 {
+        while wakers[worker].swap(0, SeqCst) == 0 {
             assert!(begun.elapsed() < Duration::from_secs(20), "worker {worker} was forgotten");
             thread::yield_now();
         }

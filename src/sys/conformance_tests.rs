@@ -28,7 +28,7 @@ trait System: Sized {
     fn local_address(socket: &Self::Socket) -> Result<SocketAddr, IoError>;
     fn receive(socket: &Self::Socket, room: [&mut [u8]; 2]) -> Result<usize, IoError>;
     fn peek(socket: &Self::Socket, room: &mut [u8]) -> Result<usize, IoError>;
-    fn look_from(socket: &Self::Socket, offset: usize) -> Result<(), IoError>;
+    fn set_peek_offset(socket: &Self::Socket, offset: usize) -> Result<(), IoError>;
     fn send(socket: &Self::Socket, bytes: [&[u8]; 2]) -> Result<usize, IoError>;
     fn shutdown_write(socket: &Self::Socket) -> Result<(), IoError>;
     fn reset(socket: Self::Socket);
@@ -78,8 +78,8 @@ macro_rules! system {
             fn peek(socket: &Self::Socket, room: &mut [u8]) -> Result<usize, IoError> {
                 socket.peek(room)
             }
-            fn look_from(socket: &Self::Socket, offset: usize) -> Result<(), IoError> {
-                socket.look_from(offset)
+            fn set_peek_offset(socket: &Self::Socket, offset: usize) -> Result<(), IoError> {
+                socket.set_peek_offset(offset)
             }
             fn send(socket: &Self::Socket, bytes: [&[u8]; 2]) -> Result<usize, IoError> {
                 socket.send(bytes)
@@ -233,7 +233,7 @@ impl<S: System> Scene<S> {
     /// Looks at what has come, and leaves it there.
     fn peek(&mut self, side: Side, from: Option<usize>, limit: usize) {
         if let Some(from) = from {
-            S::look_from(self.socket(side), from).unwrap();
+            S::set_peek_offset(self.socket(side), from).unwrap();
         }
         let mut room = vec![b'?'; limit];
         let count = S::peek(self.socket(side), &mut room);

@@ -2,7 +2,7 @@
 
 use crate::proxy::proxy_protocol::Arrival;
 use crate::proxy::{Proxy, Token};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::{IoError, Listener, Poller, Tried};
 
 use super::FIRST_LISTENER;
@@ -35,7 +35,7 @@ pub struct ListenSocket {
 
 /// All listeners of a process.
 pub struct Acceptor {
-    entrances: Vec<ListenSocket>,
+    listeners: Vec<ListenSocket>,
     gate: AcceptState,
     /// Whether the last try to take a client failed, which is told once.
     is_failing: bool,
@@ -43,13 +43,13 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Opens these.
-    pub fn new(entrances: Vec<ListenSocket>) -> Acceptor {
-        Acceptor { entrances, gate: AcceptState::Open, is_failing: false }
+    pub fn new(listeners: Vec<ListenSocket>) -> Acceptor {
+        Acceptor { listeners, gate: AcceptState::Open, is_failing: false }
     }
 
     /// Asks for events.
     pub fn watch(&self, poller: &Poller) -> Result<(), IoError> {
-        for (index, entrance) in self.entrances.iter().enumerate() {
+        for (index, entrance) in self.listeners.iter().enumerate() {
             let token = Token::Worker(FIRST_LISTENER + index as u64);
             poller.watch_listener(&entrance.listener, token.pack())?;
         }
@@ -68,7 +68,7 @@ impl Acceptor {
             if self.gate != AcceptState::Open {
                 return;
             }
-            let Some(entrance) = self.entrances.get(index) else { return };
+            let Some(entrance) = self.listeners.get(index) else { return };
             let has_room = proxy.claim_room() || is_told && proxy.recycle() && proxy.claim_room();
             if !has_room && !is_told {
                 return; // Whether anybody waits, the next event tells.
@@ -87,7 +87,7 @@ impl Acceptor {
                 Err(error) => {
                     proxy.give_room_back();
                     if !self.is_failing {
-                        message::log(
+                        log::write(
                             Level::Warning,
                             format_args!(
                                 "accept: {}; clients wait in the backlog",
@@ -104,7 +104,7 @@ impl Acceptor {
 
     /// Takes no clients for now. Listeners that are not watched do not keep the loop spinning.
     fn shut(&mut self, proxy: &mut Proxy, gate: AcceptState) {
-        for entrance in &self.entrances {
+        for entrance in &self.listeners {
             // One that cannot be unwatched is watched still: `accept` returns at once.
             let _ = proxy.poller().unwatch_listener(&entrance.listener);
         }
@@ -119,7 +119,7 @@ impl Acceptor {
         }
         self.reopen(proxy);
         // At once: if nobody waits here, others may take the room.
-        (0..self.entrances.len()).for_each(|listener| self.take(proxy, listener, false));
+        (0..self.listeners.len()).for_each(|listener| self.take(proxy, listener, false));
         if self.gate != AcceptState::Full {
             proxy.stop_waiting_for_room();
         }
@@ -142,7 +142,7 @@ impl Acceptor {
     /// Takes those who wait in the backlog, for closing the last copy of a listener resets them, and
     /// closes. Where others go on listening more may come all the time, and are left to them.
     pub fn close(&mut self, proxy: &mut Proxy) {
-        for index in 0..self.entrances.len() {
+        for index in 0..self.listeners.len() {
             let first = proxy.clients();
             let mut before = usize::MAX;
             while proxy.clients() != before && proxy.clients() < first + LAST {
@@ -150,7 +150,7 @@ impl Acceptor {
                 self.take(proxy, index, false);
             }
         }
-        self.entrances.clear();
+        self.listeners.clear();
         self.gate = AcceptState::Closed;
         proxy.stop_waiting_for_room();
     }

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::proxy_protocol::Arrival;
-use crate::shared::doorbell::Doorbells;
+use crate::shared::wakers::Wakers;
 use crate::shared::{Layout, Segment};
 use crate::sys::{Binding, Listener, Signals, StartError, Tried, memory};
 
@@ -12,25 +12,25 @@ use super::{ListenSocket, WorkerInit, sticky_key};
 impl WorkerInit {
     /// That of the only worker of a service without other processes.
     pub fn alone(config: &Config) -> Result<WorkerInit, StartError> {
-        let layout = Layout::of(config, 1);
+        let layout = Layout::new(config, 1);
         let memory = memory::share(layout.cells())
             .map_err(StartError::at("shared memory", Tried::Memory))?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(config);
-        let mut entrances = Vec::with_capacity(config.listen.len());
+        let mut listeners = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
             let address = listen.address;
             let failed = StartError::at(format!("listen {address}"), Tried::Listen(address.port()));
             let binding = Binding { address, freebind: listen.freebind };
             let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
             let arrival = Arrival::at(listen, listener.address().port());
-            entrances.push(ListenSocket { listener, arrival });
+            listeners.push(ListenSocket { listener, arrival });
         }
         Ok(WorkerInit {
             index: 0,
             segment,
-            doorbells: Doorbells::new(1).map_err(StartError::at("doorbells", Tried::Descriptor))?,
-            entrances,
+            wakers: Wakers::new(1).map_err(StartError::at("wakers", Tried::Descriptor))?,
+            listeners,
             sticky_key: sticky_key::load(config, None),
             log: AccessLogWriter::open(&config.access_log, None)
                 .map_err(StartError::at("access_log", Tried::File))?,

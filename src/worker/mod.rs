@@ -15,10 +15,10 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::{Proxy, Service, Token};
-use crate::shared::doorbell::Doorbells;
 use crate::shared::ipc::ControlMessage;
+use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, ServiceCell};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{
     Channel, Event, IoError, KeepAlive, LogFile, Signal, Signals, StartError, Tried, clock,
@@ -58,10 +58,10 @@ pub struct WorkerInit {
     pub index: usize,
     /// The shared cells, with the configuration in them.
     pub segment: Segment,
-    /// A doorbell for each worker.
-    pub doorbells: Doorbells,
+    /// A waker for each worker.
+    pub wakers: Wakers,
     /// Its listening sockets.
-    pub entrances: Vec<ListenSocket>,
+    pub listeners: Vec<ListenSocket>,
     /// What the sticky cookies are made with: [`sticky_key::load`].
     pub sticky_key: Key,
     /// The access log.
@@ -94,21 +94,21 @@ pub struct Worker {
 
 impl Worker {
     /// Reserves and opens all that it needs.
-    pub fn open(config: &Config, seat: WorkerInit) -> Result<Worker, StartError> {
-        let WorkerInit { index, segment, doorbells, entrances, sticky_key, log, .. } = seat;
-        let WorkerInit { signals, channel, master, store, .. } = seat;
+    pub fn open(config: &Config, worker: WorkerInit) -> Result<Worker, StartError> {
+        let WorkerInit { index, segment, wakers, listeners, sticky_key, log, .. } = worker;
+        let WorkerInit { signals, channel, master, store, .. } = worker;
         let keepalive = KeepAlive::after(config.timeouts.keepalive);
-        for entrance in &entrances {
+        for entrance in &listeners {
             let failed = StartError::at("keep-alive of the listening sockets", Tried::Descriptor);
             entrance.listener.keep_alive(keepalive).map_err(failed)?;
         }
-        let proxy = Proxy::new(config, sticky_key, segment, index, doorbells, log, store);
+        let proxy = Proxy::new(config, sticky_key, segment, index, wakers, log, store);
         let mut worker = Worker {
             proxy: proxy.map_err(StartError::at(
                 "the memory of max_connections and buffer_size cannot be reserved",
                 Tried::Memory,
             ))?,
-            door: Acceptor::new(entrances),
+            door: Acceptor::new(listeners),
             signals,
             channel,
             life: WorkerState::Serving,
@@ -168,8 +168,8 @@ impl Worker {
         match Token::unpack(event.token) {
             Token::Client(id) => self.proxy.client_event(id, event),
             Token::Backend(id) => self.proxy.backend_event(id, event),
-            Token::Doorbell => {
-                self.proxy.doorbell_rang();
+            Token::Waker => {
+                self.proxy.woken();
                 self.choose_service();
             }
             Token::Worker(SIGNALS) => {
@@ -206,7 +206,7 @@ impl Worker {
         let mut newest = None;
         while let Some(message) = self.channel.as_ref().and_then(Channel::receive) {
             if let (Some((ControlMessage::Log, _)), Some(file)) =
-                (ControlMessage::of(&message.text), message.descriptor)
+                (ControlMessage::parse(&message.text), message.descriptor)
             {
                 newest = Some(LogFile::adopt(file));
             }
@@ -260,7 +260,7 @@ impl Worker {
         if until <= self.now() {
             self.proxy.close_idle_clients();
             if !self.proxy.is_empty() {
-                message::log(
+                log::write(
                     Level::Warning,
                     format_args!(
                         "{} clients were not done within timeouts.{limit} and are cut off",
@@ -280,7 +280,7 @@ impl Worker {
         self.proxy.flush_log();
         let swept = self.proxy.sweep(self.ticks);
         let closed = self.door.retry(&mut self.proxy);
-        let is_to_tell = message::tick(self.now()).is_some();
+        let is_to_tell = log::tick(self.now()).is_some();
         let again = swept || closed || is_to_tell;
         self.next_tick = again.then(|| self.now() + Micros::from(TICK));
     }

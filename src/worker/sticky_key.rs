@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::policy::sticky::{KEY_LEN, Key};
-use crate::sys::message::{self, Level};
+use crate::sys::log::{self, Level};
 use crate::sys::{IoError, Tried, random};
 
 const FILE: &str = "sticky.key";
@@ -34,7 +34,7 @@ pub fn load(config: &Config, before: Option<Key>) -> Key {
             None => error.to_string(),
             Some(_) => IoError::from(error).when(Tried::File).to_string(),
         };
-        message::log(
+        log::write(
             Level::Error,
             format_args!(
                 "{}: {why}; until the next start sticky cookies are made with another key",

@@ -14,7 +14,7 @@ use httplb::http::rewrite::{self, Answering, ResponseFraming};
 use httplb::http::{Method, request, response};
 use httplb::mem::buffer::Buffer;
 use httplb::policy::cache_key::Url;
-use httplb::policy::conditional::{self, Reply};
+use httplb::policy::conditional::{self, ConditionalOutcome};
 use httplb::policy::freshness::{ResponseTiming, ServeDecision};
 use httplb::policy::vary::Chosen;
 use httplb::sys::seccomp::{Role, confine};
@@ -100,7 +100,7 @@ fn written(target: &str) -> Buffer {
 
 fn with<T>(head: &Buffer, target: &str, test: impl FnOnce(&CacheQuery) -> T) -> T {
     let request_fields =
-        RequestCacheFields::of(rewrite::written_fields(head.as_slice()), b"shop.example");
+        RequestCacheFields::new(rewrite::written_fields(head.as_slice()), b"shop.example");
     let url = Url { https: false, host: b"shop.example", target: target.as_bytes() };
     test(&CacheQuery { url, chosen: Chosen { request_fields: &request_fields, pool: b"" } })
 }
@@ -120,7 +120,7 @@ fn put(store: &mut Store, number: usize, fields: &str) -> bool {
     let bytes = body(number);
     let text = format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n{fields}\r\n");
     let head = response::parse(text.as_bytes()).unwrap();
-    let response_fields = ResponseCacheFields::of(head.fields);
+    let response_fields = ResponseCacheFields::new(head.fields);
     with(&written(&target), &target, |query| {
         let (found, token) = store.find(query, clock::now());
         if let Found::Answer(id) = found {
@@ -362,7 +362,7 @@ fn hit(store: &mut Store, head: &Buffer, out: &mut Vec<u8>) {
             &open_entry.entry.stored(open_entry.front()),
             now,
         );
-        assert_eq!(reply, Reply::Whole);
+        assert_eq!(reply, ConditionalOutcome::Whole);
         let serving = Serving {
             reply,
             status: CacheStatus::Hit { ttl: open_entry.entry.freshness.time_left(now) },

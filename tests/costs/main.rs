@@ -40,7 +40,7 @@ impl Plane {
         thread::spawn(move || {
             counter::count_in(allocations);
             let served = WorkerInit::alone(&config).and_then(|init| {
-                sender.send(init.entrances[0].listener.address()).expect("somebody waits for it");
+                sender.send(init.listeners[0].listener.address()).expect("somebody waits for it");
                 Worker::open(&config, init)?.serve()
             });
             served.unwrap_or_else(|error| panic!("{error}"));

@@ -3,13 +3,13 @@
 use crate::config::Config;
 use crate::http::Method;
 use crate::http::cache_fields::RequestCacheFields;
-use crate::http::cache_status::{self, CacheStatus, Forward};
+use crate::http::cache_status::{self, CacheStatus, FwdReason};
 use crate::http::request::RequestHead;
 use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
 use crate::policy::cache_key::Url;
 use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
-use crate::policy::conditional::Reply;
+use crate::policy::conditional::ConditionalOutcome;
 use crate::policy::route::Routing;
 use crate::policy::storable;
 use crate::policy::vary::Chosen;
@@ -47,10 +47,10 @@ impl CachePlan {
         let may_switch = !spans.upgrade.is_empty();
         if let Err(why) = caching::concerns(head.method, head.framing, may_switch) {
             let because = match why {
-                Forward::Method if head.method.is_safe() => {
+                FwdReason::Method if head.method.is_safe() => {
                     "only GET and HEAD are answered from the cache"
                 }
-                Forward::Method => "a response below 400 invalidates what is stored for the URL",
+                FwdReason::Method => "a response below 400 invalidates what is stored for the URL",
                 _ if may_switch => "the request may switch protocols",
                 _ => "the request has a body",
             };
@@ -60,7 +60,7 @@ impl CachePlan {
         }
         let host = &written[spans.host];
         let request_fields =
-            RequestCacheFields::of(rewrite::written_fields(written.as_slice()), host);
+            RequestCacheFields::new(rewrite::written_fields(written.as_slice()), host);
         let url = Url { https: request_fields.https, host, target: &written[spans.target] };
         let pool = if Routing::new(config).looks_at_fields() { pool } else { "" };
         let chosen = Chosen { request_fields: &request_fields, pool: pool.as_bytes() };
@@ -109,10 +109,10 @@ pub fn words(decision: &Decision, request_fields: &RequestCacheFields) -> String
     match *decision {
         Decision::Serve { reply, serving, .. } => {
             let what = match reply {
-                Reply::Whole | Reply::Forward => "the response is stored",
-                Reply::NotModified => "304, the client has what is stored",
-                Reply::Part(_) => "206, a part of what is stored",
-                Reply::NoSuchPart => "416, what is stored is shorter",
+                ConditionalOutcome::Whole | ConditionalOutcome::Forward => "the response is stored",
+                ConditionalOutcome::NotModified => "304, the client has what is stored",
+                ConditionalOutcome::Part(_) => "206, a part of what is stored",
+                ConditionalOutcome::NoSuchPart => "416, what is stored is shorter",
             };
             let how = match serving {
                 Serving::Fresh => "",
@@ -139,17 +139,17 @@ pub fn words(decision: &Decision, request_fields: &RequestCacheFields) -> String
 /// Why no stored response answers as it is.
 fn why_not(asking: &Asking, request_fields: &RequestCacheFields) -> &'static str {
     match (asking.why, asking.stored) {
-        (Forward::UriMiss | Forward::Method, _) => "nothing is stored",
-        (Forward::VaryMiss, _) => "what is stored for the URL is for other requests",
-        (Forward::Bypass, _) if request_fields.for_origin => {
+        (FwdReason::UriMiss | FwdReason::Method, _) => "nothing is stored",
+        (FwdReason::VaryMiss, _) => "what is stored for the URL is for other requests",
+        (FwdReason::Bypass, _) if request_fields.for_origin => {
             "only a backend can judge the condition"
         }
-        (Forward::Bypass, _) => "the head of what is stored is longer than buffer_size allows",
-        (Forward::Partial, _) => "only a part is stored",
-        (Forward::Request | Forward::Stale, Meanwhile::Kept { validates: true, .. }) => {
+        (FwdReason::Bypass, _) => "the head of what is stored is longer than buffer_size allows",
+        (FwdReason::Partial, _) => "only a part is stored",
+        (FwdReason::Request | FwdReason::Stale, Meanwhile::Kept { validates: true, .. }) => {
             "what is stored must be confirmed by a backend first"
         }
-        (Forward::Request | Forward::Stale, _) => "what is stored is to be fetched again",
+        (FwdReason::Request | FwdReason::Stale, _) => "what is stored is to be fetched again",
     }
 }
 

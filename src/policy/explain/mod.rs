@@ -139,7 +139,7 @@ enum StoredPlan {
 }
 
 impl StoredPlan {
-    fn of(decision: Option<Decision>) -> StoredPlan {
+    fn new(decision: Option<Decision>) -> StoredPlan {
         match decision {
             Some(Decision::Serve { .. }) => StoredPlan::Answers,
             Some(Decision::Ask(asking)) => match (asking.sharing, asking.stored) {
@@ -163,7 +163,7 @@ impl StoredPlan {
             StoredPlan::Answers | StoredPlan::StandsIn => None,
             StoredPlan::MustAnswer => Some(AnswerAtOnce {
                 status: 504,
-                reason: Reason::DestinationUnavailable.word(),
+                reason: Reason::DestinationUnavailable.as_str(),
                 because: "only-if-cached, and nothing that is stored may answer",
             }),
             StoredPlan::DoesNot => plan.answer(),
@@ -297,7 +297,7 @@ impl Explanation {
         let choice = routing.choose(head, |name| {
             pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
         });
-        self.route = Some(RoutePlan::of(choice, &routing, head));
+        self.route = Some(RoutePlan::new(choice, &routing, head));
         let pool = choice.pool().and_then(|pool| pools.get(pool));
         let tolerates_raw = |pool: &PoolNow| pool.keys.tolerate.has(Tolerance::RawTarget);
         if is_raw && !pool.is_some_and(tolerates_raw) {
@@ -320,16 +320,16 @@ impl Explanation {
         };
         let Some(pool) = pool else {
             self.answer =
-                Some(AnswerAtOnce::of(Failure::NoBackend, "no pool has the name that is given"));
+                Some(AnswerAtOnce::new(Failure::NoBackend, "no pool has the name that is given"));
             return;
         };
         self.compare_fields(head, scratch.as_slice());
         let written = (&*scratch, &spans);
         let plan = CachePlan::of(head, config, &pool.name, written, lookup);
         (self.cache_key, self.cache) = (plan.key, plan.verdict);
-        let stored = StoredPlan::of(plan.decision);
+        let stored = StoredPlan::new(plan.decision);
         self.answer = admit::refusal(head, pool.keys.max_body).map(AnswerAtOnce::to);
-        let mut plan = PoolPlan::of(pool, head, key);
+        let mut plan = PoolPlan::new(pool, head, key);
         if self.answer.is_none() {
             self.answer = stored.answer_at_once(head, &plan);
         }
@@ -360,7 +360,7 @@ impl Explanation {
 }
 
 impl RoutePlan {
-    fn of(choice: Choice, routing: &Routing, head: &RequestHead) -> RoutePlan {
+    fn new(choice: Choice, routing: &Routing, head: &RequestHead) -> RoutePlan {
         let header = routing.pool_header().unwrap_or_default();
         let (by, before) = match choice {
             Choice::Named(_) => (format!("the header {header}"), 0),
@@ -408,11 +408,11 @@ impl AnswerAtOnce {
             Refusal::BodyTooLarge => "the body is larger than max_body",
             Refusal::TimedOut => "the client is too slow",
         };
-        AnswerAtOnce { status: refusal.status(), reason: Reason::from(refusal).word(), because }
+        AnswerAtOnce { status: refusal.status(), reason: Reason::from(refusal).as_str(), because }
     }
 
-    fn of(failure: Failure, because: &'static str) -> AnswerAtOnce {
-        AnswerAtOnce { status: failure.status(), reason: failure.reason().word(), because }
+    fn new(failure: Failure, because: &'static str) -> AnswerAtOnce {
+        AnswerAtOnce { status: failure.status(), reason: failure.reason().as_str(), because }
     }
 }
 

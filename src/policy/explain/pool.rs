@@ -103,14 +103,14 @@ impl PoolView for At<'_> {
 }
 
 impl PoolPlan {
-    pub(super) fn of(pool: &PoolNow, head: &RequestHead, key: Option<&Key>) -> PoolPlan {
+    pub(super) fn new(pool: &PoolNow, head: &RequestHead, key: Option<&Key>) -> PoolPlan {
         let (mut backends, mut outcome) = choices(pool);
         let sticky = pool
             .keys
             .sticky
             .as_ref()
             .map(|keys| StickyPlan::of(pool, &keys.cookie, head, key, &mut backends));
-        if sticky.as_ref().is_some_and(|sticky| sticky.verdict == StickyCookie::Hit.word()) {
+        if sticky.as_ref().is_some_and(|sticky| sticky.verdict == StickyCookie::Hit.as_str()) {
             outcome = PICKED;
         }
         PoolPlan {
@@ -122,7 +122,7 @@ impl PoolPlan {
             outcome,
             backends,
             sticky,
-            repeats: RepeatPlan::of(pool, head),
+            repeats: RepeatPlan::new(pool, head),
             is_pipelined: order::runs_beside_others(
                 head,
                 upgrade::is_offered(head, &pool.keys.upgrades),
@@ -133,7 +133,7 @@ impl PoolPlan {
     /// The answer, if nobody can be asked.
     pub(super) fn answer(&self) -> Option<AnswerAtOnce> {
         let because = "no backend of the pool is up";
-        (self.outcome == NONE_UP).then(|| AnswerAtOnce::of(Failure::NoBackend, because))
+        (self.outcome == NONE_UP).then(|| AnswerAtOnce::new(Failure::NoBackend, because))
     }
 
     /// A stored response answers, which bears no cookie.
@@ -211,7 +211,7 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
         };
         BackendPlan {
             backend: backend.keys.address.to_string(),
-            state: backend.availability.map_or(UNKNOWN, Availability::word),
+            state: backend.availability.map_or(UNKNOWN, Availability::as_str),
             weight: backend.keys.weight,
             tenths: backend.parts,
             backup: backend.keys.backup,
@@ -262,7 +262,7 @@ impl StickyPlan {
     ) -> StickyPlan {
         let mut plan = StickyPlan {
             cookie: name.to_owned(),
-            verdict: StickyCookie::New.word(),
+            verdict: StickyCookie::New.as_str(),
             because: "none came",
             backend: None,
             is_set: true,
@@ -299,7 +299,7 @@ impl StickyPlan {
         }
         let chosen = if works && has_room { marks[home] } else { BackendTag::default() };
         let verdict = sticky::verdict(bond, chosen);
-        plan.verdict = verdict.word();
+        plan.verdict = verdict.as_str();
         plan.is_set = verdict.sets_cookie();
         plan.backend = Some(backends[home].backend.clone());
         plan.because = match verdict {
@@ -321,7 +321,7 @@ impl StickyPlan {
 }
 
 impl RepeatPlan {
-    fn of(pool: &PoolNow, head: &RequestHead) -> RepeatPlan {
+    fn new(pool: &PoolNow, head: &RequestHead) -> RepeatPlan {
         let mut plan = RepeatPlan {
             retries: pool.keys.retries,
             is_idempotent: head.is_idempotent(),
@@ -349,9 +349,9 @@ impl RepeatPlan {
                 budget_left: true,
             };
             match retry::verdict(failure, facts) {
-                Verdict::Retry { .. } => plan.repeated_after.push(failure.reason().word()),
+                Verdict::Retry { .. } => plan.repeated_after.push(failure.reason().as_str()),
                 Verdict::Answer(_) | Verdict::Truncate => {
-                    plan.answered_after.push(failure.reason().word())
+                    plan.answered_after.push(failure.reason().as_str())
                 }
             }
         }

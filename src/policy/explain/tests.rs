@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Overrides;
 use crate::policy::caching::Serving;
-use crate::policy::conditional::Reply;
+use crate::policy::conditional::ConditionalOutcome;
 use std::net::SocketAddr;
 
 const KEY: Key = Key::new(*b"0123456789abcdef");
@@ -278,7 +278,7 @@ fn cached(request: &str, fields: &[&str]) -> (String, Option<String>) {
     let question = Question { method: method.into(), url: url.into(), fields, client: SOMEBODY };
     let pools = PoolNow::at_rest(&config);
     let said = explain_with(&question, &config, &pools, None, &mut scratch(), &mut |_, _, _| {
-        Some(Decision::Serve { reply: Reply::Whole, ttl: 5, serving: Serving::Fresh })
+        Some(Decision::Serve { reply: ConditionalOutcome::Whole, ttl: 5, serving: Serving::Fresh })
     });
     (said.cache, said.cache_key)
 }

@@ -1,14 +1,14 @@
 //! Background revalidation for stale-while-revalidate (RFC 5861 §3). After a stale response is served,
 //! a second exchange revalidates the entry. It has no client; its output is discarded.
 //!
-//! In the place of its client stands [`Client::nobody`], so that the exchange goes the way of all
+//! In the place of its client stands [`Client::background`], so that the exchange goes the way of all
 //! others, and what it fetches is recorded. Their number is bounded, with memory of their own: they
 //! take nothing from clients. Each ends as soon as it is clear that nothing of it will be stored.
 
 use crate::cache::collapse::Collapse;
 use crate::cache::open_entries::EntryId;
 use crate::cache::store::LookupToken;
-use crate::http::cache_status::Forward;
+use crate::http::cache_status::FwdReason;
 use crate::http::rewrite;
 use crate::mem::buffer::{Buffer, Span};
 use crate::mem::time::Micros;
@@ -17,7 +17,8 @@ use crate::policy::conditional;
 use super::Caching;
 use super::state::{CacheFetch, CacheState};
 use crate::proxy::client::Client;
-use crate::proxy::exchange::{Exchange, ExchangeId};
+use crate::proxy::exchange::Exchange;
+use crate::proxy::ids::ExchangeId;
 use crate::proxy::{Proxy, Service};
 
 impl Caching {
@@ -38,7 +39,7 @@ impl Caching {
             ticket: Some(ticket),
             stale: Some(entry),
             validates: !(stored.etag.is_empty() && stored.last_modified_text.is_empty()),
-            ..CacheFetch::new(Forward::Stale, token)
+            ..CacheFetch::new(FwdReason::Stale, token)
         })
     }
 }
@@ -56,7 +57,7 @@ impl Proxy {
         });
         let Some(fetch) = begun else { return };
         let peer = self.clients[self.exchanges[id].client].peer;
-        let nobody = Client::nobody(peer);
+        let nobody = Client::background(peer);
         let client =
             self.clients.insert(nobody).expect("there are places for all in the background");
         self.background += 1;
@@ -70,12 +71,12 @@ impl Proxy {
         request.spans.user_agent = Span::default();
         request.keep_alive = false;
         let mut revalidation = Exchange::new(client, Some(exchange.pool), head, request);
-        revalidation.bond = exchange.bond;
+        revalidation.sticky_target = exchange.sticky_target;
         revalidation.naming = exchange.naming;
         revalidation.closes = true;
         revalidation.times.taken_in = self.now;
         revalidation.enter_cache(CacheState::Fetching(fetch));
-        self.join_queue(client, revalidation);
+        self.push_exchange(client, revalidation);
         self.wake(client);
     }
 }

@@ -8,9 +8,9 @@ use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::rewrite::{Answering, ResponseFraming};
 use crate::mem::Append;
-use crate::mem::stock::Stock;
+use crate::mem::free_list::FreeList;
 use crate::net::{Conn, End};
-use crate::policy::conditional::Reply;
+use crate::policy::conditional::ConditionalOutcome;
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 use crate::sys::{File, IoError};
@@ -18,8 +18,9 @@ use crate::sys::{File, IoError};
 use super::state::{CacheState, CollapseWait};
 use super::{CacheContext, Caching, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::exchange::{Answer, Exchange, ExchangeId, State};
-use crate::proxy::relay::Moved;
+use crate::proxy::exchange::{Exchange, Response, State};
+use crate::proxy::ids::ExchangeId;
+use crate::proxy::step::Progress;
 
 /// So many bytes of an entry are verified in a turn, before it answers for the first time: then
 /// others have theirs.
@@ -33,7 +34,7 @@ pub struct StoredAnswer {
     /// The entry.
     pub entry: EntryId,
     /// What of it.
-    pub reply: Reply,
+    pub reply: ConditionalOutcome,
     /// What the client is told of the cache.
     pub status: CacheStatus,
     /// What the log and the metrics are told.
@@ -83,7 +84,7 @@ impl Caching {
             Verdict::Pending => return HitStep::Pending,
             Verdict::Damaged => {
                 self.store.release(entry);
-                exchange.answer = Answer::Pending;
+                exchange.answer = Response::Pending;
                 exchange.enter_cache(CacheState::NotLookedUp(CollapseWait::Fresh));
                 return HitStep::Damaged;
             }
@@ -122,7 +123,7 @@ impl Caching {
         exchange.status = serve::status_of(open_entry, stored.reply);
         exchange.cached = Some(stored.result);
         let left = body.filter(|_| exchange.request.method != Method::Head);
-        exchange.answer = Answer::Stored(StoredAnswer { left, ..stored });
+        exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
         exchange.enter(State::Responding);
     }
 
@@ -148,11 +149,11 @@ impl Caching {
             Body::File(file, at) => {
                 match send_file(file, at + left.first, left, conn, context.rings) {
                     Ok(sent) => sent,
-                    Err(Cut::Client) => {
+                    Err(FileError::Client) => {
                         conn.end = End::Broken;
                         return HitSent::Some;
                     }
-                    Err(Cut::File) => return HitSent::Cut,
+                    Err(FileError::File) => return HitSent::Cut,
                 }
             }
         };
@@ -162,7 +163,7 @@ impl Caching {
         exchange.bytes_out += sent;
         let first = left.first + sent;
         let left = (first <= left.last).then_some(Part { first, ..left });
-        exchange.answer = Answer::Stored(StoredAnswer { left, ..stored });
+        exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
         if left.is_none() { HitSent::All } else { HitSent::Some }
     }
 }
@@ -173,49 +174,53 @@ impl Proxy {
         &mut self,
         id: ExchangeId,
         stored: StoredAnswer,
-    ) -> Moved {
+    ) -> Progress {
         let step = self.with_cache(id, |caching, exchange, context| {
             caching.verify_hit(exchange, context, stored.entry)
         });
         match step {
             HitStep::Ready => (),
-            HitStep::NoRoom => return Moved::Nothing,
+            HitStep::NoRoom => return Progress::None,
             HitStep::Pending => {
                 self.wake(self.exchanges[id].client);
-                return Moved::Nothing;
+                return Progress::None;
             }
             HitStep::Damaged => {
                 self.exchanges[id].enter(State::Waiting);
-                return Moved::Some;
+                return Progress::Made;
             }
         }
         let close = self.decide_close(id);
         self.with_cache(id, |caching, exchange, context| {
             caching.write_hit_head(exchange, context, stored, close);
         });
-        if let Answer::Stored(stored) = self.exchanges[id].answer {
+        if let Response::Stored(stored) = self.exchanges[id].answer {
             self.send_stored(id, stored);
         }
-        Moved::Some
+        Progress::Made
     }
 
     /// Sends what the client takes of a stored body.
-    pub(in crate::proxy) fn send_stored(&mut self, id: ExchangeId, stored: StoredAnswer) -> Moved {
+    pub(in crate::proxy) fn send_stored(
+        &mut self,
+        id: ExchangeId,
+        stored: StoredAnswer,
+    ) -> Progress {
         let sent = self.with_cache(id, |caching, exchange, context| {
             caching.send_hit_body(exchange, context, stored)
         });
         match sent {
-            HitSent::Nothing => return Moved::Nothing,
+            HitSent::Nothing => return Progress::None,
             HitSent::Some => (),
             HitSent::All => self.exchanges[id].enter(State::Done),
             HitSent::Cut => self.truncate(id, Reason::ResponseIncomplete),
         }
-        Moved::Some
+        Progress::Made
     }
 }
 
 /// Why a file was not sent whole.
-enum Cut {
+enum FileError {
     /// The client does not take it any more.
     Client,
     /// It is shorter than it was, or cannot be read.
@@ -228,14 +233,14 @@ fn send_file(
     at: u64,
     left: Part,
     conn: &mut Conn,
-    rings: &mut Stock,
-) -> Result<u64, Cut> {
+    rings: &mut FreeList,
+) -> Result<u64, FileError> {
     if !conn.output.is_empty() || !conn.writable {
         return Ok(0);
     }
     let limit = left.len().min(SENT_AT_ONCE);
     match conn.send_file(file, at, usize::try_from(limit).unwrap_or(usize::MAX)) {
-        Ok(0) => Err(Cut::File),
+        Ok(0) => Err(FileError::File),
         Ok(count) => {
             conn.traffic.sent += count as u64;
             conn.writable = count as u64 == limit;
@@ -246,8 +251,8 @@ fn send_file(
             Ok(0)
         }
         Err(IoError::Unsupported) => copy_file(file, at, limit, conn, rings),
-        Err(IoError::Reset | IoError::TimedOut) => Err(Cut::Client),
-        Err(_) => Err(Cut::File),
+        Err(IoError::Reset | IoError::TimedOut) => Err(FileError::Client),
+        Err(_) => Err(FileError::File),
     }
 }
 
@@ -258,13 +263,13 @@ fn copy_file(
     at: u64,
     limit: u64,
     conn: &mut Conn,
-    rings: &mut Stock,
-) -> Result<u64, Cut> {
+    rings: &mut FreeList,
+) -> Result<u64, FileError> {
     let output = conn.prepare_output(rings);
     let [room, _] = output.free();
     let most = usize::try_from(limit).unwrap_or(usize::MAX).min(room.len());
     match file.read_at(&mut room[..most], at) {
-        Ok(0) | Err(_) => Err(Cut::File),
+        Ok(0) | Err(_) => Err(FileError::File),
         Ok(count) => {
             output.filled(count);
             Ok(count as u64)

@@ -5,7 +5,7 @@ use crate::cache::open_entries::EntryId;
 use crate::cache::serve;
 use crate::cache::store::{Found, LookupToken};
 use crate::http::cache_status::{CacheResult, CacheStatus};
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, elapsed};
 use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
 
 use super::hit::StoredAnswer;
@@ -13,15 +13,15 @@ use super::state::{CacheFetch, CacheState, CollapseWait};
 use super::{CacheContext, CacheStep, Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::bound::Bound;
-use crate::proxy::client::since;
-use crate::proxy::exchange::{Exchange, ExchangeId, Line, Request};
-use crate::proxy::relay::Moved;
+use crate::proxy::exchange::{Exchange, Request, WaitQueue};
+use crate::proxy::ids::ExchangeId;
 use crate::proxy::settings::COLLAPSED;
+use crate::proxy::step::Progress;
 
 /// What was found for a request.
 enum Finding {
     /// This answers it. With a token, it is stale, and revalidated behind the answer.
-    Answer(StoredAnswer, Option<LookupToken>),
+    Response(StoredAnswer, Option<LookupToken>),
     /// A backend is to be asked.
     Fetch(CacheFetch, Sharing),
 }
@@ -48,7 +48,7 @@ impl Caching {
             CacheState::NotLookedUp(wait) => wait,
         };
         match self.look(exchange, context) {
-            Finding::Answer(stored, revalidation) if context.is_first => {
+            Finding::Response(stored, revalidation) if context.is_first => {
                 let status = match (wait, stored.status) {
                     (CollapseWait::Waited(why), CacheStatus::Hit { .. }) => {
                         CacheStatus::Forwarded { why, status: None, stored: false, collapsed: true }
@@ -60,7 +60,7 @@ impl Caching {
                 };
                 serve_by(exchange, StoredAnswer { status, ..stored }, revalidation)
             }
-            Finding::Answer(stored, _) => {
+            Finding::Response(stored, _) => {
                 self.store.release(stored.entry);
                 exchange.enter_cache(CacheState::HitPending);
                 CacheStep::Wait
@@ -107,7 +107,7 @@ impl Caching {
                 };
                 let status = decision.status();
                 let stored = StoredAnswer { entry, reply, status, result, left: None };
-                Finding::Answer(stored, revalidation)
+                Finding::Response(stored, revalidation)
             }
             Decision::Ask(Asking { why, sharing, stored }) => {
                 let fetch = CacheFetch::new(why, token);
@@ -160,7 +160,7 @@ impl Caching {
     ) -> CacheStep {
         let again = fetch.stale.is_none().then(|| self.look(exchange, context));
         let fetch = match again {
-            Some(Finding::Answer(stored, _)) => {
+            Some(Finding::Response(stored, _)) => {
                 self.end(ticket, Ending::Stored, context.now);
                 return serve_by(exchange, stored, None);
             }
@@ -191,7 +191,7 @@ fn may_collapse(
     wait: CollapseWait,
 ) -> bool {
     // Whoever has waited for one after the other has waited as well.
-    let is_late = || since(exchange.times.taken_in, context.now) > Micros::from(COLLAPSED);
+    let is_late = || elapsed(exchange.times.taken_in, context.now) > Micros::from(COLLAPSED);
     let has_patience = match wait {
         CollapseWait::Fresh => true,
         CollapseWait::Waited(_) => !is_late(),
@@ -203,7 +203,7 @@ fn may_collapse(
 impl Proxy {
     /// Whether there is a cache.
     pub(in crate::proxy) fn has_cache(&self) -> bool {
-        self.tools.caching.is_some()
+        self.buffers.caching.is_some()
     }
 
     /// Where a request that was just taken in stands with the cache.
@@ -218,18 +218,18 @@ impl Proxy {
     }
 
     /// Looks for a stored answer. `None`: the exchange goes to a backend.
-    pub(in crate::proxy) fn consult(&mut self, id: ExchangeId) -> Option<Moved> {
+    pub(in crate::proxy) fn consult(&mut self, id: ExchangeId) -> Option<Progress> {
         let step = self.with_cache(id, Caching::on_request);
         let still_waits = matches!(step, CacheStep::Wait);
-        if !still_waits && self.exchanges[id].line == Line::Fetch {
-            self.leave_line(id);
+        if !still_waits && self.exchanges[id].line == WaitQueue::Fetch {
+            self.dequeue_waiter(id);
         }
         self.carry_out(id, step)
     }
 
     /// What another fetches takes too long: the exchange goes to a backend itself.
     pub(in crate::proxy) fn stop_waiting_for_fetch(&mut self, id: ExchangeId) {
-        self.leave_line(id);
+        self.dequeue_waiter(id);
         self.exchanges[id].enter_cache(CacheState::NotLookedUp(CollapseWait::Over));
     }
 }

@@ -27,8 +27,8 @@ use crate::cache::collapse::{Ending, FetchTicket, Waiting};
 use crate::cache::recorder::Recorder;
 use crate::cache::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 use crate::http::cache_fields::RequestCacheFields;
+use crate::mem::free_list::FreeList;
 use crate::mem::slab::Slab;
-use crate::mem::stock::Stock;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
 use crate::policy::reason::Reason;
@@ -37,17 +37,18 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::backend::BackendConn;
-use super::buffers::Tools;
+use super::buffers::RelayBuffers;
 use super::client::Client;
-use super::exchange::{Answer, Exchange, ExchangeId, Line, OwnAnswer, State};
-use super::relay::Moved;
+use super::exchange::{Exchange, LocalReply, Response, State, WaitQueue};
+use crate::proxy::ids::{ExchangeId, RecorderTag};
+use crate::proxy::step::Progress;
 use hit::StoredAnswer;
 use state::CacheState;
 
 /// The cache, as the data plane of a worker has it.
 pub struct Caching {
     store: Store,
-    recorders: Slab<Recorder>,
+    recorders: Slab<Recorder, RecorderTag>,
     /// Who waits for fetches that have ended.
     woken: Option<Waiting>,
     worker: usize,
@@ -88,7 +89,7 @@ pub struct CacheContext<'a> {
     /// The name that `Via` is given.
     pub via: Option<&'a str>,
     /// Rings for connections.
-    pub rings: &'a mut Stock,
+    pub rings: &'a mut FreeList,
     /// Bytes in a ring.
     pub ring_size: usize,
 }
@@ -174,8 +175,8 @@ impl Caching {
         self.stop_recording(exchange);
         self.release_stale(exchange);
         exchange.enter_cache(CacheState::Disabled);
-        if let Answer::Stored(stored) = exchange.answer {
-            exchange.answer = Answer::Pending;
+        if let Response::Stored(stored) = exchange.answer {
+            exchange.answer = Response::Pending;
             self.store.release(stored.entry);
         }
     }
@@ -227,8 +228,8 @@ impl Proxy {
         id: ExchangeId,
         tell: impl FnOnce(&mut Caching, &mut Exchange, &mut CacheContext) -> T,
     ) -> T {
-        let Proxy { exchanges, clients, conns, pools, settings, tools, now, .. } = self;
-        let Tools { caching, rings, ring_size, .. } = tools;
+        let Proxy { exchanges, clients, conns, pools, settings, buffers, now, .. } = self;
+        let RelayBuffers { caching, rings, ring_size, .. } = buffers;
         let Some(caching) = caching else { return T::default() };
         let exchange = &mut exchanges[id];
         let client = &mut clients[exchange.client];
@@ -252,36 +253,36 @@ impl Proxy {
     }
 
     /// Does what the cache says becomes of an exchange. `None`: it goes on.
-    fn carry_out(&mut self, id: ExchangeId, step: CacheStep) -> Option<Moved> {
+    fn carry_out(&mut self, id: ExchangeId, step: CacheStep) -> Option<Progress> {
         match step {
             CacheStep::Proceed => return None,
-            CacheStep::Wait => return Some(Moved::Nothing),
+            CacheStep::Wait => return Some(Progress::None),
             CacheStep::WaitForFetch => {
-                self.stand_in_line(id, Line::Fetch);
-                return Some(Moved::Nothing);
+                self.enqueue_waiter(id, WaitQueue::Fetch);
+                return Some(Progress::None);
             }
             CacheStep::GatewayTimeout => {
                 let (status, reason) = (504, Reason::DestinationUnavailable);
-                self.answer_instead(id, OwnAnswer { status, error: "", reason, close: false });
+                self.answer_instead(id, LocalReply { status, error: "", reason, close: false });
             }
             CacheStep::Serve(stored, revalidation) => {
                 if let Some(token) = revalidation {
                     self.revalidate_behind(id, stored.entry, token);
                 }
                 let exchange = &mut self.exchanges[id];
-                exchange.answer = Answer::Stored(stored);
+                exchange.answer = Response::Stored(stored);
                 exchange.enter(State::Answered);
             }
             CacheStep::AskAgain => {
                 let exchange = &mut self.exchanges[id];
-                exchange.answer = Answer::Pending;
+                exchange.answer = Response::Pending;
                 exchange.sent = false;
                 exchange.upload.restart();
                 exchange.enter(State::Waiting);
             }
             CacheStep::End => self.exchanges[id].enter(State::Done),
         }
-        Some(Moved::Some)
+        Some(Progress::Made)
     }
 
     fn ring_waiting(&mut self, waiting: Waiting) {
@@ -289,7 +290,7 @@ impl Proxy {
             if worker == self.worker {
                 self.wake_fetch_line();
             } else {
-                self.bells.ring(worker);
+                self.wakers.wake(worker);
             }
         }
     }

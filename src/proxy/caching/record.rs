@@ -1,11 +1,10 @@
 //! Responses that are recorded while they pass.
 
 use crate::cache::collapse::Ending;
-use crate::cache::recorder::{NotRecorded, Recorder, Response};
+use crate::cache::recorder::{NotRecorded, Response};
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
-use crate::mem::slab::Id;
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, elapsed};
 use crate::policy::freshness::{Basis, ResponseTiming};
 use crate::policy::reason::Reason;
 use crate::policy::storable::{self, Unstorable};
@@ -13,13 +12,10 @@ use crate::policy::storable::{self, Unstorable};
 use super::state::{CacheFetch, CacheState};
 use super::{CacheContext, CacheStep, Caching, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::buffers::Tools;
-use crate::proxy::client::since;
-use crate::proxy::exchange::{Exchange, ExchangeId, ResponseFacts, State};
+use crate::proxy::buffers::RelayBuffers;
+use crate::proxy::exchange::{Exchange, ResponseFacts, State};
+use crate::proxy::ids::{ExchangeId, RecorderId};
 use crate::proxy::settings::UNANNOUNCED;
-
-/// Names a recording.
-pub type RecorderId = Id<Recorder>;
 
 /// Whether the end of a response that is recorded can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +83,7 @@ impl Caching {
             }
             Ok(End::NotInSight) => {
                 self.end_fetch(exchange, Ending::Unshareable, context.now);
-                if context.client.is_nobody() {
+                if context.client.is_background() {
                     self.stop_recording(exchange);
                 }
                 true
@@ -110,7 +106,7 @@ impl Caching {
         let now = context.now;
         let Some(backend) = context.backend.take() else { return Err(NotRecorded::Incomplete) };
         let head = facts.head.open(backend.conn.input.flatten());
-        let response_fields = ResponseCacheFields::of(head.fields);
+        let response_fields = ResponseCacheFields::new(head.fields);
         // Before the request is read once more.
         storable::response_allows(&response_fields).map_err(NotRecorded::Unstorable)?;
         let request_fields = exchange.cache_fields();
@@ -143,7 +139,7 @@ impl Caching {
             return CacheStep::Proceed;
         }
         self.end_fetch(exchange, Ending::Unshareable, context.now);
-        if context.client.is_nobody() { CacheStep::End } else { CacheStep::Proceed }
+        if context.client.is_background() { CacheStep::End } else { CacheStep::Proceed }
     }
 
     /// The body has passed, whole: what was recorded is published.
@@ -173,7 +169,7 @@ impl Caching {
     /// long it is, all go.
     pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) {
         let (payload, length) = (exchange.download.payload(), exchange.download.length());
-        let took = since(exchange.times.answered, context.now);
+        let took = elapsed(exchange.times.answered, context.now);
         if exchange.state() != State::Responding {
             return;
         }
@@ -216,7 +212,7 @@ impl Caching {
     }
 }
 
-impl Tools {
+impl RelayBuffers {
     /// Records the first `count` bytes of these parts. If that fails, the body passes unrecorded.
     pub(in crate::proxy) fn record(
         &mut self,
@@ -242,7 +238,7 @@ impl Proxy {
 
     /// Those who wait for what hangs go on. Called about twice a second.
     pub(in crate::proxy) fn release_from_what_hangs(&mut self) {
-        if self.tools.caching.as_ref().is_none_or(|caching| caching.recordings() == 0) {
+        if self.buffers.caching.as_ref().is_none_or(|caching| caching.recordings() == 0) {
             return;
         }
         for index in 0..self.exchanges.capacity() {
@@ -255,7 +251,7 @@ impl Proxy {
 
 /// When a response came whose request was `sent`, and how late.
 pub(in crate::proxy) fn timing_of(sent: Micros, answered: Micros, now: Micros) -> ResponseTiming {
-    let since = since(answered, now).0 / 1_000_000;
+    let since = elapsed(answered, now).0 / 1_000_000;
     let delay = answered.0.saturating_sub(sent.0) / 1_000_000;
     ResponseTiming {
         at: wall_seconds().saturating_sub(since),

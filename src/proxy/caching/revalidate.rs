@@ -7,7 +7,7 @@ use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::rewrite;
 use crate::mem::Append;
-use crate::policy::conditional::{self, Reply, VALIDATION_GROWTH};
+use crate::policy::conditional::{self, ConditionalOutcome, VALIDATION_GROWTH};
 use crate::policy::freshness::OriginFailure;
 use crate::policy::invalidation;
 use crate::policy::retry::Failure;
@@ -19,7 +19,8 @@ use super::record::timing_of;
 use super::state::{CacheFetch, CacheState};
 use super::{CacheContext, CacheStep, Caching, url_of, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::exchange::{Answer, Exchange, ExchangeId, ResponseFacts};
+use crate::proxy::exchange::{Exchange, Response, ResponseFacts};
+use crate::proxy::ids::ExchangeId;
 
 /// What a request asks about an entry by.
 struct Validators<'a> {
@@ -79,7 +80,7 @@ impl Caching {
         exchange: &mut Exchange,
         context: &mut CacheContext,
     ) -> CacheStep {
-        let Answer::Backend(facts) = exchange.answer else { return CacheStep::Proceed };
+        let Response::Backend(facts) = exchange.answer else { return CacheStep::Proceed };
         let status = facts.head.status();
         let (fetch, entry) = match *exchange.cache() {
             CacheState::Bypass(_) => {
@@ -139,7 +140,8 @@ impl Caching {
         let directives = exchange.cache_fields().directives;
         let freshness = self.store.entry(entry).entry.freshness;
         // One that nobody waits for is there for the entry alone.
-        !context.client.is_nobody() && freshness.may_replace(failure, &directives, wall_seconds())
+        !context.client.is_background()
+            && freshness.may_replace(failure, &directives, wall_seconds())
     }
 
     /// What there is answers instead of a backend that failed.
@@ -169,7 +171,7 @@ impl Caching {
         let method = exchange.request.method;
         let reply =
             match conditional::reply(method, &exchange.cache_fields(), &stored, wall_seconds()) {
-                Reply::Forward => Reply::Whole,
+                ConditionalOutcome::Forward => ConditionalOutcome::Whole,
                 reply => reply,
             };
         serve_by(exchange, StoredAnswer { entry, reply, status, result, left: None }, None)
@@ -191,7 +193,7 @@ impl Caching {
         if let Some(fetch) = exchange.fetch() {
             fetch.stale = None;
         }
-        if context.client.is_nobody() {
+        if context.client.is_background() {
             self.store.release(entry);
             return CacheStep::End;
         }
@@ -211,7 +213,7 @@ impl Caching {
     ) -> Option<(EntryId, bool)> {
         let backend = context.backend.as_mut()?;
         let head = facts.head.open(backend.conn.input.flatten());
-        let fresh = ResponseCacheFields::of(head.fields);
+        let fresh = ResponseCacheFields::new(head.fields);
         let open_entry = self.store.entry(entry);
         let stored = open_entry.entry.stored(open_entry.front());
         if !conditional::confirms(&fresh, &stored, wall_seconds()) {
@@ -249,7 +251,7 @@ impl Proxy {
     /// Writes the request into the ring of its connection, which has room for it.
     pub(in crate::proxy) fn write_request(&mut self, id: ExchangeId) {
         // Validators that would not fit into a ring are none.
-        if self.wire_len(id) > self.tools.ring_size {
+        if self.wire_len(id) > self.buffers.ring_size {
             self.with_cache(id, |caching, exchange, _| caching.release_stale(exchange));
         }
         let from = self.put_own_host(id);
@@ -258,8 +260,8 @@ impl Proxy {
                 caching.write_request(exchange, context, from);
             });
         }
-        let conn = self.conn_of(id);
-        let output = self.conns[conn].conn.prepare_output(&mut self.tools.rings);
+        let conn = self.backend_conn(id);
+        let output = self.conns[conn].conn.prepare_output(&mut self.buffers.rings);
         output.append(&self.exchanges[id].head.as_slice()[from..]);
     }
 
@@ -271,17 +273,17 @@ impl Proxy {
         }
         match self.exchanges[id].answer {
             // It has no body: its connection is free then, or the next one's.
-            Answer::Backend(facts) if facts.head.status() == 304 => {
-                let conn = self.conn_of(id);
+            Response::Backend(facts) if facts.head.status() == 304 => {
+                let conn = self.backend_conn(id);
                 self.conns[conn].conn.input.consume(facts.head.len());
                 self.release_conn(id);
                 self.wake_line();
             }
-            Answer::Pending
-            | Answer::Backend(_)
-            | Answer::Own(_)
-            | Answer::Final(_)
-            | Answer::Stored(_) => self.detach(id),
+            Response::Pending
+            | Response::Backend(_)
+            | Response::Local(_)
+            | Response::Final(_)
+            | Response::Stored(_) => self.detach(id),
         }
         self.release_choice(id);
         self.carry_out(id, step);

@@ -32,7 +32,7 @@
 use crate::cache::collapse::FetchTicket;
 use crate::cache::open_entries::EntryId;
 use crate::cache::store::LookupToken;
-use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::cache_status::{CacheStatus, FwdReason};
 use crate::mem::time::Millis;
 use crate::proxy::exchange::{Exchange, State};
 use crate::proxy::settings::COLLAPSED;
@@ -44,13 +44,13 @@ pub enum CacheState {
     /// else, or it is over.
     Disabled,
     /// It passes by the cache, for this reason.
-    Bypass(Forward),
+    Bypass(FwdReason),
     /// Nothing was looked for yet, or all that was found is over.
     NotLookedUp(CollapseWait),
     /// There is something that answers it, once it is first: then it is looked for again.
     HitPending,
     /// Another request fetches what it wants; the reason is its own.
-    WaitingForFetch(FetchTicket, Forward),
+    WaitingForFetch(FetchTicket, FwdReason),
     /// It goes to a backend.
     Fetching(CacheFetch),
     /// An entry, which is pinned, answers it.
@@ -63,7 +63,7 @@ pub enum CollapseWait {
     /// It has not waited yet.
     Fresh,
     /// It has; for this reason it would have gone to a backend itself.
-    Waited(Forward),
+    Waited(FwdReason),
     /// It has waited for long enough.
     Over,
 }
@@ -72,7 +72,7 @@ pub enum CollapseWait {
 #[derive(Clone, Copy, Debug)]
 pub struct CacheFetch {
     /// Why no entry answered it.
-    pub why: Forward,
+    pub why: FwdReason,
     /// What was seen then.
     pub token: LookupToken,
     /// Others wait for what comes of it.
@@ -89,7 +89,7 @@ pub struct CacheFetch {
 
 impl CacheFetch {
     /// To fetch what is not there.
-    pub fn new(why: Forward, token: LookupToken) -> CacheFetch {
+    pub fn new(why: FwdReason, token: LookupToken) -> CacheFetch {
         CacheFetch {
             why,
             token,
@@ -183,11 +183,11 @@ mod tests {
         let token = LookupToken::default();
         [
             CacheState::Disabled,
-            CacheState::Bypass(Forward::Bypass),
+            CacheState::Bypass(FwdReason::Bypass),
             CacheState::NotLookedUp(CollapseWait::Fresh),
             CacheState::HitPending,
-            CacheState::WaitingForFetch(FetchTicket::default(), Forward::UriMiss),
-            CacheState::Fetching(CacheFetch::new(Forward::UriMiss, token)),
+            CacheState::WaitingForFetch(FetchTicket::default(), FwdReason::UriMiss),
+            CacheState::Fetching(CacheFetch::new(FwdReason::UriMiss, token)),
             CacheState::Hit,
         ]
     }

@@ -9,7 +9,8 @@ use crate::policy::balance::{self, Pick};
 use crate::proxy::Proxy;
 use crate::proxy::backend::Owner;
 use crate::proxy::doubt::Doubted;
-use crate::proxy::exchange::{BackendConnId, ExchangeId, Line, State};
+use crate::proxy::exchange::{State, WaitQueue};
+use crate::proxy::ids::{BackendConnId, ExchangeId};
 use crate::proxy::pools::PoolBoard;
 use crate::shared::{BackendGauge, Counter, PoolId, Segment, WaitFor};
 
@@ -23,7 +24,11 @@ pub fn hold(proxy: &Proxy) {
     let clients = proxy.clients.ids().map(|id| &proxy.clients[id].conn);
     let backends = proxy.conns.ids().map(|id| &proxy.conns[id].conn);
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
-    assert_eq!(rings.filter(|ring| ring.is_lent()).count(), proxy.tools.rings.lent(), "rings");
+    assert_eq!(
+        rings.filter(|ring| ring.is_attached()).count(),
+        proxy.buffers.rings.lent(),
+        "rings"
+    );
     assert_eq!(proxy.heads.lent(), proxy.exchanges.len(), "heads");
 }
 
@@ -46,7 +51,7 @@ fn queues(proxy: &Proxy) {
     }
     assert_eq!(queued, proxy.exchanges.len(), "an exchange without a client");
     assert_eq!(busy, proxy.busy_clients);
-    let nobodies = proxy.clients.ids().filter(|id| proxy.clients[*id].is_nobody());
+    let nobodies = proxy.clients.ids().filter(|id| proxy.clients[*id].is_background());
     assert_eq!(nobodies.count(), proxy.background, "entries that are revalidated");
     assert!(proxy.background <= proxy.settings.background);
 }
@@ -130,7 +135,7 @@ fn shares(proxy: &Proxy) {
 
 /// Who waits in a line stands in it once, and nobody else does.
 fn lines(proxy: &Proxy) {
-    let stands = |id: &ExchangeId, line: Line| {
+    let stands = |id: &ExchangeId, line: WaitQueue| {
         let exchange = proxy.exchanges.get(*id).expect("a line of live exchanges");
         assert_eq!((exchange.line, exchange.state()), (line, State::Waiting));
         assert_eq!(
@@ -139,15 +144,15 @@ fn lines(proxy: &Proxy) {
             "only the first stands in line"
         );
     };
-    proxy.line.iter().for_each(|id| stands(id, Line::Connection));
+    proxy.line.iter().for_each(|id| stands(id, WaitQueue::Connection));
     let mut waiting = proxy.line.len();
-    proxy.fetch_line.iter().for_each(|id| stands(id, Line::Fetch));
+    proxy.fetch_line.iter().for_each(|id| stands(id, WaitQueue::Fetch));
     waiting += proxy.fetch_line.len();
     for pool in &proxy.pools {
-        pool.line.iter().for_each(|id| stands(id, Line::Pool));
+        pool.line.iter().for_each(|id| stands(id, WaitQueue::Pool));
         waiting += pool.line.len();
     }
-    let in_line = |id: &ExchangeId| proxy.exchanges[*id].line != Line::Nowhere;
+    let in_line = |id: &ExchangeId| proxy.exchanges[*id].line != WaitQueue::Nowhere;
     assert_eq!(proxy.exchanges.ids().filter(in_line).count(), waiting);
 }
 
@@ -157,12 +162,12 @@ pub fn is_over(proxy: &Proxy) {
     assert!(proxy.clients.is_empty(), "clients are left\n{}", shown(proxy));
     assert_eq!(proxy.exchanges.len(), 0, "exchanges");
     assert_eq!(proxy.conns.len(), 0, "backend connections");
-    assert_eq!(proxy.tools.rings.lent(), 0, "rings");
-    assert_eq!(proxy.tools.pipes.lent(), 0, "pipes");
+    assert_eq!(proxy.buffers.rings.lent(), 0, "rings");
+    assert_eq!(proxy.buffers.pipes.lent(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
     assert_eq!(proxy.fetch_line.len(), 0, "who waits for a fetch");
-    if let Some(cache) = &proxy.tools.caching {
+    if let Some(cache) = &proxy.buffers.caching {
         let (held, lent) = cache.store().in_use();
         let copies = usize::from(cache.store().has_work());
         assert_eq!((cache.recordings(), held + copies), (0, lent), "recordings, pieces");
@@ -232,7 +237,7 @@ pub fn shown(proxy: &Proxy) -> String {
             text += &format!(
                 "\n  {id:?} {:?} {:?} choice {:?} line {:?} upload {uploaded:?} sent {}",
                 exchange.state(),
-                exchange.manner,
+                exchange.dispatch_mode,
                 exchange.choice,
                 exchange.line,
                 exchange.sent,

@@ -12,7 +12,7 @@ use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::proxy_protocol::Arrival;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
-use crate::shared::doorbell::Doorbells;
+use crate::shared::wakers::Wakers;
 use crate::shared::{Counter, Layout, Segment};
 use crate::sys::{Event, IoError, Listener, clock, memory};
 
@@ -28,7 +28,7 @@ const LISTENER: u64 = 1;
 /// What the workers of a service share.
 pub struct Seats {
     pub segment: Segment,
-    pub bells: Doorbells,
+    pub wakers: Wakers,
     /// The cells of the cache, where there is one.
     cache: Option<(SharedCells, store::Settings)>,
 }
@@ -37,14 +37,14 @@ pub struct Seats {
 #[derive(Clone)]
 pub struct WorkerInit<'a> {
     segment: Segment,
-    bells: &'a Doorbells,
+    wakers: &'a Wakers,
     cache: Option<(SharedCells, store::Settings)>,
     worker: usize,
 }
 
 impl Seats {
     pub fn new(config: &Config, workers: usize) -> Seats {
-        let full = Layout::of(config, workers);
+        let full = Layout::new(config, workers);
         // Fewer spares, for what a test maps is never freed.
         let layout = Layout { pools: full.pools - 14, backends: full.backends - 248, ..full };
         let cells = memory::share(layout.cells()).expect("memory");
@@ -57,11 +57,11 @@ impl Seats {
             };
             (known_cells_of_world(cache.max_size, workers), settings)
         });
-        Seats { segment, bells: Doorbells::new(workers).expect("descriptors"), cache }
+        Seats { segment, wakers: Wakers::new(workers).expect("descriptors"), cache }
     }
 
     pub fn seat(&self, worker: usize) -> WorkerInit<'_> {
-        WorkerInit { segment: self.segment, bells: &self.bells, cache: self.cache, worker }
+        WorkerInit { segment: self.segment, wakers: &self.wakers, cache: self.cache, worker }
     }
 }
 
@@ -86,12 +86,12 @@ enum Gate {
 impl Service {
     /// Bytes that were spliced so far.
     pub fn spliced(&self) -> u64 {
-        self.proxy.row.get(Counter::Spliced) + self.proxy.tools.spliced
+        self.proxy.row.get(Counter::Spliced) + self.proxy.buffers.spliced
     }
 
     /// Bodies that could not be spliced so far.
     pub fn splice_fallbacks(&self) -> u64 {
-        self.proxy.row.get(Counter::SpliceFallbacks) + self.proxy.tools.splice_fallbacks
+        self.proxy.row.get(Counter::SpliceFallbacks) + self.proxy.buffers.splice_fallbacks
     }
 
     /// Starts it as one of several workers, with the limits of the configuration changed by `change`.
@@ -106,11 +106,12 @@ impl Service {
         let key = Key::new(*b"0123456789abcdef");
         let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
-        let (segment, bells) = (seat.segment, seat.bells.try_clone().expect("a descriptor"));
+        let (segment, wakers) = (seat.segment, seat.wakers.try_clone().expect("a descriptor"));
         let store = seat.cache.map(|(cells, settings)| {
             Store::new(opened(), cells, seat.worker, settings).expect("memory")
         });
-        let proxy = Proxy::with_settings(config, settings, segment, seat.worker, bells, log, store);
+        let proxy =
+            Proxy::with_settings(config, settings, segment, seat.worker, wakers, log, store);
         let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
@@ -168,7 +169,7 @@ impl Service {
             match Token::unpack(event.token) {
                 Token::Client(id) => self.proxy.client_event(id, *event),
                 Token::Backend(id) => self.proxy.backend_event(id, *event),
-                Token::Doorbell => self.proxy.doorbell_rang(),
+                Token::Waker => self.proxy.woken(),
                 Token::Worker(_) => self.accept(),
             }
         }

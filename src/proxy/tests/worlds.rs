@@ -297,7 +297,7 @@ fn start(config: &Config, book: &mut Book) -> Team {
         for backend in &mut service.proxy.backends {
             backend.echo = echo;
         }
-        service.proxy.tools.pipes.sight.bytes.truncate(reach);
+        service.proxy.buffers.pipes.sight.bytes.truncate(reach);
         if knows_backends {
             service.proxy.backends.iter_mut().for_each(Backend::be_trusted);
         }

@@ -272,7 +272,7 @@ pub(super) fn looking_at_what_stays<S: System>() -> Vec<String> {
 
 pub(super) fn looking_ahead<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::connected();
-    if !linux::Socket::looks_ahead() {
+    if !linux::Socket::supports_peek_offset() {
         return vec!["not with this kernel".to_owned()];
     }
     scene.peek(Far, Some(3), 10);
@@ -298,7 +298,7 @@ pub(super) fn looking_ahead<S: System>() -> Vec<String> {
 
 pub(super) fn looking_ahead_of_a_reset<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::connected();
-    if !linux::Socket::looks_ahead() {
+    if !linux::Socket::supports_peek_offset() {
         return vec!["not with this kernel".to_owned()];
     }
     scene.send(Near, "last words");

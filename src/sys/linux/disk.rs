@@ -26,13 +26,13 @@ impl Directory {
     /// above is missing as well. `Linked` if this process is root and somebody else may have put a
     /// link on the way.
     pub fn open(path: &Path) -> Result<Directory, IoError> {
-        Directory::open_at(&PathHandle::of(path)?)
+        Directory::open_at(&PathHandle::new(path)?)
     }
 
     /// The same for root, on behalf of `user`, whose directory it is from then on, as far as the disk
     /// can be written.
     pub fn open_for(path: &Path, user: &User) -> Result<Directory, IoError> {
-        let place = PathHandle::of(path)?;
+        let place = PathHandle::new(path)?;
         let directory = Directory::open_at(&place)?;
         match place.give(directory.as_fd(), user) {
             // The user perhaps may read it.

@@ -44,7 +44,7 @@ impl LogFile {
     /// Where somebody else may have put a link on the way, or another name of a file of the system, to have
     /// root give them that file: `Linked`.
     pub fn open_for(path: &Path, user: &User) -> Result<LogFile, IoError> {
-        let place = PathHandle::of(path)?;
+        let place = PathHandle::new(path)?;
         let descriptor = place.open(OFlags::CREATE | writing(), LOG_MODE)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::RegularFile
         {

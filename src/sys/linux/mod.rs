@@ -7,12 +7,11 @@
 mod channel;
 pub mod clock;
 mod disk;
-mod doorbell;
 mod file;
 pub mod landlock;
 mod listener;
+pub mod log;
 pub mod memory;
-pub mod message;
 mod notify;
 mod pipe;
 mod place;
@@ -26,6 +25,7 @@ mod spawn;
 #[cfg(test)]
 mod testing;
 mod unix;
+mod waker;
 
 pub use channel::Channel;
 #[cfg(test)]
@@ -33,7 +33,6 @@ pub use channel::Message;
 #[cfg(test)]
 pub use disk::FileFacts;
 pub use disk::{Directory, DirectoryLock, File, disk_size};
-pub use doorbell::Doorbell;
 pub use file::LogFile;
 pub use listener::Listener;
 pub use notify::NotifySocket;
@@ -43,6 +42,7 @@ pub use signals::{Signal, Signals, ignore_file_size_signal, reset_signals};
 pub use socket::Socket;
 pub use spawn::{kill_group, spawn};
 pub use unix::UnixListener;
+pub use waker::Waker;
 
 use super::IoError;
 use rustix::io::Errno;

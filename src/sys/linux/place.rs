@@ -29,7 +29,7 @@ pub(super) struct PathHandle {
 impl PathHandle {
     /// Follows `path`, whose last part need not be there. `LOOP` if this process is root and somebody
     /// else may have put a link on the way.
-    pub fn of(path: &Path) -> Result<PathHandle, Errno> {
+    pub fn new(path: &Path) -> Result<PathHandle, Errno> {
         let mut walk = Walk { folder: start(path)?, rest: VecDeque::new(), links: 0 };
         walk.rest.extend(parts(path));
         while let Some(name) = walk.rest.pop_front() {
@@ -185,7 +185,7 @@ mod tests {
         symlink(scene.at("system"), scene.at("theirs/way")).unwrap();
         if !is_root() {
             // Who is not root is not tricked into anything by links.
-            assert!(PathHandle::of(&scene.at("theirs/way/file")).is_ok());
+            assert!(PathHandle::new(&scene.at("theirs/way/file")).is_ok());
             return;
         }
         let user = nobody();
@@ -258,11 +258,11 @@ mod tests {
     fn links_in_a_circle_and_ways_that_are_not_there_are_errors() {
         let scene = Scene::new("circle");
         symlink("circle", scene.at("circle")).unwrap();
-        assert_eq!(PathHandle::of(&scene.at("circle")).err(), Some(Errno::LOOP));
-        assert_eq!(PathHandle::of(&scene.at("missing/log")).err(), Some(Errno::NOENT));
-        assert_eq!(PathHandle::of(&scene.at("system/file/log")).err(), Some(Errno::NOTDIR));
-        assert_eq!(PathHandle::of(Path::new("/")).unwrap().name, ".");
-        let place = PathHandle::of(&scene.at("theirs/below/..")).unwrap();
+        assert_eq!(PathHandle::new(&scene.at("circle")).err(), Some(Errno::LOOP));
+        assert_eq!(PathHandle::new(&scene.at("missing/log")).err(), Some(Errno::NOENT));
+        assert_eq!(PathHandle::new(&scene.at("system/file/log")).err(), Some(Errno::NOTDIR));
+        assert_eq!(PathHandle::new(Path::new("/")).unwrap().name, ".");
+        let place = PathHandle::new(&scene.at("theirs/below/..")).unwrap();
         assert_eq!(place.name, ".");
     }
 }

@@ -1,5 +1,5 @@
 //! Readiness: epoll.
-use super::{Doorbell, Listener, Signals, Socket, UnixListener};
+use super::{Listener, Signals, Socket, UnixListener, Waker};
 use crate::mem::time::Millis;
 use crate::sys::IoError;
 use rustix::buffer::spare_capacity;
@@ -77,9 +77,9 @@ impl Poller {
         self.add(signals, token, epoll::EventFlags::IN)
     }
 
-    /// Watches a doorbell, level-triggered: events come until it is silenced.
-    pub fn watch_doorbell(&self, bell: &Doorbell, token: u64) -> Result<(), IoError> {
-        self.add(bell, token, epoll::EventFlags::IN)
+    /// Watches a waker, level-triggered: events come until it is silenced.
+    pub fn watch_waker(&self, waker: &Waker, token: u64) -> Result<(), IoError> {
+        self.add(waker, token, epoll::EventFlags::IN)
     }
 
     /// Waits until something happens, at most for `timeout` (with `None`, for ever), and

@@ -1,5 +1,5 @@
 //! Random bytes.
-use super::message::{self, Level};
+use super::log::{self, Level};
 use crate::sys::IoError;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::File;
@@ -36,7 +36,7 @@ fn fill_from_device(bytes: &mut [u8], refused: IoError) {
         None => File::open("/dev/urandom").map(|device| DEVICE.get_or_init(|| device)),
     };
     if opened.and_then(|mut device| device.read_exact(bytes)).is_err() {
-        message::log(
+        log::write(
             Level::Error,
             format_args!(
                 "there are no random bytes: getrandom: {refused}, and /dev/urandom cannot be read (allow \

@@ -135,7 +135,7 @@ const FCNTL_COMMANDS: &[c_int] = &[
 
 /// Confines this process, which must have called `no_new_privileges`, to the calls of `role`, for
 /// good: all others fail with EPERM, so as `Denied`. What is opened once, such as pollers,
-/// doorbells and listeners, must be open by then.
+/// wakers and listeners, must be open by then.
 ///
 /// Fails where the kernel has no such filters.
 pub fn confine(role: Role) -> Result<(), IoError> {

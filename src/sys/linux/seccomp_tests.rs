@@ -3,7 +3,7 @@ use crate::mem::time::Millis;
 use crate::sys::linux::process::{Ended, User, drop_privileges, execute, fork};
 use crate::sys::linux::process::{no_new_privileges, signal};
 use crate::sys::linux::testing::{alone, in_child};
-use crate::sys::linux::{Doorbell, Listener, LogFile, Pipe, Poller, Signal, Socket, UnixListener};
+use crate::sys::linux::{Listener, LogFile, Pipe, Poller, Signal, Socket, UnixListener, Waker};
 use crate::sys::linux::{clock, memory, random};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use std::io::{Read, Write};
@@ -153,10 +153,10 @@ fn a_confined_process_speaks_tcp_alone() {
 #[test]
 fn a_confined_process_cannot_have_signals_sent() {
     for role in ROLES {
-        let bell = Doorbell::new().unwrap();
+        let waker = Waker::new().unwrap();
         confined(role, || {
             use rustix::fd::{AsFd, AsRawFd};
-            let number = bell.as_fd().as_raw_fd();
+            let number = waker.as_fd().as_raw_fd();
             // SAFETY: these take numbers, and the descriptor is open.
             let [owner, lease] = unsafe {
                 [
@@ -166,7 +166,7 @@ fn a_confined_process_cannot_have_signals_sent() {
             };
             assert_eq!((owner, lease), (-1, -1));
             assert_eq!(last_error(), IoError::Denied);
-            assert!(bell.try_clone().is_ok());
+            assert!(waker.try_clone().is_ok());
         });
     }
 }
@@ -200,19 +200,14 @@ fn a_confined_process_ends_as_any_other() {
 }
 
 /// What every role does: clients, backends, time, memory, the log.
-fn serve(
-    poller: &mut Poller,
-    listener: &Listener,
-    bell: &Doorbell,
-    log: &Path,
-) -> (Socket, Socket) {
+fn serve(poller: &mut Poller, listener: &Listener, waker: &Waker, log: &Path) -> (Socket, Socket) {
     let near = Socket::connect(listener.address()).unwrap();
     poller.watch_socket(&near, 1).unwrap();
     poller.watch_listener(listener, 2).unwrap();
-    poller.watch_doorbell(bell, 3).unwrap();
-    bell.ring();
+    poller.watch_waker(waker, 3).unwrap();
+    waker.wake();
     poller.wait(Some(Millis(1000))).unwrap();
-    bell.silence();
+    waker.clear();
     near.send([b"GET ", b"/"]).unwrap();
     let far = loop {
         poller.wait(Some(Millis(1000))).unwrap();
@@ -276,9 +271,9 @@ fn a_confined_worker_proxies_and_keeps_a_cache() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16).unwrap();
     apart(|| {
         let mut poller = Poller::new().unwrap();
-        let bell = Doorbell::new().unwrap();
+        let waker = Waker::new().unwrap();
         enter(Role::Worker);
-        let (near, far) = serve(&mut poller, &listener, &bell, &folder.join("log"));
+        let (near, far) = serve(&mut poller, &listener, &waker, &folder.join("log"));
         let mut pipe = Pipe::open(65536).unwrap();
         near.send([b"body", &[]]).unwrap();
         poller.watch_socket(&far, 5).unwrap();
@@ -307,9 +302,9 @@ fn a_confined_control_answers_operators_and_removes_files() {
     fs::write(folder.join("entry"), "text").unwrap();
     apart(|| {
         let mut poller = Poller::new().unwrap();
-        let bell = Doorbell::new().unwrap();
+        let waker = Waker::new().unwrap();
         enter(Role::Control);
-        drop(serve(&mut poller, &listener, &bell, &folder.join("log")));
+        drop(serve(&mut poller, &listener, &waker, &folder.join("log")));
         poller.watch_unix_listener(&operators, 4).unwrap();
         let socket = operators.accept().unwrap();
         operator.write_all(b"purge").unwrap();
@@ -321,7 +316,7 @@ fn a_confined_control_answers_operators_and_removes_files() {
         assert!(denied(fs::rename(folder.join("log"), folder.join("other"))));
         assert!(denied(fs::create_dir(folder.join("other"))));
         assert_eq!(Pipe::open(65536).err(), Some(IoError::Unsupported));
-        assert_eq!(Doorbell::new().err(), Some(IoError::Denied));
+        assert_eq!(Waker::new().err(), Some(IoError::Denied));
         assert!(denied(UnixStream::connect(folder.join("admin"))));
     });
     let mut text = String::new();

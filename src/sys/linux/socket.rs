@@ -65,18 +65,18 @@ impl Socket {
     }
 
     /// Has the next `peek` begin `offset` bytes behind the next one to be read. Where that is has to
-    /// be said before each from now on. Not every kernel can do it: see `looks_ahead`.
-    pub fn look_from(&self, offset: usize) -> Result<(), IoError> {
+    /// be said before each from now on. Not every kernel can do it: see `supports_peek_offset`.
+    pub fn set_peek_offset(&self, offset: usize) -> Result<(), IoError> {
         let offset = libc::c_int::try_from(offset).expect("farther ahead than a socket can hold");
         // SAFETY: this option has an int for its value.
         unsafe { set_option(self.as_fd(), libc::SOL_SOCKET, SO_PEEK_OFF, &offset) }
     }
 
     /// Whether this kernel can look ahead in TCP connections, as Linux does from 6.9 on.
-    pub fn looks_ahead() -> bool {
+    pub fn supports_peek_offset() -> bool {
         let any = SocketAddr::from(([0; 4], 0));
         let Ok(descriptor) = open(any) else { return false };
-        Socket { descriptor }.look_from(0).is_ok()
+        Socket { descriptor }.set_peek_offset(0).is_ok()
     }
 
     /// Writes `bytes`, the first slice before the second, as many as there is room for: the

@@ -31,7 +31,7 @@ impl UnixListener {
     /// way.
     pub fn bind(path: &Path, mode: u32, owner: Option<&User>) -> Result<UnixListener, IoError> {
         let address = SocketAddrUnix::new(path)?;
-        let place = PathHandle::of(path)?;
+        let place = PathHandle::new(path)?;
         if is_abandoned(&place, &address)? {
             rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())?;
         }
@@ -65,7 +65,7 @@ impl UnixListener {
 
     /// Removes the socket at `path`. Not what a link leads to that somebody else has put on the way.
     pub fn remove_file(path: &Path) -> Result<(), IoError> {
-        let place = PathHandle::of(path)?;
+        let place = PathHandle::new(path)?;
         let found = rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
             return Err(IoError::NotFound);

@@ -1,11 +1,11 @@
 //! What the simulated kernel knows, and how time and the network move on in it.
 use super::dice::Dice;
 use super::disk::Disk;
-use super::doorbell::Bell;
 use super::poller::Watches;
 use super::stream::{Endpoint, Phase};
+use super::waker::Bell;
 use super::world::{Calls, Faults};
-use super::{Signal, message::Level};
+use super::{Signal, log::Level};
 use crate::mem::time::Micros;
 use crate::sys::IoError;
 use std::cell::RefCell;
@@ -69,7 +69,7 @@ pub struct Kernel {
     pub endpoints: BTreeMap<Id, Endpoint>,
     pub doors: BTreeMap<Id, Door>,
     pub pollers: BTreeMap<Id, Watches>,
-    pub bells: BTreeMap<Id, Bell>,
+    pub wakers: BTreeMap<Id, Bell>,
     pub signals: Vec<Signal>,
     pub messages: Vec<(Level, String)>,
     pub logs: BTreeMap<PathBuf, Vec<u8>>,
@@ -116,7 +116,7 @@ impl Kernel {
             endpoints: BTreeMap::new(),
             doors: BTreeMap::new(),
             pollers: BTreeMap::new(),
-            bells: BTreeMap::new(),
+            wakers: BTreeMap::new(),
             signals: Vec::new(),
             messages: Vec::new(),
             logs: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Kernel};
 use super::stream::Mask;
-use super::{Doorbell, Event, Listener, Signals, Socket, UnixListener};
+use super::{Event, Listener, Signals, Socket, UnixListener, Waker};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +33,7 @@ enum Source {
     Socket,
     /// Level-triggered: always, as long as it has something.
     Listener,
-    Doorbell,
+    Waker,
     Signals,
 }
 
@@ -46,7 +46,7 @@ impl Watches {
 }
 
 impl Kernel {
-    /// Something changed at a socket, a listener or a doorbell.
+    /// Something changed at a socket, a listener or a waker.
     pub fn changed(&mut self, id: Id) {
         self.pollers.values_mut().for_each(|watches| watches.mark(id));
     }
@@ -56,7 +56,7 @@ impl Kernel {
         self.pollers.values_mut().for_each(|watches| watches.mark(watches.signals));
     }
 
-    /// A socket, a listener or a doorbell is closed.
+    /// A socket, a listener or a waker is closed.
     pub fn forget(&mut self, id: Id) {
         for watches in self.pollers.values_mut() {
             watches.watched.remove(&id);
@@ -122,7 +122,7 @@ impl Kernel {
             Source::Listener => {
                 Event { token, readable: !self.doors[&id].queue.is_empty(), ..quiet }
             }
-            Source::Doorbell => Event { token, readable: self.rings(id), ..quiet },
+            Source::Waker => Event { token, readable: self.rings(id), ..quiet },
             Source::Signals => Event { token, readable: !self.signals.is_empty(), ..quiet },
         };
         (event.readable || event.writable || event.failed).then_some(event)
@@ -202,8 +202,8 @@ impl Poller {
         });
     }
 
-    pub fn watch_doorbell(&self, bell: &Doorbell, token: u64) -> Result<(), IoError> {
-        kernel::with(|kernel| kernel.watch(self.id, bell.id(), token, Source::Doorbell));
+    pub fn watch_waker(&self, waker: &Waker, token: u64) -> Result<(), IoError> {
+        kernel::with(|kernel| kernel.watch(self.id, waker.id(), token, Source::Waker));
         Ok(())
     }
 

@@ -52,9 +52,9 @@ impl Socket {
         Ok(bytes.len())
     }
 
-    pub fn look_from(&self, offset: usize) -> Result<(), IoError> {
+    pub fn set_peek_offset(&self, offset: usize) -> Result<(), IoError> {
         kernel::with(|kernel| {
-            if !kernel.faults.looks_ahead {
+            if !kernel.faults.supports_peek_offset {
                 return Err(IoError::Other(EOPNOTSUPP));
             }
             kernel.end(self.id).looks_from = Some(offset);
@@ -62,8 +62,8 @@ impl Socket {
         })
     }
 
-    pub fn looks_ahead() -> bool {
-        kernel::with(|kernel| kernel.faults.looks_ahead)
+    pub fn supports_peek_offset() -> bool {
+        kernel::with(|kernel| kernel.faults.supports_peek_offset)
     }
 
     pub fn send(&self, bytes: [&[u8]; 2]) -> Result<usize, IoError> {

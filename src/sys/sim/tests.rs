@@ -1,7 +1,7 @@
 //! What the simulated kernel promises beyond what it has in common with the real one.
 use super::world::{self, End, Faults, Peer, Server};
-use super::{Doorbell, Listener, LogFile, Pipe, Poller, Signal, Signals, Socket, UnixListener};
-use super::{clock, memory, message, process, random};
+use super::{Listener, LogFile, Pipe, Poller, Signal, Signals, Socket, UnixListener, Waker};
+use super::{clock, log, memory, process, random};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::net::SocketAddr;
@@ -269,22 +269,22 @@ fn signals_are_read_once() {
 #[test]
 fn a_doorbell_rings_in_every_poller_until_it_is_silenced() {
     world::reset(1, Faults::default());
-    let bell = Doorbell::new().unwrap();
-    let clone = bell.try_clone().unwrap();
+    let waker = Waker::new().unwrap();
+    let clone = waker.try_clone().unwrap();
     let mut pollers = [Poller::new().unwrap(), Poller::new().unwrap()];
-    pollers[0].watch_doorbell(&bell, 5).unwrap();
-    pollers[1].watch_doorbell(&clone, 6).unwrap();
+    pollers[0].watch_waker(&waker, 5).unwrap();
+    pollers[1].watch_waker(&clone, 6).unwrap();
     assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [0, 0]);
-    clone.ring();
-    bell.ring();
+    clone.wake();
+    waker.wake();
     drop(clone);
     for _ in 0..2 {
         assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [1, 1]);
         assert!(pollers[1].events()[0].token == 6 && pollers[1].events()[0].readable);
     }
-    bell.silence();
+    waker.clear();
     assert_eq!(pollers.each_mut().map(|poller| wait(poller, 0)), [0, 0]);
-    drop(bell);
+    drop(waker);
     assert_eq!(world::open_descriptors(), 2);
 }
 
@@ -311,8 +311,8 @@ fn a_log_takes_what_there_is_room_for() {
 #[test]
 fn messages_can_be_read() {
     world::reset(1, Faults::default());
-    message::log(message::Level::Notice, format_args!("ready after {} s", 1));
-    assert_eq!(world::messages(), [(message::Level::Notice, "ready after 1 s".to_owned())]);
+    log::write(log::Level::Notice, format_args!("ready after {} s", 1));
+    assert_eq!(world::messages(), [(log::Level::Notice, "ready after 1 s".to_owned())]);
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //! ```
 use super::disk::Disk;
 use super::kernel::{self, Id, Manners, Owner};
-use super::message::Level;
+use super::log::Level;
 use super::stream::Endpoint;
 use super::{Signal, clock};
 use crate::mem::time::{Micros, Millis};
@@ -64,7 +64,7 @@ pub struct Faults {
     pub reset_erases: bool,
     /// The program can look behind bytes that it leaves where they are. It is no fault; kernels
     /// differ.
-    pub looks_ahead: bool,
+    pub supports_peek_offset: bool,
 }
 
 impl Default for Faults {
@@ -89,7 +89,7 @@ impl Default for Faults {
             spurious_events: false,
             defers_accept: false,
             reset_erases: false,
-            looks_ahead: true,
+            supports_peek_offset: true,
         }
     }
 }

@@ -83,7 +83,7 @@ fn bodies_that_splice_is_refused_for_are_counted_once_each_and_told_once() {
     ] {
         // What was opened, or said, for one is not there for the next.
         world::change_faults(|known| *known = Faults::default());
-        scene.service.proxy.tools.pipes = crate::proxy::buffers::Pipes::new(1);
+        scene.service.proxy.buffers.pipes = crate::proxy::buffers::Pipes::new(1);
         world::change_faults(|known| *known = faults);
         scene.get(client, &[path]);
         scene.answer(path, &long_body(40_000));
@@ -130,9 +130,9 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// A scene whose kernel lets the proxy look behind data or not, and a client that has asked for `/`
 /// and has the head of a chunked answer.
-fn chunks_in_flow(looks_ahead: bool) -> (Scene, usize) {
+fn chunks_in_flow(supports_peek_offset: bool) -> (Scene, usize) {
     let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 2000);
-    scene.service.proxy.tools.pipes.sight.is_far = looks_ahead;
+    scene.service.proxy.buffers.pipes.sight.is_far = supports_peek_offset;
     let client = scene.client();
     scene.get(client, &["/"]);
     scene.respond("/", CHUNKED);
@@ -141,9 +141,9 @@ fn chunks_in_flow(looks_ahead: bool) -> (Scene, usize) {
 
 #[test]
 fn chunks_of_any_size_go_by_splice_once_they_flow() {
-    for looks_ahead in [true, false] {
+    for supports_peek_offset in [true, false] {
         for size in [1, 10, 500, 1500, 9000] {
-            let (mut scene, client) = chunks_in_flow(looks_ahead);
+            let (mut scene, client) = chunks_in_flow(supports_peek_offset);
             let body = long_body(20_000);
             let chunks = in_chunks(&body, size);
             let before = scene.service.spliced();
@@ -153,18 +153,18 @@ fn chunks_of_any_size_go_by_splice_once_they_flow() {
             assert!(spliced > few, "{spliced} bytes of {}", chunks.len());
             scene.respond("/", "0\r\n\r\n");
             assert!(scene.received(client).ends_with(&format!("\r\n\r\n{chunks}0\r\n\r\n")));
-            assert_eq!(scene.service.proxy.tools.pipes.lent(), 0);
+            assert_eq!(scene.service.proxy.buffers.pipes.lent(), 0);
         }
     }
 }
 
 #[test]
 fn chunks_are_looked_at_no_further_than_a_pipe_reaches() {
-    for looks_ahead in [true, false] {
+    for supports_peek_offset in [true, false] {
         let harmless = Faults { buffer: 32 * 1024, ..Faults::harmless() };
         for (size, faults) in [(10, Faults::default()), (1500, harmless)] {
-            let (mut scene, client) = chunks_in_flow(looks_ahead);
-            scene.service.proxy.tools.pipes.sight.bytes.truncate(3000);
+            let (mut scene, client) = chunks_in_flow(supports_peek_offset);
+            scene.service.proxy.buffers.pipes.sight.bytes.truncate(3000);
             world::change_faults(|known| *known = faults);
             let chunks = in_chunks(&long_body(20_000), size);
             let mut sent = 0;
@@ -179,8 +179,8 @@ fn chunks_are_looked_at_no_further_than_a_pipe_reaches() {
 
 #[test]
 fn framing_that_is_not_as_we_write_it_is_written_anew_amid_what_is_spliced() {
-    for looks_ahead in [true, false] {
-        let (mut scene, client) = chunks_in_flow(looks_ahead);
+    for supports_peek_offset in [true, false] {
+        let (mut scene, client) = chunks_in_flow(supports_peek_offset);
         let body = long_body(30_000);
         let (first, last) = (in_chunks(&body[..20_000], 900), in_chunks(&body[20_003..], 900));
         let odd = format!("0003;a=\"b\"\r\n{}\r\n", &body[20_000..20_003]);
@@ -193,9 +193,9 @@ fn framing_that_is_not_as_we_write_it_is_written_anew_amid_what_is_spliced() {
 
 #[test]
 fn chunks_that_break_behind_those_that_were_spliced_cut_the_answer() {
-    for looks_ahead in [true, false] {
+    for supports_peek_offset in [true, false] {
         for broken in ["zz\r\n", "5\r\nabcdeX\r\n0\r\n\r\n", "-1\r\n\r\n0\r\n\r\n"] {
-            let (mut scene, client) = chunks_in_flow(looks_ahead);
+            let (mut scene, client) = chunks_in_flow(supports_peek_offset);
             let chunks = in_chunks(&long_body(20_000), 900);
             scene.respond("/", format!("{chunks}{broken}"));
             let message = scene.messages(client).pop().expect("a part of an answer");
@@ -209,8 +209,10 @@ fn chunks_that_break_behind_those_that_were_spliced_cut_the_answer() {
 
 #[test]
 fn an_end_within_a_chunk_that_was_promised_cuts_the_answer() {
-    for (looks_ahead, by_reset) in [(true, true), (true, false), (false, true), (false, false)] {
-        let (mut scene, client) = chunks_in_flow(looks_ahead);
+    for (supports_peek_offset, by_reset) in
+        [(true, true), (true, false), (false, true), (false, false)]
+    {
+        let (mut scene, client) = chunks_in_flow(supports_peek_offset);
         let chunks = in_chunks(&long_body(20_000), 5000);
         scene.respond("/", &chunks[..19_000]);
         if by_reset {
@@ -226,9 +228,9 @@ fn an_end_within_a_chunk_that_was_promised_cuts_the_answer() {
 
 #[test]
 fn an_upload_in_chunks_goes_by_splice_once_a_ring_is_full() {
-    for looks_ahead in [true, false] {
+    for supports_peek_offset in [true, false] {
         let mut scene = Scene::with(1, |_| (), |settings| settings.splice_min = 2000);
-        scene.service.proxy.tools.pipes.sight.is_far = looks_ahead;
+        scene.service.proxy.buffers.pipes.sight.is_far = supports_peek_offset;
         let client = scene.client();
         let body = long_body(50_000);
         scene.send(client, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -261,7 +263,7 @@ fn a_body_goes_by_splice_once_it_is_worth_it() {
         scene.answer(path, &long_body(len));
         assert_eq!(world::calls().splice > before, spliced, "{path}");
     }
-    assert_eq!(scene.service.proxy.tools.pipes.lent(), 0);
+    assert_eq!(scene.service.proxy.buffers.pipes.lent(), 0);
 }
 
 #[test]

@@ -175,8 +175,8 @@ fn the_memory_of_those_who_left_is_given_back_also_if_nobody_comes_after_them() 
         scene.leave(client);
     }
     let proxy = &mut scene.service.proxy;
-    assert!(proxy.is_empty() && proxy.tools.rings.is_warm() && proxy.heads.is_warm());
+    assert!(proxy.is_empty() && proxy.buffers.rings.is_warm() && proxy.heads.is_warm());
     let sweeps = (1..100).find(|count| !proxy.sweep(*count));
     assert!(sweeps.is_some(), "an idle process sleeps");
-    assert!(!proxy.tools.rings.is_warm() && !proxy.heads.is_warm());
+    assert!(!proxy.buffers.rings.is_warm() && !proxy.heads.is_warm());
 }

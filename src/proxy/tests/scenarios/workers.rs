@@ -150,7 +150,7 @@ fn while_a_first_exchange_waits_for_a_place_those_behind_it_hold_none() {
     assert_eq!(scene.asked(), [""; 0]);
     scene.warm_up(other, "/b/2");
     segment.release(THIRD, BackendId(0));
-    scene.seats.bells.ring_everybody(&segment);
+    scene.seats.wakers.wake_waiting(&segment);
     scene.settle();
     assert_eq!(scene.asked(), ["/b/2", "/a/1", "/b/1"]);
     scene.answer("/a/1", "a");
@@ -444,7 +444,7 @@ fn a_worker_that_dies_leaves_its_places_to_the_others() {
     assert_eq!(scene.asked(), ["/dies"]);
     scene.others.clear();
     segment.reap(1);
-    scene.seats.bells.ring_everybody(&segment);
+    scene.seats.wakers.wake_waiting(&segment);
     scene.settle();
     assert_eq!(scene.asked(), ["/dies", "/lives"]);
     assert_eq!(segment.clients(), 1);

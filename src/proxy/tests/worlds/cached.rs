@@ -122,7 +122,7 @@ pub fn start(config: &Config, book: &mut Book) -> Team {
 
 /// Nothing is left of what was fetched, and what is stored is what is counted.
 pub fn is_over(team: &Team, weather: &Weather) {
-    let cache = team.workers[0].proxy.tools.caching.as_ref().expect("a cache");
+    let cache = team.workers[0].proxy.buffers.caching.as_ref().expect("a cache");
     let cells = cache.store().directory().cells;
     assert_eq!(cells.fetches.count(), 0, "fetches go on");
     assert!(cells.used() <= cells.max_size());

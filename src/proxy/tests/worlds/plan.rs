@@ -110,7 +110,7 @@ impl Weather {
             reset_erases: dice.one_in(3),
             // The service itself takes seven or eight, of which two are free again once it is there.
             descriptors: if weather.scarcity { dice.between(8, 12) } else { 1000 },
-            looks_ahead: dice.one_in(2),
+            supports_peek_offset: dice.one_in(2),
             ..Faults::default()
         };
         weather

@@ -136,9 +136,9 @@ fn what_a_dead_worker_was_to_fetch_is_fetched_by_another() {
     assert_eq!(scene.times_asked("/a"), 1);
     scene.others.clear();
     scene.seats.segment.reap(1);
-    let cache = scene.service.proxy.tools.caching.as_ref().expect("a cache");
+    let cache = scene.service.proxy.buffers.caching.as_ref().expect("a cache");
     let waiting = cache.store().directory().cells.reap(1);
-    waiting.workers().for_each(|worker| scene.seats.bells.ring(worker));
+    waiting.workers().for_each(|worker| scene.seats.wakers.wake(worker));
     scene.settle();
     assert_eq!(scene.times_asked("/a"), 2);
     scene.respond("/a", answer(FRESH, "hello"));

@@ -239,7 +239,7 @@ fn a_client_that_leaves_leaves_no_recording_behind() {
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 9\r\n\r\nhal",
     );
     scene.leave(client);
-    let cache = scene.service.proxy.tools.caching.as_ref().expect("a cache");
+    let cache = scene.service.proxy.buffers.caching.as_ref().expect("a cache");
     assert_eq!((cache.recordings(), cache.store().in_use()), (0, (0, 0)));
     let other = scene.client();
     store(&mut scene, other, "/a", FRESH, "hello");

@@ -34,7 +34,7 @@ const PIECE: usize = 4096;
 const MOST_KEPT: usize = 64;
 
 /// How standard error is written since `never_wait`; before, by plain calls.
-static MANNER: OnceLock<WriteMode> = OnceLock::new();
+static WRITE_MODE: OnceLock<WriteMode> = OnceLock::new();
 /// What all processes of this service share: lines dropped, and the cells of the workers' limit.
 static SHARED: OnceLock<&'static [AtomicU64]> = OnceLock::new();
 /// This process is one of the workers.
@@ -59,16 +59,16 @@ struct Kept {
 /// To be called once, by the process that forks the others.
 pub fn never_wait() {
     let stderr = rustix::stdio::stderr();
-    let manner = match file::reopened(stderr) {
+    let mode = match file::reopened(stderr) {
         // In its place: whoever else has the file open may go on to wait when writing there.
-        Ok((Some(own), manner)) => match rustix::stdio::dup2_stderr(&own) {
-            Ok(()) => manner,
+        Ok((Some(own), mode)) => match rustix::stdio::dup2_stderr(&own) {
+            Ok(()) => mode,
             Err(_) => WriteMode::AskFirst,
         },
-        Ok((None, manner)) => manner,
+        Ok((None, mode)) => mode,
         Err(_) => WriteMode::AskFirst,
     };
-    let _ = MANNER.set(manner);
+    let _ = WRITE_MODE.set(mode);
     // Without them each process has its own limit.
     if let Ok(cells) = memory::share_with_children(1 + CELLS) {
         let _ = SHARED.set(cells);
@@ -81,19 +81,19 @@ pub fn limit_with_workers() {
 }
 
 /// Writes a line, "httplb: " and the text, as [`line()`] does.
-pub fn log(level: Level, text: fmt::Arguments<'_>) {
+pub fn write(level: Level, text: fmt::Arguments<'_>) {
     line(level, format_args!("httplb: {text}"));
 }
 
 /// The same for a text with numbers that differ each time: it is a repeat of any other that begins
 /// with `subject`, which comes before it.
-pub fn log_about(level: Level, subject: &str, text: fmt::Arguments<'_>) {
+pub fn write_about(level: Level, subject: &str, text: fmt::Arguments<'_>) {
     say(level, limit::hash(subject), format!("httplb: {subject}{text}"));
 }
 
 /// As [`log`], but each time: it answers what an operator has asked for just now.
 pub fn reply(level: Level, text: fmt::Arguments<'_>) {
-    write(level, &format!("httplb: {text}"));
+    put(level, &format!("httplb: {text}"));
 }
 
 /// Writes a line to standard error, by one system call so that the lines of several processes do
@@ -107,8 +107,8 @@ pub fn line(level: Level, text: fmt::Arguments<'_>) {
 }
 
 fn say(level: Level, key: u64, text: String) {
-    if MANNER.get().is_none() {
-        return write(level, &text);
+    if WRITE_MODE.get().is_none() {
+        return put(level, &text);
     }
     match limit().judge(key, clock::now()) {
         LimitVerdict::Write { repeats } => write_again(level, &text, repeats),
@@ -160,18 +160,18 @@ fn limit() -> Limit<'static> {
 
 fn write_again(level: Level, text: &str, repeats: u64) {
     match repeats {
-        0 => write(level, text),
-        _ => write(level, &format!("{text} … {repeats} times more")),
+        0 => put(level, text),
+        _ => put(level, &format!("{text} … {repeats} times more")),
     }
 }
 
-fn write(level: Level, text: &str) {
+fn put(level: Level, text: &str) {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = with_level(level, text, journal);
-    let dropped = match MANNER.get() {
+    let dropped = match WRITE_MODE.get() {
         // The one place where an error could be reported is the one that fails.
         None => write_all(&lines),
-        Some(manner) => write_some(*manner, &lines),
+        Some(mode) => write_some(*mode, &lines),
     };
     if let (1.., Some(cells)) = (dropped, SHARED.get()) {
         cells[0].fetch_add(dropped, Relaxed);
@@ -193,16 +193,16 @@ fn write_all(lines: &str) -> u64 {
 
 /// Writes pieces of whole lines, each at once or not at all if it is not longer than a pipe takes.
 /// Returns how many lines were dropped.
-fn write_some(manner: WriteMode, lines: &str) -> u64 {
+fn write_some(mode: WriteMode, lines: &str) -> u64 {
     let stderr = rustix::stdio::stderr();
     let mut rest = lines.as_bytes();
     while !rest.is_empty() {
         let piece = &rest[..piece_len(rest)];
-        let written = file::write(stderr.as_fd(), manner, piece).unwrap_or(0);
+        let written = file::write(stderr.as_fd(), mode, piece).unwrap_or(0);
         if written < piece.len() {
             if written > 0 {
                 // What comes next begins a line of its own.
-                let _ = file::write(stderr.as_fd(), manner, b"\n");
+                let _ = file::write(stderr.as_fd(), mode, b"\n");
             }
             return lines_in(&rest[written..]);
         }

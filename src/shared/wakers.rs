@@ -11,77 +11,77 @@
 //!   Else it takes it.
 //! - Who dies is buried by the master, which rings all.
 
-use crate::sys::{Doorbell, IoError};
+use crate::sys::{IoError, Waker};
 
 use super::{Segment, WaitFor};
 
-/// A doorbell for each worker, the same in all processes.
-pub struct Doorbells {
+/// A waker for each worker, the same in all processes.
+pub struct Wakers {
     /// By the workers' numbers.
-    pub bells: Vec<Doorbell>,
+    pub wakers: Vec<Waker>,
     /// That of the control process.
-    pub control: Doorbell,
+    pub control: Waker,
     /// Those of other generations: whose numbers follow that of the control process. None where nothing
     /// is shared with them.
-    pub neighbours: Vec<Doorbell>,
+    pub neighbours: Vec<Waker>,
 }
 
-impl Doorbells {
+impl Wakers {
     /// Opens one for each of so many workers. Before the processes are forked.
-    pub fn new(workers: usize) -> Result<Doorbells, IoError> {
-        let bells = (0..workers).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-        Ok(Doorbells { bells, control: Doorbell::new()?, neighbours: Vec::new() })
+    pub fn new(workers: usize) -> Result<Wakers, IoError> {
+        let wakers = (0..workers).map(|_| Waker::new()).collect::<Result<_, _>>()?;
+        Ok(Wakers { wakers, control: Waker::new()?, neighbours: Vec::new() })
     }
 
-    /// The same doorbells once more, for another part of this process.
-    pub fn try_clone(&self) -> Result<Doorbells, IoError> {
-        let bells = self.bells.iter().map(Doorbell::try_clone).collect::<Result<_, _>>()?;
-        let neighbours = self.neighbours.iter().map(Doorbell::try_clone);
-        Ok(Doorbells {
-            bells,
+    /// The same wakers once more, for another part of this process.
+    pub fn try_clone(&self) -> Result<Wakers, IoError> {
+        let wakers = self.wakers.iter().map(Waker::try_clone).collect::<Result<_, _>>()?;
+        let neighbours = self.neighbours.iter().map(Waker::try_clone);
+        Ok(Wakers {
+            wakers,
             control: self.control.try_clone()?,
             neighbours: neighbours.collect::<Result<_, _>>()?,
         })
     }
 
     /// Rings all that wait: after a change that may concern any of them.
-    pub fn ring_all(&self, segment: &Segment, awaited: WaitFor) {
-        for (worker, bell) in self.bells.iter().enumerate() {
+    pub fn wake_all(&self, segment: &Segment, awaited: WaitFor) {
+        for (worker, waker) in self.wakers.iter().enumerate() {
             if segment.waits(worker, awaited) {
-                bell.ring();
+                waker.wake();
             }
         }
     }
 
     /// Rings all that wait for anything.
-    pub fn ring_everybody(&self, segment: &Segment) {
-        self.ring_all(segment, WaitFor::Client);
+    pub fn wake_waiting(&self, segment: &Segment) {
+        self.wake_all(segment, WaitFor::Client);
         for pool in segment.pools() {
-            self.ring_all(segment, WaitFor::Pool(pool));
+            self.wake_all(segment, WaitFor::Pool(pool));
         }
     }
 
     /// Rings all workers, whether they wait or not: what concerns the service has changed.
-    pub fn ring_workers(&self) {
-        self.bells.iter().for_each(Doorbell::ring);
+    pub fn wake_workers(&self) {
+        self.wakers.iter().for_each(Waker::wake);
     }
 
-    /// Makes a worker's own doorbell silent, before it looks what it was rung for.
-    pub fn silence(&self, worker: usize) {
-        if let Some(bell) = self.bells.get(worker) {
-            bell.silence();
+    /// Makes a worker's own waker silent, before it looks what it was rung for.
+    pub fn clear(&self, worker: usize) {
+        if let Some(waker) = self.wakers.get(worker) {
+            waker.clear();
         }
     }
 
     /// Rings one worker; numbers behind those of the workers are the control process's, and others'.
-    pub fn ring(&self, worker: usize) {
-        let bell = match worker.checked_sub(self.bells.len()) {
-            None => self.bells.get(worker),
+    pub fn wake(&self, worker: usize) {
+        let waker = match worker.checked_sub(self.wakers.len()) {
+            None => self.wakers.get(worker),
             Some(0) => Some(&self.control),
             Some(behind) => self.neighbours.get(behind - 1),
         };
-        if let Some(bell) = bell {
-            bell.ring();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }

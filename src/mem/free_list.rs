@@ -3,7 +3,7 @@ use std::mem;
 
 /// The piece returned last is lent first, so that few are in use and those are in the cache. One
 /// that was never lent was never touched.
-pub struct Stock {
+pub struct FreeList {
     /// What was never lent yet.
     uncarved: &'static mut [u8],
     spare: Vec<&'static mut [u8]>,
@@ -15,12 +15,12 @@ pub struct Stock {
     unlent: usize,
 }
 
-impl Stock {
+impl FreeList {
     /// Makes pieces of `piece` bytes of the arena, whose size is a multiple of that.
-    pub fn new(arena: &'static mut [u8], piece: usize) -> Stock {
+    pub fn new(arena: &'static mut [u8], piece: usize) -> FreeList {
         assert!(piece > 0 && arena.len() % piece == 0);
         let spare = Vec::with_capacity(arena.len() / piece);
-        Stock { uncarved: arena, spare, piece, lent: 0, cooled: 0, unlent: 0 }
+        FreeList { uncarved: arena, spare, piece, lent: 0, cooled: 0, unlent: 0 }
     }
 
     /// A piece, with whatever content it was returned with. `None` when all are lent.
@@ -88,5 +88,5 @@ impl Stock {
 }
 
 #[cfg(test)]
-#[path = "stock_tests.rs"]
+#[path = "free_list_tests.rs"]
 mod tests;

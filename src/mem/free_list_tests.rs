@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 const PIECE: usize = 4;
 
-fn stock(pieces: usize) -> Stock {
-    Stock::new(vec![0; pieces * PIECE].leak(), PIECE)
+fn stock(pieces: usize) -> FreeList {
+    FreeList::new(vec![0; pieces * PIECE].leak(), PIECE)
 }
 
-fn cold(stock: &mut Stock) -> Vec<*const u8> {
+fn cold(stock: &mut FreeList) -> Vec<*const u8> {
     stock.cold().map(|piece| piece.as_ptr()).collect()
 }
 
@@ -78,7 +78,7 @@ fn a_piece_too_many_panics() {
 #[test]
 #[should_panic]
 fn an_arena_with_a_remainder_panics() {
-    Stock::new(vec![0; 9].leak(), PIECE);
+    FreeList::new(vec![0; 9].leak(), PIECE);
 }
 
 /// What is known of each piece that was lent before and is not now.

@@ -1,0 +1,40 @@
+//! What a step of an exchange comes to.
+
+/// Whether a step came any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It did: it is worth another look.
+    Made,
+    /// Nothing can be done until an event.
+    None,
+}
+
+impl Progress {
+    /// That of two steps: whether either came any further.
+    pub fn or(self, other: Progress) -> Progress {
+        match (self, other) {
+            (Progress::None, Progress::None) => Progress::None,
+            (Progress::Made, _) | (_, Progress::Made) => Progress::Made,
+        }
+    }
+}
+
+/// Why a body does not arrive whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayError {
+    /// The source ended or broke before the body did.
+    Ended,
+    /// Chunk framing that is not to be trusted.
+    Malformed,
+    /// The sink does not take it any more.
+    SinkBroken,
+}
+
+/// How the sink is told where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// By its length, or by the end of the connection.
+    Raw,
+    /// By chunks.
+    Chunked,
+}
