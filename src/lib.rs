@@ -197,6 +197,8 @@
 //!   file.rs          JSON as a tree that keeps order and duplicates
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
+//!   endpoint.rs      Endpoint: an address of TCP or a Unix socket. It stands so low because all the
+//!                    layers above name a server by it; sys connects
 //!   address.rs  units.rs  text.rs   addresses; "5s", "64KiB"; quoting and guessing
 //!   tolerance.rs     what a pool puts up with
 //!   statuses.rs      statuses and classes of them, as they are listed

@@ -182,7 +182,7 @@ fn every_key_has_its_effect() {
     assert_eq!((config.routes[0].pool, config.routes[1].pool), (1, 0));
     assert_eq!(config.pool_header.as_deref(), Some("X-Pool"));
     let first = Backend {
-        address: address("127.0.0.1:65535"),
+        address: address("127.0.0.1:65535").into(),
         weight: 256,
         max_connections: 9,
         backup: true,

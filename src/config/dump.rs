@@ -8,7 +8,7 @@ use super::file::Value;
 use super::statuses::{StatusEntry, Statuses};
 use super::units::{write_duration, write_size};
 use super::{
-    AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Pool,
+    AccessLog, Backend, Balance, Cache, Config, Endpoint, ForwardFields, HealthCheck, Listen, Pool,
     RequestId, Route, Sticky, Timeouts, Tolerance, Workers,
 };
 use crate::mem::time::Millis;
@@ -186,13 +186,19 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
 }
 
 fn backend(backend: &Backend) -> Value {
-    Value::Object(vec![
-        entry("ip", text(&backend.address.ip())),
-        entry("port", Value::Natural(u64::from(backend.address.port()))),
+    let mut entries = match &backend.address {
+        Endpoint::Tcp(address) => vec![
+            entry("ip", text(&address.ip())),
+            entry("port", Value::Natural(u64::from(address.port()))),
+        ],
+        Endpoint::Unix(path) => vec![entry("unix", text(path.as_str()))],
+    };
+    entries.extend([
         entry("weight", Value::Natural(u64::from(backend.weight))),
         entry("max_connections", Value::Natural(u64::from(backend.max_connections))),
         entry("backup", Value::Bool(backend.backup)),
-    ])
+    ]);
+    Value::Object(entries)
 }
 
 fn sticky(sticky: &Sticky) -> Value {

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod check;
 pub mod dump;
+pub mod endpoint;
 pub mod file;
 mod pool;
 mod process;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 pub use address::Cidr;
+pub use endpoint::{Endpoint, UnixPath};
 pub use pool::{NAME_REMEDY, check_interval, check_url, is_name as is_pool_name};
 pub use process::{overlap, overlapping};
 pub use statuses::Statuses;
@@ -213,7 +215,7 @@ pub struct Pool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Its share, 1 to 256.
     pub weight: u32,
     /// Requests at once over all workers; 0 is no cap.
@@ -479,8 +481,8 @@ impl Sticky {
 
 impl Backend {
     /// A primary of weight 1 without a cap.
-    pub fn at(address: SocketAddr) -> Backend {
-        Backend { address, weight: 1, max_connections: 0, backup: false }
+    pub fn at(address: impl Into<Endpoint>) -> Backend {
+        Backend { address: address.into(), weight: 1, max_connections: 0, backup: false }
     }
 }
 

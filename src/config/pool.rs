@@ -1,13 +1,12 @@
 //! The keys of a pool.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
 use super::text::quote;
 use super::{
-    Backend, Balance, HealthCheck, Pool, Statuses, Sticky, Tolerance, Tolerances, Wrong, address,
-    units,
+    Backend, Balance, Endpoint, HealthCheck, Pool, Statuses, Sticky, Tolerance, Tolerances, Wrong,
+    address, units,
 };
 use crate::mem::time::Millis;
 
@@ -121,7 +120,7 @@ fn tolerate(node: &Node, mistakes: &mut Mistakes) -> Tolerances {
 
 fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {
     let mut backends = Vec::new();
-    let mut places: HashMap<SocketAddr, String> = HashMap::new();
+    let mut places: HashMap<Endpoint, String> = HashMap::new();
     for node in node.items(0..=1024, mistakes) {
         let Some(backend) = backend(&node, mistakes) else { continue };
         match places.get(&backend.address) {
@@ -141,7 +140,7 @@ fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {
 fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
     let (mut ip, mut port) = (None, None);
     let mut missing = vec!["ip", "port"];
-    let mut backend = Backend::at(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let mut backend = Backend::at(([0, 0, 0, 0], 0));
     for (key, node) in node.entries(mistakes) {
         missing.retain(|missing| *missing != key);
         match key {
@@ -166,7 +165,7 @@ fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
             mistakes.add(node, Wrong::new(format!("there is no \"{key}\""), remedy));
         }
     }
-    backend.address = SocketAddr::new(ip?, port?);
+    backend.address = (ip?, port?).into();
     Some(backend)
 }
 

@@ -1,11 +1,10 @@
 //! What an operator asks for: a request to a command, or to the answer that says why it is none.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::config::{self, address, text, units};
+use crate::config::{self, Endpoint, address, text, units};
 use crate::http::Method;
 use crate::mem::time::Millis;
 use crate::policy::explain::{Question, SOMEBODY};
@@ -65,7 +64,7 @@ pub struct BackendRef {
     /// The pool's name, which is a valid one.
     pub pool: String,
     /// The backend.
-    pub address: SocketAddr,
+    pub address: Endpoint,
 }
 
 /// How a backend registers.
@@ -192,7 +191,7 @@ fn place(name: &str, backend: &str) -> Result<BackendRef, ApiResponse> {
     }
     let text = decoded(backend)?;
     let address = address::backend(&text).map_err(|fault| wrong(fault.to_string()))?;
-    Ok(BackendRef { pool, address })
+    Ok(BackendRef { pool, address: address.into() })
 }
 
 /// `lease=10s&weight=1&max_connections=0`, each at most once.

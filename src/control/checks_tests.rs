@@ -297,7 +297,8 @@ fn who_registers_is_checked_at_once_and_removed_when_its_checks_fail() {
     let mut scene = Scene::with(1, |_| ());
     scene.advance(5_000);
     scene.add_host(1);
-    let entry = Registration { address: address(1), weight: 1, max_connections: 0, lease: None };
+    let entry =
+        Registration { address: address(1).into(), weight: 1, max_connections: 0, lease: None };
     let slot = scene.segment.register(PoolId(0), entry).unwrap();
     scene.advance(20);
     assert_eq!(scene.hosts[1].asked.len(), 1);
@@ -315,7 +316,8 @@ fn who_registers_is_checked_at_once_and_removed_when_its_checks_fail() {
 fn who_registers_again_while_it_is_leaving_is_checked_again() {
     let mut scene = Scene::with(1, |_| ());
     scene.add_host(1);
-    let entry = Registration { address: address(1), weight: 1, max_connections: 0, lease: None };
+    let entry =
+        Registration { address: address(1).into(), weight: 1, max_connections: 0, lease: None };
     let slot = scene.segment.register(PoolId(0), entry).unwrap();
     scene.advance(20);
     scene.set(1, Manner::Refuses);

@@ -178,7 +178,7 @@ impl Page {
                 self.text,
                 "<a class=\"{state}\" href=\"#b{index}-{row}\" title=\"{0} {state}\" \
                  aria-label=\"{0} {state}\"></a>",
-                backend.address
+                escaped(&backend.address.to_string())
             );
         }
         self.text.push_str("</div>\n");
@@ -190,7 +190,7 @@ impl Page {
             self.text,
             "<tr id=\"{id}\" class=\"{state}\"><td>{}{}</td>\
              <td><span class=\"tag\">{state}</span> <small>{}</small></td><td>{}</td>",
-            backend.address,
+            escaped(&backend.address.to_string()),
             marks(backend),
             span(backend.state_since),
             backend.last_check.as_ref().map_or_else(no_check, check)

@@ -8,10 +8,7 @@
 //! The head of the response decides, at once. Its body is read all the same, so that the connection
 //! ends without a reset, which servers log as a failure of theirs.
 
-use std::net::SocketAddr;
-
-use crate::config::Statuses;
-use crate::config::{Tolerance, Tolerances};
+use crate::config::{Endpoint, Statuses, Tolerance, Tolerances};
 use crate::http::body::{self, Body};
 use crate::http::method::Method;
 use crate::http::{BadResponse, line_ends};
@@ -117,7 +114,7 @@ struct Rest {
 /// A check under way.
 pub struct Probe {
     socket: Socket,
-    address: SocketAddr,
+    address: Endpoint,
     state: ProbeState,
     /// Bytes of the request that are sent.
     sent: usize,
@@ -143,7 +140,7 @@ impl Default for ProbeBuffer {
 impl Probe {
     /// Begins to connect. `Exhausted` if this process has no descriptor left, which says nothing of
     /// the backend.
-    pub fn begin(address: SocketAddr, poller: &Poller, token: u64) -> Result<Probe, IoError> {
+    pub fn begin(address: Endpoint, poller: &Poller, token: u64) -> Result<Probe, IoError> {
         let socket = Socket::connect(address)?;
         poller.watch_socket(&socket, token)?;
         Ok(Probe { socket, address, state: ProbeState::Connecting, sent: 0, received: Vec::new() })
@@ -289,7 +286,7 @@ impl Rest {
     }
 }
 
-fn write_request(out: &mut Vec<u8>, question: &ProbeRequest, address: SocketAddr) {
+fn write_request(out: &mut Vec<u8>, question: &ProbeRequest, address: Endpoint) {
     use std::io::Write as _;
     out.clear();
     // Writing to a Vec cannot fail.

@@ -1,7 +1,5 @@
 //! One reading of the shared cells, as a view.
 
-use std::net::SocketAddr;
-
 use crate::config::Config;
 use crate::http::cache_status::CacheResult;
 use crate::mem::time::{Micros, Millis};
@@ -152,7 +150,7 @@ impl SnapshotReader {
         };
         let is_full = cells.cap() > 0 && cells.load() >= cells.cap();
         BackendStatus {
-            address: canonical(cells.address()),
+            address: cells.address().canonical(),
             state,
             state_since,
             wanted: cells.admin(),
@@ -231,15 +229,10 @@ fn totals(segment: &Segment) -> Totals {
     }
 }
 
-/// An IPv4 address mapped into IPv6 is shown as what it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Backend as ConfigBackend;
+    use crate::config::{Backend as ConfigBackend, Endpoint};
     use crate::policy::health::{AdminState, CheckRules};
     use crate::shared::{self, Layout, PoolGauge, Registration, Source};
     use crate::sys::memory;
@@ -249,7 +242,7 @@ mod tests {
         config.pools[0].backends.push(ConfigBackend {
             max_connections: 1,
             backup: true,
-            ..ConfigBackend::at("[fd00::7]:80".parse().unwrap())
+            ..ConfigBackend::at("[fd00::7]:80".parse::<Endpoint>().unwrap())
         });
         let layout = Layout::new(&config, 2);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);

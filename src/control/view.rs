@@ -1,9 +1,7 @@
 //! What operators are shown, as plain numbers: filled from the shared cells once, and then rendered
 //! as JSON, as metrics or as a page, all from the same reading.
 
-use std::net::SocketAddr;
-
-use crate::config::Balance;
+use crate::config::{Balance, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Availability};
 use crate::policy::identity::Outcome;
@@ -111,7 +109,7 @@ impl PoolStatus {
 #[derive(Clone, Debug)]
 pub struct BackendStatus {
     /// Where it listens; also its name.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// What it may get now.
     pub state: Availability,
     /// How long it has been so.

@@ -112,8 +112,7 @@ pub fn catch_up(segment: Segment, config: &Config, known: &[BackendRecord], now:
         let name = segment.pool(pool).name();
         let is_known = |known: &BackendRecord| {
             known.pool == name.as_str()
-                && known.address.ip().to_canonical() == backend.address().ip().to_canonical()
-                && known.address.port() == backend.address().port()
+                && known.address.canonical() == backend.address().canonical()
         };
         if backend.source() == Some(Source::Api) && !known.iter().any(is_known) {
             segment.set_admin(slot, AdminState::Leaving, now);

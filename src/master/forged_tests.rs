@@ -1,11 +1,9 @@
 //! Whatever a worker that was taken over writes into the cells it can write, the master and the
 //! control process go on, and believe nothing of it that only they may say.
 
-use std::net::SocketAddr;
-
 use crate::cache::sweeper::Sweeper;
 use crate::cache::testing::{known_cells, opened, worker};
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::control::checks::Checks;
 use crate::control::snapshot::{Clocks, SnapshotReader};
 use crate::control::{json, metrics, page};
@@ -48,7 +46,7 @@ fn harmful(dice: &mut Xorshift) -> u64 {
 }
 
 /// What is said of each backend by those alone who may say it.
-fn settings(segment: Segment) -> Vec<(String, SocketAddr, u32, u32, AdminState)> {
+fn settings(segment: Segment) -> Vec<(String, Endpoint, u32, u32, AdminState)> {
     let members =
         segment.pools().flat_map(move |pool| segment.members(pool).map(move |slot| (pool, slot)));
     let said = |(pool, slot)| {

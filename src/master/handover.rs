@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AccessLog, Config};
+use crate::config::{AccessLog, Config, Endpoint};
 use crate::sys::process::{close_inherited, keep_over_exec, take_inherited};
 use crate::sys::{IoError, memory};
 
@@ -176,7 +176,7 @@ pub struct BackendRecord {
     /// The name of its pool.
     pub pool: String,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// What operators set it to: ready, drain or maint.
     pub admin: String,
     /// What active checks told, as `policy::health` packs it.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 
 /// Tells of each backend that is a listen address of the service.
 pub fn doubts(config: &Config) -> Vec<String> {
@@ -25,7 +25,8 @@ pub fn doubts(config: &Config) -> Vec<String> {
     doubts
 }
 
-fn is_same(listen: SocketAddr, backend: SocketAddr) -> bool {
+fn is_same(listen: SocketAddr, backend: Endpoint) -> bool {
+    let Endpoint::Tcp(backend) = backend else { return false };
     let (own, ip) = (listen.ip().to_canonical(), backend.ip().to_canonical());
     // [::] takes IPv4 as well.
     let takes_all = own.is_unspecified() && (own.is_ipv6() || ip.is_ipv4());
@@ -56,7 +57,11 @@ mod tests {
             ("[::]:9000", "192.0.2.1:9000", false),
         ] {
             let address = |text: &str| text.parse().expect("an address");
-            assert_eq!(is_same(address(listen), address(backend)), expected, "{listen} {backend}");
+            assert_eq!(
+                is_same(address(listen), address(backend).into()),
+                expected,
+                "{listen} {backend}"
+            );
         }
     }
 }

@@ -4,10 +4,11 @@
 //! only name a backend that the pool has: a value counts if it is equal to the mark of one, and
 //! else it is as good as none. Whoever has the key (the same file) gives the same marks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::health::{AdminState, Availability};
 use super::siphash::SipHasher;
+use crate::config::Endpoint;
 use crate::http::cookie;
 use crate::http::request::RequestHead;
 
@@ -49,14 +50,20 @@ impl Key {
     /// The mark of the backend at `address` in the pool of this name.
     ///
     /// It is made from the name, a zero byte, the address as one of IPv6 (an IPv4 one mapped into
-    /// it), and the port, both with the highest byte first.
-    pub fn mark(&self, pool: &str, address: SocketAddr) -> BackendTag {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
+    /// it), and the port, both with the highest byte first; for a Unix socket from the name, a zero
+    /// byte, and `unix:` with its path.
+    pub fn mark(&self, pool: &str, address: Endpoint) -> BackendTag {
+        let message = match address {
+            Endpoint::Tcp(address) => {
+                let ip = match address.ip() {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                    IpAddr::V6(ip) => ip,
+                };
+                let port = address.port().to_be_bytes();
+                [pool.as_bytes(), &[0], &ip.octets(), &port].concat()
+            }
+            Endpoint::Unix(_) => [pool, "\0", &address.to_string()].concat().into_bytes(),
         };
-        let port = address.port().to_be_bytes();
-        let message = [pool.as_bytes(), &[0], &ip.octets(), &port].concat();
         let mut hasher = SipHasher::new_64(&self.0);
         hasher.write(&message);
         BackendTag::from_hash(hasher.finish_64())
@@ -157,7 +164,7 @@ mod tests {
     const KEY: Key = Key::new(*b"0123456789abcdef");
 
     fn mark(pool: &str, address: &str) -> String {
-        let address: SocketAddr = address.parse().unwrap();
+        let address = address.parse().unwrap();
         String::from_utf8(KEY.mark(pool, address).digits().to_vec()).unwrap()
     }
 
@@ -165,6 +172,7 @@ mod tests {
     fn a_mark_is_16_digits_of_pool_address_and_key_and_never_changes() {
         // Made once by `openssl mac -macopt size:8 SipHash`, and never to change: clients keep them.
         assert_eq!(mark("default", "127.0.0.1:8001"), "39996877e37b121e");
+        assert_eq!(mark("default", "unix:/run/app.sock"), "a43f422939ba2fe1");
         assert_eq!(mark("default", "[::ffff:127.0.0.1]:8001"), mark("default", "127.0.0.1:8001"));
         let all = [
             mark("default", "127.0.0.1:8001"),
@@ -172,6 +180,8 @@ mod tests {
             mark("default", "127.0.0.2:8001"),
             mark("api", "127.0.0.1:8001"),
             mark("default", "[fd00::1]:8001"),
+            mark("default", "unix:/run/app.sock"),
+            mark("default", "unix:@app"),
         ];
         let distinct: std::collections::HashSet<&String> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());

@@ -1,9 +1,9 @@
 //! What a worker knows of its pools and their backends: what all share lies in the segment, and is
 //! read anew when it has changed.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
-use crate::config::{self, Tolerances};
+use crate::config::{self, Endpoint, Tolerances};
 use crate::mem::queue::Queue;
 #[cfg(test)]
 use crate::mem::time::Micros;
@@ -70,7 +70,7 @@ pub struct Backend {
     /// It is not to be asked, so that none of its connections is kept.
     pub is_out: bool,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// The same, as the log writes it.
     pub name: String,
     /// The same and its pool, as the sticky cookie has it.

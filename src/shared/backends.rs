@@ -1,10 +1,9 @@
 //! The cells of a backend: where it is, how it is to be used, how it fares.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::config;
+use crate::config::{self, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Availability, Check, Passive, availability};
 
@@ -14,14 +13,13 @@ mod health;
 mod registry;
 
 /// Cells of a backend's settings.
-pub(super) const SETTINGS: usize = 2 * LINE;
+pub(super) const SETTINGS: usize = 4 * LINE;
 /// Live cells of a backend: a line that is mostly read, one that each request writes.
 pub(super) const LIVE: usize = 2 * LINE;
 
 const STANDING: usize = 0;
 const POOL: usize = 1;
-const IP: usize = 2;
-const PORT: usize = 4;
+const IS_BACKUP: usize = 2;
 const WEIGHT: usize = 5;
 const CAP: usize = 6;
 const CHECK: usize = 7;
@@ -31,6 +29,7 @@ const CHECKED: usize = 10;
 const CHECK_FAILURES: usize = 11;
 pub(super) const LOAD_ELSEWHERE: usize = 12;
 pub(super) const IDLE_ELSEWHERE: usize = 13;
+const ADDRESS: usize = 2 * LINE;
 
 // The live cells.
 const PASSIVE: usize = 0;
@@ -43,10 +42,6 @@ const ADMIN_BITS: u64 = 0b11;
 const SOURCE_AT: u32 = 2;
 const SOURCE_BITS: u64 = 0b11;
 const GENERATION_AT: u32 = 8;
-// The parts of the cell PORT.
-const PORT_BITS: u64 = 0xffff;
-const IS_V4: u64 = 1 << 16;
-const IS_BACKUP: u64 = 1 << 17;
 // The parts of the cell CHECKED.
 const PASSED: u64 = 1;
 const STATUS_AT: u32 = 1;
@@ -119,7 +114,7 @@ impl SlotState {
 #[derive(Clone, Copy, Debug)]
 pub struct Registration {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Its share, 1 to 256.
     pub weight: u32,
     /// Requests at once over all workers; 0 is no cap.
@@ -186,25 +181,18 @@ impl BackendCells {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        let port = self.get(PORT);
-        let bits = u128::from(self.get(IP)) << 64 | u128::from(self.get(IP + 1));
-        let ip = if port & IS_V4 == 0 {
-            IpAddr::V6(Ipv6Addr::from_bits(bits))
-        } else {
-            IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
-        };
-        SocketAddr::new(ip, (port & PORT_BITS) as u16)
+    pub fn address(&self) -> Endpoint {
+        Endpoint::from_words(&std::array::from_fn(|place| self.get(ADDRESS + place)))
     }
 
-    /// The same, by which it is known: IPv4 addresses mapped into IPv6 are those that they mean.
-    pub(super) fn server(&self) -> SocketAddr {
-        canonical(self.address())
+    /// The same, by which it is known: see [`Endpoint::canonical`].
+    pub(super) fn server(&self) -> Endpoint {
+        self.address().canonical()
     }
 
     /// Whether it stands in only for primaries that are out.
     pub fn is_backup(&self) -> bool {
-        self.get(PORT) & IS_BACKUP != 0
+        self.get(IS_BACKUP) != 0
     }
 
     /// Its share of the requests, 1 to 256.
@@ -316,14 +304,10 @@ impl BackendCells {
         (source, since): (Source, Option<Millis>),
     ) {
         self.set(POOL, pool.0 as u64);
-        let port = u64::from(entry.address.port());
-        let (bits, family) = match entry.address.ip() {
-            IpAddr::V4(ip) => (u128::from(ip.to_bits()), IS_V4),
-            IpAddr::V6(ip) => (ip.to_bits(), 0),
-        };
-        self.set(IP, (bits >> 64) as u64);
-        self.set(IP + 1, bits as u64);
-        self.set(PORT, port | family | if is_backup { IS_BACKUP } else { 0 });
+        for (place, word) in entry.address.to_words().into_iter().enumerate() {
+            self.set(ADDRESS + place, word);
+        }
+        self.set(IS_BACKUP, u64::from(is_backup));
         self.set(WEIGHT, u64::from(entry.weight));
         self.set(CAP, u64::from(entry.max_connections));
         self.set(LEASE, entry.lease.map_or(0, |lease| lease.0));
@@ -374,8 +358,4 @@ impl BackendCells {
         }
         self.set_live(SINCE, now.0);
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

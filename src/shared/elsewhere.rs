@@ -11,9 +11,10 @@
 //! dead. A row that says more than a worker can have is not believed at all.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::config::Endpoint;
 
 use super::backends::{IDLE_ELSEWHERE, LOAD_ELSEWHERE};
 use super::counters::{BackendGauge, PoolGauge};
@@ -43,7 +44,7 @@ pub struct Holdings {
 struct OfPool {
     queue: u64,
     /// By their canonical addresses: those of which there is anything.
-    backends: BTreeMap<SocketAddr, OfBackend>,
+    backends: BTreeMap<Endpoint, OfBackend>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Holdings {
 }
 
 impl OfPool {
-    fn backend(&self, address: SocketAddr) -> OfBackend {
+    fn backend(&self, address: Endpoint) -> OfBackend {
         self.backends.get(&address).copied().unwrap_or_default()
     }
 }
@@ -167,6 +168,8 @@ fn set(cell: &AtomicU64, number: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::config::{Backend, Config, Pool};
     use crate::shared::Layout;
@@ -179,10 +182,9 @@ mod tests {
         let addresses: Vec<SocketAddr> =
             hosts.iter().map(|host| ([10, 0, 0, *host], 80).into()).collect();
         let mut config = Config::for_backends(&addresses);
-        config.pools.push(Pool {
-            backends: vec![Backend::at(([10, 0, 0, 1], 80).into())],
-            ..Pool::named("b")
-        });
+        config
+            .pools
+            .push(Pool { backends: vec![Backend::at(([10, 0, 0, 1], 80))], ..Pool::named("b") });
         let layout = Layout::new(&config, 2);
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);

@@ -73,7 +73,7 @@ const SPARE_POOLS: usize = 16;
 /// Backends that may be added while the service runs.
 const SPARE_BACKENDS: usize = 256;
 /// Which cell means what; another number for every other meaning.
-const LAYOUT_VERSION: u64 = 3;
+const LAYOUT_VERSION: u64 = 4;
 /// That these are cells of ours at all.
 const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
 

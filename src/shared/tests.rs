@@ -1,24 +1,23 @@
 use super::*;
-use crate::config::Backend;
+use crate::config::{Backend, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Availability, Change, CheckRules, HealthEvent, Rules};
 use crate::policy::reason::Reason;
 use crate::sys::memory;
-use std::net::SocketAddr;
 
 const RULES: Rules = Rules { max_fails: 2, fail_timeout: Millis(10_000) };
 
-fn address(place: u8) -> SocketAddr {
+fn address(place: u8) -> Endpoint {
     ([10, 0, 1, place], 80).into()
 }
 
 /// Two pools, of three backends and of one.
 fn config() -> Config {
-    let mut config = Config::for_backends(&[0, 1, 2].map(address));
+    let mut config = Config::for_backends(&[0, 1, 2].map(|place| ([10, 0, 1, place], 80).into()));
     config.pools[0].backends[1] =
         Backend { weight: 3, max_connections: 2, backup: true, ..Backend::at(address(1)) };
     let mut other = crate::config::Pool::named("the-other");
-    other.backends = vec![Backend::at("[fd00::7]:8080".parse().unwrap())];
+    other.backends = vec![Backend::at("[fd00::7]:8080".parse::<Endpoint>().unwrap())];
     config.pools.push(other);
     config
 }
@@ -252,10 +251,27 @@ fn a_slot_is_free_again_when_nobody_has_anything_there() {
 }
 
 #[test]
+fn a_slot_has_room_for_any_endpoint_and_nothing_is_left_of_the_one_before() {
+    let segment = segment(1);
+    let longest = format!("unix:/{}", "x".repeat(106));
+    for text in ["10.0.0.7:80", &longest, "unix:@app", "[fd00::7]:65535", "unix:/a", "10.0.0.8:1"] {
+        let address: Endpoint = text.parse().unwrap();
+        let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+        let slot = segment.register(PoolId(1), entry).expect("a spare slot");
+        assert_eq!(slot, BackendId(4));
+        assert_eq!(segment.backend(slot).address().to_string(), text);
+        assert!(!segment.backend(slot).is_backup());
+        assert_eq!(segment.find(PoolId(1), address), Some(slot));
+        segment.set_admin(slot, AdminState::Leaving, Millis(1));
+        assert!(segment.forget_if_unused(slot));
+    }
+}
+
+#[test]
 fn tables_that_are_full_say_so() {
     let segment = segment(1);
     let entry = |port| {
-        let address = SocketAddr::new(address(9).ip(), port);
+        let address = ([10, 0, 1, 9], port).into();
         Registration { address, weight: 1, max_connections: 0, lease: None }
     };
     let add = |number| {

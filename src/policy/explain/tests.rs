@@ -2,7 +2,6 @@ use super::*;
 use crate::config::Overrides;
 use crate::policy::caching::Serving;
 use crate::policy::conditional::ConditionalOutcome;
-use std::net::SocketAddr;
 
 const KEY: Key = Key::new(*b"0123456789abcdef");
 
@@ -214,8 +213,7 @@ fn of_least_connections_those_with_the_fewest_could_be_next() {
 fn the_cookie_is_read_as_it_will_be() {
     let config = config();
     let mark = |address: &str| {
-        let address: SocketAddr = address.parse().unwrap();
-        let mark = KEY.mark("default", address);
+        let mark = KEY.mark("default", address.parse().unwrap());
         format!("Cookie: a=b; sticky_backend={}", std::str::from_utf8(mark.digits()).unwrap())
     };
     let own = mark("10.0.0.2:80");

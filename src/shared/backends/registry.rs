@@ -1,8 +1,8 @@
 //! Who is in a pool, and how it is to be used: the control process alone changes that.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
+use crate::config::Endpoint;
 use crate::mem::time::Millis;
 use crate::policy::health::{AdminState, Check, Passive};
 use crate::sys::clock;
@@ -10,25 +10,25 @@ use crate::sys::clock;
 use crate::shared::{BackendId, PoolId, Segment};
 
 use super::{CAP, CHECK, CHECK_FAILURES, DOWNTIME, LEASE, PASSIVE, SINCE, WEIGHT};
-use super::{LastCheck, Registration, Source, canonical};
+use super::{LastCheck, Registration, Source};
 
 impl Segment {
     /// The backend of a pool that listens at `address`, unless it is leaving.
-    pub fn find(&self, pool: PoolId, address: SocketAddr) -> Option<BackendId> {
+    pub fn find(&self, pool: PoolId, address: Endpoint) -> Option<BackendId> {
         self.find_any(pool, address)
             .filter(|slot| self.backend(*slot).admin() != AdminState::Leaving)
     }
 
     /// All that `find` finds in a pool, by their servers: for whoever looks for many.
-    pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<SocketAddr, BackendId> {
+    pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<Endpoint, BackendId> {
         let members = self.members(pool);
         let stays = members.filter(|slot| self.backend(*slot).admin() != AdminState::Leaving);
         stays.map(|slot| (self.backend(slot).server(), slot)).collect()
     }
 
     /// There is never more than one of an address.
-    fn find_any(&self, pool: PoolId, address: SocketAddr) -> Option<BackendId> {
-        self.members(pool).find(|slot| self.backend(*slot).server() == canonical(address))
+    fn find_any(&self, pool: PoolId, address: Endpoint) -> Option<BackendId> {
+        self.members(pool).find(|slot| self.backend(*slot).server() == address.canonical())
     }
 
     /// Adds a primary that is not there, or only leaving, to a pool. `None` if no slot is free.

@@ -1,5 +1,6 @@
 //! Connections. None of them ever blocks.
-use super::last_error;
+use super::{last_error, unix};
+use crate::config::Endpoint;
 use crate::sys::{IoError, KeepAlive};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -12,17 +13,27 @@ use std::time::Duration;
 /// Where a peek begins: asm-generic/socket.h. The libc crate leaves it out.
 const SO_PEEK_OFF: libc::c_int = 42;
 
-/// A connection by TCP, or the attempt at one; or one by a Unix socket, that was accepted. Dropping
-/// it closes it.
+/// A connection by TCP or a Unix socket, or the attempt at one. Dropping it closes it.
 pub struct Socket {
     descriptor: OwnedFd,
 }
 
 impl Socket {
-    /// Starts to connect to `address`. An event tells when that is done: a plain one that it
+    /// Starts to connect to `endpoint`. An event tells when that is done: a plain one that it
     /// may be written, or one that has failed, of which `send` and `receive` tell the reason.
     /// Until then both of them would block. `Exhausted` if no descriptor or port is left.
-    pub fn connect(address: SocketAddr) -> Result<Socket, IoError> {
+    ///
+    /// A Unix socket is connected at once or not at all: `NotFound` without its file, `Refused` if
+    /// nobody listens there, `Denied` if this process may not. `WouldBlock` if as many wait to be
+    /// accepted as may, and no event tells when it is fewer.
+    pub fn connect(endpoint: impl Into<Endpoint>) -> Result<Socket, IoError> {
+        match endpoint.into() {
+            Endpoint::Tcp(address) => Socket::connect_tcp(address),
+            Endpoint::Unix(path) => unix::connect(&path).map(Socket::of),
+        }
+    }
+
+    fn connect_tcp(address: SocketAddr) -> Result<Socket, IoError> {
         let descriptor = open(address)?;
         sockopt::set_tcp_nodelay(&descriptor, true)?;
         match net::connect(&descriptor, &address) {

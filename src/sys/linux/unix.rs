@@ -3,6 +3,7 @@ use super::Socket;
 use super::listener::is_of_one_connection;
 use super::place::PathHandle;
 use super::process::User;
+use crate::config::UnixPath;
 use crate::sys::IoError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -101,6 +102,17 @@ impl AsFd for UnixListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Connects to whoever listens at `path`: see [`Socket::connect`].
+pub(super) fn connect(path: &UnixPath) -> Result<OwnedFd, IoError> {
+    let address = match path.abstract_name() {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        None => SocketAddrUnix::new(path.as_str())?,
+    };
+    let descriptor = open()?;
+    net::connect(&descriptor, &address)?;
+    Ok(descriptor)
 }
 
 fn open() -> Result<OwnedFd, Errno> {

@@ -2,10 +2,11 @@
 use super::dice::Dice;
 use super::disk::Disk;
 use super::poller::Watches;
-use super::stream::{Endpoint, Phase};
+use super::stream::{Phase, StreamEnd};
 use super::waker::Bell;
 use super::world::{Calls, Faults};
 use super::{Signal, log::Level};
+use crate::config::Endpoint;
 use crate::mem::time::Micros;
 use crate::sys::IoError;
 use std::cell::RefCell;
@@ -66,7 +67,7 @@ pub struct Kernel {
     pub calls: Calls,
     pub descriptors: usize,
     pub pipes: usize,
-    pub endpoints: BTreeMap<Id, Endpoint>,
+    pub ends: BTreeMap<Id, StreamEnd>,
     pub doors: BTreeMap<Id, Door>,
     pub pollers: BTreeMap<Id, Watches>,
     pub wakers: BTreeMap<Id, Bell>,
@@ -113,7 +114,7 @@ impl Kernel {
             calls: Calls::default(),
             descriptors: 0,
             pipes: 0,
-            endpoints: BTreeMap::new(),
+            ends: BTreeMap::new(),
             doors: BTreeMap::new(),
             pollers: BTreeMap::new(),
             wakers: BTreeMap::new(),
@@ -180,9 +181,9 @@ impl Kernel {
 
     /// Closes a door. Those who wait there are reset.
     pub fn close_door(&mut self, id: Id) {
-        let held_back = |end: &Endpoint| end.deferred.is_some_and(|(door, _)| door == id);
+        let held_back = |end: &StreamEnd| end.deferred.is_some_and(|(door, _)| door == id);
         let held_back: Vec<Id> =
-            self.endpoints.iter().filter(|(_, end)| held_back(end)).map(|(id, _)| *id).collect();
+            self.ends.iter().filter(|(_, end)| held_back(end)).map(|(id, _)| *id).collect();
         if let Some(door) = self.doors.remove(&id) {
             self.forget(id);
             for waiting in door.queue.into_iter().chain(held_back) {
@@ -210,6 +211,14 @@ impl Kernel {
         self.doors_at(address).nth(chosen).map(|(id, _)| id)
     }
 
+    /// An endpoint among the addresses of the simulation.
+    pub fn address_of(&mut self, endpoint: Endpoint) -> SocketAddr {
+        match endpoint {
+            Endpoint::Tcp(address) => address,
+            Endpoint::Unix(path) => self.address_of_path(Path::new(path.as_str())),
+        }
+    }
+
     /// The name of a path among the addresses of the simulation.
     pub fn address_of_path(&mut self, path: &Path) -> SocketAddr {
         if let Some(address) = self.paths.get(path) {
@@ -224,11 +233,11 @@ impl Kernel {
     /// Lets what is under way come further: connections, bytes, room. Each does so by chance if
     /// there are such faults, and surely if `hurried`. Says whether anything moved.
     pub fn progress(&mut self, hurried: bool) -> bool {
-        let ids: Vec<Id> = self.endpoints.keys().copied().collect();
+        let ids: Vec<Id> = self.ends.keys().copied().collect();
         let mut moved = false;
         for id in ids {
             // Moving one may have removed another.
-            let Some(end) = self.endpoints.get(&id) else { continue };
+            let Some(end) = self.ends.get(&id) else { continue };
             let (phase, on_the_way, squeezed) =
                 (end.phase, end.is_something_coming(), end.squeezed);
             let lucky = hurried || !self.faults.slow_connects || self.dice.one_in(2);
@@ -251,7 +260,7 @@ impl Kernel {
     /// Lets time pass, up to `until`, or to the moment when something happens by itself. Says
     /// whether anything did.
     pub fn pass_time(&mut self, until: Micros) -> bool {
-        let next = self.endpoints.iter().filter_map(|(id, end)| Some((end.due()?, *id))).min();
+        let next = self.ends.iter().filter_map(|(id, end)| Some((end.due()?, *id))).min();
         match next {
             Some((moment, id)) if moment <= until => {
                 self.now = self.now.max(moment);

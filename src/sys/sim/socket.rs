@@ -1,6 +1,7 @@
 //! Connections. See `linux::Socket`.
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Owner};
+use crate::config::Endpoint;
 use crate::sys::{IoError, KeepAlive};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,11 +16,13 @@ pub struct Socket {
 
 #[expect(missing_docs, reason = "as in linux::Socket")]
 impl Socket {
-    pub fn connect(address: SocketAddr) -> Result<Socket, IoError> {
+    pub fn connect(endpoint: impl Into<Endpoint>) -> Result<Socket, IoError> {
+        let endpoint = endpoint.into();
         kernel::with(|kernel| kernel.calls.connect += 1);
         let descriptor = Descriptor::take()?;
         let id = kernel::with(|kernel| {
             let local = SocketAddr::from((Ipv4Addr::LOCALHOST, kernel.port()));
+            let address = kernel.address_of(endpoint);
             kernel.begin(Owner::Program, local, address)
         });
         Ok(Socket { id, _descriptor: descriptor })

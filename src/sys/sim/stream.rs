@@ -22,7 +22,7 @@ pub enum Phase {
 }
 
 /// One end of a connection.
-pub struct Endpoint {
+pub struct StreamEnd {
     pub owner: Owner,
     pub phase: Phase,
     /// The other end; none before it is made and after it is closed.
@@ -62,9 +62,9 @@ pub struct Mask {
     pub reset: bool,
 }
 
-impl Endpoint {
-    fn new(owner: Owner, phase: Phase, local: SocketAddr, remote: SocketAddr) -> Endpoint {
-        Endpoint {
+impl StreamEnd {
+    fn new(owner: Owner, phase: Phase, local: SocketAddr, remote: SocketAddr) -> StreamEnd {
+        StreamEnd {
             owner,
             phase,
             other: None,
@@ -100,15 +100,15 @@ impl Endpoint {
 
 impl Kernel {
     /// An endpoint, by a name that is held by someone and so cannot be stale.
-    pub fn end(&mut self, id: Id) -> &mut Endpoint {
-        self.endpoints.get_mut(&id).expect("no endpoint of this world")
+    pub fn end(&mut self, id: Id) -> &mut StreamEnd {
+        self.ends.get_mut(&id).expect("no end of this world")
     }
 
     /// Begins a connection to `to`.
     pub fn begin(&mut self, owner: Owner, local: SocketAddr, to: SocketAddr) -> Id {
         let id = self.name();
         let phase = Phase::Connecting { to, gives_up: self.now + CONNECT_GIVES_UP };
-        self.endpoints.insert(id, Endpoint::new(owner, phase, local, to));
+        self.ends.insert(id, StreamEnd::new(owner, phase, local, to));
         id
     }
 
@@ -134,10 +134,10 @@ impl Kernel {
         caller.other = Some(server);
         let (remote, local) = (caller.local, caller.remote);
         let owner = self.doors[&door].owner;
-        let mut end = Endpoint::new(owner, Phase::Open, local, remote);
+        let mut end = StreamEnd::new(owner, Phase::Open, local, remote);
         end.other = Some(client);
         end.deferred = Some((door, self.now + DEFERRED));
-        self.endpoints.insert(server, end);
+        self.ends.insert(server, end);
         if owner == Owner::Test || !self.faults.defers_accept || is_unix(local) {
             self.present(server);
         }
@@ -296,7 +296,7 @@ impl Kernel {
     /// Closes an endpoint. The other end sees a reset if so wanted, or if something came that
     /// was not read; else an orderly end.
     pub fn close(&mut self, id: Id, by_reset: bool) {
-        let Some(end) = self.endpoints.get(&id) else { return };
+        let Some(end) = self.ends.get(&id) else { return };
         let unread = !end.inbox.is_empty() || !end.flight.is_empty();
         if let Some(other) = end.other {
             if by_reset || unread {
@@ -307,7 +307,7 @@ impl Kernel {
                 (other.other, other.squeezed) = (None, false);
             }
         }
-        self.endpoints.remove(&id);
+        self.ends.remove(&id);
         self.forget(id);
     }
 
@@ -316,7 +316,7 @@ impl Kernel {
         let erases = self.faults.reset_erases;
         if self.end(id).deferred.is_some() {
             // It was not accepted, and will not be.
-            self.endpoints.remove(&id);
+            self.ends.remove(&id);
             return;
         }
         let end = self.end(id);

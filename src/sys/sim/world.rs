@@ -13,7 +13,7 @@
 use super::disk::Disk;
 use super::kernel::{self, Id, Manners, Owner};
 use super::log::Level;
-use super::stream::Endpoint;
+use super::stream::StreamEnd;
 use super::{Signal, clock};
 use crate::mem::time::{Micros, Millis};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -150,10 +150,10 @@ pub fn advance(time: Millis) {
 pub fn open_sockets() -> usize {
     kernel::with(|kernel| {
         let queued = |id: &Id| kernel.doors.values().any(|door| door.queue.contains(id));
-        let has = |id: &Id, end: &Endpoint| {
+        let has = |id: &Id, end: &StreamEnd| {
             end.owner == Owner::Program && end.deferred.is_none() && !queued(id)
         };
-        kernel.endpoints.iter().filter(|(id, end)| has(id, end)).count()
+        kernel.ends.iter().filter(|(id, end)| has(id, end)).count()
     })
 }
 

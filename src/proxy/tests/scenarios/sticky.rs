@@ -1,5 +1,7 @@
 //! Clients that are kept at their backends by a cookie.
 
+use std::net::SocketAddr;
+
 use crate::config::Sticky;
 use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
@@ -145,8 +147,8 @@ fn a_drained_backends_own_client_does_not_stand_in_line_behind_others() {
 #[test]
 fn a_backend_that_came_a_moment_ago_is_known_by_its_cookie() {
     let mut scene = scene(2);
-    let address = ([10, 0, 1, 9], 80).into();
-    let mark = scene.service.proxy.settings.sticky_key.mark("default", address);
+    let address = SocketAddr::from(([10, 0, 1, 9], 80));
+    let mark = scene.service.proxy.settings.sticky_key.mark("default", address.into());
     let value = String::from_utf8(mark.digits().to_vec()).unwrap();
     let client = scene.client();
     ask(&mut scene, client, "/before", &value);
