@@ -71,7 +71,8 @@
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
-//!   ids.rs           what clients, exchanges and connections are named by
+//!   ids.rs           what clients, exchanges and connections are named by; Token
+//!   turn.rs          Turn: the time, and who is to be driven
 //!   step.rs          what a step comes to: Progress, RelayError, Frame
 //!   exchange.rs      Exchange, State and the changes it allows, Response
 //!   caching/         what the cache has to do with an exchange
@@ -82,27 +83,32 @@
 //!     record.rs      answers recorded while they pass
 //!     revalidate.rs  what an answer or a failure means for what is stored: 304, stale, void
 //!     background.rs  stale entries revalidated behind an answer, for no client
+//!   upstream/        the backends' side of a worker, as one owner
+//!     mod.rs         Upstream: pools, backends, connections
+//!     pools.rs       Pool and Backend as a worker knows them, read anew when they have changed
+//!     pick.rs        which backend, with a turn and a place shared by all workers
+//!     waiting.rs     the queues for a place and for a connection
+//!     connection.rs  BackendConn: opened, used again, shared, released, closed
+//!     idle.rs        a backend's stack of idle connections
+//!     bound.rs       connections over which a client has logged in, which are its own
+//!     health.rs      what is learned of a backend by what it does
 //!   client.rs        Client; heads taken in, or refused with an answer of our own
 //!   read_requests.rs what is made of a head: its pool, its cookie, the head as it goes on
-//!   dispatch.rs      Waiting: its turn, a shared, unused or new connection
-//!   pick.rs          Waiting: a backend, with a turn and a place shared by all workers; the lines
+//!   dispatch.rs      Waiting: its turn, a backend, a shared, idle or new connection; places taken back
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
 //!   share.rs         requests behind each other on one connection, and how they leave it
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
 //!   tolerance.rs     what pools tolerate of peers, and hints at what would have helped
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
-//!   bound.rs         connections over which a client has logged in, which are its own
 //!   doubt.rs         responses that may be another request's: asked again, read on, dropped
 //!   held.rs          a response in doubt while its request is asked again, and its delivery after all
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
-//!   backend.rs       BackendConn, and a backend's stack of unused connections
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
 //!   chunked_relay.rs chunked bodies: framing checked, and written anew from ring to ring or spliced
 //!   buffers.rs       what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   proxy_protocol.rs the PROXY header before a first request
-//!   pools.rs         Pool and Backend as a worker knows them, read anew when they have changed
 //!   timeouts.rs      which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk

@@ -20,8 +20,8 @@ use crate::sys::{IoError, LogFile, Tried, clock};
 use super::Proxy;
 use super::client::Client;
 use super::exchange::{Exchange, Response};
-use super::pools::{Backend, Pool};
 use super::settings;
+use super::upstream::pools::{Backend, Pool};
 use crate::proxy::ids::ExchangeId;
 
 /// Bytes that are gathered before they are written.
@@ -161,10 +161,10 @@ impl Proxy {
             return;
         }
         let client = &self.clients[exchange.client];
-        let (pool, backends) = (&self.pools[exchange.pool.0], &self.backends[..]);
+        let (pool, backends) = (&self.upstream[exchange.pool], self.upstream.backends());
         // No part of the head is written twice.
         let bound = AROUND_HEAD + ESCAPED * exchange.head.len();
-        let now = self.now;
+        let now = self.turn.now;
         self.log.add(bound, |line| write_line(line, exchange, client, (pool, backends), now));
     }
 }

@@ -15,11 +15,11 @@ use crate::net::{Conn, End};
 use crate::shared::Counter;
 
 use super::Proxy;
-use super::bound::Bound;
 use super::exchange::{Exchange, LocalReply, Request, Response, State};
 use super::proxy_protocol::{Arrival, ProxyProtocol};
 use super::read_requests::Accepted;
 use super::relay::Relay;
+use super::upstream::bound::Bound;
 use crate::proxy::ids::{ClientId, ExchangeId};
 use crate::proxy::step::{Frame, Progress};
 
@@ -62,8 +62,6 @@ pub struct Client {
     pub phase: ClientPhase,
     /// Whether events come.
     pub watch: Watch,
-    /// Whether it stands in the ready queue.
-    pub is_ready: bool,
     /// How far the input was searched for a head.
     pub scan: HeadScan,
     /// Bytes that belong to no request may still come: the connection closes with patience.
@@ -93,7 +91,6 @@ impl Client {
             in_work: 0,
             phase: ClientPhase::Open,
             watch: Watch::Not,
-            is_ready: false,
             scan: HeadScan::request(),
             may_be_sending: false,
             queue_was_full: false,
@@ -161,7 +158,10 @@ impl Proxy {
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
         let pool = self.exchanges[last].pool;
-        if client.queue_was_full && !half_empty && self.shares(pool) {
+        if client.queue_was_full
+            && !half_empty
+            && self.upstream.shares(pool, self.turn.now.millis())
+        {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.busy_clients;
@@ -206,8 +206,8 @@ impl Proxy {
         let mut exchange = Exchange::new(id, pool, buffer, request);
         exchange.route = route;
         exchange.sticky_target = sticky_target;
-        exchange.naming = self.pools[exchange.pool.0].naming;
-        exchange.times.taken_in = self.now;
+        exchange.naming = self.upstream[exchange.pool].naming;
+        exchange.times.taken_in = self.turn.now;
         exchange.bytes_in = end as u64;
         let is_last = client.requests == self.settings.client_requests;
         // Whether a login goes on behind this answer is known once it is there.
@@ -225,7 +225,7 @@ impl Proxy {
             }
             None => {
                 exchange.enter_cache(self.first_cache_state(&request));
-                self.pools[exchange.pool.0].budget.request(self.now.millis());
+                self.upstream[exchange.pool].budget.request(self.turn.now.millis());
             }
         }
         self.enqueue(id, exchange);
@@ -267,7 +267,7 @@ impl Proxy {
             batch: self.clients[id].batch,
         };
         let mut exchange = Exchange::new(id, None, head, request);
-        exchange.times.taken_in = self.now;
+        exchange.times.taken_in = self.turn.now;
         exchange.answer = Response::Local(LocalReply::refusing(refusal));
         exchange.enter(State::Answered);
         exchange
@@ -307,12 +307,12 @@ impl Proxy {
             ProxyProtocol::None => self.refuse(id, Refusal::TimedOut),
             ProxyProtocol::ProxyHeader => self.reject(id),
         }
-        self.wake(id);
+        self.turn.wake(id);
     }
 
     /// Whether the client's connection is so old that it closes with its next answer.
     pub(super) fn is_past_its_age(&self, id: ClientId) -> bool {
-        let age = self.now - self.clients[id].since;
+        let age = self.turn.now - self.clients[id].since;
         self.settings.client_age().is_some_and(|limit| age >= limit)
     }
 

@@ -1,32 +1,20 @@
 //! Waiting: its turn, a stored answer, a backend, a connection.
 
 use crate::mem::time::Micros;
-use crate::net::Conn;
 use crate::policy::order;
 use crate::policy::retry::Failure;
-use crate::policy::reuse;
-use crate::shared::BackendCounter;
-use crate::sys::{IoError, Socket};
+use crate::policy::sticky::StickyTarget;
+use crate::shared::{BackendCounter, BackendId, PoolId};
+use crate::sys::IoError;
 
 use super::Proxy;
-use super::Token;
-use super::backend::{BackendConn, Owner};
-use super::bound::Bound;
-use super::exchange::{Carrier, DispatchMode, State, WaitQueue};
-use crate::proxy::ids::{BackendConnId, ExchangeId};
-use crate::proxy::step::Progress;
-
-/// What there is of idle connections to the backend of an exchange.
-enum Idle {
-    /// This one may be used.
-    Ready(BackendConnId),
-    /// This one is the client's own.
-    Bound(BackendConnId),
-    /// One may be used in the next turn of the event loop.
-    NextTurn,
-    /// A new one is needed.
-    None,
-}
+use super::exchange::{Carrier, DispatchMode, State};
+use super::ids::{BackendConnId, ExchangeId};
+use super::step::Progress;
+use super::upstream::bound::Bound;
+use super::upstream::connection::Reusable;
+use super::upstream::pick::{Need, Pick};
+use super::upstream::waiting::WaitQueue;
 
 impl Proxy {
     /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
@@ -40,130 +28,178 @@ impl Proxy {
         if bound != Bound::Never && !self.is_first(id) {
             return Ok(Progress::None); // Its turn on the connection that is the client's own.
         }
-        if let Some(moved) = self.consult(id) {
-            return Ok(moved);
+        if let Some(progress) = self.consult(id) {
+            return Ok(progress);
         }
         if self.exchanges[id].choice.is_none() && !self.choose(id)? {
             return Ok(Progress::None);
         }
-        if self.share(id) {
+        if self.share(id) || self.use_bound(id) {
             self.dequeue_waiter(id);
             return Ok(Progress::Made);
         }
-        match self.find_idle(id) {
-            Idle::Ready(conn) => self.reuse(id, conn),
-            Idle::Bound(conn) => self.use_bound(id, conn),
-            Idle::NextTurn => {
-                self.exchanges[id].waited_in_turn = Some(self.turn);
-                self.wake(self.exchanges[id].client);
-                return Ok(Progress::None);
+        match self.find_reusable(id) {
+            Reusable::Ready(conn) => {
+                self.upstream.reuse_idle(conn, self.exchanges[id].waiter(id), &self.turn);
+                self.send_over(id, conn);
+                self.dequeue_waiter(id);
+                Ok(Progress::Made)
             }
-            Idle::None => return self.open(id),
+            Reusable::NextTurn => {
+                self.exchanges[id].waited_in_turn = Some(self.turn.number);
+                self.turn.wake(self.exchanges[id].client);
+                Ok(Progress::None)
+            }
+            Reusable::None => self.open(id),
         }
+    }
+
+    /// Picks a backend. `false`: there is no place at any, and a first exchange stands in the pool's
+    /// queue.
+    fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
+        let waits = |queue: WaitQueue| matches!(queue, WaitQueue::Pool | WaitQueue::Fetch);
+        let first = self.clients[self.exchanges[id].client].first;
+        if first.is_some_and(|first| first != id && waits(self.exchanges[first].wait_queue)) {
+            return Ok(false); // See `upstream/pick.rs`: nobody waits in a circle.
+        }
+        self.prefer_bound(id);
+        loop {
+            let Proxy { exchanges, upstream, turn, .. } = self;
+            let exchange = &mut exchanges[id];
+            let pool = exchange.pool;
+            let mut need = Need {
+                exchange: id,
+                pool,
+                naming: exchange.naming,
+                tried: &exchange.tried,
+                sticky: &mut exchange.sticky_target,
+            };
+            match upstream.pick(&mut need, turn) {
+                Pick::Claimed(slot) => {
+                    self.take(id, slot);
+                    return Ok(true);
+                }
+                Pick::NoneUp => return Err(Failure::NoBackend),
+                Pick::Wait => {
+                    self.enqueue_waiter(id, WaitQueue::Pool);
+                    return Ok(false);
+                }
+                Pick::WaitForWorkers => {
+                    // Listed first: if the others have left by now, it is this one's turn.
+                    self.enqueue_waiter(id, WaitQueue::Pool);
+                    self.upstream.wake_next(pool, &mut self.turn);
+                    return Ok(false);
+                }
+                Pick::Full if self.is_first(id) && self.revoke_choice(pool) => (),
+                Pick::Full
+                    if self.is_first(id) && self.exchanges[id].wait_queue != WaitQueue::Pool =>
+                {
+                    // Listed first, then another look: whoever frees a place after that look will
+                    // see that this worker waits.
+                    self.enqueue_waiter(id, WaitQueue::Pool);
+                }
+                Pick::Full => return Ok(false),
+            }
+        }
+    }
+
+    /// The exchange goes to this backend, where a place is claimed.
+    fn take(&mut self, id: ExchangeId, slot: BackendId) {
         self.dequeue_waiter(id);
-        Ok(Progress::Made)
-    }
-
-    /// The backend's connection that was used last, if it is fresh enough. One whose turn has not
-    /// come takes nothing from those who stand in line.
-    ///
-    /// A connection whose last response ended in this turn of the event loop is left alone until the
-    /// next one, which first sees what the backend sent behind that response, and closes it.
-    fn find_idle(&self, id: ExchangeId) -> Idle {
-        let is_polite = self.line.is_empty() || self.is_first(id);
-        let exchange = &self.exchanges[id];
-        let Some(slot) = exchange.choice.filter(|_| is_polite && !exchange.wants_new) else {
-            return Idle::None;
-        };
-        if let Some(conn) = self.bound_conn(exchange.client, |conn| conn.backend == slot) {
-            return Idle::Bound(conn);
-        }
-        let backend = &self.backends[slot.0];
-        let Some(conn) = backend.idle.newest_rested(self.turn) else {
-            let may_wait = exchange.waited_in_turn.is_none_or(|turn| turn == self.turn);
-            let waits = may_wait && !backend.idle.is_empty();
-            return if waits { Idle::NextTurn } else { Idle::None };
-        };
-        let limit = backend.idle_limit.limit();
-        let idempotent = exchange.request.idempotent;
-        match self.idle_for(conn) {
-            Some(time) if reuse::may_reuse(time.millis(), limit, idempotent) => Idle::Ready(conn),
-            Some(_) | None => Idle::None,
-        }
-    }
-
-    fn idle_for(&self, conn: BackendConnId) -> Option<Micros> {
-        match self.conns[conn].owner {
-            Owner::Idle { since, .. } => Some(Micros(self.now.0.saturating_sub(since.0))),
-            Owner::Client(_) | Owner::Bound(..) | Owner::Held(_) => None,
-        }
-    }
-
-    /// Sends the request over an idle connection.
-    fn reuse(&mut self, id: ExchangeId, conn_id: BackendConnId) {
-        let idled = self.idle_for(conn_id).unwrap_or_default();
-        let slot = self.conns[conn_id].backend;
-        self.take_idle(slot, conn_id);
-        self.send_over(id, conn_id, idled);
-    }
-
-    /// Sends the request over a connection that carries nothing and was used before.
-    pub(super) fn send_over(&mut self, id: ExchangeId, conn_id: BackendConnId, idled: Micros) {
-        let slot = self.conns[conn_id].backend;
         let exchange = &mut self.exchanges[id];
-        let conn = &mut self.conns[conn_id];
-        conn.owner = Owner::Client(exchange.client);
-        conn.idled = idled;
-        conn.front = Some(id);
-        conn.back = Some(id);
-        exchange.conn = Some(conn_id);
+        exchange.choice = Some(slot);
+        exchange.last_backend = Some(slot);
+        exchange.times.chosen = self.turn.now;
+        self.row.backend(slot).add(BackendCounter::Requests, 1);
+    }
+
+    /// A client that has a connection of its own goes to the backend that it leads to, as one whose cookie
+    /// names that: elsewhere if it has as many requests as it may. A connection to one that is out is
+    /// closed.
+    fn prefer_bound(&mut self, id: ExchangeId) {
+        let Proxy { exchanges, clients, upstream, buffers, turn, .. } = self;
+        let exchange = &mut exchanges[id];
+        let bound = &mut clients[exchange.client].bound;
+        let of_pool =
+            upstream.find_bound(*bound, |conn| upstream[conn.backend].pool == exchange.pool);
+        let Some(conn) = of_pool else { return };
+        let backend = &upstream[upstream[conn].backend];
+        if backend.is_out {
+            upstream.close_bound(bound, conn, &mut buffers.rings, turn);
+        } else {
+            exchange.sticky_target = StickyTarget::To(backend.tag);
+        }
+    }
+
+    /// Sends the request over its client's own connection to the backend, if there is one, however long
+    /// that was idle.
+    fn use_bound(&mut self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let Some(slot) = exchange.choice.filter(|_| self.may_reuse(id)) else { return false };
+        let bound = &mut self.clients[exchange.client].bound;
+        let Some(conn) = self.upstream.find_bound(*bound, |conn| conn.backend == slot) else {
+            return false;
+        };
+        self.upstream.unlist(bound, conn);
+        self.upstream.reuse(conn, exchange.waiter(id), Micros(0));
+        self.send_over(id, conn);
+        true
+    }
+
+    /// Whether it may go over a connection that was used before. One whose turn has not come takes
+    /// nothing from those who wait for a connection.
+    fn may_reuse(&self, id: ExchangeId) -> bool {
+        let is_polite = self.upstream.nobody_waits_for_conn() || self.is_first(id);
+        is_polite && !self.exchanges[id].wants_new
+    }
+
+    /// What there is of idle connections to its backend.
+    fn find_reusable(&self, id: ExchangeId) -> Reusable {
+        let exchange = &self.exchanges[id];
+        let Some(slot) = exchange.choice.filter(|_| self.may_reuse(id)) else {
+            return Reusable::None;
+        };
+        let may_wait = exchange.waited_in_turn.is_none_or(|turn| turn == self.turn.number);
+        match self.upstream.find_reusable(slot, exchange.request.idempotent, &self.turn) {
+            Reusable::NextTurn if !may_wait => Reusable::None,
+            found => found,
+        }
+    }
+
+    /// Sends the request over a connection that was given to it and was used before.
+    fn send_over(&mut self, id: ExchangeId, conn: BackendConnId) {
+        let exchange = &mut self.exchanges[id];
+        exchange.conn = Some(conn);
         exchange.carrier = Carrier::Kept;
-        self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
     }
 
-    /// Opens a connection, or waits in line until there may be one more.
+    /// Opens a connection, or waits in the queue until there may be one more.
     fn open(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
-        let is_next = self.line.front().is_none_or(|front| *front == id);
-        if !is_next || !self.make_room_for_conn(id) {
+        if !self.upstream.is_next_for_conn(id) || !self.make_room_for_conn(id) {
             self.enqueue_waiter(id, WaitQueue::Connection);
             return Ok(Progress::None);
         }
         let exchange = &self.exchanges[id];
         let slot = exchange.choice.ok_or(Failure::NoBackend)?;
-        let address = self.backends[slot.0].address;
-        let socket = match Socket::connect(address) {
-            Ok(socket) => socket,
+        let keepalive = self.settings.keepalive();
+        let conn = match self.upstream.open(slot, exchange.waiter(id), keepalive, &self.poller) {
+            Ok(conn) => conn,
             Err(IoError::Exhausted) => return Ok(self.without_descriptor(id)),
             Err(_) => return Err(Failure::Refused),
         };
-        if let Some(keepalive) = self.settings.keepalive() {
-            // Without it the connection serves as well.
-            let _ = socket.keep_alive(keepalive);
-        }
-        let conn = BackendConn::new(Conn::new(socket, false, false), slot, exchange.client);
-        let conn_id = self.conns.insert(conn).expect("room was made for it");
-        self.row.backend(slot).add(BackendCounter::Connects, 1);
-        let conn = &mut self.conns[conn_id];
-        conn.front = Some(id);
-        conn.back = Some(id);
-        let token = Token::Backend(conn_id).pack();
-        let watched = conn.conn.watch(&self.poller, token);
         self.dequeue_waiter(id);
         let exchange = &mut self.exchanges[id];
-        exchange.conn = Some(conn_id);
+        exchange.conn = Some(conn);
         exchange.carrier = Carrier::New;
         exchange.enter(State::Connecting);
-        match watched {
-            Ok(()) => Ok(Progress::Made),
-            Err(_) => Err(Failure::Refused),
-        }
+        Ok(Progress::Made)
     }
 
     /// Makes sure that a connection may be opened: if all are taken, closes the one that has been
     /// idle for longest; for a first exchange, takes that of a speculative one.
     fn make_room_for_conn(&mut self, id: ExchangeId) -> bool {
-        if !self.conns.is_full() || self.close_an_idle_conn() {
+        if self.upstream.has_room_for_conn() || self.close_a_spare_conn() {
             return true;
         }
         self.is_first(id) && self.revoke_conn()
@@ -173,20 +209,26 @@ impl Proxy {
     /// the end a client's, lest idle clients keep those with a request from being served.
     fn without_descriptor(&mut self, id: ExchangeId) -> Progress {
         self.enqueue_waiter(id, WaitQueue::Connection);
-        let freed = self.close_an_idle_conn()
+        let freed = self.close_a_spare_conn()
             || self.is_first(id) && (self.revoke_conn() || self.close_an_idle_client());
         if freed { Progress::Made } else { Progress::None }
     }
 
     /// Closes some backend's oldest idle connection; if there is none, one that is only kept for what may
     /// come.
-    fn close_an_idle_conn(&mut self) -> bool {
-        let oldest = self.backends.iter().find_map(|backend| backend.idle.oldest());
-        if let Some(conn) = oldest {
-            self.close_idle_conn(conn);
-            return true;
+    fn close_a_spare_conn(&mut self) -> bool {
+        self.upstream.close_any_idle(&mut self.turn)
+            || self.close_any_bound()
+            || self.close_any_held_conn()
+    }
+
+    fn close_any_bound(&mut self) -> bool {
+        let Proxy { upstream, clients, buffers, turn, .. } = self;
+        let found = upstream.any_bound();
+        if let Some((client, conn)) = found {
+            upstream.close_bound(&mut clients[client].bound, conn, &mut buffers.rings, turn);
         }
-        self.close_any_bound_conn() || self.close_any_held_conn()
+        found.is_some()
     }
 
     /// Takes a connection from an exchange that was dispatched before its turn, so that nobody
@@ -195,8 +237,8 @@ impl Proxy {
         if self.exchanges.len() == self.busy_clients {
             return false; // Each client has one exchange, so all are first.
         }
-        let victim = self.conns.ids().find(|conn| {
-            let front = self.conns[*conn].front;
+        let victim = self.upstream.conns().ids().find(|conn| {
+            let front = self.upstream[*conn].front;
             front.is_some_and(|front| !self.is_first(front))
         });
         if let Some(conn) = victim {
@@ -205,10 +247,90 @@ impl Proxy {
         victim.is_some()
     }
 
-    /// A connection may be opened again.
-    pub(super) fn wake_line(&mut self) {
-        if let Some(next) = self.line.front() {
-            self.wake(self.exchanges[*next].client);
+    /// Takes a place below a backend's limit from an exchange that was dispatched before its turn. It
+    /// then waits to be first. One behind a first exchange on its connection keeps it: to take it
+    /// would break that answer.
+    fn revoke_choice(&mut self, pool: PoolId) -> bool {
+        if self.exchanges.len() == self.busy_clients {
+            return false; // Each client has one exchange, so all are first.
+        }
+        let victim = self.exchanges.ids().find(|id| {
+            let exchange = &self.exchanges[*id];
+            let leader = exchange.conn.and_then(|conn| self.upstream[conn].front).unwrap_or(*id);
+            exchange.choice.is_some() && exchange.pool == pool && !self.is_first(leader)
+        });
+        if let Some(id) = victim {
+            self.revoke(id);
+        }
+        victim.is_some()
+    }
+
+    fn revoke(&mut self, id: ExchangeId) {
+        match self.exchanges[id].conn {
+            Some(conn) => self.close_used_conn(conn, DispatchMode::Patient),
+            None => self.exchanges[id].dispatch_mode = DispatchMode::Patient,
+        }
+        self.release_choice(id);
+    }
+
+    /// Gives back the place that an exchange has at its backend, and with it what is held from there.
+    pub(super) fn release_choice(&mut self, id: ExchangeId) {
+        self.let_held_go(id);
+        let exchange = &mut self.exchanges[id];
+        if let Some(slot) = exchange.choice.take() {
+            self.upstream.release(exchange.pool, slot, &mut self.turn);
+        }
+    }
+
+    /// Puts a first exchange at the end of a queue, where it stands until `dequeue_waiter`. Others try
+    /// again whenever their client is driven: in the queue they would hold up those who may revoke.
+    pub(super) fn enqueue_waiter(&mut self, id: ExchangeId, queue: WaitQueue) {
+        if self.exchanges[id].wait_queue == queue || !self.is_first(id) {
+            return;
+        }
+        self.dequeue_waiter(id);
+        let exchange = &mut self.exchanges[id];
+        exchange.wait_queue = queue;
+        exchange.progress = true;
+        let (pool, waiter) = (exchange.pool, exchange.waiter(id));
+        match queue {
+            WaitQueue::Nowhere => (),
+            WaitQueue::Connection => self.upstream.enqueue_for_conn(waiter),
+            WaitQueue::Pool => {
+                self.upstream.enqueue_for_pool(pool, waiter);
+                self.give_up_behind(id);
+            }
+            WaitQueue::Fetch => {
+                let queue = &mut self.fetch_queue;
+                queue.push_back(id).expect("a queue has room for all exchanges");
+                self.give_up_behind(id);
+            }
+        }
+    }
+
+    /// Takes the places of those behind a first exchange that waits for one.
+    fn give_up_behind(&mut self, id: ExchangeId) {
+        let mut next = self.exchanges[id].behind;
+        while let Some(behind) = next {
+            next = self.exchanges[behind].behind;
+            if self.exchanges[behind].choice.is_some() {
+                self.revoke(behind);
+            }
+        }
+    }
+
+    /// Takes an exchange out of its queue; the one that is now first in it has another try.
+    pub(super) fn dequeue_waiter(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        let queue = std::mem::replace(&mut exchange.wait_queue, WaitQueue::Nowhere);
+        let (pool, waiter) = (exchange.pool, exchange.waiter(id));
+        match queue {
+            WaitQueue::Nowhere => (),
+            WaitQueue::Pool => self.upstream.dequeue_for_pool(pool, waiter, &mut self.turn),
+            WaitQueue::Connection => self.upstream.dequeue_for_conn(waiter, &mut self.turn),
+            WaitQueue::Fetch => {
+                self.fetch_queue.remove(&id);
+            }
         }
     }
 }

@@ -109,18 +109,18 @@ impl Proxy {
         observed: Observed,
         last: &FinalHead,
     ) -> Result<Verified, Failure> {
-        let slot = self.conns[self.backend_conn(id)].backend;
+        let slot = self.upstream[self.backend_conn(id)].backend;
         match self.exchanges[id].doubted {
             Doubted::Unfounded => return Ok(Verified::Deliverable),
             Doubted::AskedAgain { doubt, slot: asked, .. } if asked == slot && observed.fresh => {
-                let outcome = self.backends[slot.0].echo.resolve(doubt, observed);
+                let outcome = self.upstream[slot].echo.resolve(doubt, observed);
                 self.resolve_doubt(id, outcome);
                 return Ok(Verified::Deliverable);
             }
             Doubted::AskedAgain { .. } => self.give_up_doubt(id),
             Doubted::Not | Doubted::Held { .. } => (),
         }
-        match self.backends[slot.0].echo.judge(self.settings.request_id, observed) {
+        match self.upstream[slot].echo.judge(self.settings.request_id, observed) {
             Identity::Match => Ok(Verified::Deliverable),
             Identity::Mismatch => Err(Failure::IdentityMismatch),
             Identity::Doubt(doubt) if self.may_ask_again(id, doubt) => {
@@ -140,21 +140,21 @@ impl Proxy {
     /// the client logs in anew, as after the end of a connection.
     fn may_ask_again(&self, id: ExchangeId, doubt: Doubt) -> bool {
         let exchange = &self.exchanges[id];
-        let is_bound = self.conns[self.backend_conn(id)].is_bound;
+        let is_bound = self.upstream[self.backend_conn(id)].is_bound;
         let may_change = !is_bound || doubt == Doubt::Proof;
         may_change && exchange.request.idempotent && exchange.upload.is_replayable()
     }
 
     /// Asks the same backend once more, over a fresh connection.
     fn ask_again(&mut self, id: ExchangeId, doubt: Doubt, last: &FinalHead) {
-        let slot = self.conns[self.backend_conn(id)].backend;
+        let slot = self.upstream[self.backend_conn(id)].backend;
         let held = match doubt {
             Doubt::Suspect => self.set_aside(id, last),
             Doubt::Proof => None,
         };
         self.detach(id);
         let exchange = &mut self.exchanges[id];
-        let took = elapsed(exchange.times.chosen, self.now);
+        let took = elapsed(exchange.times.chosen, self.turn.now);
         exchange.doubted = Doubted::AskedAgain { doubt, slot, took, held };
         exchange.wants_new = true;
         exchange.dispatch_mode = match exchange.dispatch_mode {
@@ -188,7 +188,7 @@ impl Proxy {
             return Err(Failure::IdentityMismatch); // Nothing can follow it.
         }
         let conn = self.backend_conn(id);
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         backend.conn.input.consume(last.head.len());
         backend.dropped = body;
         backend.responses += 1;
@@ -200,7 +200,7 @@ impl Proxy {
 
     /// Steps over what has come of the body of a dropped response.
     pub(super) fn step_over_dropped(&mut self, conn: BackendConnId) -> Result<(), Failure> {
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         let input = &mut backend.conn.input;
         if backend.dropped.is_done() || input.is_empty() {
             return Ok(());
@@ -212,9 +212,9 @@ impl Proxy {
 
     /// Holds a response in doubt.
     fn hold_response(&mut self, id: ExchangeId, last: &FinalHead) -> Verified {
-        let slot = self.conns[self.backend_conn(id)].backend;
-        let usual = self.backends[slot.0].pace.usual();
-        let until = self.now + identity::read_on_for(usual);
+        let slot = self.upstream[self.backend_conn(id)].backend;
+        let usual = self.upstream[slot].pace.usual();
+        let until = self.turn.now + identity::read_on_for(usual);
         let held = Doubted::Held { head: last.head.len(), body: last.body, until };
         self.exchanges[id].doubted = held;
         if matches!(last.body, Body::UntilClose) {
@@ -231,7 +231,7 @@ impl Proxy {
             return Progress::None;
         };
         let exchange = &self.exchanges[id];
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         while matches!(backend.conn.fill(&mut self.buffers.rings), Ok(1..)) {}
         let max_fields = self.settings.max_response_fields();
         let bytes = &backend.conn.input.flatten()[head..];
@@ -249,7 +249,7 @@ impl Proxy {
                 self.count_doubt(slot, Outcome::Proved);
                 Progress::Made
             }
-            Following::NotYet if self.now < until && !no_more => Progress::None,
+            Following::NotYet if self.turn.now < until && !no_more => Progress::None,
             Following::NotYet | Following::Nothing => {
                 backend.scan = HeadScan::response();
                 self.deliver_held(id);
@@ -260,9 +260,9 @@ impl Proxy {
 
     /// Nothing better came: what is held is the answer, and the backend does not echo always.
     fn deliver_held(&mut self, id: ExchangeId) {
-        let slot = self.conns[self.backend_conn(id)].backend;
+        let slot = self.upstream[self.backend_conn(id)].backend;
         self.exchanges[id].doubted = Doubted::Unfounded;
-        self.backends[slot.0].echo.unfounded();
+        self.upstream[slot].echo.unfounded();
         self.count_doubt(slot, Outcome::Unfounded);
     }
 
@@ -287,7 +287,7 @@ impl Proxy {
             && exchange.choice == Some(slot)
         {
             let held = self.take_answer_held(id);
-            self.backends[slot.0].echo.unfounded();
+            self.upstream[slot].echo.unfounded();
             self.resolve_doubt(id, Outcome::Unfounded);
             return held;
         }
@@ -320,8 +320,8 @@ impl Proxy {
     /// Counts a response that was another request's, and tells the operator, not too often.
     pub(super) fn tell_of_mismatch(&mut self, slot: BackendId) {
         self.row.backend(slot).add(BackendCounter::Mismatches, 1);
-        let backend = &mut self.backends[slot.0];
-        let Some(count) = backend.telling.add(self.now.millis()) else { return };
+        let backend = &mut self.upstream[slot];
+        let Some(count) = backend.telling.add(self.turn.now.millis()) else { return };
         let name = &backend.name;
         let text = "answered another request than the one it was asked (X-Request-ID differs); the response \
                     was discarded";

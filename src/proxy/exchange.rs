@@ -51,6 +51,7 @@ use super::caching::state::{CacheFetch, CacheState};
 use super::doubt::Doubted;
 use super::ids::{BackendConnId, ClientId, ExchangeId};
 use super::relay::Relay;
+use super::upstream::waiting::{WaitQueue, Waiter};
 
 /// Where an exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,19 +255,6 @@ pub struct Times {
     pub answered: Micros,
 }
 
-/// Which line an exchange waits in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitQueue {
-    /// None.
-    Nowhere,
-    /// For a backend of its pool that is below its cap.
-    Pool,
-    /// For a connection, as many being open as may be.
-    Connection,
-    /// For what another request fetches that wants the same.
-    Fetch,
-}
-
 /// How far an exchange may go beyond its turn, after what has befallen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DispatchMode {
@@ -305,8 +293,6 @@ pub struct Exchange {
     pub client: ClientId,
     /// The next in the client's queue.
     pub behind: Option<ExchangeId>,
-    /// The next on the shared backend connection.
-    pub next_on_conn: Option<ExchangeId>,
     /// Where it stands; changed by `enter` alone.
     state: State,
     /// Its pool; the first one as long as it has none.
@@ -359,7 +345,7 @@ pub struct Exchange {
     /// that turn. It does so once.
     pub waited_in_turn: Option<u64>,
     /// Where it waits.
-    pub line: WaitQueue,
+    pub wait_queue: WaitQueue,
     /// Whether a byte of it may have left for the backend in this attempt.
     pub sent: bool,
     /// What the connection of this attempt had been used for before.
@@ -390,7 +376,6 @@ impl Exchange {
         Exchange {
             client,
             behind: None,
-            next_on_conn: None,
             state: State::Waiting,
             pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),
@@ -416,7 +401,7 @@ impl Exchange {
             dispatch_mode: DispatchMode::Eager,
             wants_new: false,
             waited_in_turn: None,
-            line: WaitQueue::Nowhere,
+            wait_queue: WaitQueue::Nowhere,
             sent: false,
             carrier: Carrier::New,
             progress: true,
@@ -445,6 +430,11 @@ impl Exchange {
         if next == State::Waiting {
             self.doubted = self.doubted.when_starting_over();
         }
+    }
+
+    /// As whom it waits, under this id.
+    pub fn waiter(&self, id: ExchangeId) -> Waiter {
+        Waiter { exchange: id, client: self.client }
     }
 
     /// Where it stands with the cache.

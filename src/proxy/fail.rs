@@ -1,10 +1,10 @@
 //! What becomes of an exchange that went wrong: carries out `policy/retry`'s verdict.
 
 use crate::mem::time::elapsed;
-use crate::policy::health::{self, Change};
+use crate::policy::health;
 use crate::policy::reason::Reason;
 use crate::policy::retry::{self, Failure, RetryContext, Verdict};
-use crate::shared::{BackendCounter, BackendId, PoolCounter, WaitFor, report};
+use crate::shared::{BackendCounter, BackendId, PoolCounter};
 
 use super::Proxy;
 use super::caching::Caching;
@@ -17,13 +17,13 @@ impl Proxy {
         self.dequeue_waiter(id);
         let held = self.fail_doubt(id);
         let exchange = &self.exchanges[id];
-        let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
+        let heard = exchange.conn.is_some_and(|conn| self.upstream[conn].heard);
         let stale = exchange.carrier.is_reused() && !heard && failure == Failure::Terminated;
         let backend = exchange.choice;
         // A backend that never got the body owes no answer: clients must not take it out so.
         let counts = failure != Failure::ResponseTimeout || !exchange.waits_for_leave();
-        if stale {
-            self.learn_of_stale(id);
+        if let Some(conn) = exchange.conn.filter(|_| stale) {
+            self.upstream.learn_of_stale(conn, exchange.carrier, &mut self.turn);
         }
         if self.leaves_conn(id, failure) {
             return;
@@ -46,7 +46,7 @@ impl Proxy {
 
     fn verdict(&mut self, id: ExchangeId, failure: Failure, stale: bool) -> Verdict {
         let exchange = &self.exchanges[id];
-        let pool = &mut self.pools[exchange.pool.0];
+        let pool = &mut self.upstream[exchange.pool];
         let facts = RetryContext {
             committed: exchange.is_committed(),
             sent: exchange.sent,
@@ -54,11 +54,11 @@ impl Proxy {
             replayable: exchange.upload.is_replayable(),
             tries_left: pool.retries.saturating_sub(exchange.tries),
             reused_and_silent: stale,
-            budget_left: pool.budget.allows(self.now.millis()),
+            budget_left: pool.budget.allows(self.turn.now.millis()),
         };
         let verdict = retry::verdict(failure, facts);
         if verdict == (Verdict::Retry { counts: true }) {
-            pool.budget.try_repeat(self.now.millis());
+            pool.budget.try_repeat(self.turn.now.millis());
             self.row.pool(exchange.pool).add(PoolCounter::Retries, 1);
         }
         verdict
@@ -81,7 +81,7 @@ impl Proxy {
             exchange.attempts.add(Attempt {
                 backend,
                 failure,
-                took: elapsed(exchange.times.chosen, self.now),
+                took: elapsed(exchange.times.chosen, self.turn.now),
             });
         }
         exchange.wants_new |= !counts;
@@ -140,13 +140,7 @@ impl Proxy {
         self.exchanges[id].upload.release(&mut self.buffers);
         self.exchanges[id].download.release(&mut self.buffers);
         let Some(conn) = self.exchanges[id].conn.take() else { return };
-        let next = self.exchanges[id].next_on_conn.take();
-        let backend = &mut self.conns[conn];
-        if backend.front == Some(id) {
-            backend.front = next;
-        } else {
-            self.unlink(conn, id, next);
-        }
+        self.upstream.take_off(conn, id);
         self.close_used_conn(conn, DispatchMode::Alone);
     }
 
@@ -165,11 +159,13 @@ impl Proxy {
         self.row.backend(backend).add(BackendCounter::Errors(failure.reason()), 1);
         match failure {
             Failure::Refused | Failure::ConnectTimeout => {
-                self.observe(backend, health::HealthEvent::ConnectFailed);
+                self.upstream.observe(backend, health::HealthEvent::ConnectFailed, &mut self.turn);
             }
-            Failure::ResponseTimeout => {
-                self.observe(backend, health::HealthEvent::ResponseTimedOut)
-            }
+            Failure::ResponseTimeout => self.upstream.observe(
+                backend,
+                health::HealthEvent::ResponseTimedOut,
+                &mut self.turn,
+            ),
             Failure::IdentityMismatch => {
                 self.tell_of_mismatch(backend);
             }
@@ -179,26 +175,6 @@ impl Proxy {
             | Failure::Protocol
             | Failure::HeadTooLarge
             | Failure::Incomplete => (),
-        }
-    }
-
-    /// Notes what was seen of a backend, and acts on the change that makes. Other workers see it at
-    /// their next pick; only this one tells of it.
-    pub(super) fn observe(&mut self, slot: BackendId, event: health::HealthEvent) {
-        let pool = self.backends[slot.0].pool;
-        let rules = &self.pools[pool.0].rules;
-        let Some(change) = self.segment.observe(slot, event, self.now.millis(), rules) else {
-            return;
-        };
-        report::log_change(&self.segment, slot, change, report::reason(event));
-        self.refresh(pool);
-        match change {
-            // It is checked from now on, and the first time at once.
-            Change::Down => self.wakers.control.wake(),
-            Change::Up => {
-                self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
-                self.give_turn(pool);
-            }
         }
     }
 }

@@ -1,17 +1,14 @@
 //! Done: connections kept or closed, slots freed, the queue moves up.
 
-use crate::mem::time::{Micros, Millis};
-use crate::net::End;
 use crate::policy::reason::Reason;
-use crate::shared::{BackendCounter, BackendId, Counter, WaitFor};
-use crate::sys::log::{self, Level};
+use crate::shared::{Counter, WaitFor};
 
 use super::Proxy;
 use super::Service;
-use super::backend::{BackendConn, Owner};
 use super::client::{Client, ClientPhase, Watch};
-use super::exchange::{Carrier, DispatchMode, Response, State};
+use super::exchange::{DispatchMode, Response, State};
 use super::timeouts::{client_owner, exchange_owner};
+use super::upstream::connection::Released;
 use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId};
 
 /// Sweeps between two looks for memory that has cooled down.
@@ -29,7 +26,7 @@ impl Proxy {
     pub(super) fn finish(&mut self, client_id: ClientId, id: ExchangeId) {
         self.release_conn(id);
         // The connection is idle now, or with one whose turn has not come: both may be closed.
-        self.wake_line();
+        self.upstream.conn_was_freed(&mut self.turn);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[client_id];
         exchange.upload.let_go(&mut client.conn);
@@ -97,88 +94,41 @@ impl Proxy {
 
     /// Passes the backend connection on: to the exchange behind, to the idle ones, or away.
     pub(super) fn release_conn(&mut self, id: ExchangeId) {
-        let exchange = &mut self.exchanges[id];
+        let Proxy { exchanges, clients, upstream, buffers, turn, .. } = self;
+        let exchange = &mut exchanges[id];
         // A pipe may still hold a part of the upload: the request is not whole then.
         let uploaded = exchange.upload.is_done();
-        exchange.upload.release(&mut self.buffers);
-        exchange.download.release(&mut self.buffers);
-        let client = exchange.client;
+        exchange.upload.release(buffers);
+        exchange.download.release(buffers);
         let Some(conn) = exchange.conn.take() else { return };
-        let kept = match exchange.answer {
-            Response::Backend(facts) => facts.keep_alive && uploaded,
+        let lives_on = match exchange.answer {
+            Response::Backend(facts) => facts.keep_alive && uploaded && exchange.broken.is_none(),
             Response::Pending | Response::Local(_) | Response::Final(_) | Response::Stored(_) => {
                 false
             }
         };
-        let backend = &mut self.conns[conn];
-        backend.front = exchange.next_on_conn.take();
-        let slot = backend.backend;
-        let kept = kept && !backend.conn.has_said_end;
-        if !kept || exchange.broken.is_some() {
-            return self.close_used_conn(conn, DispatchMode::Alone);
-        }
-        if backend.front.is_some() {
-            return backend.expect_response(self.now);
-        }
-        // Anything more from a backend that was asked nothing more cannot be an answer.
-        let silent = backend.conn.input.is_empty()
-            && matches!(backend.conn.fill(&mut self.buffers.rings), Ok(0))
-            && backend.conn.end == End::Open
-            && backend.conn.output.is_empty();
-        if backend.conn.end != End::Open && backend.conn.input.is_empty() {
-            let responses = backend.responses;
-            self.learn_of_closing(slot, responses, Millis(0));
-        }
-        let backend = &mut self.conns[conn];
-        let member = &self.backends[slot.0];
-        let keeps = match backend.is_bound {
-            true => !member.is_out,
-            false => member.keeps(self.now.millis()),
-        };
-        if !silent || !keeps {
-            return self.close_used_conn(conn, DispatchMode::Alone);
-        }
-        backend.back = None;
-        backend.conn.release_idle_buffers(&mut self.buffers.rings);
-        if backend.is_bound {
-            return self.keep_bound(client, conn);
-        }
-        self.keep_idle(slot, conn);
-    }
-
-    /// Takes `id` out of the middle of a shared connection's queue.
-    pub(super) fn unlink(
-        &mut self,
-        conn: BackendConnId,
-        id: ExchangeId,
-        behind: Option<ExchangeId>,
-    ) {
-        let mut next = self.conns[conn].front;
-        while let Some(before) = next {
-            next = self.exchanges[before].next_on_conn;
-            if next == Some(id) {
-                self.exchanges[before].next_on_conn = behind;
-                return;
-            }
+        upstream.take_off(conn, id);
+        let whose = (exchange.client, &mut clients[exchange.client].bound);
+        if !lives_on
+            || upstream.release_conn(conn, whose, &mut buffers.rings, turn) == Released::ToBeClosed
+        {
+            self.close_used_conn(conn, DispatchMode::Alone);
         }
     }
 
     /// Closes a connection that is in use. The exchanges on it go back to Waiting.
-    pub(super) fn close_used_conn(&mut self, id: BackendConnId, dispatch_mode: DispatchMode) {
-        self.clear_conn(id, dispatch_mode);
-        self.remove_conn(id);
+    pub(super) fn close_used_conn(&mut self, id: BackendConnId, mode: DispatchMode) {
+        self.clear_conn(id, mode);
+        self.upstream.remove_conn(id, &mut self.buffers.rings, &mut self.turn);
     }
 
     /// Sends the exchanges on a connection back to Waiting.
-    pub(super) fn clear_conn(&mut self, id: BackendConnId, dispatch_mode: DispatchMode) {
-        self.conns[id].back = None;
-        let mut next = self.conns[id].front.take();
-        while let Some(exchange_id) = next {
+    pub(super) fn clear_conn(&mut self, id: BackendConnId, mode: DispatchMode) {
+        while let Some(exchange_id) = self.upstream.pop(id) {
             let exchange = &mut self.exchanges[exchange_id];
-            next = exchange.next_on_conn.take();
             exchange.conn = None;
             exchange.sent = false;
-            exchange.dispatch_mode = dispatch_mode;
+            exchange.dispatch_mode = mode;
             exchange.answer = Response::Pending;
             exchange.upload.release(&mut self.buffers);
             exchange.upload.restart();
@@ -188,121 +138,31 @@ impl Proxy {
         }
     }
 
-    /// Closes an idle connection.
-    pub(super) fn close_idle_conn(&mut self, id: BackendConnId) {
-        let slot = self.conns[id].backend;
-        self.take_idle(slot, id);
-        self.remove_conn(id);
-    }
-
-    /// Closes all idle connections to a backend.
-    pub(super) fn close_idle_conns(&mut self, slot: BackendId) {
-        while let Some(idle) = self.backends[slot.0].idle.newest() {
-            self.close_idle_conn(idle);
-        }
-    }
-
-    pub(super) fn remove_conn(&mut self, id: BackendConnId) {
-        let mut backend = self.conns.remove(id);
-        backend.conn.release(&mut self.buffers.rings);
-        self.wake_line();
-    }
-
-    /// An idle connection closes, or says something that nobody asked for.
-    pub(super) fn idle_conn_spoke(&mut self, id: BackendConnId, event: crate::sys::Event) {
-        let BackendConn { backend, owner, responses, .. } = self.conns[id];
-        self.close_idle_conn(id);
-        if let (true, Owner::Idle { since, .. }) = (event.closed || event.failed, owner) {
-            let idle = Micros(self.now.0.saturating_sub(since.0)).millis();
-            self.learn_of_closing(backend, responses, idle);
-        }
-    }
-
-    /// A reused connection turned out to be closed: its backend keeps them for less than it lay, or
-    /// not at all.
-    pub(super) fn learn_of_stale(&mut self, id: ExchangeId) {
-        let exchange = &self.exchanges[id];
-        let Some(conn) = exchange.conn else { return };
-        let backend = &self.conns[conn];
-        let slot = backend.backend;
-        let member = &mut self.backends[slot.0];
-        if exchange.carrier == Carrier::Kept {
-            member.idle_limit.seen_closing(backend.idled.millis());
-        }
-        self.row.backend(slot).add(BackendCounter::Stale, 1);
-        // One that was used again before was kept, and has ended for another reason.
-        if backend.responses == 1 && member.keeping.lost(self.now.millis()) {
-            self.keeps_none(slot);
-        }
-    }
-
-    /// A backend ended a connection, over which so many responses had come, and which was unused for
-    /// so long, and had not said that it would.
-    fn learn_of_closing(&mut self, slot: BackendId, responses: u32, idle: Millis) {
-        let member = &mut self.backends[slot.0];
-        member.idle_limit.seen_closing(idle);
-        if responses == 1 && member.keeping.seen_closing(idle, self.now.millis()) {
-            self.keeps_none(slot);
-        }
-    }
-
-    /// None of a backend's connections is kept from now on.
-    fn keeps_none(&mut self, slot: BackendId) {
-        log::write(
-            Level::Warning,
-            format_args!(
-                "backend {} closes its connections after each response without saying so; none is \
-                 kept for ten minutes",
-                self.backends[slot.0].name
-            ),
-        );
-        self.close_idle_conns(slot);
-    }
-
     /// Closes idle backend connections that are past their backend's limit, or whose backend is
     /// out, and gives back the pages of memory that was not used of late. Called about twice a
     /// second; `count` counts the calls. Whether there is anything left that another call could
     /// find.
     pub fn sweep(&mut self, count: u64) -> bool {
         self.buffers.pipes.resume();
-        self.refresh_all();
-        self.give_turns();
-        self.wake_fetch_line();
+        self.upstream.refresh_all(&mut self.turn);
+        self.upstream.give_turns(&mut self.turn);
+        self.wake_fetch_queue();
         self.release_from_what_hangs();
-        self.sweep_backends();
-        self.show_backends();
+        self.upstream.close_old_idle(self.service.goes_on(), &mut self.turn);
+        self.upstream.show_backends();
         if count % FORGETTING == 0 {
-            for backend in &mut self.backends {
-                backend.idle_limit.forget();
-            }
+            self.upstream.forget_idle_limits();
         }
         if count % COOLING != 0 {
             return true;
         }
-        let mut any = !self.clients.is_empty() || !self.conns.is_empty();
+        let mut any = !self.clients.is_empty() || !self.upstream.conns().is_empty();
         for piece in self.buffers.rings.cold().chain(self.heads.cold()) {
             crate::sys::memory::give_back(piece);
         }
         // What was used since the last look is cold at the next one, also if nobody comes until then.
         any |= self.buffers.rings.is_warm() || self.heads.is_warm();
         any
-    }
-
-    fn sweep_backends(&mut self) {
-        (0..self.backends.len()).for_each(|slot| self.sweep_backend(BackendId(slot)));
-    }
-
-    fn sweep_backend(&mut self, slot: BackendId) {
-        loop {
-            let backend = &self.backends[slot.0];
-            let Some(oldest) = backend.idle.oldest() else { return };
-            let Owner::Idle { since, .. } = self.conns[oldest].owner else { return };
-            let idle_for = Micros(self.now.0.saturating_sub(since.0)).millis();
-            if idle_for < backend.idle_limit.limit() && self.service.goes_on() {
-                return;
-            }
-            self.close_idle_conn(oldest);
-        }
     }
 
     /// The client is gone: its exchanges end without an answer.
@@ -350,7 +210,7 @@ impl Proxy {
         let client = &self.clients[id];
         let (readable, watch) = (client.conn.readable, client.watch);
         if readable {
-            self.wake(id);
+            self.turn.wake(id);
         }
         if watch == Watch::Not {
             self.watch_now(id);
@@ -394,19 +254,18 @@ impl Proxy {
 
     fn take_client(&mut self, id: ClientId) -> Client {
         self.timers.stop(client_owner(id));
-        self.close_bound_conns(id);
+        let Proxy { upstream, clients, buffers, turn, .. } = self;
+        upstream.close_all_bound(&mut clients[id].bound, &mut buffers.rings, turn);
         self.count_traffic_of(id);
         let mut client = self.clients.remove(id);
-        if client.is_ready {
-            self.ready.remove(&id); // It has room for the clients that there can be, and no more.
-        }
+        self.turn.forget(id);
         client.conn.release(&mut self.buffers.rings);
         if client.is_background() {
             self.background -= 1;
         } else {
             self.give_room_back();
         }
-        self.wake_line();
+        self.upstream.conn_was_freed(&mut self.turn);
         client
     }
 
@@ -420,7 +279,7 @@ impl Proxy {
         if !service.goes_on() {
             self.buffers.pipes.retire();
         }
-        self.sweep_backends();
+        self.upstream.close_old_idle(self.service.goes_on(), &mut self.turn);
         for index in 0..self.clients.capacity() {
             let Some(id) = self.clients.id_at(index) else { continue };
             if self.clients[id].is_background() && service == Service::Draining {
@@ -497,7 +356,7 @@ impl Proxy {
         conn.readable = true;
         let asks = matches!(conn.fill(&mut self.buffers.rings), Ok(1..));
         if asks {
-            self.wake(id);
+            self.turn.wake(id);
         }
         asks
     }

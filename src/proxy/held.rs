@@ -16,10 +16,10 @@ use crate::net::End;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
-use super::backend::{BackendConn, Owner};
 use super::doubt::Doubted;
 use super::exchange::{Attempt, Carrier, DispatchMode, State, Times};
 use super::receive::FinalHead;
+use super::upstream::connection::{BackendConn, Owner};
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 
 /// A response that is held so.
@@ -50,16 +50,16 @@ impl Proxy {
             return None;
         }
         let conn = exchange.conn.take()?;
-        let times = Times { answered: self.now, ..exchange.times };
+        let times = Times { answered: self.turn.now, ..exchange.times };
         let upload = (exchange.upload.kept(), exchange.upload.payload());
-        self.conns[conn].front = exchange.next_on_conn.take();
+        self.upstream.take_off(conn, id);
         self.clear_conn(conn, DispatchMode::Alone);
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         backend.owner = Owner::Held(id);
         let head = last.head.len();
         let mut aside = Aside { conn, head, body: last.body, times, upload, is_dismissed: false };
         aside.dismiss_if_whole(backend, &mut self.buffers.rings);
-        self.wake_line(); // Whoever waits for a connection may have this one closed.
+        self.upstream.conn_was_freed(&mut self.turn); // Whoever waits for a connection may have this one closed.
         Some(aside)
     }
 
@@ -67,8 +67,8 @@ impl Proxy {
     /// What is held and is not whole would keep it for as long as nobody reads it, so it is thrown away.
     pub(super) fn clear_the_way(&mut self, id: ExchangeId) {
         let Some(mut held) = self.take_held(id) else { return };
-        if !held.dismiss_if_whole(&mut self.conns[held.conn], &mut self.buffers.rings) {
-            return self.remove_conn(held.conn);
+        if !held.dismiss_if_whole(&mut self.upstream[held.conn], &mut self.buffers.rings) {
+            return self.upstream.remove_conn(held.conn, &mut self.buffers.rings, &mut self.turn);
         }
         if let Doubted::AskedAgain { held: place, .. } = &mut self.exchanges[id].doubted {
             *place = Some(held);
@@ -79,13 +79,13 @@ impl Proxy {
     /// its end, and would be another failure.
     pub(super) fn take_answer_held(&mut self, id: ExchangeId) -> Option<Aside> {
         let held = self.take_held(id)?;
-        let backend = &mut self.conns[held.conn];
+        let backend = &mut self.upstream[held.conn];
         let is_whole = held.is_whole(backend, &mut self.buffers.rings);
         let goes_on = !backend.conn.was_reset && !backend.conn.is_ended();
         if (is_whole || goes_on) && self.exchanges[id].upload.is_replayable() {
             return Some(held);
         }
-        self.remove_conn(held.conn);
+        self.upstream.remove_conn(held.conn, &mut self.buffers.rings, &mut self.turn);
         None
     }
 
@@ -96,8 +96,10 @@ impl Proxy {
         if exchange.state() != State::Waiting {
             exchange.enter(State::Waiting);
         }
-        let backend = &mut self.conns[conn];
-        let took = elapsed(times.answered, self.now);
+        let waiter = exchange.waiter(id);
+        self.upstream.attach(conn, waiter);
+        let backend = &mut self.upstream[conn];
+        let took = elapsed(times.answered, self.turn.now);
         exchange.attempts.add(Attempt { backend: backend.backend, failure, took });
         exchange.upload.restart();
         exchange.upload.had_gone(kept, payload);
@@ -106,8 +108,6 @@ impl Proxy {
         exchange.carrier = Carrier::Kept;
         exchange.times = times;
         exchange.doubted = Doubted::Unfounded;
-        backend.owner = Owner::Client(exchange.client);
-        (backend.front, backend.back) = (Some(id), Some(id));
         backend.scan = HeadScan::response();
         // The backend had answered then.
         backend.front_since = backend.front_since + took;
@@ -126,14 +126,14 @@ impl Proxy {
     /// Throws away what an exchange holds.
     pub(super) fn let_held_go(&mut self, id: ExchangeId) {
         if let Some(held) = self.take_held(id) {
-            self.remove_conn(held.conn);
+            self.upstream.remove_conn(held.conn, &mut self.buffers.rings, &mut self.turn);
         }
     }
 
     /// Closes some connection that is held, for the room that it takes. Its exchange is asked again all
     /// the same.
     pub(super) fn close_any_held_conn(&mut self) -> bool {
-        let found = self.conns.ids().find_map(|id| match self.conns[id].owner {
+        let found = self.upstream.conns().ids().find_map(|id| match self.upstream[id].owner {
             Owner::Held(exchange) => Some(exchange),
             Owner::Idle { .. } | Owner::Client(_) | Owner::Bound(..) => None,
         });

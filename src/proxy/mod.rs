@@ -5,8 +5,6 @@
 //! at any time without harm. The steps of an exchange are methods of [`Proxy`], a file a step.
 
 pub mod access_log;
-pub mod backend;
-mod bound;
 pub mod buffers;
 pub mod caching;
 mod chunked_relay;
@@ -18,8 +16,6 @@ pub mod fail;
 pub mod finish;
 mod held;
 pub mod ids;
-mod pick;
-pub mod pools;
 pub mod proxy_protocol;
 mod read_requests;
 pub mod receive;
@@ -34,6 +30,8 @@ pub mod step;
 pub mod timeouts;
 mod tolerance;
 pub mod tunnel;
+pub mod turn;
+pub mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -44,74 +42,35 @@ use crate::cache::store::Store;
 use crate::config::Config;
 use crate::mem::free_list::FreeList;
 use crate::mem::queue::Queue;
-use crate::mem::slab::{Id, Slab};
+use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
 use crate::net::{Conn, End};
-use crate::policy::balance::Member;
-use crate::policy::retry::Budget;
 use crate::policy::sticky::Key;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Counter, Segment, WaitFor, WorkerCells};
 use crate::sys::{Event, IoError, Poller, Socket, memory};
 
-use crate::proxy::ids::{
-    BackendConnId, BackendConnTag, ClientId, ClientTag, ExchangeId, ExchangeTag,
-};
-use crate::proxy::step::Progress;
 use access_log::AccessLogWriter;
-use backend::{BackendConn, Owner};
 use buffers::{Pipes, RelayBuffers};
 use caching::Caching;
 use client::{Client, ClientPhase, Watch};
 use exchange::{Exchange, State};
-use pools::{Backend, Pool};
+pub use ids::Token;
+use ids::{BackendConnId, ClientId, ClientTag, ExchangeId, ExchangeTag};
 use proxy_protocol::{Arrival, RateLimitedLog};
 use request_ids::RequestIds;
 use settings::Settings;
+use step::Progress;
 use tolerance::Hints;
+use turn::Turn;
+use upstream::Upstream;
+use upstream::connection::Owner;
 
 /// A client is left to the others after this many rounds without a pause.
 const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
-
-/// What an epoll event is about: the two highest bits of its data say what kind of thing, the
-/// others are the thing's id. An id whose slot has a new owner finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token {
-    /// A client.
-    Client(ClientId),
-    /// A connection to a backend.
-    Backend(BackendConnId),
-    /// Something of the worker's own: a listener, the signals, a probe.
-    Worker(u64),
-    /// The worker's waker, which other processes ring.
-    Waker,
-}
-
-impl Token {
-    /// As epoll keeps it.
-    pub fn pack(self) -> u64 {
-        match self {
-            Token::Client(id) => id.pack(),
-            Token::Backend(id) => 1 << 62 | id.pack(),
-            Token::Worker(number) => 2 << 62 | number,
-            Token::Waker => 3 << 62,
-        }
-    }
-
-    /// As it was packed.
-    pub fn unpack(packed: u64) -> Token {
-        let rest = packed & !(3 << 62);
-        match packed >> 62 {
-            0 => Token::Client(Id::unpack(rest)),
-            1 => Token::Backend(Id::unpack(rest)),
-            2 => Token::Worker(rest),
-            _ => Token::Waker,
-        }
-    }
-}
 
 /// Whether clients are to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,21 +113,10 @@ pub struct Proxy {
     worker: usize,
     /// Its row.
     row: WorkerCells,
-    /// The wakers of all workers.
-    wakers: Wakers,
-    /// By `PoolId`.
-    pools: Vec<Pool>,
-    /// By `Slot`.
-    backends: Vec<Backend>,
-    /// Which names the pools had when they were read.
-    known_namings: u64,
-    /// Lines dropped from the log that are counted.
-    dropped_lines: u64,
-    /// For members that are read anew.
-    scratch: Vec<Member>,
+    /// The backends' side.
+    upstream: Upstream,
     clients: Slab<Client, ClientTag>,
     exchanges: Slab<Exchange, ExchangeTag>,
-    conns: Slab<BackendConn, BackendConnTag>,
     /// Clients with an exchange in work.
     busy_clients: usize,
     /// Exchanges that have no client: entries that are revalidated.
@@ -176,21 +124,14 @@ pub struct Proxy {
     buffers: RelayBuffers,
     heads: FreeList,
     timers: Timers,
-    /// Clients to be driven.
-    ready: Queue<ClientId>,
-    /// Exchanges that wait for a connection to be free.
-    line: Queue<ExchangeId>,
     /// Exchanges that wait for what others fetch.
-    fetch_line: Queue<ExchangeId>,
+    fetch_queue: Queue<ExchangeId>,
     poller: Poller,
-    /// The time, read once a turn.
-    now: Micros,
-    /// The number of this turn of the event loop.
-    turn: u64,
-    /// How late this process may be in noticing what happened: the length of its last turns.
-    lag: Micros,
+    turn: Turn,
     ids: RequestIds,
     log: AccessLogWriter,
+    /// Lines dropped from it that are counted.
+    dropped_lines: u64,
     complaints: RateLimitedLog,
     hints: Hints,
     service: Service,
@@ -240,46 +181,35 @@ impl Proxy {
             caching: store.map(|store| Caching::new(store, worker)),
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
-        let layout = segment.layout();
         let poller = Poller::new()?;
         poller.watch_waker(&wakers.wakers[worker], Token::Waker.pack())?;
-        let budget = Budget::share(worker, layout.workers);
-        // Pools that are added later have the keys of the first, "default".
-        let keys = config.pools.iter().chain(std::iter::repeat(&config.pools[0]));
-        let unknown = || Backend::unknown(config.timeouts.backend_idle);
+        let conns = settings.backend_conns + settings.background;
+        let limits = upstream::Limits { conns, exchanges };
+        let clients = settings.clients + settings.background;
         let mut proxy = Proxy {
-            pools: keys.take(layout.pools).map(|keys| Pool::new(keys, exchanges, budget)).collect(),
-            backends: (0..layout.backends).map(|_| unknown()).collect(),
-            known_namings: 0,
-            dropped_lines: 0,
-            scratch: Vec::new(),
+            upstream: Upstream::new(config, limits, settings.sticky_key, segment, worker, wakers),
             row: segment.worker(worker),
             segment,
             worker,
-            wakers,
-            clients: Slab::with_capacity(settings.clients + settings.background),
+            clients: Slab::with_capacity(clients),
             exchanges: Slab::with_capacity(exchanges),
-            conns: Slab::with_capacity(settings.backend_conns + settings.background),
             busy_clients: 0,
             background: 0,
             buffers,
             heads: FreeList::new(heads, settings.head_size()),
             timers,
-            ready: Queue::with_capacity(settings.clients + settings.background),
-            line: Queue::with_capacity(exchanges),
-            fetch_line: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
+            fetch_queue: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
             poller,
-            now: crate::sys::clock::now(),
-            turn: 0,
-            lag: Micros(0),
+            turn: Turn::new(crate::sys::clock::now(), clients),
             ids: RequestIds::new(),
             log,
+            dropped_lines: 0,
             complaints: RateLimitedLog::default(),
             hints: Hints::default(),
             service: Service::Running,
             settings,
         };
-        proxy.refresh_names();
+        proxy.upstream.refresh_names(&mut proxy.turn);
         Ok(proxy)
     }
 
@@ -290,11 +220,11 @@ impl Proxy {
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let mut client = Client::new(Conn::new(socket, true, true), peer, arrival);
-        client.since = self.now;
+        client.since = self.turn.now;
         let id = self.clients.insert(client).expect("room was claimed for it");
         self.row.add(Counter::Connections, 1);
         self.start_client_timer(id, timeouts::HEADER);
-        self.wake(id);
+        self.turn.wake(id);
     }
 
     /// Claims room for another client of the service. `false`: there is none now.
@@ -318,7 +248,7 @@ impl Proxy {
     pub fn wait_for_room(&mut self) {
         self.segment.wait(self.worker, WaitFor::Client);
         for other in (0..self.segment.layout().workers).filter(|other| *other != self.worker) {
-            self.wakers.wake(other);
+            self.upstream.wake_worker(other);
         }
     }
 
@@ -333,7 +263,7 @@ impl Proxy {
 
     fn wake_next_door(&self) {
         match self.segment.next_waiting(self.worker, WaitFor::Client) {
-            Some(worker) if worker != self.worker => self.wakers.wake(worker),
+            Some(worker) if worker != self.worker => self.upstream.wake_worker(worker),
             Some(_) | None => (), // This one looks at the end of the turn.
         }
     }
@@ -354,25 +284,23 @@ impl Proxy {
     }
 
     /// Begins a turn of the event loop, at this time.
-    pub fn set_now(&mut self, now: Micros) {
-        self.now = now;
-        self.turn += 1;
+    pub fn begin_turn(&mut self, now: Micros) {
+        self.turn.begin(now);
     }
 
-    /// Notes the time at which a turn ended: events that came during it were late by its length.
+    /// Notes the time at which a turn ended.
     pub fn end_turn(&mut self, now: Micros) {
-        let length = now - self.now;
-        self.lag = length + Micros(self.lag.0 / 2);
+        self.turn.end(now);
     }
 
     /// The time of this turn.
     pub fn now(&self) -> Micros {
-        self.now
+        self.turn.now
     }
 
     /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.buffers.caching.as_ref().is_some_and(Caching::has_work)
+        self.turn.ready() > 0 || self.buffers.caching.as_ref().is_some_and(Caching::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -383,42 +311,49 @@ impl Proxy {
         if event.failed && !client.conn.has_said_end || event.reset {
             client.conn.end = End::Broken;
         }
-        self.wake(id);
+        self.turn.wake(id);
     }
 
     /// Notes an event on a backend connection: wakes the client that has it, or closes one that
     /// nobody has and that has something to say.
     pub fn backend_event(&mut self, id: BackendConnId, event: Event) {
-        let Some(backend) = self.conns.get_mut(id) else { return };
+        if !self.upstream.conns().contains(id) {
+            return;
+        }
+        let Proxy { upstream, clients, buffers, turn, .. } = self;
+        let backend = &mut upstream[id];
         backend.conn.mark(event);
         match backend.owner {
-            Owner::Client(client) => self.wake(client),
-            Owner::Idle { .. } if backend.conn.readable => self.idle_conn_spoke(id, event),
-            Owner::Bound(client, _) if backend.conn.readable => self.close_bound_conn(client, id),
+            Owner::Client(client) => turn.wake(client),
+            Owner::Idle { .. } if backend.conn.readable => {
+                upstream.idle_conn_spoke(id, event, turn)
+            }
+            Owner::Bound(client, _) if backend.conn.readable => {
+                upstream.close_bound(&mut clients[client].bound, id, &mut buffers.rings, turn);
+            }
             Owner::Idle { .. } | Owner::Bound(..) | Owner::Held(_) => (),
         }
     }
 
-    /// Puts a client into the ready queue.
-    pub(in crate::proxy) fn wake(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        if !client.is_ready {
-            client.is_ready = true;
-            self.ready.push_back(id).expect("each client stands in the queue once");
-        }
+    /// Another process says that something became free which this one waits for.
+    pub fn woken(&mut self) {
+        // Before the look, so that no waking is lost.
+        self.upstream.clear_waker();
+        self.upstream.give_turns(&mut self.turn);
+        self.wake_fetch_queue();
+        self.make_room_elsewhere();
     }
 
     /// Drives each client that is ready now once.
-    pub fn turn(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else { break };
-            if let Some(client) = self.clients.get_mut(id) {
-                client.is_ready = false;
+    pub fn drive_ready(&mut self) {
+        for _ in 0..self.turn.ready() {
+            let Some(id) = self.turn.next_ready() else { break };
+            if self.clients.contains(id) {
                 self.drive(id);
             }
         }
         if let Some(caching) = self.buffers.caching.as_mut().filter(|caching| caching.has_work()) {
-            caching.work(self.now);
+            caching.work(self.turn.now);
         }
     }
 
@@ -438,7 +373,7 @@ impl Proxy {
                 return self.settle(id);
             }
         }
-        self.wake(id);
+        self.turn.wake(id);
         self.settle(id);
     }
 
@@ -566,7 +501,7 @@ impl Proxy {
         client.watch = Watch::Watched;
         if client.conn.watch(&self.poller, Token::Client(id).pack()).is_err() {
             client.conn.end = End::Broken;
-            self.wake(id);
+            self.turn.wake(id);
         }
     }
 }

@@ -124,8 +124,8 @@ impl Proxy {
         client.phase = ClientPhase::Closing;
         client.conn.end = End::Broken;
         let peer = client.peer;
-        self.wake(id);
-        let Some(count) = self.complaints.add(self.now, PAUSE) else { return };
+        self.turn.wake(id);
+        let Some(count) = self.complaints.add(self.turn.now, PAUSE) else { return };
         log::write(
             Level::Warning,
             format_args!(

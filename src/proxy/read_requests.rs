@@ -15,7 +15,7 @@ use crate::shared::PoolId;
 
 use super::Proxy;
 use super::exchange::{Final, LocalReply, Request, Response};
-use super::pools::{self, Pool};
+use super::upstream::pools::Pool;
 use crate::proxy::ids::ClientId;
 
 /// Passes of one request through a service that is its own backend: once more is meant now and then,
@@ -54,13 +54,13 @@ impl Proxy {
         buffer: &mut Buffer,
     ) -> Result<Accepted, Refusal> {
         if self.settings.routing.pool_header().is_some() {
-            self.refresh_names(); // It may name a pool that was added just now.
+            self.upstream.refresh_names(&mut self.turn); // It may name a pool that was added just now.
         }
         loop {
             match self.try_to_read(id, end, buffer) {
                 Ok(taken) => return Ok(taken),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
-                Err(Obstacle::Stale(pool)) => self.refresh(pool),
+                Err(Obstacle::Stale(pool)) => self.upstream.refresh(pool, &mut self.turn),
             }
         }
     }
@@ -77,9 +77,12 @@ impl Proxy {
         let max_fields = self.settings.max_fields;
         let (head, is_raw) = request::parse_any(bytes, max_fields).map_err(Obstacle::Refused)?;
         let goes_round = self.settings.counts_passes && forwarded::passes(&head) >= MAX_PASSES;
-        let choice = self.settings.routing.choose(&head, |name| pools::find(&self.pools, name));
+        let choice = self
+            .settings
+            .routing
+            .choose(&head, |name| self.upstream.find_pool(name).map(|pool| pool.0));
         let pool = choice.pool().map(PoolId);
-        let facts = pool.map(|pool| &self.pools[pool.0]);
+        let facts = pool.map(|pool| &self.upstream[pool]);
         let tolerates_raw = |pool: &Pool| pool.tolerate.has(Tolerance::RawTarget);
         if is_raw && !facts.is_some_and(tolerates_raw) {
             return Err(Obstacle::Refused(Refusal::RawTarget));
@@ -87,10 +90,10 @@ impl Proxy {
         let keeps = facts.and_then(|facts| facts.sticky.as_ref());
         let mut sticky_target = StickyTarget::None;
         if let (Some(pool), Some(facts), Some(sticky)) = (pool, facts, keeps) {
-            if facts.epoch != self.segment.pool(pool).epoch() {
+            if self.upstream.is_stale(pool) {
                 return Err(Obstacle::Stale(pool));
             }
-            let known = |value: &[u8]| pools::find_mark(facts, &self.backends, value);
+            let known = |value: &[u8]| self.upstream.find_tag(facts, value);
             sticky_target = sticky::brought(&head, &sticky.cookie, known);
         }
         let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };

@@ -9,19 +9,18 @@ use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
 use crate::http::upgrade;
 use crate::net::Conn;
-use crate::policy::health;
 use crate::policy::identity::{Observed, RequestDigest, Seen, Sent};
 use crate::policy::retry::Failure;
-use crate::shared::{BackendCounter, Class};
 use crate::sys::IoError;
 
 use super::Proxy;
-use super::bound;
 use super::buffers::RelayBuffers;
 use super::doubt::Verified;
 use super::exchange::{Response, ResponseFacts, State};
 use super::relay::Relay;
 use super::settings::Settings;
+use super::upstream::bound;
+use super::upstream::health::Responded;
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Frame, Progress};
 
@@ -67,7 +66,7 @@ pub(super) struct FinalHead {
 impl Proxy {
     /// Awaits the head; only the front exchange of a shared connection reads.
     pub(super) fn awaiting(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
-        if self.conns[self.backend_conn(id)].front == Some(id) {
+        if self.upstream[self.backend_conn(id)].front == Some(id) {
             self.receive(id)
         } else {
             Ok(Progress::None)
@@ -87,7 +86,7 @@ impl Proxy {
         }
         while interims < INTERIMS {
             self.step_over_dropped(conn)?;
-            let backend = &mut self.conns[conn];
+            let backend = &mut self.upstream[conn];
             let input = &mut backend.conn.input;
             let scan = if input.is_empty() || !backend.dropped.is_done() {
                 Scan::Partial
@@ -132,8 +131,8 @@ impl Proxy {
     fn on_response_head(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
         let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
-        let tolerate = &self.pools[exchange.pool.0].tolerate;
-        let backend = &mut self.conns[conn];
+        let tolerate = self.upstream[exchange.pool].tolerate;
+        let backend = &mut self.upstream[conn];
         let bytes = backend.conn.input.flatten();
         let max_fields = self.settings.max_response_fields();
         let head = match response::parse_within(&bytes[..end], max_fields) {
@@ -146,7 +145,7 @@ impl Proxy {
         };
         if head.status < 200 && head.status != 101 {
             let interim = Reading::new(&head, end);
-            return self.interim_came(id, interim);
+            return self.pass_interim(id, interim);
         }
         let offered = &exchange.head[exchange.request.spans.upgrade];
         let is_offered = |protocol| upgrade::is_listed(protocol, offered);
@@ -183,7 +182,7 @@ impl Proxy {
         };
         Ok(match self.verify(id, observed, &last)? {
             Verified::Deliverable => {
-                self.final_came(id, &last);
+                self.accept_response(id, &last);
                 Head::Final
             }
             Verified::Held => Head::Held,
@@ -193,16 +192,12 @@ impl Proxy {
     }
 
     /// Takes a final response as the answer.
-    fn final_came(&mut self, id: ExchangeId, last: &FinalHead) {
+    fn accept_response(&mut self, id: ExchangeId, last: &FinalHead) {
         let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
-        let backend = &mut self.conns[conn];
-        let slot = backend.backend;
-        let member = &mut self.backends[slot.0];
         let (head, keep_alive) = (last.head, last.keep_alive);
-        backend.responses += 1;
         if last.authenticates_connection {
-            bound::bind(backend, &mut self.clients[exchange.client]);
+            bound::bind(&mut self.upstream[conn], &mut self.clients[exchange.client].bound);
         }
         let frame = match (&last.body, exchange.request.version) {
             (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status() != 101 => {
@@ -210,31 +205,27 @@ impl Proxy {
             }
             _ => Frame::Raw,
         };
-        backend.is_bare = matches!(last.body, Body::Empty);
-        if let Some(seconds) = last.keep_alive_timeout_secs {
-            member.idle_limit.keep_alive(seconds);
-        }
-        let took = self.now - backend.front_since;
-        // What this process is late itself is not the backend's time.
-        member.pace.observe(took - self.lag, keep_alive);
-        let row = self.row.backend(slot);
-        row.add(BackendCounter::Responses(Class::from_status(head.status())), 1);
-        row.observe_response(took);
         exchange.answer = Response::Backend(ResponseFacts { head, keep_alive });
         exchange.download = Relay::new(last.body, frame);
-        exchange.times.answered = self.now;
-        member.answered(exchange.carrier, self.now.millis());
+        exchange.times.answered = self.turn.now;
         exchange.enter(State::Answered);
-        self.observe(slot, health::HealthEvent::Answered);
+        let response = Responded {
+            status: head.status(),
+            is_bare: matches!(last.body, Body::Empty),
+            keep_alive,
+            keep_alive_timeout_secs: last.keep_alive_timeout_secs,
+            carrier: exchange.carrier,
+        };
+        self.upstream.on_response(conn, response, &mut self.turn);
     }
 
     /// Passes on an interim response, which lies at the front of the connection's ring, or drops it
     /// for a client of HTTP/1.0.
-    fn interim_came(&mut self, id: ExchangeId, interim: Reading) -> Result<Head, Failure> {
+    fn pass_interim(&mut self, id: ExchangeId, interim: Reading) -> Result<Head, Failure> {
         let conn = self.backend_conn(id);
         let first = self.is_first(id);
         let exchange = &mut self.exchanges[id];
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         if exchange.interims == MAX_INTERIMS {
             return Err(Failure::Protocol);
         }

@@ -161,8 +161,8 @@ impl Proxy {
         });
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client];
-        let backend = &mut self.conns[conn];
-        let keeps = self.pools[exchange.pool.0].sticky.as_ref();
+        let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
+        let keeps = pool.sticky.as_ref();
         let cookie = keeps.zip(mark.as_ref()).map(|(keeps, mark)| SetCookie {
             name: &keeps.cookie,
             value: mark.digits(),
@@ -172,7 +172,7 @@ impl Proxy {
         let head = facts.head.open(backend.conn.input.flatten());
         let output = client.conn.prepare_output(&mut self.buffers.rings);
         let before = output.len();
-        let came = || timing_of(exchange.times.sent, exchange.times.answered, self.now).at;
+        let came = || timing_of(exchange.times.sent, exchange.times.answered, self.turn.now).at;
         let answering = Answering {
             date: (!facts.head.has_date()).then(came),
             id: &exchange.head[exchange.request.spans.id],
@@ -208,10 +208,10 @@ impl Proxy {
     /// Notes how the exchange came to the backend that has answered it, where clients are kept at
     /// theirs. The mark that the client is given, if it is given one.
     fn judge_sticky(&mut self, id: ExchangeId) -> Option<BackendTag> {
-        let slot = self.conns[self.backend_conn(id)].backend;
+        let slot = self.upstream[self.backend_conn(id)].backend;
         let exchange = &mut self.exchanges[id];
-        self.pools[exchange.pool.0].sticky.as_ref()?;
-        let mark = self.backends[slot.0].mark;
+        self.upstream[exchange.pool].sticky.as_ref()?;
+        let mark = self.upstream[slot].tag;
         let sticky = sticky::verdict(exchange.sticky_target, mark);
         exchange.sticky = Some(sticky);
         sticky.sets_cookie().then_some(mark)
@@ -259,7 +259,7 @@ impl Proxy {
         }
         let Some(conn) = exchange.conn else { return Ok(uploaded) };
         let client = &mut self.clients[exchange.client];
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         let outcome =
             exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.buffers);
         match outcome {

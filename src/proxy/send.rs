@@ -2,7 +2,6 @@
 
 use crate::http::method::Method;
 use crate::mem::Append;
-use crate::mem::time::Micros;
 use crate::net::End;
 use crate::policy::admit;
 use crate::policy::identity::Sent;
@@ -11,9 +10,9 @@ use crate::policy::retry::Failure;
 use crate::sys::IoError;
 
 use super::Proxy;
-use super::bound;
 use super::doubt;
 use super::exchange::{LocalReply, State};
+use super::upstream::bound;
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 use crate::proxy::step::{Progress, RelayError};
 
@@ -21,10 +20,10 @@ impl Proxy {
     /// The handshake is over, one way or the other, when the socket is writable: sending tells.
     pub(super) fn connecting(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let conn = self.backend_conn(id);
-        if !self.conns[conn].conn.writable {
+        if !self.upstream[conn].conn.writable {
             return Ok(Progress::None);
         }
-        self.exchanges[id].times.connected = self.now;
+        self.exchanges[id].times.connected = self.turn.now;
         self.begin_sending(id);
         Ok(Progress::Made)
     }
@@ -34,20 +33,20 @@ impl Proxy {
         let conn = self.backend_conn(id);
         self.write_request(id);
         let exchange = &mut self.exchanges[id];
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         if exchange.request.id_made_here {
             let is_head = exchange.request.method == Method::Head;
             let digest = doubt::digest_of(exchange, &self.settings.sticky_key);
             backend.sent_ids.add(exchange.id(), Sent { is_head, digest });
         }
         if exchange.request.authorizes_connection {
-            bound::bind(backend, &mut self.clients[exchange.client]);
+            bound::bind(backend, &mut self.clients[exchange.client].bound);
         }
-        exchange.times.sent = self.now;
+        exchange.times.sent = self.turn.now;
         exchange.sent = false;
         exchange.enter(State::Sending);
         if backend.front == Some(id) {
-            backend.expect_response(self.now);
+            backend.expect_response(self.turn.now);
         }
     }
 
@@ -58,11 +57,12 @@ impl Proxy {
         if !exchange.lacks_host() {
             return 0;
         }
-        let backend = &mut self.conns[exchange.conn.expect("its connection is open")];
+        let conn = exchange.conn.expect("its connection is open");
+        let (backend, known) = self.upstream.conn_and_backend(conn);
         let output = backend.conn.prepare_output(&mut self.buffers.rings);
         let before = exchange.request.spans.host.start as usize;
         output.append(&exchange.head.as_slice()[..before]);
-        output.append(self.backends[backend.backend.0].name.as_bytes());
+        output.append(known.name.as_bytes());
         before
     }
 
@@ -73,7 +73,7 @@ impl Proxy {
         if exchange.state() != State::Sending {
             return Ok(moved);
         }
-        let backend = &self.conns[self.backend_conn(id)];
+        let backend = &self.upstream[self.backend_conn(id)];
         // Before the request was sent nothing can be its answer; sending also tells best why a
         // connection did not come about.
         let was_tried = backend.conn.end != End::Open && backend.conn.output.is_empty();
@@ -94,9 +94,9 @@ impl Proxy {
             return Progress::None;
         }
         let client = &mut self.clients[exchange.client];
-        let backend = &mut self.conns[conn];
+        let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
+        let limit = pool.max_body;
         let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.buffers);
-        let limit = self.pools[exchange.pool.0].max_body;
         match outcome {
             Ok(_) if admit::is_too_large(exchange.upload.payload(), limit) => {
                 self.refuse_body(id, 413, "http_request_denied", Reason::BodyTooLarge);
@@ -126,10 +126,10 @@ impl Proxy {
         if exchange.state() != State::Uploading {
             return moved;
         }
-        let backend = &self.conns[exchange.conn.expect("this state has a connection")];
+        let backend = &self.upstream[exchange.conn.expect("this state has a connection")];
         let has_ended = backend.conn.end != End::Open;
         // Behind it the heads of others may wait to be sent.
-        let is_sent = backend.conn.output.is_empty() || exchange.next_on_conn.is_some();
+        let is_sent = backend.conn.output.is_empty() || self.upstream.behind(id).is_some();
         if exchange.upload.is_done() && (is_sent || has_ended) {
             exchange.enter(State::Done);
             return Progress::Made;
@@ -176,14 +176,14 @@ impl Proxy {
         if exchange.state() == State::Connecting {
             return Progress::None;
         }
-        let outcome = self.conns[conn].conn.flush(&mut self.buffers.rings);
+        let outcome = self.upstream[conn].conn.flush(&mut self.buffers.rings);
         let exchange = &mut self.exchanges[id];
         let flushed = match outcome {
             Ok(count) => count,
             Err(error) => return self.flush_failed(id, error),
         };
         if exchange.state() == State::Sending {
-            let all = self.conns[conn].conn.output.is_empty();
+            let all = self.upstream[conn].conn.output.is_empty();
             exchange.sent |= flushed > 0 || all;
             if all && exchange.upload.is_done() {
                 exchange.enter(State::Awaiting);
@@ -203,7 +203,7 @@ impl Proxy {
     fn flush_failed(&mut self, id: ExchangeId, error: IoError) -> Progress {
         let exchange = &self.exchanges[id];
         let conn = self.backend_conn(id);
-        let backend = &mut self.conns[conn];
+        let backend = &mut self.upstream[conn];
         let was_handshake = !exchange.carrier.is_reused() && !exchange.sent;
         match error {
             IoError::TimedOut if was_handshake => self.fail(id, Failure::ConnectTimeout),
@@ -228,14 +228,5 @@ impl Proxy {
     /// The connection of an exchange that has one.
     pub(super) fn backend_conn(&self, id: ExchangeId) -> BackendConnId {
         self.exchanges[id].conn.expect("this state has a connection")
-    }
-}
-
-impl super::backend::BackendConn {
-    /// From now on the front exchange waits for its answer.
-    pub(super) fn expect_response(&mut self, now: Micros) {
-        self.scan = crate::http::scan::HeadScan::response();
-        self.heard = !self.conn.input.is_empty();
-        self.front_since = now;
     }
 }

@@ -14,9 +14,9 @@ use crate::policy::sharing;
 use crate::policy::sticky::{KEY_LEN, Key};
 use crate::sys::KeepAlive;
 
-use super::backend::BackendConn;
 use super::client::Client;
 use super::exchange::Exchange;
+use super::upstream::connection::BackendConn;
 
 /// Splicing pays from this many bytes on; below, two copies cost less than two more calls.
 const SPLICE_MIN: u64 = 32 * 1024;

@@ -4,7 +4,7 @@
 use crate::policy::order;
 use crate::policy::retry::Failure;
 use crate::policy::sharing::Leave;
-use crate::shared::{BackendCounter, BackendId};
+use crate::shared::BackendId;
 
 use super::Proxy;
 use super::exchange::{Carrier, DispatchMode, State};
@@ -21,7 +21,7 @@ impl Proxy {
         if !order::may_share(exchange.request.method, exchange.request.pipelinable) {
             return false;
         }
-        let leave = self.backends[slot.0].leave_to_share(self.now.millis());
+        let leave = self.upstream[slot].leave_to_share(self.turn.now.millis());
         let is_allowed = match leave {
             Leave::None => false,
             Leave::Pair => !self.is_on_trial(slot),
@@ -30,39 +30,35 @@ impl Proxy {
         if !is_allowed {
             return false;
         }
-        let Some((conn_id, before)) = self.conn_to_share(id, slot, leave) else { return false };
-        let backend = &self.conns[conn_id];
+        let Some(conn_id) = self.conn_to_share(id, slot, leave) else { return false };
+        let backend = &self.upstream[conn_id];
         if backend.conn.output_room(self.buffers.ring_size) < self.wire_len(id) {
             return false;
         }
-        let backend = &mut self.conns[conn_id];
-        self.exchanges[before].next_on_conn = Some(id);
-        backend.back = Some(id);
-        self.backends[slot.0].on_trial = Some(id);
+        self.upstream.share(conn_id, id);
         let exchange = &mut self.exchanges[id];
         exchange.conn = Some(conn_id);
         exchange.carrier = Carrier::Shared;
-        self.row.backend(slot).add(BackendCounter::Reuses, 1);
         self.begin_sending(id);
         true
     }
 
     /// Whether the last request that was put behind another there still waits for its response.
     fn is_on_trial(&self, slot: BackendId) -> bool {
-        let last = self.backends[slot.0].on_trial.and_then(|id| self.exchanges.get(id));
+        let last = self.upstream[slot].on_trial.and_then(|id| self.exchanges.get(id));
         last.is_some_and(|exchange| {
             let waits = matches!(exchange.state(), State::Sending | State::Awaiting);
             waits && exchange.carrier == Carrier::Shared
         })
     }
 
-    /// The connection that the exchanges ahead of `id` share, and the last of them on it.
+    /// The connection that the exchanges ahead of `id` share.
     fn conn_to_share(
         &self,
         id: ExchangeId,
         slot: BackendId,
         leave: Leave,
-    ) -> Option<(BackendConnId, ExchangeId)> {
+    ) -> Option<BackendConnId> {
         let exchange = &self.exchanges[id];
         let mut found = None;
         let mut next = self.clients[exchange.client].first;
@@ -78,10 +74,10 @@ impl Proxy {
                 && ahead.dispatch_mode == DispatchMode::Eager
                 && order::may_share(ahead.request.method, ahead.request.pipelinable);
             if let (true, Some(conn)) = (fits, ahead.conn)
-                && self.conns[conn].back == Some(ahead_id)
+                && self.upstream[conn].back == Some(ahead_id)
                 && (leave == Leave::Many || self.fits_for_trial(conn))
             {
-                found = Some((conn, ahead_id));
+                found = Some(conn);
             }
         }
         found
@@ -89,7 +85,7 @@ impl Proxy {
 
     /// Whether a connection carries one request, and is known to carry another after a response.
     fn fits_for_trial(&self, conn: BackendConnId) -> bool {
-        let backend = &self.conns[conn];
+        let backend = &self.upstream[conn];
         backend.front == backend.back && backend.responses > 0
     }
 
@@ -97,10 +93,10 @@ impl Proxy {
     /// it leaves, with all behind it.
     pub(super) fn waited_behind_another(&mut self, id: ExchangeId) {
         let conn = self.backend_conn(id);
-        let backend = &self.conns[conn];
-        let pace = &self.backends[backend.backend.0].pace;
+        let backend = &self.upstream[conn];
+        let pace = &self.upstream[backend.backend].pace;
         // Timers count in whole milliseconds.
-        if (self.now - backend.front_since).millis().0 + 1 >= pace.patience().millis().0 {
+        if (self.turn.now - backend.front_since).millis().0 + 1 >= pace.patience().millis().0 {
             self.end_sharing(conn);
         }
     }
@@ -118,15 +114,15 @@ impl Proxy {
             return true;
         }
         // Some servers send a body with a response that has none.
-        let is_surplus = exchange.carrier == Carrier::Kept && self.conns[conn].is_bare;
+        let is_surplus = exchange.carrier == Carrier::Kept && self.upstream[conn].is_bare;
         if is_nonsense && is_surplus && exchange.request.pipelinable {
             self.exchanges[id].wants_new = true;
             self.close_used_conn(conn, DispatchMode::Alone);
             return true;
         }
-        if is_nonsense && exchange.next_on_conn.is_some() {
-            let slot = self.conns[conn].backend;
-            self.backends[slot.0].sharing.failed(self.now.millis());
+        if is_nonsense && self.upstream.behind(id).is_some() {
+            let slot = self.upstream[conn].backend;
+            self.upstream[slot].sharing.failed(self.turn.now.millis());
         }
         false
     }
@@ -134,8 +130,8 @@ impl Proxy {
     /// Closes a connection whose backend does not take requests behind each other. Those on it get
     /// one each.
     fn end_sharing(&mut self, conn: BackendConnId) {
-        let slot = self.conns[conn].backend;
-        self.backends[slot.0].sharing.failed(self.now.millis());
+        let slot = self.upstream[conn].backend;
+        self.upstream[slot].sharing.failed(self.turn.now.millis());
         self.close_used_conn(conn, DispatchMode::Alone);
     }
 }

@@ -2,7 +2,7 @@
 //! as long as a place there is claimed: then its slot can be no other's.
 
 use crate::mem::time::elapsed;
-use crate::shared::{BackendGauge, BackendId, Class, Counter, PoolGauge, PoolId};
+use crate::shared::{Class, Counter};
 
 use super::Proxy;
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -21,7 +21,7 @@ impl Proxy {
         if let Some(reason) = exchange.reason() {
             self.row.add(Counter::Errors(reason), 1);
         }
-        self.row.observe_duration(elapsed(exchange.times.taken_in, self.now));
+        self.row.observe_duration(elapsed(exchange.times.taken_in, self.turn.now));
     }
 
     /// Counts what a client has sent and was sent since the last time.
@@ -36,23 +36,6 @@ impl Proxy {
         if self.buffers.splice_fallbacks > 0 {
             let fallbacks = std::mem::take(&mut self.buffers.splice_fallbacks);
             self.row.add(Counter::SpliceFallbacks, fallbacks);
-        }
-    }
-
-    /// Shows how many exchanges stand in a pool's line.
-    pub(super) fn show_line(&self, pool: PoolId) {
-        let waiting = self.pools[pool.0].line.len() as u64;
-        self.row.pool(pool).set(PoolGauge::Queue, waiting);
-    }
-
-    /// Shows what was learned of the backends, for operators.
-    pub(super) fn show_backends(&self) {
-        for (slot, backend) in self.backends.iter().enumerate() {
-            if backend.standing.source().is_some() {
-                let row = self.row.backend(BackendId(slot));
-                row.set(BackendGauge::IdleLimit, backend.idle_limit.limit().0);
-                row.set(BackendGauge::Echoes, u64::from(backend.echo.echoes()));
-            }
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::policy::retry::Failure;
 
 use super::Proxy;
 use super::client::{ClientPhase, Watch};
-use super::exchange::{Carrier, LocalReply, Response, State, WaitQueue};
+use super::exchange::{Carrier, LocalReply, Response, State};
+use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ClientId, ExchangeId};
 
 /// The timers' numbers: their places in `Settings::durations`.
@@ -93,7 +94,7 @@ impl Proxy {
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
-        self.wake(client);
+        self.turn.wake(client);
     }
 
     /// A client that stopped in the middle of its body gets 408. One that does not take the answers
@@ -167,7 +168,7 @@ impl Proxy {
 
     /// The client that has lingered behind its last answer for longest, of those that have for long enough.
     pub(super) fn longest_lingering(&self) -> Option<ClientId> {
-        let since = Millis(self.now.millis().0.saturating_sub(LINGER_AT_LEAST.0));
+        let since = Millis(self.turn.now.millis().0.saturating_sub(LINGER_AT_LEAST.0));
         let (owner, _) =
             self.timers.started(LINGER).take_while(|(_, start)| *start <= since).next()?;
         self.clients.id_at(owner as usize / 2)
@@ -176,7 +177,7 @@ impl Proxy {
     /// A few of the clients that have nothing in work: those that have been idle for longest first, then
     /// those that have not sent anything in the second since they came.
     pub(super) fn longest_idle(&self) -> [Option<ClientId>; MOST_IDLE] {
-        let silent_since = Millis(self.now.millis().0.saturating_sub(SILENT.0));
+        let silent_since = Millis(self.turn.now.millis().0.saturating_sub(SILENT.0));
         let silent = self.timers.started(HEADER).take_while(|(_, since)| *since <= silent_since);
         let owners = self.timers.started(IDLE).chain(silent);
         let mut clients = owners
@@ -188,7 +189,7 @@ impl Proxy {
 
     /// Starts, or starts anew, a client's timer.
     pub(super) fn start_client_timer(&mut self, id: ClientId, timer: usize) {
-        self.timers.start(client_owner(id), timer, self.now.millis());
+        self.timers.start(client_owner(id), timer, self.turn.now.millis());
     }
 
     fn arm_exchange(&mut self, id: ExchangeId) {
@@ -201,7 +202,7 @@ impl Proxy {
         let progress = std::mem::take(&mut self.exchanges[id].progress);
         match wanted {
             Some(timer) if progress || self.timers.running(owner) != Some(timer) => {
-                self.timers.start(owner, timer, self.now.millis());
+                self.timers.start(owner, timer, self.turn.now.millis());
             }
             Some(_) => (),
             None => self.timers.stop(owner),
@@ -212,7 +213,7 @@ impl Proxy {
     /// before may still be on its way.
     fn has_ended(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let backend = exchange.conn.map(|conn| self.conns[conn].conn.end);
+        let backend = exchange.conn.map(|conn| self.upstream[conn].conn.end);
         self.clients[exchange.client].conn.end != End::Open
             || exchange.state() == State::Tunneling && backend != Some(End::Open)
     }
@@ -225,7 +226,7 @@ impl Proxy {
     fn waits_for(&self, id: ExchangeId) -> Option<usize> {
         let exchange = &self.exchanges[id];
         match exchange.state() {
-            State::Waiting => match exchange.line {
+            State::Waiting => match exchange.wait_queue {
                 WaitQueue::Nowhere => None,
                 WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),
                 WaitQueue::Fetch => Some(COLLAPSED),
@@ -254,13 +255,13 @@ impl Proxy {
     /// Whether the backend could answer it: on a shared connection others may be ahead.
     fn is_at_front(&self, id: ExchangeId) -> bool {
         let conn = self.exchanges[id].conn;
-        conn.is_some_and(|conn| self.conns[conn].front == Some(id))
+        conn.is_some_and(|conn| self.upstream[conn].front == Some(id))
     }
 
     /// Whether it stood behind another on its connection, and the backend has said nothing since.
     fn stood_behind(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let heard = exchange.conn.is_some_and(|conn| self.conns[conn].heard);
+        let heard = exchange.conn.is_some_and(|conn| self.upstream[conn].heard);
         exchange.carrier == Carrier::Shared && !heard
     }
 
@@ -268,7 +269,8 @@ impl Proxy {
     /// for room at the client.
     fn is_held_up(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let has_begun = exchange.conn.is_some_and(|conn| !self.conns[conn].conn.input.is_empty());
+        let has_begun =
+            exchange.conn.is_some_and(|conn| !self.upstream[conn].conn.input.is_empty());
         has_begun && (!self.is_first(id) || self.client_is_slow(id))
     }
 
@@ -276,7 +278,7 @@ impl Proxy {
     fn waits_for_upload(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         let backend_is_slow = exchange.upload.is_stuck_in_pipe()
-            || exchange.conn.is_some_and(|conn| !self.conns[conn].conn.output.is_empty());
+            || exchange.conn.is_some_and(|conn| !self.upstream[conn].conn.output.is_empty());
         !exchange.upload.is_done() && !backend_is_slow && !exchange.waits_for_leave()
     }
 

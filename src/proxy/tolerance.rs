@@ -25,8 +25,8 @@ impl Proxy {
     #[cold]
     pub(super) fn tolerate_line_end(&mut self, id: ExchangeId, at: usize) -> Result<(), Failure> {
         let conn = self.backend_conn(id);
-        let backend = &mut self.conns[conn];
-        let tolerates = self.pools[self.exchanges[id].pool.0].tolerate.has(Tolerance::BareLf);
+        let (backend, pool) = self.upstream.conn_and_pool(conn, self.exchanges[id].pool);
+        let tolerates = pool.tolerate.has(Tolerance::BareLf);
         match line_ends::mend(&mut backend.conn.input, at) {
             Mended::Well if tolerates => return Ok(()),
             Mended::Well => (),
@@ -67,8 +67,8 @@ impl Proxy {
     pub(super) fn hint(&mut self, id: ExchangeId, tolerance: Tolerance) {
         let exchange = &mut self.exchanges[id];
         exchange.hint = Some(tolerance);
-        let Some(count) = self.hints[tolerance.index()].add(self.now, PAUSE) else { return };
-        let pool = &self.pools[exchange.pool.0].name;
+        let Some(count) = self.hints[tolerance.index()].add(self.turn.now, PAUSE) else { return };
+        let pool = &self.upstream[exchange.pool].name;
         let word = tolerance.as_str();
         let remedy = format_args!("\"tolerate\": [\"{word}\"] in pool {pool} lets them pass");
         match exchange.last_backend {
@@ -77,7 +77,7 @@ impl Proxy {
                 format_args!(
                     "backend {} {}, which is answered with 502; {remedy} ({count} since the last \
                      such message)",
-                    self.backends[slot.0].name,
+                    self.upstream[slot].name,
                     tolerance.what(),
                 ),
             ),

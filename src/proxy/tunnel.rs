@@ -26,7 +26,7 @@ impl Proxy {
         let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.clients[exchange.client].conn;
-        let backend = &mut self.conns[conn].conn;
+        let backend = &mut self.upstream[conn].conn;
         let up = exchange.upload.step(client, backend, &mut self.buffers);
         let down = exchange.download.step(backend, client, &mut self.buffers);
         let moved = match (up, down) {

@@ -145,13 +145,13 @@ impl Worker {
         let begun = clock::now();
         let timeout = self.timeout(begun);
         self.proxy.poller().wait(timeout)?;
-        self.proxy.set_now(clock::now());
+        self.proxy.begin_turn(clock::now());
         let count = self.proxy.poller().events().len();
         for index in 0..count {
             let event = self.proxy.poller().events()[index];
             self.event(event);
         }
-        self.proxy.turn();
+        self.proxy.drive_ready();
         self.proxy.expire(begun);
         self.door.reopen_if_possible(&mut self.proxy);
         if count > 0 && self.next_tick.is_none() {

@@ -74,10 +74,10 @@ impl Proxy {
         revalidation.sticky_target = exchange.sticky_target;
         revalidation.naming = exchange.naming;
         revalidation.closes = true;
-        revalidation.times.taken_in = self.now;
+        revalidation.times.taken_in = self.turn.now;
         revalidation.enter_cache(CacheState::Fetching(fetch));
         self.push_exchange(client, revalidation);
-        self.wake(client);
+        self.turn.wake(client);
     }
 }
 

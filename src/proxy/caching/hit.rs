@@ -182,7 +182,7 @@ impl Proxy {
             HitStep::Ready => (),
             HitStep::NoRoom => return Progress::None,
             HitStep::Pending => {
-                self.wake(self.exchanges[id].client);
+                self.turn.wake(self.exchanges[id].client);
                 return Progress::None;
             }
             HitStep::Damaged => {

@@ -12,11 +12,12 @@ use super::hit::StoredAnswer;
 use super::state::{CacheFetch, CacheState, CollapseWait};
 use super::{CacheContext, CacheStep, Caching, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::bound::Bound;
-use crate::proxy::exchange::{Exchange, Request, WaitQueue};
+use crate::proxy::exchange::{Exchange, Request};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::settings::COLLAPSED;
 use crate::proxy::step::Progress;
+use crate::proxy::upstream::bound::Bound;
+use crate::proxy::upstream::waiting::WaitQueue;
 
 /// What was found for a request.
 enum Finding {
@@ -221,7 +222,7 @@ impl Proxy {
     pub(in crate::proxy) fn consult(&mut self, id: ExchangeId) -> Option<Progress> {
         let step = self.with_cache(id, Caching::on_request);
         let still_waits = matches!(step, CacheStep::Wait);
-        if !still_waits && self.exchanges[id].line == WaitQueue::Fetch {
+        if !still_waits && self.exchanges[id].wait_queue == WaitQueue::Fetch {
             self.dequeue_waiter(id);
         }
         self.carry_out(id, step)

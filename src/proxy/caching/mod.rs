@@ -36,10 +36,11 @@ use crate::policy::vary::Chosen;
 use crate::sys::clock;
 
 use super::Proxy;
-use super::backend::BackendConn;
 use super::buffers::RelayBuffers;
 use super::client::Client;
-use super::exchange::{Exchange, LocalReply, Response, State, WaitQueue};
+use super::exchange::{Exchange, LocalReply, Response, State};
+use super::upstream::connection::BackendConn;
+use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ExchangeId, RecorderTag};
 use crate::proxy::step::Progress;
 use hit::StoredAnswer;
@@ -228,18 +229,24 @@ impl Proxy {
         id: ExchangeId,
         tell: impl FnOnce(&mut Caching, &mut Exchange, &mut CacheContext) -> T,
     ) -> T {
-        let Proxy { exchanges, clients, conns, pools, settings, buffers, now, .. } = self;
+        let Proxy { exchanges, clients, upstream, settings, buffers, turn, .. } = self;
         let RelayBuffers { caching, rings, ring_size, .. } = buffers;
         let Some(caching) = caching else { return T::default() };
         let exchange = &mut exchanges[id];
         let client = &mut clients[exchange.client];
-        let pool: &[u8] =
-            if settings.pool_by_fields { pools[exchange.pool.0].name.as_bytes() } else { b"" };
+        let (backend, pool) = match exchange.conn {
+            None => (None, &upstream[exchange.pool]),
+            Some(conn) => {
+                let (conn, pool) = upstream.conn_and_pool(conn, exchange.pool);
+                (Some(conn), pool)
+            }
+        };
+        let pool: &[u8] = if settings.pool_by_fields { pool.name.as_bytes() } else { b"" };
         let mut context = CacheContext {
-            now: *now,
+            now: turn.now,
             is_first: client.first == Some(id),
             client,
-            backend: exchange.conn.map(|conn| &mut conns[conn]),
+            backend,
             pool,
             via: settings.via.as_deref(),
             rings,
@@ -247,7 +254,7 @@ impl Proxy {
         };
         let told = tell(caching, exchange, &mut context);
         if let Some(woken) = caching.woken.take() {
-            self.ring_waiting(woken);
+            self.wake_waiting(woken);
         }
         told
     }
@@ -285,22 +292,22 @@ impl Proxy {
         Some(Progress::Made)
     }
 
-    fn ring_waiting(&mut self, waiting: Waiting) {
+    fn wake_waiting(&mut self, waiting: Waiting) {
         for worker in waiting.workers() {
             if worker == self.worker {
-                self.wake_fetch_line();
+                self.wake_fetch_queue();
             } else {
-                self.wakers.wake(worker);
+                self.upstream.wake_worker(worker);
             }
         }
     }
 
     /// Those who wait for what is over have another look.
-    pub(in crate::proxy) fn wake_fetch_line(&mut self) {
-        for position in 0..self.fetch_line.len() {
-            let Some(id) = self.fetch_line.get(position).copied() else { return };
+    pub(in crate::proxy) fn wake_fetch_queue(&mut self) {
+        for position in 0..self.fetch_queue.len() {
+            let Some(id) = self.fetch_queue.get(position).copied() else { return };
             if self.with_cache(id, Caching::is_over) {
-                self.wake(self.exchanges[id].client);
+                self.turn.wake(self.exchanges[id].client);
             }
         }
     }

@@ -244,7 +244,7 @@ impl Proxy {
         let validators = self.with_cache(id, Caching::validators_len);
         let exchange = &self.exchanges[id];
         let host = exchange.choice.filter(|_| exchange.lacks_host());
-        let host_len = host.map_or(0, |slot| self.backends[slot.0].name.len());
+        let host_len = host.map_or(0, |slot| self.upstream[slot].name.len());
         exchange.head.len() + host_len + validators
     }
 
@@ -261,7 +261,7 @@ impl Proxy {
             });
         }
         let conn = self.backend_conn(id);
-        let output = self.conns[conn].conn.prepare_output(&mut self.buffers.rings);
+        let output = self.upstream[conn].conn.prepare_output(&mut self.buffers.rings);
         output.append(&self.exchanges[id].head.as_slice()[from..]);
     }
 
@@ -275,9 +275,9 @@ impl Proxy {
             // It has no body: its connection is free then, or the next one's.
             Response::Backend(facts) if facts.head.status() == 304 => {
                 let conn = self.backend_conn(id);
-                self.conns[conn].conn.input.consume(facts.head.len());
+                self.upstream[conn].conn.input.consume(facts.head.len());
                 self.release_conn(id);
-                self.wake_line();
+                self.upstream.conn_was_freed(&mut self.turn);
             }
             Response::Pending
             | Response::Backend(_)

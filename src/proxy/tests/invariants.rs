@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::net::Conn;
-use crate::policy::balance::{self, Pick};
 use crate::proxy::Proxy;
-use crate::proxy::backend::Owner;
 use crate::proxy::doubt::Doubted;
-use crate::proxy::exchange::{State, WaitQueue};
-use crate::proxy::ids::{BackendConnId, ExchangeId};
-use crate::proxy::pools::PoolBoard;
+use crate::proxy::exchange::State;
+use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId};
+use crate::proxy::upstream::connection::Owner;
+use crate::proxy::upstream::waiting::WaitQueue;
 use crate::shared::{BackendGauge, Counter, PoolId, Segment, WaitFor};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
-    assert!(proxy.ready.iter().all(|id| proxy.clients.contains(*id)), "a ghost is ready");
+    let is_there = |id: &ClientId| proxy.clients.contains(*id);
+    assert!(proxy.turn.iter().all(is_there), "a ghost is ready");
     queues(proxy);
     connections(proxy);
     lines(proxy);
     shares(proxy);
     let clients = proxy.clients.ids().map(|id| &proxy.clients[id].conn);
-    let backends = proxy.conns.ids().map(|id| &proxy.conns[id].conn);
+    let backends = proxy.upstream.conns().ids().map(|id| &proxy.upstream[id].conn);
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
     assert_eq!(
         rings.filter(|ring| ring.is_attached()).count(),
@@ -59,8 +59,8 @@ fn queues(proxy: &Proxy) {
 /// A connection is idle, or carries exchanges of one client.
 fn connections(proxy: &Proxy) {
     let mut carried = 0;
-    for id in proxy.conns.ids() {
-        let conn = &proxy.conns[id];
+    for id in proxy.upstream.conns().ids() {
+        let conn = &proxy.upstream[id];
         let mut next = conn.front;
         match conn.owner {
             Owner::Idle { .. } => assert_eq!((conn.front, conn.back), (None, None)),
@@ -68,7 +68,12 @@ fn connections(proxy: &Proxy) {
                 assert_eq!((conn.front, conn.back), (None, None));
                 assert!(
                     conn.is_bound
-                        && proxy.bound_conn(client, |listed| std::ptr::eq(listed, conn)).is_some()
+                        && proxy
+                            .upstream
+                            .find_bound(proxy.clients[client].bound, |listed| std::ptr::eq(
+                                listed, conn
+                            ))
+                            .is_some()
                 );
             }
             Owner::Client(_) => assert!(conn.front.is_some(), "a connection that nobody has"),
@@ -81,7 +86,7 @@ fn connections(proxy: &Proxy) {
             let exchange = &proxy.exchanges[exchange_id];
             assert_eq!(conn.owner, Owner::Client(exchange.client));
             assert_eq!(exchange.conn, Some(id));
-            next = exchange.next_on_conn;
+            next = proxy.upstream.behind(exchange_id);
             assert!(next.is_some() || conn.back == Some(exchange_id));
             carried += 1;
         }
@@ -91,7 +96,7 @@ fn connections(proxy: &Proxy) {
     for id in proxy.exchanges.ids() {
         let exchange = &proxy.exchanges[id];
         let held = held_by(proxy, id);
-        assert!(held.is_none_or(|held| proxy.conns[held].owner == Owner::Held(id)));
+        assert!(held.is_none_or(|held| proxy.upstream[held].owner == Owner::Held(id)));
         let wanted = match exchange.state() {
             State::Connecting
             | State::Sending
@@ -117,7 +122,7 @@ fn held_by(proxy: &Proxy, id: ExchangeId) -> Option<BackendConnId> {
 /// What others know of this worker by its row is true.
 fn shares(proxy: &Proxy) {
     for slot in proxy.segment.pools().flat_map(|pool| proxy.segment.members(pool)) {
-        let (row, backend) = (proxy.row.backend(slot), &proxy.backends[slot.0]);
+        let (row, backend) = (proxy.row.backend(slot), &proxy.upstream[slot]);
         let is_held = |id: &ExchangeId| proxy.exchanges[*id].choice == Some(slot);
         let holders = proxy.exchanges.ids().filter(is_held).count();
         assert_eq!(row.held() as usize, holders, "requests counted at {slot:?}");
@@ -127,9 +132,9 @@ fn shares(proxy: &Proxy) {
         assert_eq!(row.gauge(BackendGauge::Idle) as usize, backend.idle.len(), "{slot:?}");
     }
     assert_eq!(proxy.row.clients() as usize, proxy.clients());
-    for pool in (0..proxy.pools.len()).map(PoolId) {
+    for pool in (0..proxy.upstream.pools().len()).map(PoolId) {
         let waits = proxy.segment.waits(proxy.worker, WaitFor::Pool(pool));
-        assert_eq!(waits, !proxy.pools[pool.0].line.is_empty());
+        assert_eq!(waits, !proxy.upstream[pool].queue.is_empty());
     }
 }
 
@@ -137,22 +142,23 @@ fn shares(proxy: &Proxy) {
 fn lines(proxy: &Proxy) {
     let stands = |id: &ExchangeId, line: WaitQueue| {
         let exchange = proxy.exchanges.get(*id).expect("a line of live exchanges");
-        assert_eq!((exchange.line, exchange.state()), (line, State::Waiting));
+        assert_eq!((exchange.wait_queue, exchange.state()), (line, State::Waiting));
         assert_eq!(
             proxy.clients[exchange.client].first,
             Some(*id),
             "only the first stands in line"
         );
     };
-    proxy.line.iter().for_each(|id| stands(id, WaitQueue::Connection));
-    let mut waiting = proxy.line.len();
-    proxy.fetch_line.iter().for_each(|id| stands(id, WaitQueue::Fetch));
-    waiting += proxy.fetch_line.len();
-    for pool in &proxy.pools {
-        pool.line.iter().for_each(|id| stands(id, WaitQueue::Pool));
-        waiting += pool.line.len();
+    let conns = proxy.upstream.queue_for_conn();
+    conns.iter().for_each(|waiter| stands(&waiter.exchange, WaitQueue::Connection));
+    let mut waiting = conns.len();
+    proxy.fetch_queue.iter().for_each(|id| stands(id, WaitQueue::Fetch));
+    waiting += proxy.fetch_queue.len();
+    for pool in proxy.upstream.pools() {
+        pool.queue.iter().for_each(|waiter| stands(&waiter.exchange, WaitQueue::Pool));
+        waiting += pool.queue.len();
     }
-    let in_line = |id: &ExchangeId| proxy.exchanges[*id].line != WaitQueue::Nowhere;
+    let in_line = |id: &ExchangeId| proxy.exchanges[*id].wait_queue != WaitQueue::Nowhere;
     assert_eq!(proxy.exchanges.ids().filter(in_line).count(), waiting);
 }
 
@@ -161,12 +167,12 @@ pub fn is_over(proxy: &Proxy) {
     hold(proxy);
     assert!(proxy.clients.is_empty(), "clients are left\n{}", shown(proxy));
     assert_eq!(proxy.exchanges.len(), 0, "exchanges");
-    assert_eq!(proxy.conns.len(), 0, "backend connections");
+    assert_eq!(proxy.upstream.conns().len(), 0, "backend connections");
     assert_eq!(proxy.buffers.rings.lent(), 0, "rings");
     assert_eq!(proxy.buffers.pipes.lent(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
-    assert_eq!(proxy.fetch_line.len(), 0, "who waits for a fetch");
+    assert_eq!(proxy.fetch_queue.len(), 0, "who waits for a fetch");
     if let Some(cache) = &proxy.buffers.caching {
         let (held, lent) = cache.store().in_use();
         let copies = usize::from(cache.store().has_work());
@@ -178,15 +184,11 @@ pub fn is_over(proxy: &Proxy) {
 /// Checks that no exchange stands in a pool's line while there is a place for it. Those that have
 /// tried some backends are left out: what is free may be for them alone.
 pub fn waits_with_cause(proxy: &mut Proxy) {
-    for pool in (0..proxy.pools.len()).map(PoolId) {
-        proxy.refresh(pool);
-        let facts = &proxy.pools[pool.0];
-        let Some(front) = facts.line.front() else { continue };
-        let tried = &proxy.exchanges[*front].tried;
-        let board = PoolBoard { segment: proxy.segment, pool };
-        let pick = balance::pick(facts.balance, &facts.members, tried, &board);
-        let is_free = matches!(pick, Pick::Backend(_)) && tried.is_empty();
-        assert!(!is_free, "{front:?} waits in vain\n{}", shown(proxy));
+    for pool in (0..proxy.upstream.pools().len()).map(PoolId) {
+        let Some(first) = proxy.upstream[pool].queue.front().copied() else { continue };
+        let tried = &proxy.exchanges[first.exchange].tried;
+        let is_free = proxy.upstream.has_place(pool, tried, &mut proxy.turn) && tried.is_empty();
+        assert!(!is_free, "{first:?} waits in vain\n{}", shown(proxy));
     }
 }
 
@@ -239,11 +241,11 @@ pub fn shown(proxy: &Proxy) -> String {
                 exchange.state(),
                 exchange.dispatch_mode,
                 exchange.choice,
-                exchange.line,
+                exchange.wait_queue,
                 exchange.sent,
             );
             if let Some(conn) = exchange.conn {
-                text += &format!(" on {conn:?} {}", conn_shown(&proxy.conns[conn].conn));
+                text += &format!(" on {conn:?} {}", conn_shown(&proxy.upstream[conn].conn));
             }
             next = exchange.behind;
         }

@@ -160,7 +160,7 @@ impl Service {
 
     fn poll(&mut self, timeout: Millis) -> Vec<Event> {
         self.proxy.poller().wait(Some(timeout)).expect("a poller");
-        self.proxy.set_now(clock::now());
+        self.proxy.begin_turn(clock::now());
         self.proxy.poller().events().to_vec()
     }
 
@@ -173,7 +173,7 @@ impl Service {
                 Token::Worker(_) => self.accept(),
             }
         }
-        self.proxy.turn();
+        self.proxy.drive_ready();
         self.proxy.expire(self.proxy.now());
         if self.gate == Gate::Full && self.proxy.has_room() {
             self.reopen();

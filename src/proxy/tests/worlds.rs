@@ -19,7 +19,7 @@ use crate::config::{AccessLog, Balance, Cache, Config, RequestId};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::identity::EchoSupport;
 use crate::proxy::Service as State;
-use crate::proxy::pools::Backend;
+use crate::proxy::upstream::pools::Backend;
 use crate::sys::world::Faults;
 use crate::sys::{clock, world};
 
@@ -294,12 +294,12 @@ fn start(config: &Config, book: &mut Book) -> Team {
         false => EchoSupport::quick(echoes_after),
     };
     for service in &mut team.workers {
-        for backend in &mut service.proxy.backends {
+        for backend in service.proxy.upstream.backends_mut() {
             backend.echo = echo;
         }
         service.proxy.buffers.pipes.sight.bytes.truncate(reach);
         if knows_backends {
-            service.proxy.backends.iter_mut().for_each(Backend::be_trusted);
+            service.proxy.upstream.backends_mut().iter_mut().for_each(Backend::be_trusted);
         }
     }
     team

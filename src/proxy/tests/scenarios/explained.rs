@@ -82,7 +82,7 @@ fn what_is_explained_is_what_happens() {
     );
     let config = config.expect("it was configured");
     let marks: Vec<String> = (0..6)
-        .map(|host| scene.service.proxy.backends[host].mark)
+        .map(|host| scene.service.proxy.upstream.backends()[host].tag)
         .map(|mark| String::from_utf8(mark.digits().to_vec()).unwrap())
         .collect();
     let set_admin = |scene: &Scene, host: usize, admin| {

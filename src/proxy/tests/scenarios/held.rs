@@ -211,7 +211,7 @@ fn a_request_that_is_asked_again_takes_one_place_at_its_backend() {
 #[test]
 fn those_behind_it_on_its_connection_start_anew() {
     let (mut scene, client) = with_one_that_echoes();
-    scene.worker(0).proxy.backends[0].be_trusted();
+    scene.worker(0).proxy.upstream[crate::shared::BackendId(0)].be_trusted();
     scene.get(client, &["/1", "/2"]);
     assert_eq!(scene.place_of("/1"), scene.place_of("/2"));
     scene.refuse(0, true);

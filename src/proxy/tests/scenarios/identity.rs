@@ -24,25 +24,25 @@ pub(super) fn echo(scene: &mut Scene, path: &str, body: &str) {
 pub(super) fn with_one_that_echoes() -> (Scene, usize) {
     let mut scene = Scene::with_backends(1);
     let (client, other) = (scene.client(), scene.client());
-    scene.worker(0).proxy.backends[0].echo = EchoSupport::quick(2);
+    scene.worker(0).proxy.upstream.backends_mut()[0].echo = EchoSupport::quick(2);
     scene.get(client, &["/a"]);
     scene.get(other, &["/b"]);
     echo(&mut scene, "/a", "a");
     echo(&mut scene, "/b", "b");
-    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
     (scene, client)
 }
 
 /// The only backend shows in two responses to one client, over one connection after the other, that it
 /// echoes.
 pub(super) fn let_it_echo(scene: &mut Scene, client: usize) {
-    scene.worker(0).proxy.backends[0].echo = EchoSupport::quick(2);
+    scene.worker(0).proxy.upstream.backends_mut()[0].echo = EchoSupport::quick(2);
     scene.get(client, &["/a"]);
     echo(scene, "/a", "a");
     scene.hang_up("/a");
     scene.get(client, &["/b"]);
     echo(scene, "/b", "b");
-    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_response_in_doubt_is_asked_for_again_over_a_fresh_connection_at_no_cost_of_
     assert_eq!(scene.bodies(client), ["a"]);
     echo(&mut scene, "/1", "right");
     assert_eq!(scene.bodies(client), ["a", "right"]);
-    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_the_fresh_connection_gives_is_delivered_whatever_its_identifier() {
         scene.respond("/1", response(id, "first"));
         scene.respond("/1", response(id, "second"));
         assert_eq!(scene.bodies(client), ["a", "second"]);
-        assert!(!scene.worker(0).proxy.backends[0].echo.echoes());
+        assert!(!scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
         scene.get(client, &["/2"]);
         scene.respond("/2", response(id, "third"));
         assert_eq!(scene.bodies(client), ["a", "second", "third"]);
@@ -80,7 +80,7 @@ fn an_identifier_of_the_clients_own_is_not_verified() {
     scene.send(client, post);
     scene.respond("/post", response("req-123", "done"));
     assert_eq!(scene.bodies(client), ["a", "done"]);
-    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_post_in_doubt_is_delivered_after_a_moment_in_which_nothing_better_came() {
     scene.advance(100);
     assert_eq!(scene.bodies(client), ["a", "done"]);
     assert_eq!(scene.times_asked("/post"), 1);
-    assert!(!scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(!scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
     scene.send(client, POST);
     scene.respond("/post", response("", "at once"));
     assert_eq!(scene.bodies(client), ["a", "done", "at once"]);
@@ -107,7 +107,7 @@ fn a_post_in_doubt_gets_the_right_response_that_follows() {
     scene.advance(50);
     echo(&mut scene, "/post", "right");
     assert_eq!(scene.bodies(client), ["a", "right"]);
-    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
     scene.get(client, &["/next"]);
     assert_eq!(scene.place_of("/next"), scene.place_of("/post"), "the connection is kept");
     echo(&mut scene, "/next", "next");
@@ -236,7 +236,7 @@ fn a_backend_that_takes_no_new_connections_is_doubted_once() {
     scene.get(client, &["/1"]);
     scene.respond("/1", response("another", "first"));
     assert_eq!(scene.bodies(client), ["a", "first"]);
-    assert!(!scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(!scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
     scene.get(client, &["/2"]);
     scene.refuse(0, false);
     scene.respond("/2", response("another", "second"));
@@ -250,7 +250,7 @@ fn a_client_that_leaves_says_nothing_of_a_doubt() {
     scene.get(client, &["/1"]);
     scene.respond("/1", response("another", "first"));
     scene.leave(client);
-    assert!(scene.worker(0).proxy.backends[0].echo.echoes());
+    assert!(scene.worker(0).proxy.upstream.backends()[0].echo.echoes());
 }
 
 #[test]

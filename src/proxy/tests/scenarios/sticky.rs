@@ -19,7 +19,7 @@ fn ask(scene: &mut Scene, client: usize, path: &str, value: &str) {
 }
 
 fn mark(scene: &Scene, host: usize) -> String {
-    let mark = scene.service.proxy.backends[host].mark;
+    let mark = scene.service.proxy.upstream.backends()[host].tag;
     String::from_utf8(mark.digits().to_vec()).unwrap()
 }
 

@@ -19,9 +19,10 @@ use crate::policy::sticky::{self, BackendTag};
 use crate::shared::backends::SlotState;
 use crate::shared::{BackendId, PoolId, Segment};
 
-use super::Proxy;
-use super::backend::IdleStack;
-use super::exchange::Carrier;
+use super::idle::IdleStack;
+use super::waiting::Waiter;
+use super::{Turn, Upstream};
+use crate::proxy::exchange::Carrier;
 use crate::proxy::ids::ExchangeId;
 
 /// A set of backends with its rules.
@@ -54,8 +55,8 @@ pub struct Pool {
     /// When the share of one of `members` grows next.
     pub next_step: Option<Millis>,
     /// Exchanges of this worker that wait for a backend below its limit.
-    pub line: Queue<ExchangeId>,
-    /// The first in `line` was told of a place, and need not care for other workers that wait.
+    pub queue: Queue<Waiter>,
+    /// The first in `queue` was told of a place, and need not care for other workers that wait.
     pub has_turn: bool,
     /// Limits the repeats.
     pub budget: Budget,
@@ -64,7 +65,7 @@ pub struct Pool {
 /// What a worker knows of one backend.
 pub struct Backend {
     /// Which one it is, and what the operator wants of it, as far as this worker knows.
-    pub standing: SlotState,
+    pub slot_state: SlotState,
     /// Its pool.
     pub pool: PoolId,
     /// It is not to be asked, so that none of its connections is kept.
@@ -74,7 +75,7 @@ pub struct Backend {
     /// The same, as the log writes it.
     pub name: String,
     /// The same and its pool, as the sticky cookie has it.
-    pub mark: BackendTag,
+    pub tag: BackendTag,
     /// Its unused connections.
     pub idle: IdleStack,
     /// How long these are good for.
@@ -94,7 +95,7 @@ pub struct Backend {
 }
 
 impl Pool {
-    /// A pool with the keys of `config` and no members yet, with room for `exchanges` in its line.
+    /// A pool with the keys of `config` and no members yet, with room for `exchanges` in its queue.
     pub fn new(config: &config::Pool, exchanges: usize, budget: Budget) -> Pool {
         Pool {
             name: String::new(),
@@ -110,7 +111,7 @@ impl Pool {
             epoch: 0,
             slow_start: config.slow_start,
             next_step: None,
-            line: Queue::with_capacity(exchanges),
+            queue: Queue::with_capacity(exchanges),
             has_turn: false,
             budget,
         }
@@ -121,12 +122,12 @@ impl Backend {
     /// Of a slot that nobody has.
     pub fn unknown(backend_idle: Millis) -> Backend {
         Backend {
-            standing: SlotState::default(),
+            slot_state: SlotState::default(),
             pool: PoolId(0),
             is_out: false,
             address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             name: String::new(),
-            mark: BackendTag::default(),
+            tag: BackendTag::default(),
             idle: IdleStack::default(),
             idle_limit: IdleLimit::new(backend_idle),
             echo: EchoSupport::default(),
@@ -141,12 +142,12 @@ impl Backend {
 
 impl Backend {
     /// Whether a connection that became idle is kept.
-    pub(super) fn keeps(&self, now: Millis) -> bool {
+    pub fn keeps(&self, now: Millis) -> bool {
         !self.is_out && self.keeping.may_keep(now) && self.idle_limit.limit() > Millis(0)
     }
 
     /// Notes that a request was answered which had come over a connection of this kind.
-    pub(super) fn answered(&mut self, carrier: Carrier, now: Millis) {
+    pub fn answered(&mut self, carrier: Carrier, now: Millis) {
         if carrier.is_reused() {
             self.keeping.used_again();
         }
@@ -157,7 +158,7 @@ impl Backend {
 
     /// How many requests may share one of its connections now. One that carries a single request
     /// carries no two.
-    pub(super) fn leave_to_share(&self, now: Millis) -> Leave {
+    pub fn leave_to_share(&self, now: Millis) -> Leave {
         match self.keeping.may_keep(now) {
             true => self.sharing.leave(&self.pace, now),
             false => Leave::None,
@@ -190,50 +191,55 @@ impl PoolView for PoolBoard {
     }
 }
 
-impl Proxy {
+impl Upstream {
     /// Reads a pool's members anew if they have changed since, or one's share has grown: before a
     /// pick, and at each tick.
-    pub(super) fn refresh(&mut self, pool: PoolId) {
+    pub fn refresh(&mut self, id: PoolId, turn: &mut Turn) {
         // Before the members: what changes meanwhile changes it once more.
-        let epoch = self.segment.pool(pool).epoch();
-        let facts = &self.pools[pool.0];
-        let grows = facts.next_step.is_some_and(|time| time <= self.now.millis());
-        if epoch != facts.epoch || grows {
-            self.read_members(pool, epoch);
+        let epoch = self.segment.pool(id).epoch();
+        let pool = &self[id];
+        let grows = pool.next_step.is_some_and(|time| time <= turn.now.millis());
+        if epoch != pool.epoch || grows {
+            self.read_members(id, epoch, turn);
         }
     }
 
+    /// Whether a pool's members have changed since they were read.
+    pub fn is_stale(&self, id: PoolId) -> bool {
+        self[id].epoch != self.segment.pool(id).epoch()
+    }
+
     /// Makes the names of pools known that were added since, and forgets those that are free again.
-    pub(super) fn refresh_names(&mut self) {
+    pub fn refresh_names(&mut self, turn: &mut Turn) {
         let namings = self.segment.namings();
         if namings != self.known_namings {
             self.known_namings = namings;
-            self.refresh_all();
+            self.refresh_all(turn);
         }
     }
 
     /// Reads the members of all pools that have changed.
-    pub(super) fn refresh_all(&mut self) {
-        (0..self.pools.len()).for_each(|pool| self.refresh(PoolId(pool)));
+    pub fn refresh_all(&mut self, turn: &mut Turn) {
+        (0..self.pools.len()).for_each(|pool| self.refresh(PoolId(pool), turn));
     }
 
     #[cold]
-    pub(super) fn read_members(&mut self, pool: PoolId, epoch: u64) {
+    pub(super) fn read_members(&mut self, id: PoolId, epoch: u64, turn: &mut Turn) {
         let segment = self.segment;
-        let facts = &mut self.pools[pool.0];
-        facts.epoch = epoch;
-        let name = segment.pool(pool).name();
-        if facts.name != name.as_str() {
-            facts.name = name.to_string();
-            facts.naming += 1;
+        let pool = &mut self[id];
+        pool.epoch = epoch;
+        let name = segment.pool(id).name();
+        if pool.name != name.as_str() {
+            pool.name = name.to_string();
+            pool.naming += 1;
         }
-        let (slow_start, now) = (facts.slow_start, self.now.millis());
+        let (slow_start, now) = (pool.slow_start, turn.now.millis());
         let mut next_step: Option<Millis> = None;
         let mut parts = Vec::new();
         let mut members = std::mem::take(&mut self.scratch);
         members.clear();
-        for slot in segment.members(pool) {
-            self.read_backend(pool, slot);
+        for slot in segment.members(id) {
+            self.read_backend(id, slot, turn);
             let cells = segment.backend(slot);
             if slow_start > Millis(0) {
                 let up = cells.up_for(now);
@@ -251,28 +257,28 @@ impl Proxy {
             });
         }
         slow_start::apply(&mut members, &parts);
-        let facts = &mut self.pools[pool.0];
-        facts.next_step = next_step;
-        facts.members.refresh(&members);
+        let pool = &mut self[id];
+        pool.next_step = next_step;
+        pool.members.refresh(&members);
         self.scratch = members;
     }
 
     /// Notes how a backend stands now. Nobody is to be asked over the idle connections of one that
     /// is out; what was learned of one that was out, or of another one in this slot, is void.
-    fn read_backend(&mut self, pool: PoolId, slot: BackendId) {
+    fn read_backend(&mut self, pool: PoolId, slot: BackendId, turn: &mut Turn) {
         let cells = self.segment.backend(slot);
-        let standing = cells.standing();
-        let is_out = !sticky::may_keep(cells.availability(), standing.admin());
+        let slot_state = cells.standing();
+        let is_out = !sticky::may_keep(cells.availability(), slot_state.admin());
         let backend = &mut self.backends[slot.0];
-        let is_other = backend.standing.generation() != standing.generation();
+        let is_other = backend.slot_state.generation() != slot_state.generation();
         let came_back = backend.is_out && !is_out;
-        backend.standing = standing;
+        backend.slot_state = slot_state;
         backend.pool = pool;
         backend.is_out = is_out;
         if is_other {
             backend.address = cells.address();
             backend.name = backend.address.to_string();
-            backend.mark = self.settings.sticky_key.mark(&self.pools[pool.0].name, backend.address);
+            backend.tag = self.sticky_key.mark(&self.pools[pool.0].name, backend.address);
             backend.echo = EchoSupport::default();
             backend.pace = LatencyEstimate::default();
             backend.sharing = Sharing::default();
@@ -282,27 +288,29 @@ impl Proxy {
             backend.keeping.forget();
         }
         if is_out || is_other {
-            self.close_idle_conns(slot);
+            self.close_all_idle(slot, turn);
         }
     }
 
     /// Whether all backends of a pool that are up share their connections, or learn to, so that
     /// requests are best taken in together.
-    pub(super) fn shares(&self, pool: PoolId) -> bool {
-        let up = self.pools[pool.0].members.list().iter().filter(|member| member.up);
-        up.map(|member| &self.backends[BackendId::of_id(member.id).0])
-            .all(|backend| backend.leave_to_share(self.now.millis()) != Leave::None)
+    pub fn shares(&self, pool: PoolId, now: Millis) -> bool {
+        let up = self[pool].members.list().iter().filter(|member| member.up);
+        up.map(|member| &self[BackendId::of_id(member.id)])
+            .all(|backend| backend.leave_to_share(now) != Leave::None)
     }
-}
 
-/// The pool of this name.
-pub fn find(pools: &[Pool], name: &[u8]) -> Option<usize> {
-    // Those that nobody has named yet have no name.
-    pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
-}
+    /// The pool of this name.
+    pub fn find_pool(&self, name: &[u8]) -> Option<PoolId> {
+        // Those that nobody has named yet have no name.
+        let is_it = |pool: &Pool| !name.is_empty() && pool.name.as_bytes() == name;
+        self.pools.iter().position(is_it).map(PoolId)
+    }
 
-/// The mark with these digits, if it is that of a member of `pool`.
-pub(super) fn find_mark(pool: &Pool, backends: &[Backend], digits: &[u8]) -> Option<BackendTag> {
-    let mut marks = pool.members.list().iter().map(|member| backends[member.id as usize].mark);
-    marks.find(|mark| mark.digits() == digits)
+    /// The tag with these digits, if it is that of a member of `pool`.
+    pub fn find_tag(&self, pool: &Pool, digits: &[u8]) -> Option<BackendTag> {
+        let mut tags =
+            pool.members.list().iter().map(|member| self[BackendId::of_id(member.id)].tag);
+        tags.find(|tag| tag.digits() == digits)
+    }
 }

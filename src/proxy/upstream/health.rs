@@ -1,0 +1,126 @@
+//! What is learned of a backend by what it does: whether it is up, how long it keeps its connections.
+
+use crate::mem::time::{Micros, Millis};
+use crate::policy::health::{Change, HealthEvent};
+use crate::shared::{BackendCounter, BackendId, Class, WaitFor, report};
+use crate::sys::Event;
+use crate::sys::log::{self, Level};
+
+use super::{Turn, Upstream};
+use crate::proxy::exchange::Carrier;
+use crate::proxy::ids::BackendConnId;
+
+/// What a final response tells of the backend that gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Responded {
+    /// Its status.
+    pub status: u16,
+    /// It has no body.
+    pub is_bare: bool,
+    /// The backend lets the connection live on.
+    pub keep_alive: bool,
+    /// And says for how long.
+    pub keep_alive_timeout_secs: Option<u32>,
+    /// What the connection had been used for before.
+    pub carrier: Carrier,
+}
+
+impl Upstream {
+    /// The answer of the front exchange of a connection has begun.
+    pub fn on_response(&mut self, id: BackendConnId, response: Responded, turn: &mut Turn) {
+        let (conn, backend) = self.conn_and_backend(id);
+        conn.responses += 1;
+        conn.is_bare = response.is_bare;
+        if let Some(seconds) = response.keep_alive_timeout_secs {
+            backend.idle_limit.keep_alive(seconds);
+        }
+        let (slot, took) = (conn.backend, turn.now - conn.front_since);
+        // What this process is late itself is not the backend's time.
+        backend.pace.observe(took - turn.lag, response.keep_alive);
+        backend.answered(response.carrier, turn.now.millis());
+        let row = self.row.backend(slot);
+        row.add(BackendCounter::Responses(Class::from_status(response.status)), 1);
+        row.observe_response(took);
+        self.observe(slot, HealthEvent::Answered, turn);
+    }
+
+    /// Notes what was seen of a backend, and acts on the change that makes. Other workers see it at
+    /// their next pick; only this one tells of it.
+    pub fn observe(&mut self, slot: BackendId, event: HealthEvent, turn: &mut Turn) {
+        let pool = self[slot].pool;
+        let rules = &self.pools[pool.0].rules;
+        let Some(change) = self.segment.observe(slot, event, turn.now.millis(), rules) else {
+            return;
+        };
+        report::log_change(&self.segment, slot, change, report::reason(event));
+        self.refresh(pool, turn);
+        match change {
+            // It is checked from now on, and the first time at once.
+            Change::Down => self.wakers.control.wake(),
+            Change::Up => {
+                self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
+                self.give_turn(pool, turn);
+            }
+        }
+    }
+
+    /// An idle connection closes, or says something that nobody asked for.
+    pub fn idle_conn_spoke(&mut self, id: BackendConnId, event: Event, turn: &mut Turn) {
+        let (slot, responses) = (self[id].backend, self[id].responses);
+        let idled = self.idle_for(id, turn).map(Micros::millis);
+        self.close_idle(id, turn);
+        if let (true, Some(idled)) = (event.closed || event.failed, idled) {
+            self.learn_of_closing(slot, responses, idled, turn);
+        }
+    }
+
+    /// A reused connection turned out to be closed: its backend keeps them for less than it lay, or
+    /// not at all.
+    pub fn learn_of_stale(&mut self, id: BackendConnId, carrier: Carrier, turn: &mut Turn) {
+        let (conn, backend) = self.conn_and_backend(id);
+        if carrier == Carrier::Kept {
+            backend.idle_limit.seen_closing(conn.idled.millis());
+        }
+        let slot = conn.backend;
+        // One that was used again before was kept, and has ended for another reason.
+        let keeps_none = conn.responses == 1 && backend.keeping.lost(turn.now.millis());
+        self.row.backend(slot).add(BackendCounter::Stale, 1);
+        if keeps_none {
+            self.keep_none(slot, turn);
+        }
+    }
+
+    /// A backend ended a connection, over which so many responses had come, and which was unused for
+    /// so long, and had not said that it would.
+    pub(super) fn learn_of_closing(
+        &mut self,
+        slot: BackendId,
+        responses: u32,
+        idled: Millis,
+        turn: &mut Turn,
+    ) {
+        let backend = &mut self[slot];
+        backend.idle_limit.seen_closing(idled);
+        if responses == 1 && backend.keeping.seen_closing(idled, turn.now.millis()) {
+            self.keep_none(slot, turn);
+        }
+    }
+
+    /// None of a backend's connections is kept from now on.
+    fn keep_none(&mut self, slot: BackendId, turn: &mut Turn) {
+        log::write(
+            Level::Warning,
+            format_args!(
+                "backend {} closes its connections after each response without saying so; none is \
+                 kept for ten minutes",
+                self[slot].name
+            ),
+        );
+        self.close_all_idle(slot, turn);
+    }
+
+    /// Idle limits are learned anew: a restart of a backend may have taught a short one.
+    pub fn forget_idle_limits(&mut self) {
+        self.backends.iter_mut().for_each(|backend| backend.idle_limit.forget());
+    }
+}

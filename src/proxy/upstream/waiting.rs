@@ -1,0 +1,130 @@
+//! The queues: those who wait for a place at a backend of their pool below its limit, and those who
+//! wait for a connection, as many being open as may be.
+//!
+//! Turns and places are shared with other workers. The queue is this worker's own; as long as anybody
+//! stands in it the worker is listed as waiting, and is woken when a place is free (see
+//! `shared/wakers.rs`).
+
+use crate::mem::queue::Queue;
+use crate::shared::{PoolGauge, PoolId, WaitFor};
+
+use super::{Turn, Upstream};
+use crate::proxy::ids::{ClientId, ExchangeId};
+
+/// Which queue an exchange waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitQueue {
+    /// None.
+    Nowhere,
+    /// For a backend of its pool that is below its limit.
+    Pool,
+    /// For a connection, as many being open as may be.
+    Connection,
+    /// For what another request fetches that wants the same.
+    Fetch,
+}
+
+/// Who waits: an exchange that is the first of its client, which is woken when its turn comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// What is to go on.
+    pub exchange: ExchangeId,
+    /// Its client.
+    pub client: ClientId,
+}
+
+impl Upstream {
+    /// Puts a waiter at the end of a pool's queue.
+    pub fn enqueue_for_pool(&mut self, pool: PoolId, waiter: Waiter) {
+        let queue = &mut self[pool].queue;
+        queue.push_back(waiter).expect("a queue has room for all exchanges");
+        if queue.len() == 1 {
+            self.segment.wait(self.worker, WaitFor::Pool(pool));
+        }
+        self.show_queue(pool);
+    }
+
+    /// Takes a waiter out of its pool's queue; the one that is now first in it has another try.
+    pub fn dequeue_for_pool(&mut self, pool: PoolId, waiter: Waiter, turn: &mut Turn) {
+        self[pool].queue.remove(&waiter);
+        self.show_queue(pool);
+        if self[pool].queue.is_empty() {
+            self[pool].has_turn = false;
+            self.segment.unwait(self.worker, WaitFor::Pool(pool));
+            self.wake_next(pool, turn);
+        } else {
+            wake_first(&self[pool].queue, turn);
+        }
+    }
+
+    /// Puts a waiter at the end of the queue for a connection.
+    pub fn enqueue_for_conn(&mut self, waiter: Waiter) {
+        self.queue.push_back(waiter).expect("a queue has room for all exchanges");
+    }
+
+    /// Takes a waiter out of the queue for a connection; the one that is now first has another try.
+    pub fn dequeue_for_conn(&mut self, waiter: Waiter, turn: &mut Turn) {
+        self.queue.remove(&waiter);
+        self.conn_was_freed(turn);
+    }
+
+    /// A connection may be opened again.
+    pub fn conn_was_freed(&self, turn: &mut Turn) {
+        wake_first(&self.queue, turn);
+    }
+
+    /// Who waits for a connection.
+    #[cfg(test)]
+    pub fn queue_for_conn(&self) -> &Queue<Waiter> {
+        &self.queue
+    }
+
+    /// Whether nobody waits for a connection.
+    pub fn nobody_waits_for_conn(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether nobody waits for a connection ahead of this one.
+    pub fn is_next_for_conn(&self, exchange: ExchangeId) -> bool {
+        self.queue.front().is_none_or(|first| first.exchange == exchange)
+    }
+
+    /// A backend may be below its limit again: the first in this worker's queue has another try.
+    pub fn give_turn(&mut self, pool: PoolId, turn: &mut Turn) {
+        self[pool].has_turn = !self[pool].queue.is_empty();
+        wake_first(&self[pool].queue, turn);
+    }
+
+    /// The same for the next worker that waits, which may be this one.
+    pub fn wake_next(&mut self, pool: PoolId, turn: &mut Turn) {
+        match self.segment.next_waiting(self.worker, WaitFor::Pool(pool)) {
+            None => (),
+            Some(worker) if worker == self.worker => self.give_turn(pool, turn),
+            Some(worker) => self.wakers.wake(worker),
+        }
+    }
+
+    /// Whoever is first in a pool's queue has another try. Also at each tick: one that may only be
+    /// asked by those who have tried the others may have a place that nobody else could take.
+    pub fn give_turns(&mut self, turn: &mut Turn) {
+        (0..self.pools.len()).for_each(|pool| self.give_turn(PoolId(pool), turn));
+    }
+
+    /// Whether a place that is free is for another worker, which has waited.
+    pub(super) fn others_are_first(&self, pool: PoolId) -> bool {
+        let next = self.segment.next_waiting(self.worker, WaitFor::Pool(pool));
+        !self[pool].has_turn && next.is_some_and(|next| next != self.worker)
+    }
+
+    /// Shows how many exchanges stand in a pool's queue.
+    fn show_queue(&self, pool: PoolId) {
+        self.row.pool(pool).set(PoolGauge::Queue, self[pool].queue.len() as u64);
+    }
+}
+
+/// The first in a queue has another try.
+fn wake_first(queue: &Queue<Waiter>, turn: &mut Turn) {
+    if let Some(first) = queue.front() {
+        turn.wake(first.client);
+    }
+}
