@@ -65,8 +65,8 @@
 //!   health.rs        whether clients are to be sent here
 //!   crowd.rs         whether all client connections are taken: for how long, and that it is said
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
-//!   snapshot.rs      the shared cells to a view                    view.rs     plain numbers
-//!   recent.rs        large texts that were made just now
+//!   view.rs          a snapshot of the cells, and what this process alone knows
+//!   rate.rs          requests a second                              recent.rs   large texts made just now
 //!   json.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
@@ -129,7 +129,8 @@
 //!   ipc.rs           what master and children tell each other beside signals
 //!   withdrawal.rs    whether the service is withdrawn, and by whom
 //!   report.rs        messages about backends that went up or down
-//!   snapshot.rs      all pools and backends at the moment, for explanations
+//!   snapshot.rs      the service, its pools and backends at a moment, as plain numbers
+//!   snapshot_reader.rs read from the cells: for page, metrics, JSON, health, explanations
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!   own.rs           backends that are the service itself

@@ -12,10 +12,9 @@ use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
 use crate::policy::caching::{self, Asking, Decision};
 use crate::policy::vary::Chosen;
+use crate::shared::snapshot::Clocks;
 use crate::sys::log::{self, Level};
 use crate::sys::{IoError, clock};
-
-use super::snapshot::Clocks;
 
 /// Whether the disk takes what is stored is looked at so often.
 const TRIAL_INTERVAL: Micros = Micros::from_secs(5);

@@ -4,6 +4,7 @@
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState as Wanted;
 use crate::shared::ipc::ControlMessage;
+use crate::shared::snapshot::{Clocks, Snapshot};
 use crate::shared::wakers::Wakers;
 use crate::shared::{self, BackendId, PoolId, Segment, Source, WaitFor, Withdrawal};
 use crate::sys::log::{self, Level};
@@ -15,8 +16,8 @@ use super::api::{self, Adjustment, BackendRef, Command, RegistrationRequest};
 use super::cache::{Begun, CacheAdmin};
 use super::explain::Explainer;
 use super::recent::{Listing, Recent};
-use super::snapshot::{Clocks, SnapshotReader};
-use super::{health, json, metrics, page, view};
+use super::view::{View, Viewer};
+use super::{health, json, metrics, page};
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
 const LEAVING_INTERVAL: Micros = Micros(50_000);
@@ -24,7 +25,7 @@ const LEAVING_INTERVAL: Micros = Micros(50_000);
 /// Carries out what operators ask for.
 pub struct Commands {
     segment: Segment,
-    reader: SnapshotReader,
+    viewer: Viewer,
     recent: Recent,
     explainer: Explainer,
     /// The stored answers, if there are any and their directory can be used.
@@ -50,7 +51,7 @@ impl Commands {
     /// On the cells of `segment`, of whose changes the workers are told by `wakers`.
     pub fn new(
         segment: Segment,
-        reader: SnapshotReader,
+        viewer: Viewer,
         explainer: Explainer,
         cache: Option<CacheAdmin>,
         wakers: Wakers,
@@ -62,8 +63,8 @@ impl Commands {
         let due = Some(Micros(0));
         Commands {
             segment,
-            has_cache: reader.has_cache(),
-            reader,
+            has_cache: viewer.has_cache(),
+            viewer,
             recent: Recent::default(),
             explainer,
             cache,
@@ -142,10 +143,17 @@ impl Commands {
         CommandOutcome::Done(refused)
     }
 
-    fn service(&mut self) -> view::Service {
-        let mut service = self.reader.service(self.now);
-        service.totals.cache_bytes = self.cache.as_ref().map_or(0, CacheAdmin::bytes);
-        service
+    fn view(&mut self) -> View {
+        self.viewer.view(self.cache_bytes(), self.now)
+    }
+
+    /// Without what was counted of each backend.
+    fn snapshot(&self) -> Snapshot<()> {
+        self.viewer.reader(self.now).snapshot()
+    }
+
+    fn cache_bytes(&self) -> u64 {
+        self.cache.as_ref().map_or(0, CacheAdmin::bytes)
     }
 
     /// The text of a listing: a large one that was made just now, or one that `make` makes.
@@ -160,17 +168,17 @@ impl Commands {
     }
 
     fn page(&mut self) -> ApiResponse {
-        let body = self.text(Listing::Page, |commands| page::render(&commands.service()));
+        let body = self.text(Listing::Page, |commands| page::render(&commands.view()));
         ApiResponse { status: 200, content_type: page::CONTENT_TYPE, body, fields: page::FIELDS }
     }
 
     fn metrics(&mut self) -> ApiResponse {
-        let body = self.text(Listing::Metrics, |commands| metrics::render(&commands.service()));
+        let body = self.text(Listing::Metrics, |commands| metrics::render(&commands.view()));
         ApiResponse { status: 200, content_type: metrics::CONTENT_TYPE, body, fields: "" }
     }
 
     fn pools(&mut self) -> ApiResponse {
-        let make = |commands: &mut Commands| json::pools(&commands.reader.pools(commands.now));
+        let make = |commands: &mut Commands| json::pools(&commands.viewer.pools(commands.now));
         ApiResponse::json(200, self.text(Listing::Pools, make))
     }
 
@@ -179,7 +187,7 @@ impl Commands {
         let pool =
             pool.ok_or_else(|| ApiResponse::error(404, &format!("there is no pool \"{name}\"")))?;
         let text = self.text(Listing::Pool(pool), |commands| {
-            json::pool(&commands.reader.pool(pool, commands.now))
+            json::pool(&commands.viewer.pool(pool, commands.now))
         });
         Ok(ApiResponse::json(200, text))
     }
@@ -191,7 +199,7 @@ impl Commands {
 
     /// Looks whether all client connections are taken, about once a second.
     pub fn watch_crowd(&mut self) {
-        self.reader.watch_crowd(self.now);
+        self.viewer.watch_crowd(self.now);
     }
 
     /// Ends the leases whose time is over, and forgets backends that have left.
@@ -250,7 +258,7 @@ impl Commands {
 
     /// The backend as it is now, as JSON.
     fn shown(&self, status: u16, slot: BackendId) -> ApiResponse {
-        let backend = self.reader.backend_at(slot, self.now);
+        let backend = self.viewer.backend(slot, self.now);
         ApiResponse::json(status, json::backend(&backend))
     }
 
@@ -411,10 +419,11 @@ impl ApiHandler for Commands {
         let outcome = match command {
             Command::Page => Ok(self.page()),
             Command::Metrics => Ok(self.metrics()),
-            Command::Health(needed) => Ok(health::answer(self.segment, &needed)),
-            Command::Status => {
-                Ok(ApiResponse::json(200, json::status(&self.reader.summary(self.now))))
-            }
+            Command::Health(needed) => Ok(health::answer(&self.snapshot(), &needed)),
+            Command::Status => Ok(ApiResponse::json(
+                200,
+                json::status(&self.viewer.service(self.cache_bytes(), self.now)),
+            )),
             Command::Pools => Ok(self.pools()),
             Command::Pool(name) => self.pool(&name),
             Command::Register(place, registration) => {
@@ -428,7 +437,7 @@ impl ApiHandler for Commands {
             Command::Reload => return self.reload(),
             Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => {
-                Ok(self.explainer.answer(&self.segment, &question, self.cache.as_mut()))
+                Ok(self.explainer.answer(&self.snapshot(), &question, self.cache.as_mut()))
             }
         };
         // Either is the answer.

@@ -28,11 +28,11 @@ impl Scene {
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         let (channel, own) = Channel::pair().unwrap();
-        let reader = SnapshotReader::new(segment, &config, 7);
+        let viewer = Viewer::new(segment, &config, 7);
         let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
         let wakers = Wakers::new(2).unwrap();
         let commands =
-            Commands::new(segment, reader, explainer, None, wakers, own, Waker::new().unwrap());
+            Commands::new(segment, viewer, explainer, None, wakers, own, Waker::new().unwrap());
         let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
         scene.advance(0);
         scene

@@ -6,7 +6,7 @@ use crate::policy::cache_key::Url;
 use crate::policy::explain::{self, Question};
 use crate::policy::sticky::Key;
 use crate::policy::vary::Chosen;
-use crate::shared::Segment;
+use crate::shared::snapshot::Snapshot;
 
 use super::answer::ApiResponse;
 use super::cache::CacheAdmin;
@@ -33,12 +33,12 @@ impl Explainer {
     /// What would become of `question` now, also from what is stored.
     pub fn answer(
         &mut self,
-        segment: &Segment,
+        snapshot: &Snapshot<()>,
         question: &Question,
         cache: Option<&mut CacheAdmin>,
     ) -> ApiResponse {
         let Explainer { config, key, scratch } = self;
-        let pools = segment.pools_now(config);
+        let pools: Vec<_> = snapshot.pools.iter().map(|pool| pool.to_explain(config)).collect();
         let explanation = match cache {
             Some(cache) => {
                 let mut lookup = |url: &Url<'_>, chosen: &Chosen<'_>, method| {

@@ -3,7 +3,8 @@
 
 use crate::config::text::quote;
 use crate::config::units;
-use crate::shared::{Segment, ServiceCell};
+use crate::policy::health::Availability;
+use crate::shared::snapshot::Snapshot;
 
 use super::answer::ApiResponse;
 use super::api::{decoded, parameters, unknown, wrong};
@@ -37,15 +38,15 @@ pub fn needed(query: &str) -> Result<Vec<Needed>, ApiResponse> {
 }
 
 /// 200 if clients are to be sent here, and else why not.
-pub fn answer(segment: Segment, needed: &[Needed]) -> ApiResponse {
-    if segment.service(ServiceCell::Draining) != 0 {
+pub fn answer(snapshot: &Snapshot<()>, needed: &[Needed]) -> ApiResponse {
+    if snapshot.service.is_draining {
         return ApiResponse::line(503, "draining");
     }
-    if segment.is_withdrawn() {
+    if snapshot.service.is_withdrawn {
         return ApiResponse::line(503, "withdrawn");
     }
     let lacking = needed.iter().filter_map(|Needed { pool, count }| {
-        let up = segment.find_pool(pool).map_or(0, |pool| segment.count_up(pool).0);
+        let up = snapshot.pool(pool).map_or(0, |pool| pool.count(Availability::Up));
         (up < *count).then(|| format!("{pool}: {up} of {count} up"))
     });
     let lacking: Vec<String> = lacking.collect();

@@ -6,7 +6,7 @@ use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState;
 
-use super::view::{BackendStatus, PoolStatus, Service};
+use super::view::{BackendStatus, PoolStatus, ServiceStatus};
 
 #[derive(Serialize)]
 struct StatusJson {
@@ -45,9 +45,9 @@ struct BackendJson {
     state: &'static str,
     admin: &'static str,
     source: &'static str,
-    weight: u64,
-    connections: u64,
-    max_connections: u64,
+    weight: u32,
+    connections: u32,
+    max_connections: u32,
     queue: u64,
     requests_total: u64,
     errors_total: u64,
@@ -74,15 +74,18 @@ struct ErrorJson<'a> {
 }
 
 /// The answer to `GET /v1/status`.
-pub fn status(service: &Service) -> String {
+pub fn status(service: &ServiceStatus) -> String {
     json(&StatusJson {
         version: service.version,
         pid: service.pid,
-        uptime_s: seconds(service.uptime),
-        workers: service.workers,
-        draining: service.is_draining,
-        withdrawn: service.is_withdrawn,
-        connections: ConnectionsJson { current: service.clients, max: service.clients_max },
+        uptime_s: seconds(service.snapshot.uptime),
+        workers: service.snapshot.workers,
+        draining: service.snapshot.is_draining,
+        withdrawn: service.snapshot.is_withdrawn,
+        connections: ConnectionsJson {
+            current: service.snapshot.clients,
+            max: service.clients_max,
+        },
         requests_total: service.totals.requests,
         memory_bound_bytes: service.memory_bound,
     })
@@ -115,16 +118,16 @@ fn pool_json(pool: &PoolStatus) -> PoolJson<'_> {
 
 fn backend_json(backend: &BackendStatus) -> BackendJson {
     BackendJson {
-        backend: backend.address.to_string(),
+        backend: backend.server().to_string(),
         state: backend.state.as_str(),
-        admin: admin(backend.wanted),
+        admin: admin(backend.admin),
         source: backend.source.as_str(),
         weight: backend.weight,
         connections: backend.active,
         max_connections: backend.max_connections,
         queue: backend.queue,
-        requests_total: backend.requests,
-        errors_total: backend.errors_total(),
+        requests_total: backend.totals.requests,
+        errors_total: backend.totals.errors_total(),
         last_check: backend.last_check.map(|check| CheckJson {
             ok: check.is_ok,
             status: check.status,
@@ -132,8 +135,8 @@ fn backend_json(backend: &BackendStatus) -> BackendJson {
             age_s: seconds(check.age),
         }),
         state_since_s: seconds(backend.state_since),
-        idle_limit_ms: backend.idle_limit.0,
-        echoes_id: backend.echoes_id,
+        idle_limit_ms: backend.totals.idle_limit.0,
+        echoes_id: backend.totals.echoes_id,
         lease_s: backend.lease.map(seconds),
     }
 }
@@ -176,16 +179,16 @@ fn json(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::CheckStatus;
     use super::super::view::tests as views;
     use super::*;
     use crate::policy::health::Availability;
     use crate::shared::Source;
+    use crate::shared::snapshot::CheckSnapshot;
 
     #[test]
     fn the_status_has_the_keys_of_the_contract_in_their_order() {
         assert_eq!(
-            status(&views::service()),
+            status(&views::view().service),
             "{\"version\":\"0.2.0\",\"pid\":4711,\"uptime_s\":90061,\"workers\":2,\
              \"draining\":false,\"withdrawn\":false,\"connections\":{\"current\":17,\"max\":8192},\
              \"requests_total\":50000,\"memory_bound_bytes\":1107296256}\n"
@@ -206,10 +209,11 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_null() {
-        let check = CheckStatus { is_ok: false, status: None, time: Micros(50), age: Millis(999) };
+        let check =
+            CheckSnapshot { is_ok: false, status: None, time: Micros(50), age: Millis(999) };
         let mut unknown = BackendStatus {
             state: Availability::Down,
-            wanted: AdminState::Leaving,
+            admin: AdminState::Leaving,
             source: Source::Api,
             lease: Some(Millis(9_999)),
             last_check: Some(check),
@@ -225,12 +229,12 @@ mod tests {
 
     #[test]
     fn one_pool_is_an_element_of_the_list_of_all() {
-        let service = views::service();
-        let one = pool(&service.pools[0]);
+        let view = views::view();
+        let one = pool(&view.pools[0]);
         assert!(
             one.starts_with("{\"name\":\"default\",\"balance\":\"round_robin\",\"backends\":[")
         );
-        assert_eq!(pools(&service.pools), format!("{{\"pools\":[{}]}}\n", one.trim_end()));
+        assert_eq!(pools(&view.pools), format!("{{\"pools\":[{}]}}\n", one.trim_end()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::mem::time::{Micros, Millis};
 
-use super::view::{BackendStatus, PoolStatus, Service};
+use super::view::{BackendStatus, PoolStatus, ServiceStatus, View};
 use crate::policy::health::Availability;
 use crate::shared::{Class, Histogram};
 
@@ -35,13 +35,13 @@ impl MetricKind {
 }
 
 /// All metrics of the service.
-pub fn render(service: &Service) -> String {
-    let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
+pub fn render(view: &View) -> String {
+    let backends: usize = view.pools.iter().map(|pool| pool.backends.len()).sum();
     let mut page = MetricsText { text: String::with_capacity(8192 + 4608 * backends) };
-    page.process(service);
-    page.clients(service);
-    page.pools(&service.pools);
-    let backends = named(&service.pools);
+    page.process(&view.service);
+    page.clients(&view.service);
+    page.pools(&view.pools);
+    let backends = named(&view.pools);
     page.backends(&backends);
     page.backend_outcomes(&backends);
     page.backend_times(&backends);
@@ -62,7 +62,7 @@ fn named(pools: &[PoolStatus]) -> Vec<Named<'_>> {
     for pool in pools {
         let of_pool = label("pool", &pool.name);
         for backend in &pool.backends {
-            let own = label("backend", &backend.address.to_string());
+            let own = label("backend", &backend.server().to_string());
             all.push((format!("{of_pool},{own}"), backend));
         }
     }
@@ -78,30 +78,35 @@ fn label(name: &str, value: &str) -> String {
 }
 
 impl MetricsText {
-    fn process(&mut self, service: &Service) {
+    fn process(&mut self, service: &ServiceStatus) {
         self.family("httplb_build_info", MetricKind::Gauge, "1, with the version that runs.");
         self.sample("httplb_build_info", &label("version", service.version), 1);
-        let start = service.started.0 as f64 / 1e6;
+        let start = service.snapshot.started.0 as f64 / 1e6;
         let help = "When the service started, in seconds since the epoch.";
         self.family("httplb_start_time_seconds", MetricKind::Gauge, help);
         self.sample("httplb_start_time_seconds", "", start);
-        self.gauge("httplb_workers", "Worker processes.", service.workers);
+        self.gauge("httplb_workers", "Worker processes.", service.snapshot.workers);
         let help = "Workers started in the place of one that died.";
-        self.counter("httplb_worker_restarts_total", help, service.worker_restarts);
-        let reloads = [("ok", service.reloads_done), ("failed", service.reloads_refused)];
+        self.counter("httplb_worker_restarts_total", help, service.snapshot.worker_restarts);
+        let reloads =
+            [("ok", service.snapshot.reloads_done), ("failed", service.snapshot.reloads_refused)];
         let help = "Reloads: those that took effect, and those that changed nothing.";
         self.by("httplb_reloads_total", help, "result", &reloads);
         let help = "The most memory that connections can take.";
         self.gauge("httplb_memory_bound_bytes", help, service.memory_bound);
         let help = "1 while the service is stopping.";
-        self.gauge("httplb_draining", help, u64::from(service.is_draining));
+        self.gauge("httplb_draining", help, u64::from(service.snapshot.is_draining));
         let help = "1 while clients are to be sent elsewhere.";
-        self.gauge("httplb_withdrawn", help, u64::from(service.is_withdrawn));
+        self.gauge("httplb_withdrawn", help, u64::from(service.snapshot.is_withdrawn));
     }
 
-    fn clients(&mut self, service: &Service) {
+    fn clients(&mut self, service: &ServiceStatus) {
         let totals = &service.totals;
-        self.gauge("httplb_client_connections", "Client connections now.", service.clients);
+        self.gauge(
+            "httplb_client_connections",
+            "Client connections now.",
+            service.snapshot.clients,
+        );
         let help = "Client connections allowed.";
         self.gauge("httplb_client_connections_max", help, service.clients_max);
         let help = "Idle clients closed for new ones, as all connections were taken.";
@@ -136,7 +141,7 @@ impl MetricsText {
         let help = "Requests by what the cache did for them.";
         self.by("httplb_cache_requests_total", help, "result", &totals.cache_requests);
         let help = "Bytes of all stored responses.";
-        self.gauge("httplb_cache_bytes", help, totals.cache_bytes);
+        self.gauge("httplb_cache_bytes", help, service.cache_bytes);
     }
 
     fn pools(&mut self, pools: &[PoolStatus]) {
@@ -182,26 +187,30 @@ impl MetricsText {
             f64::from(u8::from(backend.state == Availability::Up))
         });
         let help = "Its share of requests.";
-        one("httplb_backend_weight", Gauge, help, |backend| backend.weight as f64);
+        one("httplb_backend_weight", Gauge, help, |backend| f64::from(backend.weight));
         let help = "Requests that it works on.";
-        one("httplb_backend_requests_active", Gauge, help, |backend| backend.active as f64);
+        one("httplb_backend_requests_active", Gauge, help, |backend| f64::from(backend.active));
         let help = "Requests sent to it.";
-        one("httplb_backend_requests_total", Counter, help, |backend| backend.requests as f64);
+        one("httplb_backend_requests_total", Counter, help, |backend| {
+            backend.totals.requests as f64
+        });
         let help = "Connections opened to it.";
-        one("httplb_backend_connects_total", Counter, help, |backend| backend.connects as f64);
+        one("httplb_backend_connects_total", Counter, help, |backend| {
+            backend.totals.connects as f64
+        });
         let help = "Requests over a connection that was there already.";
-        one("httplb_backend_reuses_total", Counter, help, |backend| backend.reuses as f64);
+        one("httplb_backend_reuses_total", Counter, help, |backend| backend.totals.reuses as f64);
         let help = "Idle connections that turned out closed when they were used.";
         one("httplb_backend_stale_connections_total", Counter, help, |backend| {
-            backend.stale_connections as f64
+            backend.totals.stale_connections as f64
         });
         let help = "Responses that belonged to another request.";
         one("httplb_backend_identity_mismatches_total", Counter, help, |backend| {
-            backend.identity_mismatches as f64
+            backend.totals.identity_mismatches as f64
         });
         let help = "Idle connections.";
         one("httplb_backend_idle_connections", Gauge, help, |backend| {
-            backend.idle_connections as f64
+            backend.totals.idle_connections as f64
         });
         let help = "Checks of its health that failed.";
         one("httplb_backend_check_failures_total", Counter, help, |backend| {
@@ -225,7 +234,7 @@ impl MetricsText {
         let name = "httplb_backend_responses_total";
         self.family(name, MetricKind::Counter, "Its responses by class of status.");
         for (labels, backend) in backends {
-            for (class, count) in Class::ALL.into_iter().zip(backend.responses) {
+            for (class, count) in Class::ALL.into_iter().zip(backend.totals.responses) {
                 self.sample_of(name, labels, "code", class.as_str(), count);
             }
         }
@@ -236,14 +245,14 @@ impl MetricsText {
             "Responses that seemed to belong to another request.",
         );
         for (labels, backend) in backends {
-            for (outcome, count) in backend.doubts {
+            for (outcome, count) in backend.totals.doubts {
                 self.sample_of(name, labels, "outcome", outcome, count);
             }
         }
         let name = "httplb_backend_errors_total";
         self.family(name, MetricKind::Counter, "Requests that failed there, by reason.");
         for (labels, backend) in backends {
-            for (reason, count) in &backend.errors {
+            for (reason, count) in &backend.totals.errors {
                 self.sample_of(name, labels, "reason", reason, *count);
             }
         }
@@ -257,7 +266,7 @@ impl MetricsText {
             "From a request's dispatch to the end of its response.",
         );
         for (labels, backend) in backends {
-            self.histogram(name, labels, &backend.response_times);
+            self.histogram(name, labels, &backend.totals.response_times);
         }
     }
 

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use super::super::view::tests::{backend, service};
+use super::super::view::tests::{backend, view};
 use super::*;
 
 /// Every name that operators may have in their alerts.
@@ -83,12 +83,12 @@ fn read(text: &str) -> HashMap<String, f64> {
 }
 
 fn rendered() -> HashMap<String, f64> {
-    read(&render(&service()))
+    read(&render(&view()))
 }
 
 #[test]
 fn every_name_of_the_contract_is_there_and_no_other() {
-    let text = render(&service());
+    let text = render(&view());
     let found: HashSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert_eq!(found, NAMES.into_iter().collect());
@@ -127,28 +127,28 @@ fn samples_have_the_labels_and_values_of_the_service() {
 
 #[test]
 fn a_label_cannot_break_its_line() {
-    let mut service = service();
-    service.pools[0].name = String::from("a\\b\"c\nd}");
-    let text = render(&service);
+    let mut view = view();
+    view.pools[0].name = String::from("a\\b\"c\nd}");
+    let text = render(&view);
     assert!(text.contains("httplb_pool_queue{pool=\"a\\\\b\\\"c\\nd}\"} 2\n"));
     read(&text);
 }
 
 #[test]
 fn the_samples_of_all_pools_stand_under_one_heading() {
-    let mut service = service();
-    let mut second = service.pools[0].clone();
+    let mut view = view();
+    let mut second = view.pools[0].clone();
     second.name = String::from("api");
     second.backends.push(BackendStatus { address: "[fd00::7]:80".parse().unwrap(), ..backend() });
-    service.pools.push(second);
-    let samples = read(&render(&service));
+    view.pools.push(second);
+    let samples = read(&render(&view));
     let weight = "httplb_backend_weight{pool=\"api\",backend=\"[fd00::7]:80\"}";
     assert_eq!(samples.get(weight), Some(&5.0));
 }
 
 #[test]
 fn without_pools_the_headings_are_there_all_the_same() {
-    let mut service = service();
-    service.pools.clear();
-    read(&render(&service));
+    let mut view = view();
+    view.pools.clear();
+    read(&render(&view));
 }

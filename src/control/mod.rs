@@ -21,14 +21,15 @@ pub mod json;
 pub mod metrics;
 pub mod page;
 pub mod probe;
+mod rate;
 pub mod recent;
 pub mod request_parser;
-pub mod snapshot;
 pub mod view;
 
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
+use crate::shared::snapshot::Clocks;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, ServiceCell};
 use crate::sys::log;
@@ -43,7 +44,7 @@ use cache::CacheAdmin;
 use checks::Checks;
 use commands::Commands;
 use explain::Explainer;
-use snapshot::{Clocks, SnapshotReader};
+use view::Viewer;
 
 /// What is watched: then come the doors and their connections, and from `FIRST_CHECK` on checks.
 const SIGNALS: u64 = 0;
@@ -148,7 +149,7 @@ impl Control {
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let reader = SnapshotReader::new(segment, config, master_pid.number().unsigned_abs());
+        let viewer = Viewer::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
         let open = || {
             let poller = Poller::new()?;
@@ -161,7 +162,7 @@ impl Control {
         let (own_wakers, own_master) =
             clones().map_err(StartError::at("wakers", Tried::Descriptor))?;
         let commands =
-            Commands::new(segment, reader, explainer, cache, own_wakers, channel, own_master);
+            Commands::new(segment, viewer, explainer, cache, own_wakers, channel, own_master);
         Ok(Control {
             checks: Checks::new(segment, config),
             segment,

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
 use crate::shared::Source;
+use crate::shared::snapshot::{CheckSnapshot, Totals};
 
 use super::json;
-use super::view::{BackendStatus, CheckStatus, PoolStatus, Service, Totals};
+use super::view::{BackendStatus, PoolStatus, ServiceStatus, View};
 
 /// The media type of what `render` writes.
 pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
@@ -27,9 +28,9 @@ const COLUMNS: [&str; 13] = [
 ];
 
 /// The whole page.
-pub fn render(service: &Service) -> String {
-    let backends: usize = service.pools.iter().map(|pool| pool.backends.len()).sum();
-    let up: usize = service.pools.iter().map(|pool| pool.count(Availability::Up)).sum();
+pub fn render(view: &View) -> String {
+    let backends: usize = view.pools.iter().map(|pool| pool.backends.len()).sum();
+    let up: usize = view.pools.iter().map(|pool| pool.count(Availability::Up)).sum();
     let mut page = Page { text: String::with_capacity(STYLE.len() + 4096 + 1536 * backends) };
     let _ = write!(
         page.text,
@@ -38,8 +39,8 @@ pub fn render(service: &Service) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>httplb: {up} of {backends} up</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
     );
-    page.facts(service);
-    for (index, pool) in service.pools.iter().enumerate() {
+    page.facts(&view.service);
+    for (index, pool) in view.pools.iter().enumerate() {
         page.pool(index, pool);
     }
     page.text.push_str(
@@ -91,8 +92,8 @@ impl Cell {
 
 impl Page {
     /// The numbers of the service as a whole.
-    fn facts(&mut self, service: &Service) {
-        let (class, word) = match (service.is_draining, service.is_withdrawn) {
+    fn facts(&mut self, service: &ServiceStatus) {
+        let (class, word) = match (service.snapshot.is_draining, service.snapshot.is_withdrawn) {
             (true, _) => ("drain", "stopping"),
             (false, true) => ("drain", "withdrawn"),
             (false, false) => ("up", "serving"),
@@ -103,12 +104,19 @@ impl Page {
              </header>\n<dl>",
             escaped(service.version)
         );
-        self.fact("up for", &span(service.uptime), "");
-        self.fact("workers", &grouped(service.workers), &restarts(service.worker_restarts));
+        self.fact("up for", &span(service.snapshot.uptime), "");
+        self.fact(
+            "workers",
+            &grouped(service.snapshot.workers),
+            &restarts(service.snapshot.worker_restarts),
+        );
         let limit = format!("of {}", grouped(service.clients_max));
-        let connections = match service.clients >= service.clients_max {
-            true => format!("<span class=\"bad\">{} all taken</span>", grouped(service.clients)),
-            false => grouped(service.clients),
+        let connections = match service.snapshot.clients >= service.clients_max {
+            true => format!(
+                "<span class=\"bad\">{} all taken</span>",
+                grouped(service.snapshot.clients)
+            ),
+            false => grouped(service.snapshot.clients),
         };
         self.fact("connections", &connections, &limit);
         let rate = service.requests_per_second.map_or_else(|| String::from("–"), rate);
@@ -117,7 +125,7 @@ impl Page {
         self.fact("memory bound", &bytes(service.memory_bound), "");
         if let Some(most) = service.cache_max {
             let limit = format!("of {}{}", bytes(most), hits(&service.totals));
-            self.fact("stored responses", &bytes(service.totals.cache_bytes), &limit);
+            self.fact("stored responses", &bytes(service.cache_bytes), &limit);
         }
         self.text.push_str("</dl>\n");
     }
@@ -178,7 +186,7 @@ impl Page {
                 self.text,
                 "<a class=\"{state}\" href=\"#b{index}-{row}\" title=\"{0} {state}\" \
                  aria-label=\"{0} {state}\"></a>",
-                escaped(&backend.address.to_string())
+                escaped(&backend.server().to_string())
             );
         }
         self.text.push_str("</div>\n");
@@ -190,7 +198,7 @@ impl Page {
             self.text,
             "<tr id=\"{id}\" class=\"{state}\"><td>{}{}</td>\
              <td><span class=\"tag\">{state}</span> <small>{}</small></td><td>{}</td>",
-            escaped(&backend.address.to_string()),
+            escaped(&backend.server().to_string()),
             marks(backend),
             span(backend.state_since),
             backend.last_check.as_ref().map_or_else(no_check, check)
@@ -215,20 +223,22 @@ impl Page {
 
 /// What stands under [`COLUMNS`].
 fn cells(backend: &BackendStatus) -> [Cell; 13] {
-    let [_, two, three, four, five] = backend.responses;
+    let [_, two, three, four, five] = backend.totals.responses;
     let active = match backend.max_connections {
-        0 => Cell::count(backend.active),
-        cap => Cell::new(format!("{}/{}", grouped(backend.active), grouped(cap))),
+        0 => Cell::count(u64::from(backend.active)),
+        cap => {
+            Cell::new(format!("{}/{}", grouped(u64::from(backend.active)), grouped(u64::from(cap))))
+        }
     };
     let quantile = |share| {
-        let time = backend.response_times.quantile(share);
+        let time = backend.totals.response_times.quantile(share);
         time.map_or_else(Cell::nothing, |time| Cell::new(short_time(time)))
     };
     [
-        Cell::count(backend.weight),
+        Cell::count(u64::from(backend.weight)),
         active,
         Cell::bad_count(backend.queue),
-        Cell::count(backend.requests),
+        Cell::count(backend.totals.requests),
         Cell::count(two),
         Cell::count(three),
         Cell::count(four),
@@ -236,7 +246,7 @@ fn cells(backend: &BackendStatus) -> [Cell; 13] {
         errors(backend),
         quantile(0.5),
         quantile(0.99),
-        Cell::count(backend.idle_connections),
+        Cell::count(backend.totals.idle_connections),
         backend.lease.map_or_else(Cell::nothing, |lease| Cell::new(span(lease))),
     ]
 }
@@ -270,7 +280,7 @@ fn no_check() -> String {
     String::from("<span class=\"zero\">–</span>")
 }
 
-fn check(check: &CheckStatus) -> String {
+fn check(check: &CheckSnapshot) -> String {
     let outcome = match (check.is_ok, check.status) {
         (true, Some(status)) => status.to_string(),
         (true, None) => String::from("connects"),
@@ -283,8 +293,8 @@ fn check(check: &CheckStatus) -> String {
 
 /// All of them, and beneath by reason.
 fn errors(backend: &BackendStatus) -> Cell {
-    let mut cell = Cell::bad_count(backend.errors_total());
-    for (reason, count) in backend.errors.iter().filter(|(_, count)| *count > 0) {
+    let mut cell = Cell::bad_count(backend.totals.errors_total());
+    for (reason, count) in backend.totals.errors.iter().filter(|(_, count)| *count > 0) {
         let reason = escaped(&reason.replace('_', " "));
         let _ = write!(cell.html, "<small>{} {reason}</small>", grouped(*count));
     }

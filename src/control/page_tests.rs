@@ -1,10 +1,11 @@
-use super::super::view::tests::{backend, service};
+use super::super::view::tests::{backend, totals, view};
 use super::*;
 use crate::config::Balance;
+use crate::shared::snapshot::BackendTotals;
 
 #[test]
 fn the_page_says_what_an_operator_asks_first() {
-    let page = render(&service());
+    let page = render(&view());
     for part in [
         "<meta http-equiv=\"refresh\" content=\"2\">",
         "<title>httplb: 1 of 1 up</title>",
@@ -27,16 +28,16 @@ fn the_page_says_what_an_operator_asks_first() {
 
 #[test]
 fn the_page_has_no_script_and_names_no_other_host() {
-    let page = render(&service());
+    let page = render(&view());
     assert!(!page.contains("<script") && !page.contains("://") && !page.contains("javascript"));
 }
 
 #[test]
 fn nothing_that_is_shown_can_be_markup() {
-    let mut service = service();
-    service.pools[0].name = String::from("<b>&\"'");
-    service.version = "<i>";
-    let page = render(&service);
+    let mut view = view();
+    view.pools[0].name = String::from("<b>&\"'");
+    view.service.version = "<i>";
+    let page = render(&view);
     assert!(page.contains("<h2>&lt;b&gt;&amp;&quot;&#39;</h2>"));
     assert!(page.contains("<small>&lt;i&gt;</small>"));
     assert!(!page.contains("<b>") && !page.contains("<i>"));
@@ -44,10 +45,10 @@ fn nothing_that_is_shown_can_be_markup() {
 
 #[test]
 fn each_row_has_its_state_and_there_is_a_square_for_each() {
-    let mut service = service();
+    let mut view = view();
     let with = |state| BackendStatus { state, ..backend() };
-    service.pools[0].backends = Availability::ALL.into_iter().map(with).collect();
-    let page = render(&service);
+    view.pools[0].backends = Availability::ALL.into_iter().map(with).collect();
+    let page = render(&view);
     for state in Availability::ALL.map(Availability::as_str) {
         assert_eq!(page.matches(&format!("class=\"{state}\"><td>")).count(), 1, "{state}");
         assert_eq!(page.matches(&format!("<a class=\"{state}\" href=\"#b0-")).count(), 1);
@@ -57,20 +58,20 @@ fn each_row_has_its_state_and_there_is_a_square_for_each() {
 
 #[test]
 fn a_check_that_failed_stands_out() {
-    let failed = CheckStatus { is_ok: false, status: Some(500), time: Micros(0), age: Millis(0) };
+    let failed = CheckSnapshot { is_ok: false, status: Some(500), time: Micros(0), age: Millis(0) };
     assert!(check(&failed).starts_with("<span class=\"bad\">500</span>"));
-    let failed = CheckStatus { status: None, ..failed };
+    let failed = CheckSnapshot { status: None, ..failed };
     assert!(check(&failed).starts_with("<span class=\"bad\">failed</span>"));
-    let connects = CheckStatus { is_ok: true, ..failed };
+    let connects = CheckSnapshot { is_ok: true, ..failed };
     assert!(check(&connects).starts_with("connects "));
 }
 
 #[test]
 fn an_empty_pool_says_what_is_missing() {
-    let mut service = service();
-    service.pools[0].backends.clear();
-    service.pools[0].balance = Balance::LeastConnections;
-    let page = render(&service);
+    let mut view = view();
+    view.pools[0].backends.clear();
+    view.pools[0].balance = Balance::LeastConnections;
+    let page = render(&view);
     assert!(page.contains("until a backend registers") && page.contains("least connections"));
 }
 
@@ -107,8 +108,8 @@ fn numbers_are_grouped() {
 #[test]
 fn sample_pages_are_written_when_asked_for() {
     let Some(folder) = std::env::var_os("HTTPLB_PAGES") else { return };
-    let mut service = service();
-    let mut pool = service.pools[0].clone();
+    let mut view = view();
+    let mut pool = view.pools[0].clone();
     pool.name = String::from("images");
     pool.backends = (1..=100_u16)
         .map(|number| BackendStatus {
@@ -120,17 +121,20 @@ fn sample_pages_are_written_when_asked_for() {
                 _ => Availability::Up,
             },
             is_backup: number > 97,
-            requests: 1_234 * u64::from(number),
-            errors: match number {
-                17 => vec![("connection_refused", 210), ("http_response_timeout", 12)],
-                _ => Vec::new(),
-            },
-            responses: [0, 1_200 * u64::from(number), 30, 4, u64::from(number == 17)],
             max_connections: 0,
+            totals: BackendTotals {
+                requests: 1_234 * u64::from(number),
+                errors: match number {
+                    17 => vec![("connection_refused", 210), ("http_response_timeout", 12)],
+                    _ => Vec::new(),
+                },
+                responses: [0, 1_200 * u64::from(number), 30, 4, u64::from(number == 17)],
+                ..totals()
+            },
             ..backend()
         })
         .collect();
-    let mut api = service.pools[0].clone();
+    let mut api = view.pools[0].clone();
     api.name = String::from("api");
     api.balance = Balance::LeastConnections;
     for port in [8002, 8003] {
@@ -142,13 +146,13 @@ fn sample_pages_are_written_when_asked_for() {
         });
     }
     api.backends[1].state = Availability::Down;
-    api.backends[1].last_check =
-        Some(CheckStatus { is_ok: false, status: Some(500), time: Micros(800), age: Millis(400) });
-    service.pools.extend([
-        api,
-        PoolStatus { backends: Vec::new(), queue: 0, ..pool.clone() },
-        pool,
-    ]);
-    service.pools[2].name = String::from("empty");
-    std::fs::write(std::path::Path::new(&folder).join("page.html"), render(&service)).unwrap();
+    api.backends[1].last_check = Some(CheckSnapshot {
+        is_ok: false,
+        status: Some(500),
+        time: Micros(800),
+        age: Millis(400),
+    });
+    view.pools.extend([api, PoolStatus { backends: Vec::new(), queue: 0, ..pool.clone() }, pool]);
+    view.pools[2].name = String::from("empty");
+    std::fs::write(std::path::Path::new(&folder).join("page.html"), render(&view)).unwrap();
 }

@@ -88,7 +88,7 @@ fn take_over(segment: Segment, config: &Config, known: &[BackendRecord], now: Mi
             _ => AdminState::Ready,
         };
         segment.set_admin(slot, admin, now);
-        let keys = config.pools.get(pool.0).unwrap_or(&config.pools[0]);
+        let keys = pool.keys(config);
         let (check, passive) = health(backend, keys.health_check.is_some(), now);
         segment.set_health(slot, check, passive);
         let (since, downtime) = (backend.since.map(Millis), Millis(backend.downtime));

@@ -5,11 +5,12 @@ use crate::cache::sweeper::Sweeper;
 use crate::cache::testing::{known_cells, opened, worker};
 use crate::config::{Config, Endpoint};
 use crate::control::checks::Checks;
-use crate::control::snapshot::{Clocks, SnapshotReader};
+use crate::control::view::Viewer;
 use crate::control::{json, metrics, page};
 use crate::mem::time::{Micros, Millis};
 use crate::mem::xorshift::Xorshift;
 use crate::policy::health::{AdminState, HealthEvent, Rules};
+use crate::shared::snapshot::Clocks;
 use crate::shared::wakers::Wakers;
 use crate::shared::{BackendId, LastCheck, Layout, Most, Registration, Segment};
 use crate::sys::world::{self, Faults};
@@ -77,19 +78,19 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         let segment = cells_of(&config);
         register(segment);
         let said = settings(segment);
-        let mut looker = SnapshotReader::new(segment, &config, 7);
+        let mut viewer = Viewer::new(segment, &config, 7);
         let mut checks = Checks::new(segment, &config);
         let (wakers, poller) = (Wakers::new(WORKERS).unwrap(), Poller::new().unwrap());
         for round in 0..4 {
             segment.forge(|| harmful(&mut dice));
             let now =
                 Clocks { clock: Micros::from_secs(100 + round), wall: Micros::from_secs(1 << 30) };
-            let service = looker.service(now);
-            for text in [metrics::render(&service), page::render(&service), json::status(&service)]
-            {
+            let view = viewer.view(0, now);
+            let status = json::status(&view.service);
+            for text in [metrics::render(&view), page::render(&view), status] {
                 assert!(!text.is_empty());
             }
-            assert!(json::pools(&service.pools).contains("10.0.2.1:80"));
+            assert!(json::pools(&view.pools).contains("10.0.2.1:80"));
             checks.look_around(now.clock);
             checks.run(&poller, 0, &wakers, now.clock);
             for slot in (0..4).map(BackendId) {
@@ -118,11 +119,8 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         next.set_elsewhere(&forged, &own, |_| ());
         assert!(next.clients() <= 100 && next.backend(BackendId(0)).load() <= 200 * WORKERS as u32);
         assert_eq!(settings(next), said, "seed {seed}");
-        let _ =
-            metrics::render(&SnapshotReader::new(next, &config, 7).service(Clocks {
-                clock: Micros::from_secs(300),
-                wall: Micros::from_secs(1 << 30),
-            }));
+        let now = Clocks { clock: Micros::from_secs(300), wall: Micros::from_secs(1 << 30) };
+        let _ = metrics::render(&Viewer::new(next, &config, 7).view(0, now));
     }
 }
 

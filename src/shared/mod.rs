@@ -45,7 +45,8 @@ pub mod ipc;
 mod pools;
 pub mod report;
 mod rotations;
-mod snapshot;
+pub mod snapshot;
+mod snapshot_reader;
 mod states;
 mod totals;
 pub mod wakers;
@@ -54,7 +55,7 @@ mod withdrawal;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 pub use backends::{BackendCells, LastCheck, Registration, Source};
 pub use claims::WaitFor;
@@ -64,6 +65,7 @@ pub use counters::{
 pub use elsewhere::{Holdings, Most};
 pub use pools::{PoolCells, PoolName};
 pub use rotations::Rotations;
+pub use snapshot_reader::SnapshotReader;
 pub use withdrawal::Withdrawal;
 
 /// Cells in a cache line: what different processes write lies in different lines.
@@ -95,6 +97,13 @@ const PAGE: usize = 64 * 1024 / size_of::<AtomicU64>();
 /// Names a pool: its place in the table, those of the file first, in the file's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub usize);
+
+impl PoolId {
+    /// The rules of the pool. One that was made by registering has those of "default".
+    pub fn keys(self, config: &Config) -> &config::Pool {
+        config.pools.get(self.0).unwrap_or(&config.pools[0])
+    }
+}
 
 /// Names a backend: its place in the table of all pools. Those that the file gives one pool lie
 /// next to each other.

@@ -1,84 +1,242 @@
-//! The pools at the moment, as an explanation wants them.
+//! The service at a moment, as plain numbers: what the status page, the metrics, the JSON API, `/healthz`
+//! and explanations are made of. `snapshot_reader.rs` reads it from the cells.
+//!
+//! What workers count lies in a row for each of them. The sums over all rows take long where there are
+//! many backends and workers, so who shows none asks for none: a `Snapshot<()>` has what a backend's own
+//! cells say, a `Snapshot<BackendTotals>` the sums as well.
 
-use crate::config::{self, Config};
-use crate::mem::time::Millis;
-use crate::policy::balance::Tier;
+use crate::config::{self, Balance, Config, Endpoint};
+use crate::mem::time::{Micros, Millis};
 use crate::policy::explain::{BackendNow, PoolNow};
+use crate::policy::health::{AdminState, Availability};
+use crate::policy::identity::Outcome;
 use crate::policy::slow_start;
-use crate::sys::clock;
 
-use super::{BackendId, PoolId, Segment};
+use super::{Histogram, PoolId, Source};
 
-impl Segment {
-    /// All pools, those of `config` first. Pools that were added have the keys of "default".
-    pub fn pools_now<'a>(&self, config: &'a Config) -> Vec<PoolNow<'a>> {
-        let now = clock::now().millis();
-        let pool = |id: PoolId| {
-            let index = id.0;
-            let keys = config.pools.get(index).unwrap_or(&config.pools[0]);
-            let backend = |slot| self.backend_now(slot, keys.slow_start, now);
-            let cells = self.pool(id);
-            let turns = [Tier::Primaries, Tier::Backups].map(|tier| cells.rotation(tier));
-            PoolNow {
-                name: cells.name().to_string(),
-                keys,
-                backends: self.members(id).map(backend).collect(),
-                turns: Some(turns),
-            }
-        };
-        self.pools().map(pool).collect()
+/// What time it is, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Monotonic.
+    pub clock: Micros,
+    /// Since the epoch.
+    pub wall: Micros,
+}
+
+/// The service at a moment, with totals `T` of each backend.
+#[derive(Clone, Debug)]
+pub struct Snapshot<T> {
+    /// The service as a whole.
+    pub service: ServiceSnapshot,
+    /// In the order of the configuration, then those that backends made by registering.
+    pub pools: Vec<PoolSnapshot<T>>,
+}
+
+/// The service as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceSnapshot {
+    /// When the service started, since the epoch. A reload is no start.
+    pub started: Micros,
+    /// How long ago that is.
+    pub uptime: Millis,
+    /// Worker processes that are meant to run.
+    pub workers: u64,
+    /// Workers that were started in the place of one that died.
+    pub worker_restarts: u64,
+    /// Reloads that took effect.
+    pub reloads_done: u64,
+    /// Reloads that were refused, and changed nothing.
+    pub reloads_refused: u64,
+    /// Whether the service is stopping.
+    pub is_draining: bool,
+    /// Whether clients are to be sent elsewhere, though it serves.
+    pub is_withdrawn: bool,
+    /// Client connections now.
+    pub clients: u64,
+}
+
+/// What was counted over all workers since the service started.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    /// Client connections that were accepted.
+    pub clients: u64,
+    /// Requests that came.
+    pub requests: u64,
+    /// Those of them that came before the response to the one before.
+    pub pipelined: u64,
+    /// Responses by class: 1xx to 5xx.
+    pub responses: [u64; 5],
+    /// Responses that httplb made itself, by reason, each reason once.
+    pub request_errors: Vec<(&'static str, u64)>,
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
+    /// Bytes that went past the rings, by splice.
+    pub spliced: u64,
+    /// Bodies that were copied for want of splice or a pipe.
+    pub splice_fallbacks: u64,
+    /// From a request's head to the end of its response.
+    pub durations: Histogram,
+    /// Clients that were idle and closed for new ones.
+    pub clients_recycled: u64,
+    /// Log lines that found no room.
+    pub dropped_log_lines: u64,
+    /// Messages that found no room.
+    pub dropped_messages: u64,
+    /// Requests by what the cache did, each result once.
+    pub cache_requests: Vec<(&'static str, u64)>,
+}
+
+/// One pool.
+#[derive(Clone, Debug)]
+pub struct PoolSnapshot<T> {
+    /// Its place in the table.
+    pub id: PoolId,
+    /// Its name.
+    pub name: String,
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// How many turns of the rotation primaries and backups have taken.
+    pub rotation: [u64; 2],
+    /// Requests that wait for a backend below its limit.
+    pub queue: u64,
+    /// Requests that were sent to a further backend.
+    pub retries: u64,
+    /// In the order of the configuration, then those that registered themselves.
+    pub backends: Vec<BackendSnapshot<T>>,
+}
+
+/// One backend of one pool.
+#[derive(Clone, Debug)]
+pub struct BackendSnapshot<T> {
+    /// Where it listens, as it was configured or registered.
+    pub address: Endpoint,
+    /// What it may get now.
+    pub state: Availability,
+    /// How long it has been so.
+    pub state_since: Millis,
+    /// How long ago it came up, if it did since the service started, and is up.
+    pub up_for: Option<Millis>,
+    /// What the operator wants.
+    pub admin: AdminState,
+    /// Who added it.
+    pub source: Source,
+    /// Its share, from 1.
+    pub weight: u32,
+    /// Whether it gets requests only while no primary is up.
+    pub is_backup: bool,
+    /// Requests that it works on.
+    pub active: u32,
+    /// How many of these it may have; 0 is no limit.
+    pub max_connections: u32,
+    /// Requests of its pool that wait, while it is at its limit; else none waits for it.
+    pub queue: u64,
+    /// The last check of its health.
+    pub last_check: Option<CheckSnapshot>,
+    /// The checks that failed since the start.
+    pub check_failures: u64,
+    /// How long it was down since the start.
+    pub downtime: Millis,
+    /// What is left of its lease; `None` if it has none.
+    pub lease: Option<Millis>,
+    /// What was counted.
+    pub totals: T,
+}
+
+/// The last check of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckSnapshot {
+    /// Whether it found the backend healthy.
+    pub is_ok: bool,
+    /// The status of the response; `None` where there was none, or only a connect was tried.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub time: Micros,
+    /// How long ago it ended.
+    pub age: Millis,
+}
+
+/// What was counted of one backend over all workers, and what they know of it.
+#[derive(Clone, Debug)]
+pub struct BackendTotals {
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Its responses by class: 1xx to 5xx.
+    pub responses: [u64; 5],
+    /// Requests that failed there, by reason, each reason once.
+    pub errors: Vec<(&'static str, u64)>,
+    /// Connections that were opened.
+    pub connects: u64,
+    /// Requests over a connection that was there already.
+    pub reuses: u64,
+    /// Idle connections that turned out closed when they were used.
+    pub stale_connections: u64,
+    /// Responses that belonged to another request.
+    pub identity_mismatches: u64,
+    /// What became of responses that seemed to belong to another request, each outcome once.
+    pub doubts: [(&'static str, u64); Outcome::ALL.len()],
+    /// Idle connections.
+    pub idle_connections: u64,
+    /// How long an idle connection to it is kept, as far as is known by now.
+    pub idle_limit: Millis,
+    /// Whether it returns `X-Request-ID`.
+    pub echoes_id: bool,
+    /// From a request's dispatch to the end of its response.
+    pub response_times: Histogram,
+}
+
+impl BackendTotals {
+    /// The requests that failed, for any reason.
+    pub fn errors_total(&self) -> u64 {
+        self.errors.iter().fold(0, |sum, (_, count)| sum.wrapping_add(*count))
+    }
+}
+
+impl<T> Snapshot<T> {
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&PoolSnapshot<T>> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+}
+
+impl<T> PoolSnapshot<T> {
+    /// Backends in this state.
+    pub fn count(&self, state: Availability) -> usize {
+        self.backends.iter().filter(|backend| backend.state == state).count()
     }
 
-    fn backend_now(&self, slot: BackendId, slow_start: Millis, now: Millis) -> BackendNow {
-        let cells = self.backend(slot);
-        let up_for = cells.up_for(now);
-        BackendNow {
-            keys: config::Backend {
-                address: cells.address(),
-                weight: cells.weight(),
-                max_connections: cells.cap(),
-                backup: cells.is_backup(),
-            },
-            availability: Some(cells.availability()),
-            admin: cells.admin(),
-            load: cells.load(),
-            parts: up_for.map_or(slow_start::PARTS, |up_for| slow_start::parts(up_for, slow_start)),
+    /// As an explanation wants it.
+    pub fn to_explain<'a>(&self, config: &'a Config) -> PoolNow<'a> {
+        let keys = self.id.keys(config);
+        PoolNow {
+            name: self.name.clone(),
+            keys,
+            backends: self.backends.iter().map(|one| one.to_explain(keys)).collect(),
+            turns: Some(self.rotation),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::health::{AdminState, Availability};
-    use crate::shared::{Layout, Registration};
-    use crate::sys::memory;
+impl<T> BackendSnapshot<T> {
+    /// The server that it is, and its name for operators: see [`Endpoint::canonical`].
+    pub fn server(&self) -> Endpoint {
+        self.address.canonical()
+    }
 
-    #[test]
-    fn all_that_is_in_the_cells_is_there() {
-        let mut config = Config::for_backends(&[([10, 0, 0, 1], 80).into()]);
-        config.pools[0].backends[0].max_connections = 5;
-        let layout = Layout::new(&config, 1);
-        let cells = memory::share(layout.cells()).unwrap();
-        let mut segment = Segment::create(cells.cells(), layout);
-        segment.load_config(&config);
-        let added = segment.add_pool("late").unwrap();
-        let address = ([10, 0, 0, 2], 80).into();
-        let entry = Registration { address, weight: 7, max_connections: 0, lease: None };
-        let slot = segment.register(added, entry).unwrap();
-        segment.set_admin(slot, AdminState::Drain, clock::now().millis());
-        assert!(segment.claim(0, BackendId(0), 5));
-        assert!(segment.pool(PoolId(0)).try_turn(Tier::Primaries, 0, 3));
-        let [first, late] = &segment.pools_now(&config)[..] else { panic!("two pools") };
-        assert_eq!((&*first.name, first.turns), ("default", Some([3, 0])));
-        let backend = &first.backends[0];
-        assert_eq!((backend.load, backend.keys.max_connections), (1, 5));
-        assert_eq!((&*late.name, late.backends.len()), ("late", 1));
-        let backend = &late.backends[0];
-        assert_eq!((backend.keys.weight, backend.keys.address), (7, address));
-        assert_eq!(
-            (backend.availability, backend.admin),
-            (Some(Availability::Drain), AdminState::Drain)
-        );
+    fn to_explain(&self, keys: &config::Pool) -> BackendNow {
+        let parts = |up_for| slow_start::parts(up_for, keys.slow_start);
+        BackendNow {
+            keys: config::Backend {
+                address: self.address,
+                weight: self.weight,
+                max_connections: self.max_connections,
+                backup: self.is_backup,
+            },
+            availability: Some(self.state),
+            admin: self.admin,
+            load: self.active,
+            parts: self.up_for.map_or(slow_start::PARTS, parts),
+        }
     }
 }

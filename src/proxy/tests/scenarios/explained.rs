@@ -5,7 +5,8 @@ use crate::mem::buffer::Buffer;
 use crate::policy::explain::{self, Question};
 use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
-use crate::shared::BackendId;
+use crate::shared::snapshot::Clocks;
+use crate::shared::{BackendId, SnapshotReader};
 use crate::sys::clock;
 
 /// Three pools of two backends each, by path, by header, and all others.
@@ -38,7 +39,9 @@ fn compare(scene: &mut Scene, config: &Config, request: &str, fields: &[String],
         fields: fields.to_vec(),
         client: own.expect("the only client"),
     };
-    let pools = scene.service.proxy.segment().pools_now(config);
+    let now = Clocks { clock: clock::now(), wall: clock::wall() };
+    let snapshot = SnapshotReader::new(scene.service.proxy.segment(), config, now).snapshot::<()>();
+    let pools: Vec<_> = snapshot.pools.iter().map(|pool| pool.to_explain(config)).collect();
     let key = scene.service.proxy.settings.sticky_key;
     let mut scratch = Buffer::new(vec![0; 8192].leak());
     let said = explain::explain(&question, config, &pools, Some(&key), &mut scratch);

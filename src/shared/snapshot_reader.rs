@@ -1,0 +1,215 @@
+//! The one reader of the shared cells for all who look at the service from outside of the data plane: it
+//! makes a [`Snapshot`] of them, or a part of one.
+
+use crate::config::Config;
+use crate::http::cache_status::CacheResult;
+use crate::mem::time::{Micros, Millis};
+use crate::policy::balance::Tier;
+use crate::policy::health::Availability;
+use crate::policy::identity::Outcome;
+use crate::policy::reason::Reason;
+use crate::sys::log;
+
+use super::snapshot::{
+    BackendSnapshot, BackendTotals, CheckSnapshot, Clocks, PoolSnapshot, ServiceSnapshot, Snapshot,
+    Totals,
+};
+use super::{
+    BackendCounter, BackendGauge, BackendId, Class, Counter, PoolCounter, PoolId, Segment,
+    ServiceCell, Source,
+};
+
+/// Why a request can fail at a backend; the other reasons concern the client alone.
+const AT_BACKENDS: [Reason; 8] = [
+    Reason::ConnectionRefused,
+    Reason::ConnectionTimeout,
+    Reason::ConnectionTerminated,
+    Reason::ProtocolError,
+    Reason::ResponseHeaderTooLarge,
+    Reason::IdentityMismatch,
+    Reason::ResponseTimeout,
+    Reason::ResponseIncomplete,
+];
+
+/// Reads the cells of a service that `config` describes, at the time `now`.
+#[derive(Clone, Copy)]
+pub struct SnapshotReader<'a> {
+    segment: Segment,
+    config: &'a Config,
+    now: Clocks,
+}
+
+/// What a snapshot has of what was counted of each backend: [`BackendTotals`], or nothing.
+pub trait ReadTotals {
+    /// Reads those of the backend in this slot.
+    fn read(reader: &SnapshotReader<'_>, slot: BackendId) -> Self;
+}
+
+impl ReadTotals for () {
+    fn read(_: &SnapshotReader<'_>, _: BackendId) {}
+}
+
+impl<'a> SnapshotReader<'a> {
+    /// Reads `segment`, in which `config` was loaded.
+    pub fn new(segment: Segment, config: &'a Config, now: Clocks) -> SnapshotReader<'a> {
+        SnapshotReader { segment, config, now }
+    }
+
+    /// The whole service.
+    pub fn snapshot<T: ReadTotals>(&self) -> Snapshot<T> {
+        Snapshot { service: self.service(), pools: self.pools() }
+    }
+
+    /// The service as a whole.
+    pub fn service(&self) -> ServiceSnapshot {
+        let segment = &self.segment;
+        ServiceSnapshot {
+            started: self.started(),
+            uptime: self.uptime(),
+            workers: segment.service(ServiceCell::Workers),
+            worker_restarts: segment.service(ServiceCell::WorkerRestarts),
+            reloads_done: segment.service(ServiceCell::ReloadsDone),
+            reloads_refused: segment.service(ServiceCell::ReloadsFailed),
+            is_draining: segment.service(ServiceCell::Draining) != 0,
+            is_withdrawn: segment.is_withdrawn(),
+            clients: u64::from(segment.clients()),
+        }
+    }
+
+    fn started(&self) -> Micros {
+        Micros(self.segment.service(ServiceCell::StartTime))
+    }
+
+    fn uptime(&self) -> Millis {
+        (self.now.wall - self.started()).millis()
+    }
+
+    /// What was counted for the service as a whole.
+    pub fn totals(&self) -> Totals {
+        let total = |counter| self.segment.total(counter);
+        Totals {
+            clients: total(Counter::Connections),
+            requests: total(Counter::Requests),
+            pipelined: total(Counter::Pipelined),
+            responses: Class::ALL.map(|class| total(Counter::Responses(class))),
+            request_errors: Reason::ALL
+                .map(|reason| (reason.as_str(), total(Counter::Errors(reason))))
+                .to_vec(),
+            received: total(Counter::Received),
+            sent: total(Counter::Sent),
+            spliced: total(Counter::Spliced),
+            splice_fallbacks: total(Counter::SpliceFallbacks),
+            durations: self.segment.request_duration(),
+            dropped_log_lines: total(Counter::DroppedLines),
+            clients_recycled: total(Counter::Recycled),
+            dropped_messages: total(Counter::DroppedMessages).wrapping_add(log::dropped()),
+            cache_requests: CacheResult::ALL
+                .map(|result| (result.as_str(), total(Counter::Cache(result))))
+                .to_vec(),
+        }
+    }
+
+    /// All pools.
+    pub fn pools<T: ReadTotals>(&self) -> Vec<PoolSnapshot<T>> {
+        self.segment.pools().map(|pool| self.pool(pool)).collect()
+    }
+
+    /// One pool.
+    pub fn pool<T: ReadTotals>(&self, id: PoolId) -> PoolSnapshot<T> {
+        let segment = &self.segment;
+        let cells = segment.pool(id);
+        let queue = segment.queue(id);
+        PoolSnapshot {
+            id,
+            name: cells.name().to_string(),
+            balance: id.keys(self.config).balance,
+            rotation: [Tier::Primaries, Tier::Backups].map(|tier| cells.rotation(tier)),
+            queue,
+            retries: segment.pool_total(id, PoolCounter::Retries),
+            backends: segment.members(id).map(|slot| self.member(slot, queue)).collect(),
+        }
+    }
+
+    /// One backend.
+    pub fn backend<T: ReadTotals>(&self, slot: BackendId) -> BackendSnapshot<T> {
+        self.member(slot, self.segment.queue(self.segment.backend(slot).pool()))
+    }
+
+    /// A backend of a pool in which so many requests wait.
+    fn member<T: ReadTotals>(&self, slot: BackendId, queue: u64) -> BackendSnapshot<T> {
+        let cells = self.segment.backend(slot);
+        let now = self.now.clock.millis();
+        let state = cells.availability();
+        let changed = cells.state_since().map(|since| now - since);
+        let state_since = changed.unwrap_or_else(|| self.uptime());
+        let (active, max_connections) = (cells.load(), cells.cap());
+        let is_full = max_connections > 0 && active >= max_connections;
+        BackendSnapshot {
+            address: cells.address(),
+            state,
+            state_since,
+            up_for: changed.filter(|_| state == Availability::Up),
+            admin: cells.admin(),
+            source: cells.source().unwrap_or(Source::File),
+            weight: cells.weight(),
+            is_backup: cells.is_backup(),
+            active,
+            max_connections,
+            queue: if is_full { queue } else { 0 },
+            last_check: cells.last_check().map(|check| CheckSnapshot {
+                is_ok: check.passed,
+                status: (check.status > 0).then_some(check.status),
+                time: check.took,
+                age: now - check.at,
+            }),
+            check_failures: cells.check_failures(),
+            downtime: match state {
+                Availability::Down => cells.downtime() + state_since,
+                Availability::Up | Availability::Drain | Availability::Maint => cells.downtime(),
+            },
+            lease: cells.lease().map(|end| end - now),
+            totals: T::read(self, slot),
+        }
+    }
+
+    /// The shortest that any worker knows; else what is configured.
+    fn idle_limit(&self, slot: BackendId) -> Millis {
+        let limit = self.any_worker(slot, BackendGauge::IdleLimit);
+        if limit > 0 { Millis(limit) } else { self.config.timeouts.backend_idle }
+    }
+
+    /// The least value above 0 that a worker has; 0 if none has one.
+    fn any_worker(&self, slot: BackendId, gauge: BackendGauge) -> u64 {
+        let rows = (0..self.segment.layout().workers).map(|worker| self.segment.worker(worker));
+        let values = rows.map(|row| row.backend(slot).gauge(gauge));
+        values.filter(|value| *value > 0).min().unwrap_or(0)
+    }
+}
+
+impl ReadTotals for BackendTotals {
+    fn read(reader: &SnapshotReader<'_>, slot: BackendId) -> BackendTotals {
+        let segment = &reader.segment;
+        let total = |counter| segment.backend_total(slot, counter);
+        BackendTotals {
+            requests: total(BackendCounter::Requests),
+            responses: Class::ALL.map(|class| total(BackendCounter::Responses(class))),
+            errors: AT_BACKENDS
+                .map(|reason| (reason.as_str(), total(BackendCounter::Errors(reason))))
+                .to_vec(),
+            connects: total(BackendCounter::Connects),
+            reuses: total(BackendCounter::Reuses),
+            stale_connections: total(BackendCounter::Stale),
+            identity_mismatches: total(BackendCounter::Mismatches),
+            doubts: Outcome::ALL
+                .map(|outcome| (outcome.as_str(), total(BackendCounter::Doubts(outcome)))),
+            idle_connections: segment.idle_connections(slot),
+            idle_limit: reader.idle_limit(slot),
+            echoes_id: reader.any_worker(slot, BackendGauge::Echoes) == 1,
+            response_times: segment.response_time(slot),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
