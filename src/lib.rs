@@ -70,7 +70,7 @@
 //!   json.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
-//!   mod.rs           Proxy: three slabs; events, wake, turn, drive, step, settle
+//!   mod.rs           Proxy: clients, exchanges, backends; events, wake, turn, drive, step, settle
 //!   ids.rs           what clients, exchanges and connections are named by; Token
 //!   turn.rs          Turn: the time, and who is to be driven
 //!   step.rs          what a step comes to: Progress, RelayError, Frame
@@ -83,6 +83,14 @@
 //!     record.rs      answers recorded while they pass
 //!     revalidate.rs  what an answer or a failure means for what is stored: 304, stale, void
 //!     background.rs  stale entries revalidated behind an answer, for no client
+//!   downstream/      the clients' side of a worker, as one owner
+//!     mod.rs         Downstream: clients, each with its queue of exchanges
+//!     client.rs      Client                        arrival.rs     how one comes in
+//!     room.rs        who is let in, and who makes room for others
+//!     proxy_protocol.rs the PROXY header before a first request
+//!     read_requests.rs bytes to exchanges: heads taken in, or refused with a reply of our own
+//!     accept_head.rs what is made of a head: its pool, its cookie, the head as it goes on
+//!     close.rs       how a connection ends: with patience, at once, by a reset
 //!   upstream/        the backends' side of a worker, as one owner
 //!     mod.rs         Upstream: pools, backends, connections
 //!     pools.rs       Pool and Backend as a worker knows them, read anew when they have changed
@@ -92,8 +100,6 @@
 //!     idle.rs        a backend's stack of idle connections
 //!     bound.rs       connections over which a client has logged in, which are its own
 //!     health.rs      what is learned of a backend by what it does
-//!   client.rs        Client; heads taken in, or refused with an answer of our own
-//!   read_requests.rs what is made of a head: its pool, its cookie, the head as it goes on
 //!   dispatch.rs      Waiting: its turn, a backend, a shared, idle or new connection; places taken back
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
@@ -104,14 +110,16 @@
 //!   doubt.rs         responses that may be another request's: asked again, read on, dropped
 //!   held.rs          a response in doubt while its request is asked again, and its delivery after all
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
-//!   finish.rs        Done: connections kept or closed, slots freed; idle sweeps; lingering; drain
+//!   teardown.rs      Done: connections kept or closed, slots freed
+//!   housekeeping.rs  idle sweeps, memory given back, drain
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
 //!   chunked_relay.rs chunked bodies: framing checked, and written anew from ring to ring or spliced
 //!   buffers.rs       what relays borrow: rings, at most 64 pipes, room to look at what is spliced
-//!   proxy_protocol.rs the PROXY header before a first request
+//!   service.rs       whether clients are to come back
 //!   timeouts.rs      which timer runs for what a client or an exchange waits for
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
+//!   rate_limited_log.rs messages that are written now and then, however often there is cause
 //!   stats.rs         counts what happens, in the worker's row of the shared cells
 //!   access_log.rs    one JSON line a request, buffered, never blocking
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
@@ -226,7 +234,7 @@
 //!
 //! 1. `worker/mod.rs`: an event names a client, which is marked and woken, or a listener, from
 //!    which `worker/accept.rs` takes a new one. Then each ready client is driven (`proxy/mod.rs`).
-//! 2. `proxy/client.rs`, intake: `net/conn.rs` fills the input ring, `http/scan.rs` finds the end of
+//! 2. `proxy/downstream/read_requests.rs`: `net/conn.rs` fills the input ring, `http/scan.rs` finds the end of
 //!    a head, `http/request.rs` validates it, `policy/route.rs` finds its pool, `http/rewrite.rs`
 //!    writes it as it will go on into the buffer of a new exchange, at the end of the client's queue.
 //!    It goes on while requests may be pipelined. A head that is refused becomes an exchange too, already Answered.
@@ -243,7 +251,7 @@
 //!    the client's output ring. This is the commit.
 //! 7. `proxy/relay.rs` moves the body from ring to ring, or by splice past both, as far as the
 //!    client takes it.
-//! 8. `proxy/finish.rs`: the backend connection is kept or closed, the line for the access log is
+//! 8. `proxy/teardown.rs`: the backend connection is kept or closed, the line for the access log is
 //!    written, the slot is free, the next exchange is first. A client with nothing left to do gives
 //!    its rings back and costs its slot alone.
 //!

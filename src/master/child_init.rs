@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::Config;
 use crate::control::{Control, ControlInit};
-use crate::proxy::proxy_protocol::Arrival;
+use crate::proxy::downstream::arrival::Arrival;
 use crate::shared::ipc::ControlMessage;
 use crate::sys::landlock::{self, Elsewhere};
 use crate::sys::log::{self, Level};

@@ -18,7 +18,7 @@ use crate::sys::log::{self, Level};
 use crate::sys::{IoError, LogFile, Tried, clock};
 
 use super::Proxy;
-use super::client::Client;
+use super::downstream::client::Client;
 use super::exchange::{Exchange, Response};
 use super::settings;
 use super::upstream::pools::{Backend, Pool};
@@ -160,7 +160,7 @@ impl Proxy {
         if !self.log.is_on() {
             return;
         }
-        let client = &self.clients[exchange.client];
+        let client = &self.downstream[exchange.client];
         let (pool, backends) = (&self.upstream[exchange.pool], self.upstream.backends());
         // No part of the head is written twice.
         let bound = AROUND_HEAD + ESCAPED * exchange.head.len();

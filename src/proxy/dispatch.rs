@@ -24,7 +24,7 @@ impl Proxy {
         if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
             return Ok(Progress::None);
         }
-        let bound = self.clients[self.exchanges[id].client].bound;
+        let bound = self.downstream[self.exchanges[id].client].bound;
         if bound != Bound::Never && !self.is_first(id) {
             return Ok(Progress::None); // Its turn on the connection that is the client's own.
         }
@@ -58,7 +58,7 @@ impl Proxy {
     /// queue.
     fn choose(&mut self, id: ExchangeId) -> Result<bool, Failure> {
         let waits = |queue: WaitQueue| matches!(queue, WaitQueue::Pool | WaitQueue::Fetch);
-        let first = self.clients[self.exchanges[id].client].first;
+        let first = self.downstream[self.exchanges[id].client].first;
         if first.is_some_and(|first| first != id && waits(self.exchanges[first].wait_queue)) {
             return Ok(false); // See `upstream/pick.rs`: nobody waits in a circle.
         }
@@ -117,9 +117,9 @@ impl Proxy {
     /// names that: elsewhere if it has as many requests as it may. A connection to one that is out is
     /// closed.
     fn prefer_bound(&mut self, id: ExchangeId) {
-        let Proxy { exchanges, clients, upstream, buffers, turn, .. } = self;
+        let Proxy { exchanges, downstream, upstream, buffers, turn, .. } = self;
         let exchange = &mut exchanges[id];
-        let bound = &mut clients[exchange.client].bound;
+        let bound = &mut downstream[exchange.client].bound;
         let of_pool =
             upstream.find_bound(*bound, |conn| upstream[conn.backend].pool == exchange.pool);
         let Some(conn) = of_pool else { return };
@@ -136,7 +136,7 @@ impl Proxy {
     fn use_bound(&mut self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         let Some(slot) = exchange.choice.filter(|_| self.may_reuse(id)) else { return false };
-        let bound = &mut self.clients[exchange.client].bound;
+        let bound = &mut self.downstream[exchange.client].bound;
         let Some(conn) = self.upstream.find_bound(*bound, |conn| conn.backend == slot) else {
             return false;
         };
@@ -223,10 +223,10 @@ impl Proxy {
     }
 
     fn close_any_bound(&mut self) -> bool {
-        let Proxy { upstream, clients, buffers, turn, .. } = self;
+        let Proxy { upstream, downstream, buffers, turn, .. } = self;
         let found = upstream.any_bound();
         if let Some((client, conn)) = found {
-            upstream.close_bound(&mut clients[client].bound, conn, &mut buffers.rings, turn);
+            upstream.close_bound(&mut downstream[client].bound, conn, &mut buffers.rings, turn);
         }
         found.is_some()
     }
@@ -234,7 +234,7 @@ impl Proxy {
     /// Takes a connection from an exchange that was dispatched before its turn, so that nobody
     /// waits for connections parked behind each other. Its exchanges then wait to be first.
     fn revoke_conn(&mut self) -> bool {
-        if self.exchanges.len() == self.busy_clients {
+        if self.exchanges.len() == self.downstream.busy() {
             return false; // Each client has one exchange, so all are first.
         }
         let victim = self.upstream.conns().ids().find(|conn| {
@@ -251,7 +251,7 @@ impl Proxy {
     /// then waits to be first. One behind a first exchange on its connection keeps it: to take it
     /// would break that answer.
     fn revoke_choice(&mut self, pool: PoolId) -> bool {
-        if self.exchanges.len() == self.busy_clients {
+        if self.exchanges.len() == self.downstream.busy() {
             return false; // Each client has one exchange, so all are first.
         }
         let victim = self.exchanges.ids().find(|id| {
@@ -310,9 +310,9 @@ impl Proxy {
 
     /// Takes the places of those behind a first exchange that waits for one.
     fn give_up_behind(&mut self, id: ExchangeId) {
-        let mut next = self.exchanges[id].behind;
+        let mut next = self.downstream.behind(id);
         while let Some(behind) = next {
-            next = self.exchanges[behind].behind;
+            next = self.downstream.behind(behind);
             if self.exchanges[behind].choice.is_some() {
                 self.revoke(behind);
             }

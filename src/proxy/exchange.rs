@@ -291,8 +291,6 @@ impl Carrier {
 pub struct Exchange {
     /// Whose request it is.
     pub client: ClientId,
-    /// The next in the client's queue.
-    pub behind: Option<ExchangeId>,
     /// Where it stands; changed by `enter` alone.
     state: State,
     /// Its pool; the first one as long as it has none.
@@ -375,7 +373,6 @@ impl Exchange {
     pub fn new(client: ClientId, pool: Option<PoolId>, head: Buffer, request: Request) -> Exchange {
         Exchange {
             client,
-            behind: None,
             state: State::Waiting,
             pool: pool.unwrap_or(PoolId(0)),
             is_routed: pool.is_some(),

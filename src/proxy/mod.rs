@@ -8,25 +8,26 @@ pub mod access_log;
 pub mod buffers;
 pub mod caching;
 mod chunked_relay;
-pub mod client;
 pub mod dispatch;
 mod doubt;
+pub mod downstream;
 pub mod exchange;
 pub mod fail;
-pub mod finish;
 mod held;
+mod housekeeping;
 pub mod ids;
-pub mod proxy_protocol;
-mod read_requests;
+mod rate_limited_log;
 pub mod receive;
 pub mod relay;
 pub mod request_ids;
 pub mod respond;
 pub mod send;
+mod service;
 pub mod settings;
 mod share;
 mod stats;
 pub mod step;
+mod teardown;
 pub mod timeouts;
 mod tolerance;
 pub mod tunnel;
@@ -36,8 +37,6 @@ pub mod upstream;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
-
 use crate::cache::store::Store;
 use crate::config::Config;
 use crate::mem::free_list::FreeList;
@@ -45,21 +44,23 @@ use crate::mem::queue::Queue;
 use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
-use crate::net::{Conn, End};
+use crate::net::End;
 use crate::policy::sticky::Key;
 use crate::shared::wakers::Wakers;
-use crate::shared::{Counter, Segment, WaitFor, WorkerCells};
-use crate::sys::{Event, IoError, Poller, Socket, memory};
+use crate::shared::{Segment, WorkerCells};
+use crate::sys::{Event, IoError, Poller, memory};
 
 use access_log::AccessLogWriter;
 use buffers::{Pipes, RelayBuffers};
 use caching::Caching;
-use client::{Client, ClientPhase, Watch};
+use downstream::client::{ClientPhase, Watch};
+use downstream::{ClientLimits, Downstream};
 use exchange::{Exchange, State};
 pub use ids::Token;
-use ids::{BackendConnId, ClientId, ClientTag, ExchangeId, ExchangeTag};
-use proxy_protocol::{Arrival, RateLimitedLog};
+use ids::{BackendConnId, ClientId, ExchangeId, ExchangeTag};
+use rate_limited_log::RateLimitedLog;
 use request_ids::RequestIds;
+pub use service::Service;
 use settings::Settings;
 use step::Progress;
 use tolerance::Hints;
@@ -72,38 +73,6 @@ const ROUNDS: usize = 16;
 /// An exchange takes so many steps in a round, from the head of its response to its end.
 const STEPS: usize = 3;
 
-/// Whether clients are to come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// They are.
-    Running,
-    /// Other processes have this one's place: each next answer closes its connection, and an idle
-    /// client may wait with its next request as ever.
-    Replaced,
-    /// Nor that, for clients are to go elsewhere: idle ones are closed soon. All are served as ever.
-    Withdrawn,
-    /// The service ends: besides, a client is closed once it has been answered, and idle ones soon.
-    Draining,
-}
-
-impl Service {
-    /// Whether idle clients have only a moment yet.
-    fn is_left(self) -> bool {
-        match self {
-            Service::Running | Service::Replaced => false,
-            Service::Withdrawn | Service::Draining => true,
-        }
-    }
-
-    /// Whether there will be more requests for the backends, for which connections are kept.
-    fn goes_on(self) -> bool {
-        match self {
-            Service::Running | Service::Withdrawn => true,
-            Service::Replaced | Service::Draining => false,
-        }
-    }
-}
-
 /// All that one process proxies.
 pub struct Proxy {
     settings: Settings,
@@ -115,12 +84,9 @@ pub struct Proxy {
     row: WorkerCells,
     /// The backends' side.
     upstream: Upstream,
-    clients: Slab<Client, ClientTag>,
+    /// The clients' side.
+    downstream: Downstream,
     exchanges: Slab<Exchange, ExchangeTag>,
-    /// Clients with an exchange in work.
-    busy_clients: usize,
-    /// Exchanges that have no client: entries that are revalidated.
-    background: usize,
     buffers: RelayBuffers,
     heads: FreeList,
     timers: Timers,
@@ -132,7 +98,8 @@ pub struct Proxy {
     log: AccessLogWriter,
     /// Lines dropped from it that are counted.
     dropped_lines: u64,
-    complaints: RateLimitedLog,
+    /// Of connections that began without the PROXY header that they were to begin with.
+    bad_preambles: RateLimitedLog,
     hints: Hints,
     service: Service,
 }
@@ -185,16 +152,20 @@ impl Proxy {
         poller.watch_waker(&wakers.wakers[worker], Token::Waker.pack())?;
         let conns = settings.backend_conns + settings.background;
         let limits = upstream::Limits { conns, exchanges };
+        let client_limits = ClientLimits {
+            clients: settings.clients,
+            background: settings.background,
+            exchanges,
+            pipeline: settings.pipeline,
+        };
         let clients = settings.clients + settings.background;
         let mut proxy = Proxy {
             upstream: Upstream::new(config, limits, settings.sticky_key, segment, worker, wakers),
             row: segment.worker(worker),
             segment,
             worker,
-            clients: Slab::with_capacity(clients),
+            downstream: Downstream::new(client_limits, segment, worker),
             exchanges: Slab::with_capacity(exchanges),
-            busy_clients: 0,
-            background: 0,
             buffers,
             heads: FreeList::new(heads, settings.head_size()),
             timers,
@@ -204,73 +175,13 @@ impl Proxy {
             ids: RequestIds::new(),
             log,
             dropped_lines: 0,
-            complaints: RateLimitedLog::default(),
+            bad_preambles: RateLimitedLog::default(),
             hints: Hints::default(),
             service: Service::Running,
             settings,
         };
         proxy.upstream.refresh_names(&mut proxy.turn);
         Ok(proxy)
-    }
-
-    /// Takes a client that was just accepted, in the room that was claimed for it, as the connections
-    /// of its listener are.
-    pub fn admit(&mut self, socket: Socket, peer: SocketAddr, arrival: Arrival) {
-        // Deferred accept: a request is most probably there, and a first answer finds room.
-        // An IPv4 client of a listener for both is named as what it is.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let mut client = Client::new(Conn::new(socket, true, true), peer, arrival);
-        client.since = self.turn.now;
-        let id = self.clients.insert(client).expect("room was claimed for it");
-        self.row.add(Counter::Connections, 1);
-        self.start_client_timer(id, timeouts::HEADER);
-        self.turn.wake(id);
-    }
-
-    /// Claims room for another client of the service. `false`: there is none now.
-    pub fn claim_room(&mut self) -> bool {
-        self.segment.claim_client(self.worker, self.settings.clients as u32)
-    }
-
-    /// Gives the room of a client back: one has left, or none has come. Who waits for it is rung.
-    pub fn give_room_back(&mut self) {
-        self.segment.release_client(self.worker);
-        self.wake_next_door();
-    }
-
-    /// Whether there may be room for another client.
-    pub fn has_room(&self) -> bool {
-        (self.segment.clients() as usize) < self.settings.clients
-    }
-
-    /// From now on this worker is rung when there is room. The caller then looks once more. The other
-    /// workers are rung at once: they may have idle clients, which make room.
-    pub fn wait_for_room(&mut self) {
-        self.segment.wait(self.worker, WaitFor::Client);
-        for other in (0..self.segment.layout().workers).filter(|other| *other != self.worker) {
-            self.upstream.wake_worker(other);
-        }
-    }
-
-    /// No client waits here any more. What room there is may have been told to this worker alone,
-    /// and is told to the next one that waits.
-    pub fn stop_waiting_for_room(&mut self) {
-        self.segment.unwait(self.worker, WaitFor::Client);
-        if self.has_room() {
-            self.wake_next_door();
-        }
-    }
-
-    fn wake_next_door(&self) {
-        match self.segment.next_waiting(self.worker, WaitFor::Client) {
-            Some(worker) if worker != self.worker => self.upstream.wake_worker(worker),
-            Some(_) | None => (), // This one looks at the end of the turn.
-        }
-    }
-
-    /// Clients that are connected.
-    pub fn clients(&self) -> usize {
-        self.clients.len() - self.background
     }
 
     /// The poller, for the worker's own descriptors.
@@ -305,7 +216,7 @@ impl Proxy {
 
     /// Notes an event on a client's connection.
     pub fn client_event(&mut self, id: ClientId, event: Event) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.downstream.get_mut(id) else { return };
         client.conn.mark(event);
         // Once both sides have ended it has failed too, and what is left can be read.
         if event.failed && !client.conn.has_said_end || event.reset {
@@ -320,7 +231,7 @@ impl Proxy {
         if !self.upstream.conns().contains(id) {
             return;
         }
-        let Proxy { upstream, clients, buffers, turn, .. } = self;
+        let Proxy { upstream, downstream, buffers, turn, .. } = self;
         let backend = &mut upstream[id];
         backend.conn.mark(event);
         match backend.owner {
@@ -329,7 +240,7 @@ impl Proxy {
                 upstream.idle_conn_spoke(id, event, turn)
             }
             Owner::Bound(client, _) if backend.conn.readable => {
-                upstream.close_bound(&mut clients[client].bound, id, &mut buffers.rings, turn);
+                upstream.close_bound(&mut downstream[client].bound, id, &mut buffers.rings, turn);
             }
             Owner::Idle { .. } | Owner::Bound(..) | Owner::Held(_) => (),
         }
@@ -348,7 +259,7 @@ impl Proxy {
     pub fn drive_ready(&mut self) {
         for _ in 0..self.turn.ready() {
             let Some(id) = self.turn.next_ready() else { break };
-            if self.clients.contains(id) {
+            if self.downstream.clients().contains(id) {
                 self.drive(id);
             }
         }
@@ -359,14 +270,14 @@ impl Proxy {
 
     /// Makes all the progress that is possible for a client.
     fn drive(&mut self, id: ClientId) {
-        if self.clients[id].conn.end == End::Broken {
+        if self.downstream[id].conn.end == End::Broken {
             return self.abandon(id);
         }
         for _ in 0..ROUNDS {
             let mut moved = self.read_requests(id);
             moved = moved.or(self.step_all(id));
             moved = moved.or(self.flush_all(id));
-            if self.clients[id].conn.end == End::Broken {
+            if self.downstream[id].conn.end == End::Broken {
                 return self.abandon(id);
             }
             if moved == Progress::None {
@@ -381,7 +292,7 @@ impl Proxy {
     /// the next may commit: answers that came together are sent together.
     fn step_all(&mut self, id: ClientId) -> Progress {
         let mut moved = Progress::None;
-        let mut next = self.clients[id].first;
+        let mut next = self.downstream[id].first;
         while let Some(exchange) = next {
             for _ in 0..STEPS {
                 if self.step(exchange) == Progress::None {
@@ -389,10 +300,10 @@ impl Proxy {
                 }
                 moved = Progress::Made;
             }
-            next = self.exchanges[exchange].behind;
+            next = self.downstream.behind(exchange);
             if self.exchanges[exchange].state() == State::Done && self.is_first(exchange) {
                 self.finish(id, exchange);
-                if self.clients[id].first.is_none() {
+                if self.downstream[id].first.is_none() {
                     break; // Also where an answer that closes has taken the others along.
                 }
             }
@@ -431,12 +342,12 @@ impl Proxy {
     /// Sends what the step has put into the output rings, the backends' and the client's.
     fn flush_all(&mut self, id: ClientId) -> Progress {
         let mut moved = Progress::None;
-        let mut next = self.clients[id].first;
+        let mut next = self.downstream[id].first;
         while let Some(exchange) = next {
-            next = self.exchanges[exchange].behind;
+            next = self.downstream.behind(exchange);
             moved = moved.or(self.flush_backend(exchange));
         }
-        let client = &mut self.clients[id];
+        let client = &mut self.downstream[id];
         match client.conn.flush(&mut self.buffers.rings) {
             Ok(0) => moved,
             Ok(_) => {
@@ -454,21 +365,21 @@ impl Proxy {
 
     /// Whether the exchange is the one whose turn it is.
     fn is_first(&self, id: ExchangeId) -> bool {
-        self.clients[self.exchanges[id].client].first == Some(id)
+        self.downstream.is_first(self.exchanges[id].client, id)
     }
 
     /// What a client that can go no further now leaves behind: rings returned, a timer set, events
     /// asked for, or the connection closed.
     fn settle(&mut self, id: ClientId) {
         self.count_traffic_of(id);
-        let client = &mut self.clients[id];
+        let client = &mut self.downstream[id];
         client.conn.release_idle_buffers(&mut self.buffers.rings);
         if client.first.is_none() && client.conn.output.is_empty() {
-            let over = Proxy::has_said_all(client);
+            let over = client.has_said_all();
             let is_done = client.conn.input.is_empty()
                 && self.service == Service::Draining
                 && self.has_just_been_answered(id);
-            match self.clients[id].phase {
+            match self.downstream[id].phase {
                 ClientPhase::Open if !over && !is_done => (),
                 ClientPhase::Open | ClientPhase::Closing | ClientPhase::Breaking => {
                     return self.close_gently(id);
@@ -483,10 +394,10 @@ impl Proxy {
 
     /// Asks for events, unless the connection will be closed as soon as its answer is there.
     fn watch(&mut self, id: ClientId) {
-        let client = &self.clients[id];
+        let client = &self.downstream[id];
         let answer_closes = client.first.is_some_and(|first| {
             let exchange = &self.exchanges[first];
-            exchange.closes && exchange.upload.is_done() && exchange.behind.is_none()
+            exchange.closes && exchange.upload.is_done() && self.downstream.behind(first).is_none()
         });
         let has_room = client.conn.output.is_empty() && client.conn.writable;
         if client.watch == Watch::Watched || answer_closes && has_room {
@@ -497,7 +408,7 @@ impl Proxy {
 
     /// Asks for a client's events. Without them it cannot be served.
     fn watch_now(&mut self, id: ClientId) {
-        let client = &mut self.clients[id];
+        let client = &mut self.downstream[id];
         client.watch = Watch::Watched;
         if client.conn.watch(&self.poller, Token::Client(id).pack()).is_err() {
             client.conn.end = End::Broken;

@@ -197,7 +197,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         let (head, keep_alive) = (last.head, last.keep_alive);
         if last.authenticates_connection {
-            bound::bind(&mut self.upstream[conn], &mut self.clients[exchange.client].bound);
+            bound::bind(&mut self.upstream[conn], &mut self.downstream[exchange.client].bound);
         }
         let frame = match (&last.body, exchange.request.version) {
             (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status() != 101 => {
@@ -229,7 +229,7 @@ impl Proxy {
         if exchange.interims == MAX_INTERIMS {
             return Err(Failure::Protocol);
         }
-        let client = &mut self.clients[exchange.client];
+        let client = &mut self.downstream[exchange.client];
         let passes = exchange.request.version == Version::Http11;
         let room = client.conn.output_room(self.buffers.ring_size);
         if passes && (!first || room < rewrite::response_len_bound(interim.len())) {

@@ -14,11 +14,9 @@ use crate::policy::sticky::{self, BackendTag};
 use crate::sys::clock;
 
 use super::Proxy;
-use super::Service;
 use super::caching::Caching;
 use super::caching::record::timing_of;
 use super::caching::state;
-use super::client::ClientPhase;
 use super::exchange::{Final, LocalReply, Response, ResponseFacts, State};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Frame, Progress, RelayError};
@@ -35,7 +33,7 @@ impl Proxy {
         if self.exchanges[id].state() != State::Answered || !self.is_first(id) {
             return Ok(uploaded);
         }
-        let client = &self.clients[self.exchanges[id].client];
+        let client = &self.downstream[self.exchanges[id].client];
         let room = client.conn.output_room(self.buffers.ring_size);
         match self.exchanges[id].answer {
             Response::Local(LocalReply { reason: Reason::ClientAbort, .. }) => {
@@ -67,26 +65,6 @@ impl Proxy {
             Response::Stored(stored) => Ok(self.commit_stored(id, stored)),
             Response::Pending => Ok(Progress::None),
         }
-    }
-
-    /// Whether the client's connection must close behind this answer.
-    pub(super) fn decide_close(&mut self, id: ExchangeId) -> bool {
-        let is_old = self.is_past_its_age(self.exchanges[id].client);
-        let exchange = &mut self.exchanges[id];
-        let client = &mut self.clients[exchange.client];
-        let is_to_leave = self.service != Service::Running || is_old;
-        // Clients take the end of the connection that they log in by several requests for a refusal.
-        let logs_in = exchange.request.authorizes_connection && exchange.answer.is_challenge();
-        let is_last = is_to_leave && exchange.behind.is_none() && !logs_in;
-        let is_cut = !exchange.upload.is_done() && !exchange.may_upload_on();
-        exchange.closes |= is_last || is_cut;
-        // It may be about to send its next request: only the answer tells it that this is the last.
-        let unaware = exchange.request.keep_alive || !exchange.upload.is_done();
-        client.may_be_sending |= exchange.closes && unaware;
-        if exchange.closes {
-            client.phase = ClientPhase::Closing;
-        }
-        exchange.closes
     }
 
     /// Writes an answer of our own, whole.
@@ -121,11 +99,11 @@ impl Proxy {
         write: impl FnOnce(&Reply, &[u8], &mut Ring),
     ) {
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.clients[exchange.client];
+        let client = &mut self.downstream[exchange.client];
         exchange.upload.skip(&mut client.conn);
         let close = self.decide_close(id);
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.clients[exchange.client];
+        let client = &mut self.downstream[exchange.client];
         let output = client.conn.prepare_output(&mut self.buffers.rings);
         let before = output.len();
         let date = date::imf_fixdate(clock::wall().0 / 1_000_000);
@@ -160,7 +138,7 @@ impl Proxy {
             caching.on_commit(exchange, context, facts)
         });
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.clients[exchange.client];
+        let client = &mut self.downstream[exchange.client];
         let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
         let keeps = pool.sticky.as_ref();
         let cookie = keeps.zip(mark.as_ref()).map(|(keeps, mark)| SetCookie {
@@ -258,7 +236,7 @@ impl Proxy {
             return Ok(self.send_stored(id, stored));
         }
         let Some(conn) = exchange.conn else { return Ok(uploaded) };
-        let client = &mut self.clients[exchange.client];
+        let client = &mut self.downstream[exchange.client];
         let backend = &mut self.upstream[conn];
         let outcome =
             exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.buffers);

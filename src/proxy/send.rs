@@ -40,7 +40,7 @@ impl Proxy {
             backend.sent_ids.add(exchange.id(), Sent { is_head, digest });
         }
         if exchange.request.authorizes_connection {
-            bound::bind(backend, &mut self.clients[exchange.client].bound);
+            bound::bind(backend, &mut self.downstream[exchange.client].bound);
         }
         exchange.times.sent = self.turn.now;
         exchange.sent = false;
@@ -93,7 +93,7 @@ impl Proxy {
         if exchange.upload.is_done() {
             return Progress::None;
         }
-        let client = &mut self.clients[exchange.client];
+        let client = &mut self.downstream[exchange.client];
         let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
         let limit = pool.max_body;
         let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.buffers);
@@ -149,7 +149,7 @@ impl Proxy {
         exchange.broken = Some(reason);
         exchange.closes = true;
         exchange.enter(State::Done);
-        self.clients[exchange.client].may_be_sending = true;
+        self.downstream[exchange.client].may_be_sending = true;
     }
 
     /// The body is not to be had, or not to be sent on. The backend must not take what it has for
@@ -166,7 +166,7 @@ impl Proxy {
     pub(super) fn give_up_upload(&mut self, id: ExchangeId) {
         let exchange = &mut self.exchanges[id];
         exchange.closes = true;
-        self.clients[exchange.client].may_be_sending = true;
+        self.downstream[exchange.client].may_be_sending = true;
     }
 
     /// Flushes what an exchange has for its backend.

@@ -14,7 +14,7 @@ use crate::policy::sharing;
 use crate::policy::sticky::{KEY_LEN, Key};
 use crate::sys::KeepAlive;
 
-use super::client::Client;
+use super::downstream::client::Client;
 use super::exchange::Exchange;
 use super::upstream::connection::BackendConn;
 

@@ -61,13 +61,13 @@ impl Proxy {
     ) -> Option<BackendConnId> {
         let exchange = &self.exchanges[id];
         let mut found = None;
-        let mut next = self.clients[exchange.client].first;
+        let mut next = self.downstream[exchange.client].first;
         while let Some(ahead_id) = next {
             if ahead_id == id {
                 break;
             }
             let ahead = &self.exchanges[ahead_id];
-            next = ahead.behind;
+            next = self.downstream.behind(ahead_id);
             let fits = ahead.request.batch == exchange.request.batch
                 && ahead.choice == Some(slot)
                 && ahead.state() == State::Sending

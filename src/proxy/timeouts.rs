@@ -11,16 +11,16 @@ use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
-use super::client::{ClientPhase, Watch};
+use super::downstream::client::{ClientPhase, Watch};
 use super::exchange::{Carrier, LocalReply, Response, State};
 use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ClientId, ExchangeId};
 
 /// The timers' numbers: their places in `Settings::durations`.
-pub const HEADER: usize = 0;
-const IDLE: usize = 1;
+pub(super) const HEADER: usize = 0;
+pub(super) const IDLE: usize = 1;
 const FLUSH: usize = 2;
-const LINGER: usize = 3;
+pub(super) const LINGER: usize = 3;
 const UNWATCHED: usize = 4;
 const QUEUE: usize = 5;
 const CONNECT: usize = 6;
@@ -33,14 +33,6 @@ const BRIEF: usize = 12;
 const DOUBT: usize = 13;
 const BEHIND: usize = 14;
 
-/// So many idle clients are looked at when one is to make room.
-const MOST_IDLE: usize = 8;
-/// A client that lingers is left so much time, whoever waits for its room: what it was still sending when its
-/// last response went out arrives meanwhile, and would be answered by a reset that takes the response back.
-const LINGER_AT_LEAST: Millis = Millis(250);
-/// A client that has not sent anything for so long after it came is idle.
-const SILENT: Millis = Millis(1000);
-
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<Millis> {
@@ -52,7 +44,7 @@ impl Proxy {
         while let Some((owner, timer)) = self.timers.expire(until.millis()) {
             let index = owner as usize / 2;
             if owner % 2 == 0 {
-                if let Some(id) = self.clients.id_at(index) {
+                if let Some(id) = self.downstream.clients().id_at(index) {
                     self.client_timeout(id, timer);
                 }
             } else if let Some(id) = self.exchanges.id_at(index) {
@@ -134,12 +126,12 @@ impl Proxy {
 
     /// Sets the timers of a client and of its exchanges by what they wait for now.
     pub(super) fn arm(&mut self, id: ClientId) {
-        let mut next = self.clients[id].first;
+        let mut next = self.downstream[id].first;
         while let Some(exchange) = next {
-            next = self.exchanges[exchange].behind;
+            next = self.downstream.behind(exchange);
             self.arm_exchange(exchange);
         }
-        let client = &self.clients[id];
+        let client = &self.downstream[id];
         let wanted = match client.phase {
             ClientPhase::Lingering => Some(LINGER),
             _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
@@ -163,28 +155,7 @@ impl Proxy {
     /// before the client has settled.
     pub(super) fn has_just_been_answered(&self, id: ClientId) -> bool {
         let waits = matches!(self.timers.running(client_owner(id)), Some(IDLE | BRIEF));
-        self.clients[id].requests > 0 && !waits
-    }
-
-    /// The client that has lingered behind its last answer for longest, of those that have for long enough.
-    pub(super) fn longest_lingering(&self) -> Option<ClientId> {
-        let since = Millis(self.turn.now.millis().0.saturating_sub(LINGER_AT_LEAST.0));
-        let (owner, _) =
-            self.timers.started(LINGER).take_while(|(_, start)| *start <= since).next()?;
-        self.clients.id_at(owner as usize / 2)
-    }
-
-    /// A few of the clients that have nothing in work: those that have been idle for longest first, then
-    /// those that have not sent anything in the second since they came.
-    pub(super) fn longest_idle(&self) -> [Option<ClientId>; MOST_IDLE] {
-        let silent_since = Millis(self.turn.now.millis().0.saturating_sub(SILENT.0));
-        let silent = self.timers.started(HEADER).take_while(|(_, since)| *since <= silent_since);
-        let owners = self.timers.started(IDLE).chain(silent);
-        let mut clients = owners
-            .filter(|(owner, _)| owner % 2 == 0)
-            .filter_map(|(owner, _)| self.clients.id_at(owner as usize / 2))
-            .filter(|id| self.clients[*id].is_idle());
-        std::array::from_fn(|_| clients.next())
+        self.downstream[id].requests > 0 && !waits
     }
 
     /// Starts, or starts anew, a client's timer.
@@ -214,7 +185,7 @@ impl Proxy {
     fn has_ended(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         let backend = exchange.conn.map(|conn| self.upstream[conn].conn.end);
-        self.clients[exchange.client].conn.end != End::Open
+        self.downstream[exchange.client].conn.end != End::Open
             || exchange.state() == State::Tunneling && backend != Some(End::Open)
     }
 
@@ -287,7 +258,7 @@ impl Proxy {
         // What is stored is there: only the client can be slow.
         matches!(exchange.answer, Response::Stored(_))
             || exchange.download.is_stuck_in_pipe()
-            || !self.clients[exchange.client].conn.output.is_empty()
+            || !self.downstream[exchange.client].conn.output.is_empty()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::policy::retry::Failure;
 use crate::sys::log::{self, Level};
 
 use super::Proxy;
-use super::proxy_protocol::RateLimitedLog;
+use super::rate_limited_log::RateLimitedLog;
 use crate::proxy::ids::ExchangeId;
 
 /// The same hint is given in a message at most so often.
@@ -86,7 +86,7 @@ impl Proxy {
                 format_args!(
                     "client {} {}, which is answered with 400; {remedy} ({count} since the last \
                      such message)",
-                    self.clients[exchange.client].peer,
+                    self.downstream[exchange.client].peer,
                     tolerance.what(),
                 ),
             ),

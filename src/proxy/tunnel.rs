@@ -25,7 +25,7 @@ impl Proxy {
     pub(super) fn tunneling(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.clients[exchange.client].conn;
+        let client = &mut self.downstream[exchange.client].conn;
         let backend = &mut self.upstream[conn].conn;
         let up = exchange.upload.step(client, backend, &mut self.buffers);
         let down = exchange.download.step(backend, client, &mut self.buffers);

@@ -1,6 +1,6 @@
 //! The listeners, and new clients.
 
-use crate::proxy::proxy_protocol::Arrival;
+use crate::proxy::downstream::arrival::Arrival;
 use crate::proxy::{Proxy, Token};
 use crate::sys::log::{self, Level};
 use crate::sys::{IoError, Listener, Poller, Tried};

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::proxy::access_log::AccessLogWriter;
-use crate::proxy::proxy_protocol::Arrival;
+use crate::proxy::downstream::arrival::Arrival;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Layout, Segment};
 use crate::sys::{Binding, Listener, Signals, StartError, Tried, memory};

@@ -16,7 +16,7 @@ use crate::policy::conditional;
 
 use super::Caching;
 use super::state::{CacheFetch, CacheState};
-use crate::proxy::client::Client;
+use crate::proxy::downstream::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::{Proxy, Service};
@@ -49,18 +49,16 @@ impl Proxy {
     /// so already, or as many others are under way as may be.
     pub(super) fn revalidate_behind(&mut self, id: ExchangeId, entry: EntryId, token: LookupToken) {
         let is_ending = self.service == Service::Draining;
-        if self.background >= self.settings.background || is_ending {
+        if !self.downstream.has_room_in_background() || is_ending {
             return;
         }
         let begun = self.with_cache(id, |caching, _, context| {
             caching.begin_revalidation(entry, token, context.now)
         });
         let Some(fetch) = begun else { return };
-        let peer = self.clients[self.exchanges[id].client].peer;
+        let peer = self.downstream[self.exchanges[id].client].peer;
         let nobody = Client::background(peer);
-        let client =
-            self.clients.insert(nobody).expect("there are places for all in the background");
-        self.background += 1;
+        let client = self.downstream.insert(nobody);
         let mut head = self.lend_head();
         let exchange = &self.exchanges[id];
         let mut request = exchange.request;

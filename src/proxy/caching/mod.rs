@@ -37,7 +37,7 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::buffers::RelayBuffers;
-use super::client::Client;
+use super::downstream::client::Client;
 use super::exchange::{Exchange, LocalReply, Response, State};
 use super::upstream::connection::BackendConn;
 use super::upstream::waiting::WaitQueue;
@@ -229,11 +229,11 @@ impl Proxy {
         id: ExchangeId,
         tell: impl FnOnce(&mut Caching, &mut Exchange, &mut CacheContext) -> T,
     ) -> T {
-        let Proxy { exchanges, clients, upstream, settings, buffers, turn, .. } = self;
+        let Proxy { exchanges, downstream, upstream, settings, buffers, turn, .. } = self;
         let RelayBuffers { caching, rings, ring_size, .. } = buffers;
         let Some(caching) = caching else { return T::default() };
         let exchange = &mut exchanges[id];
-        let client = &mut clients[exchange.client];
+        let client = &mut downstream[exchange.client];
         let (backend, pool) = match exchange.conn {
             None => (None, &upstream[exchange.pool]),
             Some(conn) => {

@@ -15,13 +15,13 @@ use crate::shared::{BackendGauge, Counter, PoolId, Segment, WaitFor};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
-    let is_there = |id: &ClientId| proxy.clients.contains(*id);
+    let is_there = |id: &ClientId| proxy.downstream.clients().contains(*id);
     assert!(proxy.turn.iter().all(is_there), "a ghost is ready");
     queues(proxy);
     connections(proxy);
     lines(proxy);
     shares(proxy);
-    let clients = proxy.clients.ids().map(|id| &proxy.clients[id].conn);
+    let clients = proxy.downstream.clients().ids().map(|id| &proxy.downstream[id].conn);
     let backends = proxy.upstream.conns().ids().map(|id| &proxy.upstream[id].conn);
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
     assert_eq!(
@@ -35,14 +35,14 @@ pub fn hold(proxy: &Proxy) {
 /// Each exchange stands in its client's queue, and no committed one behind another.
 fn queues(proxy: &Proxy) {
     let (mut queued, mut busy) = (0, 0);
-    for client in proxy.clients.ids().map(|id| &proxy.clients[id]) {
+    for client in proxy.downstream.clients().ids().map(|id| &proxy.downstream[id]) {
         let (mut next, mut last, mut count) = (client.first, None, 0);
         while let Some(id) = next {
             let exchange = &proxy.exchanges[id];
             assert!(count == 0 || !exchange.is_committed(), "{:?} out of turn", exchange.state());
             last = Some(id);
             count += 1;
-            next = exchange.behind;
+            next = proxy.downstream.behind(id);
         }
         assert_eq!(last, client.last);
         assert_eq!(count, client.in_work);
@@ -50,10 +50,11 @@ fn queues(proxy: &Proxy) {
         busy += usize::from(count > 0);
     }
     assert_eq!(queued, proxy.exchanges.len(), "an exchange without a client");
-    assert_eq!(busy, proxy.busy_clients);
-    let nobodies = proxy.clients.ids().filter(|id| proxy.clients[*id].is_background());
-    assert_eq!(nobodies.count(), proxy.background, "entries that are revalidated");
-    assert!(proxy.background <= proxy.settings.background);
+    assert_eq!(busy, proxy.downstream.busy());
+    let nobodies =
+        proxy.downstream.clients().ids().filter(|id| proxy.downstream[*id].is_background());
+    assert_eq!(nobodies.count(), proxy.downstream.background(), "entries that are revalidated");
+    assert!(proxy.downstream.background() <= proxy.settings.background);
 }
 
 /// A connection is idle, or carries exchanges of one client.
@@ -70,7 +71,7 @@ fn connections(proxy: &Proxy) {
                     conn.is_bound
                         && proxy
                             .upstream
-                            .find_bound(proxy.clients[client].bound, |listed| std::ptr::eq(
+                            .find_bound(proxy.downstream[client].bound, |listed| std::ptr::eq(
                                 listed, conn
                             ))
                             .is_some()
@@ -144,7 +145,7 @@ fn lines(proxy: &Proxy) {
         let exchange = proxy.exchanges.get(*id).expect("a line of live exchanges");
         assert_eq!((exchange.wait_queue, exchange.state()), (line, State::Waiting));
         assert_eq!(
-            proxy.clients[exchange.client].first,
+            proxy.downstream[exchange.client].first,
             Some(*id),
             "only the first stands in line"
         );
@@ -165,7 +166,7 @@ fn lines(proxy: &Proxy) {
 /// Checks what holds when there is no client and no backend connection.
 pub fn is_over(proxy: &Proxy) {
     hold(proxy);
-    assert!(proxy.clients.is_empty(), "clients are left\n{}", shown(proxy));
+    assert!(proxy.downstream.clients().is_empty(), "clients are left\n{}", shown(proxy));
     assert_eq!(proxy.exchanges.len(), 0, "exchanges");
     assert_eq!(proxy.upstream.conns().len(), 0, "backend connections");
     assert_eq!(proxy.buffers.rings.lent(), 0, "rings");
@@ -229,8 +230,8 @@ pub fn is_logged(segment: Segment, log: &[u8]) {
 /// Where everything stands, for whoever reads a trace.
 pub fn shown(proxy: &Proxy) -> String {
     let mut text = String::new();
-    for id in proxy.clients.ids() {
-        let client = &proxy.clients[id];
+    for id in proxy.downstream.clients().ids() {
+        let client = &proxy.downstream[id];
         text += &format!("client {id:?} {:?}: {}", client.phase, conn_shown(&client.conn));
         let mut next = client.first;
         while let Some(id) = next {
@@ -247,7 +248,7 @@ pub fn shown(proxy: &Proxy) -> String {
             if let Some(conn) = exchange.conn {
                 text += &format!(" on {conn:?} {}", conn_shown(&proxy.upstream[conn].conn));
             }
-            next = exchange.behind;
+            next = proxy.downstream.behind(id);
         }
         text += "\n";
     }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLogWriter;
-use crate::proxy::proxy_protocol::Arrival;
+use crate::proxy::downstream::arrival::Arrival;
 use crate::proxy::settings::Settings;
 use crate::proxy::{Proxy, Token};
 use crate::shared::wakers::Wakers;

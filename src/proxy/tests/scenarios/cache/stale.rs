@@ -129,9 +129,15 @@ fn what_grows_too_large_behind_an_answer_ends() {
 fn one_that_hangs_behind_an_answer_comes_to_an_end() {
     let (mut scene, one, _) = stale(REFRESHED);
     scene.get(one, &["/a"]);
-    assert_eq!((scene.seats.segment.clients(), scene.service.proxy.background), (2, 1));
+    assert_eq!(
+        (scene.seats.segment.clients(), scene.service.proxy.downstream.background()),
+        (2, 1)
+    );
     scene.advance(70_000);
-    assert_eq!((scene.seats.segment.clients(), scene.service.proxy.background), (0, 0));
+    assert_eq!(
+        (scene.seats.segment.clients(), scene.service.proxy.downstream.background()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -140,7 +146,10 @@ fn a_service_that_stops_does_not_wait_for_what_nobody_wants() {
     scene.get(one, &["/a"]);
     scene.leave(one);
     scene.leave(other);
-    assert_eq!((scene.seats.segment.clients(), scene.service.proxy.background), (0, 1));
+    assert_eq!(
+        (scene.seats.segment.clients(), scene.service.proxy.downstream.background()),
+        (0, 1)
+    );
     scene.service.proxy.become_service(Service::Draining);
     assert!(scene.service.proxy.is_empty());
 }
@@ -163,7 +172,7 @@ fn what_is_revalidated_takes_no_room_from_clients() {
     scene.respond("/a", answer(FRESH, "new"));
     scene.get(client, &["/a"]);
     assert_eq!(last(&mut scene, client), is(200, "hit; ttl=60", "new"));
-    assert_eq!(scene.service.proxy.background, 0);
+    assert_eq!(scene.service.proxy.downstream.background(), 0);
 }
 
 /// docs/CACHE.md, rule 13.
@@ -277,7 +286,10 @@ fn few_are_asked_for_anew_at_once_and_the_others_stay_stale() {
     let asked_anew =
         |scene: &Scene| paths.iter().filter(|path| scene.times_asked(path) == 2).count();
     assert_eq!(asked_anew(&scene), 4, "a sixteenth of max_connections");
-    assert_eq!((scene.seats.segment.clients(), scene.service.proxy.background), (1, 4));
+    assert_eq!(
+        (scene.seats.segment.clients(), scene.service.proxy.downstream.background()),
+        (1, 4)
+    );
     // When one has come to its end, another has its turn.
     scene.respond("/0", answer(FRESH, "new"));
     scene.get(client, &["/19"]);

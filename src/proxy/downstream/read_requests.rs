@@ -1,6 +1,4 @@
-//! A client: its connection, its queue of exchanges, and how heads are taken in.
-
-use std::net::SocketAddr;
+//! Bytes of a client to exchanges: heads taken in, or refused with a reply of our own.
 
 use crate::config::Tolerance;
 use crate::http::message::{Framing, Version};
@@ -10,125 +8,24 @@ use crate::http::rewrite::RequestSpans;
 use crate::http::scan::{HeadScan, Scan};
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
-use crate::mem::time::Micros;
-use crate::net::{Conn, End};
 use crate::shared::Counter;
 
-use super::Proxy;
-use super::exchange::{Exchange, LocalReply, Request, Response, State};
-use super::proxy_protocol::{Arrival, ProxyProtocol};
-use super::read_requests::Accepted;
-use super::relay::Relay;
-use super::upstream::bound::Bound;
-use crate::proxy::ids::{ClientId, ExchangeId};
+use super::accept_head::Accepted;
+use super::arrival::ProxyProtocol;
+use super::client::ClientPhase;
+use crate::proxy::Proxy;
+use crate::proxy::exchange::{Exchange, LocalReply, Request, Response, State};
+use crate::proxy::ids::ClientId;
+use crate::proxy::relay::Relay;
 use crate::proxy::step::{Frame, Progress};
-
-/// How far a client's connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientPhase {
-    /// Requests are taken in.
-    Open,
-    /// No more are; the queue and the output ring empty themselves.
-    Closing,
-    /// The same, but the end is a reset: an answer was cut that only the end delimits.
-    Breaking,
-    /// Our side is closed; what the client still sends is thrown away, so that its system does not
-    /// take the last answer back with a reset.
-    Lingering,
-}
-
-/// What epoll knows of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watch {
-    /// Nothing yet: a connection that is answered and closed at once never needs it.
-    Not,
-    /// Events come.
-    Watched,
-}
-
-/// A client connection.
-pub struct Client {
-    /// Socket and rings.
-    pub conn: Conn,
-    /// Its address: its own, or that of a PROXY header.
-    pub peer: SocketAddr,
-    /// The first exchange of the queue: the one that may commit.
-    pub first: Option<ExchangeId>,
-    /// The last one.
-    pub last: Option<ExchangeId>,
-    /// How many there are.
-    pub in_work: u32,
-    /// How far it has come.
-    pub phase: ClientPhase,
-    /// Whether events come.
-    pub watch: Watch,
-    /// How far the input was searched for a head.
-    pub scan: HeadScan,
-    /// Bytes that belong to no request may still come: the connection closes with patience.
-    pub may_be_sending: bool,
-    /// The queue came to its limit with the last request.
-    pub queue_was_full: bool,
-    /// Number of the batch of requests that is being taken in.
-    pub batch: u32,
-    /// Requests taken in over its life.
-    pub requests: u64,
-    /// When it was accepted.
-    pub since: Micros,
-    /// How it came in: what is to come before its first request, TLS, the port.
-    pub arrival: Arrival,
-    /// Backend connections that it has logged in or may have, and that nobody else gets. See `bound`.
-    pub bound: Bound,
-}
-
-impl Client {
-    /// A client that was just accepted, most probably with its request.
-    pub fn new(conn: Conn, peer: SocketAddr, arrival: Arrival) -> Client {
-        Client {
-            conn,
-            peer,
-            first: None,
-            last: None,
-            in_work: 0,
-            phase: ClientPhase::Open,
-            watch: Watch::Not,
-            scan: HeadScan::request(),
-            may_be_sending: false,
-            queue_was_full: false,
-            batch: 0,
-            requests: 0,
-            since: Micros(0),
-            arrival,
-            bound: Bound::Never,
-        }
-    }
-
-    /// Stands for no client: its exchange is for the cache alone. It needs no socket, and no place among
-    /// the clients; there will be no requests, and no events.
-    pub fn background(peer: SocketAddr) -> Client {
-        let mut client = Client::new(Conn::to_nobody(), peer, Arrival::plain(0));
-        client.phase = ClientPhase::Closing;
-        client.watch = Watch::Watched;
-        client
-    }
-
-    /// Whether it stands for no client.
-    pub fn is_background(&self) -> bool {
-        self.conn.is_to_nobody()
-    }
-
-    /// Whether it has nothing in work, nor sent a part of a head.
-    pub fn is_idle(&self) -> bool {
-        self.first.is_none() && self.conn.output.is_empty() && self.conn.input.is_empty()
-    }
-}
 
 impl Proxy {
     /// Takes in the heads that the client has sent, as many as may be in work at once.
-    pub(super) fn read_requests(&mut self, id: ClientId) -> Progress {
+    pub(in crate::proxy) fn read_requests(&mut self, id: ClientId) -> Progress {
         let mut moved = self.read_preamble(id);
-        self.clients[id].batch = self.clients[id].batch.wrapping_add(1);
+        self.downstream[id].batch = self.downstream[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
-            let client = &mut self.clients[id];
+            let client = &mut self.downstream[id];
             let input = &mut client.conn.input;
             let scan =
                 if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };
@@ -149,7 +46,7 @@ impl Proxy {
     /// Nothing is taken in behind a request that is not pipelinable, for what follows may be its
     /// body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
-        let client = &self.clients[id];
+        let client = &self.downstream[id];
         if client.phase != ClientPhase::Open || client.arrival.preamble != ProxyProtocol::None {
             return false;
         }
@@ -164,7 +61,7 @@ impl Proxy {
         {
             return false;
         }
-        let spare_taken = self.exchanges.len() - self.busy_clients;
+        let spare_taken = self.exchanges.len() - self.downstream.busy();
         self.exchanges[last].request.pipelinable
             && !self.exchanges[last].closes
             && (client.in_work as usize) < self.settings.pipeline
@@ -179,7 +76,7 @@ impl Proxy {
                 self.enqueue_request(id, end)
             }
             Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
-                Err(request::too_long(self.clients[id].conn.input.flatten(), limit))
+                Err(request::too_long(self.downstream[id].conn.input.flatten(), limit))
             }
         };
         match taken {
@@ -199,7 +96,7 @@ impl Proxy {
             }
         };
         let Accepted { request, pool, route, sticky_target, body, answer } = taken;
-        let client = &mut self.clients[id];
+        let client = &mut self.downstream[id];
         client.conn.input.consume(end);
         client.scan = HeadScan::request();
         client.requests += 1;
@@ -236,14 +133,14 @@ impl Proxy {
     /// connection closes.
     fn refuse(&mut self, id: ClientId, refusal: Refusal) {
         let mut exchange = self.own_exchange(id, refusal);
-        let client = &mut self.clients[id];
+        let client = &mut self.downstream[id];
         exchange.bytes_in = client.conn.input.len() as u64;
         exchange.closes = true;
         client.conn.discard_input(&mut self.buffers.rings);
         client.phase = ClientPhase::Closing;
         client.may_be_sending = true;
         self.enqueue(id, exchange);
-        if let (Refusal::RawTarget, Some(last)) = (refusal, self.clients[id].last) {
+        if let (Refusal::RawTarget, Some(last)) = (refusal, self.downstream[id].last) {
             self.hint(last, Tolerance::RawTarget);
         }
     }
@@ -264,7 +161,7 @@ impl Proxy {
             idempotent: false,
             pipelinable: false,
             is_https: false,
-            batch: self.clients[id].batch,
+            batch: self.downstream[id].batch,
         };
         let mut exchange = Exchange::new(id, None, head, request);
         exchange.times.taken_in = self.turn.now;
@@ -275,33 +172,22 @@ impl Proxy {
 
     fn enqueue(&mut self, id: ClientId, exchange: Exchange) {
         self.row.add(Counter::Requests, 1);
-        if self.clients[id].last.is_some() {
+        if self.downstream[id].first.is_some() {
             self.row.add(Counter::Pipelined, 1);
-            self.clients[id].may_be_sending = true; // And its next request is on the way, perhaps.
+            self.downstream[id].may_be_sending = true; // And its next request is on the way, perhaps.
         }
         self.push_exchange(id, exchange);
     }
 
     /// Puts an exchange at the end of its client's queue.
-    pub(super) fn push_exchange(&mut self, id: ClientId, exchange: Exchange) {
-        let pipeline = self.settings.pipeline;
+    pub(in crate::proxy) fn push_exchange(&mut self, id: ClientId, exchange: Exchange) {
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
-        let client = &mut self.clients[id];
-        match client.last {
-            Some(last) => self.exchanges[last].behind = Some(new),
-            None => {
-                client.first = Some(new);
-                self.busy_clients += 1;
-            }
-        }
-        client.last = Some(new);
-        client.in_work += 1;
-        client.queue_was_full = client.in_work as usize == pipeline;
+        self.downstream.push(id, new);
     }
 
     /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.
-    pub(super) fn head_timeout(&mut self, id: ClientId) {
-        let client = &mut self.clients[id];
+    pub(in crate::proxy) fn head_timeout(&mut self, id: ClientId) {
+        let client = &mut self.downstream[id];
         match client.arrival.preamble {
             _ if client.conn.input.is_empty() => client.phase = ClientPhase::Closing,
             ProxyProtocol::None => self.refuse(id, Refusal::TimedOut),
@@ -311,23 +197,18 @@ impl Proxy {
     }
 
     /// Whether the client's connection is so old that it closes with its next answer.
-    pub(super) fn is_past_its_age(&self, id: ClientId) -> bool {
-        let age = self.turn.now - self.clients[id].since;
+    pub(in crate::proxy) fn is_past_its_age(&self, id: ClientId) -> bool {
+        let age = self.turn.now - self.downstream[id].since;
         self.settings.client_age().is_some_and(|limit| age >= limit)
     }
 
-    /// Whether the client can never send another request.
-    pub(super) fn has_said_all(client: &Client) -> bool {
-        client.conn.end != End::Open && !client.conn.readable
-    }
-
     /// An empty buffer for a head.
-    pub(super) fn lend_head(&mut self) -> Buffer {
+    pub(in crate::proxy) fn lend_head(&mut self) -> Buffer {
         Buffer::new(self.heads.lend().expect("a head is stocked for each exchange"))
     }
 
     /// Takes a head's buffer back.
-    pub(super) fn return_head(&mut self, mut head: Buffer) {
+    pub(in crate::proxy) fn return_head(&mut self, mut head: Buffer) {
         self.heads.give_back(head.take_bytes());
     }
 }

@@ -13,10 +13,10 @@ use crate::policy::sticky::{self, StickyTarget};
 use crate::policy::{admit, order};
 use crate::shared::PoolId;
 
-use super::Proxy;
-use super::exchange::{Final, LocalReply, Request, Response};
-use super::upstream::pools::Pool;
+use crate::proxy::Proxy;
+use crate::proxy::exchange::{Final, LocalReply, Request, Response};
 use crate::proxy::ids::ClientId;
+use crate::proxy::upstream::pools::Pool;
 
 /// Passes of one request through a service that is its own backend: once more is meant now and then,
 /// by whoever routes in two steps.
@@ -72,7 +72,7 @@ impl Proxy {
         buffer: &mut Buffer,
     ) -> Result<Accepted, Obstacle> {
         let has_cache = self.has_cache();
-        let client = &mut self.clients[id];
+        let client = &mut self.downstream[id];
         let bytes = &client.conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
         let (head, is_raw) = request::parse_any(bytes, max_fields).map_err(Obstacle::Refused)?;
@@ -82,18 +82,18 @@ impl Proxy {
             .routing
             .choose(&head, |name| self.upstream.find_pool(name).map(|pool| pool.0));
         let pool = choice.pool().map(PoolId);
-        let facts = pool.map(|pool| &self.upstream[pool]);
+        let of_pool = pool.map(|pool| &self.upstream[pool]);
         let tolerates_raw = |pool: &Pool| pool.tolerate.has(Tolerance::RawTarget);
-        if is_raw && !facts.is_some_and(tolerates_raw) {
+        if is_raw && !of_pool.is_some_and(tolerates_raw) {
             return Err(Obstacle::Refused(Refusal::RawTarget));
         }
-        let keeps = facts.and_then(|facts| facts.sticky.as_ref());
+        let keeps = of_pool.and_then(|pool| pool.sticky.as_ref());
         let mut sticky_target = StickyTarget::None;
-        if let (Some(pool), Some(facts), Some(sticky)) = (pool, facts, keeps) {
-            if self.upstream.is_stale(pool) {
-                return Err(Obstacle::Stale(pool));
+        if let (Some(id), Some(pool), Some(sticky)) = (pool, of_pool, keeps) {
+            if self.upstream.is_stale(id) {
+                return Err(Obstacle::Stale(id));
             }
-            let known = |value: &[u8]| self.upstream.find_tag(facts, value);
+            let known = |value: &[u8]| self.upstream.find_tag(pool, value);
             sticky_target = sticky::brought(&head, &sticky.cookie, known);
         }
         let own_id = if head.request_id.is_none() { self.ids.make() } else { [0; 36] };
@@ -107,12 +107,12 @@ impl Proxy {
             counts_passes: self.settings.counts_passes,
             via: self.settings.via.as_deref(),
             own_cookie: keeps.map(|sticky| sticky.cookie.as_str()),
-            upgrades: facts.map_or(&[], |facts| &facts.upgrades),
+            upgrades: of_pool.map_or(&[], |pool| &pool.upgrades),
             normal_host: has_cache,
         };
         let answer = match goes_round {
             true => Some(Response::Local(LocalReply::refusing(Refusal::Loop))),
-            false => answer_at_once(&head, facts),
+            false => answer_at_once(&head, of_pool),
         };
         let spans = match answer {
             Some(Response::Final(_)) => rewrite::reflection(bytes, &head, forward.id, buffer)
@@ -123,7 +123,7 @@ impl Proxy {
         let request = Request {
             is_https: forward.is_https(&head),
             batch: client.batch,
-            ..facts_of(&head, spans)
+            ..known_of(&head, spans)
         };
         let (route, body) = (choice.route(), body::of_request(&head));
         Ok(Accepted { request, pool, route, sticky_target, body, answer })
@@ -144,7 +144,7 @@ fn answer_at_once(head: &RequestHead, pool: Option<&Pool>) -> Option<Response> {
 }
 
 /// What is known of a request by its head alone.
-fn facts_of(head: &RequestHead<'_>, spans: RequestSpans) -> Request {
+fn known_of(head: &RequestHead<'_>, spans: RequestSpans) -> Request {
     Request {
         spans,
         method: head.method,
