@@ -49,6 +49,7 @@ use crate::shared::{BackendId, PoolId};
 use super::caching::hit::StoredAnswer;
 use super::caching::state::{CacheFetch, CacheState};
 use super::doubt::Doubted;
+use super::downstream::close::Closing;
 use super::ids::{BackendConnId, ClientId, ExchangeId};
 use super::relay::Relay;
 use super::upstream::waiting::{WaitQueue, Waiter};
@@ -352,12 +353,10 @@ pub struct Exchange {
     pub progress: bool,
     /// Interim responses that came.
     pub interims: u8,
-    /// RelayError short after commit: the reason for the log, and the client is closed hard.
+    /// Why its response did not come to its end, for the log.
     pub broken: Option<Reason>,
-    /// Closes the client's connection when it is done.
-    pub closes: bool,
-    /// Only the end of the connection tells the client where the answer ends.
-    pub ends_by_close: bool,
+    /// How the client's connection ends behind it; changed in `downstream/close.rs` alone.
+    pub closing: Closing,
     /// The status sent, 0 before commit.
     pub status: u16,
     /// Bytes received from the client.
@@ -404,8 +403,7 @@ impl Exchange {
             progress: true,
             interims: 0,
             broken: None,
-            closes: false,
-            ends_by_close: false,
+            closing: Closing::No,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,

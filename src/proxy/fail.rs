@@ -105,8 +105,10 @@ impl Proxy {
         self.detach(id);
         self.release_choice(id);
         self.with_cache(id, Caching::on_local_reply);
+        if answer.close {
+            self.close_behind(id);
+        }
         let exchange = &mut self.exchanges[id];
-        exchange.closes |= answer.close;
         exchange.answer = Response::Local(answer);
         exchange.enter(State::Answered);
     }
@@ -127,9 +129,8 @@ impl Proxy {
         }
         self.detach(id);
         self.with_cache(id, Caching::on_cut);
+        self.cut_short(id, reason);
         let exchange = &mut self.exchanges[id];
-        exchange.broken = Some(reason);
-        exchange.closes = true;
         exchange.bytes_out += exchange.download.payload();
         exchange.enter(State::Done);
     }

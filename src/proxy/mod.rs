@@ -53,7 +53,7 @@ use crate::sys::{Event, IoError, Poller, memory};
 use access_log::AccessLogWriter;
 use buffers::{Pipes, RelayBuffers};
 use caching::Caching;
-use downstream::client::{ClientPhase, Watch};
+use downstream::client::Watch;
 use downstream::{ClientLimits, Downstream};
 use exchange::{Exchange, State};
 pub use ids::Token;
@@ -374,18 +374,8 @@ impl Proxy {
         self.count_traffic_of(id);
         let client = &mut self.downstream[id];
         client.conn.release_idle_buffers(&mut self.buffers.rings);
-        if client.first.is_none() && client.conn.output.is_empty() {
-            let over = client.has_said_all();
-            let is_done = client.conn.input.is_empty()
-                && self.service == Service::Draining
-                && self.has_just_been_answered(id);
-            match self.downstream[id].phase {
-                ClientPhase::Open if !over && !is_done => (),
-                ClientPhase::Open | ClientPhase::Closing | ClientPhase::Breaking => {
-                    return self.close_gently(id);
-                }
-                ClientPhase::Lingering => return self.linger(id),
-            }
+        if self.close_if_over(id) {
+            return;
         }
         // In this order: one that is watched now needs no timer that would have it watched.
         self.watch(id);
@@ -397,7 +387,9 @@ impl Proxy {
         let client = &self.downstream[id];
         let answer_closes = client.first.is_some_and(|first| {
             let exchange = &self.exchanges[first];
-            exchange.closes && exchange.upload.is_done() && self.downstream.behind(first).is_none()
+            exchange.closing.closes()
+                && exchange.upload.is_done()
+                && self.downstream.behind(first).is_none()
         });
         let has_room = client.conn.output.is_empty() && client.conn.writable;
         if client.watch == Watch::Watched || answer_closes && has_room {
@@ -411,8 +403,7 @@ impl Proxy {
         let client = &mut self.downstream[id];
         client.watch = Watch::Watched;
         if client.conn.watch(&self.poller, Token::Client(id).pack()).is_err() {
-            client.conn.end = End::Broken;
-            self.turn.wake(id);
+            self.break_off(id);
         }
     }
 }

@@ -69,7 +69,9 @@ impl Proxy {
 
     /// Writes an answer of our own, whole.
     fn commit_own(&mut self, id: ExchangeId, answer: LocalReply) {
-        self.exchanges[id].closes |= answer.close;
+        if answer.close {
+            self.close_behind(id);
+        }
         self.commit_reply(id, answer.status, answer.error, |reply, _, out| {
             reply::write(reply, out)
         });
@@ -129,8 +131,9 @@ impl Proxy {
     /// Passes the backend's head on: from here on nothing is repeated.
     fn commit(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<Progress, Failure> {
         let framing = self.framing_for_client(id, facts.head.status());
-        let closes_to_end = framing == ResponseFraming::Close;
-        self.exchanges[id].closes |= closes_to_end;
+        if framing == ResponseFraming::Close {
+            self.end_by_close(id);
+        }
         let close = facts.head.status() != 101 && self.decide_close(id);
         let conn = self.backend_conn(id);
         let mark = self.judge_sticky(id);
@@ -164,7 +167,6 @@ impl Proxy {
         rewrite::response(&head, &answering, output);
         exchange.bytes_out = (output.len() - before) as u64;
         exchange.status = facts.head.status();
-        exchange.ends_by_close = closes_to_end;
         backend.conn.input.consume(facts.head.len());
         exchange.enter(State::Answered);
         exchange.upload.let_go(&mut client.conn);
@@ -218,7 +220,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         if exchange.waits_for_leave() {
             exchange.enter(State::Done); // The client has sent nothing of it, and will not.
-        } else if exchange.ends_by_close && !exchange.upload.is_done() {
+        } else if exchange.closing.ends_by_close() && !exchange.upload.is_done() {
             self.cut_upload(id, Reason::ConnectionTerminated);
         } else {
             self.uploading(id);

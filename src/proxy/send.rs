@@ -105,7 +105,7 @@ impl Proxy {
             Ok(moved) => moved,
             Err(RelayError::SinkBroken) => {
                 backend.conn.send_failed();
-                self.give_up_upload(id);
+                self.close_over_upload(id);
                 Progress::Made
             }
             Err(RelayError::Ended) if exchange.state() == State::Uploading => {
@@ -145,11 +145,9 @@ impl Proxy {
     /// comes of it is thrown away at the end.
     pub(super) fn cut_upload(&mut self, id: ExchangeId, reason: Reason) {
         self.detach(id);
-        let exchange = &mut self.exchanges[id];
-        exchange.broken = Some(reason);
-        exchange.closes = true;
-        exchange.enter(State::Done);
-        self.downstream[exchange.client].may_be_sending = true;
+        self.cut_short(id, reason);
+        self.close_over_upload(id);
+        self.exchanges[id].enter(State::Done);
     }
 
     /// The body is not to be had, or not to be sent on. The backend must not take what it has for
@@ -160,13 +158,6 @@ impl Proxy {
         } else {
             self.answer_instead(id, LocalReply { status, error, reason, close: true });
         }
-    }
-
-    /// Nothing more of the body goes to the backend; what comes of it is thrown away at the end.
-    pub(super) fn give_up_upload(&mut self, id: ExchangeId) {
-        let exchange = &mut self.exchanges[id];
-        exchange.closes = true;
-        self.downstream[exchange.client].may_be_sending = true;
     }
 
     /// Flushes what an exchange has for its backend.
@@ -218,7 +209,7 @@ impl Proxy {
             _ => {
                 backend.conn.send_failed();
                 if !exchange.upload.is_done() {
-                    self.give_up_upload(id);
+                    self.close_over_upload(id);
                 }
             }
         }

@@ -3,7 +3,6 @@
 use crate::policy::reason::Reason;
 
 use super::Proxy;
-use super::downstream::client::ClientPhase;
 use super::exchange::{DispatchMode, Response, State};
 use super::timeouts::exchange_owner;
 use super::upstream::connection::Released;
@@ -18,16 +17,11 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         let client = &mut self.downstream[client_id];
         exchange.upload.let_go(&mut client.conn);
-        if exchange.broken.is_some() {
-            let looks_whole = exchange.ends_by_close && !exchange.download.is_done();
-            client.phase = if looks_whole { ClientPhase::Breaking } else { ClientPhase::Closing };
-        } else if exchange.closes {
-            client.phase = ClientPhase::Closing;
-        }
-        let closes = exchange.closes || exchange.broken.is_some();
+        let closing = exchange.closing;
         let has_left = exchange.broken == Some(Reason::ClientAbort);
+        self.close_as(client_id, closing);
         self.remove_exchange(id);
-        if closes {
+        if closing.closes() {
             // The answer told the client that what it sent behind is not processed (RFC 9112 §9.6).
             let is_dismissed = Reason::ConnectionTerminated;
             self.drop_queue(client_id, if has_left { Reason::ClientAbort } else { is_dismissed });

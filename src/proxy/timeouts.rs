@@ -11,7 +11,8 @@ use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
-use super::downstream::client::{ClientPhase, Watch};
+use super::downstream::client::Watch;
+use super::downstream::close::ClientPhase;
 use super::exchange::{Carrier, LocalReply, Response, State};
 use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -132,7 +133,7 @@ impl Proxy {
             self.arm_exchange(exchange);
         }
         let client = &self.downstream[id];
-        let wanted = match client.phase {
+        let wanted = match client.ending.phase() {
             ClientPhase::Lingering => Some(LINGER),
             _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
             _ if !client.conn.output.is_empty() => Some(FLUSH),

@@ -17,8 +17,8 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         exchange.upload = Relay::new(Body::UntilClose, Frame::Raw);
         exchange.download = Relay::new(Body::UntilClose, Frame::Raw);
-        exchange.closes = true;
         exchange.enter(State::Tunneling);
+        self.close_behind(id);
     }
 
     /// Moves bytes both ways; passes on the end of each side by itself.

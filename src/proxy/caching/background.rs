@@ -71,10 +71,10 @@ impl Proxy {
         let mut revalidation = Exchange::new(client, Some(exchange.pool), head, request);
         revalidation.sticky_target = exchange.sticky_target;
         revalidation.naming = exchange.naming;
-        revalidation.closes = true;
         revalidation.times.taken_in = self.turn.now;
         revalidation.enter_cache(CacheState::Fetching(fetch));
-        self.push_exchange(client, revalidation);
+        let revalidation = self.push_exchange(client, revalidation);
+        self.close_behind(revalidation);
         self.turn.wake(client);
     }
 }

@@ -7,22 +7,9 @@ use crate::mem::time::Micros;
 use crate::net::{Conn, End};
 
 use super::arrival::Arrival;
+use super::close::Ending;
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::upstream::bound::Bound;
-
-/// How far a client's connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientPhase {
-    /// Requests are taken in.
-    Open,
-    /// No more are; the queue and the output ring empty themselves.
-    Closing,
-    /// The same, but the end is a reset: an answer was cut that only the end delimits.
-    Breaking,
-    /// Our side is closed; what the client still sends is thrown away, so that its system does not
-    /// take the last answer back with a reset.
-    Lingering,
-}
 
 /// What epoll knows of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +32,12 @@ pub struct Client {
     pub last: Option<ExchangeId>,
     /// How many there are.
     pub in_work: u32,
-    /// How far it has come.
-    pub phase: ClientPhase,
+    /// How far it has come to its end.
+    pub ending: Ending,
     /// Whether events come.
     pub watch: Watch,
     /// How far the input was searched for a head.
     pub scan: HeadScan,
-    /// Bytes that belong to no request may still come: the connection closes with patience.
-    pub may_be_sending: bool,
     /// The queue came to its limit with the last request.
     pub queue_was_full: bool,
     /// Number of the batch of requests that is being taken in.
@@ -76,10 +61,9 @@ impl Client {
             first: None,
             last: None,
             in_work: 0,
-            phase: ClientPhase::Open,
+            ending: Ending::open(),
             watch: Watch::Not,
             scan: HeadScan::request(),
-            may_be_sending: false,
             queue_was_full: false,
             batch: 0,
             requests: 0,
@@ -93,7 +77,7 @@ impl Client {
     /// the clients; there will be no requests, and no events.
     pub fn background(peer: SocketAddr) -> Client {
         let mut client = Client::new(Conn::to_nobody(), peer, Arrival::plain(0));
-        client.phase = ClientPhase::Closing;
+        client.ending = Ending::with_its_exchange();
         client.watch = Watch::Watched;
         client
     }

@@ -1,8 +1,28 @@
-//! How a client's connection ends.
+//! How a client's connection ends: the only place that decides it.
+//!
+//! Behind an exchange by its [`Closing`], which it is given here as it is taken in, answered or cut; what each
+//! may become:
+//!
+//! ```text
+//! No               -> AfterThis ByEnd
+//! AfterThis        -> ByEnd
+//! ByEnd            -> Hard
+//! Hard             ->
+//! ```
+//!
+//! And the connection itself by its [`ClientPhase`]:
+//!
+//! ```text
+//! Open             -> Closing Breaking Lingering
+//! Closing          -> Breaking Lingering
+//! Breaking         ->
+//! Lingering        ->
+//! ```
 
+use crate::net::End;
 use crate::policy::reason::Reason;
 
-use super::client::{Client, ClientPhase, Watch};
+use super::client::{Client, Watch};
 use crate::proxy::Proxy;
 use crate::proxy::ids::{ClientId, ExchangeId};
 use crate::proxy::service::Service;
@@ -11,26 +31,257 @@ use crate::proxy::timeouts::client_owner;
 /// How much a lingering client may send in one turn before others have theirs.
 const LINGER_READS: usize = 4;
 
+/// How the client's connection ends behind an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Not at all, as far as is known.
+    No,
+    /// Once the response has been sent. What the client has sent behind is not answered.
+    AfterThis,
+    /// The same, and that end alone tells where the response ends.
+    ByEnd,
+    /// By a reset: a response that only the end delimits was cut, and must not look whole.
+    Hard,
+}
+
+impl Closing {
+    /// The first table at the top of this file.
+    fn may_become(self, next: Closing) -> bool {
+        use Closing::{AfterThis, ByEnd, Hard, No};
+        match self {
+            No => matches!(next, AfterThis | ByEnd),
+            AfterThis => matches!(next, ByEnd),
+            ByEnd => matches!(next, Hard),
+            Hard => false,
+        }
+    }
+
+    /// Whether the connection ends.
+    pub fn closes(self) -> bool {
+        match self {
+            Closing::No => false,
+            Closing::AfterThis | Closing::ByEnd | Closing::Hard => true,
+        }
+    }
+
+    /// Whether the client takes the end of the connection for that of the response.
+    pub fn ends_by_close(self) -> bool {
+        match self {
+            Closing::No | Closing::AfterThis => false,
+            Closing::ByEnd | Closing::Hard => true,
+        }
+    }
+
+    /// The connection ends behind the response, if it did not already.
+    fn after_this(&mut self) {
+        if !self.closes() {
+            self.enter(Closing::AfterThis);
+        }
+    }
+
+    fn enter(&mut self, next: Closing) {
+        assert!(self.may_become(next), "{self:?} may not become {next:?}");
+        *self = next;
+    }
+}
+
+/// How far a client's connection has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPhase {
+    /// Requests are taken in.
+    Open,
+    /// No more are; the queue and the output ring empty themselves.
+    Closing,
+    /// The same, but the end is a reset: a response was cut that only the end delimits.
+    Breaking,
+    /// Our side is closed; what the client still sends is thrown away, so that its system does not
+    /// take the last response back with a reset.
+    Lingering,
+}
+
+impl ClientPhase {
+    /// The second table at the top of this file.
+    fn may_become(self, next: ClientPhase) -> bool {
+        use ClientPhase::{Breaking, Closing, Lingering, Open};
+        match self {
+            Open => matches!(next, Closing | Breaking | Lingering),
+            Closing => matches!(next, Breaking | Lingering),
+            Breaking | Lingering => false,
+        }
+    }
+}
+
+/// The end of a client's connection, as far as it has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    phase: ClientPhase,
+    /// Bytes that belong to no request may still come: the connection closes with patience.
+    may_be_sending: bool,
+}
+
+impl Ending {
+    /// Of a client that has just come.
+    pub fn open() -> Ending {
+        Ending { phase: ClientPhase::Open, may_be_sending: false }
+    }
+
+    /// Of what ends with the exchange that it has.
+    pub fn with_its_exchange() -> Ending {
+        Ending { phase: ClientPhase::Closing, may_be_sending: false }
+    }
+
+    /// How far it has come.
+    pub fn phase(self) -> ClientPhase {
+        self.phase
+    }
+
+    /// Whether requests are taken in.
+    pub fn takes_requests(self) -> bool {
+        self.phase == ClientPhase::Open
+    }
+
+    /// The client has sent ahead, and its next request may be on the way.
+    pub(super) fn expect_more(&mut self) {
+        self.may_be_sending = true;
+    }
+
+    /// No more requests are taken in.
+    fn begin(&mut self) {
+        if self.takes_requests() {
+            self.enter(ClientPhase::Closing);
+        }
+    }
+
+    fn enter(&mut self, next: ClientPhase) {
+        assert!(self.phase.may_become(next), "{:?} may not become {next:?}", self.phase);
+        self.phase = next;
+    }
+}
+
+/// Behind an exchange.
 impl Proxy {
-    /// Whether the client's connection must close behind this answer.
+    /// What a request that was just taken in says of the connection: it is the last, as its client, the
+    /// number of requests or the age of the connection has it.
+    pub(super) fn close_behind_last(&mut self, id: ExchangeId) {
+        let exchange = &self.exchanges[id];
+        let client = &self.downstream[exchange.client];
+        let is_last = client.requests == self.settings.client_requests;
+        // Whether a login goes on behind its response is known once that is there.
+        let is_old =
+            !exchange.request.authorizes_connection && self.is_past_its_age(exchange.client);
+        if !exchange.request.keep_alive || is_last || is_old {
+            self.close_behind(id);
+        }
+    }
+
+    /// The client's connection ends behind this exchange, whatever follows it.
+    pub(in crate::proxy) fn close_behind(&mut self, id: ExchangeId) {
+        self.exchanges[id].closing.after_this();
+    }
+
+    /// Only the end of the connection tells the client where its response ends.
+    pub(in crate::proxy) fn end_by_close(&mut self, id: ExchangeId) {
+        self.exchanges[id].closing.enter(Closing::ByEnd);
+    }
+
+    /// Whether the client's connection must close behind this response, which is committed now.
     pub(in crate::proxy) fn decide_close(&mut self, id: ExchangeId) -> bool {
         let is_old = self.is_past_its_age(self.exchanges[id].client);
         let is_followed = self.downstream.behind(id).is_some();
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.downstream[exchange.client];
+        let ending = &mut self.downstream[exchange.client].ending;
         let is_to_leave = self.service != Service::Running || is_old;
         // Clients take the end of the connection that they log in by several requests for a refusal.
         let logs_in = exchange.request.authorizes_connection && exchange.answer.is_challenge();
         let is_last = is_to_leave && !is_followed && !logs_in;
         let is_cut = !exchange.upload.is_done() && !exchange.may_upload_on();
-        exchange.closes |= is_last || is_cut;
-        // It may be about to send its next request: only the answer tells it that this is the last.
-        let unaware = exchange.request.keep_alive || !exchange.upload.is_done();
-        client.may_be_sending |= exchange.closes && unaware;
-        if exchange.closes {
-            client.phase = ClientPhase::Closing;
+        if is_last || is_cut {
+            exchange.closing.after_this();
         }
-        exchange.closes
+        if exchange.closing.closes() {
+            // It may be about to send its next request: only the response tells it that this is the last.
+            ending.may_be_sending |= exchange.request.keep_alive || !exchange.upload.is_done();
+            ending.begin();
+        }
+        exchange.closing.closes()
+    }
+
+    /// Nothing more of the request's body goes to the backend. What comes of it is thrown away at the end.
+    pub(in crate::proxy) fn close_over_upload(&mut self, id: ExchangeId) {
+        let exchange = &mut self.exchanges[id];
+        exchange.closing.after_this();
+        self.downstream[exchange.client].ending.expect_more();
+    }
+
+    /// The response does not come to its end, for this reason. What the client has of it must not look whole.
+    pub(in crate::proxy) fn cut_short(&mut self, id: ExchangeId, reason: Reason) {
+        let exchange = &mut self.exchanges[id];
+        exchange.broken = Some(reason);
+        exchange.closing.after_this();
+        if exchange.closing == Closing::ByEnd && !exchange.download.is_done() {
+            exchange.closing.enter(Closing::Hard);
+        }
+    }
+
+    /// An exchange that closes its client's connection leaves its queue.
+    pub(in crate::proxy) fn close_as(&mut self, id: ClientId, closing: Closing) {
+        let ending = &mut self.downstream[id].ending;
+        match closing {
+            Closing::No => (),
+            Closing::AfterThis | Closing::ByEnd => ending.begin(),
+            Closing::Hard => ending.enter(ClientPhase::Breaking),
+        }
+    }
+
+    /// Whether the client's connection is so old that it closes with its next response.
+    fn is_past_its_age(&self, id: ClientId) -> bool {
+        let age = self.turn.now - self.downstream[id].since;
+        self.settings.client_age().is_some_and(|limit| age >= limit)
+    }
+}
+
+/// Of a client, whatever it has in work.
+impl Proxy {
+    /// Nothing more of what the client sends can be trusted, or is wanted.
+    pub(super) fn stop_reading(&mut self, id: ClientId) {
+        let client = &mut self.downstream[id];
+        client.conn.discard_input(&mut self.buffers.rings);
+        client.ending.begin();
+        client.ending.expect_more();
+    }
+
+    /// The client has been silent for too long.
+    pub(super) fn close_silent(&mut self, id: ClientId) {
+        self.downstream[id].ending.begin();
+        self.turn.wake(id);
+    }
+
+    /// The connection is of no use any more, and ends without a word.
+    pub(in crate::proxy) fn break_off(&mut self, id: ClientId) {
+        let client = &mut self.downstream[id];
+        client.ending.begin();
+        client.conn.end = End::Broken;
+        self.turn.wake(id);
+    }
+
+    /// Closes the connection of a client that has nothing in work, if it has come to that. Whether it was, or
+    /// is on its way.
+    pub(in crate::proxy) fn close_if_over(&mut self, id: ClientId) -> bool {
+        let client = &self.downstream[id];
+        if client.first.is_some() || !client.conn.output.is_empty() {
+            return false;
+        }
+        let is_done = client.conn.input.is_empty()
+            && self.service == Service::Draining
+            && self.has_just_been_answered(id);
+        match client.ending.phase {
+            ClientPhase::Open if !client.has_said_all() && !is_done => return false,
+            ClientPhase::Open | ClientPhase::Closing | ClientPhase::Breaking => {
+                self.close_gently(id);
+            }
+            ClientPhase::Lingering => self.linger(id),
+        }
+        true
     }
 
     /// The client is gone: its exchanges end without an answer.
@@ -45,9 +296,9 @@ impl Proxy {
         for index in 0..self.downstream.clients().capacity() {
             let Some(id) = self.downstream.clients().id_at(index) else { continue };
             let client = &self.downstream[id];
-            let is_cut = client.phase == ClientPhase::Breaking
+            let is_cut = client.ending.phase == ClientPhase::Breaking
                 || !client.conn.output.is_empty()
-                || client.first.is_some_and(|first| self.exchanges[first].ends_by_close);
+                || client.first.is_some_and(|first| self.exchanges[first].closing.ends_by_close());
             self.drop_queue(id, Reason::ConnectionTerminated);
             if is_cut { self.reset(id) } else { self.close(id) }
         }
@@ -57,21 +308,21 @@ impl Proxy {
     /// while, or its system would take a reset for a reason to throw the answer away.
     pub(in crate::proxy) fn close_gently(&mut self, id: ClientId) {
         let client = &mut self.downstream[id];
-        if client.phase == ClientPhase::Breaking {
+        if client.ending.phase == ClientPhase::Breaking {
             return self.reset(id);
         }
         let pending =
-            client.may_be_sending || !client.conn.input.is_empty() || client.conn.readable;
+            client.ending.may_be_sending || !client.conn.input.is_empty() || client.conn.readable;
         if !pending || client.conn.is_ended() || client.conn.shutdown_write().is_err() {
             return self.close(id);
         }
-        client.phase = ClientPhase::Lingering;
+        client.ending.enter(ClientPhase::Lingering);
         client.conn.discard_input(&mut self.buffers.rings);
         self.linger(id);
     }
 
     /// Throws away what a client sends after our end, until its own.
-    pub(in crate::proxy) fn linger(&mut self, id: ClientId) {
+    fn linger(&mut self, id: ClientId) {
         if !self.read_to_nobody(id) {
             return self.close(id);
         }
@@ -145,5 +396,48 @@ impl Proxy {
                 self.close(id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::exchange::listed;
+
+    #[test]
+    fn the_tables_at_the_top_are_what_is_asserted() {
+        let all = [Closing::No, Closing::AfterThis, Closing::ByEnd, Closing::Hard];
+        let behind = listed(&all, " ->", &all, |from, to| from.may_become(*to));
+        let all = [
+            ClientPhase::Open,
+            ClientPhase::Closing,
+            ClientPhase::Breaking,
+            ClientPhase::Lingering,
+        ];
+        let itself = listed(&all, " ->", &all, |from, to| from.may_become(*to));
+        for changes in [behind, itself] {
+            assert!(include_str!("close.rs").contains(&changes), "it should be\n{changes}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_behind_an_exchange_does_so_for_good() {
+        let mut closing = Closing::No;
+        closing.after_this();
+        closing.enter(Closing::ByEnd);
+        closing.after_this();
+        assert_eq!(closing, Closing::ByEnd);
+        closing.enter(Closing::Hard);
+        closing.after_this();
+        assert!(closing == Closing::Hard && closing.closes() && closing.ends_by_close());
+    }
+
+    #[test]
+    fn a_client_that_lingers_is_not_closed_anew() {
+        let mut ending = Ending::open();
+        ending.begin();
+        ending.enter(ClientPhase::Lingering);
+        ending.begin();
+        assert_eq!((ending.phase(), ending.takes_requests()), (ClientPhase::Lingering, false));
     }
 }

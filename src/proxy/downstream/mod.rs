@@ -15,7 +15,7 @@
 mod accept_head;
 pub mod arrival;
 pub mod client;
-mod close;
+pub mod close;
 mod proxy_protocol;
 mod read_requests;
 mod room;

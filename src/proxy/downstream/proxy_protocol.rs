@@ -8,11 +8,9 @@ use std::net::SocketAddr;
 
 use crate::http::proxy_header::{self, HeaderReading, ProxyHeader};
 use crate::mem::time::Micros;
-use crate::net::End;
 use crate::sys::log::{self, Level};
 
 use super::arrival::ProxyProtocol;
-use super::client::ClientPhase;
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
 use crate::proxy::step::Progress;
@@ -26,7 +24,7 @@ impl Proxy {
         let mut moved = Progress::None;
         while self.downstream[id].arrival.preamble == ProxyProtocol::ProxyHeader {
             let client = &mut self.downstream[id];
-            if client.phase != ClientPhase::Open {
+            if !client.ending.takes_requests() {
                 break;
             }
             let input = &mut client.conn.input;
@@ -62,11 +60,8 @@ impl Proxy {
     /// Closes a connection that began with anything else, without a word to it: what it speaks is
     /// not known.
     pub(super) fn reject(&mut self, id: ClientId) {
-        let client = &mut self.downstream[id];
-        client.phase = ClientPhase::Closing;
-        client.conn.end = End::Broken;
-        let peer = client.peer;
-        self.turn.wake(id);
+        self.break_off(id);
+        let peer = self.downstream[id].peer;
         let Some(count) = self.bad_preambles.add(self.turn.now, PAUSE) else { return };
         log::write(
             Level::Warning,

@@ -12,10 +12,9 @@ use crate::shared::Counter;
 
 use super::accept_head::Accepted;
 use super::arrival::ProxyProtocol;
-use super::client::ClientPhase;
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, LocalReply, Request, Response, State};
-use crate::proxy::ids::ClientId;
+use crate::proxy::ids::{ClientId, ExchangeId};
 use crate::proxy::relay::Relay;
 use crate::proxy::step::{Frame, Progress};
 
@@ -47,7 +46,7 @@ impl Proxy {
     /// body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.downstream[id];
-        if client.phase != ClientPhase::Open || client.arrival.preamble != ProxyProtocol::None {
+        if !client.ending.takes_requests() || client.arrival.preamble != ProxyProtocol::None {
             return false;
         }
         let Some(last) = client.last else { return true };
@@ -63,7 +62,7 @@ impl Proxy {
         }
         let spare_taken = self.exchanges.len() - self.downstream.busy();
         self.exchanges[last].request.pipelinable
-            && !self.exchanges[last].closes
+            && !self.exchanges[last].closing.closes()
             && (client.in_work as usize) < self.settings.pipeline
             && spare_taken < self.settings.spare_exchanges
     }
@@ -106,10 +105,6 @@ impl Proxy {
         exchange.naming = self.upstream[exchange.pool].naming;
         exchange.times.taken_in = self.turn.now;
         exchange.bytes_in = end as u64;
-        let is_last = client.requests == self.settings.client_requests;
-        // Whether a login goes on behind this answer is known once it is there.
-        let is_old = self.is_past_its_age(id) && !request.authorizes_connection;
-        exchange.closes = !request.keep_alive || is_last || is_old;
         let frame = match request.framing {
             Framing::None | Framing::Length(_) => Frame::Raw,
             Framing::Chunked => Frame::Chunked,
@@ -125,7 +120,8 @@ impl Proxy {
                 self.upstream[exchange.pool].budget.request(self.turn.now.millis());
             }
         }
-        self.enqueue(id, exchange);
+        let new = self.enqueue(id, exchange);
+        self.close_behind_last(new);
         Ok(())
     }
 
@@ -133,15 +129,12 @@ impl Proxy {
     /// connection closes.
     fn refuse(&mut self, id: ClientId, refusal: Refusal) {
         let mut exchange = self.own_exchange(id, refusal);
-        let client = &mut self.downstream[id];
-        exchange.bytes_in = client.conn.input.len() as u64;
-        exchange.closes = true;
-        client.conn.discard_input(&mut self.buffers.rings);
-        client.phase = ClientPhase::Closing;
-        client.may_be_sending = true;
-        self.enqueue(id, exchange);
-        if let (Refusal::RawTarget, Some(last)) = (refusal, self.downstream[id].last) {
-            self.hint(last, Tolerance::RawTarget);
+        exchange.bytes_in = self.downstream[id].conn.input.len() as u64;
+        self.stop_reading(id);
+        let new = self.enqueue(id, exchange);
+        self.close_behind(new);
+        if refusal == Refusal::RawTarget {
+            self.hint(new, Tolerance::RawTarget);
         }
     }
 
@@ -170,36 +163,35 @@ impl Proxy {
         exchange
     }
 
-    fn enqueue(&mut self, id: ClientId, exchange: Exchange) {
+    fn enqueue(&mut self, id: ClientId, exchange: Exchange) -> ExchangeId {
         self.row.add(Counter::Requests, 1);
         if self.downstream[id].first.is_some() {
             self.row.add(Counter::Pipelined, 1);
-            self.downstream[id].may_be_sending = true; // And its next request is on the way, perhaps.
+            self.downstream[id].ending.expect_more();
         }
-        self.push_exchange(id, exchange);
+        self.push_exchange(id, exchange)
     }
 
     /// Puts an exchange at the end of its client's queue.
-    pub(in crate::proxy) fn push_exchange(&mut self, id: ClientId, exchange: Exchange) {
+    pub(in crate::proxy) fn push_exchange(
+        &mut self,
+        id: ClientId,
+        exchange: Exchange,
+    ) -> ExchangeId {
         let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
         self.downstream.push(id, new);
+        new
     }
 
     /// Answers 408 to a client that was too slow with its head; says nothing to a silent one.
     pub(in crate::proxy) fn head_timeout(&mut self, id: ClientId) {
         let client = &mut self.downstream[id];
         match client.arrival.preamble {
-            _ if client.conn.input.is_empty() => client.phase = ClientPhase::Closing,
+            _ if client.conn.input.is_empty() => self.close_silent(id),
             ProxyProtocol::None => self.refuse(id, Refusal::TimedOut),
             ProxyProtocol::ProxyHeader => self.reject(id),
         }
         self.turn.wake(id);
-    }
-
-    /// Whether the client's connection is so old that it closes with its next answer.
-    pub(in crate::proxy) fn is_past_its_age(&self, id: ClientId) -> bool {
-        let age = self.turn.now - self.downstream[id].since;
-        self.settings.client_age().is_some_and(|limit| age >= limit)
     }
 
     /// An empty buffer for a head.

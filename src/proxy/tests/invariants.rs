@@ -232,7 +232,7 @@ pub fn shown(proxy: &Proxy) -> String {
     let mut text = String::new();
     for id in proxy.downstream.clients().ids() {
         let client = &proxy.downstream[id];
-        text += &format!("client {id:?} {:?}: {}", client.phase, conn_shown(&client.conn));
+        text += &format!("client {id:?} {:?}: {}", client.ending.phase(), conn_shown(&client.conn));
         let mut next = client.first;
         while let Some(id) = next {
             let exchange = &proxy.exchanges[id];
