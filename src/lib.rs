@@ -42,7 +42,9 @@
 //!   listeners.rs     a socket for each worker and address, kept open; which worker has which
 //!   reload.rs        the program on disk takes this one's place, or all stays as it is
 //!   preflight.rs     whether it could: what it is asked before, and how it answers
-//!   handover.rs      what an image of the program tells the next; sockets passed by systemd
+//!   handover.rs      from one image of the program to the next: descriptors by number, and bytes
+//!   record.rs        what the bytes mean               environment.rs  variables for one image alone
+//!   inherited.rs     what this process was given: sockets passed by systemd, a handover, a question
 //!   backend_state.rs what is known of the backends, from one generation to the next
 //!   log_files.rs     the access log, made for those who are not root
 //!   cache_shm.rs     what generations share of the stored answers; a child's way to their directory

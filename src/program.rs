@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use crate::cli::{self, CliAction, EXIT_CONFIG, EXIT_FAILED, fail};
 use crate::config::Config;
-use crate::master::handover::{self, Inherited};
+use crate::master::inherited::{self, Inherited};
+use crate::master::record::ServiceRecord;
 use crate::master::{self, cpus, preflight};
 use crate::proxy::settings;
 use crate::sys::{
@@ -16,7 +17,7 @@ use crate::sys::{
 /// Runs the process that was started, as the master of a service or for an answer on the command line.
 pub fn run() -> ExitCode {
     sys::ignore_file_size_signal();
-    let inherited = handover::receive();
+    let inherited = inherited::receive();
     match cli::run(memory_bound) {
         CliAction::Exit(status) => status,
         CliAction::Tested(config) => {
@@ -27,9 +28,10 @@ pub fn run() -> ExitCode {
         }
         CliAction::Serve(loaded) => match (inherited, loaded.config) {
             (Inherited::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
-            (Inherited::Service(received), config) => {
-                master::resume(config, loaded.is_standard_input, *received)
-            }
+            (Inherited::Service(bytes), config) => match ServiceRecord::parse(&bytes) {
+                Ok(record) => master::resume(config, loaded.is_standard_input, record),
+                Err(error) => fail(EXIT_FAILED, &format!("handover: {error}")),
+            },
             (_, Err(message)) => fail(EXIT_CONFIG, &message),
             (Inherited::Sockets(sockets), Ok(config)) => {
                 master::start(config, loaded.is_standard_input, sockets)

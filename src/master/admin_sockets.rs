@@ -14,7 +14,7 @@ use crate::sys::process::User;
 use crate::sys::{IoError, Listener, Tried, UnixListener};
 
 use super::StartError;
-use super::handover::{ExportedFds, ImportedFds};
+use super::handover::{ExportedFds, FdNumber};
 
 /// Who may use the Unix socket: its owner and group.
 const MODE: u32 = 0o660;
@@ -35,11 +35,11 @@ pub enum AdminEndpoint {
 
 /// A socket that is handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct AdminSocketRecord {
     /// As the configuration has it: its port may be 0.
     pub place: AdminEndpoint,
     /// The descriptor.
-    pub socket: i32,
+    pub socket: FdNumber,
 }
 
 impl AdminEndpoint {
@@ -155,30 +155,30 @@ impl Doors {
     }
 
     /// What is handed over to the next image.
-    pub fn export(&self, exported: &mut ExportedFds) -> Result<Vec<Told>, IoError> {
-        let told = self.open.iter().map(|(place, listening)| {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<Vec<AdminSocketRecord>, IoError> {
+        let records = self.open.iter().map(|(place, listening)| {
             let socket = match listening {
                 Listening::Unix(listener) => exported.keep(listener)?,
                 Listening::Tcp(listener) => exported.keep(listener)?,
             };
-            Ok(Told { place: place.clone(), socket })
+            Ok(AdminSocketRecord { place: place.clone(), socket })
         });
-        told.collect()
+        records.collect()
     }
 
     /// Takes what the image before has handed over. What cannot be understood is opened anew.
-    pub fn import(told: &[Told], imported: &mut ImportedFds) -> Doors {
+    pub fn import(records: &[AdminSocketRecord]) -> Doors {
         let mut open = Vec::new();
-        for told in told {
-            let Ok(descriptor) = imported.take(told.socket) else { continue };
-            let listening = match told.place {
+        for AdminSocketRecord { place, socket } in records {
+            let Ok(descriptor) = socket.take() else { continue };
+            let listening = match place {
                 AdminEndpoint::Socket(_) => UnixListener::adopt(descriptor).map(Listening::Unix),
                 AdminEndpoint::Token(_) | AdminEndpoint::Status(_) => {
                     Listener::adopt(descriptor).map(Listening::Tcp)
                 }
             };
             if let Ok(listening) = listening {
-                open.push((told.place.clone(), listening));
+                open.push((place.clone(), listening));
             }
         }
         Doors { open, token: None }

@@ -2,12 +2,56 @@
 //! those of the next, whatever these look like: what operators set, who registered itself, and
 //! who is out.
 
-use crate::config::Config;
-use crate::mem::time::{Micros, Millis};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Endpoint};
+use crate::mem::time::Millis;
 use crate::policy::health::{AdminState, Check, Passive};
 use crate::shared::{BackendId, LastCheck, PoolId, Registration, Segment, Source};
 
-use super::handover::{BackendRecord, Checked, Registered};
+/// What is known of a backend beyond the configuration, in terms that each version understands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRecord {
+    /// The name of its pool.
+    pub pool: String,
+    /// Where it listens.
+    pub address: Endpoint,
+    /// What operators set it to: ready, drain or maint.
+    pub admin: String,
+    /// What active checks told.
+    #[serde(default)]
+    pub check: Check,
+    /// What requests told.
+    #[serde(default)]
+    pub passive: Passive,
+    /// Since when it is up, or down, or drained, on the monotonic clock. None: it is up since the
+    /// service started.
+    #[serde(default)]
+    pub since: Option<Millis>,
+    /// For how long it was down before.
+    #[serde(default)]
+    pub downtime: Millis,
+    /// Active checks that failed.
+    #[serde(default)]
+    pub check_failures: u64,
+    /// How the last active check went.
+    #[serde(default)]
+    pub checked: Option<LastCheck>,
+    /// One that registered itself.
+    #[serde(default)]
+    pub registered: Option<Registered>,
+}
+
+/// A backend that registered itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Its share.
+    pub weight: u32,
+    /// Requests at once; 0 is no limit.
+    pub max_connections: u32,
+    /// When it leaves unless it renews its lease, on the monotonic clock.
+    pub lease: Option<Millis>,
+}
 
 /// What is known of all backends.
 pub fn collect(segment: Segment) -> Vec<BackendRecord> {
@@ -26,12 +70,11 @@ fn of(segment: Segment, pool: PoolId, slot: BackendId) -> Option<BackendRecord> 
         AdminState::Maint => "maint",
         AdminState::Leaving => return None,
     };
-    let health = (backend.check().to_bits(), backend.passive().to_bits());
     let registered = match backend.source()? {
         Source::File => None,
         Source::Api => Some(Registered {
             max_connections: backend.cap(),
-            lease: backend.lease().map(|lease| lease.0),
+            lease: backend.lease(),
             weight: backend.weight(),
         }),
     };
@@ -39,17 +82,12 @@ fn of(segment: Segment, pool: PoolId, slot: BackendId) -> Option<BackendRecord> 
         pool: segment.pool(pool).name().as_str().to_owned(),
         address: backend.address(),
         admin: admin.to_owned(),
-        check: health.0,
-        passive: health.1,
-        since: backend.state_since().map(|since| since.0),
-        downtime: backend.downtime().0,
+        check: backend.check(),
+        passive: backend.passive(),
+        since: backend.state_since(),
+        downtime: backend.downtime(),
         check_failures: backend.check_failures(),
-        checked: backend.last_check().map(|last| Checked {
-            passed: last.passed,
-            status: last.status,
-            took: last.took.0,
-            at: last.at.0,
-        }),
+        checked: backend.last_check(),
         registered,
     })
 }
@@ -91,14 +129,10 @@ fn take_over(segment: Segment, config: &Config, known: &[BackendRecord], now: Mi
         let keys = pool.keys(config);
         let (check, passive) = health(backend, keys.health_check.is_some(), now);
         segment.set_health(slot, check, passive);
-        let (since, downtime) = (backend.since.map(Millis), Millis(backend.downtime));
-        segment.set_history(slot, since, downtime, backend.check_failures);
+        segment.set_history(slot, backend.since, backend.downtime, backend.check_failures);
         // So that the next check comes when its time has come.
-        if let Some(Checked { passed, status, took, at }) =
-            backend.checked.filter(|_| keys.health_check.is_some())
-        {
-            let (took, at) = (Micros(took), Millis(at));
-            segment.set_last_check(slot, LastCheck { passed, status, took, at });
+        if let Some(checked) = backend.checked.filter(|_| keys.health_check.is_some()) {
+            segment.set_last_check(slot, checked);
         }
     }
 }
@@ -123,7 +157,7 @@ pub fn catch_up(segment: Segment, config: &Config, known: &[BackendRecord], now:
 /// What checks and requests have told. Where nothing is checked any more, nobody would ever take
 /// back what checks have told: who failed them is probed instead, like one that requests took out.
 fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Passive) {
-    let (check, passive) = (Check::from_bits(backend.check), Passive::from_bits(backend.passive));
+    let (check, passive) = (backend.check, backend.passive);
     match (is_checked, check.is_up(), passive.is_up()) {
         (true, _, _) => (check, passive),
         (false, false, true) => (Check::new(), Passive::unreachable(now)),
@@ -135,7 +169,7 @@ fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Pas
 fn renew(segment: Segment, slot: BackendId, told: Registered) {
     let backend = segment.backend(slot);
     if backend.source() == Some(Source::Api) {
-        segment.set_lease(slot, told.lease.map(Millis));
+        segment.set_lease(slot, told.lease);
         segment.set_weight(slot, told.weight);
         segment.set_cap(slot, told.max_connections);
     }
@@ -146,7 +180,7 @@ fn registration(backend: &BackendRecord, told: Registered) -> Registration {
         address: backend.address,
         weight: told.weight,
         max_connections: told.max_connections,
-        lease: told.lease.map(Millis),
+        lease: told.lease,
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache::directory::Reached;
 use crate::cache::process_slots::{group_len, groups, sizes};
 use crate::cache::shared_cells::SharedCells;
@@ -21,7 +23,7 @@ use crate::sys::process::User;
 use crate::sys::{Directory, DirectoryLock, IoError, Waker, clock, disk_size, memory};
 
 use super::generation::{Generation, GenerationResources};
-use super::handover::{self, ExportedFds, ImportedFds};
+use super::handover::{ExportedFds, FdNumber};
 
 /// The directory is looked through for so long before the service is ready.
 const FIRST_LOOK: Millis = Millis(100);
@@ -40,6 +42,20 @@ pub struct SharedCache {
     wakers: Vec<Waker>,
     /// What keeps other services out of the directory.
     lock: Option<DirectoryLock>,
+}
+
+/// The same as it is handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// The memory of the cells.
+    pub cells: FdNumber,
+    /// Which numbers in them are this generation's.
+    pub group: usize,
+    /// All wakers, by their numbers in the cells.
+    pub wakers: Vec<FdNumber>,
+    /// What keeps other services out of the directory.
+    #[serde(default)]
+    pub lock: Option<FdNumber>,
 }
 
 impl SharedCache {
@@ -111,8 +127,8 @@ impl SharedCache {
     }
 
     /// What is handed over of it.
-    pub fn export(&self, exported: &mut ExportedFds) -> Result<handover::CacheRecord, IoError> {
-        Ok(handover::CacheRecord {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<CacheRecord, IoError> {
+        Ok(CacheRecord {
             cells: exported.keep(&self.memory)?,
             group: self.group,
             wakers: self
@@ -126,23 +142,18 @@ impl SharedCache {
 
     /// Takes what was handed over. Nothing if it is not understood: then the next generation has cells
     /// of its own.
-    pub fn import(
-        told: &handover::CacheRecord,
-        config: &Cache,
-        workers: usize,
-        imported: &mut ImportedFds,
-    ) -> Option<SharedCache> {
-        let memory = memory::adopt(imported.take(told.cells).ok()?).ok()?;
+    pub fn import(record: &CacheRecord, config: &Cache, workers: usize) -> Option<SharedCache> {
+        let memory = memory::adopt(record.cells.take().ok()?).ok()?;
         let sizes = sizes(config, workers);
         let cells = SharedCells::open(memory.cells(), sizes)?;
-        let wakers = told.wakers.iter().map(|waker| imported.take(*waker).map(Waker::adopt));
+        let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::adopt));
         let wakers: Vec<Waker> = wakers.collect::<Result<_, _>>().ok()?;
-        if wakers.len() != sizes.workers || told.group >= groups(workers) {
+        if wakers.len() != sizes.workers || record.group >= groups(workers) {
             return None;
         }
-        let cells = cells.numbered_from(told.group * group_len(workers));
-        let lock = told.lock.and_then(|lock| imported.take(lock).ok()).map(DirectoryLock::adopt);
-        Some(SharedCache { cells, memory, workers, group: told.group, wakers, lock })
+        let cells = cells.numbered_from(record.group * group_len(workers));
+        let lock = record.lock.and_then(|lock| lock.take().ok()).map(DirectoryLock::adopt);
+        Some(SharedCache { cells, memory, workers, group: record.group, wakers, lock })
     }
 
     /// Makes up for a process of this number that has ended, and rings those who wait for it.

@@ -17,8 +17,7 @@ use crate::worker::{ListenSocket, Worker, WorkerInit};
 
 use super::admin_sockets::Doors;
 use super::cache_shm::{CacheDirHandle, SharedCache};
-use super::generation::{Generation, GenerationResources};
-use super::handover::RoleRecord;
+use super::generation::{ChildRole, Generation, GenerationResources};
 use super::listeners::Listeners;
 use super::log_files;
 use super::supervisor::Master;
@@ -28,7 +27,7 @@ pub struct NewChild {
     /// Which generation it belongs to.
     pub place: usize,
     /// What it is to do.
-    pub role: RoleRecord,
+    pub role: ChildRole,
     /// Its end of the line to the master.
     pub channel: Channel,
     /// The master.
@@ -76,11 +75,11 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     }
     let child = ChildInit { waker, user, parent: new_child.parent, channel: new_child.channel };
     match new_child.role {
-        RoleRecord::Worker(worker) => {
+        ChildRole::Worker(worker) => {
             drop(doors);
             child.work(resources, listeners, worker, workers)
         }
-        RoleRecord::Control => {
+        ChildRole::Control => {
             drop(listeners);
             child.control(resources, doors)
         }

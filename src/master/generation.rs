@@ -1,5 +1,7 @@
 //! A generation: the processes of one configuration, and what they have in common.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Config, Overrides, Timeouts};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
@@ -10,8 +12,8 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, IoError, Waker, memory};
 use crate::worker::sticky_key;
 
-use super::cache_shm::{self, SharedCache};
-use super::handover::{self, ExportedFds, ImportedFds, RoleRecord};
+use super::cache_shm::{self, CacheRecord, SharedCache};
+use super::handover::{ExportedFds, FdNumber};
 use super::restart_limit::Ledger;
 
 /// A process that was asked to end gracefully may take so much longer than it was told.
@@ -57,6 +59,53 @@ pub struct Generation {
     pub control_pause: Micros,
 }
 
+/// A generation as it is handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationRecord {
+    /// The first is 1.
+    pub number: u64,
+    /// How many workers it is to have.
+    pub workers: usize,
+    /// The effective configuration, a whole file.
+    pub config: String,
+    /// When those of its processes that are left are killed, on the monotonic clock, if they were
+    /// asked to end.
+    #[serde(default)]
+    pub leaves_until: Option<Micros>,
+    /// The memory of its shared cells.
+    pub segment: FdNumber,
+    /// Its wakers: each worker's, then that of the control process.
+    pub wakers: Vec<FdNumber>,
+    /// What its sticky cookies are made with, in hexadecimal digits.
+    pub sticky_key: String,
+    /// What it shares with others about stored responses, if it stores any.
+    #[serde(default)]
+    pub stored: Option<CacheRecord>,
+    /// Those of its processes that run.
+    pub children: Vec<ChildRecord>,
+}
+
+/// A process as it is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildRecord {
+    /// Its number.
+    pub pid: i32,
+    /// What it does.
+    pub role: ChildRole,
+    /// The master's end of the channel to it.
+    pub channel: FdNumber,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChildRole {
+    /// Carries traffic, in this worker.
+    Worker(usize),
+    /// Checks backends and answers operators.
+    Control,
+}
+
 /// What the processes of a generation are made of.
 pub struct GenerationResources {
     /// The configuration.
@@ -78,7 +127,7 @@ pub struct Child {
     /// Its number.
     pub pid: Pid,
     /// What it does.
-    pub role: RoleRecord,
+    pub role: ChildRole,
     /// This end of the line to it.
     pub channel: Channel,
     /// Whether it has said that it serves.
@@ -129,28 +178,25 @@ impl GenerationResources {
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
     /// are of a version that this one does not understand.
     fn import(
-        told: &handover::GenerationRecord,
+        record: &GenerationRecord,
         rotations: Rotations,
-        imported: &mut ImportedFds,
     ) -> Result<GenerationResources, String> {
-        let memory = memory::adopt(imported.take(told.segment)?);
+        let memory = memory::adopt(record.segment.take()?);
         let memory = memory.map_err(|error| error.to_string())?;
-        let config = crate::config::load(&told.config, &Overrides::default());
+        let config = crate::config::load(&record.config, &Overrides::default());
         let config = config.map_err(|_| "its configuration is not understood")?;
         let segment = Segment::open(memory.cells()).ok_or("its cells are not understood")?;
         let segment = segment.sharing(rotations);
-        let mut wakers = Vec::new();
-        for number in &told.wakers {
-            wakers.push(Waker::adopt(imported.take(*number)?));
-        }
+        let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::adopt));
+        let mut wakers = wakers.collect::<Result<Vec<_>, _>>()?;
         let control = wakers.pop().ok_or("it has no wakers")?;
-        if wakers.len() != told.workers || segment.layout().workers != told.workers {
+        if wakers.len() != record.workers || segment.layout().workers != record.workers {
             return Err(String::from("its workers are not as many as was said"));
         }
-        let sticky_key = sticky_key::from_text(&told.sticky_key).ok_or("it has no sticky key")?;
-        let stored = told.stored.as_ref().zip(config.cache.as_ref());
-        let stored = stored
-            .and_then(|(told, cache)| SharedCache::import(told, cache, wakers.len(), imported));
+        let sticky_key = sticky_key::from_text(&record.sticky_key).ok_or("it has no sticky key")?;
+        let stored = record.stored.as_ref().zip(config.cache.as_ref());
+        let stored =
+            stored.and_then(|(record, cache)| SharedCache::import(record, cache, wakers.len()));
         let wakers = match &stored {
             // They are the same, and those of the others too.
             Some(common) => common.wakers().map_err(|error| error.to_string())?,
@@ -160,15 +206,15 @@ impl GenerationResources {
     }
 
     /// What a process of that role had is free, and who waited for it does so no more.
-    fn reap(&self, role: RoleRecord) {
+    fn reap(&self, role: ChildRole) {
         let workers = self.segment.layout().workers;
         let number = match role {
-            RoleRecord::Worker(worker) => {
+            ChildRole::Worker(worker) => {
                 self.segment.reap(worker);
                 self.wakers.wake_waiting(&self.segment);
                 worker
             }
-            RoleRecord::Control => workers,
+            ChildRole::Control => workers,
         };
         if let Some(common) = &self.stored {
             common.reap(number, &self.wakers);
@@ -197,16 +243,15 @@ impl Generation {
 
     /// Takes one that was handed over. What cannot be understood of it is told to `note`.
     pub fn import(
-        told: &handover::GenerationRecord,
+        record: &GenerationRecord,
         rotations: Rotations,
-        imported: &mut ImportedFds,
         note: impl FnOnce(String),
     ) -> Generation {
-        let resources = GenerationResources::import(told, rotations, imported);
+        let resources = GenerationResources::import(record, rotations);
         let mut children = Vec::new();
-        for child in &told.children {
+        for child in &record.children {
             // Without its line a process still can be told to end.
-            let channel = imported.take(child.channel).map(Channel::adopt);
+            let channel = child.channel.take().map(Channel::adopt);
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
             let Some(pid) = Pid::new(child.pid) else { continue };
@@ -218,13 +263,13 @@ impl Generation {
                 is_closed: false,
             });
         }
-        let standing = match told.leaves_until {
-            Some(until) => Phase::Leaving { until: Micros(until) },
+        let standing = match record.leaves_until {
+            Some(until) => Phase::Leaving { until },
             None => Phase::Serving,
         };
         Generation {
-            number: told.number,
-            workers: told.workers,
+            number: record.number,
+            workers: record.workers,
             standing,
             resources: resources.map_err(note).ok(),
             children,
@@ -234,58 +279,55 @@ impl Generation {
     }
 
     /// What is handed over of it.
-    pub fn export(
-        &self,
-        exported: &mut ExportedFds,
-    ) -> Result<handover::GenerationRecord, IoError> {
-        let mut told = handover::GenerationRecord {
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<GenerationRecord, IoError> {
+        let mut record = GenerationRecord {
             number: self.number,
             workers: self.workers,
             leaves_until: match self.standing {
-                Phase::Leaving { until } => Some(until.0),
+                Phase::Leaving { until } => Some(until),
                 Phase::Starting { .. } | Phase::Serving => None,
             },
             config: String::new(),
-            segment: -1,
+            segment: FdNumber::NONE,
             wakers: Vec::new(),
             sticky_key: String::new(),
             stored: None,
             children: Vec::new(),
         };
         if let Some(resources) = &self.resources {
-            told.config = resources.config.dump();
-            told.sticky_key = sticky_key::to_text(&resources.sticky_key);
-            told.segment = exported.keep(&resources.memory)?;
+            record.config = resources.config.dump();
+            record.sticky_key = sticky_key::to_text(&resources.sticky_key);
+            record.segment = exported.keep(&resources.memory)?;
             for waker in resources.wakers.wakers.iter().chain([&resources.wakers.control]) {
-                told.wakers.push(exported.keep(waker)?);
+                record.wakers.push(exported.keep(waker)?);
             }
-            told.stored =
+            record.stored =
                 resources.stored.as_ref().map(|common| common.export(exported)).transpose()?;
         }
         for child in &self.children {
             let channel = exported.keep(&child.channel)?;
             let (pid, role) = (child.pid.number(), child.role);
-            told.children.push(handover::ChildRecord { pid, role, channel });
+            record.children.push(ChildRecord { pid, role, channel });
         }
-        Ok(told)
+        Ok(record)
     }
 
     /// The processes that it should have and does not, the control process first.
-    pub fn missing(&self, now: Micros) -> Option<RoleRecord> {
+    pub fn missing(&self, now: Micros) -> Option<ChildRole> {
         if matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none() {
             return None;
         }
-        let is_there = |role: RoleRecord| self.children.iter().any(|child| child.role == role);
-        if !is_there(RoleRecord::Control) && self.control_pause <= now {
-            return Some(RoleRecord::Control);
+        let is_there = |role: ChildRole| self.children.iter().any(|child| child.role == role);
+        if !is_there(ChildRole::Control) && self.control_pause <= now {
+            return Some(ChildRole::Control);
         }
-        (0..self.workers).map(RoleRecord::Worker).find(|role| !is_there(*role))
+        (0..self.workers).map(ChildRole::Worker).find(|role| !is_there(*role))
     }
 
     /// Whether its control process is to be started, now or later.
     pub fn lacks_control(&self) -> bool {
         let leaves = matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none();
-        !leaves && self.children.iter().all(|child| child.role != RoleRecord::Control)
+        !leaves && self.children.iter().all(|child| child.role != ChildRole::Control)
     }
 
     /// Whether all of its processes serve.
@@ -295,12 +337,12 @@ impl Generation {
 
     /// Whether no operator can change anything there.
     pub fn is_closed(&self) -> bool {
-        self.children.iter().all(|child| child.role != RoleRecord::Control || child.is_closed)
+        self.children.iter().all(|child| child.role != ChildRole::Control || child.is_closed)
     }
 
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
-        self.children.iter().any(|child| child.role != RoleRecord::Control)
+        self.children.iter().any(|child| child.role != ChildRole::Control)
     }
 
     /// Hears what its processes say, a few messages of each. Whether one of them wants the service to
@@ -314,7 +356,7 @@ impl Generation {
                 match ControlMessage::parse(&message.text) {
                     Some((ControlMessage::Ready, _)) => child.is_ready = true,
                     Some((ControlMessage::Closed, _)) => child.is_closed = true,
-                    Some((ControlMessage::Reload, _)) if child.role == RoleRecord::Control => {
+                    Some((ControlMessage::Reload, _)) if child.role == ChildRole::Control => {
                         wants_reload = Some(child.pid);
                     }
                     // None is of another version of the program.
@@ -341,8 +383,8 @@ impl Generation {
             resources.reap(child.role);
         }
         match child.role {
-            RoleRecord::Control => self.control_pause = now + Micros::from_secs(1),
-            RoleRecord::Worker(_) => (),
+            ChildRole::Control => self.control_pause = now + Micros::from_secs(1),
+            ChildRole::Worker(_) => (),
         }
         Some(child)
     }
@@ -401,8 +443,8 @@ impl Child {
     /// As the log calls it.
     pub fn name(&self) -> String {
         match self.role {
-            RoleRecord::Worker(worker) => format!("worker {worker} (pid {})", self.pid),
-            RoleRecord::Control => format!("the control process (pid {})", self.pid),
+            ChildRole::Worker(worker) => format!("worker {worker} (pid {})", self.pid),
+            ChildRole::Control => format!("the control process (pid {})", self.pid),
         }
     }
 }

@@ -10,9 +10,13 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Listen;
 use crate::sys::log::{self, Level};
 use crate::sys::{Binding, IoError, Listener, StartError, Tried};
+
+use super::handover::{self, ExportedFds, FdNumber};
 
 /// Connections that may wait to be accepted at one socket; the kernel's net.core.somaxconn may
 /// allow fewer.
@@ -26,6 +30,15 @@ pub struct Group<S> {
     pub address: SocketAddr,
     /// The sockets, at least one.
     pub sockets: Vec<S>,
+}
+
+/// An address and its sockets, as they are handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerRecord {
+    /// As `listen` has it: its port may be 0.
+    pub configured: SocketAddr,
+    /// The sockets in the order of their binding.
+    pub sockets: Vec<FdNumber>,
 }
 
 /// All sockets. In tests they are numbers.
@@ -185,6 +198,32 @@ impl Listeners<Listener> {
                 None => self.add(configured, listener.address(), vec![listener]),
             }
         }
+    }
+
+    /// What is handed over to the next image.
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<Vec<ListenerRecord>, IoError> {
+        let record = |group: &Group<Listener>| {
+            let sockets = group.sockets.iter().map(|socket| exported.keep(socket));
+            let sockets = sockets.collect::<Result<_, _>>()?;
+            Ok(ListenerRecord { configured: group.configured, sockets })
+        };
+        self.groups.iter().map(record).collect()
+    }
+
+    /// Takes what the image before has handed over.
+    pub fn import(records: &[ListenerRecord]) -> Result<Listeners<Listener>, StartError> {
+        let mut listeners = Listeners::default();
+        for ListenerRecord { configured, sockets: numbers } in records {
+            let mut sockets = Vec::new();
+            for number in numbers {
+                let socket = Listener::adopt(number.take().map_err(handover::broken)?);
+                let what = format!("listen {configured}");
+                sockets.push(socket.map_err(StartError::at(what, Tried::Descriptor))?);
+            }
+            let own = sockets.first().map_or(*configured, Listener::address);
+            listeners.add(*configured, own, sockets);
+        }
+        Ok(listeners)
     }
 
     /// Listens wherever `listen` says and it does not yet, for so many workers. Fails where an

@@ -5,14 +5,17 @@ mod backend_state;
 mod cache_shm;
 mod child_init;
 pub mod cpus;
+mod environment;
 #[cfg(test)]
 mod forged_tests;
 mod generation;
-pub mod handover;
+mod handover;
+pub mod inherited;
 pub mod listeners;
 mod log_files;
 pub mod notify;
 pub mod preflight;
+pub mod record;
 pub mod reload;
 mod restart_limit;
 mod shutdown;

@@ -4,8 +4,12 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use crate::mem::time::{Micros, Millis};
 use crate::sys::{IoError, NotifySocket, clock};
+
+use super::handover::{ExportedFds, FdNumber};
 
 /// The status is told so often at most.
 const PACE: Millis = Millis(1000);
@@ -40,6 +44,16 @@ pub struct Notifier {
 #[derive(Default)]
 struct NotifyWait {
     messages: VecDeque<Notification>,
+}
+
+/// A message that the manager had no room for, as it is handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingNotify {
+    /// Assignments.
+    pub text: String,
+    /// A socket that it is to store.
+    #[serde(default)]
+    pub socket: Option<FdNumber>,
 }
 
 struct Notification {
@@ -121,14 +135,22 @@ impl Notifier {
     }
 
     /// What the next image has to tell in place of this one.
-    pub fn untold(&self) -> impl Iterator<Item = (&str, Option<BorrowedFd<'_>>)> {
-        let messages = self.waiting.messages.iter();
-        messages.map(|message| (&*message.text, message.descriptor.as_ref().map(AsFd::as_fd)))
+    pub fn export(&self, exported: &mut ExportedFds) -> Result<Vec<PendingNotify>, IoError> {
+        let record = |message: &Notification| {
+            let socket = message.descriptor.as_ref().map(|socket| exported.keep(socket));
+            Ok(PendingNotify { text: message.text.clone(), socket: socket.transpose()? })
+        };
+        self.waiting.messages.iter().map(record).collect()
     }
 
     /// Takes over what the image before has not told.
-    pub fn resume(&mut self, text: &str, descriptor: Option<OwnedFd>) {
-        self.tell(text, descriptor.as_ref().map(AsFd::as_fd));
+    pub fn import(&mut self, records: &[PendingNotify]) {
+        for record in records {
+            // Without its socket there is nothing to store.
+            if let Ok(socket) = record.socket.map(FdNumber::take).transpose() {
+                self.tell(&record.text, socket.as_ref().map(AsFd::as_fd));
+            }
+        }
     }
 
     /// The service is there, after its start or a reload.

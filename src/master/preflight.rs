@@ -20,9 +20,9 @@ use crate::mem::time::{Micros, Millis};
 use crate::sys::process::{Ended, Pid};
 use crate::sys::{IoError, LogFile, StartError, Tried, memory};
 
-use super::admin_sockets;
-use super::handover::{self, FORMAT, TRIAL};
-use super::listeners;
+use super::environment::{self, TRIAL};
+use super::record::FORMAT;
+use super::{admin_sockets, listeners};
 
 /// A program that has not answered by then never will.
 const PATIENCE: Millis = Millis::from_secs(10);
@@ -120,7 +120,7 @@ impl Trial {
         let (answer, errors) = (memory::scratch()?, memory::scratch()?);
         let copy = errors.try_clone().map_err(|_| IoError::Exhausted)?;
         let told = OsString::from(variable(answer.as_raw_fd(), held));
-        let passed_on = handover::environment()
+        let passed_on = environment::for_others()
             .filter(|(name, _)| NOT_PASSED_ON.iter().all(|not| name != *not))
             .chain([(TRIAL.into(), told)]);
         let test = OsString::from("-t");

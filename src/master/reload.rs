@@ -14,9 +14,11 @@ use crate::sys::process::{self, Ended, Pid};
 use crate::sys::{Channel, Tried};
 
 use super::backend_state;
+use super::environment::{self, HANDOVER};
 use super::generation::Phase;
-use super::handover::{self, Address, ExportedFds, FORMAT, HANDOVER, PendingNotify, ServiceRecord};
+use super::handover::ExportedFds;
 use super::preflight::{ITSELF, Trial};
+use super::record::{FORMAT, ServiceRecord};
 use super::shutdown::ShutdownState;
 use super::supervisor::{Master, ReloadRequest};
 
@@ -125,14 +127,15 @@ impl Master {
     fn execute(&self) -> String {
         self.count_dropped_messages();
         let mut exported = ExportedFds::default();
-        let told = self.export(&mut exported).and_then(|state| state.write());
-        let number = told.and_then(|file| exported.keep(&file).map_err(|error| error.to_string()));
+        let record = self.export(&mut exported).and_then(|record| record.to_bytes());
+        let number = record
+            .and_then(|bytes| exported.keep_record(&bytes).map_err(|error| error.to_string()));
         let number = match number {
             Ok(number) => number,
             Err(error) => return error,
         };
         let variable = (OsString::from(HANDOVER), OsString::from(number.to_string()));
-        let environment = handover::environment().chain([variable]).map(|(mut name, value)| {
+        let environment = environment::for_others().chain([variable]).map(|(mut name, value)| {
             name.push("=");
             name.push(value);
             name
@@ -148,20 +151,9 @@ impl Master {
     /// All that the next image must know.
     fn export(&self, exported: &mut ExportedFds) -> Result<ServiceRecord, String> {
         let error = |error: crate::sys::IoError| error.to_string();
-        let mut listeners = Vec::new();
-        for group in self.listeners.groups() {
-            let sockets = group.sockets.iter().map(|socket| exported.keep(socket));
-            let sockets = sockets.collect::<Result<_, _>>().map_err(error)?;
-            listeners.push(Address { configured: group.configured, sockets });
-        }
         let mut generations = Vec::new();
         for generation in &self.generations {
             generations.push(generation.export(exported).map_err(error)?);
-        }
-        let mut untold = Vec::new();
-        for (text, socket) in self.notifier.untold() {
-            let socket = socket.map(|socket| exported.keep(socket)).transpose().map_err(error)?;
-            untold.push(PendingNotify { text: text.to_owned(), socket });
         }
         let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
         let resources = serving.and_then(|generation| generation.resources.as_ref());
@@ -178,12 +170,12 @@ impl Master {
             again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
             rotations: Some(exported.keep(&self.rotations).map_err(error)?),
             waker: exported.keep(&self.waker).map_err(error)?,
-            listeners,
+            listeners: self.listeners.export(exported).map_err(error)?,
             doors: self.doors.export(exported).map_err(error)?,
             generations,
             backends: resources
                 .map_or(Vec::new(), |resources| backend_state::collect(resources.segment)),
-            untold,
+            untold: self.notifier.export(exported).map_err(error)?,
         })
     }
 

@@ -14,16 +14,18 @@ use crate::proxy::settings::{BACKGROUND, memory_bound_line};
 use crate::shared::{Rotations, Withdrawal};
 use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Pid};
-use crate::sys::{IoError, Listener, Tried, Waker, clock, memory};
+use crate::sys::{Tried, Waker, clock, memory};
 use crate::worker::sticky_key;
 
 use super::admin_sockets::Doors;
+use super::backend_state::BackendRecord;
 use super::generation::{Generation, GenerationResources};
-use super::handover::{self, ImportedFds};
+use super::listeners::Listeners;
+use super::record::ServiceRecord;
 use super::reload::ImageIdentity;
 use super::supervisor::{Master, ReloadRequest};
 use super::takeover::summary;
-use super::{StartError, backend_state, cache_shm, cpus, log_files};
+use super::{StartError, backend_state, cache_shm, cpus, handover, inherited, log_files};
 
 /// All processes of a generation must serve after this time.
 const PATIENCE: Millis = Millis::from_secs(30);
@@ -35,7 +37,7 @@ const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING + BACKGROUND) a
 
 /// Serves, with the sockets that this process was given. In the children it returns too.
 pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
-    handover::close_unnamed(Some(&config));
+    inherited::close_unnamed(Some(&config));
     run(Master::start(config, is_standard_input, passed))
 }
 
@@ -44,10 +46,9 @@ pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, Owned
 pub fn resume(
     config: Result<Config, String>,
     is_standard_input: bool,
-    received: ImportedFds,
+    record: ServiceRecord,
 ) -> ExitCode {
-    handover::close_unnamed(config.as_ref().ok());
-    run(Master::resume(config, is_standard_input, received))
+    run(Master::resume(config, is_standard_input, record))
 }
 
 fn run(master: Result<Master, StartError>) -> ExitCode {
@@ -86,61 +87,43 @@ impl Master {
     fn resume(
         config: Result<Config, String>,
         is_standard_input: bool,
-        mut received: ImportedFds,
+        record: ServiceRecord,
     ) -> Result<Master, StartError> {
-        let told = |error: String| {
-            log::write(Level::Error, format_args!("handover: {error}"));
-            StartError::at("handover", Tried::Talk)(IoError::Reset)
-        };
-        let state = std::mem::take(&mut received.state);
-        let waker = Waker::adopt(received.take(state.waker).map_err(told)?);
-        let identity = ImageIdentity::new(is_standard_input, state.binary);
+        let waker = Waker::adopt(record.waker.take().map_err(handover::broken)?);
+        let identity = ImageIdentity::new(is_standard_input, record.binary);
         // Without them the next generation begins where the last one is, at this moment.
-        let rotations = state.rotations.and_then(|number| received.take(number).ok());
+        let rotations = record.rotations.and_then(|number| number.take().ok());
         let rotations = rotations.and_then(|shared| memory::adopt(shared).ok());
         let mut master = Master::new(identity, waker, rotations)?;
-        for address in &state.listeners {
-            let mut sockets = Vec::new();
-            for number in &address.sockets {
-                let socket = Listener::adopt(received.take(*number).map_err(told)?);
-                let what = format!("listen {}", address.configured);
-                sockets.push(socket.map_err(StartError::at(what, Tried::Descriptor))?);
-            }
-            let own = sockets.first().map_or(address.configured, Listener::address);
-            master.listeners.add(address.configured, own, sockets);
-        }
-        master.doors = Doors::import(&state.doors, &mut received);
+        master.listeners = Listeners::import(&record.listeners)?;
+        master.doors = Doors::import(&record.doors);
         let rotations = Rotations::over(master.rotations.cells());
-        for told in &state.generations {
+        for generation in &record.generations {
             let note = |error: String| {
                 log::write(
                     Level::Warning,
                     format_args!(
                         "generation {} cannot be gone on with, only ended: {error}",
-                        told.number
+                        generation.number
                     ),
                 );
             };
-            master.generations.push(Generation::import(told, rotations, &mut received, note));
+            master.generations.push(Generation::import(generation, rotations, note));
         }
-        for untold in &state.untold {
-            let socket = untold.socket.and_then(|number| received.take(number).ok());
-            if socket.is_some() || untold.socket.is_none() {
-                master.notifier.resume(&untold.text, socket);
-            }
-        }
-        master.started = state.started;
-        master.reloads = state.reloads;
-        master.restarts = state.restarts;
-        let by = state.again_by.and_then(Pid::new);
-        master.wish = state.reload_again.then_some(ReloadRequest { by });
-        master.asked_by = state.asked_by.and_then(Pid::new);
+        master.notifier.import(&record.untold);
+        inherited::close_unnamed(config.as_ref().ok());
+        master.started = record.started;
+        master.reloads = record.reloads;
+        master.restarts = record.restarts;
+        let by = record.again_by.and_then(Pid::new);
+        master.wish = record.reload_again.then_some(ReloadRequest { by });
+        master.asked_by = record.asked_by.and_then(Pid::new);
         let begun = match config {
             Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
             Err(message) => Err(message),
         };
         match begun {
-            Ok(()) => master.restore(&state.backends, state.withdrawn),
+            Ok(()) => master.restore(&record.backends, record.withdrawn),
             // The file has changed since it was tried, or names what cannot be tried.
             Err(why) => {
                 master.rollback();
@@ -179,7 +162,7 @@ impl Master {
     }
 
     /// Tells the newest generation what is known of the backends, and what operators want.
-    fn restore(&self, known: &[handover::BackendRecord], withdrawn: bool) {
+    fn restore(&self, known: &[BackendRecord], withdrawn: bool) {
         if let Some(GenerationResources { segment, config, .. }) =
             self.generations.last().and_then(|newest| newest.resources.as_ref())
         {

@@ -13,11 +13,11 @@ use crate::sys::{clock, memory, random, reset_signals};
 
 use super::admin_sockets::Doors;
 use super::child_init::{self, NewChild};
-use super::generation::{Child, Generation, Phase};
-use super::handover::{Reloads, RoleRecord};
+use super::generation::{Child, ChildRole, Generation, Phase};
 use super::listeners::Listeners;
 use super::notify::{self, Notifier};
 use super::preflight::Trial;
+use super::record::Reloads;
 use super::reload::ImageIdentity;
 use super::shutdown::{ShutdownState, StopMode};
 use super::{StartError, log_files, restart_limit};
@@ -205,7 +205,7 @@ impl Master {
         None
     }
 
-    fn fork(&mut self, place: usize, role: RoleRecord) -> Result<Option<NewChild>, IoError> {
+    fn fork(&mut self, place: usize, role: ChildRole) -> Result<Option<NewChild>, IoError> {
         let (channel, other_end) = Channel::pair()?;
         let parent = Pid::own();
         match process::fork()? {
@@ -282,8 +282,8 @@ impl Master {
         }
         log::write(Level::Error, format_args!("{name} {ended}; another takes its place"));
         match child.role {
-            RoleRecord::Control => (),
-            RoleRecord::Worker(_) => {
+            ChildRole::Control => (),
+            ChildRole::Worker(_) => {
                 self.restarts += 1;
                 if generation.ledger.note(self.now) {
                     self.fail(place, &restart_limit::too_many());

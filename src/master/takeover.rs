@@ -13,8 +13,7 @@ use crate::sys::process;
 use crate::sys::{Listener, Signal};
 
 use super::backend_state;
-use super::generation::{GenerationResources, Phase};
-use super::handover::RoleRecord;
+use super::generation::{ChildRole, GenerationResources, Phase};
 use super::listeners::{Listeners, stored_name};
 use super::supervisor::Master;
 
@@ -139,8 +138,7 @@ impl Master {
                     generation.clients()
                 ),
             );
-            for child in
-                generation.children.iter().filter(|child| child.role != RoleRecord::Control)
+            for child in generation.children.iter().filter(|child| child.role != ChildRole::Control)
             {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Term);

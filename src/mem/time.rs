@@ -1,12 +1,18 @@
 //! Durations and points in time, as numbers that know their unit.
 use std::ops::{Add, Sub};
 
+use serde::{Deserialize, Serialize};
+
 /// Milliseconds: a duration, or a point on the monotonic clock. Sums and differences saturate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Millis(pub u64);
 
 /// Microseconds: a duration, or a point on the monotonic clock. Sums and differences saturate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Micros(pub u64);
 
 impl Millis {

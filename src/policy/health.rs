@@ -8,6 +8,8 @@
 //! Each has a form in bits, for a cell that several processes change. All bits 0 is a backend that
 //! nothing is known of: it may be asked.
 
+use serde::{Deserialize, Serialize};
+
 use crate::mem::time::Millis;
 
 /// When a backend is marked.
@@ -69,7 +71,8 @@ enum HealthState {
 }
 
 /// What clients' requests and probes told of one backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct Passive {
     state: HealthState,
 }
@@ -125,6 +128,18 @@ impl Passive {
             _ => HealthState::Marked { cause, since },
         };
         Passive { state }
+    }
+}
+
+impl From<Passive> for u64 {
+    fn from(passive: Passive) -> u64 {
+        passive.to_bits()
+    }
+}
+
+impl From<u64> for Passive {
+    fn from(bits: u64) -> Passive {
+        Passive::from_bits(bits)
     }
 }
 
@@ -217,7 +232,8 @@ fn failed(
 }
 
 /// What active checks told of one backend. New ones are up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub enum Check {
     /// It may be asked.
     Up {
@@ -290,6 +306,18 @@ impl Check {
         } else {
             Check::Down { passed: count(bits) }
         }
+    }
+}
+
+impl From<Check> for u64 {
+    fn from(check: Check) -> u64 {
+        check.to_bits()
+    }
+}
+
+impl From<u64> for Check {
+    fn from(bits: u64) -> Check {
+        Check::from_bits(bits)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{self, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Availability, Check, Passive, availability};
@@ -123,8 +125,8 @@ pub struct Registration {
     pub lease: Option<Millis>,
 }
 
-/// How the last active check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the last active check went. The next image of the program reads it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastCheck {
     /// Whether it passed.
     pub passed: bool,

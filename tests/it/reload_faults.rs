@@ -2,10 +2,16 @@
 //! happens at its margins: nothing of it may be lost either.
 
 use crate::common::{
-    Backend, Client, Program, Traffic, json, process, program::plain, reload::DONE, servers,
-    traffic::mirror, until,
+    Backend, Client, Program, Traffic, json, process,
+    program::{binary, plain},
+    reload::DONE,
+    servers,
+    traffic::mirror,
+    until,
 };
-use rustix::process::Signal;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Pid, Signal};
+use std::process::{Child, Stdio};
 use std::{fs, net::TcpStream};
 
 #[test]
@@ -64,6 +70,40 @@ fn a_token_is_asked_for_after_a_reload_that_is_refused_late() {
     process::kill(control);
     until("another control process", || program.control() != control);
     assert_eq!((ask("secret"), ask("other")), (200, 401));
+}
+
+/// The image before has left a descriptor that nobody knows: it must not stay open for ever.
+#[test]
+fn what_was_left_open_and_no_record_names_is_closed() {
+    let backend = Backend::named("a");
+    let program = Program::with(json!({ "backend_servers": servers(&[&backend]) }));
+    let file = |name: &str| program.folder.join(name);
+    fs::write(file("left"), "").unwrap();
+    let record =
+        json!({ "format": 1, "started": 1, "waker": 7, "listeners": [], "generations": [] });
+    fs::write(file("record"), record.to_string()).unwrap();
+    let script = "exec 7<&0 0</dev/null 8<left 9<record; \
+                  HTTPLB_HANDOVER=9 exec \"$0\" -c servers.conf";
+    let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+    let mut command = plain("bash");
+    command.args(["-c", script]).arg(binary()).current_dir(&program.folder);
+    command.stdin(waker).stdout(Stdio::null());
+    let image = command.stderr(fs::File::create(file("messages")).unwrap()).spawn().unwrap();
+    let image = Image(image);
+    until("it serves", || fs::read_to_string(file("messages")).unwrap().contains("httplb: ready"));
+    let files = process::open_files(Pid::from_child(&image.0));
+    let is_open = |name: &str| files.iter().any(|file| file.ends_with(name));
+    assert!(is_open("/messages") && !is_open("/left") && !is_open("/record"), "{files:?}");
+}
+
+/// A program that is not started as others are.
+struct Image(Child);
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
