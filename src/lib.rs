@@ -92,7 +92,10 @@
 //!     proxy_protocol.rs the PROXY header before a first request
 //!     read_requests.rs bytes to exchanges: heads taken in, or refused with a reply of our own
 //!     accept_head.rs what is made of a head: its pool, its cookie, the head as it goes on
+//!     write.rs       what a client is sent: heads, replies of our own, stored responses
+//!     sink.rs        Sink: a connection, or nobody; how a body gets there
 //!     close.rs       how a connection ends: with patience, at once, by a reset
+//!     ending.rs      Closing, ClientPhase and the changes they allow
 //!   upstream/        the backends' side of a worker, as one owner
 //!     mod.rs         Upstream: pools, backends, connections
 //!     pools.rs       Pool and Backend as a worker knows them, read anew when they have changed

@@ -27,8 +27,7 @@ pub enum End {
 /// A connection with its rings. A ring is lent while it holds bytes, and goes back to the stock
 /// when it is empty: an idle connection holds no buffer at all, and those in use are few and hot.
 pub struct Conn {
-    /// `None`: there is nobody at the other end.
-    socket: Option<Socket>,
+    socket: Socket,
     /// Bytes received and not yet used.
     pub input: Ring,
     /// Bytes to be sent.
@@ -59,15 +58,6 @@ pub struct Traffic {
 impl Conn {
     /// A connection on `socket` that may be readable or writable at once, as the caller knows.
     pub fn new(socket: Socket, readable: bool, writable: bool) -> Conn {
-        Conn::over(Some(socket), readable, writable)
-    }
-
-    /// A connection to nobody: what is sent is thrown away, and nothing ever comes.
-    pub fn to_nobody() -> Conn {
-        Conn::over(None, false, false)
-    }
-
-    fn over(socket: Option<Socket>, readable: bool, writable: bool) -> Conn {
         Conn {
             socket,
             input: Ring::detached(),
@@ -81,43 +71,34 @@ impl Conn {
         }
     }
 
-    /// Whether there is nobody at the other end.
-    pub fn is_to_nobody(&self) -> bool {
-        self.socket.is_none()
-    }
-
-    /// Asks for the events of the socket, if there is one.
+    /// Asks for the events of the socket.
     pub fn watch(&self, poller: &Poller, token: u64) -> Result<(), IoError> {
-        self.socket.as_ref().map_or(Ok(()), |socket| poller.watch_socket(socket, token))
+        poller.watch_socket(&self.socket, token)
     }
 
     /// Moves up to `limit` bytes from the kernel to an empty pipe.
     pub fn fill_pipe(&self, pipe: &mut Pipe, limit: usize) -> Result<usize, IoError> {
-        let socket = self.socket.as_ref().ok_or(IoError::Unsupported)?;
-        pipe.fill(socket, limit)
+        pipe.fill(&self.socket, limit)
     }
 
     /// Moves what a pipe holds to the kernel.
     pub fn drain_pipe(&self, pipe: &mut Pipe) -> Result<usize, IoError> {
-        let socket = self.socket.as_ref().ok_or(IoError::Unsupported)?;
-        pipe.drain(socket)
+        pipe.drain(&self.socket)
     }
 
     /// Sends up to `limit` bytes of a file from `at` on.
     pub fn send_file(&self, file: &File, at: u64, limit: usize) -> Result<usize, IoError> {
-        let socket = self.socket.as_ref().ok_or(IoError::Unsupported)?;
-        file.send(socket, at, limit)
+        file.send(&self.socket, at, limit)
     }
 
     /// Looks at what the kernel has, which stays there. With an offset that is said each time, it
     /// begins behind so many bytes, if the kernel can do that. Returns how many bytes were seen. With
     /// 0 a read tells why, unless the connection is no longer readable.
     pub fn peek(&mut self, offset: Option<usize>, room: &mut [u8]) -> usize {
-        let Some(socket) = &self.socket else { return 0 };
-        if offset.is_some_and(|offset| socket.set_peek_offset(offset).is_err()) {
+        if offset.is_some_and(|offset| self.socket.set_peek_offset(offset).is_err()) {
             return 0;
         }
-        match socket.peek(room) {
+        match self.socket.peek(room) {
             Ok(count) => count,
             Err(IoError::WouldBlock) => {
                 self.readable = offset.is_some_and(|offset| offset > 0);
@@ -160,11 +141,10 @@ impl Conn {
         if !self.readable || self.end == End::Broken || !has_room {
             return Ok(0);
         }
-        let Some(socket) = &self.socket else { return Ok(0) };
         borrow(&mut self.input, rings);
         let room = self.input.room() - spare;
         let free = if spare == 0 { self.input.free() } else { self.input.free_up_to(room) };
-        let received = match socket.receive(free) {
+        let received = match self.socket.receive(free) {
             Ok(0) => {
                 self.mark_eof();
                 0
@@ -212,15 +192,11 @@ impl Conn {
     /// Sends what the output ring holds, as much as the kernel takes. Returns the bytes sent.
     /// After an error the output is thrown away; what was received can still be read.
     pub fn flush(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
-        let Some(socket) = &self.socket else {
-            self.discard_output(rings);
-            return Ok(0);
-        };
         if !self.writable || self.output.is_empty() {
             return Ok(0);
         }
         let waiting = self.output.len();
-        let sent = match socket.send(self.output.slices()) {
+        let sent = match self.socket.send(self.output.slices()) {
             Ok(count) => {
                 self.output.consume(count);
                 self.traffic.sent += count as u64;
@@ -250,14 +226,12 @@ impl Conn {
     /// broken, which the next read tells too.
     pub fn shutdown_write(&mut self) -> Result<(), IoError> {
         self.has_said_end = true;
-        self.socket.as_ref().map_or(Ok(()), Socket::shutdown_write)
+        self.socket.shutdown_write()
     }
 
     /// Closes so that the peer sees a reset.
     pub fn reset(self) {
-        if let Some(socket) = self.socket {
-            socket.reset();
-        }
+        self.socket.reset();
     }
 
     /// Makes sure that the output ring has memory.

@@ -1,14 +1,12 @@
 //! A chunked body from ring to ring: framing is checked, and written anew in one form or taken off.
 
-use std::mem::swap;
-
 use crate::http::chunked::{Chunk, Chunks};
 use crate::http::fields::may_trail;
-use crate::mem::Append;
 use crate::mem::ring::Ring;
 use crate::net::Conn;
 
 use super::buffers::{RelayBuffers, Sight};
+use super::downstream::sink::Sink;
 use crate::proxy::ids::RecorderId;
 use crate::proxy::step::{Frame, RelayError};
 
@@ -34,7 +32,7 @@ impl ChunkCopy<'_> {
     pub fn run(
         &mut self,
         input: &mut Ring,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<usize, RelayError> {
         let mut used = 0;
@@ -52,8 +50,13 @@ impl ChunkCopy<'_> {
     }
 
     /// Bytes that may go as they are: data, and for a chunked sink canonical framing too.
-    fn pass(&mut self, input: &mut Ring, sink: &mut Conn, buffers: &mut RelayBuffers) -> usize {
-        let room = sink.output_room(buffers.ring_size);
+    fn pass(
+        &mut self,
+        input: &mut Ring,
+        sink: &mut Sink<&mut Conn>,
+        buffers: &mut RelayBuffers,
+    ) -> usize {
+        let room = sink.room(buffers.ring_size);
         let bytes = view(input, *self.kept);
         let count = match self.frame {
             Frame::Chunked if self.recorder.is_none() => {
@@ -72,11 +75,10 @@ impl ChunkCopy<'_> {
                 count
             }
         };
-        if count > 0 && count == input.len() && !self.keeping && sink.output.is_empty() {
-            swap(input, &mut sink.output);
+        if count > 0 && count == input.len() && !self.keeping && sink.is_flushed() {
+            sink.take_all(input);
         } else if count > 0 {
-            let output = sink.prepare_output(&mut buffers.rings);
-            output.append(&view(input, *self.kept)[..count]);
+            sink.write(&view(input, *self.kept)[..count], &mut buffers.rings);
             self.used(input, count);
         }
         count
@@ -86,10 +88,10 @@ impl ChunkCopy<'_> {
     fn read(
         &mut self,
         input: &mut Ring,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<usize, RelayError> {
-        let room = sink.output_room(buffers.ring_size);
+        let room = sink.room(buffers.ring_size);
         // A trailer line may be as long as what was received.
         if self.chunks.data_left() > 0 || room < FRAMING_MAX.max(self.trailer_bound(input)) {
             return Ok(0);
@@ -100,17 +102,17 @@ impl ChunkCopy<'_> {
         let bytes = view(input, *self.kept);
         let (count, chunk) = self.chunks.read(bytes).map_err(|_| RelayError::Malformed)?;
         if self.frame == Frame::Chunked {
-            let output = sink.prepare_output(&mut buffers.rings);
+            let rings = &mut buffers.rings;
             match chunk {
                 Chunk::More => (),
-                Chunk::Size(size) => output.append(Chunks::size_line(size, &mut [0; 20])),
-                Chunk::DataEnd | Chunk::End => output.append(b"\r\n"),
-                Chunk::Last => output.append(b"0\r\n"),
+                Chunk::Size(size) => sink.write(Chunks::size_line(size, &mut [0; 20]), rings),
+                Chunk::DataEnd | Chunk::End => sink.write(b"\r\n", rings),
+                Chunk::Last => sink.write(b"0\r\n", rings),
                 Chunk::Trailer { start, end } => {
                     let line = &bytes[start..end];
                     let name = line.split(|byte| *byte == b':').next().unwrap_or(line);
                     if may_trail(name) {
-                        output.append(line);
+                        sink.write(line, rings);
                     }
                 }
             }

@@ -49,7 +49,7 @@ use crate::shared::{BackendId, PoolId};
 use super::caching::hit::StoredAnswer;
 use super::caching::state::{CacheFetch, CacheState};
 use super::doubt::Doubted;
-use super::downstream::close::Closing;
+use super::downstream::ending::Closing;
 use super::ids::{BackendConnId, ClientId, ExchangeId};
 use super::relay::Relay;
 use super::upstream::waiting::{WaitQueue, Waiter};

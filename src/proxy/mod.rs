@@ -44,7 +44,6 @@ use crate::mem::queue::Queue;
 use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
-use crate::net::End;
 use crate::policy::sticky::Key;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, WorkerCells};
@@ -217,11 +216,7 @@ impl Proxy {
     /// Notes an event on a client's connection.
     pub fn client_event(&mut self, id: ClientId, event: Event) {
         let Some(client) = self.downstream.get_mut(id) else { return };
-        client.conn.mark(event);
-        // Once both sides have ended it has failed too, and what is left can be read.
-        if event.failed && !client.conn.has_said_end || event.reset {
-            client.conn.end = End::Broken;
-        }
+        client.mark(event);
         self.turn.wake(id);
     }
 
@@ -270,14 +265,14 @@ impl Proxy {
 
     /// Makes all the progress that is possible for a client.
     fn drive(&mut self, id: ClientId) {
-        if self.downstream[id].conn.end == End::Broken {
+        if self.downstream[id].is_broken() {
             return self.abandon(id);
         }
         for _ in 0..ROUNDS {
             let mut moved = self.read_requests(id);
             moved = moved.or(self.step_all(id));
             moved = moved.or(self.flush_all(id));
-            if self.downstream[id].conn.end == End::Broken {
+            if self.downstream[id].is_broken() {
                 return self.abandon(id);
             }
             if moved == Progress::None {
@@ -348,7 +343,7 @@ impl Proxy {
             moved = moved.or(self.flush_backend(exchange));
         }
         let client = &mut self.downstream[id];
-        match client.conn.flush(&mut self.buffers.rings) {
+        match client.flush(&mut self.buffers.rings) {
             Ok(0) => moved,
             Ok(_) => {
                 if let Some(first) = client.first {
@@ -357,7 +352,7 @@ impl Proxy {
                 Progress::Made
             }
             Err(_) => {
-                client.conn.end = End::Broken;
+                client.break_off();
                 Progress::Made
             }
         }
@@ -373,7 +368,7 @@ impl Proxy {
     fn settle(&mut self, id: ClientId) {
         self.count_traffic_of(id);
         let client = &mut self.downstream[id];
-        client.conn.release_idle_buffers(&mut self.buffers.rings);
+        client.release_idle_buffers(&mut self.buffers.rings);
         if self.close_if_over(id) {
             return;
         }
@@ -391,8 +386,7 @@ impl Proxy {
                 && exchange.upload.is_done()
                 && self.downstream.behind(first).is_none()
         });
-        let has_room = client.conn.output.is_empty() && client.conn.writable;
-        if client.watch == Watch::Watched || answer_closes && has_room {
+        if client.watch == Watch::Watched || answer_closes && client.takes_all_at_once() {
             return;
         }
         self.watch_now(id);
@@ -400,9 +394,8 @@ impl Proxy {
 
     /// Asks for a client's events. Without them it cannot be served.
     fn watch_now(&mut self, id: ClientId) {
-        let client = &mut self.downstream[id];
-        client.watch = Watch::Watched;
-        if client.conn.watch(&self.poller, Token::Client(id).pack()).is_err() {
+        let token = Token::Client(id).pack();
+        if self.downstream[id].ask_for_events(&self.poller, token).is_err() {
             self.break_off(id);
         }
     }

@@ -231,14 +231,14 @@ impl Proxy {
         }
         let client = &mut self.downstream[exchange.client];
         let passes = exchange.request.version == Version::Http11;
-        let room = client.conn.output_room(self.buffers.ring_size);
+        let room = client.room(self.buffers.ring_size);
         if passes && (!first || room < rewrite::response_len_bound(interim.len())) {
             return Ok(Head::InterimBlocked);
         }
         if passes {
             let head = interim.open(backend.conn.input.flatten());
             let via = self.settings.via.as_deref();
-            rewrite::interim(&head, via, client.conn.prepare_output(&mut self.buffers.rings));
+            client.write_interim(&head, via, &mut self.buffers.rings);
         }
         // With the 100 it is the client's turn to say something.
         exchange.request.expects_continue &= interim.status() != 100;

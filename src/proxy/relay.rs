@@ -5,16 +5,14 @@
 //! stretches that need no change bypass both rings by `splice(2)` through a pipe: those without
 //! framing, and chunks whose framing was checked where the kernel has it, and is as we write it.
 
-use std::mem::swap;
-
 use crate::http::body::Body;
 use crate::http::chunked::Chunks;
-use crate::mem::Append;
 use crate::net::{Conn, End};
 use crate::sys::{IoError, Pipe};
 
 use super::buffers::RelayBuffers;
 use super::chunked_relay::{Ahead, ChunkCopy, FRAMING_MAX};
+use super::downstream::sink::Sink;
 use crate::proxy::ids::RecorderId;
 use crate::proxy::step::{Frame, Progress, RelayError};
 
@@ -189,7 +187,7 @@ impl Relay {
     pub fn step(
         &mut self,
         source: &mut Conn,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         if self.is_done() {
@@ -198,8 +196,8 @@ impl Relay {
         if self.pipe.is_some() {
             return self.splice(source, sink, buffers);
         }
-        if self.may_splice(source, buffers) {
-            if !sink.output.is_empty() {
+        if sink.takes_pipes() && self.may_splice(source, buffers) {
+            if !sink.is_flushed() {
                 return Ok(Progress::None); // What is in the ring goes first, and then the pipe.
             }
             if self.look_ahead(source, buffers) {
@@ -210,7 +208,7 @@ impl Relay {
         let mut received = 0;
         if source.input.len() > self.kept {
             moved = self.copy(source, sink, buffers)?;
-            if moved == 0 && self.flows && !self.keeping && !sink.output.is_empty() {
+            if moved == 0 && self.flows && !self.keeping && !sink.is_flushed() {
                 return Ok(Progress::None); // With more behind it, the ring would not empty for a pipe.
             }
         }
@@ -232,8 +230,8 @@ impl Relay {
 
     /// A full ring whose bytes all went on is emptied: the repeat is given up for the room. What is
     /// left in it may only wait for room at the sink.
-    fn make_room(&mut self, source: &mut Conn, sink: &Conn) {
-        let is_used = self.kept == source.input.len() || sink.output.is_empty();
+    fn make_room(&mut self, source: &mut Conn, sink: &Sink<&mut Conn>) {
+        let is_used = self.kept == source.input.len() || sink.is_flushed();
         if self.kept > 0 && source.input.is_full() && is_used {
             self.let_go(source);
         }
@@ -243,7 +241,7 @@ impl Relay {
     fn copy(
         &mut self,
         source: &mut Conn,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<usize, RelayError> {
         let Relay { body, frame, keeping, kept, payload, ahead, recorder, .. } = self;
@@ -264,16 +262,16 @@ impl Relay {
                 Ok(moved)
             }
             (Body::UntilClose, Frame::Chunked) => {
-                let room = sink.output_room(buffers.ring_size).saturating_sub(FRAMING_MAX);
+                let room = sink.room(buffers.ring_size).saturating_sub(FRAMING_MAX);
                 let size = source.input.len().min(room);
                 if size == 0 {
                     return Ok(0);
                 }
                 record(source, sink, buffers, size, recorder);
-                let output = sink.prepare_output(&mut buffers.rings);
-                output.append(Chunks::size_line(size as u64, &mut [0; 20]));
-                source.input.pour_into(output, size);
-                output.append(b"\r\n");
+                let rings = &mut buffers.rings;
+                sink.write(Chunks::size_line(size as u64, &mut [0; 20]), rings);
+                sink.pour(&mut source.input, size, rings);
+                sink.write(b"\r\n", rings);
                 *payload += size as u64;
                 Ok(size)
             }
@@ -295,20 +293,20 @@ impl Relay {
     fn end(
         &mut self,
         source: &mut Conn,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
-        if source.input.len() > self.kept && !sink.output.is_empty() {
+        if source.input.len() > self.kept && !sink.is_flushed() {
             return Ok(Progress::None); // The sink has no room for the rest yet.
         }
         if !matches!(self.body, Body::UntilClose) || source.end == End::Broken {
             return Err(RelayError::Ended);
         }
         if self.frame == Frame::Chunked {
-            if sink.output_room(buffers.ring_size) < FRAMING_MAX {
+            if sink.room(buffers.ring_size) < FRAMING_MAX {
                 return Ok(Progress::None);
             }
-            sink.prepare_output(&mut buffers.rings).append(b"0\r\n\r\n");
+            sink.write(b"0\r\n\r\n", &mut buffers.rings);
         }
         self.body = Body::Empty;
         Ok(Progress::Made)
@@ -382,7 +380,7 @@ impl Relay {
     fn splice(
         &mut self,
         source: &mut Conn,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         let Some(mut pipe) = self.pipe.take().or_else(|| buffers.pipes.lend()) else {
@@ -407,12 +405,12 @@ impl Relay {
         &mut self,
         pipe: &mut Pipe,
         source: &mut Conn,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         let mut moved = Progress::None;
         let may_fill = pipe.is_empty() && !self.line_end_due && self.way != Way::Rings;
-        if may_fill && source.readable && sink.output.is_empty() {
+        if may_fill && source.readable && sink.is_flushed() {
             let filled = self.fill_pipe(pipe, source, buffers)?;
             if filled > 0 {
                 moved = Progress::Made;
@@ -425,8 +423,8 @@ impl Relay {
         if !pipe.is_empty() && self.empty_pipe(pipe, sink, buffers)? == Progress::Made {
             moved = Progress::Made;
         }
-        if pipe.is_empty() && self.line_end_due && sink.output_room(buffers.ring_size) >= 2 {
-            sink.prepare_output(&mut buffers.rings).append(b"\r\n");
+        if pipe.is_empty() && self.line_end_due && sink.room(buffers.ring_size) >= 2 {
+            sink.write(b"\r\n", &mut buffers.rings);
             self.line_end_due = false;
             moved = Progress::Made;
         }
@@ -437,34 +435,28 @@ impl Relay {
     fn empty_pipe(
         &mut self,
         pipe: &mut Pipe,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         if self.way == Way::Rings {
-            if sink.output_room(buffers.ring_size) == 0 {
+            if sink.room(buffers.ring_size) == 0 {
                 return Ok(Progress::None);
             }
-            let output = sink.prepare_output(&mut buffers.rings);
-            let count = pipe.read(output.free()).map_err(|_| RelayError::SinkBroken)?;
-            output.filled(count);
-            return Ok(Progress::Made);
+            let outcome = sink.drain_copying(pipe, &mut buffers.rings);
+            return outcome.map(|()| Progress::Made).map_err(|_| RelayError::SinkBroken);
         }
-        if !sink.writable || !sink.output.is_empty() {
+        if !sink.is_writable() || !sink.is_flushed() {
             return Ok(Progress::None);
         }
-        match sink.drain_pipe(pipe) {
-            Ok(count) => {
-                sink.traffic.sent += count as u64;
-                return Ok(Progress::Made);
-            }
-            Err(IoError::WouldBlock) => sink.writable = false,
+        match sink.drain(pipe) {
+            Ok(()) => Ok(Progress::Made),
+            Err(IoError::WouldBlock) => Ok(Progress::None),
             Err(IoError::Unsupported) => {
                 self.give_up_splicing(buffers);
-                return Ok(Progress::Made);
+                Ok(Progress::Made)
             }
-            Err(_) => return Err(RelayError::SinkBroken),
+            Err(_) => Err(RelayError::SinkBroken),
         }
-        Ok(Progress::None)
     }
 
     fn fill_pipe(
@@ -517,10 +509,9 @@ impl Relay {
     }
 
     /// A body without a length is cut into chunks of what the pipe holds.
-    fn announce(&mut self, filled: usize, sink: &mut Conn, buffers: &mut RelayBuffers) {
+    fn announce(&mut self, filled: usize, sink: &mut Sink<&mut Conn>, buffers: &mut RelayBuffers) {
         if matches!(self.body, Body::UntilClose) && self.frame == Frame::Chunked {
-            let output = sink.prepare_output(&mut buffers.rings);
-            output.append(Chunks::size_line(filled as u64, &mut [0; 20]));
+            sink.write(Chunks::size_line(filled as u64, &mut [0; 20]), &mut buffers.rings);
             self.line_end_due = true;
         }
     }
@@ -529,7 +520,7 @@ impl Relay {
     fn step_without_pipe(
         &mut self,
         source: &mut Conn,
-        sink: &mut Conn,
+        sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         let received = source.fill(&mut buffers.rings).unwrap_or(0);
@@ -545,13 +536,13 @@ impl Relay {
 #[inline]
 fn record(
     source: &Conn,
-    sink: &Conn,
+    sink: &Sink<&mut Conn>,
     buffers: &mut RelayBuffers,
     limit: usize,
     recorder: &mut Option<RecorderId>,
 ) {
     if recorder.is_some() {
-        let count = limit.min(sink.output_room(buffers.ring_size));
+        let count = limit.min(sink.room(buffers.ring_size));
         buffers.record(recorder, source.input.slices(), count);
     }
 }
@@ -559,21 +550,19 @@ fn record(
 /// Moves up to `limit` bytes as they are. Returns how many.
 fn copy_raw(
     source: &mut Conn,
-    sink: &mut Conn,
+    sink: &mut Sink<&mut Conn>,
     buffers: &mut RelayBuffers,
     limit: usize,
     keeping: bool,
     kept: &mut usize,
 ) -> usize {
     if keeping {
-        let moved = source.input.copy_into(*kept, sink.prepare_output(&mut buffers.rings), limit);
+        let moved = sink.copy(&source.input, *kept, limit, &mut buffers.rings);
         *kept += moved;
         return moved;
     }
-    let waiting = source.input.len();
-    if sink.output.is_empty() && waiting <= limit {
-        swap(&mut source.input, &mut sink.output);
-        return waiting;
+    if sink.is_flushed() && source.input.len() <= limit {
+        return sink.take_all(&mut source.input);
     }
-    source.input.pour_into(sink.prepare_output(&mut buffers.rings), limit)
+    sink.pour(&mut source.input, limit, &mut buffers.rings)
 }

@@ -6,8 +6,6 @@ use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
 use crate::http::rewrite::{self, Answering, ResponseFraming};
-use crate::mem::ring::Ring;
-use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 use crate::policy::sticky::{self, BackendTag};
@@ -34,7 +32,7 @@ impl Proxy {
             return Ok(uploaded);
         }
         let client = &self.downstream[self.exchanges[id].client];
-        let room = client.conn.output_room(self.buffers.ring_size);
+        let room = client.room(self.buffers.ring_size);
         match self.exchanges[id].answer {
             Response::Local(LocalReply { reason: Reason::ClientAbort, .. }) => {
                 self.truncate(id, Reason::ClientAbort); // Nobody is sent a 499.
@@ -42,14 +40,14 @@ impl Proxy {
             }
             Response::Local(_) if room < reply::MAX_LEN => Ok(uploaded),
             Response::Local(answer) => {
-                self.commit_own(id, answer);
+                self.commit_local(id, answer);
                 Ok(Progress::Made)
             }
             Response::Final(_) if room < reply::MAX_LEN + self.exchanges[id].head.len() => {
                 Ok(uploaded)
             }
             Response::Final(answer) => {
-                self.commit_final(id, answer);
+                self.commit_reply(id, 200, "", Some(answer));
                 Ok(Progress::Made)
             }
             // The client's bytes are of the new protocol once the request is whole (RFC 9110 §7.8).
@@ -67,47 +65,28 @@ impl Proxy {
         }
     }
 
-    /// Writes an answer of our own, whole.
-    fn commit_own(&mut self, id: ExchangeId, answer: LocalReply) {
+    /// Writes a reply of our own, whole.
+    fn commit_local(&mut self, id: ExchangeId, answer: LocalReply) {
         if answer.close {
             self.close_behind(id);
         }
-        self.commit_reply(id, answer.status, answer.error, |reply, _, out| {
-            reply::write(reply, out)
-        });
+        self.commit_reply(id, answer.status, answer.error, None);
     }
 
-    /// Answers a request that ends here.
-    fn commit_final(&mut self, id: ExchangeId, answer: Final) {
-        match answer {
-            Final::Methods => {
-                self.commit_reply(id, 200, "", |reply, _, out| reply::write_methods(reply, out));
-            }
-            Final::Reflection => {
-                self.commit_reply(id, 200, "", |reply, request, out| {
-                    reply::write_reflection(reply, request, out);
-                });
-            }
-        }
-    }
-
-    /// Writes a reply by `write`, which is also given what of the exchange's head lies before the
-    /// identifier.
+    /// Writes the reply to a request that gets an error, or that ends here.
     fn commit_reply(
         &mut self,
         id: ExchangeId,
         status: u16,
         error: &'static str,
-        write: impl FnOnce(&Reply, &[u8], &mut Ring),
+        to: Option<Final>,
     ) {
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.downstream[exchange.client];
-        exchange.upload.skip(&mut client.conn);
+        if let Some(source) = self.downstream[exchange.client].conn_mut() {
+            exchange.upload.skip(source);
+        }
         let close = self.decide_close(id);
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.downstream[exchange.client];
-        let output = client.conn.prepare_output(&mut self.buffers.rings);
-        let before = output.len();
         let date = date::imf_fixdate(clock::wall().0 / 1_000_000);
         let reply = Reply {
             status,
@@ -121,8 +100,8 @@ impl Proxy {
             date: &date,
         };
         let before_id = &exchange.head.as_slice()[..exchange.request.spans.id.start as usize];
-        write(&reply, before_id, output);
-        exchange.bytes_out = (output.len() - before) as u64;
+        let client = &mut self.downstream[exchange.client];
+        exchange.bytes_out = client.write_reply(&reply, to, before_id, &mut self.buffers.rings);
         exchange.status = status;
         exchange.enter(State::Responding);
         exchange.enter(State::Done);
@@ -136,7 +115,7 @@ impl Proxy {
         }
         let close = facts.head.status() != 101 && self.decide_close(id);
         let conn = self.backend_conn(id);
-        let mark = self.judge_sticky(id);
+        let tag = self.judge_sticky(id);
         let cache = self.with_cache(id, |caching, exchange, context| {
             caching.on_commit(exchange, context, facts)
         });
@@ -144,15 +123,13 @@ impl Proxy {
         let client = &mut self.downstream[exchange.client];
         let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
         let keeps = pool.sticky.as_ref();
-        let cookie = keeps.zip(mark.as_ref()).map(|(keeps, mark)| SetCookie {
+        let cookie = keeps.zip(tag.as_ref()).map(|(keeps, tag)| SetCookie {
             name: &keeps.cookie,
-            value: mark.digits(),
+            value: tag.digits(),
             max_age_secs: keeps.max_age_secs(),
             secure: exchange.request.is_https,
         });
         let head = facts.head.open(backend.conn.input.flatten());
-        let output = client.conn.prepare_output(&mut self.buffers.rings);
-        let before = output.len();
         let came = || timing_of(exchange.times.sent, exchange.times.answered, self.turn.now).at;
         let answering = Answering {
             date: (!facts.head.has_date()).then(came),
@@ -164,12 +141,13 @@ impl Proxy {
             cookie,
             cache,
         };
-        rewrite::response(&head, &answering, output);
-        exchange.bytes_out = (output.len() - before) as u64;
+        exchange.bytes_out = client.write_head(&head, &answering, &mut self.buffers.rings);
         exchange.status = facts.head.status();
         backend.conn.input.consume(facts.head.len());
         exchange.enter(State::Answered);
-        exchange.upload.let_go(&mut client.conn);
+        if let Some(source) = client.conn_mut() {
+            exchange.upload.let_go(source);
+        }
         if facts.head.status() == 101 {
             self.begin_tunnel(id);
             return Ok(Progress::Made);
@@ -186,15 +164,15 @@ impl Proxy {
     }
 
     /// Notes how the exchange came to the backend that has answered it, where clients are kept at
-    /// theirs. The mark that the client is given, if it is given one.
+    /// theirs. The tag that the client is given, if it is given one.
     fn judge_sticky(&mut self, id: ExchangeId) -> Option<BackendTag> {
         let slot = self.upstream[self.backend_conn(id)].backend;
         let exchange = &mut self.exchanges[id];
         self.upstream[exchange.pool].sticky.as_ref()?;
-        let mark = self.upstream[slot].tag;
-        let sticky = sticky::verdict(exchange.sticky_target, mark);
+        let tag = self.upstream[slot].tag;
+        let sticky = sticky::verdict(exchange.sticky_target, tag);
         exchange.sticky = Some(sticky);
-        sticky.sets_cookie().then_some(mark)
+        sticky.sets_cookie().then_some(tag)
     }
 
     fn framing_for_client(&self, id: ExchangeId, status: u16) -> ResponseFraming {
@@ -241,7 +219,7 @@ impl Proxy {
         let client = &mut self.downstream[exchange.client];
         let backend = &mut self.upstream[conn];
         let outcome =
-            exchange.download.step(&mut backend.conn, &mut client.conn, &mut self.buffers);
+            exchange.download.step(&mut backend.conn, &mut client.sink(), &mut self.buffers);
         match outcome {
             Ok(moved) => {
                 if exchange.download.is_done() {
@@ -252,7 +230,7 @@ impl Proxy {
                 Ok(moved.or(uploaded))
             }
             Err(RelayError::SinkBroken) => {
-                client.conn.end = End::Broken;
+                client.break_off();
                 Ok(Progress::Made)
             }
             Err(RelayError::Ended | RelayError::Malformed) => {

@@ -11,6 +11,7 @@ use crate::sys::IoError;
 
 use super::Proxy;
 use super::doubt;
+use super::downstream::sink::Sink;
 use super::exchange::{LocalReply, State};
 use super::upstream::bound;
 use crate::proxy::ids::{BackendConnId, ExchangeId};
@@ -93,10 +94,13 @@ impl Proxy {
         if exchange.upload.is_done() {
             return Progress::None;
         }
-        let client = &mut self.downstream[exchange.client];
+        let Some(source) = self.downstream[exchange.client].conn_mut() else {
+            return Progress::None;
+        };
         let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
         let limit = pool.max_body;
-        let outcome = exchange.upload.step(&mut client.conn, &mut backend.conn, &mut self.buffers);
+        let sink = &mut Sink::Http1(&mut backend.conn);
+        let outcome = exchange.upload.step(source, sink, &mut self.buffers);
         match outcome {
             Ok(_) if admit::is_too_large(exchange.upload.payload(), limit) => {
                 self.refuse_body(id, 413, "http_request_denied", Reason::BodyTooLarge);

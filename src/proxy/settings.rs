@@ -140,9 +140,9 @@ impl Settings {
         self.clients + self.spare_exchanges + self.background
     }
 
-    /// Connections that there can be, of both kinds; an exchange in the background has both.
+    /// Connections that there can be, of both kinds; an exchange in the background has none to a client.
     pub fn connections(&self) -> usize {
-        self.clients + self.backend_conns + 2 * self.background
+        self.clients + self.backend_conns + self.background
     }
 
     /// Bytes of the buffer for a rewritten head.
@@ -196,10 +196,10 @@ impl Settings {
         BASE * (self.workers + OTHER_PROCESSES) + self.cache + background
     }
 
-    /// That of one exchange in the background: its two connections, and its head.
+    /// That of one exchange in the background: its connection, and its head.
     fn bytes_per_background(&self) -> usize {
         let slots = size_of::<Exchange>() + size_of::<Client>() + size_of::<BackendConn>();
-        4 * self.ring_size + self.head_size() + slots
+        2 * self.ring_size + self.head_size() + slots
     }
 
     /// The share of one client connection: its own two rings and its head, a backend connection

@@ -26,8 +26,7 @@ impl Proxy {
 
     /// Counts what a client has sent and was sent since the last time.
     pub(super) fn count_traffic_of(&mut self, id: ClientId) {
-        let conn = &mut self.downstream[id].conn;
-        let traffic = conn.take_traffic();
+        let traffic = self.downstream[id].take_traffic();
         self.row.add(Counter::Received, traffic.received);
         self.row.add(Counter::Sent, traffic.sent);
         if self.buffers.spliced > 0 {

@@ -16,7 +16,9 @@ impl Proxy {
         self.upstream.conn_was_freed(&mut self.turn);
         let exchange = &mut self.exchanges[id];
         let client = &mut self.downstream[client_id];
-        exchange.upload.let_go(&mut client.conn);
+        if let Some(conn) = client.conn_mut() {
+            exchange.upload.let_go(conn);
+        }
         let closing = exchange.closing;
         let has_left = exchange.broken == Some(Reason::ClientAbort);
         self.close_as(client_id, closing);

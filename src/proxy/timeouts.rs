@@ -12,7 +12,7 @@ use crate::policy::retry::Failure;
 
 use super::Proxy;
 use super::downstream::client::Watch;
-use super::downstream::close::ClientPhase;
+use super::downstream::ending::ClientPhase;
 use super::exchange::{Carrier, LocalReply, Response, State};
 use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -136,8 +136,8 @@ impl Proxy {
         let wanted = match client.ending.phase() {
             ClientPhase::Lingering => Some(LINGER),
             _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
-            _ if !client.conn.output.is_empty() => Some(FLUSH),
-            _ if !client.conn.input.is_empty() => Some(HEADER),
+            _ if !client.is_flushed() => Some(FLUSH),
+            _ if client.has_input() => Some(HEADER),
             _ if self.service.is_left() => Some(BRIEF),
             _ if client.requests == 0 => Some(HEADER),
             _ => Some(IDLE),
@@ -186,7 +186,7 @@ impl Proxy {
     fn has_ended(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         let backend = exchange.conn.map(|conn| self.upstream[conn].conn.end);
-        self.downstream[exchange.client].conn.end != End::Open
+        self.downstream[exchange.client].has_ended()
             || exchange.state() == State::Tunneling && backend != Some(End::Open)
     }
 
@@ -259,7 +259,7 @@ impl Proxy {
         // What is stored is there: only the client can be slow.
         matches!(exchange.answer, Response::Stored(_))
             || exchange.download.is_stuck_in_pipe()
-            || !self.downstream[exchange.client].conn.output.is_empty()
+            || !self.downstream[exchange.client].is_flushed()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Tunneling: after a 101 bytes flow both ways until both sides have ended.
 
 use crate::http::body::Body;
-use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
+use super::downstream::sink::Sink;
 use super::exchange::State;
 use super::relay::Relay;
 use crate::proxy::ids::ExchangeId;
@@ -25,14 +25,18 @@ impl Proxy {
     pub(super) fn tunneling(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
-        let client = &mut self.downstream[exchange.client].conn;
+        let client = &mut self.downstream[exchange.client];
         let backend = &mut self.upstream[conn].conn;
-        let up = exchange.upload.step(client, backend, &mut self.buffers);
-        let down = exchange.download.step(backend, client, &mut self.buffers);
+        let Some(source) = client.conn_mut() else {
+            self.finish_tunnel(id); // Nobody has asked for one.
+            return Ok(Progress::Made);
+        };
+        let up = exchange.upload.step(source, &mut Sink::Http1(&mut *backend), &mut self.buffers);
+        let down = exchange.download.step(backend, &mut client.sink(), &mut self.buffers);
         let moved = match (up, down) {
             (Ok(up), Ok(down)) => up.or(down),
             (_, Err(RelayError::SinkBroken)) => {
-                client.end = End::Broken;
+                client.break_off();
                 return Ok(Progress::Made);
             }
             (Err(_), _) | (_, Err(_)) => {
@@ -46,16 +50,15 @@ impl Proxy {
             let _ = backend.shutdown_write();
             told = Progress::Made;
         }
-        if exchange.download.is_done() && client.output.is_empty() && !client.has_said_end {
-            let _ = client.shutdown_write();
+        if exchange.download.is_done() && client.end_output() {
             told = Progress::Made;
         }
-        if backend.has_said_end && client.has_said_end {
+        if backend.has_said_end && client.has_said_end() {
             self.finish_tunnel(id);
             return Ok(Progress::Made);
         }
         // What came before the reset goes to the client as far as that takes it now.
-        let client_takes_more = client.writable && !client.output.is_empty();
+        let client_takes_more = client.takes_more();
         if backend.was_reset && moved == Progress::None && !client_takes_more {
             self.truncate(id, Reason::ResponseIncomplete);
             return Ok(Progress::Made);

@@ -1,9 +1,9 @@
 //! Background revalidation for stale-while-revalidate (RFC 5861 §3). After a stale response is served,
 //! a second exchange revalidates the entry. It has no client; its output is discarded.
 //!
-//! In the place of its client stands [`Client::background`], so that the exchange goes the way of all
-//! others, and what it fetches is recorded. Their number is bounded, with memory of their own: they
-//! take nothing from clients. Each ends as soon as it is clear that nothing of it will be stored.
+//! In the place of its client stands [`Client::background`], whose sink is nobody: so the exchange goes the
+//! way of all others, and what it fetches is recorded. Their number is bounded, with memory of their own:
+//! they take nothing from clients. Each ends as soon as it is clear that nothing of it will be stored.
 
 use crate::cache::collapse::Collapse;
 use crate::cache::open_entries::EntryId;

@@ -7,17 +7,14 @@ use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::rewrite::{Answering, ResponseFraming};
-use crate::mem::Append;
-use crate::mem::free_list::FreeList;
-use crate::net::{Conn, End};
 use crate::policy::conditional::ConditionalOutcome;
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
-use crate::sys::{File, IoError};
 
 use super::state::{CacheState, CollapseWait};
 use super::{CacheContext, Caching, wall_seconds};
 use crate::proxy::Proxy;
+use crate::proxy::downstream::write::SendFileError;
 use crate::proxy::exchange::{Exchange, Response, State};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::Progress;
@@ -25,8 +22,6 @@ use crate::proxy::step::Progress;
 /// So many bytes of an entry are verified in a turn, before it answers for the first time: then
 /// others have theirs.
 const VERIFIED_AT_ONCE: usize = 512 * 1024;
-/// So many bytes of a file are sent at once at most.
-const SENT_AT_ONCE: u64 = 1 << 20;
 
 /// An answer out of an entry, which is pinned.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +84,7 @@ impl Caching {
                 return HitStep::Damaged;
             }
         }
-        let room = context.client.conn.output_room(context.ring_size);
+        let room = context.client.room(context.ring_size);
         if room < serve::head_len_bound(self.store.entry(entry)) {
             return HitStep::NoRoom;
         }
@@ -105,8 +100,6 @@ impl Caching {
         close: bool,
     ) {
         let open_entry = self.store.entry(stored.entry);
-        let output = context.client.conn.prepare_output(context.rings);
-        let before = output.len();
         let serving = Serving {
             reply: stored.reply,
             status: stored.status,
@@ -118,8 +111,8 @@ impl Caching {
             },
             now: wall_seconds(),
         };
-        let body = serve::write_head(open_entry, &serving, output);
-        exchange.bytes_out = (output.len() - before) as u64;
+        let (written, body) = context.client.write_stored_head(open_entry, &serving, context.rings);
+        exchange.bytes_out = written;
         exchange.status = serve::status_of(open_entry, stored.reply);
         exchange.cached = Some(stored.result);
         let left = body.filter(|_| exchange.request.method != Method::Head);
@@ -135,25 +128,20 @@ impl Caching {
         stored: StoredAnswer,
     ) -> HitSent {
         let Some(left) = stored.left else { return HitSent::All };
-        let conn = &mut context.client.conn;
+        let client = &mut *context.client;
         let sent = match self.store.entry(stored.entry).body() {
             Body::Memory(bytes) => {
                 let (first, end) = (left.first as usize, left.last as usize + 1);
-                let room = conn.output_room(context.ring_size);
-                let part = &bytes[first..end.min(first + room)];
-                if !part.is_empty() {
-                    conn.prepare_output(context.rings).append(part);
-                }
-                part.len() as u64
+                client.write_part(&bytes[first..end], context.ring_size, context.rings)
             }
             Body::File(file, at) => {
-                match send_file(file, at + left.first, left, conn, context.rings) {
+                match client.send_file(file, at + left.first, left.len(), context.rings) {
                     Ok(sent) => sent,
-                    Err(FileError::Client) => {
-                        conn.end = End::Broken;
+                    Err(SendFileError::Client) => {
+                        client.break_off();
                         return HitSent::Some;
                     }
-                    Err(FileError::File) => return HitSent::Cut,
+                    Err(SendFileError::File) => return HitSent::Cut,
                 }
             }
         };
@@ -216,63 +204,5 @@ impl Proxy {
             HitSent::Cut => self.truncate(id, Reason::ResponseIncomplete),
         }
         Progress::Made
-    }
-}
-
-/// Why a file was not sent whole.
-enum FileError {
-    /// The client does not take it any more.
-    Client,
-    /// It is shorter than it was, or cannot be read.
-    File,
-}
-
-/// Sends a part of a file past the rings, once what is in the client's has gone.
-fn send_file(
-    file: &File,
-    at: u64,
-    left: Part,
-    conn: &mut Conn,
-    rings: &mut FreeList,
-) -> Result<u64, FileError> {
-    if !conn.output.is_empty() || !conn.writable {
-        return Ok(0);
-    }
-    let limit = left.len().min(SENT_AT_ONCE);
-    match conn.send_file(file, at, usize::try_from(limit).unwrap_or(usize::MAX)) {
-        Ok(0) => Err(FileError::File),
-        Ok(count) => {
-            conn.traffic.sent += count as u64;
-            conn.writable = count as u64 == limit;
-            Ok(count as u64)
-        }
-        Err(IoError::WouldBlock) => {
-            conn.writable = false;
-            Ok(0)
-        }
-        Err(IoError::Unsupported) => copy_file(file, at, limit, conn, rings),
-        Err(IoError::Reset | IoError::TimedOut) => Err(FileError::Client),
-        Err(_) => Err(FileError::File),
-    }
-}
-
-/// The same by way of the ring, which is empty, where a kernel or a filter of system calls does not
-/// send files to sockets.
-fn copy_file(
-    file: &File,
-    at: u64,
-    limit: u64,
-    conn: &mut Conn,
-    rings: &mut FreeList,
-) -> Result<u64, FileError> {
-    let output = conn.prepare_output(rings);
-    let [room, _] = output.free();
-    let most = usize::try_from(limit).unwrap_or(usize::MAX).min(room.len());
-    match file.read_at(&mut room[..most], at) {
-        Ok(0) | Err(_) => Err(FileError::File),
-        Ok(count) => {
-            output.filled(count);
-            Ok(count as u64)
-        }
     }
 }

@@ -176,7 +176,7 @@ impl Caching {
         let Some(fetch) = exchange.fetch().filter(|fetch| fetch.ticket.is_some()) else { return };
         let is_stuck = fetch.passed.replace(payload) == Some(payload);
         let is_late = took > Micros::from(fetch.patience);
-        if is_stuck && !context.client.conn.output.is_empty() {
+        if is_stuck && !context.client.is_flushed() {
             self.end_fetch(exchange, Ending::Abandoned, context.now);
         } else if (is_stuck || is_late) && length.is_none() {
             self.end_fetch(exchange, Ending::Unshareable, context.now);

@@ -13,6 +13,7 @@ use crate::policy::sticky::{self, StickyTarget};
 use crate::policy::{admit, order};
 use crate::shared::PoolId;
 
+use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Final, LocalReply, Request, Response};
 use crate::proxy::ids::ClientId;
@@ -73,7 +74,10 @@ impl Proxy {
     ) -> Result<Accepted, Obstacle> {
         let has_cache = self.has_cache();
         let client = &mut self.downstream[id];
-        let bytes = &client.conn.input.flatten()[..end];
+        let Sink::Http1(conn) = &mut client.sink else {
+            return Err(Obstacle::Refused(Refusal::Malformed));
+        };
+        let bytes = &conn.input.flatten()[..end];
         let max_fields = self.settings.max_fields;
         let (head, is_raw) = request::parse_any(bytes, max_fields).map_err(Obstacle::Refused)?;
         let goes_round = self.settings.counts_passes && forwarded::passes(&head) >= MAX_PASSES;

@@ -3,11 +3,15 @@
 use std::net::SocketAddr;
 
 use crate::http::scan::HeadScan;
+use crate::mem::free_list::FreeList;
 use crate::mem::time::Micros;
+use crate::net::conn::Traffic;
 use crate::net::{Conn, End};
+use crate::sys::{Event, IoError, Poller};
 
 use super::arrival::Arrival;
-use super::close::Ending;
+use super::ending::Ending;
+use super::sink::Sink;
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::upstream::bound::Bound;
 
@@ -20,10 +24,10 @@ pub enum Watch {
     Watched,
 }
 
-/// A client connection.
+/// A client, or what stands for none.
 pub struct Client {
-    /// Socket and rings.
-    pub conn: Conn,
+    /// Where its responses go, and its requests come from.
+    pub(super) sink: Sink<Conn>,
     /// Its address: its own, or that of a PROXY header.
     pub peer: SocketAddr,
     /// The first exchange of the queue: the one that may commit.
@@ -54,9 +58,9 @@ pub struct Client {
 
 impl Client {
     /// A client that was just accepted, most probably with its request.
-    pub fn new(conn: Conn, peer: SocketAddr, arrival: Arrival) -> Client {
+    pub fn new(sink: Sink<Conn>, peer: SocketAddr, arrival: Arrival) -> Client {
         Client {
-            conn,
+            sink,
             peer,
             first: None,
             last: None,
@@ -73,27 +77,117 @@ impl Client {
         }
     }
 
-    /// Stands for no client: its exchange is for the cache alone. It needs no socket, and no place among
+    /// Stands for no client: its exchange is for the cache alone. It has no connection, and no place among
     /// the clients; there will be no requests, and no events.
     pub fn background(peer: SocketAddr) -> Client {
-        let mut client = Client::new(Conn::to_nobody(), peer, Arrival::plain(0));
-        client.ending = Ending::with_its_exchange();
-        client.watch = Watch::Watched;
-        client
+        Client {
+            ending: Ending::with_its_exchange(),
+            watch: Watch::Watched,
+            ..Client::new(Sink::Nobody, peer, Arrival::plain(0))
+        }
     }
 
     /// Whether it stands for no client.
     pub fn is_background(&self) -> bool {
-        self.conn.is_to_nobody()
+        matches!(self.sink, Sink::Nobody)
+    }
+
+    /// Where its responses go.
+    pub fn sink(&mut self) -> Sink<&mut Conn> {
+        self.sink.as_mut()
+    }
+
+    /// The connection that its requests come over.
+    pub fn conn(&self) -> Option<&Conn> {
+        match &self.sink {
+            Sink::Http1(conn) => Some(conn),
+            Sink::Nobody => None,
+        }
+    }
+
+    /// The same, for whoever reads what it sends.
+    pub fn conn_mut(&mut self) -> Option<&mut Conn> {
+        match &mut self.sink {
+            Sink::Http1(conn) => Some(conn),
+            Sink::Nobody => None,
+        }
+    }
+
+    /// Asks for its events. Fails where the kernel takes no more.
+    pub fn ask_for_events(&mut self, poller: &Poller, token: u64) -> Result<(), IoError> {
+        self.watch = Watch::Watched;
+        self.conn().map_or(Ok(()), |conn| conn.watch(poller, token))
+    }
+
+    /// Notes an event on its connection.
+    pub fn mark(&mut self, event: Event) {
+        let Some(conn) = self.conn_mut() else { return };
+        conn.mark(event);
+        // Once both sides have ended it has failed too, and what is left can be read.
+        if event.failed && !conn.has_said_end || event.reset {
+            conn.end = End::Broken;
+        }
+    }
+
+    /// Sends what was written. Returns how many bytes went.
+    pub fn flush(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
+        self.conn_mut().map_or(Ok(0), |conn| conn.flush(rings))
+    }
+
+    /// Gives back the rings that are empty.
+    pub fn release_idle_buffers(&mut self, rings: &mut FreeList) {
+        if let Some(conn) = self.conn_mut() {
+            conn.release_idle_buffers(rings);
+        }
+    }
+
+    /// What passed since the last time that it was asked for.
+    pub fn take_traffic(&mut self) -> Traffic {
+        self.conn_mut().map_or(Traffic::default(), Conn::take_traffic)
     }
 
     /// Whether it has nothing in work, nor sent a part of a head.
     pub fn is_idle(&self) -> bool {
-        self.first.is_none() && self.conn.output.is_empty() && self.conn.input.is_empty()
+        self.first.is_none() && self.is_flushed() && !self.has_input()
+    }
+
+    /// Whether all that was written to it has been sent.
+    pub fn is_flushed(&self) -> bool {
+        self.conn().is_none_or(|conn| conn.output.is_empty())
+    }
+
+    /// Whether what would be written to it now would most probably be sent at once.
+    pub fn takes_all_at_once(&self) -> bool {
+        self.conn().is_none_or(|conn| conn.output.is_empty() && conn.writable)
+    }
+
+    /// Whether there is something for it that it takes.
+    pub fn takes_more(&self) -> bool {
+        self.conn().is_some_and(|conn| conn.writable && !conn.output.is_empty())
+    }
+
+    /// Whether it was told that nothing more comes.
+    pub fn has_said_end(&self) -> bool {
+        self.conn().is_none_or(|conn| conn.has_said_end)
+    }
+
+    /// Whether there are bytes of it that were not used yet.
+    pub fn has_input(&self) -> bool {
+        self.conn().is_some_and(|conn| !conn.input.is_empty())
+    }
+
+    /// Whether it has ended its side. What it sent before may still be on its way.
+    pub fn has_ended(&self) -> bool {
+        self.conn().is_some_and(|conn| conn.end != End::Open)
     }
 
     /// Whether it can never send another request.
     pub fn has_said_all(&self) -> bool {
-        self.conn.end != End::Open && !self.conn.readable
+        self.conn().is_some_and(|conn| conn.end != End::Open && !conn.readable)
+    }
+
+    /// Whether its connection is of no use any more.
+    pub fn is_broken(&self) -> bool {
+        self.conn().is_some_and(|conn| conn.end == End::Broken)
     }
 }

@@ -1,28 +1,11 @@
-//! How a client's connection ends: the only place that decides it.
-//!
-//! Behind an exchange by its [`Closing`], which it is given here as it is taken in, answered or cut; what each
-//! may become:
-//!
-//! ```text
-//! No               -> AfterThis ByEnd
-//! AfterThis        -> ByEnd
-//! ByEnd            -> Hard
-//! Hard             ->
-//! ```
-//!
-//! And the connection itself by its [`ClientPhase`]:
-//!
-//! ```text
-//! Open             -> Closing Breaking Lingering
-//! Closing          -> Breaking Lingering
-//! Breaking         ->
-//! Lingering        ->
-//! ```
+//! How a client's connection ends: the only place that decides it, and that carries it out.
 
 use crate::net::End;
 use crate::policy::reason::Reason;
 
 use super::client::{Client, Watch};
+use super::ending::{ClientPhase, Closing};
+use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::ids::{ClientId, ExchangeId};
 use crate::proxy::service::Service;
@@ -31,130 +14,25 @@ use crate::proxy::timeouts::client_owner;
 /// How much a lingering client may send in one turn before others have theirs.
 const LINGER_READS: usize = 4;
 
-/// How the client's connection ends behind an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// Not at all, as far as is known.
-    No,
-    /// Once the response has been sent. What the client has sent behind is not answered.
-    AfterThis,
-    /// The same, and that end alone tells where the response ends.
-    ByEnd,
-    /// By a reset: a response that only the end delimits was cut, and must not look whole.
-    Hard,
-}
-
-impl Closing {
-    /// The first table at the top of this file.
-    fn may_become(self, next: Closing) -> bool {
-        use Closing::{AfterThis, ByEnd, Hard, No};
-        match self {
-            No => matches!(next, AfterThis | ByEnd),
-            AfterThis => matches!(next, ByEnd),
-            ByEnd => matches!(next, Hard),
-            Hard => false,
+impl Client {
+    /// Its connection is of no use any more, and ends without a word once it is driven.
+    pub fn break_off(&mut self) {
+        self.ending.begin();
+        if let Some(conn) = self.conn_mut() {
+            conn.end = End::Broken;
         }
     }
 
-    /// Whether the connection ends.
-    pub fn closes(self) -> bool {
-        match self {
-            Closing::No => false,
-            Closing::AfterThis | Closing::ByEnd | Closing::Hard => true,
+    /// The other side of a tunnel has ended: the client is told so, once it has all that was written to it.
+    /// Whether it was told now.
+    pub fn end_output(&mut self) -> bool {
+        let Some(conn) = self.conn_mut() else { return false };
+        if !conn.output.is_empty() || conn.has_said_end {
+            return false;
         }
-    }
-
-    /// Whether the client takes the end of the connection for that of the response.
-    pub fn ends_by_close(self) -> bool {
-        match self {
-            Closing::No | Closing::AfterThis => false,
-            Closing::ByEnd | Closing::Hard => true,
-        }
-    }
-
-    /// The connection ends behind the response, if it did not already.
-    fn after_this(&mut self) {
-        if !self.closes() {
-            self.enter(Closing::AfterThis);
-        }
-    }
-
-    fn enter(&mut self, next: Closing) {
-        assert!(self.may_become(next), "{self:?} may not become {next:?}");
-        *self = next;
-    }
-}
-
-/// How far a client's connection has come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientPhase {
-    /// Requests are taken in.
-    Open,
-    /// No more are; the queue and the output ring empty themselves.
-    Closing,
-    /// The same, but the end is a reset: a response was cut that only the end delimits.
-    Breaking,
-    /// Our side is closed; what the client still sends is thrown away, so that its system does not
-    /// take the last response back with a reset.
-    Lingering,
-}
-
-impl ClientPhase {
-    /// The second table at the top of this file.
-    fn may_become(self, next: ClientPhase) -> bool {
-        use ClientPhase::{Breaking, Closing, Lingering, Open};
-        match self {
-            Open => matches!(next, Closing | Breaking | Lingering),
-            Closing => matches!(next, Breaking | Lingering),
-            Breaking | Lingering => false,
-        }
-    }
-}
-
-/// The end of a client's connection, as far as it has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Ending {
-    phase: ClientPhase,
-    /// Bytes that belong to no request may still come: the connection closes with patience.
-    may_be_sending: bool,
-}
-
-impl Ending {
-    /// Of a client that has just come.
-    pub fn open() -> Ending {
-        Ending { phase: ClientPhase::Open, may_be_sending: false }
-    }
-
-    /// Of what ends with the exchange that it has.
-    pub fn with_its_exchange() -> Ending {
-        Ending { phase: ClientPhase::Closing, may_be_sending: false }
-    }
-
-    /// How far it has come.
-    pub fn phase(self) -> ClientPhase {
-        self.phase
-    }
-
-    /// Whether requests are taken in.
-    pub fn takes_requests(self) -> bool {
-        self.phase == ClientPhase::Open
-    }
-
-    /// The client has sent ahead, and its next request may be on the way.
-    pub(super) fn expect_more(&mut self) {
-        self.may_be_sending = true;
-    }
-
-    /// No more requests are taken in.
-    fn begin(&mut self) {
-        if self.takes_requests() {
-            self.enter(ClientPhase::Closing);
-        }
-    }
-
-    fn enter(&mut self, next: ClientPhase) {
-        assert!(self.phase.may_become(next), "{:?} may not become {next:?}", self.phase);
-        self.phase = next;
+        // One that is gone already shows at the next read.
+        let _ = conn.shutdown_write();
+        true
     }
 }
 
@@ -200,7 +78,9 @@ impl Proxy {
         }
         if exchange.closing.closes() {
             // It may be about to send its next request: only the response tells it that this is the last.
-            ending.may_be_sending |= exchange.request.keep_alive || !exchange.upload.is_done();
+            if exchange.request.keep_alive || !exchange.upload.is_done() {
+                ending.expect_more();
+            }
             ending.begin();
         }
         exchange.closing.closes()
@@ -245,7 +125,9 @@ impl Proxy {
     /// Nothing more of what the client sends can be trusted, or is wanted.
     pub(super) fn stop_reading(&mut self, id: ClientId) {
         let client = &mut self.downstream[id];
-        client.conn.discard_input(&mut self.buffers.rings);
+        if let Some(conn) = client.conn_mut() {
+            conn.discard_input(&mut self.buffers.rings);
+        }
         client.ending.begin();
         client.ending.expect_more();
     }
@@ -258,9 +140,7 @@ impl Proxy {
 
     /// The connection is of no use any more, and ends without a word.
     pub(in crate::proxy) fn break_off(&mut self, id: ClientId) {
-        let client = &mut self.downstream[id];
-        client.ending.begin();
-        client.conn.end = End::Broken;
+        self.downstream[id].break_off();
         self.turn.wake(id);
     }
 
@@ -268,13 +148,13 @@ impl Proxy {
     /// is on its way.
     pub(in crate::proxy) fn close_if_over(&mut self, id: ClientId) -> bool {
         let client = &self.downstream[id];
-        if client.first.is_some() || !client.conn.output.is_empty() {
+        if client.first.is_some() || !client.is_flushed() {
             return false;
         }
-        let is_done = client.conn.input.is_empty()
+        let is_done = !client.has_input()
             && self.service == Service::Draining
             && self.has_just_been_answered(id);
-        match client.ending.phase {
+        match client.ending.phase() {
             ClientPhase::Open if !client.has_said_all() && !is_done => return false,
             ClientPhase::Open | ClientPhase::Closing | ClientPhase::Breaking => {
                 self.close_gently(id);
@@ -296,8 +176,8 @@ impl Proxy {
         for index in 0..self.downstream.clients().capacity() {
             let Some(id) = self.downstream.clients().id_at(index) else { continue };
             let client = &self.downstream[id];
-            let is_cut = client.ending.phase == ClientPhase::Breaking
-                || !client.conn.output.is_empty()
+            let is_cut = client.ending.phase() == ClientPhase::Breaking
+                || !client.is_flushed()
                 || client.first.is_some_and(|first| self.exchanges[first].closing.ends_by_close());
             self.drop_queue(id, Reason::ConnectionTerminated);
             if is_cut { self.reset(id) } else { self.close(id) }
@@ -308,16 +188,17 @@ impl Proxy {
     /// while, or its system would take a reset for a reason to throw the answer away.
     pub(in crate::proxy) fn close_gently(&mut self, id: ClientId) {
         let client = &mut self.downstream[id];
-        if client.ending.phase == ClientPhase::Breaking {
+        if client.ending.phase() == ClientPhase::Breaking {
             return self.reset(id);
         }
-        let pending =
-            client.ending.may_be_sending || !client.conn.input.is_empty() || client.conn.readable;
-        if !pending || client.conn.is_ended() || client.conn.shutdown_write().is_err() {
+        let may_be_sending = client.ending.may_be_sending();
+        let Some(conn) = client.conn_mut() else { return self.close(id) };
+        let pending = may_be_sending || !conn.input.is_empty() || conn.readable;
+        if !pending || conn.is_ended() || conn.shutdown_write().is_err() {
             return self.close(id);
         }
+        conn.discard_input(&mut self.buffers.rings);
         client.ending.enter(ClientPhase::Lingering);
-        client.conn.discard_input(&mut self.buffers.rings);
         self.linger(id);
     }
 
@@ -327,11 +208,10 @@ impl Proxy {
             return self.close(id);
         }
         let client = &self.downstream[id];
-        let (readable, watch) = (client.conn.readable, client.watch);
-        if readable {
+        if client.conn().is_some_and(|conn| conn.readable) {
             self.turn.wake(id);
         }
-        if watch == Watch::Not {
+        if client.watch == Watch::Not {
             self.watch_now(id);
         }
         self.arm(id);
@@ -340,22 +220,24 @@ impl Proxy {
     /// Closes a lingering client before its time: others need its room. What it has sent so far is read,
     /// or its system would hear a reset before it has read the answer.
     pub(super) fn stop_lingering(&mut self, id: ClientId) {
-        self.downstream[id].conn.readable = true;
+        if let Some(conn) = self.downstream[id].conn_mut() {
+            conn.readable = true;
+        }
         self.read_to_nobody(id);
         self.close(id);
     }
 
     /// Reads some of what a lingering client sends. Whether there may be more.
     fn read_to_nobody(&mut self, id: ClientId) -> bool {
-        let client = &mut self.downstream[id];
+        let Some(conn) = self.downstream[id].conn_mut() else { return false };
         for _ in 0..LINGER_READS {
-            match client.conn.fill(&mut self.buffers.rings) {
+            match conn.fill(&mut self.buffers.rings) {
                 Ok(0) => break,
-                Ok(_) => client.conn.discard_input(&mut self.buffers.rings),
+                Ok(_) => conn.discard_input(&mut self.buffers.rings),
                 Err(_) => return false,
             }
         }
-        !client.conn.is_ended()
+        !conn.is_ended()
     }
 
     /// Closes a client at once. What its queue holds is dropped.
@@ -368,7 +250,10 @@ impl Proxy {
     /// Closes a client so that it sees a reset: an answer that only the end delimits was cut.
     pub(in crate::proxy) fn reset(&mut self, id: ClientId) {
         let client = self.take_client(id);
-        client.conn.reset();
+        match client.sink {
+            Sink::Http1(conn) => conn.reset(),
+            Sink::Nobody => (),
+        }
     }
 
     fn take_client(&mut self, id: ClientId) -> Client {
@@ -378,7 +263,9 @@ impl Proxy {
         self.count_traffic_of(id);
         let mut client = self.downstream.remove(id);
         self.turn.forget(id);
-        client.conn.release(&mut self.buffers.rings);
+        if let Some(conn) = client.conn_mut() {
+            conn.release(&mut self.buffers.rings);
+        }
         if !client.is_background() {
             self.give_room_back();
         }
@@ -396,48 +283,5 @@ impl Proxy {
                 self.close(id);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::exchange::listed;
-
-    #[test]
-    fn the_tables_at_the_top_are_what_is_asserted() {
-        let all = [Closing::No, Closing::AfterThis, Closing::ByEnd, Closing::Hard];
-        let behind = listed(&all, " ->", &all, |from, to| from.may_become(*to));
-        let all = [
-            ClientPhase::Open,
-            ClientPhase::Closing,
-            ClientPhase::Breaking,
-            ClientPhase::Lingering,
-        ];
-        let itself = listed(&all, " ->", &all, |from, to| from.may_become(*to));
-        for changes in [behind, itself] {
-            assert!(include_str!("close.rs").contains(&changes), "it should be\n{changes}");
-        }
-    }
-
-    #[test]
-    fn a_connection_that_ends_behind_an_exchange_does_so_for_good() {
-        let mut closing = Closing::No;
-        closing.after_this();
-        closing.enter(Closing::ByEnd);
-        closing.after_this();
-        assert_eq!(closing, Closing::ByEnd);
-        closing.enter(Closing::Hard);
-        closing.after_this();
-        assert!(closing == Closing::Hard && closing.closes() && closing.ends_by_close());
-    }
-
-    #[test]
-    fn a_client_that_lingers_is_not_closed_anew() {
-        let mut ending = Ending::open();
-        ending.begin();
-        ending.enter(ClientPhase::Lingering);
-        ending.begin();
-        assert_eq!((ending.phase(), ending.takes_requests()), (ClientPhase::Lingering, false));
     }
 }

@@ -6,7 +6,9 @@
 //! proxy_protocol   what comes before a first request
 //! read_requests    bytes to exchanges, at the end of their client's queue
 //! accept_head      what is made of one head
-//! close            how a connection ends
+//! write            what a client is sent: heads, replies of our own, stored responses
+//! sink             where a response goes, and how its body gets there
+//! close            how a connection ends; ending, how far it has come
 //! ```
 //!
 //! It knows exchanges by their ids alone. What lies in its tables is changed here and nowhere else; to
@@ -15,10 +17,13 @@
 mod accept_head;
 pub mod arrival;
 pub mod client;
-pub mod close;
+mod close;
+pub mod ending;
 mod proxy_protocol;
 mod read_requests;
 mod room;
+pub mod sink;
+pub mod write;
 
 #[cfg(test)]
 mod tests;

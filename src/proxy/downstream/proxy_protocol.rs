@@ -27,13 +27,14 @@ impl Proxy {
             if !client.ending.takes_requests() {
                 break;
             }
-            let input = &mut client.conn.input;
+            let Some(conn) = client.conn_mut() else { break };
+            let input = &mut conn.input;
             let bytes = if input.is_empty() { &[] } else { input.flatten() };
             match proxy_header::read(bytes, self.settings.ring_size) {
                 HeaderReading::Whole(header) => self.introduce(id, &header),
                 HeaderReading::Malformed => self.reject(id),
-                HeaderReading::Partial => match client.conn.fill(&mut self.buffers.rings) {
-                    Ok(0) | Err(_) if client.conn.is_ended() && !client.conn.input.is_empty() => {
+                HeaderReading::Partial => match conn.fill(&mut self.buffers.rings) {
+                    Ok(0) | Err(_) if conn.is_ended() && !conn.input.is_empty() => {
                         self.reject(id);
                     }
                     Ok(0) | Err(_) => break,
@@ -48,7 +49,9 @@ impl Proxy {
     /// The client is who the header names.
     fn introduce(&mut self, id: ClientId, header: &ProxyHeader) {
         let client = &mut self.downstream[id];
-        client.conn.input.consume(header.len);
+        if let Some(conn) = client.conn_mut() {
+            conn.input.consume(header.len);
+        }
         client.arrival.preamble = ProxyProtocol::None;
         client.arrival.https |= header.tls;
         client.arrival.port = header.port.or(client.arrival.port);

@@ -12,6 +12,7 @@ use crate::shared::Counter;
 
 use super::accept_head::Accepted;
 use super::arrival::ProxyProtocol;
+use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, LocalReply, Request, Response, State};
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -25,12 +26,13 @@ impl Proxy {
         self.downstream[id].batch = self.downstream[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
             let client = &mut self.downstream[id];
-            let input = &mut client.conn.input;
+            let Sink::Http1(conn) = &mut client.sink else { break };
+            let input = &mut conn.input;
             let scan =
                 if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };
             if scan == Scan::Partial && input.len() < self.settings.head_limit {
                 // A failed read shows as an end; what is in work may still be answered.
-                match client.conn.fill(&mut self.buffers.rings) {
+                match conn.fill(&mut self.buffers.rings) {
                     Ok(0) | Err(_) => break,
                     Ok(_) => moved = Progress::Made,
                 }
@@ -75,7 +77,8 @@ impl Proxy {
                 self.enqueue_request(id, end)
             }
             Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
-                Err(request::too_long(self.downstream[id].conn.input.flatten(), limit))
+                let conn = self.downstream[id].conn_mut();
+                Err(request::too_long(conn.map_or(&[], |conn| conn.input.flatten()), limit))
             }
         };
         match taken {
@@ -96,7 +99,9 @@ impl Proxy {
         };
         let Accepted { request, pool, route, sticky_target, body, answer } = taken;
         let client = &mut self.downstream[id];
-        client.conn.input.consume(end);
+        if let Some(conn) = client.conn_mut() {
+            conn.input.consume(end);
+        }
         client.scan = HeadScan::request();
         client.requests += 1;
         let mut exchange = Exchange::new(id, pool, buffer, request);
@@ -129,7 +134,7 @@ impl Proxy {
     /// connection closes.
     fn refuse(&mut self, id: ClientId, refusal: Refusal) {
         let mut exchange = self.own_exchange(id, refusal);
-        exchange.bytes_in = self.downstream[id].conn.input.len() as u64;
+        exchange.bytes_in = self.downstream[id].conn().map_or(0, |conn| conn.input.len() as u64);
         self.stop_reading(id);
         let new = self.enqueue(id, exchange);
         self.close_behind(new);
@@ -187,7 +192,7 @@ impl Proxy {
     pub(in crate::proxy) fn head_timeout(&mut self, id: ClientId) {
         let client = &mut self.downstream[id];
         match client.arrival.preamble {
-            _ if client.conn.input.is_empty() => self.close_silent(id),
+            _ if !client.has_input() => self.close_silent(id),
             ProxyProtocol::None => self.refuse(id, Refusal::TimedOut),
             ProxyProtocol::ProxyHeader => self.reject(id),
         }

@@ -11,6 +11,7 @@ use crate::sys::Socket;
 use super::Downstream;
 use super::arrival::Arrival;
 use super::client::Client;
+use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
 use crate::proxy::timeouts::{HEADER, IDLE, LINGER};
@@ -76,7 +77,7 @@ impl Proxy {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let mut client = Client::new(Conn::new(socket, true, true), peer, arrival);
+        let mut client = Client::new(Sink::Http1(Conn::new(socket, true, true)), peer, arrival);
         client.since = self.turn.now;
         let id = self.downstream.insert(client);
         self.row.add(Counter::Connections, 1);
@@ -188,7 +189,7 @@ impl Proxy {
 
     /// Whether an idle client has sent something of which no event has told yet.
     fn has_just_asked(&mut self, id: ClientId) -> bool {
-        let conn = &mut self.downstream[id].conn;
+        let Some(conn) = self.downstream[id].conn_mut() else { return false };
         conn.readable = true;
         let asks = matches!(conn.fill(&mut self.buffers.rings), Ok(1..));
         if asks {

@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 
 use super::arrival::Arrival;
+use super::sink::Sink;
 use super::*;
 use crate::config::Config;
+use crate::mem::Append;
+use crate::mem::free_list::FreeList;
+use crate::mem::ring::Ring;
 use crate::mem::slab::Id;
 use crate::net::Conn;
 use crate::proxy::ids::ExchangeTag;
@@ -25,7 +29,7 @@ fn sides(clients: usize) -> [Downstream; 2] {
 fn client() -> Client {
     let address = SocketAddr::from(([10, 0, 0, 9], 80));
     let socket = Socket::connect(address).unwrap();
-    Client::new(Conn::new(socket, true, true), address, Arrival::plain(80))
+    Client::new(Sink::Http1(Conn::new(socket, true, true)), address, Arrival::plain(80))
 }
 
 /// The exchange of this number.
@@ -89,4 +93,38 @@ fn what_stands_for_no_client_is_not_counted_as_one() {
     assert!(one.has_room_in_background());
     one.remove(somebody);
     assert!(one.clients().is_empty());
+}
+
+#[test]
+fn nobody_takes_what_it_is_given_and_keeps_nothing() {
+    let mut rings = FreeList::new(Vec::leak(vec![0; 64]), 32);
+    let mut input = Ring::new(rings.lend().unwrap());
+    input.append(b"0123456789");
+    let mut sink: Sink<&mut Conn> = Sink::Nobody;
+    assert_eq!((sink.room(32), sink.is_flushed(), sink.takes_pipes()), (32, true, false));
+    assert_eq!((sink.copy(&input, 4, 9, &mut rings), input.len()), (6, 10));
+    assert_eq!((sink.pour(&mut input, 3, &mut rings), input.front()), (3, &b"3456789"[..]));
+    assert_eq!((sink.pour(&mut input, 99, &mut rings), input.len()), (7, 0));
+    input.append(b"abc");
+    assert_eq!((sink.take_all(&mut input), input.len(), rings.lent()), (3, 0, 1));
+}
+
+#[test]
+fn a_connection_is_given_rings_as_they_are_where_that_is_possible() {
+    let [mut one, _] = sides(1);
+    let mut rings = FreeList::new(Vec::leak(vec![0; 128]), 32);
+    let client = one.insert(client());
+    let mut input = Ring::new(rings.lend().unwrap());
+    input.append(b"0123456789");
+    let mut sink = one[client].sink();
+    assert_eq!((sink.copy(&input, 8, 9, &mut rings), sink.pour(&mut input, 4, &mut rings)), (2, 4));
+    assert!(!sink.is_flushed() && sink.room(32) == 26);
+    let conn = one[client].conn_mut().unwrap();
+    assert_eq!(conn.output.front(), b"890123");
+    conn.discard_output(&mut rings);
+    let mut sink = one[client].sink();
+    assert!(sink.is_flushed() && sink.room(32) == 32);
+    assert_eq!((sink.take_all(&mut input), input.is_attached()), (6, false));
+    let conn = one[client].conn_mut().unwrap();
+    assert_eq!((conn.output.front(), rings.lent()), (&b"456789"[..], 1));
 }

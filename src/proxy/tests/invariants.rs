@@ -21,7 +21,7 @@ pub fn hold(proxy: &Proxy) {
     connections(proxy);
     lines(proxy);
     shares(proxy);
-    let clients = proxy.downstream.clients().ids().map(|id| &proxy.downstream[id].conn);
+    let clients = proxy.downstream.clients().ids().filter_map(|id| proxy.downstream[id].conn());
     let backends = proxy.upstream.conns().ids().map(|id| &proxy.upstream[id].conn);
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
     assert_eq!(
@@ -232,7 +232,11 @@ pub fn shown(proxy: &Proxy) -> String {
     let mut text = String::new();
     for id in proxy.downstream.clients().ids() {
         let client = &proxy.downstream[id];
-        text += &format!("client {id:?} {:?}: {}", client.ending.phase(), conn_shown(&client.conn));
+        text += &format!(
+            "client {id:?} {:?}: {}",
+            client.ending.phase(),
+            client.conn().map_or("nobody".into(), conn_shown)
+        );
         let mut next = client.first;
         while let Some(id) = next {
             let exchange = &proxy.exchanges[id];

@@ -1,0 +1,169 @@
+//! What a client is sent: heads, and bodies that no backend's connection gives. Beside the relay's
+//! [`Sink`](super::sink::Sink) the only place that writes to a client.
+
+use crate::cache::open_entries::OpenEntry;
+use crate::cache::serve::{self, Serving};
+use crate::http::reply::{self, Reply};
+use crate::http::response::ResponseHead;
+use crate::http::rewrite::{self, Answering};
+use crate::mem::Append;
+use crate::mem::free_list::FreeList;
+use crate::mem::ring::Ring;
+use crate::net::Conn;
+use crate::policy::ranges::Part;
+use crate::sys::{File, IoError};
+
+use super::client::Client;
+use super::sink::Sink;
+use crate::proxy::exchange::Final;
+
+/// So many bytes of a file are sent at once at most.
+const SENT_AT_ONCE: u64 = 1 << 20;
+
+/// Why a file was not sent whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendFileError {
+    /// The client does not take it any more.
+    Client,
+    /// It is shorter than it was, or cannot be read.
+    File,
+}
+
+impl Client {
+    /// So many bytes can be written now.
+    pub fn room(&self, ring_size: usize) -> usize {
+        match &self.sink {
+            Sink::Http1(conn) => conn.output_room(ring_size),
+            Sink::Nobody => ring_size,
+        }
+    }
+
+    /// Writes an interim response, for which there is room.
+    pub fn write_interim(&mut self, head: &ResponseHead, via: Option<&str>, rings: &mut FreeList) {
+        self.write(rings, |output| rewrite::interim(head, via, output));
+    }
+
+    /// Writes a reply of our own, whole: an error, or what a request is answered that ends here. `request` is
+    /// its head up to the identifier. Returns how many bytes that was.
+    pub fn write_reply(
+        &mut self,
+        reply: &Reply,
+        to: Option<Final>,
+        request: &[u8],
+        rings: &mut FreeList,
+    ) -> u64 {
+        self.write(rings, |output| match to {
+            None => reply::write(reply, output),
+            Some(Final::Methods) => reply::write_methods(reply, output),
+            Some(Final::Reflection) => reply::write_reflection(reply, request, output),
+        })
+    }
+
+    /// Writes the head of a backend's response. Returns how many bytes that was.
+    pub fn write_head(
+        &mut self,
+        head: &ResponseHead,
+        answering: &Answering,
+        rings: &mut FreeList,
+    ) -> u64 {
+        self.write(rings, |output| rewrite::response(head, answering, output))
+    }
+
+    /// Writes the head of a stored response. Returns how many bytes that was, and which bytes of the entry
+    /// follow, unless the request is HEAD.
+    pub fn write_stored_head(
+        &mut self,
+        open_entry: &OpenEntry,
+        serving: &Serving,
+        rings: &mut FreeList,
+    ) -> (u64, Option<Part>) {
+        let mut body = None;
+        let written =
+            self.write(rings, |output| body = serve::write_head(open_entry, serving, output));
+        (written, body)
+    }
+
+    /// Writes bytes of a stored body, as many as there is room for. Returns how many.
+    pub fn write_part(&mut self, bytes: &[u8], ring_size: usize, rings: &mut FreeList) -> u64 {
+        let part = &bytes[..bytes.len().min(self.room(ring_size))];
+        if !part.is_empty() {
+            self.write(rings, |output| output.append(part));
+        }
+        part.len() as u64
+    }
+
+    /// Sends a part of a file past the ring, once what is in that has gone. Returns how many bytes went.
+    pub fn send_file(
+        &mut self,
+        file: &File,
+        at: u64,
+        len: u64,
+        rings: &mut FreeList,
+    ) -> Result<u64, SendFileError> {
+        let limit = len.min(SENT_AT_ONCE);
+        match &mut self.sink {
+            Sink::Http1(conn) => send_file(file, at, limit, conn, rings),
+            Sink::Nobody => Ok(limit),
+        }
+    }
+
+    fn write(&mut self, rings: &mut FreeList, write: impl FnOnce(&mut Ring)) -> u64 {
+        match &mut self.sink {
+            Sink::Http1(conn) => {
+                let output = conn.prepare_output(rings);
+                let before = output.len();
+                write(output);
+                (output.len() - before) as u64
+            }
+            Sink::Nobody => 0,
+        }
+    }
+}
+
+fn send_file(
+    file: &File,
+    at: u64,
+    limit: u64,
+    conn: &mut Conn,
+    rings: &mut FreeList,
+) -> Result<u64, SendFileError> {
+    if !conn.output.is_empty() || !conn.writable {
+        return Ok(0);
+    }
+    match conn.send_file(file, at, usize::try_from(limit).unwrap_or(usize::MAX)) {
+        Ok(0) => Err(SendFileError::File),
+        Ok(count) => {
+            conn.traffic.sent += count as u64;
+            conn.writable = count as u64 == limit;
+            Ok(count as u64)
+        }
+        Err(IoError::WouldBlock) => {
+            conn.writable = false;
+            Ok(0)
+        }
+        Err(IoError::Unsupported) => copy_file(file, at, limit, conn, rings),
+        Err(IoError::Reset | IoError::TimedOut) => Err(SendFileError::Client),
+        Err(_) => Err(SendFileError::File),
+    }
+}
+
+/// The same by way of the ring, which is empty, where a kernel or a filter of system calls does not
+/// send files to sockets.
+fn copy_file(
+    file: &File,
+    at: u64,
+    limit: u64,
+    conn: &mut Conn,
+    rings: &mut FreeList,
+) -> Result<u64, SendFileError> {
+    let output = conn.prepare_output(rings);
+    let [room, _] = output.free();
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).min(room.len());
+    match file.read_at(&mut room[..most], at) {
+        Ok(0) | Err(_) => Err(SendFileError::File),
+        Ok(count) => {
+            output.filled(count);
+            Ok(count as u64)
+        }
+    }
+}
