@@ -130,12 +130,14 @@
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
 //!
 //! shared/            what the processes share: one array of atomic cells
-//!   mod.rs           Segment: which cell is whose; epochs, waiting, when a slot is used again
+//!   mod.rs           which cell is whose; epochs, waiting, when a slot is used again
+//!   segment.rs       Segment, the handle: what lies where
+//!   layout.rs        PoolId, BackendId, how many there may be
 //!   rotations.rs     the rotations, shared by all generations
 //!   states.rs        what a replaced generation follows of the one that serves
 //!   elsewhere.rs     what the workers of other generations have, for limits and gauges
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
-//!   backends/        registry.rs: who is in a pool       health.rs: what checks and requests found
+//!   registry.rs      who is in which pool                health.rs     what checks and requests found
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
 //!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
 //!   wakers.rs      who is rung when a place becomes free, and why nobody is forgotten

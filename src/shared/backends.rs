@@ -9,10 +9,7 @@ use crate::config::{self, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Availability, Check, Passive, availability};
 
-use super::{LINE, PoolId};
-
-mod health;
-mod registry;
+use super::layout::{LINE, PoolId};
 
 /// Cells of a backend's settings.
 pub(super) const SETTINGS: usize = 4 * LINE;
@@ -22,21 +19,21 @@ pub(super) const LIVE: usize = 2 * LINE;
 const STANDING: usize = 0;
 const POOL: usize = 1;
 const IS_BACKUP: usize = 2;
-const WEIGHT: usize = 5;
-const CAP: usize = 6;
-const CHECK: usize = 7;
-const LEASE: usize = 8;
+pub(super) const WEIGHT: usize = 5;
+pub(super) const CAP: usize = 6;
+pub(super) const CHECK: usize = 7;
+pub(super) const LEASE: usize = 8;
 const CHECKED_AT: usize = 9;
 const CHECKED: usize = 10;
-const CHECK_FAILURES: usize = 11;
+pub(super) const CHECK_FAILURES: usize = 11;
 pub(super) const LOAD_ELSEWHERE: usize = 12;
 pub(super) const IDLE_ELSEWHERE: usize = 13;
 const ADDRESS: usize = 2 * LINE;
 
 // The live cells.
-const PASSIVE: usize = 0;
-const SINCE: usize = 1;
-const DOWNTIME: usize = 2;
+pub(super) const PASSIVE: usize = 0;
+pub(super) const SINCE: usize = 1;
+pub(super) const DOWNTIME: usize = 2;
 pub(super) const LOAD: usize = LINE;
 
 // The parts of the cell STANDING.
@@ -150,15 +147,15 @@ impl BackendCells {
         self.settings[place].load(SeqCst)
     }
 
-    fn set(&self, place: usize, value: u64) {
+    pub(super) fn set(&self, place: usize, value: u64) {
         self.settings[place].store(value, SeqCst);
     }
 
-    fn get_live(&self, place: usize) -> u64 {
+    pub(super) fn get_live(&self, place: usize) -> u64 {
         self.live[place].load(SeqCst)
     }
 
-    fn set_live(&self, place: usize, value: u64) {
+    pub(super) fn set_live(&self, place: usize, value: u64) {
         self.live[place].store(value, SeqCst);
     }
 
@@ -272,7 +269,7 @@ impl BackendCells {
         })
     }
 
-    fn write_check(&self, result: LastCheck) {
+    pub(super) fn write_check(&self, result: LastCheck) {
         let passed = if result.passed { PASSED } else { 0 };
         let status = u64::from(result.status) & STATUS_BITS;
         self.set(CHECKED, passed | status << STATUS_AT | result.took.0 << TOOK_AT);
@@ -298,7 +295,7 @@ impl BackendCells {
         );
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         pool: PoolId,
         entry: Registration,
@@ -331,12 +328,12 @@ impl BackendCells {
         self.set_standing(self.source(), admin);
     }
 
-    fn set_standing(&self, source: Option<Source>, admin: AdminState) {
+    pub(super) fn set_standing(&self, source: Option<Source>, admin: AdminState) {
         self.set(STANDING, SlotState::new(self.standing().generation(), source, admin).0);
     }
 
     /// It registers again before it was forgotten, and nothing speaks against it any more.
-    fn begin_again(&self, entry: Registration, now: Millis) {
+    pub(super) fn begin_again(&self, entry: Registration, now: Millis) {
         let before = self.availability();
         self.set(WEIGHT, u64::from(entry.weight));
         self.set(CAP, u64::from(entry.max_connections));
@@ -350,7 +347,7 @@ impl BackendCells {
     }
 
     /// Notes the time, if it is in another state than before, and for how long it had not worked.
-    fn note_change(&self, before: Availability, now: Millis) {
+    pub(super) fn note_change(&self, before: Availability, now: Millis) {
         if self.availability() == before {
             return;
         }

@@ -8,12 +8,13 @@
 //! What the workers of other generations have counts against the limit too: see `elsewhere.rs`.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::backends::LOAD;
 use super::counters::{BackendGauge, PoolGauge};
+use super::layout::{BackendId, PoolId};
 use super::pools::WAITING;
-use super::{BackendId, CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, PoolId, Segment};
+use super::segment::{CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, Segment};
 
 /// Workers for which one cell has bits.
 const BITS: usize = 64;
@@ -265,9 +266,4 @@ impl Segment {
             row.held() > 0 || row.gauge(BackendGauge::Idle) > 0
         })
     }
-}
-
-/// Reads what its writer stored before it.
-pub(super) fn acquire(cell: &AtomicU64) -> u64 {
-    cell.load(Acquire)
 }

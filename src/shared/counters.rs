@@ -4,15 +4,14 @@
 //! worker writes.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::http::cache_status::CacheResult;
 use crate::mem::time::Micros;
 use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 
-use super::claims::acquire;
-use super::{BackendId, LINE, Layout, PoolId};
+use super::layout::{BackendId, LINE, Layout, PoolId};
 
 // The row's head.
 const PID: usize = 0;
@@ -398,8 +397,9 @@ impl WorkerCells {
         self.cells[CLIENTS].store(count, Relaxed);
     }
 
+    /// With what its writer stored before it.
     pub(super) fn intent(&self) -> u64 {
-        acquire(&self.cells[INTENT])
+        self.cells[INTENT].load(Acquire)
     }
 
     /// What was stored before it is seen by whoever sees it.

@@ -17,11 +17,11 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::config::Endpoint;
 
 use super::backends::{IDLE_ELSEWHERE, LOAD_ELSEWHERE};
-use super::counters::{BackendGauge, PoolGauge};
-use super::pools::QUEUE_ELSEWHERE;
-use super::{
-    BackendId, CLIENTS_ELSEWHERE, PoolId, PoolName, ROOM_WANTED, Segment, WaitFor, WorkerCells,
-};
+use super::claims::WaitFor;
+use super::counters::{BackendGauge, PoolGauge, WorkerCells};
+use super::layout::{BackendId, PoolId};
+use super::pools::{PoolName, QUEUE_ELSEWHERE};
+use super::segment::{CLIENTS_ELSEWHERE, ROOM_WANTED, Segment};
 
 /// What a worker can have at most.
 #[derive(Clone, Copy, Debug)]

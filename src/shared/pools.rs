@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::policy::balance::Tier;
 
-use super::{LINE, NAMINGS, PoolId, Rotations, Segment, Source};
+use super::backends::Source;
+use super::layout::LINE;
+use super::rotations::Rotations;
 
 /// Cells of a pool's settings.
 pub(super) const SETTINGS: usize = 2 * LINE;
@@ -90,7 +92,7 @@ impl PoolCells {
         self.write(name, Source::File);
     }
 
-    fn write(&self, name: &str, source: Source) {
+    pub(super) fn write(&self, name: &str, source: Source) {
         assert!(name.len() <= NAME_BYTES, "the configuration has no longer names");
         let mut bytes = [0; NAME_BYTES];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
@@ -127,7 +129,7 @@ impl PoolCells {
     }
 
     /// Goes on where another generation of the same pool is, unless they share their rotation.
-    fn continue_rotation(&self, older: &PoolCells) {
+    pub(super) fn continue_rotation(&self, older: &PoolCells) {
         for tier in [Tier::Primaries, Tier::Backups] {
             let (own, before) = (self.turns(tier), older.turns(tier));
             if !std::ptr::eq(own, before) {
@@ -139,42 +141,5 @@ impl PoolCells {
     /// Takes the turns from `old` to `new`, unless somebody else has taken one.
     pub fn try_turn(&self, tier: Tier, old: u64, new: u64) -> bool {
         self.turns(tier).compare_exchange(old, new, SeqCst, Relaxed).is_ok()
-    }
-}
-
-impl Segment {
-    /// Goes on with the rotations of another generation, before anybody picks in this one.
-    pub fn continue_rotations(&self, older: Segment) {
-        for pool in self.pools() {
-            let cells = self.pool(pool);
-            if let Some(before) = older.find_pool(cells.name().as_str()) {
-                cells.continue_rotation(&older.pool(before));
-            }
-        }
-    }
-
-    /// Makes a pool without members, in a free place or in that of an added one that has lost all of
-    /// its own. `None` if the table is full. For the control process alone.
-    pub fn add_pool(&self, name: &str) -> Option<PoolId> {
-        let all = || (0..self.layout.pools).map(PoolId);
-        let is_free = |pool: &PoolId| self.pool(*pool).source().is_none();
-        let is_empty = |pool: &PoolId| {
-            self.pool(*pool).source() == Some(Source::Api) && self.members(*pool).next().is_none()
-        };
-        let place = all().find(is_free).or_else(|| all().find(is_empty))?;
-        self.clear_pool_counters(place);
-        self.pool(place).write(name, Source::Api);
-        self.cells[NAMINGS].fetch_add(1, SeqCst);
-        Some(place)
-    }
-
-    /// How many members of a pool are up, and how many there are.
-    pub fn count_up(&self, pool: PoolId) -> (usize, usize) {
-        let mut counts = (0, 0);
-        for slot in self.members(pool) {
-            counts.0 += usize::from(self.backend(slot).is_up());
-            counts.1 += 1;
-        }
-        counts
     }
 }

@@ -3,7 +3,8 @@
 use crate::policy::health::{Change, HealthEvent};
 use crate::sys::log::{self, Level};
 
-use super::{BackendId, Segment};
+use super::layout::BackendId;
+use super::segment::Segment;
 
 /// What an event says of the backend, as the reason of a change.
 pub fn reason(event: HealthEvent) -> &'static str {

@@ -11,7 +11,7 @@ use crate::policy::balance::Tier;
 use crate::policy::siphash::SipHasher;
 use crate::sys::random;
 
-use super::LINE;
+use super::layout::LINE;
 
 /// Names of pools that can have a place, over the life of the service.
 const PLACES: usize = 2048;

@@ -12,7 +12,9 @@ use crate::policy::health::{AdminState, Availability};
 use crate::policy::identity::Outcome;
 use crate::policy::slow_start;
 
-use super::{Histogram, PoolId, Source};
+use super::backends::Source;
+use super::counters::Histogram;
+use super::layout::PoolId;
 
 /// What time it is, by both clocks.
 #[derive(Clone, Copy, Debug)]

@@ -10,13 +10,13 @@ use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 use crate::sys::log;
 
+use super::backends::Source;
+use super::counters::{BackendCounter, BackendGauge, Class, Counter, PoolCounter};
+use super::layout::{BackendId, PoolId};
+use super::segment::{Segment, ServiceCell};
 use super::snapshot::{
     BackendSnapshot, BackendTotals, CheckSnapshot, Clocks, PoolSnapshot, ServiceSnapshot, Snapshot,
     Totals,
-};
-use super::{
-    BackendCounter, BackendGauge, BackendId, Class, Counter, PoolCounter, PoolId, Segment,
-    ServiceCell, Source,
 };
 
 /// Why a request can fail at a backend; the other reasons concern the client alone.

@@ -5,7 +5,9 @@
 use crate::mem::time::Millis;
 use crate::policy::health::AdminState;
 
-use super::{BackendCells, BackendId, Segment, Source};
+use super::backends::{BackendCells, Source};
+use super::layout::BackendId;
+use super::segment::Segment;
 
 impl Segment {
     /// Takes over from `serving` what operators want of each backend, how it fares and what its cap is.

@@ -1,9 +1,13 @@
 use super::*;
-use crate::config::{Backend, Endpoint};
+use crate::config::{Backend, Config, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{AdminState, Availability, Change, CheckRules, HealthEvent, Rules};
 use crate::policy::reason::Reason;
 use crate::sys::memory;
+
+use super::layout::{SPARE_BACKENDS, SPARE_POOLS};
+use super::segment::LAYOUT_VERSION;
+use std::sync::atomic::Ordering::SeqCst;
 
 const RULES: Rules = Rules { max_fails: 2, fail_timeout: Millis(10_000) };
 

@@ -2,11 +2,12 @@
 
 use super::backends::LOAD;
 use super::*;
-use crate::config::{Backend, Balance};
+use crate::config::{Backend, Balance, Config};
 use crate::mem::time::Millis;
 use crate::policy::balance::{Member, Members, Pick, PoolView, Tier, TriedBackends, pick};
 use crate::policy::health::{Change, HealthEvent, Rules};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -9,10 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::counters::{
     BackendCounter, BackendGauge, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells, add,
 };
-use super::{BackendId, PoolId, Segment};
-
-/// Rows behind those of the workers.
-pub(super) const PAST_ROWS: usize = 2;
+use super::layout::{BackendId, PoolId};
+use super::segment::{PAST_ROWS, Segment};
 
 impl Segment {
     /// All rows that count: the workers', and that of earlier generations.
@@ -100,6 +98,16 @@ impl Segment {
             let more = all.wrapping_sub(taken.load(Relaxed));
             add(taken, more);
             add(into, more);
+        }
+    }
+
+    /// Goes on with the rotations of another generation, before anybody picks in this one.
+    pub fn continue_rotations(&self, older: Segment) {
+        for pool in self.pools() {
+            let cells = self.pool(pool);
+            if let Some(before) = older.find_pool(cells.name().as_str()) {
+                cells.continue_rotation(&older.pool(before));
+            }
         }
     }
 

@@ -13,7 +13,8 @@
 
 use crate::sys::{IoError, Waker};
 
-use super::{Segment, WaitFor};
+use super::claims::WaitFor;
+use super::segment::Segment;
 
 /// A waker for each worker, the same in all processes.
 pub struct Wakers {

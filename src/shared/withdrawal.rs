@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{SERVICE, Segment, ServiceCell};
+use super::segment::{SERVICE, Segment, ServiceCell};
 
 /// Who has withdrawn the service. Each takes back its own word only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

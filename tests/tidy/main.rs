@@ -112,6 +112,9 @@ fn files_import_each_other_in_no_circle() {
         file("c", "fn f() { super::a::g() }\n"),
     ];
     assert_eq!(check_circles(&round).len(), 1);
+    let by_mod = |body: &str| [file("mod", body), file("a", "use super::T;\n")];
+    assert_eq!(check_circles(&by_mod("mod a;\npub use b::T;\n")), Vec::<String>::new());
+    assert_eq!(check_circles(&by_mod("mod a;\npub use a::U;\n")).len(), 1);
 }
 
 #[test]

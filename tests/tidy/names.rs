@@ -2,13 +2,14 @@
 //! other in a circle.
 
 use crate::rules::{Source, first_names};
+use crate::scrub::is_word;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a hundred types, so many may have a name that another one has too. `State` and `Pool` are such names.
 const MOST_SHARED: usize = 10;
 
-/// Folders whose files import each other in no circle.
-const WITHOUT_CIRCLES: [&str; 2] = ["http", "mem"];
+/// Folders whose files import each other in no circle, `mod.rs` among them.
+const WITHOUT_CIRCLES: [&str; 3] = ["http", "mem", "shared"];
 
 /// The types that share their names, if they are too many.
 pub fn check_type_names(sources: &[Source]) -> Vec<String> {
@@ -55,12 +56,14 @@ fn circle_in(folder: &str, sources: &[Source]) -> Option<String> {
         .filter(|source| !source.is_test(sources))
         .filter_map(|source| match source.module()?[..] {
             [parent, file] if parent == folder => Some((file, source)),
+            [parent] if parent == folder => Some(("mod", source)),
             _ => None,
         })
         .collect();
     // What imports nothing that is left is in no circle.
+    let names: BTreeSet<&str> = files.keys().copied().collect();
     let mut left: BTreeMap<&str, BTreeSet<&str>> =
-        files.iter().map(|(file, source)| (*file, neighbours(source))).collect();
+        files.iter().map(|(file, source)| (*file, neighbours(file, source, &names))).collect();
     loop {
         let names: BTreeSet<&str> = left.keys().copied().collect();
         let before = left.len();
@@ -75,13 +78,23 @@ fn circle_in(folder: &str, sources: &[Source]) -> Option<String> {
     })
 }
 
-/// The files beside it that it names by `super::`.
-fn neighbours(source: &Source) -> BTreeSet<&str> {
+/// The files beside it that it names, by `super::` or, from `mod.rs`, as its own modules. What is none of them
+/// stands in `mod.rs`.
+fn neighbours<'a>(file: &str, source: &Source, names: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    if file == "mod" {
+        let words = source.code.match_indices("::").map(|(at, _)| {
+            let before = &source.code.as_bytes()[..at];
+            let start = before.iter().rposition(|byte| !is_word(*byte)).map_or(0, |at| at + 1);
+            &source.code[start..at]
+        });
+        return words.filter_map(|word| names.get(word).copied()).collect();
+    }
     let mut found = BTreeSet::new();
     for (at, _) in source.code.match_indices("super::") {
         let after = at + "super::".len();
-        let names = first_names(&source.code[after..], after);
-        found.extend(names.into_iter().map(|(_, name)| name));
+        let named = first_names(&source.code[after..], after).into_iter().map(|(_, name)| name);
+        let named = named.filter(|name| *name != "super");
+        found.extend(named.map(|name| names.get(name).copied().unwrap_or("mod")));
     }
     found
 }

@@ -6,11 +6,22 @@ use crate::mem::time::Millis;
 use crate::policy::health::{
     self, AdminState, Availability, Change, CheckRules, HealthEvent, Passive, Rules, availability,
 };
-use crate::shared::{BackendId, Segment};
 
-use super::{CHECK, CHECK_FAILURES, LastCheck, PASSIVE};
+use super::backends::{CHECK, CHECK_FAILURES, LastCheck, PASSIVE};
+use super::layout::{BackendId, PoolId};
+use super::segment::Segment;
 
 impl Segment {
+    /// How many members of a pool are up, and how many there are.
+    pub fn count_up(&self, pool: PoolId) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for slot in self.members(pool) {
+            counts.0 += usize::from(self.backend(slot).is_up());
+            counts.1 += 1;
+        }
+        counts
+    }
+
     /// Takes in how an active check went. A change is the caller's to tell of, and so are those
     /// who wait to ring.
     pub fn note_check(

@@ -1,18 +1,37 @@
-//! Who is in a pool, and how it is to be used: the control process alone changes that.
+//! Which pools there are, who is in them, and how it is to be used: the control process alone changes
+//! that.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::config::Endpoint;
 use crate::mem::time::Millis;
 use crate::policy::health::{AdminState, Check, Passive};
 use crate::sys::clock;
 
-use crate::shared::{BackendId, PoolId, Segment};
-
-use super::{CAP, CHECK, CHECK_FAILURES, DOWNTIME, LEASE, PASSIVE, SINCE, WEIGHT};
-use super::{LastCheck, Registration, Source};
+use super::backends::{
+    CAP, CHECK, CHECK_FAILURES, DOWNTIME, LEASE, LastCheck, PASSIVE, Registration, SINCE, Source,
+    WEIGHT,
+};
+use super::layout::{BackendId, PoolId};
+use super::segment::{NAMINGS, Segment};
 
 impl Segment {
+    /// Makes a pool without members, in a free place or in that of an added one that has lost all of
+    /// its own. `None` if the table is full. For the control process alone.
+    pub fn add_pool(&self, name: &str) -> Option<PoolId> {
+        let all = || (0..self.layout.pools).map(PoolId);
+        let is_free = |pool: &PoolId| self.pool(*pool).source().is_none();
+        let is_empty = |pool: &PoolId| {
+            self.pool(*pool).source() == Some(Source::Api) && self.members(*pool).next().is_none()
+        };
+        let place = all().find(is_free).or_else(|| all().find(is_empty))?;
+        self.clear_pool_counters(place);
+        self.pool(place).write(name, Source::Api);
+        self.cells[NAMINGS].fetch_add(1, SeqCst);
+        Some(place)
+    }
+
     /// The backend of a pool that listens at `address`, unless it is leaving.
     pub fn find(&self, pool: PoolId, address: Endpoint) -> Option<BackendId> {
         self.find_any(pool, address)
@@ -20,7 +39,7 @@ impl Segment {
     }
 
     /// All that `find` finds in a pool, by their servers: for whoever looks for many.
-    pub(in crate::shared) fn servers(&self, pool: PoolId) -> BTreeMap<Endpoint, BackendId> {
+    pub(super) fn servers(&self, pool: PoolId) -> BTreeMap<Endpoint, BackendId> {
         let members = self.members(pool);
         let stays = members.filter(|slot| self.backend(*slot).admin() != AdminState::Leaving);
         stays.map(|slot| (self.backend(slot).server(), slot)).collect()
@@ -106,7 +125,7 @@ impl Segment {
     }
 
     /// Frees the slot of a backend that is leaving, if nobody has a request or a connection there.
-    /// Whether it did. See the head of this module.
+    /// Whether it did. See `mod.rs`.
     pub fn forget_if_unused(&self, slot: BackendId) -> bool {
         let backend = self.backend(slot);
         if backend.admin() != AdminState::Leaving || backend.load() > 0 || self.has_idle(slot) {
