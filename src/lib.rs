@@ -215,7 +215,7 @@
 //!   cache_control.rs   directives, CDN-Cache-Control   testing.rs        what the tests share
 //!
 //! config/            servers.conf to a Config that is valid by construction
-//!   mod.rs           Config, its defaults, ConfigError
+//!   model.rs         Config and what it is made of, with its defaults    error.rs   ConfigError
 //!   file.rs          JSON as a tree that keeps order and duplicates
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::error::Wrong;
 use super::text::quote;
-use super::{Wrong, units};
+use super::units;
 
 /// Reads an address to listen on: `10.0.0.7:80`, `[fd00::7]:80`, or `:80` for all addresses of
 /// IPv6 and IPv4. Port 0 lets the kernel choose.

@@ -1,8 +1,14 @@
 //! From the tree to a [`Config`]: the keys of the top level, and what concerns several of them.
 
+use std::net::SocketAddr;
+
+use crate::mem::time::Millis;
+
+use super::error::Wrong;
 use super::file::Value;
+use super::model::{Backend, Config, Listen, Pool, Workers};
 use super::read::{Mistakes, Node};
-use super::{Backend, Config, Overrides, Pool, Wrong, pool, process, route};
+use super::{pool, process, route};
 
 /// The keys of the top level that are not pool keys.
 pub const PROCESS_KEYS: [&str; 19] = [
@@ -26,6 +32,21 @@ pub const PROCESS_KEYS: [&str; 19] = [
     "pool_header",
     "timeouts",
 ];
+
+/// What the command line says in the file's place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Replaces `listen` unless empty.
+    pub listen: Vec<Listen>,
+    /// Replaces `backend_servers` unless empty.
+    pub backends: Vec<SocketAddr>,
+    /// Replaces `workers`.
+    pub workers: Option<Workers>,
+    /// Replaces `health_check.path`, and `health_check.host` if there is one.
+    pub health_url: Option<(Option<String>, String)>,
+    /// Replaces `health_check.interval`.
+    pub health_interval: Option<Millis>,
+}
 
 /// Reads the whole tree, with `overrides` in place of what it says. Where there are mistakes
 /// the defaults stand in the result.

@@ -4,14 +4,24 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::file::Value;
-use super::statuses::{StatusEntry, Statuses};
-use super::units::{write_duration, write_size};
-use super::{
-    AccessLog, Backend, Balance, Cache, Config, Endpoint, ForwardFields, HealthCheck, Listen, Pool,
-    RequestId, Route, Sticky, Timeouts, Tolerance, Workers,
-};
 use crate::mem::time::Millis;
+
+use super::endpoint::Endpoint;
+use super::file::Value;
+use super::model::{
+    AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Pool,
+    RequestId, Route, Sticky, Timeouts, Workers,
+};
+use super::statuses::{StatusEntry, Statuses};
+use super::tolerance::Tolerance;
+use super::units::{write_duration, write_size};
+
+impl Config {
+    /// The configuration as JSON, every default filled in: again a valid file.
+    pub fn dump(&self) -> String {
+        config(self).to_string()
+    }
+}
 
 /// The whole configuration, its keys in the order of `servers.conf(5)`.
 pub fn config(config: &Config) -> Value {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Wrong;
+use super::error::Wrong;
 use super::text::quote;
 
 /// What stands before the path of a Unix socket where an address could stand.

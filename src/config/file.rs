@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::text::quote;
 
 /// Characters of a list or an object that is written on one line.

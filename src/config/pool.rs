@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
-use super::text::quote;
-use super::{
-    Backend, Balance, Endpoint, HealthCheck, Pool, Statuses, Sticky, Tolerance, Tolerances, Wrong,
-    address, units,
-};
 use crate::mem::time::Millis;
+
+use super::endpoint::Endpoint;
+use super::error::Wrong;
+use super::model::{Backend, Balance, HealthCheck, Pool, Sticky};
+use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
+use super::statuses::Statuses;
+use super::text::quote;
+use super::tolerance::{Tolerance, Tolerances};
+use super::{address, units};
 
 /// The keys of a pool.
 pub const KEYS: [&str; 11] = [

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::mem::time::Millis;
+
+use super::address::{self, Cidr};
+use super::error::Wrong;
+use super::model::{
+    AccessLog, Admin, Cache, Config, ForwardFields, Listen, RequestId, Timeouts, Workers,
+};
 use super::read::{INSTANT, Mistakes, Node, WEEK};
 use super::text::{self, quote};
-use super::{
-    AccessLog, Admin, Cache, Cidr, Config, ForwardFields, Listen, RequestId, Timeouts, Workers,
-    Wrong, address,
-};
-use crate::mem::time::Millis;
 
 /// The keys of `timeouts`.
 pub const TIMEOUT_KEYS: [&str; 14] = [

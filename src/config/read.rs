@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::error::{ConfigError, Wrong};
 use super::file::Value;
 use super::text::{self, quote};
-use super::{ConfigError, Wrong, units};
+use super::units;
 use crate::mem::time::Millis;
 
 /// The longest that can be configured anywhere: a week.

@@ -1,8 +1,9 @@
 //! Routes: which request goes to which pool.
 
+use super::error::Wrong;
+use super::model::Route;
 use super::read::{Mistakes, Node, is_token};
 use super::text;
-use super::{Route, Wrong};
 
 /// Routes in a file; more are refused.
 const MOST_ROUTES: usize = 1024;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Wrong;
+use super::error::Wrong;
 use super::read::{Mistakes, Node};
 
 /// One entry of such a list.

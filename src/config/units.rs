@@ -1,7 +1,8 @@
 //! Durations and sizes: a whole number with its unit.
 
+use super::error::Wrong;
+use super::text;
 use super::text::quote;
-use super::{Wrong, text};
 use crate::mem::time::Millis;
 
 /// Units of time, largest first, in milliseconds.

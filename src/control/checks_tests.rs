@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::config::HealthCheck;
+use crate::config::model::HealthCheck;
 use crate::policy::health::Availability;
 use crate::shared::{Layout, PoolId, Registration};
 use crate::sys::world::{self, Faults, Peer, Server};

@@ -187,7 +187,7 @@ fn registration(backend: &BackendRecord, told: Registered) -> Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::HealthCheck;
+    use crate::config::model::HealthCheck;
     use crate::policy::health::Availability;
     use crate::shared::Layout;
     use crate::sys::memory;

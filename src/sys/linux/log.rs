@@ -91,7 +91,7 @@ pub fn write_about(level: Level, subject: &str, text: fmt::Arguments<'_>) {
     say(level, limit::hash(subject), format!("httplb: {subject}{text}"));
 }
 
-/// As [`write`], but each time: it answers what an operator has asked for just now.
+/// As [`write()`], but each time: it answers what an operator has asked for just now.
 pub fn reply(level: Level, text: fmt::Arguments<'_>) {
     put(level, &format!("httplb: {text}"));
 }
