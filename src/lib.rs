@@ -213,6 +213,8 @@
 //!   date.rs          dates written and read            cache_status.rs   RFC 9211
 //!   cache_fields.rs  what heads say to caches          structured.rs     dictionaries, RFC 9651
 //!   cache_control.rs   directives, CDN-Cache-Control   testing.rs        what the tests share
+//!   names.rs         what field names mean, by table
+//!   naive.rs         heads read and written byte by byte, for tests
 //!
 //! config/            servers.conf to a Config that is valid by construction
 //!   model.rs         Config and what it is made of, with its defaults    error.rs   ConfigError

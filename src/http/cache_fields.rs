@@ -1,10 +1,9 @@
 //! What heads say to caches, each read in one pass over its fields.
 
 use super::cache_control::{self, RequestDirectives, ResponseDirectives};
-use super::fields::{
-    Field, Fields, MAX_NAMES, NameSet, is_read_as, is_token, list_members, trim_blanks,
-};
+use super::fields::{Field, Fields, MAX_NAMES, NameSet, is_token, list_members, trim_blanks};
 use super::message::Single;
+use super::names::is_read_as;
 
 /// What a request asks of a cache. It borrows from the head as it was written for the backend
 /// ([`rewrite::request`](super::rewrite::request)), so what the client could forge is gone.

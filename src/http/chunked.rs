@@ -289,6 +289,7 @@ impl Chunks {
         Chunk::Size(self.size)
     }
 
+    #[inline(never)] // few messages have any, and all others are read by the same function
     fn read_trailer(&mut self, bytes: &[u8]) -> Result<(usize, Chunk), BadChunk> {
         let searched = (self.searched as usize).min(bytes.len());
         let rest = &bytes[searched..];

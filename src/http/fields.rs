@@ -1,5 +1,6 @@
 //! Field lines: reading them, walking them, and what their names say to an intermediary.
 
+use super::names::{self, Name};
 use super::scan;
 
 /// One field line (RFC 9112 §5).
@@ -20,20 +21,41 @@ impl<'a> Field<'a> {
     /// without control bytes: a line that is folded, ended by LF alone, without a colon, with a
     /// blank before it.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Field<'a>> {
-        let (name, rest) = bytes.split_at_checked(scan::token_len(bytes))?;
-        if name.is_empty() {
-            return None;
-        }
-        let rest = rest.strip_prefix(b":")?;
-        let (value, rest) = rest.split_at_checked(scan::value_len(rest))?;
-        let rest = rest.strip_prefix(b"\r\n")?;
-        let line = bytes.get(..bytes.len() - rest.len())?;
-        Some(Field { name, value: trim_blanks(value), line })
+        Line::read(bytes).map(|line| line.field(bytes))
     }
 
     /// Whether this is the field called `name`, which names it in any case.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// Where the parts of a valid field line are that stands at the front of some bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What its name means.
+    pub name: Name,
+    name_len: usize,
+    /// With its CRLF.
+    pub len: usize,
+}
+
+impl Line {
+    /// Reads and validates the line at the front of `bytes`, as [`Field::read`].
+    #[inline(always)]
+    pub fn read(bytes: &[u8]) -> Option<Line> {
+        let (name_len, name) = names::read(bytes)?;
+        let behind = &bytes[name_len + 1..];
+        let value_len = scan::value_len(behind);
+        let len = name_len + 1 + value_len + 2;
+        behind[value_len..].starts_with(b"\r\n").then_some(Line { name, name_len, len })
+    }
+
+    /// The field of the line, which stands at the front of `bytes`.
+    pub fn field<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
+        let line = &bytes[..self.len];
+        let value = trim_blanks(&line[self.name_len + 1..self.len - 2]);
+        Field { name: &line[..self.name_len], value, line }
     }
 }
 
@@ -66,18 +88,85 @@ impl<'a> NameSet<'a> {
     }
 }
 
-/// The field lines of a head that was validated.
+/// Where in a head the lines stand that whoever writes it anew has to look at, for what their names
+/// mean. The others go on as they came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Notes {
+    lines: [Note; Notes::MOST],
+    /// How many there are. Above [`Notes::MOST`] not all are noted, perhaps none.
+    count: u8,
+}
+
+/// Where such a line stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Note {
+    start: u16,
+    len: u16,
+    name_len: u8,
+    name: Name,
+}
+
+impl Notes {
+    const MOST: usize = 12;
+
+    /// Nothing is known: each line is to be looked at.
+    fn unknown() -> Notes {
+        Notes { count: u8::MAX, ..Notes::default() }
+    }
+
+    /// Notes a line that begins so many bytes behind the first.
+    #[inline]
+    pub fn add(&mut self, start: usize, line: Line) {
+        let note = self.lines.get_mut(usize::from(self.count)).zip(Note::new(start, line));
+        match note {
+            Some((place, note)) => {
+                *place = note;
+                self.count += 1;
+            }
+            None => self.count = u8::MAX,
+        }
+    }
+
+    fn are_all(&self) -> bool {
+        usize::from(self.count) <= Notes::MOST
+    }
+
+    /// The note at this place, and where its line starts.
+    fn get(&self, at: usize) -> Option<(usize, Line)> {
+        let note = self.lines.get(at).filter(|_| at < usize::from(self.count))?;
+        let (len, name_len) = (usize::from(note.len), usize::from(note.name_len));
+        Some((usize::from(note.start), Line { name: note.name, name_len, len }))
+    }
+}
+
+impl Note {
+    #[inline]
+    fn new(start: usize, Line { name, name_len, len }: Line) -> Option<Note> {
+        let (start, len) = (u16::try_from(start).ok()?, u16::try_from(len).ok()?);
+        Some(Note { start, len, name_len: u8::try_from(name_len).ok()?, name })
+    }
+}
+
+/// The field lines of a head that was validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
     lines: &'a [u8],
     /// Whether a `Connection` field names anything but close, keep-alive and upgrade.
     nominates: bool,
+    notes: Notes,
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Fields::stored(b"")
+    }
 }
 
 impl<'a> Fields<'a> {
-    /// `lines` were read by [`Field::read`] one by one, without the empty line at their end.
-    pub(super) fn new(lines: &'a [u8], connection: ConnectionOptions) -> Fields<'a> {
-        Fields { lines, nominates: connection.others > 0 }
+    /// `lines` were read by [`Field::read`] one by one, without the empty line at their end;
+    /// `nominates` says whether `Connection` names fields.
+    pub(super) fn new(lines: &'a [u8], nominates: bool, notes: Notes) -> Fields<'a> {
+        Fields { lines, nominates, notes }
     }
 
     /// All lines, as they came.
@@ -90,14 +179,18 @@ impl<'a> Fields<'a> {
         self.nominates
     }
 
-    /// Lines that were taken from a valid head, and of which none is for one connection.
-    pub fn stored(lines: &'a [u8]) -> Fields<'a> {
-        Fields { lines, nominates: false }
+    pub(super) fn notes(&self) -> Notes {
+        self.notes
     }
 
-    /// The lines of a head that was valid when these facts of it were noted.
+    /// Lines that were taken from a valid head, and of which none is for one connection.
+    pub fn stored(lines: &'a [u8]) -> Fields<'a> {
+        Fields::again(lines, false)
+    }
+
+    /// The lines of a head that was valid before, and of which nothing else is known.
     pub(super) fn again(lines: &'a [u8], nominates: bool) -> Fields<'a> {
-        Fields { lines, nominates }
+        Fields::new(lines, nominates, Notes::unknown())
     }
 
     /// The fields in the order of their lines.
@@ -114,6 +207,18 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The lines that may not go on as they came, in their order, each with where it starts: those that
+    /// were noted; and all if not all could be, or if `Connection` may name any.
+    pub(super) fn in_question(&self) -> InQuestion<'a, '_> {
+        InQuestion { fields: self, at: 0, is_each: self.nominates || !self.notes.are_all() }
+    }
+
+    /// The field of a line that starts there.
+    #[inline]
+    pub(super) fn field_at(&self, start: usize, line: Line) -> Field<'a> {
+        line.field(&self.lines[start..])
+    }
+
     /// The names in the `Connection` fields: what they name ends with this connection (RFC 9110
     /// §7.6.1). `None`, at no cost, where `Connection` says only close, keep-alive or upgrade.
     ///
@@ -126,6 +231,30 @@ impl<'a> Fields<'a> {
     /// The values of all fields called `name`, in any case.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.iter().filter(move |field| field.is(name)).map(|field| field.value)
+    }
+}
+
+/// What [`Fields::in_question`] goes through.
+pub(super) struct InQuestion<'a, 'f> {
+    fields: &'f Fields<'a>,
+    /// How many notes were looked at, or how many bytes.
+    at: usize,
+    is_each: bool,
+}
+
+impl Iterator for InQuestion<'_, '_> {
+    type Item = (usize, Line);
+
+    #[inline]
+    fn next(&mut self) -> Option<(usize, Line)> {
+        if !self.is_each {
+            self.at += 1;
+            return self.fields.notes.get(self.at - 1);
+        }
+        let start = self.at;
+        let line = Line::read(self.fields.lines.get(start..)?)?;
+        self.at += line.len;
+        Some((start, line))
     }
 }
 
@@ -173,6 +302,11 @@ impl ConnectionOptions {
 
     /// Takes in the value of one `Connection` field.
     pub(super) fn add(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.count += 1; // Most say this alone.
+            self.keep_alive = true;
+            return;
+        }
         for option in list_members(value) {
             self.count += 1;
             if option.eq_ignore_ascii_case(b"close") {
@@ -230,15 +364,6 @@ pub fn is_shadow_of_framing(name: &[u8]) -> bool {
     matches!(name.len(), 14 | 17)
         && name.contains(&b'_')
         && (resembles(b"content-length") || resembles(b"transfer-encoding"))
-}
-
-/// Whether some server reads the name as `wanted`: in any case, and with underscores for hyphens,
-/// which are one where fields become CGI variables.
-pub(super) fn is_read_as(name: &[u8], wanted: &[u8]) -> bool {
-    let alike = |(&given, &wanted): (&u8, &u8)| {
-        given.eq_ignore_ascii_case(&wanted) || (given == b'_' && wanted == b'-')
-    };
-    name.len() == wanted.len() && name.iter().zip(wanted).all(alike)
 }
 
 /// Field names that mean nothing good in a trailer section, by what they would change there.

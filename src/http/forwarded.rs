@@ -4,7 +4,7 @@
 //! What a client says of this itself is worth nothing, and goes no further, unless it is a trusted
 //! proxy.
 
-use super::fields::{Field, is_read_as, list_members};
+use super::fields::{Field, list_members};
 use super::request::RequestHead;
 use crate::config::ForwardFields;
 use crate::mem::append_decimal;
@@ -62,7 +62,10 @@ impl<'a> Forward<'a> {
     /// Whether the client came by https, as `X-Forwarded-Proto` will say: a trusted proxy's own,
     /// else what is known of its connection.
     pub fn is_https(&self, head: &RequestHead) -> bool {
-        let mut said = head.fields.values("x-forwarded-proto").filter(|_| self.trusted);
+        if !self.trusted {
+            return self.tls;
+        }
+        let mut said = head.fields.values("x-forwarded-proto");
         match (said.next(), said.next()) {
             (None, _) => self.tls,
             (Some(scheme), None) => scheme.eq_ignore_ascii_case(b"https"),
@@ -108,11 +111,6 @@ impl KeptForwarded {
         self.real_ip |= keeps;
         keeps
     }
-}
-
-/// Whether this is a field that [`KeptForwarded::keeps_forwarded`] is to judge.
-pub(super) fn is_x_forwarded(name: &[u8]) -> bool {
-    name.get(..12).is_some_and(|start| is_read_as(start, b"x-forwarded-"))
 }
 
 /// Writes the fields that are wanted, less those that were kept.
@@ -193,12 +191,14 @@ fn port(head: &RequestHead, forward: &Forward) -> u16 {
     forward.port.or_else(said).unwrap_or(if forward.tls { 443 } else { 80 })
 }
 
-/// The request's authority; in its normal form where that is wanted: in lower case, without an empty
-/// port or the one that its scheme implies (RFC 9110 §4.2.3).
+/// The request's authority; in its normal form where that is wanted.
+#[inline]
 pub(super) fn put_host(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Span {
-    if !forward.normal_host {
-        return out.put(head.authority);
-    }
+    if forward.normal_host { put_normal_host(head, forward, out) } else { out.put(head.authority) }
+}
+
+/// In lower case, without an empty port or the one that its scheme implies (RFC 9110 §4.2.3).
+fn put_normal_host(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Span {
     let mut written = out.put(b"");
     for part in without_implied_port(head.authority, forward.is_https(head)).chunks(64) {
         let mut lower = [0; 64];
@@ -216,16 +216,41 @@ pub fn without_implied_port(host: &[u8], is_https: bool) -> &[u8] {
     implied.iter().find_map(|port| host.strip_suffix(*port)).unwrap_or(host)
 }
 
+/// Each octet in decimal digits with a dot behind them, and how many bytes that are.
+const OCTETS: [([u8; 4], u8); 256] = {
+    let mut octets = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let mut from = if octet >= 100 {
+            0
+        } else if octet >= 10 {
+            1
+        } else {
+            2
+        };
+        while from < 3 {
+            octets[octet].0[octets[octet].1 as usize] = b'0' + digits[from] as u8;
+            octets[octet].1 += 1;
+            from += 1;
+        }
+        octets[octet].1 += 1;
+        octet += 1;
+    }
+    octets
+};
+
 /// An address of IPv4 is written as one even where it came in by IPv6.
 fn put_address(address: IpAddr, out: &mut Fitting) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.put(b".");
-                }
-                append_decimal(u64::from(octet), out);
+            let (mut text, mut len) = ([0; 16], 0);
+            for octet in address.octets() {
+                let (digits, count) = OCTETS[usize::from(octet)];
+                text[len..len + 4].copy_from_slice(&digits);
+                len += usize::from(count);
             }
+            out.put(&text[..len - 1]);
         }
         IpAddr::V6(address) => {
             let _ = write!(out, "{address}"); // never fails: what does not fit is noted

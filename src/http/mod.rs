@@ -16,9 +16,14 @@ pub mod fields;
 pub mod following;
 pub mod forwarded;
 mod framing;
+#[cfg(test)]
+mod heads_tests;
 pub mod line_ends;
 pub mod message;
 pub mod method;
+#[cfg(test)]
+mod naive;
+mod names;
 pub mod proxy_header;
 pub mod reply;
 pub mod request;

@@ -3,11 +3,12 @@
 use std::net::Ipv6Addr;
 
 use super::auth;
-use super::fields::{ConnectionOptions, Field, Fields, list_members};
+use super::fields::{ConnectionOptions, Fields, Line, Notes, list_members};
 use super::framing::{BadFraming, FramingFields, decimal};
 use super::message::{Framing, MAX_FIELDS, Single, Version};
 use super::method::Method;
-use super::scan;
+use super::names::Name;
+use super::scan::{self, is_reg_name_byte};
 
 /// A valid request head. Everything in it borrows from the bytes it was parsed from.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub struct RequestHead<'a> {
     pub authority: &'a [u8],
     /// As the client speaks it.
     pub version: Version,
+    /// The request line and all field lines, as they came.
+    pub bytes: &'a [u8],
     /// All field lines.
     pub fields: Fields<'a>,
     /// How long the body is.
@@ -57,6 +60,11 @@ impl RequestHead<'_> {
     /// 9110 §9.2.2), or because it carries an `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
         self.method.is_idempotent() || self.idempotency_key
+    }
+
+    /// How many bytes the request line has.
+    pub(super) fn before_fields(&self) -> usize {
+        self.bytes.len() - self.fields.lines().len()
     }
 
     /// Whether the request is answered here whatever it asks for: it may take no further hop.
@@ -190,7 +198,8 @@ fn parse_by(
         return Err(Refusal::Connect);
     }
     let target = Target::parse(line.method, line.target)?;
-    let (facts, lines) = RequestFields::collect(lines, max_fields)?;
+    let mut facts = RequestFields::default();
+    let lines = facts.collect(lines, max_fields)?;
     let authority = facts.authority(line.version, &target)?;
     let framing = facts.framing.judge(line.version)?;
     let is_http11 = line.version == Version::Http11;
@@ -201,7 +210,8 @@ fn parse_by(
         target: target.path_and_query,
         authority,
         version: line.version,
-        fields: Fields::new(lines, options),
+        bytes: &head[..head.len() - b"\r\n".len()],
+        fields: Fields::new(lines, options.others > 0, facts.notes),
         framing,
         keep_alive: !options.close && (is_http11 || options.keep_alive),
         expect_continue: is_http11 && facts.expect == Expect::Continue,
@@ -350,18 +360,16 @@ fn is_ip_literal(literal: &[u8]) -> bool {
 fn reg_name_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     loop {
+        while bytes.get(len).is_some_and(|byte| is_reg_name_byte(*byte)) {
+            len += 1;
+        }
         match bytes.get(len..) {
             Some([b'%', high, low, ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 len += 3;
             }
-            Some([byte, ..]) if is_reg_name_byte(*byte) => len += 1,
             Some(_) | None => return len,
         }
     }
-}
-
-fn is_reg_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
 /// Whether `id` may be kept as the request's identity: 1 to 128 of `A-Za-z0-9._:/+=-`.
@@ -392,50 +400,57 @@ struct RequestFields<'a> {
     request_id: Single<'a>,
     idempotency_key: bool,
     authorizes_connection: bool,
+    notes: Notes,
 }
 
 impl<'a> RequestFields<'a> {
-    /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
-    /// they say, and the lines without the empty one.
-    fn collect(
-        bytes: &'a [u8],
-        max_fields: usize,
-    ) -> Result<(RequestFields<'a>, &'a [u8]), Refusal> {
-        let mut facts = RequestFields::default();
-        let mut rest = bytes;
-        for _ in 0..=max_fields {
-            if rest == b"\r\n" {
-                if facts.connection.are_too_many() {
-                    break;
-                }
-                return Ok((facts, bytes.strip_suffix(b"\r\n").unwrap_or_default()));
+    /// Validates the field lines up to the empty one, with which `bytes` must end, and takes in what
+    /// they say. Returns the lines without the empty one.
+    fn collect(&mut self, bytes: &'a [u8], max_fields: usize) -> Result<&'a [u8], Refusal> {
+        let (mut rest, mut count) = (bytes, 0);
+        while rest != b"\r\n" {
+            let line = Line::read(rest).ok_or(Refusal::Malformed)?;
+            if line.name != Name::Other {
+                self.add(line.name, line.field(rest).value);
+                self.notes.add(bytes.len() - rest.len(), line);
             }
-            let field = Field::read(rest).ok_or(Refusal::Malformed)?;
-            rest = rest.get(field.line.len()..).unwrap_or_default();
-            facts.add(&field);
+            rest = &rest[line.len..];
+            count += 1;
+            if count > max_fields {
+                return Err(Refusal::TooManyFields);
+            }
         }
-        Err(Refusal::TooManyFields)
+        let are_too_many = self.connection.are_too_many();
+        if are_too_many { Err(Refusal::TooManyFields) } else { Ok(&bytes[..bytes.len() - 2]) }
     }
 
-    /// Takes in one field. By its length alone an ordinary one is told apart from nearly all of
-    /// these, so that it costs next to nothing.
-    fn add(&mut self, field: &Field<'a>) {
-        let value = field.value;
-        match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
-            (2, Some(b't')) if field.is("te") => self.te_trailers |= lists(value, b"trailers"),
-            (4, Some(b'h')) if field.is("host") => self.host.add(value),
-            (6, Some(b'e')) if field.is("expect") => self.add_expect(value),
-            (7, Some(b'u')) if field.is("upgrade") => self.has_upgrade = true,
-            (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
-            (12, Some(b'm')) if field.is("max-forwards") => self.max_forwards.add(value),
-            (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
-            (13, Some(b'a')) if field.is("authorization") => {
-                self.authorizes_connection |= auth::is_of_connection(value);
-            }
-            (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
-            (15, Some(b'i')) if field.is("idempotency-key") => self.idempotency_key = true,
-            (17, Some(b't')) if field.is("transfer-encoding") => self.framing.add_coding(value),
-            _ => (),
+    /// Takes in one field.
+    fn add(&mut self, name: Name, value: &'a [u8]) {
+        match name {
+            Name::Authorization => self.authorizes_connection |= auth::is_of_connection(value),
+            Name::Connection => self.connection.add(value),
+            Name::ContentLength => self.framing.add_length(value),
+            Name::Expect => self.add_expect(value),
+            Name::Host => self.host.add(value),
+            Name::IdempotencyKey => self.idempotency_key = true,
+            Name::MaxForwards => self.max_forwards.add(value),
+            Name::Te => self.te_trailers |= lists(value, b"trailers"),
+            Name::TransferEncoding => self.framing.add_coding(value),
+            Name::Upgrade => self.has_upgrade = true,
+            Name::XRequestId => self.request_id.add(value),
+            Name::Other
+            | Name::Cookie
+            | Name::Date
+            | Name::Forwarded
+            | Name::KeepAlive
+            | Name::Proxy
+            | Name::ProxyConnection
+            | Name::Trailer
+            | Name::UserAgent
+            | Name::WwwAuthenticate
+            | Name::XForwarded
+            | Name::XRealIp
+            | Name::Shadow => (),
         }
     }
 

@@ -482,7 +482,7 @@ fn a_head_cut_short_or_run_on_is_refused() {
 
 #[test]
 fn a_head_is_small() {
-    assert!(size_of::<RequestHead>() <= 168, "{}", size_of::<RequestHead>());
+    assert!(size_of::<RequestHead>() <= 224, "{}", size_of::<RequestHead>());
 }
 
 const SEEDS: [&[u8]; 8] = [

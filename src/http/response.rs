@@ -1,9 +1,10 @@
 //! Response heads: RFC 9112 §4 and §5, read in one pass that validates every byte.
 
 use super::auth;
-use super::fields::{ConnectionOptions, Field, Fields, list_members};
+use super::fields::{ConnectionOptions, Fields, Line, Notes, list_members};
 use super::framing::{BadFraming, FramingFields, decimal};
 use super::message::{self, Framing, Single, Version};
+use super::names::Name;
 use super::scan;
 
 /// A valid response head. Everything in it borrows from the bytes it was parsed from.
@@ -15,6 +16,8 @@ pub struct ResponseHead<'a> {
     pub version: Version,
     /// The reason phrase, perhaps empty.
     pub reason: &'a [u8],
+    /// The status line and all field lines, as they came.
+    pub bytes: &'a [u8],
     /// All field lines.
     pub fields: Fields<'a>,
     /// How long the body is, if the request and the status allow one:
@@ -34,6 +37,13 @@ pub struct ResponseHead<'a> {
     pub authenticates_connection: bool,
 }
 
+impl ResponseHead<'_> {
+    /// How many bytes the status line has.
+    pub(super) fn before_fields(&self) -> usize {
+        self.bytes.len() - self.fields.lines().len()
+    }
+}
+
 /// A response head that was read, as little of it as is needed to have it again later without
 /// validating its bytes once more: they lie unchanged until then.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +59,7 @@ pub struct Reading {
     has_date: bool,
     has_request_id: bool,
     switches: bool,
+    notes: Notes,
 }
 
 /// Bytes of `HTTP/1.x NNN` and the space behind it.
@@ -69,6 +80,7 @@ impl Reading {
             has_date: head.has_date,
             has_request_id: head.request_id.is_some(),
             switches: head.switches_to.is_some(),
+            notes: head.fields.notes(),
         }
     }
 
@@ -92,7 +104,7 @@ impl Reading {
     pub fn open<'a>(&self, bytes: &'a [u8]) -> ResponseHead<'a> {
         let end = self.len - b"\r\n".len();
         let lines = &bytes[end - self.lines_len..end];
-        let fields = Fields::again(lines, self.nominates);
+        let fields = Fields::new(lines, self.nominates, self.notes);
         ResponseHead {
             status: self.status,
             version: self.version,
@@ -100,6 +112,7 @@ impl Reading {
                 0 => b"",
                 len => &bytes[BEFORE_REASON..BEFORE_REASON + len],
             },
+            bytes: &bytes[..end],
             fields,
             framing: self.framing,
             keep_alive: self.keep_alive,
@@ -166,14 +179,16 @@ fn parse_by(
     judge: impl Fn(&FramingFields, Version) -> Result<Framing, BadFraming>,
 ) -> Result<ResponseHead<'_>, BadResponse> {
     let (line, lines) = StatusLine::read(head).ok_or(BadResponse::StatusLine)?;
-    let (facts, lines) = ResponseFields::collect(lines, max_fields)?;
+    let mut facts = ResponseFields::default();
+    let lines = facts.collect(lines, max_fields)?;
     let framing = judge(&facts.framing, line.version)?;
     let options = facts.connection;
-    let fields = Fields::new(lines, options);
+    let fields = Fields::new(lines, options.others > 0, facts.notes);
     Ok(ResponseHead {
         status: line.status,
         version: line.version,
         reason: line.reason,
+        bytes: &head[..head.len() - b"\r\n".len()],
         fields,
         framing,
         keep_alive: !options.close && (line.version == Version::Http11 || options.keep_alive),
@@ -231,48 +246,59 @@ struct ResponseFields<'a> {
     has_date: bool,
     request_id: Single<'a>,
     authenticates_connection: bool,
+    notes: Notes,
 }
 
 impl<'a> ResponseFields<'a> {
-    /// Validates the field lines up to the empty one, with which `bytes` must end. Returns what
-    /// they say, and the lines without the empty one.
-    fn collect(
-        bytes: &'a [u8],
-        max_fields: usize,
-    ) -> Result<(ResponseFields<'a>, &'a [u8]), BadResponse> {
-        let mut facts = ResponseFields::default();
-        let mut rest = bytes;
-        for _ in 0..=max_fields {
-            if rest == b"\r\n" {
-                if facts.connection.are_too_many() {
-                    break;
-                }
-                return Ok((facts, bytes.strip_suffix(b"\r\n").unwrap_or_default()));
+    /// Validates the field lines up to the empty one, with which `bytes` must end, and takes in what
+    /// they say. Returns the lines without the empty one.
+    fn collect(&mut self, bytes: &'a [u8], max_fields: usize) -> Result<&'a [u8], BadResponse> {
+        let (mut rest, mut count) = (bytes, 0);
+        while rest != b"\r\n" {
+            let line = Line::read(rest).ok_or(BadResponse::Field)?;
+            if line.name != Name::Other {
+                self.add(line.name, line.field(rest).value);
+                self.notes.add(bytes.len() - rest.len(), line);
             }
-            let field = Field::read(rest).ok_or(BadResponse::Field)?;
-            rest = rest.get(field.line.len()..).unwrap_or_default();
-            facts.add(&field);
+            rest = &rest[line.len..];
+            count += 1;
+            if count > max_fields {
+                return Err(BadResponse::TooManyFields);
+            }
         }
-        Err(BadResponse::TooManyFields)
+        let are_too_many = self.connection.are_too_many();
+        if are_too_many { Err(BadResponse::TooManyFields) } else { Ok(&bytes[..bytes.len() - 2]) }
     }
 
-    /// Takes in one field, an ordinary one at next to no cost.
-    fn add(&mut self, field: &Field<'a>) {
-        let value = field.value;
-        match (field.name.len(), field.name.first().map(u8::to_ascii_lowercase)) {
-            (4, Some(b'd')) if field.is("date") => self.has_date = true,
-            (7, Some(b'u')) if field.is("upgrade") => self.upgrade.add(value),
-            (10, Some(b'k')) if field.is("keep-alive") => {
-                self.keep_alive_timeout_secs = keep_alive_timeout(value);
-            }
-            (10, Some(b'c')) if field.is("connection") => self.connection.add(value),
-            (12, Some(b'x')) if field.is("x-request-id") => self.request_id.add(value),
-            (14, Some(b'c')) if field.is("content-length") => self.framing.add_length(value),
-            (16, Some(b'w')) if field.is("www-authenticate") => {
+    /// Takes in one field.
+    fn add(&mut self, name: Name, value: &'a [u8]) {
+        match name {
+            Name::Connection => self.connection.add(value),
+            Name::ContentLength => self.framing.add_length(value),
+            Name::Date => self.has_date = true,
+            Name::KeepAlive => self.keep_alive_timeout_secs = keep_alive_timeout(value),
+            Name::TransferEncoding => self.framing.add_coding(value),
+            Name::Upgrade => self.upgrade.add(value),
+            Name::WwwAuthenticate => {
                 self.authenticates_connection |= auth::is_of_connection(value);
             }
-            (17, Some(b't')) if field.is("transfer-encoding") => self.framing.add_coding(value),
-            _ => (),
+            Name::XRequestId => self.request_id.add(value),
+            Name::Other
+            | Name::Authorization
+            | Name::Cookie
+            | Name::Expect
+            | Name::Forwarded
+            | Name::Host
+            | Name::IdempotencyKey
+            | Name::MaxForwards
+            | Name::Proxy
+            | Name::ProxyConnection
+            | Name::Te
+            | Name::Trailer
+            | Name::UserAgent
+            | Name::XForwarded
+            | Name::XRealIp
+            | Name::Shadow => (),
         }
     }
 }

@@ -6,11 +6,10 @@
 use super::cache_status::{self, CacheStatus};
 use super::cookie::{self, SetCookie};
 use super::date;
-use super::fields::{
-    Field, Fields, NameSet, is_credential, is_hop_by_hop, is_read_as, list_members,
-};
-use super::forwarded::{self, Forward, KeptForwarded, is_x_forwarded};
+use super::fields::{Field, Fields, NameSet, is_credential, is_shadow_of_framing, list_members};
+use super::forwarded::{self, Forward, KeptForwarded};
 use super::message::{Framing, Version, status_digits};
+use super::names::{Name, is_read_as, is_x_forwarded};
 use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::upgrade;
@@ -55,38 +54,38 @@ pub fn request(head: &RequestHead, forward: &Forward, out: &mut Buffer) -> Optio
 }
 
 fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Option<RequestSpans> {
-    let mut spans = RequestSpans { method: out.put(head.method_name), ..RequestSpans::default() };
-    out.put(b" ");
-    let slash = if head.target.starts_with(b"?") { out.put(b"/") } else { Span::default() };
-    spans.target = out.put(head.target);
-    if !slash.is_empty() {
-        spans.target.start = slash.start;
-    }
-    out.put(b" HTTP/1.1\r\nHost: ");
-    spans.host = forwarded::put_host(head, forward, out);
-    out.put(b"\r\n");
-
     let mut kept = KeptForwarded::default();
     let nominated = head.fields.nominated();
+    let before_fields = head.before_fields();
+    let starts_as_it_came = starts_as_it_came(head, forward);
+    let mut spans = match starts_as_it_came {
+        true => start_as_it_came(head),
+        false => put_start(head, forward, out),
+    };
     // Neighbouring lines that go on are copied at once.
-    let lines = head.fields.lines();
-    let (mut run, mut at) = (0, 0);
-    for field in head.fields.iter() {
-        let end = at + field.line.len();
-        if !goes_on(head, &field, (&nominated, forward), &mut kept) {
-            out.put(&lines[run..at]);
-            run = end;
-        } else if let Some(name) = forward.own_cookie.filter(|name| has_cookie(&field, name)) {
-            out.put(&lines[run..at]);
-            run = end;
-            put_other_cookies(&field, name, out);
-        } else if spans.user_agent.is_empty() && field.is("user-agent") {
-            let start = out.len() + at - run;
-            spans.user_agent = value_within(Span::new(start, start + field.line.len()), &field);
+    let mut run = if starts_as_it_came { 0 } else { before_fields };
+    for (at, line) in head.fields.in_question() {
+        let name = line.name;
+        if name == Name::Host && starts_as_it_came {
+            continue;
         }
-        at = end;
+        let field = head.fields.field_at(at, line);
+        let at = before_fields + at;
+        if !goes_on(head, (&field, name), (&nominated, forward), &mut kept) {
+            out.put(&head.bytes[run..at]);
+            run = at + line.len;
+        } else if name == Name::UserAgent && spans.user_agent.is_empty() {
+            let start = out.len() + at - run;
+            spans.user_agent = value_within(Span::new(start, start + line.len), &field);
+        } else if name == Name::Cookie {
+            if let Some(own) = forward.own_cookie.filter(|own| has_cookie(&field, own)) {
+                out.put(&head.bytes[run..at]);
+                run = at + line.len;
+                put_other_cookies(&field, own, out);
+            }
+        }
     }
-    out.put(&lines[run..at]);
+    out.put(&head.bytes[run..]);
 
     match head.framing {
         Framing::None => (),
@@ -108,6 +107,47 @@ fn write_request(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Op
     spans.upgrade = put_hop_fields(head, forward, out);
     let is_whole = out.fits() && (!head.authority.is_empty() || out.room() >= HOST_ROOM);
     is_whole.then_some(spans)
+}
+
+/// Whether request line and `Host` stand there as [`put_start`] writes them.
+fn starts_as_it_came(head: &RequestHead, forward: &Forward) -> bool {
+    let (line, lines) = head.bytes.split_at(head.before_fields());
+    // An absolute target was longer than what is left of it.
+    line.len() == head.method_name.len() + b" ".len() + head.target.len() + LINE_END.len()
+        && line.ends_with(LINE_END)
+        && lines.starts_with(b"Host: ")
+        && lines[b"Host: ".len()..]
+            .get(head.authority.len()..)
+            .is_some_and(|behind| behind.starts_with(b"\r\n"))
+        && !forward.normal_host
+}
+
+const LINE_END: &[u8] = b" HTTP/1.1\r\n";
+
+/// Where the parts of such a start are, if it is copied.
+fn start_as_it_came(head: &RequestHead) -> RequestSpans {
+    let span_from = |start: usize, part: &[u8]| Span::new(start, start + part.len());
+    RequestSpans {
+        method: span_from(0, head.method_name),
+        target: span_from(head.method_name.len() + b" ".len(), head.target),
+        host: span_from(head.before_fields() + b"Host: ".len(), head.authority),
+        ..RequestSpans::default()
+    }
+}
+
+/// Writes the request line and `Host`, and says where their parts are.
+fn put_start(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> RequestSpans {
+    let mut spans = RequestSpans { method: out.put(head.method_name), ..RequestSpans::default() };
+    out.put(b" ");
+    let slash = if head.target.starts_with(b"?") { out.put(b"/") } else { Span::default() };
+    spans.target = out.put(head.target);
+    if !slash.is_empty() {
+        spans.target.start = slash.start;
+    }
+    out.put(b" HTTP/1.1\r\nHost: ");
+    spans.host = forwarded::put_host(head, forward, out);
+    out.put(b"\r\n");
+    spans
 }
 
 /// Writes what TRACE is answered by: the head of a request as it came, `bytes`, without what only the
@@ -153,6 +193,10 @@ const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 /// Ends the line before and the head, with what concerns the connection to the backend made anew:
 /// `Upgrade` and `TE`. Returns where the value of `Upgrade` lies.
 fn put_hop_fields(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> Span {
+    if !head.upgrade && !head.te_trailers {
+        out.put(b"\r\n\r\n");
+        return Span::default();
+    }
     let mut protocols = upgrade::offered(head, forward.upgrades);
     let first = protocols.next();
     out.put(match (first, head.te_trailers) {
@@ -177,26 +221,35 @@ fn put_hop_fields(head: &RequestHead, forward: &Forward, out: &mut Fitting) -> S
 /// for its 100 must get it. One that says nothing would only be read in different ways.
 fn goes_on(
     head: &RequestHead,
-    field: &Field,
+    (field, name): (&Field, Name),
     (nominated, forward): (&Option<NameSet>, &Forward),
     kept: &mut KeptForwarded,
 ) -> bool {
-    let name = field.name;
-    match name.len() {
-        4 if field.is("host") => false,
-        6 if field.is("expect") => match head.version {
+    match name {
+        Name::Host | Name::Forwarded | Name::XRequestId => false,
+        Name::ContentLength | Name::TransferEncoding => false,
+        Name::Connection | Name::KeepAlive | Name::Proxy | Name::ProxyConnection => false,
+        Name::Te | Name::Upgrade => false,
+        Name::Expect => match head.version {
             Version::Http10 => false, // RFC 9110 §10.1.1: ignored, and here it would become valid
             Version::Http11 => list_members(field.value).next().is_some(),
         },
-        7 if field.is("trailer") && head.framing != Framing::Chunked => false,
-        9 if field.is("forwarded") => false,
-        9 if is_read_as(name, b"x-real-ip") => kept.keeps_real_ip(field, forward),
-        12 if is_read_as(name, b"x-request-id") => false,
-        12 if head.max_forwards.is_some() && field.is("max-forwards") => false,
-        14 if is_read_as(name, b"content-length") => false,
-        17 if is_read_as(name, b"transfer-encoding") => false,
-        12.. if is_x_forwarded(name) => kept.keeps_forwarded(field, forward),
-        _ => !is_hop_by_hop(name) && !is_nominated(nominated, name),
+        Name::Trailer if head.framing != Framing::Chunked => false,
+        Name::MaxForwards if head.max_forwards.is_some() => false,
+        Name::XRealIp => kept.keeps_real_ip(field, forward),
+        Name::XForwarded => kept.keeps_forwarded(field, forward),
+        Name::Shadow if is_x_forwarded(field.name) => kept.keeps_forwarded(field, forward),
+        Name::Shadow if is_read_as(field.name, b"x-real-ip") => kept.keeps_real_ip(field, forward),
+        Name::Shadow => false,
+        Name::Other
+        | Name::Authorization
+        | Name::Cookie
+        | Name::Date
+        | Name::IdempotencyKey
+        | Name::MaxForwards
+        | Name::Trailer
+        | Name::UserAgent
+        | Name::WwwAuthenticate => !is_nominated(nominated, field.name),
     }
 }
 
@@ -205,7 +258,7 @@ fn is_nominated(nominated: &Option<NameSet>, name: &[u8]) -> bool {
 }
 
 fn has_cookie(field: &Field, name: &str) -> bool {
-    field.name.len() == 6 && field.is("cookie") && cookie::contains(field.value, name.as_bytes())
+    cookie::contains(field.value, name.as_bytes())
 }
 
 /// The line without the cookie `name`; no line if it has no other.
@@ -334,6 +387,7 @@ pub fn end_of_stored(answering: &Answering, out: &mut impl Append) {
     put_connection(answering, false, out);
 }
 
+#[inline]
 fn put_id(id: &[u8], out: &mut impl Append) {
     if !id.is_empty() {
         out.append(b"X-Request-ID: ");
@@ -376,35 +430,56 @@ fn put_response_lines(
     out: &mut impl Append,
 ) -> bool {
     let mut offers_upgrade = false;
-    put_status_line(head.status, head.reason, out);
+    let before_fields = head.before_fields();
+    // Neighbouring lines that go on are copied at once.
+    let mut run = 0;
+    if !is_status_line_as_written(head.bytes) {
+        put_status_line(head.status, head.reason, out);
+        run = before_fields;
+    }
     let shows_length = framing == ResponseFraming::AsIs && !is_never_framed(head.status);
     let may_trail = matches!(framing, ResponseFraming::AsIs | ResponseFraming::Chunked);
     let nominated = head.fields.nominated();
-    // Neighbouring lines that go on are copied at once.
-    let lines = head.fields.lines();
-    let (mut run, mut at) = (0, 0);
-    for field in head.fields.iter() {
-        let name = field.name;
-        let copied = match name.len() {
-            7 if field.is("trailer") && !may_trail => false,
-            7 if head.status == 426 && field.is("upgrade") => {
-                offers_upgrade = true;
-                true
-            }
-            12 if field.is("x-request-id") => true,
-            14 if field.is("content-length") => shows_length,
-            14 if is_read_as(name, b"content-length") => false,
-            17 if is_read_as(name, b"transfer-encoding") => false,
-            _ => !is_hop_by_hop(name) && !is_nominated(&nominated, name),
+    for (at, line) in head.fields.in_question() {
+        let name = || head.fields.field_at(at, line).name;
+        let copied = match line.name {
+            Name::Connection | Name::KeepAlive | Name::Proxy | Name::ProxyConnection => false,
+            Name::Te | Name::TransferEncoding => false,
+            Name::ContentLength => shows_length,
+            Name::Trailer if !may_trail => false,
+            Name::Upgrade => head.status == 426,
+            Name::XRequestId => true,
+            Name::Shadow if is_shadow_of_framing(name()) => false,
+            Name::Other
+            | Name::Authorization
+            | Name::Cookie
+            | Name::Date
+            | Name::Expect
+            | Name::Forwarded
+            | Name::Host
+            | Name::IdempotencyKey
+            | Name::MaxForwards
+            | Name::Shadow
+            | Name::Trailer
+            | Name::UserAgent
+            | Name::WwwAuthenticate
+            | Name::XForwarded
+            | Name::XRealIp => !is_nominated(&nominated, name()),
         };
+        offers_upgrade |= copied && line.name == Name::Upgrade;
         if !copied {
-            out.append(&lines[run..at]);
-            run = at + field.line.len();
+            out.append(&head.bytes[run..before_fields + at]);
+            run = before_fields + at + line.len;
         }
-        at += field.line.len();
     }
-    out.append(&lines[run..at]);
+    out.append(&head.bytes[run..]);
     offers_upgrade
+}
+
+/// Whether a valid status line is what [`put_status_line`] writes: some lack the space before an empty
+/// reason, and HTTP/1.0 goes on as 1.1.
+fn is_status_line_as_written(line: &[u8]) -> bool {
+    line.starts_with(b"HTTP/1.1 ") && line.get(b"HTTP/1.1 200".len()) == Some(&b' ')
 }
 
 /// Writes the status line of a response.

@@ -157,79 +157,135 @@ fn ends_in_version(line: &[u8]) -> bool {
     line.len().checked_sub(8).and_then(|at| line.get(at..at + 5)) == Some(b"HTTP/")
 }
 
-/// The bytes of a token: RFC 9110 §5.6.2.
-const TOKEN: [bool; 256] = {
+/// Letters, digits and these marks.
+const fn class(marks: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
-    let marks = b"!#$%&'*+-.^_`|~";
     let mut index = 0;
     while index < marks.len() {
         table[marks[index] as usize] = true;
         index += 1;
     }
     table
-};
+}
+
+/// The bytes of a token: RFC 9110 §5.6.2.
+const TOKEN: [bool; 256] = class(b"!#$%&'*+-.^_`|~");
+/// Those of a registered name, without percent-encodings: RFC 3986 §3.2.2.
+const REG_NAME: [bool; 256] = class(b"-._~!$&'()*+,;=");
 
 /// Whether `byte` may stand in a method or a field name (RFC 9110 §5.6.2).
 pub fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
-/// How many token bytes stand at the front.
+/// Whether `byte` may stand in a registered name as it is (RFC 3986 §3.2.2).
+#[inline]
+pub(super) fn is_reg_name_byte(byte: u8) -> bool {
+    REG_NAME[usize::from(byte)]
+}
+
+/// How many token bytes stand at the front. Nearly all are letters and hyphens.
+#[inline]
 pub(super) fn token_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len())
+    let plain = run_len(bytes, not_in_plain_name, not_in_plain_name);
+    plain + bytes[plain..].iter().take_while(|byte| is_token_byte(**byte)).count()
 }
 
 /// How many bytes at the front may stand in a field value (RFC 9110 §5.5): all but the controls,
 /// of which HTAB is allowed. Bytes from 0x80 on (obs-text) are.
+#[inline(always)]
 pub(super) fn value_len(bytes: &[u8]) -> usize {
-    let mut from = 0;
-    loop {
-        from += run_len(bytes.get(from..).unwrap_or_default(), controls, |byte| {
-            byte.is_ascii_control()
-        });
-        if bytes.get(from) != Some(&b'\t') {
-            return from;
-        }
-        from += 1;
+    let len = run_len(bytes, unusual, controls);
+    if bytes.get(len) == Some(&b'\t') { len + tabbed_value_len(&bytes[len..]) } else { len }
+}
+
+#[cold]
+fn tabbed_value_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while bytes.get(len) == Some(&b'\t') {
+        len += 1;
+        len += run_len(&bytes[len..], unusual, controls);
     }
+    len
 }
 
 /// How many bytes at the front may stand in a request target: the visible ones of ASCII without
 /// `#`, which begins a fragment and is never sent (RFC 9112 §3.2).
+#[inline]
 pub(super) fn target_len(bytes: &[u8]) -> usize {
-    run_len(bytes, not_in_target, |byte| !byte.is_ascii_graphic() || byte == b'#')
+    run_len(bytes, not_in_target, not_in_target)
 }
 
 /// The same with bytes from 0x80 on.
 pub(super) fn raw_target_len(bytes: &[u8]) -> usize {
-    run_len(bytes, not_in_raw_target, |byte| byte < b'!' || matches!(byte, b'#' | 0x7f))
+    run_len(bytes, not_in_raw_target, not_in_raw_target)
 }
 
-/// How many bytes stand before the first that is marked: eight at a time by `mark_eight`, the
-/// last few by `is_marked`. Both must say the same.
-fn run_len(bytes: &[u8], mark_eight: impl Fn(u64) -> u64, is_marked: impl Fn(u8) -> bool) -> usize {
-    let mut rest = bytes;
-    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
-        let marks = mark_eight(u64::from_le_bytes(*eight));
-        if marks != 0 {
-            return bytes.len() - rest.len() + (marks.trailing_zeros() / 8) as usize;
-        }
-        rest = behind;
-    }
-    let run = rest.iter().position(|&byte| is_marked(byte)).unwrap_or(rest.len());
-    bytes.len() - rest.len() + run
-}
-
-// Eight bytes at once. In the results the high bit of a byte is its mark. A subtraction may carry
-// into the bytes above one that is marked, so only the lowest mark is sure, and it alone is used.
+// Eight bytes at once, the first of them in the lowest bits. In the results the high bit of a byte is
+// its mark. A subtraction may carry into the bytes above one that is marked, so only the lowest mark is
+// sure, and it alone is used.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// How many bytes stand before the first that `mark` marks. `suspect` may be quicker: it marks some byte
+/// where `mark` does, and perhaps where it does not.
+#[inline(always)]
+fn run_len(bytes: &[u8], suspect: impl Fn(u64) -> u64, mark: impl Fn(u64) -> u64) -> usize {
+    let mut rest = bytes;
+    while let Some((sixteen, behind)) = rest.split_first_chunk::<16>() {
+        let (first, second) = (word(sixteen), word(&sixteen[8..]));
+        if suspect(first) | suspect(second) != 0 {
+            let (first, second) = (mark(first), mark(second));
+            let before = bytes.len() - rest.len();
+            if first != 0 {
+                return before + first_mark(first);
+            } else if second != 0 {
+                return before + 8 + first_mark(second);
+            }
+        }
+        rest = behind;
+    }
+    if let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+        let marks = mark(word(eight));
+        if marks != 0 {
+            return bytes.len() - rest.len() + first_mark(marks);
+        }
+        rest = behind;
+    }
+    bytes.len() - rest.len() + first_mark(mark(word(rest))).min(rest.len())
+}
+
+/// The bytes at the front, with NULs behind them where they are fewer than eight.
+#[inline(always)]
+pub(super) fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => short_word(bytes),
+    }
+}
+
+#[cold]
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// How many bytes stand below the lowest mark.
+#[inline(always)]
+pub(super) const fn first_mark(marks: u64) -> usize {
+    (marks.trailing_zeros() / 8) as usize
+}
+
+/// The bytes below the lowest mark, all their bits.
+#[inline(always)]
+pub(super) const fn lowest(marks: u64) -> u64 {
+    ((marks & marks.wrapping_neg()) >> 7) - 1
+}
 
 /// Marks the bytes below `limit`, which is at most 0x80.
 const fn below(eight: u64, limit: u8) -> u64 {
@@ -240,16 +296,37 @@ const fn equal(eight: u64, byte: u8) -> u64 {
     below(eight ^ (ONES * byte as u64), 1)
 }
 
-fn controls(eight: u64) -> u64 {
+const fn controls(eight: u64) -> u64 {
     below(eight, b' ') | equal(eight, 0x7f)
 }
 
-fn not_in_target(eight: u64) -> u64 {
+/// Some mark where there is a control byte, or one from 0x7f on.
+const fn unusual(eight: u64) -> u64 {
+    (eight.wrapping_sub(ONES * b' ' as u64) | eight.wrapping_add(ONES)) & HIGH_BITS
+}
+
+const fn not_in_target(eight: u64) -> u64 {
     not_in_raw_target(eight) | (eight & HIGH_BITS)
 }
 
-fn not_in_raw_target(eight: u64) -> u64 {
+const fn not_in_raw_target(eight: u64) -> u64 {
     below(eight, b'!') | equal(eight, b'#') | equal(eight, 0x7f)
+}
+
+/// Marks what is neither a letter nor a hyphen. No byte carries into another here, so all marks are sure.
+#[inline(always)]
+pub(super) const fn not_in_plain_name(eight: u64) -> u64 {
+    let low = lower(eight) & !HIGH_BITS;
+    let from_a = (low | HIGH_BITS) - ONES * b'a' as u64;
+    let above_z = low + ONES * (0x7f - b'z') as u64;
+    let no_hyphen = ((eight ^ (ONES * b'-' as u64)) & !HIGH_BITS) + ONES * 0x7f;
+    (((!from_a | above_z) & no_hyphen) | eight) & HIGH_BITS
+}
+
+/// Letters in lower case. Hyphens and digits stay, other bytes change.
+#[inline(always)]
+pub(super) const fn lower(eight: u64) -> u64 {
+    eight | (ONES * 0x20)
 }
 
 #[cfg(test)]

@@ -93,19 +93,21 @@ fn a_scan_is_small() {
     assert_eq!(scan_in_pieces(scan, b"A / HTTP/1.1\r\n\r\n", [3]), Scan::Whole(16));
 }
 
-/// Checks `len` of every byte value at every place of a run of seventeen, so both eight at a time
-/// and one by one.
+/// Checks `len` of every byte value at every place of runs of all lengths that are looked at in another
+/// way: by sixteen, by eight and what is left of them.
 fn assert_runs_end(len: fn(&[u8]) -> usize, is_allowed: fn(u8) -> bool) {
-    for place in 0..17 {
-        for byte in 0..=255 {
-            let mut bytes = [b'a'; 17];
-            bytes[place] = byte;
-            let expected = if is_allowed(byte) { 17 } else { place };
-            assert_eq!(len(&bytes), expected, "{byte:#x} at {place}");
-            // One that is wrong further on hides none before it.
-            bytes[16] = 0;
-            let expected = if is_allowed(byte) && place < 16 { 16 } else { place };
-            assert_eq!(len(&bytes), expected, "{byte:#x} at {place}, NUL at 16");
+    for run in [3, 8, 13, 16, 23, 24, 31, 39] {
+        for place in 0..run {
+            for byte in 0..=255 {
+                let mut bytes = vec![b'a'; run];
+                bytes[place] = byte;
+                let expected = if is_allowed(byte) { run } else { place };
+                assert_eq!(len(&bytes), expected, "{byte:#x} at {place} of {run}");
+                // One that is wrong further on hides none before it.
+                bytes[run - 1] = 0;
+                let expected = if is_allowed(byte) { run - 1 } else { place }.min(run - 1);
+                assert_eq!(len(&bytes), expected, "{byte:#x} at {place} of {run}, NUL at the end");
+            }
         }
     }
     assert_eq!(len(b""), 0);

@@ -187,18 +187,27 @@ impl<'a> Fitting<'a> {
     }
 
     /// Appends `bytes` and says where they lie; that is nowhere once something did not fit.
+    #[inline(always)] // so that what is constant becomes a few stores
     pub fn put(&mut self, bytes: &[u8]) -> Span {
-        self.fits &= bytes.len() <= self.out.room();
-        if !self.fits {
-            return Span::default();
+        let start = self.out.len;
+        let room =
+            self.out.bytes.get_mut(start as usize..).and_then(|room| room.get_mut(..bytes.len()));
+        match room.filter(|_| self.fits) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.out.len += bytes.len() as u32;
+                Span { start, end: self.out.len }
+            }
+            None => {
+                self.fits = false;
+                Span::default()
+            }
         }
-        let start = self.out.len();
-        self.out.append(bytes);
-        Span::new(start, self.out.len())
     }
 }
 
 impl Append for Fitting<'_> {
+    #[inline(always)]
     fn append(&mut self, bytes: &[u8]) {
         self.put(bytes);
     }
@@ -237,6 +246,7 @@ impl<const SIZE: usize> Default for Scratch<SIZE> {
 }
 
 impl<const SIZE: usize> Append for Scratch<SIZE> {
+    #[inline]
     fn append(&mut self, bytes: &[u8]) {
         match self.bytes.get_mut(self.len..self.len + bytes.len()) {
             Some(room) => {

@@ -173,6 +173,14 @@ impl Ring {
         n
     }
 
+    /// Writes behind the content what may not lie flat there.
+    fn copy_around_the_end(&mut self, bytes: &[u8]) {
+        let [first, second] = self.free();
+        let (head, tail) = bytes.split_at(first.len().min(bytes.len()));
+        first[..head.len()].copy_from_slice(head);
+        second[..tail.len()].copy_from_slice(tail);
+    }
+
     /// `n` bytes of the content from `offset` on, in order.
     #[inline]
     fn content(&self, offset: usize, n: usize) -> [&[u8]; 2] {
@@ -194,13 +202,10 @@ impl Append for Ring {
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.room(), "no room in the ring");
-        let [first, second] = self.free();
-        if bytes.len() <= first.len() {
-            first[..bytes.len()].copy_from_slice(bytes);
-        } else {
-            let (head, tail) = bytes.split_at(first.len());
-            first.copy_from_slice(head);
-            second[..tail.len()].copy_from_slice(tail);
+        let end = (self.start + self.len) as usize;
+        match self.bytes.get_mut(end..).and_then(|behind| behind.get_mut(..bytes.len())) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => self.copy_around_the_end(bytes),
         }
         self.len += bytes.len() as u32;
     }
