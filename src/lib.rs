@@ -31,10 +31,11 @@
 //! cli/explain.rs     --explain and -H
 //!
 //! master/            the process that starts the others, watches them and replaces them
-//!   supervisor.rs    Master: its loop; signals, ended children
+//!   supervisor.rs    the loop; signals, ended children
 //!   shutdown.rs      the end of the service, more and more plainly
 //!   takeover.rs      a generation whose processes all serve takes the place of the one before
 //!   start.rs         the start of the service, and of each generation
+//!   state.rs         Master, what it knows              image.rs    the program that a reload executes
 //!   generation.rs    the processes of one configuration, and what they have in common
 //!   child_init.rs    the first moments of a child: what it drops, opens and gives up
 //!   restart_limit.rs how many workers died of late
@@ -63,6 +64,7 @@
 //!   admin.rs         operators' connections, within fixed limits  connection.rs  one of them
 //!   request_parser.rs their requests, by the parser of http/        answer.rs   and the answers
 //!   api.rs           a request to a Command                        commands.rs what it does
+//!   query.rs         the parameters of a request
 //!   explain.rs       how a request would be handled now
 //!   health.rs        whether clients are to be sent here
 //!   crowd.rs         whether all client connections are taken: for how long, and that it is said

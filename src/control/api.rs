@@ -1,7 +1,5 @@
 //! What an operator asks for: a request to a command, or to the answer that says why it is none.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 
 use crate::config::{self, Endpoint, address, text, units};
@@ -13,6 +11,7 @@ use crate::policy::health::AdminState;
 use super::answer::ApiResponse;
 use super::cache::PurgeTarget;
 use super::health::{self, Needed};
+use super::query::{decoded, parameters, unknown, wrong};
 use super::request_parser::ApiRequest;
 
 /// Where a request came in, which decides what may be asked.
@@ -157,10 +156,6 @@ fn nothing(path: &str) -> ApiResponse {
     ApiResponse::error(404, &format!("there is no {} (see httplb(8))", text::quote(path)))
 }
 
-pub(super) fn wrong(message: impl AsRef<str>) -> ApiResponse {
-    ApiResponse::error(400, message.as_ref())
-}
-
 fn not_allowed(allow: &'static str) -> ApiResponse {
     ApiResponse::error(405, "this cannot be done there").with(allow)
 }
@@ -244,11 +239,6 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ApiResp
             Err(wrong(format!("{name}: {value} is not right (write {least} to {most})")))
         }
     }
-}
-
-pub(super) fn unknown(name: &str, known: &[&str]) -> ApiResponse {
-    let all = text::list(known, " and ");
-    wrong(format!("unknown parameter {} (there are {all})", text::quote(name)))
 }
 
 #[derive(Deserialize)]
@@ -353,37 +343,6 @@ fn question(query: &str) -> Result<Question, ApiResponse> {
     };
     let method = method.unwrap_or_else(|| String::from("GET"));
     Ok(Question { method, url, fields, client: SOMEBODY })
-}
-
-/// The pairs of a query. One without `=` has an empty value.
-pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-}
-
-/// Without percent-encoding (RFC 3986 §2.1). A plus is a plus.
-pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, ApiResponse> {
-    if !text.contains('%') {
-        return Ok(Cow::Borrowed(text));
-    }
-    let malformed = || wrong(format!("{} is not percent-encoded well", text::quote(text)));
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        if byte == b'%' {
-            let (digits, behind) = rest.split_at_checked(2).ok_or_else(malformed)?;
-            let hex = |digit: u8| (digit as char).to_digit(16);
-            let (Some(high), Some(low)) = (hex(digits[0]), hex(digits[1])) else {
-                return Err(malformed());
-            };
-            bytes.push((high * 16 + low) as u8); // below 256
-            rest = behind;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| malformed())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::policy::health::Availability;
 use crate::shared::snapshot::Snapshot;
 
 use super::answer::ApiResponse;
-use super::api::{decoded, parameters, unknown, wrong};
+use super::query::{decoded, parameters, unknown, wrong};
 
 /// Backends of a pool that must be up.
 #[derive(Clone, Debug, PartialEq, Eq)]

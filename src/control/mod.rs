@@ -21,6 +21,7 @@ pub mod json;
 pub mod metrics;
 pub mod page;
 pub mod probe;
+mod query;
 mod rate;
 pub mod recent;
 pub mod request_parser;

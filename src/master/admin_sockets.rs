@@ -11,9 +11,8 @@ use crate::config::Config;
 use crate::control::admin::Listening;
 use crate::control::api::AccessLevel;
 use crate::sys::process::User;
-use crate::sys::{IoError, Listener, Tried, UnixListener};
+use crate::sys::{IoError, Listener, StartError, Tried, UnixListener};
 
-use super::StartError;
 use super::handover::{ExportedFds, FdNumber};
 
 /// Who may use the Unix socket: its owner and group.

@@ -4,7 +4,7 @@
 //! A generation takes over the cells of the one before if it stores in the same directory within the
 //! same sizes. Else it makes its own, and what lies in the directory is found again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,6 @@ use crate::sys::log::{self, Level};
 use crate::sys::process::User;
 use crate::sys::{Directory, DirectoryLock, IoError, Waker, clock, disk_size, memory};
 
-use super::generation::{Generation, GenerationResources};
 use super::handover::{ExportedFds, FdNumber};
 
 /// The directory is looked through for so long before the service is ready.
@@ -33,6 +32,8 @@ pub struct SharedCache {
     /// The cells, in which this generation's numbers begin at 0.
     pub cells: SharedCells,
     memory: memory::Shared,
+    /// The directory.
+    dir: PathBuf,
     /// How many workers a group has numbers for.
     workers: usize,
     /// Which numbers are this generation's.
@@ -59,11 +60,11 @@ pub struct CacheRecord {
 }
 
 impl SharedCache {
-    /// That of a new generation, with the cells of one of those `before` if they fit.
+    /// That of a new generation, with the cells of the last of those `before` if they fit.
     pub fn new(
         config: &Cache,
         workers: usize,
-        before: &[Generation],
+        before: &[&SharedCache],
     ) -> Result<SharedCache, IoError> {
         match SharedCache::after(config, workers, before) {
             Some(common) => common,
@@ -76,7 +77,8 @@ impl SharedCache {
         let memory = memory::share(sizes.cells())?;
         let cells = SharedCells::create(memory.cells(), sizes);
         let wakers = (0..sizes.workers).map(|_| Waker::new()).collect::<Result<_, _>>()?;
-        Ok(SharedCache { cells, memory, workers, group: 0, wakers, lock: None })
+        let dir = config.dir.clone();
+        Ok(SharedCache { cells, memory, dir, workers, group: 0, wakers, lock: None })
     }
 
     /// With the cells of the last of those before, if it stores in the same directory, they fit, and
@@ -84,15 +86,12 @@ impl SharedCache {
     fn after(
         config: &Cache,
         workers: usize,
-        before: &[Generation],
+        before: &[&SharedCache],
     ) -> Option<Result<SharedCache, IoError>> {
-        let resources = || before.iter().rev().filter_map(|one| one.resources.as_ref());
-        let last = resources().find(|resources| resources.stored.is_some())?;
-        let is_same_place = last.config.cache.as_ref().is_some_and(|one| one.dir == config.dir);
-        let last = last.stored.as_ref().filter(|last| is_same_place && last.workers == workers)?;
-        let all = resources().filter_map(|resources| resources.stored.as_ref());
+        let last =
+            before.last().filter(|last| last.dir == config.dir && last.workers == workers)?;
         let taken = |group: &usize| {
-            let mut all = all.clone().filter(|one| one.memory.is_same(&last.memory));
+            let mut all = before.iter().filter(|one| one.memory.is_same(&last.memory));
             all.any(|one| one.group == *group)
         };
         let group = (0..groups(workers)).find(|group| !taken(group))?;
@@ -104,6 +103,7 @@ impl SharedCache {
         Ok(SharedCache {
             cells: cells.numbered_from(group * group_len(self.workers)),
             memory: self.memory.try_clone()?,
+            dir: self.dir.clone(),
             workers: self.workers,
             group,
             wakers: self.wakers.iter().map(Waker::try_clone).collect::<Result<_, _>>()?,
@@ -153,7 +153,8 @@ impl SharedCache {
         }
         let cells = cells.numbered_from(record.group * group_len(workers));
         let lock = record.lock.and_then(|lock| lock.take().ok()).map(DirectoryLock::adopt);
-        Some(SharedCache { cells, memory, workers, group: record.group, wakers, lock })
+        let (dir, group) = (config.dir.clone(), record.group);
+        Some(SharedCache { cells, memory, dir, workers, group, wakers, lock })
     }
 
     /// Makes up for a process of this number that has ended, and rings those who wait for it.
@@ -170,19 +171,15 @@ const LOCK_PAUSE: Millis = Millis(50);
 
 /// Keeps other services out of the directory: goes on with the lock that one of those `before` has, or
 /// takes it. If another service has it, this is said, and `config` goes on without a cache: what two
-/// store in one place, neither can keep within its limit.
-pub fn lock(config: &mut Config, before: &[Generation]) -> Option<DirectoryLock> {
+/// store in one place, neither can keep within its limit. At a start there may be the end of another
+/// service to wait for.
+pub fn lock(config: &mut Config, before: &[&SharedCache], is_start: bool) -> Option<DirectoryLock> {
     let cache = config.cache.as_ref()?;
-    let has_same_place = |resources: &&GenerationResources| {
-        resources.config.cache.as_ref().is_some_and(|one| is_same_place(&one.dir, &cache.dir))
-    };
-    let resources = before.iter().rev().filter_map(|one| one.resources.as_ref());
-    let mut locks =
-        resources.filter(has_same_place).filter_map(|one| one.stored.as_ref()?.lock.as_ref());
-    if let Some(lock) = locks.next() {
+    let same = before.iter().rev().filter(|one| is_same_place(&one.dir, &cache.dir));
+    if let Some(lock) = same.filter_map(|one| one.lock.as_ref()).next() {
         return lock.try_clone().ok();
     }
-    match take_lock(&cache.dir, before.is_empty()) {
+    match take_lock(&cache.dir, is_start) {
         Ok(lock) => Some(lock),
         Err(IoError::InUse) => {
             log::write(
@@ -356,37 +353,26 @@ mod tests {
         Cache { dir, max_size: 1 << 20, max_object: 1 << 20, default_ttl: Millis(0) }
     }
 
-    fn before(workers: usize, stored: SharedCache, dir: &str) -> Generation {
-        let config = Config { cache: Some(cache(dir)), ..Config::default() };
-        let key = crate::policy::sticky::Key::new([0; crate::policy::sticky::KEY_LEN]);
-        let resources = GenerationResources::new(
-            config,
-            workers,
-            key,
-            crate::shared::Rotations::default(),
-            &[],
-        )
-        .expect("memory");
-        let resources = GenerationResources { stored: Some(stored), ..resources };
-        Generation::new(1, resources, workers, Micros(0))
-    }
-
     #[test]
     fn a_generation_goes_on_with_the_cells_under_numbers_of_its_own() {
         world::reset(1, Faults::default());
         let first = SharedCache::new(&cache(&own("a")), 2, &[]).expect("memory");
         first.cells.add(5000);
-        let mut all = vec![before(2, first, &own("a"))];
+        let mut all = vec![first];
+        let next = |all: &[SharedCache]| {
+            let before: Vec<&SharedCache> = all.iter().collect();
+            SharedCache::new(&cache(&own("a")), 2, &before).expect("memory")
+        };
         for group in 1..groups(2) {
-            let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
+            let next = next(&all);
             assert_eq!((next.group, next.cells.used()), (group, 5000));
-            all.push(before(2, next, &own("a")));
+            all.push(next);
         }
         // There are no more numbers; when the first has ended there are.
-        let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
-        assert_eq!((next.group, next.cells.used()), (0, 0));
+        let alone = next(&all);
+        assert_eq!((alone.group, alone.cells.used()), (0, 0));
         all.remove(1);
-        let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
+        let next = next(&all);
         assert_eq!((next.group, next.cells.used()), (1, 5000));
     }
 
@@ -395,7 +381,6 @@ mod tests {
         world::reset(1, Faults::default());
         let first = SharedCache::new(&cache(&own("a")), 2, &[]).expect("memory");
         first.cells.add(5000);
-        let all = [before(2, first, &own("a"))];
         let larger = Cache { max_size: 1 << 30, ..cache(&own("a")) };
         for (config, workers, used) in [
             (cache(&own("a")), 2, 5000),
@@ -403,7 +388,7 @@ mod tests {
             (cache(&own("a")), 3, 0),
             (larger, 2, 0),
         ] {
-            let next = SharedCache::new(&config, workers, &all).expect("memory");
+            let next = SharedCache::new(&config, workers, &[&first]).expect("memory");
             assert_eq!(next.cells.used(), used, "{config:?} {workers}");
         }
     }
@@ -412,20 +397,18 @@ mod tests {
     fn who_waits_for_another_generation_is_rung() {
         world::reset(1, Faults::default());
         let first = SharedCache::new(&cache(&own("a")), 2, &[]).expect("memory");
-        let all = [before(2, first, &own("a"))];
-        let next = SharedCache::new(&cache(&own("a")), 2, &all).expect("memory");
-        let of_first = all[0].resources.as_ref().and_then(|one| one.stored.as_ref()).expect("it");
-        let wakers = of_first.wakers().expect("descriptors");
+        let next = SharedCache::new(&cache(&own("a")), 2, &[&first]).expect("memory");
+        let wakers = first.wakers().expect("descriptors");
         assert_eq!((wakers.wakers.len(), wakers.neighbours.len()), (2, 27));
         let now = Micros(0);
         use crate::cache::collapse::Collapse;
         use crate::cache::keys::EntryKey;
-        assert!(matches!(of_first.cells.fetches.begin(1, EntryKey(7), now), Collapse::Lead(_)));
+        assert!(matches!(first.cells.fetches.begin(1, EntryKey(7), now), Collapse::Lead(_)));
         assert!(matches!(next.cells.fetches.begin(0, EntryKey(7), now), Collapse::Follow(_)));
         let mut poller = crate::sys::Poller::new().expect("a poller");
         let own = next.wakers().expect("descriptors");
         poller.watch_waker(&own.wakers[0], 5).expect("watched");
-        of_first.reap(1, &wakers);
+        first.reap(1, &wakers);
         poller.wait(Some(Millis(0))).expect("a look");
         assert_eq!(poller.events().iter().map(|event| event.token).collect::<Vec<_>>(), [5]);
     }

@@ -20,7 +20,7 @@ use super::cache_shm::{CacheDirHandle, SharedCache};
 use super::generation::{ChildRole, Generation, GenerationResources};
 use super::listeners::Listeners;
 use super::log_files;
-use super::supervisor::Master;
+use super::state::Master;
 
 /// A child that was just forked.
 pub struct NewChild {

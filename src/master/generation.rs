@@ -146,7 +146,9 @@ impl GenerationResources {
         rotations: Rotations,
         before: &[Generation],
     ) -> Result<GenerationResources, IoError> {
-        let lock = cache_shm::lock(&mut config, before);
+        let caches = before.iter().filter_map(|one| one.resources.as_ref()?.stored.as_ref());
+        let caches: Vec<&SharedCache> = caches.collect();
+        let lock = cache_shm::lock(&mut config, &caches, before.is_empty());
         let layout = Layout::new(&config, workers);
         let memory = memory::share(layout.cells())?;
         let mut segment = Segment::create(memory.cells(), layout).sharing(rotations);
@@ -155,7 +157,7 @@ impl GenerationResources {
             segment.continue_rotations(older.segment);
         }
         let cache = config.cache.as_ref();
-        let stored = cache.map(|cache| SharedCache::new(cache, workers, before)).transpose()?;
+        let stored = cache.map(|cache| SharedCache::new(cache, workers, &caches)).transpose()?;
         let stored = stored.map(|common| common.locked_by(lock));
         let wakers = match &stored {
             Some(common) => common.wakers()?,

@@ -8,10 +8,9 @@ use crate::proxy::access_log::AccessLogWriter;
 use crate::shared::ipc::ControlMessage;
 use crate::sys::log::{self, Level};
 use crate::sys::process::{self, User};
-use crate::sys::{IoError, LogFile, Signal, Tried};
+use crate::sys::{IoError, LogFile, Signal, StartError, Tried};
 
-use super::StartError;
-use super::supervisor::Master;
+use super::state::Master;
 
 /// Whom children become, if this is root: the service's own user, or the one who has no rights.
 /// None leaves them what they are.

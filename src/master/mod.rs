@@ -10,6 +10,7 @@ mod environment;
 mod forged_tests;
 mod generation;
 mod handover;
+mod image;
 pub mod inherited;
 pub mod listeners;
 mod log_files;
@@ -20,10 +21,10 @@ pub mod reload;
 mod restart_limit;
 mod shutdown;
 mod start;
+mod state;
 mod supervisor;
 mod takeover;
 
-use crate::sys::StartError;
 pub use start::{resume, start};
 
 /// What of a valid configuration is hardly meant, each with its place and remedy.

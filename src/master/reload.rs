@@ -4,8 +4,7 @@
 //! one before is told to end. Whatever fails on the way, the service goes on as it was.
 
 use std::ffi::{CString, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
 
 use crate::shared::Withdrawal;
 use crate::shared::ipc::ControlMessage;
@@ -19,50 +18,7 @@ use super::generation::Phase;
 use super::handover::ExportedFds;
 use super::preflight::{ITSELF, Trial};
 use super::record::{FORMAT, ServiceRecord};
-use super::shutdown::ShutdownState;
-use super::supervisor::{Master, ReloadRequest};
-
-/// What the kernel adds to the path of a program whose file is gone.
-const GONE: &[u8] = b" (deleted)";
-
-/// What is executed in a reload.
-pub struct ImageIdentity {
-    /// The file of the program.
-    pub binary: PathBuf,
-    /// The name that it was called by, and its arguments.
-    arguments: Vec<OsString>,
-    /// The configuration came from standard input, which can be read once.
-    is_standard_input: bool,
-}
-
-impl ImageIdentity {
-    /// That of this process. `told` is the path of the program as the image before knew it.
-    pub fn new(is_standard_input: bool, told: Option<String>) -> ImageIdentity {
-        // Without /proc, the path that it was called by has to do.
-        let called = || {
-            let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-            if name.components().count() > 1 {
-                std::path::absolute(name)
-            } else {
-                Ok(PathBuf::new())
-            }
-        };
-        let own = std::fs::read_link("/proc/self/exe").or_else(|_| called()).unwrap_or_default();
-        ImageIdentity {
-            binary: told.map_or_else(|| without_mark(own, Path::exists), PathBuf::from),
-            arguments: std::env::args_os().collect(),
-            is_standard_input,
-        }
-    }
-}
-
-/// The path of a program whose file may have been replaced since it was executed.
-fn without_mark(path: PathBuf, exists: impl Fn(&Path) -> bool) -> PathBuf {
-    match path.as_os_str().as_bytes().strip_suffix(GONE) {
-        Some(before) if !exists(&path) => PathBuf::from(OsString::from_vec(before.to_vec())),
-        Some(_) | None => path,
-    }
-}
+use super::state::{Master, ReloadRequest, ShutdownState};
 
 impl Master {
     /// Begins a reload, or remembers that there is to be another one after the one under way.
@@ -236,13 +192,5 @@ mod tests {
         assert_eq!(within("äöü", 100), "äöü");
         assert_eq!(within("äöü", 5), "äö");
         assert_eq!(within("äöü", 1), "");
-    }
-
-    #[test]
-    fn a_program_that_was_replaced_is_found_where_it_was() {
-        let path = |text: &str, exists: bool| without_mark(PathBuf::from(text), |_| exists);
-        assert_eq!(path("/usr/bin/httplb (deleted)", false), Path::new("/usr/bin/httplb"));
-        assert_eq!(path("/usr/bin/httplb (deleted)", true), Path::new("/usr/bin/httplb (deleted)"));
-        assert_eq!(path("/usr/bin/httplb", false), Path::new("/usr/bin/httplb"));
     }
 }

@@ -9,52 +9,10 @@ use crate::sys::process;
 
 use super::generation::{Generation, Phase};
 use super::listeners::Listeners;
-use super::supervisor::Master;
+use super::state::{Master, ShutdownState, StopMode};
 
 /// A process that was told to end at once is killed after this time.
 const AT_ONCE: Millis = Millis(1000);
-
-/// How far the service is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShutdownState {
-    /// It serves.
-    Running,
-    /// It serves, and lets the world know that it is about to stop.
-    Withdrawing {
-        /// Then it stops.
-        until: Micros,
-    },
-    /// It ends when all processes have ended.
-    Stopping {
-        /// What they were told.
-        manner: StopMode,
-        /// When they are told more plainly.
-        until: Micros,
-        /// What the master exits with.
-        status: u8,
-    },
-}
-
-/// How processes are told to end, one more plainly than the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StopMode {
-    /// When they are done.
-    Gracefully,
-    /// At once.
-    AtOnce,
-    /// They are not asked.
-    Killed,
-}
-
-impl ShutdownState {
-    /// Whether all processes were told to end.
-    pub fn is_stopping(self) -> bool {
-        match self {
-            ShutdownState::Running | ShutdownState::Withdrawing { .. } => false,
-            ShutdownState::Stopping { .. } => true,
-        }
-    }
-}
 
 impl Master {
     /// A graceful stop was asked for; perhaps once more, and then it is to end at once.

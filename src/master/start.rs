@@ -14,18 +14,18 @@ use crate::proxy::settings::{BACKGROUND, memory_bound_line};
 use crate::shared::{Rotations, Withdrawal};
 use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Pid};
-use crate::sys::{Tried, Waker, clock, memory};
+use crate::sys::{StartError, Tried, Waker, clock, memory};
 use crate::worker::sticky_key;
 
 use super::admin_sockets::Doors;
 use super::backend_state::BackendRecord;
 use super::generation::{Generation, GenerationResources};
+use super::image::ImageIdentity;
 use super::listeners::Listeners;
 use super::record::ServiceRecord;
-use super::reload::ImageIdentity;
-use super::supervisor::{Master, ReloadRequest};
+use super::state::{Master, ReloadRequest};
 use super::takeover::summary;
-use super::{StartError, backend_state, cache_shm, cpus, handover, inherited, log_files};
+use super::{backend_state, cache_shm, cpus, handover, inherited, log_files};
 
 /// All processes of a generation must serve after this time.
 const PATIENCE: Millis = Millis::from_secs(30);

@@ -7,20 +7,19 @@ use std::process::ExitCode;
 use crate::mem::time::{Micros, Millis};
 use crate::shared::Rotations;
 use crate::sys::log::{self, Level};
-use crate::sys::process::{self, Ended, Forked, Pid, User};
-use crate::sys::{Channel, IoError, Listener, Poller, Signal, Signals, Tried, Waker};
+use crate::sys::process::{self, Ended, Forked, Pid};
+use crate::sys::{Channel, IoError, Poller, Signal, Signals, StartError, Tried, Waker};
 use crate::sys::{clock, memory, random, reset_signals};
 
 use super::admin_sockets::Doors;
 use super::child_init::{self, NewChild};
 use super::generation::{Child, ChildRole, Generation, Phase};
+use super::image::ImageIdentity;
 use super::listeners::Listeners;
 use super::notify::{self, Notifier};
-use super::preflight::Trial;
 use super::record::Reloads;
-use super::reload::ImageIdentity;
-use super::shutdown::{ShutdownState, StopMode};
-use super::{StartError, log_files, restart_limit};
+use super::state::{Master, ReloadRequest, ShutdownState, StopMode};
+use super::{log_files, restart_limit};
 
 /// What is watched.
 const SIGNALS: u64 = 0;
@@ -33,56 +32,12 @@ const SPREADING: Micros = Micros(100_000);
 /// When there can be no more processes, the next try is made after this time.
 const FORK_PAUSE: Millis = Millis(1000);
 
-/// That there is to be a reload.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReloadRequest {
-    /// The control process that waits for the outcome.
-    pub by: Option<Pid>,
-}
-
 /// What comes after a turn, if not another one.
 pub enum NextStep {
     /// This is a new process.
     Born(NewChild),
     /// The service has ended.
     Over(u8),
-}
-
-/// The service, as the process sees it that starts, watches and replaces the others.
-pub struct Master {
-    pub(super) identity: ImageIdentity,
-    pub(super) poller: Poller,
-    pub(super) signals: Signals,
-    /// Rung by children that have said something.
-    pub(super) waker: Waker,
-    pub(super) notifier: Notifier,
-    pub(super) listeners: Listeners<Listener>,
-    /// Where operators come in.
-    pub(super) doors: Doors,
-    /// The rotations of all generations.
-    pub(super) rotations: memory::Shared,
-    /// By number. At most one is starting, and at most one is serving.
-    pub(super) generations: Vec<Generation>,
-    /// Whom children become, if this is root.
-    pub(super) user: Option<User>,
-    pub(super) life: ShutdownState,
-    pub(super) trial: Option<Trial>,
-    /// The control process that waits for the outcome of the reload under way.
-    pub(super) asked_by: Option<Pid>,
-    /// Until when to wait for the control process of the generation before, if that still has its way.
-    pub(super) handing_on: Option<Micros>,
-    /// Another reload was asked for meanwhile.
-    pub(super) wish: Option<ReloadRequest>,
-    pub(super) reloads: Reloads,
-    pub(super) restarts: u64,
-    /// Microseconds since the epoch.
-    pub(super) started: u64,
-    fork_pause: Micros,
-    /// When messages that were left out may be told again.
-    untold_messages: Option<Micros>,
-    /// When that was done last which takes longer.
-    gathered: Micros,
-    pub(super) now: Micros,
 }
 
 impl Master {

@@ -15,7 +15,7 @@ use crate::sys::{Listener, Signal};
 use super::backend_state;
 use super::generation::{ChildRole, GenerationResources, Phase};
 use super::listeners::{Listeners, stored_name};
-use super::supervisor::Master;
+use super::state::Master;
 
 /// A control process that is replaced has this time to close its doors.
 const CLOSING_TIME: Micros = Micros::from_secs(1);

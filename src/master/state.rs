@@ -1,0 +1,100 @@
+//! What the master knows of the service. What it does with that stands in the other files, as methods of
+//! [`Master`].
+
+use crate::mem::time::Micros;
+use crate::sys::process::{Pid, User};
+use crate::sys::{Listener, Poller, Signals, Waker, memory};
+
+use super::admin_sockets::Doors;
+use super::generation::Generation;
+use super::image::ImageIdentity;
+use super::listeners::Listeners;
+use super::notify::Notifier;
+use super::preflight::Trial;
+use super::record::Reloads;
+
+/// The service, as the process sees it that starts, watches and replaces the others.
+pub struct Master {
+    pub(super) identity: ImageIdentity,
+    pub(super) poller: Poller,
+    pub(super) signals: Signals,
+    /// Rung by children that have said something.
+    pub(super) waker: Waker,
+    pub(super) notifier: Notifier,
+    pub(super) listeners: Listeners<Listener>,
+    /// Where operators come in.
+    pub(super) doors: Doors,
+    /// The rotations of all generations.
+    pub(super) rotations: memory::Shared,
+    /// By number. At most one is starting, and at most one is serving.
+    pub(super) generations: Vec<Generation>,
+    /// Whom children become, if this is root.
+    pub(super) user: Option<User>,
+    pub(super) life: ShutdownState,
+    pub(super) trial: Option<Trial>,
+    /// The control process that waits for the outcome of the reload under way.
+    pub(super) asked_by: Option<Pid>,
+    /// Until when to wait for the control process of the generation before, if that still has its way.
+    pub(super) handing_on: Option<Micros>,
+    /// Another reload was asked for meanwhile.
+    pub(super) wish: Option<ReloadRequest>,
+    pub(super) reloads: Reloads,
+    pub(super) restarts: u64,
+    /// Microseconds since the epoch.
+    pub(super) started: u64,
+    pub(super) fork_pause: Micros,
+    /// When messages that were left out may be told again.
+    pub(super) untold_messages: Option<Micros>,
+    /// When that was done last which takes longer.
+    pub(super) gathered: Micros,
+    pub(super) now: Micros,
+}
+
+/// That there is to be a reload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReloadRequest {
+    /// The control process that waits for the outcome.
+    pub by: Option<Pid>,
+}
+
+/// How far the service is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownState {
+    /// It serves.
+    Running,
+    /// It serves, and lets the world know that it is about to stop.
+    Withdrawing {
+        /// Then it stops.
+        until: Micros,
+    },
+    /// It ends when all processes have ended.
+    Stopping {
+        /// What they were told.
+        manner: StopMode,
+        /// When they are told more plainly.
+        until: Micros,
+        /// What the master exits with.
+        status: u8,
+    },
+}
+
+/// How processes are told to end, one more plainly than the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopMode {
+    /// When they are done.
+    Gracefully,
+    /// At once.
+    AtOnce,
+    /// They are not asked.
+    Killed,
+}
+
+impl ShutdownState {
+    /// Whether all processes were told to end.
+    pub fn is_stopping(self) -> bool {
+        match self {
+            ShutdownState::Running | ShutdownState::Withdrawing { .. } => false,
+            ShutdownState::Stopping { .. } => true,
+        }
+    }
+}
