@@ -105,11 +105,13 @@
 //!     waiting.rs     the queues for a place and for a connection
 //!     connection.rs  BackendConn: opened, used again, shared, released, closed
 //!     idle.rs        a backend's stack of idle connections
+//!     multiplexed.rs connections that carry requests of several clients
 //!     bound.rs       connections over which a client has logged in, which are its own
 //!     health.rs      what is learned of a backend by what it does
 //!   dispatch.rs      Waiting: its turn, a backend, a shared, idle or new connection; places taken back
 //!   send.rs          Connecting, Sending: head and body on their way to the backend
 //!   receive.rs       Sending, Awaiting: the head of the response, 1xx, identity
+//!   multiplex.rs     requests of several clients on one connection: who shares, and who leaves it
 //!   share.rs         requests behind each other on one connection, and how they leave it
 //!   respond.rs       Answered, Responding: the commit, the body behind it, answers of our own
 //!   tolerance.rs     what pools tolerate of peers, and hints at what would have helped
@@ -185,6 +187,7 @@
 //!   health.rs        failures in a row to down, probes to up
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   sharing.rs       how many requests may stand behind each other on one connection
+//!   multiplexing.rs  how many of several clients may, and for whom they do not wait
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   explain/         how one request would be handled, asked of all the others; pool.rs: its pool and
 //!                    backend; cache.rs: what is stored; text.rs: all of it as text

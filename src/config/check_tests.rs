@@ -71,6 +71,7 @@ pub(super) const MORE: &str = r##"{
     "sticky": true,
     "health_check": {},
     "slow_start": "30s",
+    "multiplex": "verified",
     "upgrades": ["tcp", "SPDY/3.1"],
     "backend_servers": [{"ip": "127.0.0.1", "port": 8001}],
     "pools": {
@@ -137,6 +138,7 @@ fn the_defaults_are_those_of_the_manual() {
   "max_body": 0,
   "upgrades": ["websocket"],
   "slow_start": "0s",
+  "multiplex": "off",
   "pools": {},
   "routes": [],
   "pool_header": null

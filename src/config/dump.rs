@@ -9,8 +9,8 @@ use crate::mem::time::Millis;
 use super::endpoint::Endpoint;
 use super::file::Value;
 use super::model::{
-    AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Pool,
-    RequestId, Route, Sticky, Timeouts, Workers,
+    AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Multiplex,
+    Pool, RequestId, Route, Sticky, Timeouts, Workers,
 };
 use super::statuses::{StatusEntry, Statuses};
 use super::tolerance::Tolerance;
@@ -178,6 +178,10 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         Balance::RoundRobin => "round_robin",
         Balance::LeastConnections => "least_connections",
     };
+    let multiplex = match pool.multiplex {
+        Multiplex::Off => "off",
+        Multiplex::Verified => "verified",
+    };
     let off = || Value::Bool(false);
     let tolerate: Vec<Tolerance> = pool.tolerate.iter().collect();
     vec![
@@ -192,6 +196,7 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         entry("max_body", size(pool.max_body)),
         entry("upgrades", list(&pool.upgrades, text)),
         entry("slow_start", duration(pool.slow_start)),
+        entry("multiplex", text(multiplex)),
     ]
 }
 

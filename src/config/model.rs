@@ -188,6 +188,8 @@ pub struct Pool {
     pub upgrades: Vec<String>,
     /// How long the share of a backend that came back grows to its weight; zero is at once.
     pub slow_start: Millis,
+    /// Whether requests of several clients share connections to its backends.
+    pub multiplex: Multiplex,
 }
 
 /// One server.
@@ -201,6 +203,15 @@ pub struct Backend {
     pub max_connections: u32,
     /// Takes requests only while no primary is up.
     pub backup: bool,
+}
+
+/// Whether requests of several clients share a connection to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Multiplex {
+    /// None do.
+    Off,
+    /// Those whose responses tell by their `X-Request-ID` whose they are.
+    Verified,
 }
 
 /// Which backend is next.
@@ -383,6 +394,7 @@ impl Pool {
             health_check: None,
             upgrades: vec![String::from("websocket")],
             slow_start: Millis(0),
+            multiplex: Multiplex::Off,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::mem::time::Millis;
 
 use super::endpoint::Endpoint;
 use super::error::Wrong;
-use super::model::{Backend, Balance, HealthCheck, Pool, Sticky};
+use super::model::{Backend, Balance, HealthCheck, Multiplex, Pool, Sticky};
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
 use super::statuses::Statuses;
 use super::text::quote;
@@ -14,7 +14,7 @@ use super::tolerance::{Tolerance, Tolerances};
 use super::{address, units};
 
 /// The keys of a pool.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "backend_servers",
     "balance",
     "sticky",
@@ -26,6 +26,7 @@ pub const KEYS: [&str; 11] = [
     "max_body",
     "upgrades",
     "slow_start",
+    "multiplex",
 ];
 
 /// What a pool may be called.
@@ -75,6 +76,11 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
             let most = Millis::from_secs(600);
             mistakes.set(&mut pool.slow_start, node, node.duration(Millis(0), most));
         }
+        "multiplex" => mistakes.set(
+            &mut pool.multiplex,
+            node,
+            node.word(&[("off", Multiplex::Off), ("verified", Multiplex::Verified)]),
+        ),
         _ => return false,
     }
     true

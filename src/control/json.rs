@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState;
+use crate::policy::multiplexing;
 
 use super::view::{BackendStatus, PoolStatus, ServiceStatus};
 
@@ -55,6 +56,7 @@ struct BackendJson {
     state_since_s: u64,
     idle_limit_ms: u64,
     echoes_id: bool,
+    multiplex: Option<String>,
     lease_s: Option<u64>,
 }
 
@@ -137,6 +139,7 @@ fn backend_json(backend: &BackendStatus) -> BackendJson {
         state_since_s: seconds(backend.state_since),
         idle_limit_ms: backend.totals.idle_limit.0,
         echoes_id: backend.totals.echoes_id,
+        multiplex: backend.shares.map(multiplexing::described),
         lease_s: backend.lease.map(seconds),
     }
 }
@@ -203,7 +206,7 @@ mod tests {
              \"source\":\"file\",\"weight\":5,\"connections\":3,\"max_connections\":50,\
              \"queue\":0,\"requests_total\":40010,\"errors_total\":3,\
              \"last_check\":{\"ok\":true,\"status\":200,\"ms\":1.2,\"age_s\":3},\
-             \"state_since_s\":86,\"idle_limit_ms\":4000,\"echoes_id\":true,\"lease_s\":null}\n"
+             \"state_since_s\":86,\"idle_limit_ms\":4000,\"echoes_id\":true,\"multiplex\":null,\"lease_s\":null}\n"
         );
     }
 

@@ -208,6 +208,14 @@ impl MetricsText {
         one("httplb_backend_identity_mismatches_total", Counter, help, |backend| {
             backend.totals.identity_mismatches as f64
         });
+        let help = "Requests behind those of other clients on a connection.";
+        one("httplb_backend_shared_requests_total", Counter, help, |backend| {
+            backend.totals.shared_requests as f64
+        });
+        let help = "Whether clients share its connections now.";
+        one("httplb_backend_multiplex", Gauge, help, |backend| {
+            f64::from(u8::from(matches!(backend.shares, Some(Ok(_)))))
+        });
         let help = "Idle connections.";
         one("httplb_backend_idle_connections", Gauge, help, |backend| {
             backend.totals.idle_connections as f64

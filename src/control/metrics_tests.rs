@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, view};
 use super::*;
 
 /// Every name that operators may have in their alerts.
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 47] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",
@@ -44,6 +44,8 @@ const NAMES: [&str; 45] = [
     "httplb_backend_doubts_total",
     "httplb_backend_connects_total",
     "httplb_backend_reuses_total",
+    "httplb_backend_shared_requests_total",
+    "httplb_backend_multiplex",
     "httplb_backend_stale_connections_total",
     "httplb_backend_identity_mismatches_total",
     "httplb_backend_idle_connections",

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::Availability;
+use crate::policy::multiplexing;
 use crate::shared::Source;
 use crate::shared::snapshot::{CheckSnapshot, Totals};
 
@@ -272,6 +273,12 @@ fn marks(backend: &BackendStatus) -> String {
     }
     if backend.source == Source::Api {
         marks.push_str("<small>registered</small>");
+    }
+    if let Some(shares) = backend.shares {
+        let mark = if shares.is_ok() { "shared" } else { "not shared" };
+        let why = escaped(&multiplexing::described(shares));
+        let _ =
+            write!(marks, "<small title=\"clients share its connections: {why}\">{mark}</small>");
     }
     marks
 }

@@ -40,6 +40,7 @@ pub fn backend() -> BackendStatus {
         check_failures: 7,
         downtime: Millis(12_500),
         lease: None,
+        shares: None,
         totals: totals(),
     }
 }
@@ -58,6 +59,7 @@ pub fn totals() -> BackendTotals {
         idle_connections: 9,
         idle_limit: Millis(4_000),
         echoes_id: true,
+        shared_requests: 11,
         response_times: histogram([30_000, 9_000, 900, 10]),
     }
 }

@@ -24,6 +24,16 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Puts `value` at the front. Gives it back when the queue is full.
+    #[inline]
+    pub fn push_front(&mut self, value: T) -> Result<(), T> {
+        if self.is_full() {
+            return Err(value);
+        }
+        self.values.push_front(value);
+        Ok(())
+    }
+
     /// Takes the value at the front.
     #[inline]
     pub fn pop_front(&mut self) -> Option<T> {

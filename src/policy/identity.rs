@@ -305,6 +305,35 @@ impl SentIds {
     }
 }
 
+/// Identifiers of requests that were sent over a connection and given up since.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AbandonedIds {
+    marks: [u64; AbandonedIds::KEPT],
+}
+
+impl AbandonedIds {
+    const KEPT: usize = 16;
+
+    /// Notes one more. `false`: there is no room for it, or httplb has not made it.
+    pub fn add(&mut self, id: &[u8]) -> bool {
+        let mark = mark(id);
+        let free = self.marks.iter_mut().find(|known| **known == 0 && mark != 0);
+        free.map(|free| *free = mark).is_some()
+    }
+
+    /// Whether `id` is among them; it is not any more then.
+    pub fn remove(&mut self, id: &[u8]) -> bool {
+        let mark = mark(id);
+        let known = self.marks.iter_mut().find(|known| **known == mark && mark != 0);
+        known.map(|known| *known = 0).is_some()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.marks == [0; AbandonedIds::KEPT]
+    }
+}
+
 /// Nearly 64 of the 122 random bits of a UUID: the digits at its front, and those at its end. 0 for
 /// anything that has not its length. The lowest bit is free.
 fn mark(id: &[u8]) -> u64 {

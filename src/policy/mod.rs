@@ -9,6 +9,7 @@ pub mod freshness;
 pub mod health;
 pub mod identity;
 pub mod invalidation;
+pub mod multiplexing;
 pub mod order;
 pub mod ranges;
 pub mod reason;

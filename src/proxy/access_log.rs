@@ -19,7 +19,7 @@ use crate::sys::{IoError, LogFile, Tried, clock};
 
 use super::Proxy;
 use super::downstream::client::Client;
-use super::exchange::{Exchange, Response};
+use super::exchange::{Carrier, Exchange, Response};
 use super::settings;
 use super::upstream::pools::{Backend, Pool};
 use crate::proxy::ids::ExchangeId;
@@ -224,14 +224,7 @@ fn write_line(
     if let Some(reason) = exchange.reason() {
         text(line, "reason", reason.as_str().as_bytes());
     }
-    // After another failure, or with a stored answer, it would not have helped.
-    let hint = exchange.hint.filter(|_| matches!(exchange.answer, Response::Local(_)));
-    if let Some(tolerance) = hint {
-        key(line, "hint");
-        line.extend_from_slice(b"\"tolerate ");
-        line.extend_from_slice(tolerance.as_str().as_bytes());
-        line.push(b'"');
-    }
+    shared_and_hint(line, exchange);
     if let Some(route) = exchange.route {
         number(line, "route", route as u64);
     }
@@ -242,6 +235,22 @@ fn write_line(
 /// How long the tries before the last took: that was no waiting for a backend.
 fn failed_for(exchange: &Exchange) -> Micros {
     Micros(exchange.attempts.iter().map(|attempt| attempt.took.0).sum())
+}
+
+/// That others stood ahead of it on its connection, and what its pool would have to tolerate.
+fn shared_and_hint(line: &mut Vec<u8>, exchange: &Exchange) {
+    if exchange.is_multiplexed && exchange.carrier == Carrier::Shared {
+        key(line, "shared");
+        line.extend_from_slice(b"true");
+    }
+    // After another failure, or with a stored answer, it would not have helped.
+    let hint = exchange.hint.filter(|_| matches!(exchange.answer, Response::Local(_)));
+    if let Some(tolerance) = hint {
+        key(line, "hint");
+        line.extend_from_slice(b"\"tolerate ");
+        line.extend_from_slice(tolerance.as_str().as_bytes());
+        line.push(b'"');
+    }
 }
 
 fn tries(line: &mut Vec<u8>, exchange: &Exchange, backends: &[Backend]) {

@@ -34,7 +34,7 @@ impl Proxy {
         if self.exchanges[id].choice.is_none() && !self.choose(id)? {
             return Ok(Progress::None);
         }
-        if self.share(id) || self.use_bound(id) {
+        if self.multiplex(id) || self.share(id) || self.use_bound(id) {
             self.dequeue_waiter(id);
             return Ok(Progress::Made);
         }

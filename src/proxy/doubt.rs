@@ -207,6 +207,9 @@ impl Proxy {
         }
         let used = backend.dropped.step_over(input.flatten()).map_err(|_| Failure::Protocol)?;
         input.consume(used);
+        if backend.dropped.is_done() && backend.demands_id() {
+            backend.expect_response(self.turn.now); // What was heard so far was not for the front.
+        }
         Ok(())
     }
 

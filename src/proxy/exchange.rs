@@ -349,6 +349,8 @@ pub struct Exchange {
     pub sent: bool,
     /// What the connection of this attempt had been used for before.
     pub carrier: Carrier,
+    /// Its connection carried, or was to carry, requests of several clients.
+    pub is_multiplexed: bool,
     /// Something moved since its timer was set.
     pub progress: bool,
     /// Interim responses that came.
@@ -400,6 +402,7 @@ impl Exchange {
             wait_queue: WaitQueue::Nowhere,
             sent: false,
             carrier: Carrier::New,
+            is_multiplexed: false,
             progress: true,
             interims: 0,
             broken: None,

@@ -141,6 +141,9 @@ impl Proxy {
         self.exchanges[id].upload.release(&mut self.buffers);
         self.exchanges[id].download.release(&mut self.buffers);
         let Some(conn) = self.exchanges[id].conn.take() else { return };
+        if self.leave_multiplexed(id, conn) {
+            return;
+        }
         self.upstream.take_off(conn, id);
         self.close_used_conn(conn, DispatchMode::Alone);
     }

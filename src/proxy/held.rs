@@ -135,7 +135,7 @@ impl Proxy {
     pub(super) fn close_any_held_conn(&mut self) -> bool {
         let found = self.upstream.conns().ids().find_map(|id| match self.upstream[id].owner {
             Owner::Held(exchange) => Some(exchange),
-            Owner::Idle { .. } | Owner::Client(_) | Owner::Bound(..) => None,
+            Owner::Idle { .. } | Owner::Client(_) | Owner::Bound(..) | Owner::Multiplexed => None,
         });
         if let Some(exchange) = found {
             self.let_held_go(exchange);

@@ -22,7 +22,7 @@ impl Proxy {
         self.wake_fetch_queue();
         self.release_from_what_hangs();
         self.upstream.close_old_idle(self.service.goes_on(), &mut self.turn);
-        self.upstream.show_backends();
+        self.upstream.show_backends(self.turn.now.millis());
         if count % FORGETTING == 0 {
             self.upstream.forget_idle_limits();
         }

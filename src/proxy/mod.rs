@@ -16,6 +16,7 @@ pub mod fail;
 mod held;
 mod housekeeping;
 pub mod ids;
+mod multiplex;
 mod rate_limited_log;
 pub mod receive;
 pub mod relay;
@@ -237,6 +238,12 @@ impl Proxy {
             Owner::Bound(client, _) if backend.conn.readable => {
                 upstream.close_bound(&mut downstream[client].bound, id, &mut buffers.rings, turn);
             }
+            Owner::Multiplexed => {
+                if backend.conn.writable && !backend.conn.output.is_empty() {
+                    upstream.flush_later(id);
+                }
+                self.wake_front(id);
+            }
             Owner::Idle { .. } | Owner::Bound(..) | Owner::Held(_) => (),
         }
     }
@@ -252,12 +259,13 @@ impl Proxy {
 
     /// Drives each client that is ready now once.
     pub fn drive_ready(&mut self) {
-        for _ in 0..self.turn.ready() {
-            let Some(id) = self.turn.next_ready() else { break };
+        self.turn.begin_driving();
+        while let Some(id) = self.turn.next_ready() {
             if self.downstream.clients().contains(id) {
                 self.drive(id);
             }
         }
+        self.flush_multiplexed();
         if let Some(caching) = self.buffers.caching.as_mut().filter(|caching| caching.has_work()) {
             caching.work(self.turn.now);
         }

@@ -8,8 +8,9 @@ use crate::http::response::{self, BadResponse, Reading, ResponseHead};
 use crate::http::rewrite;
 use crate::http::scan::{HeadScan, Scan};
 use crate::http::upgrade;
+use crate::mem::time::Micros;
 use crate::net::Conn;
-use crate::policy::identity::{Observed, RequestDigest, Seen, Sent};
+use crate::policy::identity::{AbandonedIds, Observed, RequestDigest, Seen, Sent};
 use crate::policy::retry::Failure;
 use crate::sys::IoError;
 
@@ -20,6 +21,7 @@ use super::exchange::{Response, ResponseFacts, State};
 use super::relay::Relay;
 use super::settings::Settings;
 use super::upstream::bound;
+use super::upstream::connection::BackendConn;
 use super::upstream::health::Responded;
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Frame, Progress};
@@ -133,6 +135,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         let tolerate = self.upstream[exchange.pool].tolerate;
         let backend = &mut self.upstream[conn];
+        let demands_id = backend.demands_id();
         let bytes = backend.conn.input.flatten();
         let max_fields = self.settings.max_response_fields();
         let head = match response::parse_within(&bytes[..end], max_fields) {
@@ -143,7 +146,13 @@ impl Proxy {
             }
             Err(bad) => return Err(self.bad_head(id, bad)),
         };
-        if head.status < 200 && head.status != 101 {
+        let is_interim = head.status < 200 && head.status != 101;
+        let is_own = head.request_id == Some(exchange.id());
+        if demands_id && !is_own {
+            let body = unwanted_body(&head, is_interim, &mut backend.abandoned)?;
+            return drop_head(backend, end, body, self.turn.now);
+        }
+        if is_interim {
             let interim = Reading::new(&head, end);
             return self.pass_interim(id, interim);
         }
@@ -217,6 +226,7 @@ impl Proxy {
             carrier: exchange.carrier,
         };
         self.upstream.on_response(conn, response, &mut self.turn);
+        self.check_multiplexed(id, last.head, &last.body);
     }
 
     /// Passes on an interim response, which lies at the front of the connection's ring, or drops it
@@ -248,6 +258,38 @@ impl Proxy {
         backend.scan = HeadScan::response();
         Ok(Head::Interim)
     }
+}
+
+/// What follows a head that is not for the front exchange of a multiplexed connection, if somebody has given
+/// that response up, or it is interim and does not tell whose it is.
+fn unwanted_body(
+    head: &ResponseHead,
+    is_interim: bool,
+    abandoned: &mut AbandonedIds,
+) -> Result<Body, Failure> {
+    let is_abandoned = head.request_id.is_some_and(|id| abandoned.remove(id));
+    if is_abandoned || is_interim && head.request_id.is_none() {
+        Ok(body::of_response(Method::Get, head))
+    } else {
+        Err(Failure::IdentityMismatch)
+    }
+}
+
+/// Steps over a response on a multiplexed connection that nobody wants any more, or that is interim and
+/// does not tell whose it is. What follows it is stepped over too.
+fn drop_head(
+    backend: &mut BackendConn,
+    end: usize,
+    body: Body,
+    now: Micros,
+) -> Result<Head, Failure> {
+    if matches!(body, Body::UntilClose) {
+        return Err(Failure::Terminated); // Nothing can follow it.
+    }
+    backend.conn.input.consume(end);
+    backend.dropped = body;
+    backend.expect_response(now);
+    Ok(Head::Dropped)
 }
 
 fn fill(

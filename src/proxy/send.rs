@@ -171,6 +171,12 @@ impl Proxy {
         if exchange.state() == State::Connecting {
             return Progress::None;
         }
+        if self.upstream.is_multiplexed(conn) {
+            if !self.upstream[conn].conn.output.is_empty() {
+                self.upstream.flush_later(conn);
+            }
+            return Progress::None; // At the end of the turn.
+        }
         let outcome = self.upstream[conn].conn.flush(&mut self.buffers.rings);
         let exchange = &mut self.exchanges[id];
         let flushed = match outcome {

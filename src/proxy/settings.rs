@@ -10,8 +10,8 @@ use crate::config::{
 use crate::mem::time::{Micros, Millis};
 use crate::net::own;
 use crate::policy::route::Routing;
-use crate::policy::sharing;
 use crate::policy::sticky::{KEY_LEN, Key};
+use crate::policy::{multiplexing, sharing};
 use crate::sys::KeepAlive;
 
 use super::downstream::client::Client;
@@ -162,7 +162,7 @@ impl Settings {
     }
 
     /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 15] {
+    pub fn durations(&self) -> [Millis; 16] {
         let timeouts = &self.timeouts;
         [
             timeouts.header,
@@ -180,6 +180,7 @@ impl Settings {
             BRIEF,
             DOUBT,
             sharing::LEAST_PATIENCE,
+            multiplexing::LEAST_PATIENCE,
         ]
     }
 

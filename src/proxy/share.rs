@@ -44,7 +44,7 @@ impl Proxy {
     }
 
     /// Whether the last request that was put behind another there still waits for its response.
-    fn is_on_trial(&self, slot: BackendId) -> bool {
+    pub(super) fn is_on_trial(&self, slot: BackendId) -> bool {
         let last = self.upstream[slot].on_trial.and_then(|id| self.exchanges.get(id));
         last.is_some_and(|exchange| {
             let waits = matches!(exchange.state(), State::Sending | State::Awaiting);
@@ -75,6 +75,7 @@ impl Proxy {
                 && order::may_share(ahead.request.method, ahead.request.pipelinable);
             if let (true, Some(conn)) = (fits, ahead.conn)
                 && self.upstream[conn].back == Some(ahead_id)
+                && !self.upstream.is_multiplexed(conn)
                 && (leave == Leave::Many || self.fits_for_trial(conn))
             {
                 found = Some(conn);
@@ -107,6 +108,10 @@ impl Proxy {
     pub(super) fn leaves_conn(&mut self, id: ExchangeId, failure: Failure) -> bool {
         let exchange = &self.exchanges[id];
         let Some(conn) = exchange.conn.filter(|_| !exchange.is_committed()) else { return false };
+        if self.leaves_multiplexed(id, conn, failure) {
+            return true;
+        }
+        let exchange = &self.exchanges[id];
         let is_nonsense = matches!(failure, Failure::Protocol | Failure::HeadTooLarge);
         let was_behind = exchange.carrier == Carrier::Shared;
         if was_behind && (is_nonsense || failure == Failure::Terminated) {

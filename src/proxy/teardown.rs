@@ -1,5 +1,6 @@
 //! Done: the exchange leaves its client's queue, its connection is kept or closed, its slot is free.
 
+use crate::config::Multiplex;
 use crate::policy::reason::Reason;
 
 use super::Proxy;
@@ -86,11 +87,17 @@ impl Proxy {
             }
         };
         upstream.take_off(conn, id);
+        if upstream[exchange.pool].multiplex == Multiplex::Verified {
+            let slot = upstream[conn].backend;
+            upstream[slot].multiplexing.passed(exchange.bytes_out);
+        }
         let whose = (exchange.client, &mut downstream[exchange.client].bound);
         if !lives_on
             || upstream.release_conn(conn, whose, &mut buffers.rings, turn) == Released::ToBeClosed
         {
             self.close_used_conn(conn, DispatchMode::Alone);
+        } else if self.upstream.is_multiplexed(conn) {
+            self.wake_front(conn);
         }
     }
 
@@ -102,7 +109,11 @@ impl Proxy {
 
     /// Sends the exchanges on a connection back to Waiting.
     pub(super) fn clear_conn(&mut self, id: BackendConnId, mode: DispatchMode) {
+        let is_multiplexed = self.upstream.is_multiplexed(id);
         while let Some(exchange_id) = self.upstream.pop(id) {
+            if is_multiplexed {
+                self.turn.wake(self.exchanges[exchange_id].client);
+            }
             let exchange = &mut self.exchanges[exchange_id];
             exchange.conn = None;
             exchange.sent = false;

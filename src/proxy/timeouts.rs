@@ -33,6 +33,8 @@ const FIN: usize = 11;
 const BRIEF: usize = 12;
 const DOUBT: usize = 13;
 const BEHIND: usize = 14;
+/// Others wait behind it on a connection that clients share.
+pub(super) const HOLDS_UP: usize = 15;
 
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
@@ -84,6 +86,8 @@ impl Proxy {
             // One that is held where it is: it looks again, and whether the time is over.
             DOUBT => self.clear_the_way(id),
             BEHIND => self.waited_behind_another(id),
+            HOLDS_UP if self.holds_others_up(id) => self.held_others_up(id),
+            HOLDS_UP => self.exchanges[id].progress = true,
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
             _ => self.client_too_slow(id),
         }
@@ -198,6 +202,7 @@ impl Proxy {
     fn waits_for(&self, id: ExchangeId) -> Option<usize> {
         let exchange = &self.exchanges[id];
         match exchange.state() {
+            _ if self.holds_others_up(id) => Some(HOLDS_UP),
             State::Waiting => match exchange.wait_queue {
                 WaitQueue::Nowhere => None,
                 WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),

@@ -17,13 +17,15 @@ pub struct Turn {
     ready: Queue<ClientId>,
     /// By the clients' slots: whether they stand in `ready`.
     is_ready: Vec<bool>,
+    /// So many of them are driven in this turn yet.
+    quota: usize,
 }
 
 impl Turn {
     /// Before the first turn, with room for so many clients.
     pub fn new(now: Micros, clients: usize) -> Turn {
         let (ready, is_ready) = (Queue::with_capacity(clients), vec![false; clients]);
-        Turn { now, number: 0, lag: Micros(0), ready, is_ready }
+        Turn { now, number: 0, lag: Micros(0), ready, is_ready, quota: 0 }
     }
 
     /// Begins the next turn, at this time.
@@ -47,8 +49,25 @@ impl Turn {
         }
     }
 
-    /// Takes the client out that was woken first.
+    /// Has a client driven in this turn, before any other: it waits for nothing but its turn.
+    pub fn wake_next(&mut self, id: ClientId) {
+        let is_ready = &mut self.is_ready[id.index()];
+        if !*is_ready {
+            *is_ready = true;
+            self.quota += 1;
+            self.ready.push_front(id).expect("each client stands in the queue once");
+        }
+    }
+
+    /// Those that are ready now are driven in this turn. Those that are woken meanwhile have to wait for
+    /// the next one, so that events are seen in between.
+    pub fn begin_driving(&mut self) {
+        self.quota = self.ready.len();
+    }
+
+    /// Takes the next client out that is to be driven in this turn.
     pub fn next_ready(&mut self) -> Option<ClientId> {
+        self.quota = self.quota.checked_sub(1)?;
         let id = self.ready.pop_front()?;
         self.is_ready[id.index()] = false;
         Some(id)

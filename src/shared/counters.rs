@@ -195,6 +195,8 @@ pub enum BackendCounter {
     Stale,
     /// `httplb_backend_identity_mismatches_total`.
     Mismatches,
+    /// `httplb_backend_shared_requests_total`: requests behind those of others on a connection.
+    Shared,
     /// `httplb_backend_doubts_total{outcome}`: responses that seemed to be another request's.
     Doubts(Outcome),
     /// `httplb_backend_responses_total{code}`: by the status that it gave.
@@ -215,6 +217,7 @@ impl BackendCounter {
             BackendCounter::Reuses,
             BackendCounter::Stale,
             BackendCounter::Mismatches,
+            BackendCounter::Shared,
             BackendCounter::Doubts(Outcome::Proved),
             BackendCounter::Doubts(Outcome::Unfounded),
         ];
@@ -229,9 +232,10 @@ impl BackendCounter {
             BackendCounter::Reuses => 2,
             BackendCounter::Stale => 3,
             BackendCounter::Mismatches => 4,
-            BackendCounter::Doubts(outcome) => 5 + outcome as usize,
-            BackendCounter::Responses(class) => 7 + class as usize,
-            BackendCounter::Errors(reason) => 7 + Class::ALL.len() + reason.index(),
+            BackendCounter::Shared => 5,
+            BackendCounter::Doubts(outcome) => 6 + outcome as usize,
+            BackendCounter::Responses(class) => 8 + class as usize,
+            BackendCounter::Errors(reason) => 8 + Class::ALL.len() + reason.index(),
         }
     }
 }
@@ -245,12 +249,21 @@ pub enum BackendGauge {
     IdleLimit,
     /// 1 if it returns the request identifier.
     Echoes,
+    /// Whether its connections are shared by clients, or why not: see `Multiplexed::to_cell`.
+    Multiplexed,
+    /// How long its responses take as a rule, in microseconds.
+    UsualTime,
 }
 
 impl BackendGauge {
     /// All there are.
-    pub const ALL: [BackendGauge; 3] =
-        [BackendGauge::Idle, BackendGauge::IdleLimit, BackendGauge::Echoes];
+    pub const ALL: [BackendGauge; 5] = [
+        BackendGauge::Idle,
+        BackendGauge::IdleLimit,
+        BackendGauge::Echoes,
+        BackendGauge::Multiplexed,
+        BackendGauge::UsualTime,
+    ];
 }
 
 /// How long something took, counted in buckets.

@@ -10,6 +10,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::explain::{BackendNow, PoolNow};
 use crate::policy::health::{AdminState, Availability};
 use crate::policy::identity::Outcome;
+use crate::policy::multiplexing::Unshared;
 use crate::policy::slow_start;
 
 use super::backends::Source;
@@ -142,6 +143,9 @@ pub struct BackendSnapshot<T> {
     pub downtime: Millis,
     /// What is left of its lease; `None` if it has none.
     pub lease: Option<Millis>,
+    /// Whether clients share its connections, with its usual time, or why not; `None` where they are not
+    /// to.
+    pub shares: Option<Result<Micros, Unshared>>,
     /// What was counted.
     pub totals: T,
 }
@@ -184,6 +188,8 @@ pub struct BackendTotals {
     pub idle_limit: Millis,
     /// Whether it returns `X-Request-ID`.
     pub echoes_id: bool,
+    /// Requests that were sent behind those of other clients.
+    pub shared_requests: u64,
     /// From a request's dispatch to the end of its response.
     pub response_times: Histogram,
 }
@@ -239,6 +245,7 @@ impl<T> BackendSnapshot<T> {
             admin: self.admin,
             load: self.active,
             parts: self.up_for.map_or(slow_start::PARTS, parts),
+            shares: self.shares,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::balance::Tier;
 use crate::policy::health::Availability;
 use crate::policy::identity::Outcome;
+use crate::policy::multiplexing::{self, Unshared};
 use crate::policy::reason::Reason;
 use crate::sys::log;
 
@@ -168,6 +169,7 @@ impl<'a> SnapshotReader<'a> {
                 Availability::Up | Availability::Drain | Availability::Maint => cells.downtime(),
             },
             lease: cells.lease().map(|end| end - now),
+            shares: self.shares(slot),
             totals: T::read(self, slot),
         }
     }
@@ -176,6 +178,18 @@ impl<'a> SnapshotReader<'a> {
     fn idle_limit(&self, slot: BackendId) -> Millis {
         let limit = self.any_worker(slot, BackendGauge::IdleLimit);
         if limit > 0 { Millis(limit) } else { self.config.timeouts.backend_idle }
+    }
+
+    /// Whether clients share its connections, with its usual time, or why not; `None` where they are not
+    /// to. Of several workers, the one that shares tells.
+    fn shares(&self, slot: BackendId) -> Option<Result<Micros, Unshared>> {
+        let rows = (0..self.segment.layout().workers).map(|worker| self.segment.worker(worker));
+        let known = rows.filter_map(|row| {
+            let row = row.backend(slot);
+            let shares = multiplexing::from_cell(row.gauge(BackendGauge::Multiplexed))?;
+            Some(shares.map(|()| Micros(row.gauge(BackendGauge::UsualTime))))
+        });
+        known.max_by_key(Result::is_ok)
     }
 
     /// The least value above 0 that a worker has; 0 if none has one.
@@ -205,6 +219,7 @@ impl ReadTotals for BackendTotals {
             idle_connections: segment.idle_connections(slot),
             idle_limit: reader.idle_limit(slot),
             echoes_id: reader.any_worker(slot, BackendGauge::Echoes) == 1,
+            shared_requests: total(BackendCounter::Shared),
             response_times: segment.response_time(slot),
         }
     }

@@ -24,6 +24,7 @@ mod leaving;
 mod limits;
 mod messages;
 mod metrics;
+mod multiplex;
 mod pipelining;
 mod processes;
 mod proxy_protocol;

@@ -25,6 +25,8 @@ use crate::http::request::{self, Refusal, RequestHead};
 use crate::http::{HeadScan, Scan};
 use crate::http::{rewrite, upgrade};
 use crate::mem::buffer::Buffer;
+use crate::mem::time::Micros;
+use crate::policy::multiplexing::Unshared;
 
 #[cfg(test)]
 pub(crate) use cache::words;
@@ -76,6 +78,9 @@ pub struct BackendNow {
     pub load: u32,
     /// How many tenths of its weight count, while it starts slowly.
     pub parts: u32,
+    /// Whether clients share its connections, with its usual time, or why not; `None` where that is not
+    /// known, or they are not to.
+    pub shares: Option<Result<Micros, Unshared>>,
 }
 
 impl<'a> PoolNow<'a> {
@@ -87,6 +92,7 @@ impl<'a> PoolNow<'a> {
             admin: AdminState::Ready,
             load: 0,
             parts: slow_start::PARTS,
+            shares: None,
         };
         let pool = |keys: &'a config::Pool| PoolNow {
             name: keys.name.clone(),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{AnswerAtOnce, BackendNow, PoolNow};
-use crate::config::Balance;
+use crate::config::{Balance, Multiplex};
 use crate::http::cookie::SetCookie;
 use crate::http::forwarded::Forward;
 use crate::http::request::RequestHead;
@@ -12,6 +12,7 @@ use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::http::upgrade;
 use crate::policy::balance::{self, Member, Members, Pick, PoolView, Tier, TriedBackends};
 use crate::policy::health::Availability;
+use crate::policy::multiplexing::{self, Candidate};
 use crate::policy::retry::{self, Failure, RetryContext, Verdict};
 use crate::policy::sticky::{self, BackendTag, Key, StickyCookie, StickyTarget};
 use crate::policy::{order, slow_start};
@@ -31,6 +32,9 @@ pub struct PoolPlan {
     pub repeats: RepeatPlan,
     /// Whether it may run while others of its connection do.
     pub is_pipelined: bool,
+    /// Whether it may share its connection with requests of other clients, and why not; `None` where
+    /// none do.
+    pub shares: Option<String>,
     /// `picked`, `waits` if all are at their cap, or `none up`.
     pub outcome: &'static str,
 }
@@ -56,6 +60,8 @@ pub struct BackendPlan {
     pub verdict: &'static str,
     /// Why it is out, or next; empty for the others.
     pub because: &'static str,
+    /// Whether clients share its connections, and why not; `None` where they are not to.
+    pub shares: Option<String>,
 }
 
 /// What becomes of a sticky cookie.
@@ -105,6 +111,8 @@ impl PoolView for At<'_> {
 impl PoolPlan {
     pub(super) fn new(pool: &PoolNow, head: &RequestHead, key: Option<&Key>) -> PoolPlan {
         let (mut backends, mut outcome) = choices(pool);
+        let is_pipelined =
+            order::runs_beside_others(head, upgrade::is_offered(head, &pool.keys.upgrades));
         let sticky = pool
             .keys
             .sticky
@@ -123,10 +131,17 @@ impl PoolPlan {
             backends,
             sticky,
             repeats: RepeatPlan::new(pool, head),
-            is_pipelined: order::runs_beside_others(
-                head,
-                upgrade::is_offered(head, &pool.keys.upgrades),
-            ),
+            is_pipelined,
+            shares: (pool.keys.multiplex == Multiplex::Verified).then(|| {
+                let candidate = Candidate {
+                    method: head.method,
+                    is_pipelinable: is_pipelined,
+                    id_made_here: head.request_id.is_none(),
+                    authorizes_connection: head.authorizes_connection,
+                };
+                let alone = multiplexing::alone_because(candidate);
+                alone.map_or(String::from("yes"), |why| format!("no: {why}"))
+            }),
         }
     }
 
@@ -219,6 +234,7 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
             max_connections: backend.keys.max_connections,
             verdict,
             because,
+            shares: backend.shares.map(multiplexing::described),
         }
     };
     let plans = pool.backends.iter().enumerate().map(plan).collect();

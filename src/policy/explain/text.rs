@@ -75,6 +75,13 @@ impl PoolPlan {
             let text = format!("{}: cookie {cookie}{of}: {}{sets}", sticky.verdict, sticky.because);
             line(out, "sticky", &text)?;
         }
+        if let Some(shares) = &self.shares {
+            line(
+                out,
+                "shares",
+                &format!("{shares} (its connection, with requests of other clients)"),
+            )?;
+        }
         lines(
             out,
             "backends",
@@ -96,8 +103,12 @@ impl PoolPlan {
                     UNKNOWN => (String::from("state unknown"), String::new()),
                     state => (state.to_owned(), format!(", {}{cap} requests", backend.connections)),
                 };
+                let shares = backend
+                    .shares
+                    .as_ref()
+                    .map_or(String::new(), |shares| format!("; shares: {shares}"));
                 format!(
-                    "{} {state}, weight {}{tenths}{backup}{requests}: {}{because}",
+                    "{} {state}, weight {}{tenths}{backup}{requests}: {}{because}{shares}",
                     backend.backend, backend.weight, backend.verdict
                 )
             }),

@@ -42,6 +42,8 @@ pub struct Client {
     pub watch: Watch,
     /// How far the input was searched for a head.
     pub scan: HeadScan,
+    /// It did not take a response on which strangers waited: its requests share no connection with theirs.
+    pub is_slow: bool,
     /// The queue came to its limit with the last request.
     pub queue_was_full: bool,
     /// Number of the batch of requests that is being taken in.
@@ -69,6 +71,7 @@ impl Client {
             watch: Watch::Not,
             scan: HeadScan::request(),
             queue_was_full: false,
+            is_slow: false,
             batch: 0,
             requests: 0,
             since: Micros(0),

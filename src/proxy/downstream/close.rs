@@ -230,6 +230,7 @@ impl Proxy {
     /// Reads some of what a lingering client sends. Whether there may be more.
     fn read_to_nobody(&mut self, id: ClientId) -> bool {
         let Some(conn) = self.downstream[id].conn_mut() else { return false };
+        conn.discard_input(&mut self.buffers.rings); // Whoever looked whether it asks has filled it.
         for _ in 0..LINGER_READS {
             match conn.fill(&mut self.buffers.rings) {
                 Ok(0) => break,

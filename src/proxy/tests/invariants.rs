@@ -1,6 +1,6 @@
 //! What holds between two turns, whatever happened, and what holds when all is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::proxy::exchange::State;
 use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId};
 use crate::proxy::upstream::connection::Owner;
 use crate::proxy::upstream::waiting::WaitQueue;
-use crate::shared::{BackendGauge, Counter, PoolId, Segment, WaitFor};
+use crate::shared::{BackendCounter, BackendGauge, Counter, PoolId, Segment, WaitFor};
 
 /// Checks what holds after each turn.
 pub fn hold(proxy: &Proxy) {
@@ -63,6 +63,7 @@ fn connections(proxy: &Proxy) {
     for id in proxy.upstream.conns().ids() {
         let conn = &proxy.upstream[id];
         let mut next = conn.front;
+        let mut load = 0;
         match conn.owner {
             Owner::Idle { .. } => assert_eq!((conn.front, conn.back), (None, None)),
             Owner::Bound(client, _) => {
@@ -78,6 +79,11 @@ fn connections(proxy: &Proxy) {
                 );
             }
             Owner::Client(_) => assert!(conn.front.is_some(), "a connection that nobody has"),
+            Owner::Multiplexed => {
+                assert!(conn.front.is_some(), "a multiplexed connection that nobody has");
+                let listed = &proxy.upstream[conn.backend].multiplexed;
+                assert_eq!(listed.iter().filter(|listed| **listed == id).count(), 1);
+            }
             Owner::Held(exchange) => {
                 assert_eq!((conn.front, conn.back), (None, None));
                 assert_eq!(held_by(proxy, exchange), Some(id), "held for nobody");
@@ -85,12 +91,14 @@ fn connections(proxy: &Proxy) {
         }
         while let Some(exchange_id) = next {
             let exchange = &proxy.exchanges[exchange_id];
-            assert_eq!(conn.owner, Owner::Client(exchange.client));
+            let is_its_own = conn.owner == Owner::Client(exchange.client);
+            assert!(is_its_own || conn.owner == Owner::Multiplexed && exchange.is_multiplexed);
             assert_eq!(exchange.conn, Some(id));
             next = proxy.upstream.behind(exchange_id);
             assert!(next.is_some() || conn.back == Some(exchange_id));
-            carried += 1;
+            (carried, load) = (carried + 1, load + 1);
         }
+        assert_eq!(conn.load, load, "what stands on a connection");
     }
     let with_conn = proxy.exchanges.ids().filter(|id| proxy.exchanges[*id].conn.is_some());
     assert_eq!(carried, with_conn.count(), "an exchange on a connection that does not know it");
@@ -182,14 +190,22 @@ pub fn is_over(proxy: &Proxy) {
     }
 }
 
-/// Checks that no exchange stands in a pool's line while there is a place for it. Those that have
-/// tried some backends are left out: what is free may be for them alone.
-pub fn waits_with_cause(proxy: &mut Proxy) {
-    for pool in (0..proxy.upstream.pools().len()).map(PoolId) {
-        let Some(first) = proxy.upstream[pool].queue.front().copied() else { continue };
-        let tried = &proxy.exchanges[first.exchange].tried;
-        let is_free = proxy.upstream.has_place(pool, tried, &mut proxy.turn) && tried.is_empty();
-        assert!(!is_free, "{first:?} waits in vain\n{}", shown(proxy));
+/// Checks that no exchange stands in a pool's queue while there is a place for it. Those that have
+/// tried some backends are left out: what is free may be for them alone; and where one of them comes first,
+/// it may be for none but those behind it, whose turn comes with the next tick.
+pub fn wait_with_cause(workers: Vec<&mut Proxy>) {
+    let mut waiting: BTreeMap<usize, Vec<(bool, bool, String)>> = BTreeMap::new();
+    for proxy in workers {
+        for pool in (0..proxy.upstream.pools().len()).map(PoolId) {
+            let Some(first) = proxy.upstream[pool].queue.front().copied() else { continue };
+            let tried = &proxy.exchanges[first.exchange].tried;
+            let is_free = proxy.upstream.has_place(pool, tried, &mut proxy.turn);
+            let shown = format!("{first:?}\n{}", shown(proxy));
+            waiting.entry(pool.0).or_default().push((is_free, tried.is_empty(), shown));
+        }
+    }
+    for first in waiting.values().filter(|all| all.iter().all(|(_, is_new, _)| *is_new)).flatten() {
+        assert!(!first.0, "waits in vain: {}", first.2);
     }
 }
 
@@ -210,6 +226,12 @@ pub fn is_unclaimed(segment: Segment) {
 pub fn is_counted(segment: Segment) {
     let taken_in = segment.total(Counter::Requests);
     assert_eq!(segment.request_duration().count(), taken_in, "requests that were counted");
+}
+
+/// Requests that were sent behind those of other clients.
+pub fn shared(segment: Segment) -> u64 {
+    let slots = segment.pools().flat_map(|pool| segment.members(pool));
+    slots.map(|slot| segment.backend_total(slot, BackendCounter::Shared)).sum()
 }
 
 /// Checks that each request that was taken in is in the log once, and those that got no answer, or

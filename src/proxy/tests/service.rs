@@ -187,10 +187,9 @@ impl Service {
         invariants::hold(&self.proxy);
     }
 
-    /// Checks that nobody here waits for what is there. When nothing is left to do.
-    fn waits_with_cause(&mut self) {
+    /// Checks that no client waits here for room that is there. When nothing is left to do.
+    fn waits_with_cause(&self) {
         assert!(self.gate != Gate::Full || !self.proxy.has_room(), "a door waits in vain");
-        invariants::waits_with_cause(&mut self.proxy);
     }
 
     fn accept(&mut self) {
@@ -296,7 +295,10 @@ impl Team {
         if any {
             return;
         }
-        self.workers.iter_mut().for_each(Service::waits_with_cause);
+        self.workers.iter().for_each(Service::waits_with_cause);
+        invariants::wait_with_cause(
+            self.workers.iter_mut().map(|worker| &mut worker.proxy).collect(),
+        );
         let mut step = limit;
         for worker in &self.workers {
             step = worker.timeout(step);

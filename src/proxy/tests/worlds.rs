@@ -9,13 +9,14 @@
 
 mod cached;
 mod client;
+mod habits;
 mod plan;
 mod server;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
-use crate::config::{AccessLog, Balance, Cache, Config, RequestId};
+use crate::config::{AccessLog, Balance, Cache, Config, Multiplex, RequestId};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::identity::EchoSupport;
 use crate::proxy::Service as State;
@@ -30,9 +31,11 @@ use client::Client;
 use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
 
-/// So many worlds are played, and so many with a cache.
+/// So many worlds are played, and so many with a cache, and where clients share
+/// connections.
 const WORLDS: u64 = 6000;
 const CACHED_WORLDS: u64 = 1500;
+const MULTIPLEXED_WORLDS: u64 = 3000;
 /// Where requests are logged.
 const LOG: &str = "/log";
 /// A world that turns so often runs in a circle.
@@ -49,7 +52,32 @@ fn in_any_world_answers_are_right_or_honest_and_nothing_is_left_2() {
 }
 
 fn play_every_other(first: u64) {
-    play_many(WORLDS, |seed| seed % 2 == first, |seed, trace| drop(play(seed, false, trace)));
+    play_many(WORLDS, |seed| seed % 2 == first, |seed, trace| drop(play(seed, Kind::Plain, trace)));
+}
+
+#[test]
+fn in_any_world_nobody_gets_a_strangers_answer_over_a_connection_that_clients_share() {
+    let mut shared = 0;
+    play_many(
+        MULTIPLEXED_WORLDS,
+        |_| true,
+        |seed, trace| shared += play(seed, Kind::Multiplexed, trace).shared,
+    );
+    let is_one = number("HTTPLB_SEED").is_some();
+    assert!(
+        shared > 500 || is_one,
+        "{shared} requests behind others are too few to prove anything"
+    );
+}
+
+/// What a world is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// What is stored.
+    Cached,
+    /// Connections that clients share.
+    Multiplexed,
 }
 
 #[test]
@@ -59,7 +87,7 @@ fn in_any_world_what_is_stored_is_what_a_backend_gave() {
         CACHED_WORLDS,
         |_| true,
         |seed, trace| {
-            let Shelf { served: more, hits: found, .. } = play(seed, true, trace).shelf;
+            let Shelf { served: more, hits: found, .. } = play(seed, Kind::Cached, trace).shelf;
             (served, hits) = (served + more, hits + found);
         },
     );
@@ -92,15 +120,25 @@ fn play_many(count: u64, is_mine: impl Fn(u64) -> bool, mut play: impl FnMut(u64
 }
 
 /// Plays the world of `seed` to its end. What is known of it then.
-fn play(seed: u64, is_cached: bool, trace: Trace) -> Book {
-    let mut dice = Dice::new(if is_cached { seed ^ 0x00ca_c4ed } else { seed });
-    let roll = if is_cached { cached::weather } else { Weather::roll };
+fn play(seed: u64, kind: Kind, trace: Trace) -> Book {
+    let (salt, roll): (u64, fn(&mut Dice) -> Weather) = match kind {
+        Kind::Plain => (0, Weather::roll),
+        Kind::Cached => (0x00ca_c4ed, cached::weather),
+        Kind::Multiplexed => (0x0005_4a3e, Weather::roll_multiplexed),
+    };
+    let is_cached = kind == Kind::Cached;
+    let mut dice = Dice::new(seed ^ salt);
     let weather = roll(&mut dice);
     // It starts well.
     world::reset(seed, Faults { disk_errors: 0, ..weather.kernel });
     trace.note(|| format!("{weather:?}"));
-    let mut book = Book { dice, weather, plans: Vec::new(), shelf: Shelf::default(), trace };
-    let (clients, servers) = if is_cached { (2..=6, 2) } else { (1..=4, 3) };
+    let mut book =
+        Book { dice, weather, plans: Vec::new(), shelf: Shelf::default(), shared: 0, trace };
+    let (clients, servers) = match kind {
+        Kind::Plain => (1..=4, 3),
+        Kind::Cached => (2..=6, 2),
+        Kind::Multiplexed => (3..=9, 2),
+    };
     let clients = book.dice.between(*clients.start(), *clients.end());
     let servers = book.dice.between(1, servers);
     let addresses: Vec<_> =
@@ -201,6 +239,7 @@ fn finish(mut team: Team, mut servers: Vec<Server>, clients: Vec<Client>, book: 
     team.workers.iter().for_each(|worker| invariants::is_over(&worker.proxy));
     invariants::is_unclaimed(team.segment);
     invariants::is_counted(team.segment);
+    book.shared = invariants::shared(team.segment);
     team.workers.iter_mut().for_each(|worker| worker.proxy.flush_log());
     invariants::is_logged(team.segment, &world::take_log(LOG));
     if book.weather.shares {
@@ -246,6 +285,7 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
         default_ttl: Millis(0),
     });
     let pool = &mut config.pools[0];
+    pool.multiplex = if weather.multiplexes { Multiplex::Verified } else { Multiplex::Off };
     pool.balance = *dice.choose(&[Balance::RoundRobin, Balance::LeastConnections]);
     pool.retries = dice.between(0, 3) as u32;
     for backend in &mut pool.backends {
@@ -282,14 +322,15 @@ fn start(config: &Config, book: &mut Book) -> Team {
         // The simulated kernel has one limit, and real ones have one for each process.
         world::change_faults(|faults| faults.descriptors = 100_000);
     }
-    let knows_backends = dice.one_in(2);
+    let multiplexes = book.weather.multiplexes;
+    let knows_backends = multiplexes || dice.one_in(2);
     let mut team = Team::start(workers, config, |settings| {
         settings.backend_conns = conns;
         settings.spare_exchanges = spare;
         settings.splice_min = splice_min;
     });
     let echoes_after = dice.between(1, 6) as u32;
-    let echo = match book.weather.shuts_doors {
+    let echo = match book.weather.shuts_doors || multiplexes {
         true => EchoSupport::known(),
         false => EchoSupport::quick(echoes_after),
     };

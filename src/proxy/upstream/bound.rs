@@ -59,7 +59,7 @@ impl Upstream {
     fn next_bound(&self, id: BackendConnId) -> Option<BackendConnId> {
         match self[id].owner {
             Owner::Bound(_, behind) => behind,
-            Owner::Idle { .. } | Owner::Client(_) | Owner::Held(_) => None,
+            Owner::Idle { .. } | Owner::Client(_) | Owner::Held(_) | Owner::Multiplexed => None,
         }
     }
 
@@ -104,7 +104,7 @@ impl Upstream {
     pub fn any_bound(&self) -> Option<(ClientId, BackendConnId)> {
         self.conns.ids().find_map(|id| match self[id].owner {
             Owner::Bound(client, _) => Some((client, id)),
-            Owner::Idle { .. } | Owner::Client(_) | Owner::Held(_) => None,
+            Owner::Idle { .. } | Owner::Client(_) | Owner::Held(_) | Owner::Multiplexed => None,
         })
     }
 

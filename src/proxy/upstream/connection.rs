@@ -8,7 +8,7 @@ use crate::http::scan::HeadScan;
 use crate::mem::free_list::FreeList;
 use crate::mem::time::{Micros, Millis};
 use crate::net::{Conn, End};
-use crate::policy::identity::SentIds;
+use crate::policy::identity::{AbandonedIds, SentIds};
 use crate::policy::reuse;
 use crate::shared::{BackendCounter, BackendId};
 use crate::sys::{IoError, KeepAlive, Poller, Socket};
@@ -36,6 +36,8 @@ pub enum Owner {
     Bound(ClientId, Option<BackendConnId>),
     /// Its response is this exchange's unless a better one comes: see `held`.
     Held(ExchangeId),
+    /// Whoever stands on it: see `multiplexed`.
+    Multiplexed,
 }
 
 /// A connection to a backend.
@@ -50,6 +52,14 @@ pub struct BackendConn {
     pub front: Option<ExchangeId>,
     /// The last one whose request was put on it.
     pub back: Option<ExchangeId>,
+    /// How many there are.
+    pub load: usize,
+    /// Requests that were sent over it and whose responses nobody wants any more.
+    pub abandoned: AbandonedIds,
+    /// More comes than what stands on it: it is not kept.
+    pub is_spent: bool,
+    /// It stands in the list of those that are flushed at the end of the turn.
+    pub is_to_be_flushed: bool,
     /// A user may have logged in over it: see `bound`.
     pub is_bound: bool,
     /// Responses that came over it.
@@ -79,6 +89,10 @@ impl BackendConn {
             owner: Owner::Client(client),
             front: None,
             back: None,
+            load: 0,
+            abandoned: AbandonedIds::default(),
+            is_spent: false,
+            is_to_be_flushed: false,
             is_bound: false,
             responses: 0,
             sent_ids: SentIds::default(),
@@ -93,6 +107,12 @@ impl BackendConn {
 }
 
 impl BackendConn {
+    /// Whether a response has to bear the identifier of the front exchange's request, for those to others'
+    /// requests may come here too.
+    pub fn demands_id(&self) -> bool {
+        self.owner == Owner::Multiplexed || self.is_spent
+    }
+
     /// From now on the front exchange waits for its answer.
     pub fn expect_response(&mut self, now: Micros) {
         self.scan = HeadScan::response();
@@ -163,7 +183,7 @@ impl Upstream {
     /// Puts an exchange behind the others on their connection.
     pub fn share(&mut self, id: BackendConnId, by: ExchangeId) {
         let (conn, backend) = self.conn_and_backend(id);
-        debug_assert!(matches!(conn.owner, Owner::Client(_)));
+        debug_assert!(matches!(conn.owner, Owner::Client(_) | Owner::Multiplexed));
         backend.on_trial = Some(by);
         self.push(id, by);
         self.count_reuse(id);
@@ -213,12 +233,15 @@ impl Upstream {
         turn: &mut Turn,
     ) -> Released {
         let conn = &mut self.conns[id];
-        if conn.conn.has_said_end {
+        if conn.conn.has_said_end || conn.is_spent {
             return Released::ToBeClosed;
         }
         if conn.front.is_some() {
             conn.expect_response(turn.now);
             return Released::Kept;
+        }
+        if !conn.abandoned.is_empty() {
+            return Released::ToBeClosed;
         }
         // Anything more from a backend that was asked nothing more cannot be an answer.
         let is_silent = conn.conn.input.is_empty()
@@ -238,6 +261,7 @@ impl Upstream {
         if !is_silent || !keeps {
             return Released::ToBeClosed;
         }
+        self.unlist_multiplexed(id);
         if is_bound {
             self.keep_bound(client, bound, id, rings, turn);
         } else {
@@ -248,6 +272,7 @@ impl Upstream {
 
     /// Closes a connection. Nothing is on it any more.
     pub fn remove_conn(&mut self, id: BackendConnId, rings: &mut FreeList, turn: &mut Turn) {
+        self.unlist_multiplexed(id);
         let mut conn = self.conns.remove(id);
         conn.conn.release(rings);
         self.conn_was_freed(turn);
@@ -261,6 +286,7 @@ impl Upstream {
     /// Puts an exchange at the end of a connection.
     fn push(&mut self, id: BackendConnId, exchange: ExchangeId) {
         let conn = &mut self.conns[id];
+        conn.load += 1;
         match conn.back.replace(exchange) {
             Some(last) => self.behind[last.index()] = Some(exchange),
             None => conn.front = Some(exchange),
@@ -272,6 +298,7 @@ impl Upstream {
         let conn = &mut self.conns[id];
         let exchange = conn.front?;
         conn.front = self.behind[exchange.index()].take();
+        conn.load -= 1;
         if conn.front.is_none() {
             conn.back = None;
         }
@@ -290,6 +317,7 @@ impl Upstream {
             next = self.behind[before.index()];
             if next == Some(exchange) {
                 self.behind[before.index()] = behind;
+                self.conns[id].load -= 1;
                 if behind.is_none() {
                     self.conns[id].back = Some(before);
                 }

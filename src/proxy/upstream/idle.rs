@@ -110,7 +110,7 @@ impl Upstream {
     pub(super) fn idle_for(&self, id: BackendConnId, turn: &Turn) -> Option<Micros> {
         match self.conns[id].owner {
             Owner::Idle { since, .. } => Some(Micros(turn.now.0.saturating_sub(since.0))),
-            Owner::Client(_) | Owner::Bound(..) | Owner::Held(_) => None,
+            Owner::Client(_) | Owner::Bound(..) | Owner::Held(_) | Owner::Multiplexed => None,
         }
     }
 

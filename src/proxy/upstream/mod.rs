@@ -7,6 +7,7 @@
 //! waiting      the queues, over all workers; whose turn it is
 //! connection   opened, used again, shared, released, closed
 //! idle         those that are kept, last used first out
+//! multiplexed  those that carry requests of several clients
 //! bound        those over which a client has logged in, which are its own
 //! health       what is learned of a backend by what it does
 //! ```
@@ -19,6 +20,7 @@ pub mod bound;
 pub mod connection;
 pub mod health;
 pub mod idle;
+pub mod multiplexed;
 pub mod pick;
 pub mod pools;
 pub mod waiting;
@@ -28,10 +30,12 @@ mod tests;
 
 use std::ops::{Index, IndexMut};
 
-use crate::config::Config;
+use crate::config::{Config, Multiplex};
 use crate::mem::queue::Queue;
 use crate::mem::slab::Slab;
+use crate::mem::time::Millis;
 use crate::policy::balance::Member;
+use crate::policy::multiplexing;
 use crate::policy::retry::Budget;
 use crate::policy::sticky::Key;
 use crate::shared::wakers::Wakers;
@@ -64,6 +68,8 @@ pub struct Upstream {
     behind: Vec<Option<ExchangeId>>,
     /// Who waits for a connection to be free.
     queue: Queue<Waiter>,
+    /// Connections that are flushed at the end of the turn.
+    to_be_flushed: Vec<BackendConnId>,
     /// Which names the pools had when they were read.
     known_namings: u64,
     /// For members that are read anew.
@@ -106,6 +112,7 @@ impl Upstream {
             conns: Slab::with_capacity(limits.conns),
             behind: vec![None; limits.exchanges],
             queue: Queue::with_capacity(limits.exchanges),
+            to_be_flushed: Vec::new(),
             known_namings: 0,
             scratch: Vec::new(),
         }
@@ -146,12 +153,18 @@ impl Upstream {
     }
 
     /// Shows what was learned of the backends, for operators.
-    pub fn show_backends(&self) {
+    pub fn show_backends(&self, now: Millis) {
         for (slot, backend) in self.backends.iter().enumerate() {
             if backend.slot_state.source().is_some() {
                 let row = self.row.backend(BackendId(slot));
                 row.set(BackendGauge::IdleLimit, backend.idle_limit.limit().0);
                 row.set(BackendGauge::Echoes, u64::from(backend.echo.echoes()));
+                row.set(BackendGauge::UsualTime, backend.pace.usual().0);
+                let multiplexed = match self[backend.pool].multiplex {
+                    Multiplex::Off => None,
+                    Multiplex::Verified => Some(backend.multiplex_limit(now).map(|_| ())),
+                };
+                row.set(BackendGauge::Multiplexed, multiplexing::to_cell(multiplexed));
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::mem::time::Millis;
 use crate::policy::balance::{Member, Members, PoolView, Tier};
 use crate::policy::health::Rules;
 use crate::policy::identity::{EchoSupport, Telling};
+use crate::policy::multiplexing::{Multiplexing, Unshared};
 use crate::policy::retry::Budget;
 use crate::policy::reuse::{IdleLimit, Keeping};
 use crate::policy::sharing::{LatencyEstimate, Leave, Sharing};
@@ -23,7 +24,7 @@ use super::idle::IdleStack;
 use super::waiting::Waiter;
 use super::{Turn, Upstream};
 use crate::proxy::exchange::Carrier;
-use crate::proxy::ids::ExchangeId;
+use crate::proxy::ids::{BackendConnId, ExchangeId};
 
 /// A set of backends with its rules.
 pub struct Pool {
@@ -46,6 +47,8 @@ pub struct Pool {
     pub sticky: Option<config::Sticky>,
     /// The protocols to which a connection may be switched.
     pub upgrades: Vec<String>,
+    /// Whether requests of several clients share connections to its backends.
+    pub multiplex: config::Multiplex,
     /// What balancing looks at, in the order of the slots.
     pub members: Members,
     /// The epoch that `members` are of.
@@ -92,6 +95,10 @@ pub struct Backend {
     pub on_trial: Option<ExchangeId>,
     /// Whether it keeps its connections at all.
     pub keeping: Keeping,
+    /// How its responses go together on one connection.
+    pub multiplexing: Multiplexing,
+    /// Connections that carry requests of several clients.
+    pub multiplexed: Vec<BackendConnId>,
 }
 
 impl Pool {
@@ -107,6 +114,7 @@ impl Pool {
             rules: Rules { max_fails: config.max_fails, fail_timeout: config.fail_timeout },
             sticky: config.sticky.clone(),
             upgrades: config.upgrades.clone(),
+            multiplex: config.multiplex,
             members: Members::default(),
             epoch: 0,
             slow_start: config.slow_start,
@@ -136,6 +144,8 @@ impl Backend {
             sharing: Sharing::default(),
             on_trial: None,
             keeping: Keeping::new(backend_idle),
+            multiplexing: Multiplexing::default(),
+            multiplexed: Vec::new(),
         }
     }
 }
@@ -163,6 +173,14 @@ impl Backend {
             true => self.sharing.leave(&self.pace, now),
             false => Leave::None,
         }
+    }
+}
+
+impl Backend {
+    /// How many requests of whichever clients may stand on one of its connections now.
+    pub fn multiplex_limit(&self, now: Millis) -> Result<usize, Unshared> {
+        let leave = self.leave_to_share(now);
+        self.multiplexing.limit(self.echo.echoes(), leave, &self.pace, now)
     }
 }
 
@@ -282,6 +300,7 @@ impl Upstream {
             backend.echo = EchoSupport::default();
             backend.pace = LatencyEstimate::default();
             backend.sharing = Sharing::default();
+            backend.multiplexing = Multiplexing::default();
         }
         if came_back || is_other {
             backend.idle_limit.forget();

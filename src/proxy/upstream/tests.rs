@@ -63,6 +63,7 @@ impl Side {
 
     /// Who was woken.
     fn woken(&mut self) -> Vec<ClientId> {
+        self.turn.begin_driving();
         std::iter::from_fn(|| self.turn.next_ready()).collect()
     }
 }

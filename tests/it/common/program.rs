@@ -76,6 +76,15 @@ impl Program {
         Program::operated_by(config, plain(binary()))
     }
 
+    /// With an access log, an admin socket and a status page.
+    pub fn operated_and_logging(mut config: Value) -> Program {
+        let folder = new_folder();
+        config["access_log"] = json!(folder.join("access.log"));
+        config["admin"]["socket"] = json!(folder.join("admin.sock"));
+        config["status_listen"] = json!("127.0.0.1:0");
+        Program::launch(config, folder, plain(binary()))
+    }
+
     /// The same, by a command that executes the program, to which `-c FILE` is added.
     pub fn operated_by(mut config: Value, command: Command) -> Program {
         let folder = new_folder();

@@ -13,6 +13,10 @@ pub struct Weather {
     pub kernel: Faults,
     /// All clients want the same few resources, which are stored.
     pub shares: bool,
+    /// Requests of several clients go over one connection.
+    pub multiplexes: bool,
+    /// Backends that echo answer in another order now and then.
+    pub swaps: bool,
     /// Backends close or reset within an answer, or instead of one.
     pub cuts: bool,
     /// Backends close connections that are idle.
@@ -117,6 +121,16 @@ impl Weather {
     }
 }
 
+impl Weather {
+    /// Where requests of several clients go over one connection.
+    pub fn roll_multiplexed(dice: &mut Dice) -> Weather {
+        let rolled = Weather::roll(dice);
+        let swaps = !rolled.is_fair() && dice.one_in(2);
+        // There, an identifier that is not the right one proves nothing.
+        Weather { multiplexes: true, swaps, mix_ups: false, ..rolled }
+    }
+}
+
 /// How a request's body is framed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Upload {
@@ -169,9 +183,10 @@ pub struct Plan {
 
 impl Plan {
     pub fn roll(dice: &mut Dice, client: usize, weather: &Weather, is_last: bool) -> Plan {
-        let method = *dice.choose(&[
-            "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE",
-        ]);
+        let methods =
+            ["GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE"];
+        let is_shared = weather.multiplexes && dice.below(8) > 0;
+        let method = *dice.choose(if is_shared { &methods[..1] } else { &methods });
         let may_upload = matches!(method, "POST" | "PUT") || dice.one_in(20);
         let upload = match may_upload {
             true => *dice.choose(&[Upload::None, Upload::Length, Upload::Chunked]),
@@ -184,9 +199,10 @@ impl Plan {
             upload,
             upload_len: if upload == Upload::None { 0 } else { dice.size() },
             // Whose a response is to an identifier of the client's own is not known.
-            id: (dice.one_in(3) && !weather.surplus).then(|| format!("own-{}", dice.below(1000))),
+            id: (dice.one_in(3) && !weather.surplus && !is_shared)
+                .then(|| format!("own-{}", dice.below(1000))),
             has_idempotency_key: dice.one_in(8),
-            logs_in: weather.logins && dice.one_in(4),
+            logs_in: weather.logins && dice.one_in(if is_shared { 20 } else { 4 }),
             expects_continue: upload != Upload::None && !is_http10 && dice.one_in(3),
             is_http10,
             closes: is_last && dice.one_in(3),
@@ -203,6 +219,11 @@ impl Plan {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS")
             && self.upload_len == 0
             && self.upload != Upload::Chunked
+    }
+
+    /// Whether it may stand on a connection with those of other clients.
+    pub fn may_share(&self) -> bool {
+        self.is_pipelinable() && self.method != "HEAD" && self.id.is_none() && !self.logs_in
     }
 
     pub fn is_idempotent(&self) -> bool {
@@ -328,6 +349,8 @@ pub struct Book {
     pub weather: Weather,
     pub plans: Vec<Plan>,
     pub shelf: Shelf,
+    /// Requests that were sent behind those of others.
+    pub shared: u64,
     pub trace: Trace,
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::cached::origin;
+use super::habits::{Habit, Manners};
 use super::plan::{Book, Plan, Spoiled, chunked, pattern};
 use crate::mem::time::Micros;
 use crate::proxy::tests::message::{Kind, Message, Reader};
@@ -26,81 +27,6 @@ pub struct Server {
 
 /// When what is sent once more is sent before the next response.
 const WITH_THE_NEXT: Micros = Micros(u64::MAX);
-
-/// What a server does with the request identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Habit {
-    Silent,
-    Echoes,
-    /// Takes out what it does not like.
-    Cleans,
-    /// Echoes for some requests.
-    Sometimes,
-    /// For some it returns what it returned last, as a cache before it would.
-    Stores,
-    /// Echoes, and sends some responses once more.
-    Repeats,
-}
-
-impl Habit {
-    fn roll(book: &mut Book) -> Habit {
-        if book.weather.shuts_doors && book.dice.one_in(2) {
-            return Habit::Sometimes; // So that a doubt meets the shut door.
-        }
-        match (book.weather.mix_ups, book.weather.surplus) {
-            (true, _) => Habit::Echoes,
-            (false, true) if book.dice.one_in(2) => Habit::Repeats,
-            (false, _) => *book.dice.choose(&[
-                Habit::Silent,
-                Habit::Echoes,
-                Habit::Cleans,
-                Habit::Sometimes,
-                Habit::Stores,
-            ]),
-        }
-    }
-
-    /// What is returned to request `number`, which was sent with `id`.
-    fn returns(self, number: usize, id: &str, last: &str, book: &Book) -> Option<String> {
-        match self {
-            Habit::Silent => None,
-            Habit::Sometimes if number % 3 == 0 => None,
-            // No cache answers what is not safe.
-            Habit::Stores if number % 3 == 0 && book.plans[number].is_pipelinable() => {
-                Some(last.to_owned())
-            }
-            Habit::Cleans if book.plans[number].id.is_some() => Some(id.replace('-', "")),
-            Habit::Echoes | Habit::Cleans | Habit::Sometimes | Habit::Stores | Habit::Repeats => {
-                Some(id.to_owned())
-            }
-        }
-    }
-}
-
-/// What it does with each request.
-#[derive(Clone, Copy, Debug)]
-struct Manners {
-    habit: Habit,
-    /// It forgets a request that stands behind another.
-    forgets: bool,
-    /// It closes after each response, and does not say so.
-    closes_unsaid: bool,
-    /// It sends a body with the response to HEAD.
-    adds_bodies: bool,
-}
-
-impl Manners {
-    fn roll(book: &mut Book) -> Manners {
-        let habit = Habit::roll(book);
-        let mut has = |wanted: bool| wanted && habit != Habit::Repeats && book.dice.one_in(2);
-        Manners {
-            habit,
-            forgets: has(book.weather.forgets),
-            closes_unsaid: has(book.weather.closes_unsaid),
-            adds_bodies: has(book.weather.adds_bodies),
-        }
-    }
-}
 
 /// What follows the last byte of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,9 +96,11 @@ enum Login {
 
 impl Login {
     /// A request came: none but its own client's may. It may log it in.
-    fn note_arrival(&mut self, number: usize, plan: &Plan) {
+    fn note_arrival(&mut self, number: usize, plan: &Plan, is_multiplexed: bool) {
         match *self {
             Login::None => (),
+            // What was on its way when the server asked. Nobody is logged in by that.
+            Login::Asked(_) if is_multiplexed && plan.may_share() => (),
             Login::Asked(owner) | Login::User(owner) => {
                 assert_eq!(owner, plan.client, "{number} came over another client's connection");
             }
@@ -361,7 +289,8 @@ impl Conn {
                 book.trace
                     .note(|| format!("server {place}: {} on connection {}", number, self.name));
                 note_arrival(number, &self.answers, book);
-                self.login.note_arrival(number, &book.plans[number]);
+                let is_multiplexed = book.weather.multiplexes;
+                self.login.note_arrival(number, &book.plans[number], is_multiplexed);
             }
             let is_behind = !self.answers.is_empty() && !self.answered_early;
             if manners.forgets && whole.is_some() && is_behind {
@@ -376,12 +305,34 @@ impl Conn {
                 let answer = make_answer(number, &request, &lines, (manners, last_id), book);
                 book.plans[number].was_left |= answer.after != After::Next;
                 self.answers.push_back(answer);
+                self.swap_last(manners.habit, book);
                 book.plans[number].answered_early |= early;
             }
             self.answered_early = early || self.answered_early && whole.is_none();
             if whole.is_none() {
                 return;
             }
+        }
+    }
+
+    /// Answers the last two in the other order, where their identifiers tell whose they are.
+    fn swap_last(&mut self, habit: Habit, book: &mut Book) {
+        if !matches!(habit, Habit::Echoes | Habit::Repeats) {
+            return;
+        }
+        let Some(last) = self.answers.len().checked_sub(2) else { return };
+        let are_such = self.answers.range(last..).all(|answer| {
+            let is_new = answer.sent == 0 && !answer.is_surplus && answer.after == After::Next;
+            is_new && answer.is_whole && book.plans[answer.number].may_share()
+        });
+        // An interim response does not tell whose it is, and reaches a client over a connection of its own.
+        let client_of = |answer: &Answer| book.plans[answer.number].client;
+        let is_one_clients = client_of(&self.answers[last]) == client_of(&self.answers[last + 1]);
+        let has_interim = self.answers.range(last..).any(|answer| answer.final_at > 0);
+        let may_swap = book.weather.swaps && are_such && !(is_one_clients && has_interim);
+        if may_swap && book.dice.one_in(3) {
+            book.trace.note(|| format!("{} is answered first", self.answers[last + 1].number));
+            self.answers.swap(last, last + 1);
         }
     }
 
@@ -450,7 +401,8 @@ fn note_arrival(number: usize, ahead: &VecDeque<Answer>, book: &mut Book) {
     assert!(plan.is_idempotent() || plan.seen == 1, "{number} was sent twice");
     for answer in ahead.iter().filter(|answer| !answer.is_surplus) {
         let other = &book.plans[answer.number];
-        assert_eq!(plan.client, other.client, "two clients share a connection");
+        let may_share = book.weather.multiplexes && plan.may_share() && other.may_share();
+        assert!(plan.client == other.client || may_share, "two clients share a connection");
         assert!(plan.is_pipelinable(), "{number} was sent behind another");
     }
     if book.weather.is_fair() {

@@ -1,0 +1,267 @@
+//! Requests of several clients on one connection of a backend: who shares, and how nobody waits for a
+//! stranger.
+//!
+//! A response that has not the identifier of its request ends the sharing: the connection is closed,
+//! nothing of the response is delivered, and all that stood there go to connections of their own. So do
+//! those behind a response that is larger than a ring, that stops, that does not come in time or that its
+//! client does not take. What is sent twice by that is safe (RFC 9110 §9.2.1). One exchange leaves so
+//! once, and does not share again.
+
+use crate::config::{Multiplex, RequestId};
+use crate::http::body::Body;
+use crate::http::response::Reading;
+use crate::policy::multiplexing::{self, Candidate};
+use crate::policy::retry::Failure;
+use crate::policy::sharing::Leave;
+use crate::shared::BackendId;
+
+use super::Proxy;
+use super::exchange::{Carrier, DispatchMode, Exchange, Response, State};
+use super::ids::{BackendConnId, ExchangeId};
+use super::timeouts::{self, exchange_owner};
+use super::upstream::bound::Bound;
+use super::upstream::connection::Reusable;
+use super::upstream::multiplexed::Room;
+
+impl Proxy {
+    /// Sends a request over a connection that others share, or may share from now on, if it and its
+    /// backend are such.
+    pub(super) fn multiplex(&mut self, id: ExchangeId) -> bool {
+        let Some(slot) = self.exchanges[id].choice.filter(|_| self.may_multiplex(id)) else {
+            return false;
+        };
+        let now = self.turn.now.millis();
+        let Ok(limit) = self.upstream[slot].multiplex_limit(now) else { return false };
+        let room = Room { ring_size: self.buffers.ring_size, wanted: self.wire_len(id) };
+        let may_join =
+            self.upstream[slot].leave_to_share(now) == Leave::Many || !self.is_on_trial(slot);
+        let joined = may_join
+            .then(|| self.upstream.find_multiplexed(slot, limit, room, &self.turn))
+            .flatten();
+        if let Some(conn) = joined {
+            self.upstream.join(conn, id);
+            self.hurry_front(conn);
+            self.send_multiplexed(id, conn, Carrier::Shared);
+            return true;
+        }
+        let exchange = &self.exchanges[id];
+        match self.upstream.find_reusable(slot, exchange.request.idempotent, &self.turn) {
+            Reusable::Ready(conn) => {
+                let waiter = exchange.waiter(id);
+                self.upstream.multiplex_idle(conn, waiter, &self.turn);
+                self.send_multiplexed(id, conn, Carrier::Kept);
+                true
+            }
+            Reusable::NextTurn | Reusable::None => false,
+        }
+    }
+
+    fn send_multiplexed(&mut self, id: ExchangeId, conn: BackendConnId, carrier: Carrier) {
+        let exchange = &mut self.exchanges[id];
+        exchange.conn = Some(conn);
+        exchange.carrier = carrier;
+        exchange.is_multiplexed = true;
+        self.begin_sending(id);
+    }
+
+    /// Whether others may stand behind this request. Of a client's queue the first ones may, so that none
+    /// waits for an exchange that goes elsewhere.
+    fn may_multiplex(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let request = &exchange.request;
+        let client = &self.downstream[exchange.client];
+        let candidate = Candidate {
+            method: request.method,
+            is_pipelinable: request.pipelinable,
+            id_made_here: request.id_made_here,
+            authorizes_connection: request.authorizes_connection,
+        };
+        self.upstream[exchange.pool].multiplex == Multiplex::Verified
+            && self.settings.request_id != RequestId::Off
+            && exchange.dispatch_mode == DispatchMode::Eager
+            && !exchange.wants_new
+            && multiplexing::alone_because(candidate).is_none()
+            && client.bound == Bound::Never
+            && !client.is_slow
+            && !client.is_background()
+            && self.all_ahead_are_multiplexed(id)
+    }
+
+    fn all_ahead_are_multiplexed(&self, id: ExchangeId) -> bool {
+        let mut next = self.downstream[self.exchanges[id].client].first;
+        while let Some(ahead) = next.filter(|ahead| *ahead != id) {
+            if !self.exchanges[ahead].is_multiplexed {
+                return false;
+            }
+            next = self.downstream.behind(ahead);
+        }
+        true
+    }
+
+    /// The timer of a front exchange behind which another has come to stand is the one of those who hold
+    /// others up.
+    fn hurry_front(&mut self, conn: BackendConnId) {
+        if let Some(front) = self.upstream[conn].front
+            && self.timers.running(exchange_owner(front)) != Some(timeouts::HOLDS_UP)
+        {
+            self.timers.start(exchange_owner(front), timeouts::HOLDS_UP, self.turn.now.millis());
+        }
+    }
+
+    /// Whether others wait behind a front exchange for its response to pass.
+    pub(super) fn holds_others_up(&self, id: ExchangeId) -> bool {
+        let Some(conn) = self.exchanges[id].conn else { return false };
+        self.upstream.is_multiplexed(conn)
+            && self.upstream[conn].front == Some(id)
+            && self.upstream.behind(id).is_some()
+    }
+
+    /// Others have waited behind a front exchange. In the end they leave.
+    pub(super) fn held_others_up(&mut self, id: ExchangeId) {
+        let conn = self.backend_conn(id);
+        let (backend_conn, backend) = self.upstream.conn_and_backend(conn);
+        let patience = multiplexing::patience(&backend.pace);
+        // What this process is late itself is not the backend's time. Timers count in whole milliseconds.
+        let waited = self.turn.now - backend_conn.front_since - self.turn.lag;
+        self.exchanges[id].progress = true;
+        if waited.millis().0 < patience.millis().0 {
+            return;
+        }
+        let exchange = &self.exchanges[id];
+        let client = &mut self.downstream[exchange.client];
+        if exchange.is_committed() && !client.conn().is_none_or(|conn| conn.output.is_empty()) {
+            client.is_slow = true;
+        } else {
+            backend.multiplexing.held_up();
+        }
+        self.move_those_behind(conn);
+    }
+
+    /// Those behind the front exchange go to connections of their own, and this one is the front's alone.
+    /// What comes here for the others, or for those who gave up, is not wanted: it is closed then.
+    fn move_those_behind(&mut self, conn: BackendConnId) {
+        let Some(front) = self.upstream.pop(conn) else { return };
+        let is_spent = self.upstream[conn].load > 0 || !self.upstream[conn].abandoned.is_empty();
+        self.clear_conn(conn, DispatchMode::Alone);
+        self.upstream.leave_to(conn, self.exchanges[front].waiter(front), is_spent);
+    }
+
+    /// The front exchange of a multiplexed connection has its response: if that may take long to pass, or
+    /// is the last one there, or asks its client to log in, nobody is to wait behind it.
+    pub(super) fn check_multiplexed(&mut self, id: ExchangeId, head: Reading, body: &Body) {
+        let conn = self.backend_conn(id);
+        if !self.upstream.is_multiplexed(conn) {
+            return;
+        }
+        let ring_size = self.buffers.ring_size as u64;
+        let is_larger = match body {
+            Body::Empty | Body::Chunked(_) => false,
+            Body::Length(length) => head.len() as u64 + length > ring_size,
+            Body::UntilClose => true,
+        };
+        let is_last =
+            !matches!(self.exchanges[id].answer, Response::Backend(facts) if facts.keep_alive);
+        if is_larger || is_last || self.upstream[conn].is_bound {
+            self.move_those_behind(conn);
+        }
+    }
+
+    /// A failure on a multiplexed connection is none of the exchange's: it and all others go to
+    /// connections of their own, which is no try. `false`: there it would have failed as well.
+    pub(super) fn leaves_multiplexed(
+        &mut self,
+        id: ExchangeId,
+        conn: BackendConnId,
+        failure: Failure,
+    ) -> bool {
+        if !self.upstream[conn].demands_id() {
+            return false;
+        }
+        let slot = self.upstream[conn].backend;
+        match failure {
+            Failure::IdentityMismatch => self.mistook(slot),
+            Failure::Protocol | Failure::HeadTooLarge => {
+                self.upstream[slot].multiplexing.mistook(self.turn.now.millis());
+            }
+            Failure::Terminated if self.upstream[conn].load > 1 || self.upstream[conn].heard => {
+                self.upstream[slot].multiplexing.held_up();
+            }
+            // One that was kept and is stale is known as such.
+            Failure::Terminated
+            | Failure::NoBackend
+            | Failure::QueueTimeout
+            | Failure::Refused
+            | Failure::ConnectTimeout
+            | Failure::ResponseTimeout
+            | Failure::Incomplete => return false,
+        }
+        debug_assert!(!self.exchanges[id].is_committed());
+        self.close_used_conn(conn, DispatchMode::Alone);
+        true
+    }
+
+    /// A response of a backend that shares had not the right identifier.
+    fn mistook(&mut self, slot: BackendId) {
+        self.upstream[slot].multiplexing.mistook(self.turn.now.millis());
+        self.tell_of_mismatch(slot);
+    }
+
+    /// An exchange is given up whose request went over a multiplexed connection: others go on there. Whether
+    /// it could leave so.
+    pub(super) fn leave_multiplexed(&mut self, id: ExchangeId, conn: BackendConnId) -> bool {
+        let exchange = &self.exchanges[id];
+        let is_asked = matches!(exchange.state(), State::Sending | State::Awaiting);
+        if !is_asked || !self.upstream.is_multiplexed(conn) {
+            return false;
+        }
+        let was_front = self.upstream[conn].front == Some(id);
+        if !self.upstream.abandon(conn, id, exchange.id()) {
+            return false;
+        }
+        if was_front {
+            self.upstream[conn].expect_response(self.turn.now);
+            self.wake_front(conn);
+        }
+        true
+    }
+
+    /// The client whose exchange is the front one of a multiplexed connection now is driven next: its
+    /// response may be there already.
+    pub(super) fn wake_front(&mut self, conn: BackendConnId) {
+        if let Some(front) = self.upstream[conn].front {
+            self.turn.wake_next(self.exchanges[front].client);
+        }
+    }
+
+    /// Sends what was put on multiplexed connections in this turn.
+    pub(super) fn flush_multiplexed(&mut self) {
+        while let Some(conn) = self.upstream.next_to_flush() {
+            let backend = &mut self.upstream[conn].conn;
+            let (flushed, all) = match backend.flush(&mut self.buffers.rings) {
+                Ok(count) => (count > 0, backend.output.is_empty()),
+                Err(_) => {
+                    backend.send_failed();
+                    self.wake_front(conn);
+                    continue;
+                }
+            };
+            backend.release_idle_buffers(&mut self.buffers.rings);
+            let mut next = self.upstream[conn].front;
+            while let Some(id) = next {
+                next = self.upstream.behind(id);
+                note_sent(&mut self.exchanges[id], flushed, all);
+            }
+        }
+    }
+}
+
+/// Notes that a connection was flushed, on which an exchange is whose body is empty.
+fn note_sent(exchange: &mut Exchange, flushed: bool, all: bool) {
+    if exchange.state() == State::Sending {
+        exchange.sent |= flushed || all;
+        exchange.progress |= flushed;
+        if all {
+            exchange.enter(State::Awaiting);
+        }
+    }
+}
