@@ -319,7 +319,10 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"max_body": "16777216TiB"}"#,
         r#"max_body: "16777216TiB" is too large (write "64KiB", "8MiB" or a number of bytes)"#,
     ),
-    (r#"{"multiplex": "on"}"#, r#"multiplex: "on" is unknown (write "off" or "verified")"#),
+    (
+        r#"{"multiplex": "on"}"#,
+        r#"multiplex: "on" is not one of the words (write "off" or "verified")"#,
+    ),
     (r#"{"slow_start": "11m"}"#, r#"slow_start: "11m" is out of range (write "0s" to "10m")"#),
     (
         r#"{"pools": {"default": {}}}"#,
