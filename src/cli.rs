@@ -37,7 +37,7 @@ const DEFAULT_FILE: &str = "/etc/httplb/servers.conf";
 const LARGEST_FILE: u64 = 16 << 20;
 
 const HELP: &str = "\
-Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [--health-path PATH]
+Usage: httplb [-c FILE] [-l ADDR]... [-b ADDR]... [-w N] [--health-path PATH]
               [--health-interval DUR] [FILE]
        httplb -t | -T [-c FILE] ...
        httplb --explain 'GET http://host/path' [-H 'Name: value']... [-c FILE] ...
@@ -45,8 +45,9 @@ Usage: httplb [-c FILE] [-l ADDR:PORT]... [-b ADDR:PORT]... [-w N] [--health-pat
 An HTTP/1.1 load balancer.
 
   -c, --config FILE        configuration, default /etc/httplb/servers.conf; - is standard input
-  -l, --listen ADDR:PORT   replaces listen; repeatable; :80 is all addresses
-  -b, --backend ADDR:PORT  replaces backend_servers; repeatable; with it no file is needed
+  -l, --listen ADDR        replaces listen; repeatable; IP:PORT, :80 for all addresses, unix:PATH
+  -b, --backend ADDR       replaces backend_servers; repeatable; IP:PORT or unix:PATH; with it no
+                           file is needed
   -w, --workers N          replaces workers
   --health-path PATH       replaces health_check.path; http://host/path sets the host too
   --health-interval DUR    replaces health_check.interval, such as 5s or 500ms
@@ -459,6 +460,19 @@ mod tests {
             (
                 "-b 10.0.0.7:1 -b 10.0.0.7:1",
                 r#"--backend: "10.0.0.7:1" is named twice (remove one)"#,
+            ),
+            (
+                "-b app.sock",
+                r#"--backend: "app.sock" is not an IP address (names are not looked up: write an address such as "10.0.0.7:80")"#,
+            ),
+            (
+                "-b /run/app.sock",
+                r#"--backend: "/run/app.sock" is not an address (write "unix:/run/app.sock" for a Unix socket)"#,
+            ),
+            ("-b unix:@a -b unix:@a", r#"--backend: "unix:@a" is named twice (remove one)"#),
+            (
+                "-l unix:/a -l unix:/a",
+                r#"--listen: "unix:/a" stands twice in the list (remove one)"#,
             ),
             ("-w 0", r#"--workers: "0" is out of range (write 1 to 256)"#),
             ("-w 257", r#"--workers: "257" is out of range (write 1 to 256)"#),

@@ -103,6 +103,7 @@
 //!     pools.rs       Pool and Backend as a worker knows them, read anew when they have changed
 //!     pick.rs        which backend, with a turn and a place shared by all workers
 //!     waiting.rs     the queues for a place and for a connection
+//!     backlog.rs     who waits for room in the queue of a Unix socket
 //!     connection.rs  BackendConn: opened, used again, shared, released, closed
 //!     idle.rs        a backend's stack of idle connections
 //!     multiplexed.rs connections that carry requests of several clients
@@ -153,6 +154,7 @@
 //!
 //! net/               conn.rs: a socket, its two rings, what is known of its readiness
 //!   own.rs           backends that are the service itself
+//!   unix.rs          backends at Unix sockets that are not there
 //!
 //! cache/             stored responses on disk; mod.rs tells how a request is answered from them
 //!   store.rs         a worker's view: find             open_entries.rs   entries at hand
@@ -225,7 +227,7 @@
 //!   model.rs         Config and what it is made of, with its defaults    error.rs   ConfigError
 //!   file.rs          JSON as a tree that keeps order and duplicates
 //!   read.rs          values by kind and range; mistakes collected with their places
-//!   check.rs         tree to Config, by way of process.rs, pool.rs and route.rs: a key each
+//!   check.rs         tree to Config, by way of process.rs, listen.rs, pool.rs and route.rs: a key each
 //!   endpoint.rs      Endpoint: an address of TCP or a Unix socket. It stands so low because all the
 //!                    layers above name a server by it; sys connects
 //!   address.rs  units.rs  text.rs   addresses; "5s", "64KiB"; quoting and guessing

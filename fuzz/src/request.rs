@@ -40,12 +40,14 @@ fn check_head(head: &[u8]) {
     assert_eq!(Naive::of(&parsed), naive.facts, "{place}");
     OUT.with_borrow_mut(|out| {
         for (trusted, client) in [
-            (false, IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))),
-            (true, IpAddr::from(Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0001))),
+            (false, Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 7)))),
+            (true, Some(IpAddr::from(Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0001)))),
+            // By a Unix socket, which has no address to tell of.
+            (true, None),
         ] {
             let upgrades = ["websocket".to_owned()];
-            let forward =
-                Forward { trusted, upgrades: &upgrades, ..Forward::new(client, ID.as_bytes()) };
+            let new = Forward::new(IpAddr::from(Ipv4Addr::LOCALHOST), ID.as_bytes());
+            let forward = Forward { trusted, client, upgrades: &upgrades, ..new };
             check_rewritten(&parsed, &naive, &forward, out, &place);
         }
     });
@@ -197,9 +199,11 @@ impl Naive {
             passed = values(&self.fields, "x-forwarded-for");
             passed.retain(|value| !value.is_empty());
         }
-        let client = forward.client.to_string();
-        passed.push(&client);
-        add("x-forwarded-for", &passed.join(", "));
+        let client = forward.client.map(|client| client.to_string());
+        passed.extend(client.as_deref());
+        if !passed.is_empty() {
+            add("x-forwarded-for", &passed.join(", "));
+        }
         if !proto_is_kept {
             add("x-forwarded-proto", "http");
         }

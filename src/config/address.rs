@@ -3,13 +3,22 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::endpoint::{self, Endpoint, UnixPath};
 use super::error::Wrong;
 use super::text::quote;
 use super::units;
 
+/// Reads where clients are to connect: an address, or `unix:/run/httplb/http.sock`.
+pub fn listen(text: &str) -> Result<Endpoint, Wrong> {
+    match text.strip_prefix(endpoint::UNIX) {
+        Some(path) => UnixPath::parse(path).map(Endpoint::Unix),
+        None => listen_tcp(text).map(Endpoint::Tcp),
+    }
+}
+
 /// Reads an address to listen on: `10.0.0.7:80`, `[fd00::7]:80`, or `:80` for all addresses of
 /// IPv6 and IPv4. Port 0 lets the kernel choose.
-pub fn listen(text: &str) -> Result<SocketAddr, Wrong> {
+pub fn listen_tcp(text: &str) -> Result<SocketAddr, Wrong> {
     if let Some(port) = text.strip_prefix(':').and_then(port) {
         return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     }
@@ -19,8 +28,15 @@ pub fn listen(text: &str) -> Result<SocketAddr, Wrong> {
     }
 }
 
-/// Reads the address of a backend: `10.0.0.7:80` or `[fd00::7]:80`.
-pub fn backend(text: &str) -> Result<SocketAddr, Wrong> {
+/// Reads where a backend listens: `10.0.0.7:80`, `[fd00::7]:80`, `unix:/run/app.sock` or `unix:@app`.
+pub fn backend(text: &str) -> Result<Endpoint, Wrong> {
+    match text.strip_prefix(endpoint::UNIX) {
+        Some(path) => UnixPath::parse(path).map(Endpoint::Unix),
+        None => backend_tcp(text).map(Endpoint::Tcp),
+    }
+}
+
+fn backend_tcp(text: &str) -> Result<SocketAddr, Wrong> {
     let wrong = |fault, remedy| Err(Wrong::new(format!("{} {fault}", quote(text)), remedy));
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => {
@@ -67,6 +83,11 @@ pub fn ip(text: &str) -> Result<IpAddr, Wrong> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address);
     }
+    if let Ok(path) = UnixPath::parse(text.strip_prefix(endpoint::UNIX).unwrap_or(text)) {
+        let remedy =
+            format!("write \"unix\": {} in place of \"ip\" and \"port\"", quote(path.as_str()));
+        return Err(Wrong::new(format!("{} is not an IP address", quote(text)), remedy));
+    }
     let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Some(inner) = unbracketed.filter(|inner| inner.parse::<Ipv6Addr>().is_ok()) {
         let remedy = format!("write {} without brackets", quote(inner));
@@ -92,6 +113,11 @@ enum AddressUse {
 /// Why `text` is no socket address.
 fn diagnose(text: &str, role: AddressUse) -> Wrong {
     let shown = quote(text);
+    if let Ok(path) = UnixPath::parse(text) {
+        let remedy =
+            format!("write {} for a Unix socket", quote(&Endpoint::Unix(path).to_string()));
+        return Wrong::new(format!("{shown} is not an address"), remedy);
+    }
     let no_port = |remedy: String| Wrong::new(format!("{shown} has no port"), remedy);
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return no_port(format!("write \"{}\"", SocketAddr::from((address, 80))));
@@ -159,7 +185,7 @@ impl Cidr {
             |fault: &str, remedy: &str| Wrong::new(format!("{} {fault}", quote(text)), remedy);
         let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
         let Ok(address) = address.parse::<IpAddr>() else {
-            let remedy = "write \"10.0.0.0/8\" or \"fd00::/8\"";
+            let remedy = "write \"10.0.0.0/8\", \"fd00::/8\" or \"unix\"";
             return Err(wrong("is not a network", remedy));
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
@@ -196,9 +222,38 @@ impl Cidr {
     }
 }
 
-/// Whether one of `networks` contains `address`.
-pub fn any_contains(networks: &[Cidr], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(address))
+/// Whom to believe what it says of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// Peers with an address in this network.
+    Network(Cidr),
+    /// Peers that come by a Unix socket, which have none.
+    Unix,
+}
+
+impl TrustedProxy {
+    /// Reads a network, or `unix`.
+    pub fn parse(text: &str) -> Result<TrustedProxy, Wrong> {
+        if text == "unix" { Ok(TrustedProxy::Unix) } else { Cidr::parse(text).map(Self::Network) }
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TrustedProxy::Network(network) => network.fmt(formatter),
+            TrustedProxy::Unix => formatter.write_str("unix"),
+        }
+    }
+}
+
+/// Whether one of `proxies` is the peer with this address; `None`: it has come by a Unix socket.
+pub fn is_trusted(proxies: &[TrustedProxy], peer: Option<IpAddr>) -> bool {
+    proxies.iter().any(|proxy| match (proxy, peer) {
+        (TrustedProxy::Network(network), Some(address)) => network.contains(address),
+        (TrustedProxy::Unix, None) => true,
+        (TrustedProxy::Network(_), None) | (TrustedProxy::Unix, Some(_)) => false,
+    })
 }
 
 /// `address` with all bits behind the first `prefix` cleared.
@@ -254,6 +309,14 @@ mod tests {
             ("10.0.0.7:", r#""10.0.0.7:" has no valid port (write a port of 1 to 65535)"#),
             ("", r#""" has no port (write "10.0.0.7:80" or "[fd00::7]:80")"#),
             (
+                "/run/httplb/http.sock",
+                r#""/run/httplb/http.sock" is not an address (write "unix:/run/httplb/http.sock" for a Unix socket)"#,
+            ),
+            (
+                "unix:http.sock",
+                r#""http.sock" is not the path of a Unix socket (write "/run/app.sock", or "@app" for an abstract name)"#,
+            ),
+            (
                 "10.0.0.256:80",
                 r#""10.0.0.256:80" is not an address (write "10.0.0.7:80" or "[fd00::7]:80")"#,
             ),
@@ -289,6 +352,11 @@ mod tests {
                 "255.255.255.255:80",
                 r#""255.255.255.255" is a broadcast address (write that of one server)"#,
             ),
+            ("@app", r#""@app" is not an address (write "unix:@app" for a Unix socket)"#),
+            (
+                "unix:",
+                r#""" is not the path of a Unix socket (write "/run/app.sock", or "@app" for an abstract name)"#,
+            ),
             ("10.0.0.7:0", r#""10.0.0.7:0" has port 0 (write a port of 1 to 65535)"#),
             ("[fe80::1%2]:80", r#""[fe80::1%2]:80" has a zone (write "[fe80::1]:80")"#),
             (
@@ -299,7 +367,7 @@ mod tests {
         for (text, message) in cases {
             assert_eq!(backend(text).unwrap_err().to_string(), message);
         }
-        assert_eq!(backend("[::1]:8001"), Ok(SocketAddr::from((Ipv6Addr::LOCALHOST, 8001))));
+        assert_eq!(backend("[::1]:8001"), Ok((Ipv6Addr::LOCALHOST, 8001).into()));
         let mapped = backend("[::ffff:10.0.0.7]:80").map(|address| address.to_string());
         assert_eq!(mapped, Ok(String::from("10.0.0.7:80")));
         assert_eq!(server("::ffff:10.0.0.7"), Ok(IpAddr::from([10, 0, 0, 7])));
@@ -311,6 +379,10 @@ mod tests {
             ("127.0.0.1:80", r#""127.0.0.1:80" has a port (write "ip": "127.0.0.1", "port": 80)"#),
             ("[::1]", r#""[::1]" is not an IP address (write "::1" without brackets)"#),
             ("127.0.1", r#""127.0.1" is not an IP address (write "10.0.0.7" or "fd00::7")"#),
+            (
+                "unix:/run/app.sock",
+                r#""unix:/run/app.sock" is not an IP address (write "unix": "/run/app.sock" in place of "ip" and "port")"#,
+            ),
             (
                 "localhost",
                 r#""localhost" is not an IP address (names are not looked up: write an address such as "127.0.0.1")"#,
@@ -358,7 +430,7 @@ mod tests {
                 r#""10.0.0.0/33" has no valid prefix length (write /0 to /32 behind the address)"#,
             ),
             ("::/", r#""::/" has no valid prefix length (write /0 to /128 behind the address)"#),
-            ("lan", r#""lan" is not a network (write "10.0.0.0/8" or "fd00::/8")"#),
+            ("lan", r#""lan" is not a network (write "10.0.0.0/8", "fd00::/8" or "unix")"#),
         ];
         for (text, message) in cases {
             assert_eq!(Cidr::parse(text).unwrap_err().to_string(), message);

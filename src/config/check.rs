@@ -1,13 +1,13 @@
 //! From the tree to a [`Config`]: the keys of the top level, and what concerns several of them.
 
-use std::net::SocketAddr;
-
 use crate::mem::time::Millis;
 
+use super::endpoint::Endpoint;
 use super::error::Wrong;
 use super::file::Value;
 use super::model::{Backend, Config, Listen, Pool, Workers};
 use super::read::{Mistakes, Node};
+use super::text::quote;
 use super::{pool, process, route};
 
 /// The keys of the top level that are not pool keys.
@@ -39,7 +39,7 @@ pub struct Overrides {
     /// Replaces `listen` unless empty.
     pub listen: Vec<Listen>,
     /// Replaces `backend_servers` unless empty.
-    pub backends: Vec<SocketAddr>,
+    pub backends: Vec<Endpoint>,
     /// Replaces `workers`.
     pub workers: Option<Workers>,
     /// Replaces `health_check.path`, and `health_check.host` if there is one.
@@ -73,6 +73,13 @@ pub fn config(root: &Value, overrides: &Overrides, mistakes: &mut Mistakes) -> C
     if let Some(node) = routes {
         let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
         config.routes = route::routes(&node, &names, mistakes);
+    }
+    if let Some(socket) = config.admin.socket
+        && config.listen.iter().any(|listen| listen.address == socket.into())
+    {
+        let fault = format!("{} is in \"listen\" too", quote(socket.as_str()));
+        let wrong = Wrong::new(fault, "choose another path for one of them");
+        mistakes.add_at(String::from("admin.socket"), wrong);
     }
     config
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::config::file::{self, Value};
 use crate::config::read::Mistakes;
 use crate::config::{
-    AccessLog, Backend, Balance, Cidr, Config, ConfigError, Listen, Overrides, RequestId, Sticky,
-    Workers, check, load, pool, process,
+    AccessLog, Backend, Balance, Config, ConfigError, Listen, Overrides, RequestId, Sticky,
+    TrustedProxy, Workers, check, load, pool, process,
 };
 use crate::mem::time::Millis;
 
@@ -63,7 +63,7 @@ pub(super) const EVERYTHING: &str = r##"{
 
 /// Still more keys.
 pub(super) const MORE: &str = r##"{
-    "trusted_proxies": ["10.0.0.0/8", "192.0.2.1"],
+    "trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "unix"],
     "access_log": "stdout",
     "status_listen": ":9001",
     "admin": {"socket": "/run/httplb/admin.sock", "listen": "127.0.0.1:9002", "token_file": "/t"},
@@ -221,7 +221,8 @@ fn backend_connections_may_be_kept_for_no_time_and_no_other_timeout_is_nothing()
 #[test]
 fn the_keys_of_later_versions_are_read() {
     let config = load(MORE, &Overrides::default()).unwrap();
-    let networks = ["10.0.0.0/8", "192.0.2.1/32"].map(|text| Cidr::parse(text).unwrap());
+    let networks =
+        ["10.0.0.0/8", "192.0.2.1/32", "unix"].map(|text| TrustedProxy::parse(text).unwrap());
     assert_eq!(config.trusted_proxies, networks);
     let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
     assert_eq!(names, ["default", "api", "v1.0"]);
@@ -232,6 +233,44 @@ fn the_keys_of_later_versions_are_read() {
     assert_eq!(api.upgrades, ["tcp", "SPDY/3.1"]);
     assert_eq!(v1.backends, [Backend::at(address("127.0.0.1:8001"))]);
     assert_eq!((v1.retries, &v1.sticky, &v1.health_check), (5, &None, &None));
+}
+
+#[test]
+fn unix_sockets_are_read_and_written_back() {
+    let text = r##"{
+        "listen": [
+            "unix:/run/httplb/http.sock",
+            {"addr": "unix:/run/a b", "mode": "666", "group": "www-data", "proxy_protocol": true},
+            "unix:@http"
+        ],
+        "backend_servers": [
+            {"unix": "/run/app.sock", "weight": 3},
+            {"unix": "@app", "max_connections": 4, "backup": true},
+            {"ip": "::1", "port": 80}
+        ]
+    }"##;
+    let config = load(text, &Overrides::default()).unwrap();
+    let listen: Vec<(String, u32, Option<&str>, bool)> = config
+        .listen
+        .iter()
+        .map(|each| {
+            let access = &each.access;
+            (each.address.to_string(), access.mode, access.group.as_deref(), each.proxy_protocol)
+        })
+        .collect();
+    assert_eq!(
+        listen,
+        [
+            (String::from("unix:/run/httplb/http.sock"), 0o660, None, false),
+            (String::from("unix:/run/a b"), 0o666, Some("www-data"), true),
+            (String::from("unix:@http"), 0o660, None, false),
+        ]
+    );
+    let backends: Vec<String> =
+        config.pools[0].backends.iter().map(|backend| backend.address.to_string()).collect();
+    assert_eq!(backends, ["unix:/run/app.sock", "unix:@app", "[::1]:80"]);
+    assert_eq!((config.pools[0].backends[0].weight, config.pools[0].backends[1].backup), (3, true));
+    assert_eq!(load(&config.dump(), &Overrides::default()), Ok(config));
 }
 
 #[test]
@@ -283,7 +322,7 @@ fn the_dump_has_every_key_and_every_key_is_known() {
 fn the_command_line_goes_before_the_file() {
     let overrides = Overrides {
         listen: vec![Listen::on(address("127.0.0.1:1"))],
-        backends: vec![address("127.0.0.1:2"), address("127.0.0.1:3")],
+        backends: vec![address("127.0.0.1:2").into(), address("127.0.0.1:3").into()],
         workers: Some(Workers::Auto),
         ..Overrides::default()
     };

@@ -1,7 +1,6 @@
 //! A configuration written back as JSON: every default filled in, and again a valid file.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::mem::time::Millis;
@@ -44,12 +43,12 @@ pub fn config(config: &Config) -> Value {
         entry("request_id", text(request_id(config.request_id))),
         entry("via", optional(&config.via, text)),
         entry("access_log", access_log(&config.access_log)),
-        entry("status_listen", optional(&config.status_listen, address)),
+        entry("status_listen", optional(&config.status_listen, text)),
         entry(
             "admin",
             Value::Object(vec![
-                entry("socket", optional(&admin.socket, |socket| path(socket))),
-                entry("listen", optional(&admin.listen, address)),
+                entry("socket", optional(&admin.socket, text)),
+                entry("listen", optional(&admin.listen, text)),
                 entry("token_file", optional(&admin.token_file, |file| path(file))),
             ]),
         ),
@@ -96,23 +95,22 @@ fn path(path: &Path) -> Value {
     text(&path.display())
 }
 
-fn address(address: &SocketAddr) -> Value {
-    text(address)
-}
-
 fn listen(listen: &Listen) -> Value {
     let flags = [
         ("proxy_protocol", listen.proxy_protocol),
         ("https", listen.https),
         ("freebind", listen.freebind),
     ];
-    let mut set = flags.iter().filter(|(_, is_set)| *is_set).peekable();
-    if set.peek().is_none() {
-        return address(&listen.address);
-    }
-    let mut entries = vec![entry("addr", address(&listen.address))];
+    let set = flags.iter().filter(|(_, is_set)| *is_set);
+    let mut entries = vec![entry("addr", text(&listen.address))];
     entries.extend(set.map(|(key, _)| entry(key, Value::Bool(true))));
-    Value::Object(entries)
+    if let Endpoint::Unix(path) = listen.address
+        && path.abstract_name().is_none()
+    {
+        entries.push(entry("mode", text(&format_args!("{:04o}", listen.access.mode))));
+        entries.extend(listen.access.group.as_ref().map(|group| entry("group", text(group))));
+    }
+    if entries.len() == 1 { text(&listen.address) } else { Value::Object(entries) }
 }
 
 fn forward_fields(mut fields: ForwardFields) -> Value {

@@ -10,7 +10,7 @@ use super::error::Wrong;
 use super::text::quote;
 
 /// What stands before the path of a Unix socket where an address could stand.
-const UNIX: &str = "unix:";
+pub(super) const UNIX: &str = "unix:";
 
 /// Where something listens. Small enough to be copied wherever an address is: a path stands in it,
 /// so that nothing has to outlive it, neither a table nor an allocation.
@@ -24,7 +24,8 @@ pub enum Endpoint {
 }
 
 /// The path of a Unix socket, or with `@` at its front its name in the abstract namespace: unix(7).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct UnixPath {
     /// Zeros behind the path.
     bytes: [u8; UnixPath::ROOM],
@@ -32,6 +33,9 @@ pub struct UnixPath {
 }
 
 impl UnixPath {
+    /// What a server at a Unix socket is called in `Host`.
+    pub const HOST: &str = "localhost";
+
     /// Bytes of `sun_path`. A path has one less, for the zero that ends it; of a name, `@` is a zero.
     const ROOM: usize = 108;
 
@@ -75,13 +79,27 @@ impl UnixPath {
 
 impl fmt::Debug for UnixPath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().fmt(out)
+        fmt::Debug::fmt(self.as_str(), out)
+    }
+}
+
+impl fmt::Display for UnixPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
     }
 }
 
 impl Endpoint {
     /// Cells that hold one, of which the first says how to read the others.
     pub const WORDS: usize = 1 + UnixPath::ROOM.div_ceil(size_of::<u64>());
+
+    /// Its port, if it has one.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Endpoint::Tcp(address) => Some(address.port()),
+            Endpoint::Unix(_) => None,
+        }
+    }
 
     /// The one among those that lead to the same server by which it is known: IPv4 addresses mapped
     /// into IPv6 are those that they mean.
@@ -160,12 +178,18 @@ impl<Ip: Into<IpAddr>> From<(Ip, u16)> for Endpoint {
     }
 }
 
+impl From<UnixPath> for Endpoint {
+    fn from(path: UnixPath) -> Endpoint {
+        Endpoint::Unix(path)
+    }
+}
+
 /// `10.0.0.7:80`, `[fd00::7]:80`, `unix:/run/app.sock` or `unix:@app`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp(address) => address.fmt(out),
-            Endpoint::Unix(path) => write!(out, "{UNIX}{}", path.as_str()),
+            Endpoint::Unix(path) => write!(out, "{UNIX}{path}"),
         }
     }
 }
@@ -180,6 +204,20 @@ impl FromStr for Endpoint {
         }
         let no_address = |_| Wrong::new(format!("{} is not an address", quote(text)), "");
         text.parse().map(Endpoint::Tcp).map_err(no_address)
+    }
+}
+
+impl From<UnixPath> for String {
+    fn from(path: UnixPath) -> String {
+        path.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for UnixPath {
+    type Error = Wrong;
+
+    fn try_from(text: String) -> Result<UnixPath, Wrong> {
+        UnixPath::parse(&text)
     }
 }
 

@@ -101,7 +101,51 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"listen": [{"addr": ":80", "port": 80}]}"#,
-        r#"listen[0].port: unknown key (there are "addr", "proxy_protocol", "https" and "freebind")"#,
+        r#"listen[0].port: unknown key (there are "addr", "proxy_protocol", "https", "freebind", "mode" and "group")"#,
+    ),
+    (
+        r#"{"listen": ["/run/a.sock"]}"#,
+        r#"listen[0]: "/run/a.sock" is not an address (write "unix:/run/a.sock" for a Unix socket)"#,
+    ),
+    (
+        r#"{"listen": ["unix:/run/a.sock", {"addr": "unix:/run/a.sock", "mode": "0666"}]}"#,
+        r#"listen[1]: "unix:/run/a.sock" stands twice in the list (remove one)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": ":80", "mode": "0660"}]}"#,
+        r#"listen[0].mode: "0660" is for Unix sockets alone (remove it)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": ":80", "group": "www-data"}]}"#,
+        r#"listen[0].group: "www-data" is for Unix sockets alone (remove it)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": "unix:@a", "group": "www-data"}]}"#,
+        r#"listen[0].group: "www-data" is not for abstract names, which have no file (remove it)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": "unix:/run/a.sock", "freebind": true}]}"#,
+        "listen[0].freebind: true is for addresses of TCP alone (remove it)",
+    ),
+    (
+        r#"{"listen": [{"addr": "unix:/run/a.sock", "mode": 660}]}"#,
+        r#"listen[0].mode: 660 is not the mode of a file (write "0660" for the owner and the group, "0666" for all)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": "unix:/run/a.sock", "mode": "0680"}]}"#,
+        r#"listen[0].mode: "0680" is not the mode of a file (write "0660" for the owner and the group, "0666" for all)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": "unix:/run/a.sock", "mode": "4660"}]}"#,
+        r#"listen[0].mode: "4660" is not the mode of a file (write "0660" for the owner and the group, "0666" for all)"#,
+    ),
+    (
+        r#"{"listen": [{"addr": "unix:/run/a.sock", "group": "a b"}]}"#,
+        r#"listen[0].group: "a b" is not the name of a group (write "www-data")"#,
+    ),
+    (
+        r#"{"admin": {"socket": "/run/a.sock"}, "listen": ["unix:/run/a.sock"]}"#,
+        r#"admin.socket: "/run/a.sock" is in "listen" too (choose another path for one of them)"#,
     ),
     (
         r#"{"forward": ["x-forward"]}"#,
@@ -205,6 +249,10 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"admin.socket: "admin.sock" is not an absolute path (write a path that starts with "/")"#,
     ),
     (
+        r#"{"admin": {"socket": "@admin"}}"#,
+        r#"admin.socket: "@admin" is not an absolute path (write a path that starts with "/")"#,
+    ),
+    (
         r#"{"admin": {"listen": ":9002"}}"#,
         r#"admin.listen: ":9002" needs a token (add "token_file": "/etc/httplb/token")"#,
     ),
@@ -232,6 +280,26 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     (
         r#"{"backend_servers": [{"ip": "::1"}]}"#,
         r#"backend_servers[0]: there is no "port" (add "port": 8001)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"unix": "/run/a.sock", "port": 1}]}"#,
+        r#"backend_servers[0]: "port" and "unix" are two ways to say where it is (remove one of them)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"unix": "a.sock"}]}"#,
+        r#"backend_servers[0].unix: "a.sock" is not the path of a Unix socket (write "/run/app.sock", or "@app" for an abstract name)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"unix": 7}]}"#,
+        r#"backend_servers[0].unix: 7 is not a path (write "/run/app.sock")"#,
+    ),
+    (
+        r#"{"backend_servers": [{"unix": "@a"}, {"unix": "@a", "backup": true}]}"#,
+        r#"backend_servers[1]: "unix:@a" is backend_servers[0] again (remove one, and give the other a weight)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "/run/a.sock", "port": 1}]}"#,
+        r#"backend_servers[0].ip: "/run/a.sock" is not an IP address (write "unix": "/run/a.sock" in place of "ip" and "port")"#,
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": "80"}]}"#,

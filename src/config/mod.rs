@@ -11,6 +11,7 @@ pub mod dump;
 pub mod endpoint;
 mod error;
 pub mod file;
+mod listen;
 pub mod model;
 mod pool;
 mod process;
@@ -21,16 +22,16 @@ pub mod text;
 mod tolerance;
 pub mod units;
 
-pub use address::Cidr;
+pub use address::TrustedProxy;
 pub use check::Overrides;
 pub use endpoint::{Endpoint, UnixPath};
 pub use error::{ConfigError, Wrong};
+pub use listen::{overlap, overlapping};
 pub use model::{
     AccessLog, Backend, Balance, Cache, Config, DEFAULT_MAX_FIELDS, ForwardFields, Listen,
     MAX_HEAD_LIMIT, Multiplex, Pool, RequestId, Route, Sticky, Timeouts, Workers,
 };
 pub use pool::{NAME_REMEDY, check_interval, check_url, is_name as is_pool_name};
-pub use process::{overlap, overlapping};
 pub use statuses::Statuses;
 pub use tolerance::{Tolerance, Tolerances};
 

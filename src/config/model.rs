@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 
-use super::address::Cidr;
-use super::endpoint::Endpoint;
+use super::address::TrustedProxy;
+use super::endpoint::{Endpoint, UnixPath};
 use super::statuses::Statuses;
 use super::tolerance::Tolerances;
 
@@ -28,7 +28,7 @@ pub struct Config {
     /// Requests of one client connection, the last of which closes it, up to 1,000,000; 0 is no limit.
     pub client_requests: usize,
     /// Peers whose `X-Forwarded-*` fields are kept and extended.
-    pub trusted_proxies: Vec<Cidr>,
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Which fields tell a backend of the client.
     pub forward: ForwardFields,
     /// Verification of the echoed `X-Request-ID`.
@@ -54,16 +54,34 @@ pub struct Config {
 }
 
 /// One address on which clients are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// `:80` in the file is `[::]:80`, which takes IPv4 as well. Port 0 lets the kernel choose.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Each connection begins with a PROXY header.
     pub proxy_protocol: bool,
     /// Clients speak TLS with what stands before it, which cannot say so.
     pub https: bool,
     /// This host may come to have the address later.
     pub freebind: bool,
+    /// Who may connect, where it is a Unix socket with a file.
+    pub access: SocketAccess,
+}
+
+/// Who may connect to a Unix socket: who may write to its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// The permissions of the file.
+    pub mode: u32,
+    /// The name of its group; without it that of the user as whom httplb serves.
+    pub group: Option<String>,
+}
+
+impl Default for SocketAccess {
+    /// Owner and group.
+    fn default() -> SocketAccess {
+        SocketAccess { mode: 0o660, group: None }
+    }
 }
 
 /// Which fields tell a backend of the client.
@@ -267,8 +285,8 @@ pub struct Route {
 /// Where operators may ask and command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// The Unix socket.
-    pub socket: Option<PathBuf>,
+    /// The Unix socket. It has a file, and so permissions.
+    pub socket: Option<UnixPath>,
     /// A TCP address as well; then there is a token.
     pub listen: Option<SocketAddr>,
     /// The file that holds the token for `listen`.
@@ -373,8 +391,14 @@ impl Default for Timeouts {
 
 impl Listen {
     /// Plain HTTP on this address.
-    pub fn on(address: SocketAddr) -> Listen {
-        Listen { address, proxy_protocol: false, https: false, freebind: false }
+    pub fn on(address: impl Into<Endpoint>) -> Listen {
+        Listen {
+            address: address.into(),
+            proxy_protocol: false,
+            https: false,
+            freebind: false,
+            access: SocketAccess::default(),
+        }
     }
 }
 

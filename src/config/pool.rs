@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::mem::time::Millis;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, UnixPath};
 use super::error::Wrong;
 use super::model::{Backend, Balance, HealthCheck, Multiplex, Pool, Sticky};
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
@@ -47,7 +47,9 @@ const LONGEST_PROTOCOL: usize = 64;
 const HTTP_BY_UPGRADE: [&str; 3] = ["h2c", "h2", "http"];
 const HOUR: Millis = Millis::from_secs(3600);
 
-const BACKEND_KEYS: [&str; 5] = ["ip", "port", "weight", "max_connections", "backup"];
+const BACKEND_KEYS: [&str; 6] = ["ip", "port", "unix", "weight", "max_connections", "backup"];
+/// The keys that say where a backend is: those of one row, and all of these.
+const LOCATIONS: [&[&str]; 2] = [&["ip", "port"], &["unix"]];
 const CHECK_KEYS: [&str; 7] = ["path", "interval", "timeout", "rise", "fall", "status", "host"];
 
 /// Reads one key of a pool. False if it is none.
@@ -147,17 +149,23 @@ fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {
 }
 
 fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
-    let (mut ip, mut port) = (None, None);
-    let mut missing = vec!["ip", "port"];
+    let (mut ip, mut port, mut unix) = (None, None, None);
     let mut backend = Backend::at(([0, 0, 0, 0], 0));
-    for (key, node) in node.entries(mistakes) {
-        missing.retain(|missing| *missing != key);
+    let entries = node.entries(mistakes);
+    if node.is_object() {
+        check_location(node, &entries, mistakes);
+    }
+    for (key, node) in entries {
         match key {
             "ip" => {
                 let text = node.text("an IP address", "write \"10.0.0.7\" or \"fd00::7\"");
                 ip = mistakes.keep(&node, text.and_then(address::server));
             }
             "port" => port = mistakes.keep(&node, node.whole(1, 65535)),
+            "unix" => {
+                let text = node.text("a path", "write \"/run/app.sock\"");
+                unix = mistakes.keep(&node, text.and_then(UnixPath::parse));
+            }
             "weight" => mistakes.set(&mut backend.weight, &node, node.whole(1, 256)),
             "max_connections" => {
                 let cap = node.whole(0, 1_000_000);
@@ -167,15 +175,30 @@ fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
             _ => mistakes.add_unknown(&node, key, &BACKEND_KEYS),
         }
     }
-    if node.is_object() {
-        for key in missing {
-            let example = if key == "ip" { "\"127.0.0.1\"" } else { "8001" };
-            let remedy = format!("add \"{key}\": {example}");
-            mistakes.add(node, Wrong::new(format!("there is no \"{key}\""), remedy));
-        }
-    }
-    backend.address = (ip?, port?).into();
+    backend.address = match unix {
+        Some(path) => path.into(),
+        None => (ip?, port?).into(),
+    };
     Some(backend)
+}
+
+/// That it is said where the backend is, and in one way.
+fn check_location(node: &Node, entries: &[(&str, Node)], mistakes: &mut Mistakes) {
+    let has = |key: &str| entries.iter().any(|(given, _)| *given == key);
+    let mut rows = LOCATIONS.iter().filter(|row| row.iter().any(|key| has(key)));
+    let row = rows.next().unwrap_or(&LOCATIONS[0]);
+    if let Some(other) = rows.next() {
+        let given =
+            |row: &[&str]| row.iter().find(|key| has(key)).map_or(String::new(), |key| quote(key));
+        let fault = format!("{} and {} are two ways to say where it is", given(row), given(other));
+        mistakes.add(node, Wrong::new(fault, "remove one of them"));
+        return;
+    }
+    for key in row.iter().filter(|key| !has(key)) {
+        let example = if *key == "ip" { "\"127.0.0.1\"" } else { "8001" };
+        let remedy = format!("add \"{key}\": {example}");
+        mistakes.add(node, Wrong::new(format!("there is no \"{key}\""), remedy));
+    }
 }
 
 fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {

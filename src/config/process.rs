@@ -5,13 +5,11 @@ use std::path::PathBuf;
 
 use crate::mem::time::Millis;
 
-use super::address::{self, Cidr};
+use super::address::{self, TrustedProxy};
 use super::error::Wrong;
-use super::model::{
-    AccessLog, Admin, Cache, Config, ForwardFields, Listen, RequestId, Timeouts, Workers,
-};
+use super::model::{AccessLog, Admin, Cache, Config, ForwardFields, RequestId, Timeouts, Workers};
 use super::read::{INSTANT, Mistakes, Node, WEEK};
-use super::text::{self, quote};
+use super::{listen, text};
 
 /// The keys of `timeouts`.
 pub const TIMEOUT_KEYS: [&str; 14] = [
@@ -38,7 +36,7 @@ const LONGEST_KEEPALIVE: Millis = Millis::from_secs(9 * 3600);
 pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes) -> bool {
     match key {
         "listen" => {
-            if let Some(addresses) = listen(node, mistakes) {
+            if let Some(addresses) = listen::entries(node, mistakes) {
                 config.listen = addresses;
             }
         }
@@ -83,67 +81,7 @@ pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes)
 }
 
 fn socket_address(node: &Node) -> Result<SocketAddr, Wrong> {
-    address::listen(node.text("an address", "write \"127.0.0.1:9001\"")?)
-}
-
-fn listen(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<Listen>> {
-    let mut addresses: Vec<Listen> = Vec::new();
-    for node in node.items(1..=64, mistakes) {
-        let Some(entry) = listen_entry(&node, mistakes) else { continue };
-        let earlier = addresses.iter().find(|earlier| overlap(earlier, &entry));
-        if let Some(earlier) = earlier {
-            mistakes.add(&node, overlapping(earlier, &entry));
-        }
-        addresses.push(entry);
-    }
-    if addresses.is_empty() { None } else { Some(addresses) }
-}
-
-fn listen_entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
-    if !node.is_object() {
-        let text = node.text("an address", "write \":80\" or \"10.0.0.7:80\"");
-        let address = text.and_then(address::listen);
-        return mistakes.keep(node, address).map(Listen::on);
-    }
-    let (mut address, mut found) = (None, false);
-    let (mut proxy_protocol, mut https, mut freebind) = (false, false, false);
-    for (key, node) in node.entries(mistakes) {
-        match key {
-            "addr" => {
-                found = true;
-                address = mistakes.keep(&node, socket_address(&node));
-            }
-            "proxy_protocol" => mistakes.set(&mut proxy_protocol, &node, node.boolean()),
-            "https" => mistakes.set(&mut https, &node, node.boolean()),
-            "freebind" => mistakes.set(&mut freebind, &node, node.boolean()),
-            _ => {
-                let known = ["addr", "proxy_protocol", "https", "freebind"];
-                mistakes.add_unknown(&node, key, &known);
-            }
-        }
-    }
-    if !found {
-        mistakes.add(node, Wrong::new("there is no \"addr\"", "add \"addr\": \":80\""));
-    }
-    Some(Listen { address: address?, proxy_protocol, https, freebind })
-}
-
-/// Whether two addresses cannot both be listened on: they are equal, or one is `[::]`, which
-/// takes IPv4 as well, and the other `0.0.0.0`. Of port 0 each is another.
-pub fn overlap(one: &Listen, other: &Listen) -> bool {
-    let (one, other) = (one.address, other.address);
-    let both_take_all = one.ip().is_unspecified() && other.ip().is_unspecified();
-    one.port() == other.port() && one.port() != 0 && (one == other || both_take_all)
-}
-
-/// What is wrong with a pair that overlaps.
-pub fn overlapping(earlier: &Listen, later: &Listen) -> Wrong {
-    let later_text = quote(&later.address.to_string());
-    if earlier.address == later.address {
-        return Wrong::new(format!("{later_text} stands twice in the list"), "remove one");
-    }
-    let fault = format!("{later_text} overlaps \"{}\"", earlier.address);
-    Wrong::new(fault, "remove one: \"[::]\" takes IPv4 as well")
+    address::listen_tcp(node.text("an address", "write \"127.0.0.1:9001\"")?)
 }
 
 fn workers(node: &Node) -> Result<Workers, Wrong> {
@@ -165,11 +103,11 @@ fn buffer_size(node: &Node) -> Result<usize, Wrong> {
     Ok(bytes.next_power_of_two())
 }
 
-fn trusted_proxies(node: &Node, mistakes: &mut Mistakes) -> Vec<Cidr> {
+fn trusted_proxies(node: &Node, mistakes: &mut Mistakes) -> Vec<TrustedProxy> {
     let mut networks = Vec::new();
     for node in node.items(0..=1024, mistakes) {
         let text = node.text("a network", "write \"10.0.0.0/8\"");
-        networks.extend(mistakes.keep(&node, text.and_then(Cidr::parse)));
+        networks.extend(mistakes.keep(&node, text.and_then(TrustedProxy::parse)));
     }
     networks
 }
@@ -239,7 +177,7 @@ fn admin(node: &Node, mistakes: &mut Mistakes) -> Admin {
     for (key, node) in node.entries(mistakes) {
         match key {
             "socket" => {
-                mistakes.set(&mut admin.socket, &node, node.or_null(Node::absolute_path));
+                mistakes.set(&mut admin.socket, &node, node.or_null(Node::socket_path));
             }
             "listen" => {
                 mistakes.set(&mut admin.listen, &node, node.or_null(socket_address));

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::endpoint::UnixPath;
 use super::error::{ConfigError, Wrong};
 use super::file::Value;
 use super::text::{self, quote};
@@ -319,6 +320,12 @@ impl<'a> Node<'a> {
         } else {
             Err(self.not("an absolute path", remedy))
         }
+    }
+
+    /// A path for the file of a Unix socket.
+    pub fn socket_path(&self) -> Result<UnixPath, Wrong> {
+        self.absolute_path()?;
+        UnixPath::parse(self.text("an absolute path", "")?)
     }
 }
 

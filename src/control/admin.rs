@@ -5,7 +5,7 @@
 
 use crate::http::{Method, Refusal};
 use crate::mem::time::Micros;
-use crate::sys::{Event, IoError, Listener, Poller, Socket, UnixListener};
+use crate::sys::{Event, IoError, Listener, Poller};
 
 use super::answer::{ApiResponse, is_same_secret};
 use super::api::{self, AccessLevel, Command};
@@ -25,37 +25,6 @@ const LARGE: usize = 64 << 10;
 /// Connections that are taken from one listener before others have their turn.
 const ACCEPTS: usize = 16;
 
-/// A listening socket of either kind.
-pub enum Listening {
-    /// With a path.
-    Unix(UnixListener),
-    /// With an address.
-    Tcp(Listener),
-}
-
-impl Listening {
-    fn accept(&self) -> Result<Socket, IoError> {
-        match self {
-            Listening::Unix(listener) => listener.accept(),
-            Listening::Tcp(listener) => listener.accept().map(|(socket, _)| socket),
-        }
-    }
-
-    fn watch(&self, poller: &Poller, token: u64) -> Result<(), IoError> {
-        match self {
-            Listening::Unix(listener) => poller.watch_unix_listener(listener, token),
-            Listening::Tcp(listener) => poller.watch_listener(listener, token),
-        }
-    }
-
-    fn unwatch(&self, poller: &Poller) -> Result<(), IoError> {
-        match self {
-            Listening::Unix(listener) => poller.unwatch_unix_listener(listener),
-            Listening::Tcp(listener) => poller.unwatch_listener(listener),
-        }
-    }
-}
-
 /// Carries out commands.
 pub trait ApiHandler {
     /// Does what is asked for.
@@ -73,7 +42,7 @@ pub enum CommandOutcome {
 /// A way in.
 struct AdminListener {
     door: AccessLevel,
-    listening: Listening,
+    listener: Listener,
     /// Whether those who connect are noticed.
     is_watched: bool,
     /// Whether somebody may wait to come in.
@@ -98,15 +67,15 @@ pub struct AdminServer {
 impl AdminServer {
     /// Serves whoever comes in by these doors. Events have tokens from `first` on.
     pub fn new(
-        doors: Vec<(AccessLevel, Listening)>,
+        doors: Vec<(AccessLevel, Listener)>,
         token: Option<Vec<u8>>,
         first: u64,
     ) -> AdminServer {
         let listeners: Vec<AdminListener> = doors
             .into_iter()
-            .map(|(door, listening)| AdminListener {
+            .map(|(door, listener)| AdminListener {
                 door,
-                listening,
+                listener,
                 is_watched: false,
                 is_asked_for: false,
                 next: 0,
@@ -120,7 +89,7 @@ impl AdminServer {
     pub fn watch(&mut self, poller: &Poller) -> Result<(), IoError> {
         for (place, entrance) in (0..).zip(&mut self.listeners) {
             if !entrance.is_watched && !self.is_closing {
-                entrance.listening.watch(poller, self.first + place)?;
+                poller.watch_listener(&entrance.listener, self.first + place)?;
                 entrance.is_watched = true;
             }
         }
@@ -134,7 +103,7 @@ impl AdminServer {
         self.is_closing = true;
         for entrance in &mut self.listeners {
             // One that cannot be unwatched is watched still: nobody is let in by it.
-            if entrance.is_watched && entrance.listening.unwatch(poller).is_ok() {
+            if entrance.is_watched && poller.unwatch_listener(&entrance.listener).is_ok() {
                 entrance.is_watched = false;
             }
         }
@@ -191,7 +160,7 @@ impl AdminServer {
         for _ in 0..ACCEPTS {
             // The event comes again while somebody waits.
             let Some(worker) = self.seat_for(place) else { return };
-            let Ok(socket) = self.listeners[place].listening.accept() else { return };
+            let Ok((socket, _)) = self.listeners[place].listener.accept() else { return };
             let token = self.first + (self.listeners.len() + worker) as u64;
             // Who had the worker is gone before its token means another.
             self.connections[worker] = None;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Endpoint;
 use crate::mem::time::Millis;
 use crate::sys::clock;
 use crate::sys::world::{self, End, Faults, Peer};
@@ -34,11 +35,11 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         world::reset(5, Faults::default());
-        let tcp =
-            |address: &str| Listening::Tcp(Listener::bind(address.parse().unwrap(), 64).unwrap());
-        let socket = UnixListener::bind("/run/admin.sock".as_ref(), 0o660, None).unwrap();
+        let tcp = |address: &str| Listener::bind(address.parse::<Endpoint>().unwrap(), 64).unwrap();
+        let socket =
+            Listener::bind("unix:/run/admin.sock".parse::<Endpoint>().unwrap(), 1000).unwrap();
         let doors = vec![
-            (AccessLevel::Socket, Listening::Unix(socket)),
+            (AccessLevel::Socket, socket),
             (AccessLevel::Token, tcp(TOKEN_DOOR)),
             (AccessLevel::Status, tcp(STATUS_DOOR)),
         ];
@@ -89,11 +90,11 @@ impl Scene {
 }
 
 fn unix() -> Peer {
-    world::connect_unix("/run/admin.sock")
+    world::connect("unix:/run/admin.sock".parse::<Endpoint>().unwrap())
 }
 
 fn tcp(address: &str) -> Peer {
-    world::connect(address.parse().unwrap())
+    world::connect(address.parse::<Endpoint>().unwrap())
 }
 
 fn get(target: &str) -> String {

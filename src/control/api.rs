@@ -133,6 +133,11 @@ fn command(
                 _ => Command::Adjust(place, adjustment(&request.body)?),
             })
         }
+        ["pools", name, "backends", "unix:", rest @ ..] => {
+            let right = format!("/v1/pools/{name}/backends/unix:%2F{}", rest.join("%2F"));
+            let fault = "the path of a Unix socket must be percent-encoded";
+            Err(wrong(format!("{fault} (write {})", text::quote(&right))))
+        }
         ["reload"] => only_post(request).map(|()| Command::Reload),
         ["withdrawn"] => {
             if request.method != Method::Put {
@@ -186,7 +191,7 @@ fn place(name: &str, backend: &str) -> Result<BackendRef, ApiResponse> {
     }
     let text = decoded(backend)?;
     let address = address::backend(&text).map_err(|fault| wrong(fault.to_string()))?;
-    Ok(BackendRef { pool, address: address.into() })
+    Ok(BackendRef { pool, address })
 }
 
 /// `lease=10s&weight=1&max_connections=0`, each at most once.

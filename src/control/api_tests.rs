@@ -69,6 +69,16 @@ fn a_backend_registers_with_what_it_says_of_itself() {
         ask("PUT /v1/pools/a.b_c-1/backends/%5Bfd00%3A%3A7%5D:80"),
         Ok(Command::Register(place_of("a.b_c-1", "[fd00::7]:80"), plain))
     );
+    for (written, meant) in [
+        ("unix:%2Frun%2Fapp.sock", "unix:/run/app.sock"),
+        ("unix%3A%2frun%2Fa%20b%25", "unix:/run/a b%"),
+        ("unix:@app", "unix:@app"),
+    ] {
+        assert_eq!(
+            ask(&format!("DELETE /v1/pools/a/backends/{written}")),
+            Ok(Command::Remove(place_of("a", meant)))
+        );
+    }
 }
 
 #[test]
@@ -97,6 +107,12 @@ fn a_registration_with_mistakes_is_told_them() {
         ("/v1/pools/a/backends/10.0.0.7:080", "has no valid port"),
         ("/v1/pools/a/backends/localhost:80", "not looked up"),
         ("/v1/pools/a/backends/10.0.0.7:0", "has port 0"),
+        ("/v1/pools/a/backends/unix:app.sock", "is not the path of a Unix socket"),
+        ("/v1/pools/a/backends/unix:%2Fa%0Ab", "has control characters"),
+        (
+            "/v1/pools/a/backends/unix:/run/app.sock",
+            "(write \\\"/v1/pools/a/backends/unix:%2Frun%2Fapp.sock\\\")",
+        ),
         ("/v1/pools//backends/10.0.0.7:80", "not a name for a pool"),
         ("/v1/pools/a%20b/backends/10.0.0.7:80", "not a name for a pool"),
     ] {

@@ -11,7 +11,7 @@ use crate::policy::health::{AdminState, Change, CheckRules, HealthEvent as Seen,
 use crate::shared::wakers::Wakers;
 use crate::shared::{BackendCells, BackendId, LastCheck, Segment, Source, WaitFor, report};
 use crate::sys::log::{self, Level};
-use crate::sys::{Event, IoError, Poller};
+use crate::sys::{Event, IoError, Poller, process};
 
 use super::probe::{Probe, ProbeBuffer, ProbeOutcome, ProbeRequest};
 
@@ -19,6 +19,8 @@ use super::probe::{Probe, ProbeBuffer, ProbeOutcome, ProbeRequest};
 const PROBE_INTERVAL: Millis = Millis(1000);
 /// While a state changes the next check follows after this time at the latest.
 const SOON: Millis = Millis(500);
+/// Where the queue of a backend is full, a check is tried again so soon.
+const QUEUE_PAUSE: Micros = Micros(20_000);
 /// So many checks are begun before others have their turn.
 const BUDGET: usize = 64;
 /// Nothing is due.
@@ -79,6 +81,10 @@ struct Schedule {
     probe: Option<(Probe, Micros)>,
     /// The last check, whose response has not ended. It is over when the next one begins.
     rest: Option<Probe>,
+    /// A check was begun then, and the backend's own queue is full, in which it would wait.
+    waits_since: Option<Micros>,
+    /// It was told of that this process may not connect to it.
+    is_denied: bool,
 }
 
 /// The checks of all backends.
@@ -92,6 +98,8 @@ pub struct Checks {
     scratch: ProbeBuffer,
     /// A backend went up, down or away since that was asked for.
     has_changed: bool,
+    /// With whose rights this process connects.
+    own_user: String,
 }
 
 impl Checks {
@@ -105,6 +113,7 @@ impl Checks {
             due: vec![NEVER; slots],
             scratch: ProbeBuffer::default(),
             has_changed: false,
+            own_user: process::own_user(),
         }
     }
 
@@ -192,15 +201,35 @@ impl Checks {
     ) {
         let cells = self.segment.backend(BackendId(slot));
         self.entries[slot].rest = None;
+        let begun = self.entries[slot].waits_since.unwrap_or(now);
+        let until = begun + Micros::from(plan_of(&self.plans, &cells).timeout);
         match Probe::begin(cells.address(), poller, first_token + slot as u64) {
             Ok(probe) => {
-                let timeout = plan_of(&self.plans, &cells).timeout;
-                self.due[slot] = now + Micros::from(timeout);
-                self.entries[slot].probe = Some((probe, now));
+                let entry = &mut self.entries[slot];
+                (entry.waits_since, entry.is_denied) = (None, false);
+                entry.probe = Some((probe, begun));
+                self.due[slot] = until;
             }
             // It is tried again; the backend is what it was.
             Err(IoError::Exhausted) => self.due[slot] = now + Micros::from(SOON),
-            Err(_) => self.conclude(slot, ProbeOutcome::NoConnection, wakers, now),
+            // Nor does a full queue say that it does not work, unless it stays full for too long.
+            Err(IoError::WouldBlock) if now < until => {
+                self.entries[slot].waits_since = Some(begun);
+                self.due[slot] = until.min(now + QUEUE_PAUSE);
+            }
+            Err(IoError::WouldBlock) => self.conclude(slot, ProbeOutcome::TimedOut, wakers, now),
+            Err(error) => {
+                self.tell_of_denial(slot, error);
+                self.conclude(slot, ProbeOutcome::NoConnection, wakers, now);
+            }
+        }
+    }
+
+    /// That this process may not connect says nothing of the backend, and is told until it may.
+    fn tell_of_denial(&mut self, slot: usize, error: IoError) {
+        let is_denied = &mut self.entries[slot].is_denied;
+        if error == IoError::Denied && !std::mem::replace(is_denied, true) {
+            report::log_denied(&self.segment, BackendId(slot), &self.own_user);
         }
     }
 
@@ -225,7 +254,7 @@ impl Checks {
     fn conclude(&mut self, slot: usize, outcome: ProbeOutcome, wakers: &Wakers, now: Micros) {
         let entry = &mut self.entries[slot];
         let (probe, begun) = entry.probe.take().unzip();
-        let begun = begun.unwrap_or(now);
+        let begun = begun.or(entry.waits_since.take()).unwrap_or(now);
         entry.rest = probe.filter(Probe::has_more);
         let cells = self.segment.backend(BackendId(slot));
         if cells.standing().generation() != self.entries[slot].generation {

@@ -61,12 +61,26 @@ impl Scene {
             wakers: Wakers::new(2).unwrap(),
             hosts: Vec::new(),
         };
-        (0..count).for_each(|host| scene.add_host(host));
+        config.pools[0].backends.iter().for_each(|backend| scene.add_host_at(backend.address));
         scene
     }
 
+    /// Backends at Unix sockets, `/run/0.sock` and so on.
+    fn at_unix_sockets(count: usize, configure: impl FnOnce(&mut config::Pool)) -> Scene {
+        Scene::with(count, |pool| {
+            for (host, backend) in pool.backends.iter_mut().enumerate() {
+                backend.address = format!("unix:/run/{host}.sock").parse().unwrap();
+            }
+            configure(pool);
+        })
+    }
+
     fn add_host(&mut self, host: usize) {
-        let server = world::listen(address(host));
+        self.add_host_at(address(host).into());
+    }
+
+    fn add_host_at(&mut self, address: config::Endpoint) {
+        let server = world::listen(address);
         self.hosts.push(Host { server, manner: FINE, peers: Vec::new(), asked: Vec::new() });
     }
 
@@ -407,4 +421,67 @@ fn a_process_without_descriptors_speaks_against_nobody() {
     world::change_faults(|faults| faults.descriptors = open + 100);
     scene.advance(1_000);
     assert!(scene.hosts[0].asked.len() > before);
+}
+
+#[test]
+fn a_backend_at_a_unix_socket_is_checked_by_the_name_localhost() {
+    let mut scene = Scene::at_unix_sockets(1, |_| ());
+    scene.advance(1500);
+    let (_, asked) = &scene.hosts[0].asked[0];
+    assert!(asked.starts_with("GET / HTTP/1.1\r\nHost: localhost\r\n"), "{asked}");
+    assert!(scene.is_up(0));
+    scene.set(0, BROKEN);
+    assert!(scene.time_until(0, false) <= 2_550);
+    scene.set(0, FINE);
+    scene.time_until(0, true);
+    scene.set(0, Manner::Refuses);
+    scene.time_until(0, false);
+}
+
+#[test]
+fn a_connection_by_a_unix_socket_is_enough_however_soon_it_ends() {
+    let mut scene = Scene::at_unix_sockets(1, |pool| {
+        pool.health_check.as_mut().unwrap().path = None;
+    });
+    scene.set(0, Manner::Ends);
+    scene.advance(5_000);
+    assert!(scene.is_up(0));
+    world::remove_file("/run/0.sock");
+    scene.time_until(0, false);
+}
+
+#[test]
+fn a_check_waits_for_room_in_a_full_queue_as_long_as_it_may_take() {
+    let mut scene = Scene::at_unix_sockets(1, |_| ());
+    scene.advance(1100);
+    let cells = scene.segment.backend(BackendId(0));
+    let before = cells.last_check().unwrap().at;
+    scene.hosts[0].server.ignore(true);
+    scene.advance(1000);
+    assert_eq!(cells.last_check().unwrap().at, before, "it waits");
+    scene.hosts[0].server.ignore(false);
+    scene.advance(100);
+    let last = cells.last_check().unwrap();
+    assert!(last.at > before && last.passed && last.took < Micros(300_000), "{last:?}");
+    scene.hosts[0].server.ignore(true);
+    assert!(scene.time_until(0, false) > 1000, "three checks, of 300 ms each");
+    let last = cells.last_check().unwrap();
+    assert!(!last.passed && last.took >= Micros(300_000), "{last:?}");
+}
+
+#[test]
+fn that_a_check_may_not_connect_is_told_once_until_it_may() {
+    let mut scene = Scene::at_unix_sockets(1, |_| ());
+    let told = || {
+        let all = world::messages().into_iter().map(|(_, message)| message);
+        all.filter(|message| message.contains("may not connect: its mode is 0600")).count()
+    };
+    scene.hosts[0].server.deny(true);
+    scene.advance(10_000);
+    assert_eq!((scene.is_up(0), told()), (false, 1));
+    scene.hosts[0].server.deny(false);
+    scene.time_until(0, true);
+    scene.hosts[0].server.deny(true);
+    scene.advance(3_000);
+    assert_eq!(told(), 2);
 }

@@ -36,10 +36,10 @@ use crate::shared::{Segment, ServiceCell};
 use crate::sys::log;
 use crate::sys::process::{self, Pid};
 use crate::sys::{
-    Channel, Event, IoError, Poller, Signal, Signals, StartError, Tried, Waker, clock,
+    Channel, Event, IoError, Listener, Poller, Signal, Signals, StartError, Tried, Waker, clock,
 };
 
-use admin::{AdminServer, Listening, Pending};
+use admin::{AdminServer, Pending};
 use api::AccessLevel;
 use cache::CacheAdmin;
 use checks::Checks;
@@ -79,7 +79,7 @@ pub struct ControlInit {
     /// The signals.
     pub signals: Signals,
     /// Where operators come in.
-    pub doors: Vec<(AccessLevel, Listening)>,
+    pub doors: Vec<(AccessLevel, Listener)>,
     /// What they must know over TCP.
     pub token: Option<Vec<u8>>,
     /// What sticky cookies are made with.

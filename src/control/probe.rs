@@ -8,7 +8,7 @@
 //! The head of the response decides, at once. Its body is read all the same, so that the connection
 //! ends without a reset, which servers log as a failure of theirs.
 
-use crate::config::{Endpoint, Statuses, Tolerance, Tolerances};
+use crate::config::{Endpoint, Statuses, Tolerance, Tolerances, UnixPath};
 use crate::http::body::{self, Body};
 use crate::http::method::Method;
 use crate::http::{BadResponse, line_ends};
@@ -139,11 +139,15 @@ impl Default for ProbeBuffer {
 
 impl Probe {
     /// Begins to connect. `Exhausted` if this process has no descriptor left, which says nothing of
-    /// the backend.
+    /// the backend; nor does `WouldBlock`: its own queue is full, and no event will tell when it is not.
     pub fn begin(address: Endpoint, poller: &Poller, token: u64) -> Result<Probe, IoError> {
         let socket = Socket::connect(address)?;
         poller.watch_socket(&socket, token)?;
-        Ok(Probe { socket, address, state: ProbeState::Connecting, sent: 0, received: Vec::new() })
+        let state = match address {
+            Endpoint::Tcp(_) => ProbeState::Connecting,
+            Endpoint::Unix(_) => ProbeState::Asking, // It is connected.
+        };
+        Ok(Probe { socket, address, state, sent: 0, received: Vec::new() })
     }
 
     /// Goes on after an event. `None`: it is not done.
@@ -291,9 +295,10 @@ fn write_request(out: &mut Vec<u8>, question: &ProbeRequest, address: Endpoint) 
     out.clear();
     // Writing to a Vec cannot fail.
     let _ = write!(out, "GET {} HTTP/1.1\r\nHost: ", question.path);
-    let _ = match &question.host {
-        Some(host) => write!(out, "{host}"),
-        None => write!(out, "{address}"),
+    let _ = match (&question.host, address) {
+        (Some(host), _) => write!(out, "{host}"),
+        (None, Endpoint::Tcp(address)) => write!(out, "{address}"),
+        (None, Endpoint::Unix(_)) => write!(out, "{}", UnixPath::HOST),
     };
     let _ = write!(out, "\r\nUser-Agent: httplb-check\r\nConnection: close\r\n\r\n");
 }

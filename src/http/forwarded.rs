@@ -15,8 +15,8 @@ use std::net::IpAddr;
 /// What a request's head is given on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
-    /// The client's address.
-    pub client: IpAddr,
+    /// The client's address. `None`: it has come by a Unix socket.
+    pub client: Option<IpAddr>,
     /// The request's `X-Request-ID`.
     pub id: &'a [u8],
     /// Whether the client is a trusted proxy: its `X-Forwarded-*` are kept, and `-For` extended.
@@ -45,7 +45,7 @@ impl<'a> Forward<'a> {
     /// For a client that speaks for itself alone, without `Via`, cookie and upgrades.
     pub const fn new(client: IpAddr, id: &'a [u8]) -> Forward<'a> {
         Forward {
-            client,
+            client: Some(client),
             id,
             trusted: false,
             tls: false,
@@ -127,18 +127,28 @@ pub(super) fn put(head: &RequestHead, forward: &Forward, kept: KeptForwarded, ou
     if forwarded {
         put_forwarded(head, forward, out);
     }
-    if x_real_ip && !kept.real_ip {
+    if let Some(client) = forward.client.filter(|_| x_real_ip && !kept.real_ip) {
         out.put(b"X-Real-IP: ");
-        put_address(forward.client, out);
+        put_address(client, out);
         out.put(b"\r\n");
     }
 }
 
 fn put_x_forwarded(head: &RequestHead, forward: &Forward, kept: KeptForwarded, out: &mut Fitting) {
-    out.put(b"X-Forwarded-For: ");
-    put_earlier(head, forward, "x-forwarded-for", out);
-    put_address(forward.client, out);
-    out.put(b"\r\n");
+    let mut separator: &[u8] = b"X-Forwarded-For: ";
+    for value in earlier(head, forward, "x-forwarded-for") {
+        out.put(separator);
+        out.put(value);
+        separator = b", ";
+    }
+    if let Some(client) = forward.client {
+        out.put(separator);
+        put_address(client, out);
+        separator = b", ";
+    }
+    if separator == b", " {
+        out.put(b"\r\n");
+    }
     if !kept.proto {
         out.put(if forward.tls { PROTO_HTTPS } else { PROTO_HTTP });
     }
@@ -154,14 +164,27 @@ const PROTO_HTTP: &[u8] = b"X-Forwarded-Proto: http\r\n";
 const PROTO_HTTPS: &[u8] = b"X-Forwarded-Proto: https\r\n";
 
 /// `Forwarded` with an element for this hop: RFC 7239 §4. The address of IPv6 stands in brackets and
-/// quotes (§6), and so does what may have a port.
+/// quotes (§6), and so does what may have a port; who has none is unknown (§6.2).
 fn put_forwarded(head: &RequestHead, forward: &Forward, out: &mut Fitting) {
     out.put(b"Forwarded: ");
-    put_earlier(head, forward, "forwarded", out);
-    let is_v6 = forward.client.to_canonical().is_ipv6();
-    out.put(if is_v6 { b"for=\"[" } else { b"for=" });
-    put_address(forward.client, out);
-    out.put(if is_v6 { b"]\"" } else { b"" });
+    for value in earlier(head, forward, "forwarded") {
+        out.put(value);
+        out.put(b", ");
+    }
+    match forward.client.map(|client| client.to_canonical()) {
+        Some(client @ IpAddr::V6(_)) => {
+            out.put(b"for=\"[");
+            put_address(client, out);
+            out.put(b"]\"");
+        }
+        Some(client @ IpAddr::V4(_)) => {
+            out.put(b"for=");
+            put_address(client, out);
+        }
+        None => {
+            out.put(b"for=unknown");
+        }
+    }
     if !head.authority.is_empty() {
         // No host has a quote or a backslash in it.
         out.put(b";host=\"");
@@ -172,13 +195,13 @@ fn put_forwarded(head: &RequestHead, forward: &Forward, out: &mut Fitting) {
 }
 
 /// What a trusted proxy says of those before it.
-fn put_earlier(head: &RequestHead, forward: &Forward, name: &'static str, out: &mut Fitting) {
-    if forward.trusted {
-        for value in head.fields.values(name).filter(|value| !value.is_empty()) {
-            out.put(value);
-            out.put(b", ");
-        }
-    }
+fn earlier<'a>(
+    head: &'a RequestHead,
+    forward: &Forward,
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> {
+    let trusted = forward.trusted;
+    head.fields.values(name).filter(move |value| trusted && !value.is_empty())
 }
 
 /// The port that the client connected to. Where that is not known it is what it says in `Host`, or
@@ -306,7 +329,7 @@ mod tests {
         assert_eq!(
             written("", |forward| {
                 forward.fields = only;
-                forward.client = "2001:db8::7".parse().unwrap();
+                forward.client = "2001:db8::7".parse().ok();
                 forward.tls = true;
             }),
             "Forwarded: for=\"[2001:db8::7]\";host=\"shop.example:8443\";proto=https\n"
@@ -340,6 +363,23 @@ mod tests {
             (forward.trusted, forward.fields) = (true, none);
         });
         assert_eq!(kept, "X-Forwarded-For: 203.0.113.9\n");
+    }
+
+    #[test]
+    fn who_comes_by_a_unix_socket_has_no_address_and_only_what_it_says_is_told_if_it_is_trusted() {
+        let of = |lines: &str, trusted| {
+            written(lines, |forward| (forward.client, forward.trusted) = (None, trusted))
+        };
+        let own = "X-Forwarded-Proto: http\nX-Forwarded-Host: shop.example:8443\n\
+                   X-Forwarded-Port: 8443\nForwarded: for=unknown;host=\"shop.example:8443\";\
+                   proto=http\n";
+        let said = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 10.0.0.1\r\n\
+                    X-Real-IP: 203.0.113.9\r\n";
+        assert_eq!(of("", false), own);
+        assert_eq!(of(said, false), own);
+        assert_eq!(of("X-Forwarded-For:\r\n", true), own);
+        let kept = "X-Real-IP: 203.0.113.9\nX-Forwarded-For: 203.0.113.9, 10.0.0.1\n";
+        assert_eq!(of(said, true), format!("{kept}{own}"));
     }
 
     #[test]

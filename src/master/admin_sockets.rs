@@ -3,15 +3,13 @@
 //! process has them too.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::control::admin::Listening;
+use crate::config::{Config, Endpoint, UnixPath};
 use crate::control::api::AccessLevel;
 use crate::sys::process::User;
-use crate::sys::{IoError, Listener, StartError, Tried, UnixListener};
+use crate::sys::{Binding, IoError, Listener, SocketFile, StartError, Tried};
 
 use super::handover::{ExportedFds, FdNumber};
 
@@ -25,7 +23,7 @@ const BACKLOG: i32 = 128;
 #[serde(rename_all = "lowercase")]
 pub enum AdminEndpoint {
     /// A path, for whoever may open it.
-    Socket(PathBuf),
+    Socket(UnixPath),
     /// An address, for whoever has the token.
     Token(SocketAddr),
     /// The read-only address.
@@ -44,7 +42,7 @@ pub struct AdminSocketRecord {
 impl AdminEndpoint {
     /// All that a configuration wants.
     pub fn wanted(config: &Config) -> impl Iterator<Item = AdminEndpoint> {
-        let socket = config.admin.socket.clone().map(AdminEndpoint::Socket);
+        let socket = config.admin.socket.map(AdminEndpoint::Socket);
         let token = config.admin.listen.map(AdminEndpoint::Token);
         let status = config.status_listen.map(AdminEndpoint::Status);
         [socket, token, status].into_iter().flatten()
@@ -69,36 +67,31 @@ impl AdminEndpoint {
     /// The key that names it.
     fn key(&self) -> String {
         match self {
-            AdminEndpoint::Socket(path) => format!("admin.socket {}", path.display()),
+            AdminEndpoint::Socket(path) => format!("admin.socket {path}"),
             AdminEndpoint::Token(address) => format!("admin.listen {address}"),
             AdminEndpoint::Status(address) => format!("status_listen {address}"),
         }
     }
 
-    fn open(&self, user: Option<&User>) -> Result<Listening, StartError> {
-        let tried = match self {
-            AdminEndpoint::Socket(_) => Tried::ListenUnix,
-            AdminEndpoint::Token(address) | AdminEndpoint::Status(address) => {
-                Tried::Listen(address.port())
-            }
-        };
-        let failed = |error| StartError::at(self.key(), tried)(error);
-        let listening = match self {
+    fn open(&self, user: Option<&User>) -> Result<Listener, StartError> {
+        let (tried, binding) = match self {
             AdminEndpoint::Socket(path) => {
-                UnixListener::bind(path, MODE, user).map(Listening::Unix)
+                let (owner, group) = (user.map(|user| user.uid), user.map(|user| user.gid));
+                let file = SocketFile { mode: MODE, owner, group };
+                (Tried::ListenUnix, Binding { file, ..Binding::from(*path) })
             }
             AdminEndpoint::Token(address) | AdminEndpoint::Status(address) => {
-                Listener::bind(*address, BACKLOG).map(Listening::Tcp)
+                (Tried::Listen(address.port()), Binding::from(*address))
             }
         };
-        listening.map_err(failed)
+        Listener::bind(binding, BACKLOG).map_err(StartError::at(self.key(), tried))
     }
 }
 
 /// All doors that are open.
 #[derive(Default)]
 pub struct Doors {
-    open: Vec<(AdminEndpoint, Listening)>,
+    open: Vec<(AdminEndpoint, Listener)>,
     /// What those who come by an address must know.
     token: Option<Vec<u8>>,
 }
@@ -110,8 +103,8 @@ impl Doors {
         self.token = token(config)?;
         for place in AdminEndpoint::wanted(config) {
             if !self.open.iter().any(|(known, _)| *known == place) {
-                let listening = place.open(user)?;
-                self.open.push((place, listening));
+                let listener = place.open(user)?;
+                self.open.push((place, listener));
             }
         }
         Ok(())
@@ -142,25 +135,21 @@ impl Doors {
     }
 
     /// The addresses that are open, as the configuration has them.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.open.iter().filter_map(|(place, _)| place.address())
+    pub fn addresses(&self) -> impl Iterator<Item = Endpoint> + '_ {
+        self.open.iter().filter_map(|(place, _)| place.address().map(Endpoint::Tcp))
     }
 
     /// What `config` wants of them, and the token, for the control process.
-    pub fn into_parts(self, config: &Config) -> (Vec<(AccessLevel, Listening)>, Option<Vec<u8>>) {
+    pub fn into_parts(self, config: &Config) -> (Vec<(AccessLevel, Listener)>, Option<Vec<u8>>) {
         let wanted: Vec<AdminEndpoint> = AdminEndpoint::wanted(config).collect();
         let mine = self.open.into_iter().filter(|(place, _)| wanted.contains(place));
-        (mine.map(|(place, listening)| (place.door(), listening)).collect(), self.token)
+        (mine.map(|(place, listener)| (place.door(), listener)).collect(), self.token)
     }
 
     /// What is handed over to the next image.
     pub fn export(&self, exported: &mut ExportedFds) -> Result<Vec<AdminSocketRecord>, IoError> {
-        let records = self.open.iter().map(|(place, listening)| {
-            let socket = match listening {
-                Listening::Unix(listener) => exported.keep(listener)?,
-                Listening::Tcp(listener) => exported.keep(listener)?,
-            };
-            Ok(AdminSocketRecord { place: place.clone(), socket })
+        let records = self.open.iter().map(|(place, listener)| {
+            Ok(AdminSocketRecord { place: place.clone(), socket: exported.keep(listener)? })
         });
         records.collect()
     }
@@ -170,14 +159,8 @@ impl Doors {
         let mut open = Vec::new();
         for AdminSocketRecord { place, socket } in records {
             let Ok(descriptor) = socket.take() else { continue };
-            let listening = match place {
-                AdminEndpoint::Socket(_) => UnixListener::adopt(descriptor).map(Listening::Unix),
-                AdminEndpoint::Token(_) | AdminEndpoint::Status(_) => {
-                    Listener::adopt(descriptor).map(Listening::Tcp)
-                }
-            };
-            if let Ok(listening) = listening {
-                open.push((place.clone(), listening));
+            if let Ok(listener) = Listener::adopt(descriptor) {
+                open.push((place.clone(), listener));
             }
         }
         Doors { open, token: None }
@@ -185,17 +168,10 @@ impl Doors {
 
     /// Where operators come in, as the start tells them; `None`: nowhere.
     pub fn summary(&self) -> Option<String> {
-        let texts = self.open.iter().map(|(place, listening)| match (place, listening) {
-            (AdminEndpoint::Socket(path), _) => format!("admin socket {}", path.display()),
-            (AdminEndpoint::Token(_), Listening::Tcp(listener)) => {
-                format!("admin API on {}", listener.address())
-            }
-            (AdminEndpoint::Status(_), Listening::Tcp(listener)) => {
-                format!("status page on {}", listener.address())
-            }
-            (AdminEndpoint::Token(_) | AdminEndpoint::Status(_), Listening::Unix(_)) => {
-                String::new()
-            }
+        let texts = self.open.iter().map(|(place, listener)| match place {
+            AdminEndpoint::Socket(path) => format!("admin socket {path}"),
+            AdminEndpoint::Token(_) => format!("admin API on {}", listener.address()),
+            AdminEndpoint::Status(_) => format!("status page on {}", listener.address()),
         });
         let texts: Vec<String> = texts.collect();
         (!texts.is_empty()).then(|| texts.join(", "))
@@ -203,10 +179,10 @@ impl Doors {
 }
 
 /// Tries what [`Doors::open`] will do, but for what is `held` already.
-pub fn try_out(config: &Config, held: &[SocketAddr]) -> Result<(), StartError> {
+pub fn try_out(config: &Config, held: &[Endpoint]) -> Result<(), StartError> {
     token(config)?;
     for place in AdminEndpoint::wanted(config) {
-        if place.address().is_some_and(|address| !held.contains(&address)) {
+        if place.address().is_some_and(|address| !held.contains(&address.into())) {
             place.open(None)?;
         }
     }
@@ -230,6 +206,6 @@ fn token(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
 fn remove_file(place: &AdminEndpoint) {
     if let AdminEndpoint::Socket(path) = place {
         // Somebody else may have removed it, or put another there.
-        let _ = UnixListener::remove_file(path);
+        let _ = Listener::remove_file(path);
     }
 }

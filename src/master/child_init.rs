@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::control::{Control, ControlInit};
 use crate::proxy::downstream::arrival::Arrival;
 use crate::shared::ipc::ControlMessage;
@@ -142,7 +142,7 @@ impl ChildInit {
             store,
         };
         let worker = Worker::open(&config, worker)?;
-        confine(seccomp::Role::Worker, directory);
+        confine(seccomp::Role::Worker, &config, directory);
         self.tell_ready();
         worker.serve()
     }
@@ -177,7 +177,7 @@ impl ChildInit {
             cache,
         };
         let control = Control::open(&config, init)?;
-        confine(seccomp::Role::Control, directory);
+        confine(seccomp::Role::Control, &config, directory);
         self.tell_ready();
         control.serve()
     }
@@ -216,7 +216,7 @@ impl ChildInit {
 }
 
 /// The last step before it serves. A kernel without such filters is not what keeps it from that.
-fn confine(role: seccomp::Role, directory: Option<Directory>) {
+fn confine(role: seccomp::Role, config: &Config, directory: Option<Directory>) {
     // The log is open, or comes by the line from the master. Operators' requests may want a name of
     // another host, and that takes a look at files of the system.
     let elsewhere = match role {
@@ -226,7 +226,7 @@ fn confine(role: seccomp::Role, directory: Option<Directory>) {
     // Kernels before 5.19 have no use of it, and a container's filter may forbid it. Other users' files
     // are out of reach all the same.
     let _ = landlock::confine(directory.as_ref(), elsewhere);
-    match (seccomp::confine(role), role) {
+    match (seccomp::confine(role, peers(config)), role) {
         (Ok(()), _) | (Err(_), seccomp::Role::Worker) => (),
         // Told once, by the process of which there is one.
         (Err(error), seccomp::Role::Control) => log::write(
@@ -236,5 +236,17 @@ fn confine(role: seccomp::Role, directory: Option<Directory>) {
                 error.when(Tried::Confine)
             ),
         ),
+    }
+}
+
+/// By what processes speak to backends. Whoever has access to the admin API may register one at a Unix
+/// socket.
+fn peers(config: &Config) -> seccomp::Peers {
+    let mut backends = config.pools.iter().flat_map(|pool| &pool.backends);
+    let is_unix = |address| matches!(address, Endpoint::Unix(_));
+    let may_register = config.admin.socket.is_some() || config.admin.listen.is_some();
+    match may_register || backends.any(|backend| is_unix(backend.address)) {
+        true => seccomp::Peers::TcpAndUnix,
+        false => seccomp::Peers::Tcp,
     }
 }

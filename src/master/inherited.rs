@@ -1,11 +1,10 @@
 //! What this process was given by the one that started it: by the service manager, by a master that asks
 //! whether it could take over, or by the image of the program before it.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::config::{AccessLog, Config};
+use crate::config::{AccessLog, Config, Endpoint};
 use crate::sys::process::{close_inherited, take_inherited};
 
 use super::environment::{HANDOVER, LISTEN, TRIAL};
@@ -23,7 +22,7 @@ pub enum Inherited {
     /// Sockets that listen, each with its name if it has one.
     Sockets(Vec<(String, OwnedFd)>),
     /// The question whether it could take over: where to answer, and the addresses that are held.
-    Trial(OwnedFd, Vec<SocketAddr>),
+    Trial(OwnedFd, Vec<Endpoint>),
     /// The service, running: the record of it.
     Service(Vec<u8>),
     /// The service, but the record cannot be read: why.

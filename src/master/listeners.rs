@@ -5,16 +5,19 @@
 //! the queue of a socket whose last descriptor is closed is reset. With fewer workers than
 //! sockets new connections are steered to the first ones, and the workers share the rest, where
 //! somebody may still wait. A socket that was passed without SO_REUSEPORT, as systemd's socket
-//! activation does, is shared by all workers.
+//! activation does, is shared by all workers; and so is a Unix socket. Its file is removed when it is
+//! closed for good, unless the service manager has made it.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Listen;
+use crate::config::text::quote;
+use crate::config::{Endpoint, Listen};
 use crate::sys::log::{self, Level};
-use crate::sys::{Binding, IoError, Listener, StartError, Tried};
+use crate::sys::process::{self, User};
+use crate::sys::{Binding, IoError, Listener, SocketFile, StartError, Tried};
 
 use super::handover::{self, ExportedFds, FdNumber};
 
@@ -25,25 +28,42 @@ const BACKLOG: i32 = 4096;
 /// An address and its sockets, in the order of their binding, which is the kernel's order too.
 pub struct Group<S> {
     /// As `listen` has it: its port may be 0.
-    pub configured: SocketAddr,
+    pub configured: Endpoint,
     /// With the port that the kernel chose, if it was to choose.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// The sockets, at least one.
     pub sockets: Vec<S>,
+    /// The file of a Unix socket was made by httplb, which removes it.
+    pub made_file: bool,
 }
 
 /// An address and its sockets, as they are handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerRecord {
     /// As `listen` has it: its port may be 0.
-    pub configured: SocketAddr,
+    pub configured: Endpoint,
     /// The sockets in the order of their binding.
     pub sockets: Vec<FdNumber>,
+    /// The file of a Unix socket is httplb's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_file: bool,
 }
 
 /// All sockets. In tests they are numbers.
 pub struct Listeners<S> {
     groups: Vec<Group<S>>,
+}
+
+impl<S> Group<S> {
+    /// Removes the file of a Unix socket that httplb has made. Somebody else may have done so, or put another
+    /// there.
+    fn remove_file(&self) {
+        if let Endpoint::Unix(path) = self.configured
+            && self.made_file
+        {
+            let _ = Listener::remove_file(&path);
+        }
+    }
 }
 
 impl<S> Default for Listeners<S> {
@@ -54,8 +74,15 @@ impl<S> Default for Listeners<S> {
 
 impl<S> Listeners<S> {
     /// Adds the sockets of an address, which `listen` may have with port 0.
-    pub fn add(&mut self, configured: SocketAddr, address: SocketAddr, sockets: Vec<S>) {
-        self.groups.push(Group { configured, address, sockets });
+    pub fn add(&mut self, configured: Endpoint, address: Endpoint, sockets: Vec<S>) {
+        self.groups.push(Group { configured, address, sockets, made_file: false });
+    }
+
+    /// The files of its Unix sockets are httplb's, of the group that was added last.
+    pub fn own_file(&mut self, made_file: bool) {
+        if let Some(last) = self.groups.last_mut() {
+            last.made_file = made_file;
+        }
     }
 
     /// All groups.
@@ -64,7 +91,7 @@ impl<S> Listeners<S> {
     }
 
     /// Every address that is listened on, as it is configured and as it is.
-    pub fn held(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub fn held(&self) -> impl Iterator<Item = Endpoint> + '_ {
         self.groups.iter().flat_map(|group| [group.configured, group.address])
     }
 
@@ -78,7 +105,7 @@ impl<S> Listeners<S> {
     fn place(&self, listen: &[Listen], entry: usize) -> Option<usize> {
         let address = listen[entry].address;
         let earlier = listen[..entry].iter().filter(|other| other.address == address).count();
-        let of = |of: fn(&Group<S>) -> SocketAddr| {
+        let of = |of: fn(&Group<S>) -> Endpoint| {
             let same = self.groups.iter().enumerate().filter(move |(_, it)| of(it) == address);
             same.map(|(place, _)| place)
         };
@@ -106,6 +133,7 @@ impl<S> Listeners<S> {
         let mut removed = Vec::new();
         for place in (0..self.groups.len()).rev() {
             if !wanted.contains(&place) {
+                self.groups[place].remove_file();
                 removed.push(self.groups.remove(place));
             }
         }
@@ -138,18 +166,19 @@ fn is_mine(socket: usize, worker: usize, workers: usize, sockets: usize) -> bool
 /// Whether it may be we ourselves who listen where `address` is, for one of those that are `held`
 /// has the same port: `[::]:80` takes what comes to `10.0.0.1:80` too. Else nobody may listen there
 /// already: SO_REUSEPORT would share it with another service without a word.
-fn is_ours(address: SocketAddr, held: impl IntoIterator<Item = SocketAddr>) -> bool {
-    held.into_iter().any(|held| held.port() == address.port())
+fn is_ours(address: SocketAddr, held: impl IntoIterator<Item = Endpoint>) -> bool {
+    held.into_iter().any(|held| held.port() == Some(address.port()))
 }
 
 /// Whether all that comes to `narrow` would come to `wide`, were there no socket for the one.
-fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
+fn covers(wide: Endpoint, narrow: Endpoint) -> bool {
+    let (Endpoint::Tcp(wide), Endpoint::Tcp(narrow)) = (wide, narrow) else { return false };
     let is_of_family = wide.is_ipv6() || narrow.is_ipv4();
     wide.ip().is_unspecified() && wide.port() != 0 && wide.port() == narrow.port() && is_of_family
 }
 
 /// What a socket is called in systemd's descriptor store. A colon must not stand there.
-pub fn stored_name(configured: SocketAddr, worker: usize) -> String {
+pub fn stored_name(configured: Endpoint, worker: usize) -> String {
     format!("{}.{worker}", configured.to_string().replace(':', "_"))
 }
 
@@ -159,7 +188,10 @@ fn seat_of(name: &str) -> Option<usize> {
 }
 
 /// Whether a socket that listens at `passed` is the one that `configured` asks for.
-fn fits(passed: SocketAddr, configured: SocketAddr) -> bool {
+fn fits(passed: Endpoint, configured: Endpoint) -> bool {
+    let (Endpoint::Tcp(passed), Endpoint::Tcp(configured)) = (passed, configured) else {
+        return passed == configured;
+    };
     // Where there is no IPv6, "all addresses" are all of IPv4.
     let all = |address: SocketAddr| address.ip().is_unspecified();
     passed == configured || all(passed) && all(configured) && passed.port() == configured.port()
@@ -205,7 +237,8 @@ impl Listeners<Listener> {
         let record = |group: &Group<Listener>| {
             let sockets = group.sockets.iter().map(|socket| exported.keep(socket));
             let sockets = sockets.collect::<Result<_, _>>()?;
-            Ok(ListenerRecord { configured: group.configured, sockets })
+            let Group { configured, made_file, .. } = *group;
+            Ok(ListenerRecord { configured, sockets, made_file })
         };
         self.groups.iter().map(record).collect()
     }
@@ -213,7 +246,7 @@ impl Listeners<Listener> {
     /// Takes what the image before has handed over.
     pub fn import(records: &[ListenerRecord]) -> Result<Listeners<Listener>, StartError> {
         let mut listeners = Listeners::default();
-        for ListenerRecord { configured, sockets: numbers } in records {
+        for ListenerRecord { configured, sockets: numbers, made_file } in records {
             let mut sockets = Vec::new();
             for number in numbers {
                 let socket = Listener::adopt(number.take().map_err(handover::broken)?);
@@ -222,32 +255,47 @@ impl Listeners<Listener> {
             }
             let own = sockets.first().map_or(*configured, Listener::address);
             listeners.add(*configured, own, sockets);
+            listeners.own_file(*made_file);
         }
         Ok(listeners)
     }
 
-    /// Listens wherever `listen` says and it does not yet, for so many workers. Fails where an
-    /// address cannot be had, and then some of the others are open.
-    pub fn open(&mut self, listen: &[Listen], workers: usize) -> Result<(), StartError> {
+    /// Listens wherever `listen` says and it does not yet, for so many workers, who act for `user`. Fails
+    /// where an address cannot be had, and then some of the others are open.
+    pub fn open(
+        &mut self,
+        listen: &[Listen],
+        workers: usize,
+        user: Option<&User>,
+    ) -> Result<(), StartError> {
         for (entry, wanted) in listen.iter().enumerate() {
             let address = wanted.address;
-            let failed = |error| failed(address, error);
             let place = match self.place(listen, entry) {
-                Some(place) => place,
-                None => {
-                    let first = first(wanted, self.held()).map_err(failed)?;
+                Some(place) if self.groups[place].is_found(wanted, user)? => place,
+                found => {
+                    let first = first(wanted, self.held(), user)?;
+                    if let Some(place) = found {
+                        self.groups.remove(place); // Who waits there is taken by those who leave.
+                    }
                     self.add(address, first.address(), vec![first]);
+                    self.own_file(true);
                     self.groups.len() - 1
                 }
             };
             let group = &mut self.groups[place];
             while group.sockets.len() < workers && group.sockets[0].is_shared() {
-                let another = Listener::bind_shared_at(binding(wanted, group.address), BACKLOG)
-                    .map_err(failed)?;
+                let binding = binding(wanted, group.address, user)?;
+                let another = Listener::bind_shared(binding, BACKLOG)
+                    .map_err(|error| failed(address, error))?;
                 group.sockets.push(another);
             }
         }
         Ok(())
+    }
+
+    /// Removes the files of all Unix sockets that httplb has made, at the end of the service.
+    pub fn remove_files(&self) {
+        self.groups.iter().for_each(Group::remove_file);
     }
 
     /// Steers new connections to the sockets that are the workers' own.
@@ -266,28 +314,75 @@ impl Listeners<Listener> {
     }
 }
 
+impl Group<Listener> {
+    /// Whether clients find it: the file of a Unix socket may have been removed. Tells where the file is not as
+    /// it is wanted by now.
+    fn is_found(&self, wanted: &Listen, user: Option<&User>) -> Result<bool, StartError> {
+        let (Endpoint::Unix(path), true) = (self.configured, self.made_file) else {
+            return Ok(true);
+        };
+        if path.abstract_name().is_some() {
+            return Ok(true); // It has no file to be lost.
+        }
+        let SocketFile { mode, group, .. } = binding(wanted, self.configured, user)?.file;
+        match Listener::file(&path) {
+            Ok(found)
+                if found.mode != mode || group.is_some_and(|group| found.group != Some(group)) =>
+            {
+                log::write(
+                    Level::Warning,
+                    format_args!(
+                        "listen {}: its mode and group stay what they are until a restart",
+                        self.configured
+                    ),
+                );
+                Ok(true)
+            }
+            Ok(_) => Ok(true),
+            Err(error) => Ok(error != IoError::NotFound),
+        }
+    }
+}
+
 /// Listens at an address where nobody does, unless we do so ourselves, at those that are `held`.
 pub fn first(
     wanted: &Listen,
-    held: impl IntoIterator<Item = SocketAddr>,
-) -> Result<Listener, IoError> {
-    let address = wanted.address;
-    let binding = binding(wanted, address);
-    if address.port() != 0 && is_ours(address, held) {
-        return Listener::bind_shared_at(binding, BACKLOG);
-    }
-    Listener::bind_at(binding, BACKLOG)
+    held: impl IntoIterator<Item = Endpoint>,
+    user: Option<&User>,
+) -> Result<Listener, StartError> {
+    let binding = binding(wanted, wanted.address, user)?;
+    let bound = match wanted.address {
+        Endpoint::Tcp(address) if address.port() != 0 && is_ours(address, held) => {
+            Listener::bind_shared(binding, BACKLOG)
+        }
+        Endpoint::Tcp(_) | Endpoint::Unix(_) => Listener::bind(binding, BACKLOG),
+    };
+    bound.map_err(|error| failed(wanted.address, error))
 }
 
-/// How the listeners of an entry are bound at `address`: its own, or that with the port that the kernel
-/// chose.
-fn binding(wanted: &Listen, address: SocketAddr) -> Binding {
-    Binding { address, freebind: wanted.freebind }
+/// How the listeners of an entry are bound at `endpoint`: its own, or that with the port that the kernel
+/// chose. The file of a Unix socket is `user`'s.
+fn binding(
+    wanted: &Listen,
+    endpoint: Endpoint,
+    user: Option<&User>,
+) -> Result<Binding, StartError> {
+    let group = match &wanted.access.group {
+        Some(name) => Some(process::group_named(name).ok_or_else(|| {
+            let what = format!("listen {endpoint}: group {}", quote(name));
+            StartError::at(what, Tried::Group)(IoError::NotFound)
+        })?),
+        None => user.map(|user| user.gid),
+    };
+    let owner = user.map(|user| user.uid);
+    let file = SocketFile { mode: wanted.access.mode, owner, group };
+    Ok(Binding { endpoint, freebind: wanted.freebind, file })
 }
 
 /// Why an entry of `listen` cannot be had.
-pub fn failed(address: SocketAddr, error: IoError) -> StartError {
-    StartError::at(format!("listen {address}"), Tried::Listen(address.port()))(error)
+fn failed(address: Endpoint, error: IoError) -> StartError {
+    let tried = address.port().map_or(Tried::ListenUnix, Tried::Listen);
+    StartError::at(format!("listen {address}"), tried)(error)
 }
 
 #[cfg(test)]
@@ -295,7 +390,7 @@ mod tests {
     use super::*;
 
     fn listen(texts: &[&str]) -> Vec<Listen> {
-        texts.iter().map(|text| Listen::on(text.parse().unwrap())).collect()
+        texts.iter().map(|text| Listen::on(text.parse::<Endpoint>().unwrap())).collect()
     }
 
     fn sockets_of(sockets: usize, worker: usize, workers: usize) -> Vec<usize> {
@@ -367,7 +462,7 @@ mod tests {
     fn each_entry_of_port_0_is_another_until_it_is_named() {
         let two = listen(&["127.0.0.1:0", "127.0.0.1:0"]);
         let mut listeners = Listeners::default();
-        let chosen = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let chosen = |port| Endpoint::from(([127, 0, 0, 1], port));
         listeners.add(two[0].address, chosen(20_000), vec![1]);
         assert_eq!(listeners.group(&two, 0).map(|group| group.sockets[0]), Some(1));
         assert!(listeners.group(&two, 1).is_none());
@@ -401,8 +496,8 @@ mod tests {
     fn where_we_listen_already_an_address_is_shared_with_ourselves() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         assert!(!is_ours(address("[::]:80"), []));
-        assert!(!is_ours(address("[::]:80"), [address("10.0.0.1:81")]));
-        assert!(is_ours(address("[::]:80"), [address("10.0.0.1:80")]));
+        assert!(!is_ours(address("[::]:80"), [address("10.0.0.1:81").into()]));
+        assert!(is_ours(address("[::]:80"), [address("10.0.0.1:80").into()]));
     }
 
     #[test]

@@ -25,9 +25,11 @@ mod state;
 mod supervisor;
 mod takeover;
 
+use crate::net;
 pub use start::{resume, start};
 
 /// What of a valid configuration is hardly meant, each with its place and remedy.
 pub fn doubts(config: &crate::config::Config) -> Vec<String> {
-    crate::net::own::doubts(config).into_iter().chain(cache_shm::doubts(config)).collect()
+    let net = net::own::doubts(config).into_iter().chain(net::unix::doubts(config));
+    net.chain(cache_shm::doubts(config)).collect()
 }

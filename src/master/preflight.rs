@@ -11,14 +11,13 @@
 //! What is no httplb does not give that answer, whatever else it does, and then nothing changes.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::process::{Ended, Pid};
-use crate::sys::{IoError, LogFile, StartError, Tried, memory};
+use crate::sys::{IoError, Listener, LogFile, StartError, Tried, memory};
 
 use super::environment::{self, TRIAL};
 use super::record::FORMAT;
@@ -82,15 +81,18 @@ fn said(errors: &str, ended: Ended) -> String {
 }
 
 /// What [`TRIAL`] says: a descriptor, and addresses.
-pub fn parse(variable: &str) -> Option<(i32, Vec<SocketAddr>)> {
+pub fn parse(variable: &str) -> Option<(i32, Vec<Endpoint>)> {
     let mut words = variable.split(' ');
     let number = words.next()?.parse().ok()?;
-    let held = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let address = |word: &str| word.replace("%20", " ").replace("%25", "%").parse();
+    let held = words.map(address).collect::<Result<_, _>>().ok()?;
     Some((number, held))
 }
 
-fn variable(number: i32, held: impl Iterator<Item = SocketAddr>) -> String {
-    held.fold(number.to_string(), |text, address| format!("{text} {address}"))
+/// A path may have blanks.
+fn variable(number: i32, held: impl Iterator<Item = Endpoint>) -> String {
+    let word = |address: Endpoint| address.to_string().replace('%', "%25").replace(' ', "%20");
+    held.fold(number.to_string(), |text, address| format!("{text} {}", word(address)))
 }
 
 /// Variables that would make it speak to the service manager in our place, or in its manner.
@@ -114,7 +116,7 @@ impl Trial {
     pub fn start(
         path: &Path,
         arguments: &[OsString],
-        held: impl Iterator<Item = SocketAddr>,
+        held: impl Iterator<Item = Endpoint>,
         now: Micros,
     ) -> Result<Trial, IoError> {
         let (answer, errors) = (memory::scratch()?, memory::scratch()?);
@@ -155,10 +157,12 @@ impl Trial {
 
 /// The other side: the configuration is valid, and whoever asked listens at `held`. Tries to
 /// listen at the other addresses, and answers.
-pub fn answer(to: OwnedFd, held: &[SocketAddr], config: &Config) -> Result<(), StartError> {
+pub fn answer(to: OwnedFd, held: &[Endpoint], config: &Config) -> Result<(), StartError> {
     for wanted in config.listen.iter().filter(|wanted| !held.contains(&wanted.address)) {
-        let failed = |error| listeners::failed(wanted.address, error);
-        listeners::first(wanted, held.iter().copied()).map_err(failed)?;
+        let tried = listeners::first(wanted, held.iter().copied(), None)?;
+        if let Endpoint::Unix(path) = tried.address() {
+            let _ = Listener::remove_file(&path); // Who takes over makes it anew.
+        }
     }
     admin_sockets::try_out(config, held)?;
     let text = format!("{ANSWER}{FORMAT}\n");
@@ -222,9 +226,10 @@ mod tests {
 
     #[test]
     fn the_question_is_understood() {
-        let held: Vec<SocketAddr> = vec!["[::]:80".parse().unwrap(), "10.0.0.1:0".parse().unwrap()];
+        let held: Vec<Endpoint> =
+            ["[::]:80", "10.0.0.1:0", "unix:/a b%20"].map(|text| text.parse().unwrap()).to_vec();
         let text = variable(7, held.iter().copied());
-        assert_eq!(text, "7 [::]:80 10.0.0.1:0");
+        assert_eq!(text, "7 [::]:80 10.0.0.1:0 unix:/a%20b%2520");
         assert_eq!(parse(&text), Some((7, held)));
         assert_eq!(parse("7"), Some((7, Vec::new())));
         for text in ["", "x", "7 y", "7  "] {

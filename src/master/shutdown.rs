@@ -60,6 +60,7 @@ impl Master {
             let clients: u32 = self.generations.iter().map(Generation::clients).sum();
             log::write(Level::Notice, format_args!("stopping: {clients} clients are connected"));
             // The workers have the sockets, and take those who wait there.
+            self.listeners.remove_files();
             self.listeners = Listeners::default();
         }
         if let Some(trial) = &self.trial {

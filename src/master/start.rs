@@ -8,7 +8,7 @@ use crate::cache::collapse::MOST_WAITING;
 use crate::cache::store::{HELD, RECORDINGS};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};
-use crate::net::own;
+use crate::net::{own, unix};
 use crate::proxy::buffers::doubt_splicing;
 use crate::proxy::settings::{BACKGROUND, memory_bound_line};
 use crate::shared::{Rotations, Withdrawal};
@@ -137,11 +137,11 @@ impl Master {
     fn begin_generation(&mut self, config: Config) -> Result<(), StartError> {
         let workers = cpus::workers(config.workers);
         raise_descriptor_limit(&config, self.own_descriptors(&config, workers));
-        self.listeners.open(&config.listen, workers)?;
+        self.listeners.open(&config.listen, workers, self.user.as_ref())?;
         self.doors.open(&config, self.user.as_ref())?;
         log_files::prepare(&config, self.user.as_ref())?;
         doubt_splicing(workers);
-        for doubt in own::doubts(&config) {
+        for doubt in own::doubts(&config).into_iter().chain(unix::doubts(&config)) {
             log::write(Level::Warning, format_args!("{doubt}"));
         }
         if let Some(doubt) = config.cache.as_ref().and_then(cache_shm::small_disk) {

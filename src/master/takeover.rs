@@ -40,8 +40,9 @@ impl Master {
         }
         self.doors.close_unwanted(&resources.config);
         for group in self.listeners.groups() {
-            // Port 0 means another port in another life, and a shared socket is kept by others.
-            if group.configured.port() != 0 && group.sockets[0].is_shared() {
+            // Port 0 means another port in another life, and a socket that does not share is kept by
+            // others, or has a file in which it can be found again.
+            if group.configured.port() != Some(0) && group.sockets[0].is_shared() {
                 for (worker, socket) in group.sockets.iter().enumerate() {
                     self.notifier.store(&stored_name(group.configured, worker), socket.as_fd());
                 }

@@ -53,7 +53,6 @@ impl<T> Queue<T> {
     }
 
     /// All values, the front first.
-    #[cfg(test)]
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.values.iter()

@@ -2,5 +2,6 @@
 
 pub mod conn;
 pub mod own;
+pub mod unix;
 
 pub use conn::{Conn, End};

@@ -147,10 +147,13 @@ impl Proxy {
     }
 
     /// Whether it may go over a connection that was used before. One whose turn has not come takes
-    /// nothing from those who wait for a connection.
+    /// nothing from those who wait for a connection, and nobody from those who wait for one to the same
+    /// backend.
     fn may_reuse(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
         let is_polite = self.upstream.nobody_waits_for_conn() || self.is_first(id);
-        is_polite && !self.exchanges[id].wants_new
+        let is_next = |slot| self.upstream.is_next_for_backlog(slot, id);
+        is_polite && !exchange.wants_new && exchange.choice.is_none_or(is_next)
     }
 
     /// What there is of idle connections to its backend.
@@ -182,10 +185,18 @@ impl Proxy {
         }
         let exchange = &self.exchanges[id];
         let slot = exchange.choice.ok_or(Failure::NoBackend)?;
+        if !self.upstream.is_next_for_backlog(slot, id) {
+            self.enqueue_waiter(id, WaitQueue::Backlog(slot));
+            return Ok(Progress::None);
+        }
         let keepalive = self.settings.keepalive();
         let conn = match self.upstream.open(slot, exchange.waiter(id), keepalive, &self.poller) {
             Ok(conn) => conn,
             Err(IoError::Exhausted) => return Ok(self.without_descriptor(id)),
+            Err(IoError::WouldBlock) => {
+                self.enqueue_waiter(id, WaitQueue::Backlog(slot));
+                return Ok(Progress::None);
+            }
             Err(_) => return Err(Failure::Refused),
         };
         self.dequeue_waiter(id);
@@ -298,22 +309,27 @@ impl Proxy {
             WaitQueue::Connection => self.upstream.enqueue_for_conn(waiter),
             WaitQueue::Pool => {
                 self.upstream.enqueue_for_pool(pool, waiter);
-                self.give_up_behind(id);
+                self.give_up_behind(id, |_| true);
+            }
+            WaitQueue::Backlog(slot) => {
+                self.upstream.enqueue_for_backlog(slot, waiter, &self.turn);
+                // What it works on for these, it may finish only once this one was answered.
+                self.give_up_behind(id, |other| other == slot);
             }
             WaitQueue::Fetch => {
                 let queue = &mut self.fetch_queue;
                 queue.push_back(id).expect("a queue has room for all exchanges");
-                self.give_up_behind(id);
+                self.give_up_behind(id, |_| true);
             }
         }
     }
 
-    /// Takes the places of those behind a first exchange that waits for one.
-    fn give_up_behind(&mut self, id: ExchangeId) {
+    /// Takes the places, at such backends, of those behind a first exchange that waits for one.
+    fn give_up_behind(&mut self, id: ExchangeId, at: impl Fn(BackendId) -> bool) {
         let mut next = self.downstream.behind(id);
         while let Some(behind) = next {
             next = self.downstream.behind(behind);
-            if self.exchanges[behind].choice.is_some() {
+            if self.exchanges[behind].choice.is_some_and(&at) {
                 self.revoke(behind);
             }
         }
@@ -328,6 +344,9 @@ impl Proxy {
             WaitQueue::Nowhere => (),
             WaitQueue::Pool => self.upstream.dequeue_for_pool(pool, waiter, &mut self.turn),
             WaitQueue::Connection => self.upstream.dequeue_for_conn(waiter, &mut self.turn),
+            WaitQueue::Backlog(slot) => {
+                self.upstream.dequeue_for_backlog(slot, waiter, &mut self.turn);
+            }
             WaitQueue::Fetch => {
                 self.fetch_queue.remove(&id);
             }

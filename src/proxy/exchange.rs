@@ -11,7 +11,7 @@
 //! What each state may become:
 //!
 //! ```text
-//! Waiting          -> Connecting Sending Answered Done
+//! Waiting          -> Waiting Connecting Sending Answered Done
 //! Connecting       -> Waiting Sending Answered Done
 //! Sending          -> Waiting Awaiting Answered Done
 //! Awaiting         -> Waiting Answered Done
@@ -85,7 +85,8 @@ impl State {
             Waiting,
         };
         match self {
-            Waiting => matches!(next, Connecting | Sending | Answered | Done),
+            // A connection may be refused at once.
+            Waiting => matches!(next, Waiting | Connecting | Sending | Answered | Done),
             Connecting => matches!(next, Sending | Waiting | Answered | Done),
             Sending => matches!(next, Awaiting | Waiting | Answered | Done),
             Awaiting => matches!(next, Waiting | Answered | Done),

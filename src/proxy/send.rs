@@ -63,7 +63,7 @@ impl Proxy {
         let output = backend.conn.prepare_output(&mut self.buffers.rings);
         let before = exchange.request.spans.host.start as usize;
         output.append(&exchange.head.as_slice()[..before]);
-        output.append(known.name.as_bytes());
+        output.append(known.host().as_bytes());
         before
     }
 

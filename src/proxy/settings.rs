@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::cache::open_entries::PIECE;
 use crate::cache::{process_slots, store};
 use crate::config::{
-    Cache, Cidr, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance, address,
+    Cache, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance, TrustedProxy, address,
 };
 use crate::mem::time::{Micros, Millis};
 use crate::net::own;
@@ -89,7 +89,7 @@ pub struct Settings {
     /// Whether the pool of a request may depend on more than its URL.
     pub pool_by_fields: bool,
     timeouts: crate::config::Timeouts,
-    trusted_proxies: Vec<Cidr>,
+    trusted_proxies: Vec<TrustedProxy>,
 }
 
 impl Settings {
@@ -126,8 +126,8 @@ impl Settings {
     }
 
     /// Whether what a client says of those before it is believed.
-    pub fn is_trusted(&self, client: IpAddr) -> bool {
-        address::any_contains(&self.trusted_proxies, client)
+    pub fn is_trusted(&self, client: Option<IpAddr>) -> bool {
+        address::is_trusted(&self.trusted_proxies, client)
     }
 
     /// Fields in a response's head: servers send more than browsers.

@@ -39,11 +39,12 @@ pub(super) const HOLDS_UP: usize = 15;
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timers.next_deadline()
+        self.timers.next_deadline().into_iter().chain(self.upstream.next_backlog_try()).min()
     }
 
     /// Acts on all timers that ended by `until`. All that came before then was seen.
     pub fn expire(&mut self, until: Micros) {
+        self.upstream.retry_backlog(&mut self.turn);
         while let Some((owner, timer)) = self.timers.expire(until.millis()) {
             let index = owner as usize / 2;
             if owner % 2 == 0 {
@@ -206,6 +207,7 @@ impl Proxy {
             State::Waiting => match exchange.wait_queue {
                 WaitQueue::Nowhere => None,
                 WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),
+                WaitQueue::Backlog(_) => Some(CONNECT),
                 WaitQueue::Fetch => Some(COLLAPSED),
             },
             State::Connecting => Some(CONNECT),

@@ -1,7 +1,9 @@
 //! Messages about backends: written once, by the process that made the change.
 
+use crate::config::{Endpoint, UnixPath};
 use crate::policy::health::{Change, HealthEvent};
 use crate::sys::log::{self, Level};
+use crate::sys::{Listener, SocketFile};
 
 use super::layout::BackendId;
 use super::segment::Segment;
@@ -15,6 +17,31 @@ pub fn reason(event: HealthEvent) -> &'static str {
         HealthEvent::Answered => "it answers",
         HealthEvent::ProbeSucceeded => "it takes connections",
     }
+}
+
+/// Tells the operator that this process, which acts for `user`, may not connect to a backend.
+pub fn log_denied(segment: &Segment, slot: BackendId, user: &str) {
+    let backend = segment.backend(slot);
+    let (pool, address) = (segment.pool(backend.pool()).name(), backend.address());
+    let why = match address {
+        Endpoint::Unix(path) => why_denied(&path, user),
+        Endpoint::Tcp(_) => String::from("a security module or a filter forbids it"),
+    };
+    log::write(
+        Level::Warning,
+        format_args!("pool {pool}: backend {address}: {user} may not connect: {why}"),
+    );
+}
+
+fn why_denied(path: &UnixPath, user: &str) -> String {
+    let Ok(SocketFile { mode, owner, group }) = Listener::file(path) else {
+        return format!("a directory above the socket is closed to {user} (chmod +x it)");
+    };
+    let (owner, group) = (owner.unwrap_or_default(), group.unwrap_or_default());
+    format!(
+        "its mode is {mode:04o}, its owner user {owner} and group {group} (who connects must be \
+         allowed to write: have the application make it with mode 0660 and a group that {user} is in)"
+    )
 }
 
 /// Tells the operator that a backend is up or down from now on.

@@ -2,12 +2,25 @@
 //! the same notes. What the tests of the layers above rest on is true as far as this goes.
 use super::sim::world::{self, Faults};
 use super::{IoError, linux, sim};
+use crate::config::Endpoint;
 use crate::mem::time::Millis;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Any free port of this machine.
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A Unix socket that nobody has: one without a file, so that nothing is left.
+fn unused_name() -> Endpoint {
+    static USED: AtomicU64 = AtomicU64::new(0);
+    let number = USED.fetch_add(1, Relaxed);
+    format!("unix:@httplb-conformance-{}-{number}", std::process::id()).parse().unwrap()
+}
+
+/// Connections that may wait at a listener, and one more.
+const BACKLOG: i32 = 16;
 
 mod disk;
 mod scripts;
@@ -20,11 +33,13 @@ trait System: Sized {
     type Pipe;
     /// Waits until all that was sent has come.
     fn settle();
-    fn bind(address: SocketAddr) -> Result<Self::Listener, IoError>;
-    fn bind_shared(address: SocketAddr) -> Result<Self::Listener, IoError>;
-    fn address(listener: &Self::Listener) -> SocketAddr;
-    fn accept(listener: &Self::Listener) -> Result<(Self::Socket, SocketAddr), IoError>;
-    fn connect(address: SocketAddr) -> Result<Self::Socket, IoError>;
+    /// Where nobody listens.
+    fn unused() -> Endpoint;
+    fn bind(address: Endpoint) -> Result<Self::Listener, IoError>;
+    fn bind_shared(address: Endpoint) -> Result<Self::Listener, IoError>;
+    fn address(listener: &Self::Listener) -> Endpoint;
+    fn accept(listener: &Self::Listener) -> Result<(Self::Socket, Option<SocketAddr>), IoError>;
+    fn connect(address: Endpoint) -> Result<Self::Socket, IoError>;
     fn local_address(socket: &Self::Socket) -> Result<SocketAddr, IoError>;
     fn receive(socket: &Self::Socket, room: [&mut [u8]; 2]) -> Result<usize, IoError>;
     fn peek(socket: &Self::Socket, room: &mut [u8]) -> Result<usize, IoError>;
@@ -44,7 +59,7 @@ trait System: Sized {
 }
 
 macro_rules! system {
-    ($name:ident, $kernel:ident, $settle:expr) => {
+    ($name:ident, $kernel:ident, $settle:expr, $unused:expr) => {
         struct $name;
         impl System for $name {
             type Socket = $kernel::Socket;
@@ -54,19 +69,24 @@ macro_rules! system {
             fn settle() {
                 $settle
             }
-            fn bind(address: SocketAddr) -> Result<Self::Listener, IoError> {
-                $kernel::Listener::bind(address, 16)
+            fn unused() -> Endpoint {
+                $unused
             }
-            fn bind_shared(address: SocketAddr) -> Result<Self::Listener, IoError> {
-                $kernel::Listener::bind_shared(address, 16)
+            fn bind(address: Endpoint) -> Result<Self::Listener, IoError> {
+                $kernel::Listener::bind(address, BACKLOG)
             }
-            fn address(listener: &Self::Listener) -> SocketAddr {
+            fn bind_shared(address: Endpoint) -> Result<Self::Listener, IoError> {
+                $kernel::Listener::bind_shared(address, BACKLOG)
+            }
+            fn address(listener: &Self::Listener) -> Endpoint {
                 listener.address()
             }
-            fn accept(listener: &Self::Listener) -> Result<(Self::Socket, SocketAddr), IoError> {
+            fn accept(
+                listener: &Self::Listener,
+            ) -> Result<(Self::Socket, Option<SocketAddr>), IoError> {
                 listener.accept()
             }
-            fn connect(address: SocketAddr) -> Result<Self::Socket, IoError> {
+            fn connect(address: Endpoint) -> Result<Self::Socket, IoError> {
                 $kernel::Socket::connect(address)
             }
             fn local_address(socket: &Self::Socket) -> Result<SocketAddr, IoError> {
@@ -124,8 +144,11 @@ macro_rules! system {
 }
 
 // Loopback delivers at once; the sleep is for what the kernel puts off, as on a busy machine.
-system!(Real, linux, std::thread::sleep(Duration::from_millis(10)));
-system!(Simulated, sim, ());
+system!(Real, linux, std::thread::sleep(Duration::from_millis(10)), LOOPBACK.into());
+system!(Simulated, sim, (), LOOPBACK.into());
+// The same, by Unix sockets.
+system!(RealUnix, linux, std::thread::sleep(Duration::from_millis(10)), unused_name());
+system!(SimulatedUnix, sim, (), unused_name());
 
 /// A connection whose two ends are both ours, watched by one poller, and what was noted of it.
 struct Scene<S: System> {
@@ -149,7 +172,7 @@ impl<S: System> Scene<S> {
     /// A listener, and nothing connected.
     fn empty() -> Scene<S> {
         let poller = S::poller();
-        let listener = S::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = S::bind(S::unused()).unwrap();
         S::watch_listener(&poller, &listener, 0);
         Scene { notes: Vec::new(), poller, listener, near: None, far: None }
     }
@@ -173,7 +196,7 @@ impl<S: System> Scene<S> {
         self.notes.push(format!("{what}: {seen:?}"));
     }
 
-    fn connect(&mut self, address: SocketAddr) {
+    fn connect(&mut self, address: Endpoint) {
         let near = S::connect(address).unwrap();
         S::watch(&self.poller, &near, 1);
         self.near = Some(near);
@@ -182,7 +205,7 @@ impl<S: System> Scene<S> {
     fn accept(&mut self) {
         match S::accept(&self.listener) {
             Ok((far, remote)) => {
-                let local = S::local_address(self.socket(Side::Near)).unwrap();
+                let local = S::local_address(self.socket(Side::Near)).ok();
                 self.note("accept: from the near end", local == remote);
                 S::watch(&self.poller, &far, 2);
                 self.far = Some(far);
@@ -289,20 +312,52 @@ impl<S: System> Scene<S> {
 
 /// Plays a script in both kernels, and demands the same notes.
 macro_rules! same {
-    ($($name:ident)*) => {$(
+    ($real:ident $simulated:ident: $($name:ident)*) => {$(
         #[test]
         fn $name() {
             let faults = Faults { defers_accept: true, ..Faults::default() };
             world::reset(1, faults);
-            let real = scripts::$name::<Real>();
-            let simulated = scripts::$name::<Simulated>();
+            let real = scripts::$name::<$real>();
+            let simulated = scripts::$name::<$simulated>();
             assert!(!real.is_empty());
             assert_eq!(simulated, real, "left: the simulated kernel; right: the real one");
         }
     )*};
 }
 
-same! {
+mod by_unix_sockets {
+    use super::*;
+
+    same! { RealUnix SimulatedUnix:
+        connecting
+        nobody_listens
+        a_full_queue
+        edges_come_with_news_only
+        short_reads
+        an_end_after_bytes
+        half_closed
+        both_ended
+        ended_and_written_on
+        closed_and_written_to
+        closed_with_bytes_unread
+        reset
+        reset_after_bytes
+        reset_after_the_end
+        reset_before_it_was_accepted
+        room_after_a_full_buffer
+        a_listener_is_level_triggered
+        looking_at_what_stays
+        looking_ahead
+        looking_ahead_of_a_reset
+        splicing
+        splicing_the_end
+        splicing_a_reset
+        splicing_into_a_broken_connection
+        splicing_into_a_full_connection
+    }
+}
+
+same! { Real Simulated:
     connecting
     a_refused_connection_fails_at_the_first_call
     a_refused_connection_fails_at_the_first_write

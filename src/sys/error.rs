@@ -45,6 +45,8 @@ pub enum Tried {
     Listen(u16),
     /// To make a Unix socket that has a path.
     ListenUnix,
+    /// To find the group that a Unix socket is to have.
+    Group,
     /// To open, make or write a file.
     File,
     /// To read a file.
@@ -89,7 +91,7 @@ impl IoError {
                 "its directory is missing: make it, as RuntimeDirectory= of the unit does"
             }
             (Tried::ListenUnix, Denied) => {
-                "the user who starts httplb must be allowed to write its directory"
+                "the user who starts httplb must be allowed to write its directory, and be in its group"
             }
             (Tried::ListenUnix, InUse | Exists) => "stop the other program, or choose another path",
             (Tried::File, NotFound) => "is the path right? A missing directory is not made",
@@ -157,6 +159,10 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if (self.tried, self.error) == (Tried::Group, IoError::NotFound) {
+            let remedy = "name one of /etc/group, or add it with groupadd";
+            return write!(out, "there is no such group ({remedy})");
+        }
         match self.error.remedy(self.tried) {
             "" => self.error.fmt(out),
             remedy => write!(out, "{} ({remedy})", self.error),

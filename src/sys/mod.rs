@@ -14,7 +14,7 @@ pub mod linux;
 #[cfg(test)]
 pub mod sim;
 
-pub use binding::Binding;
+pub use binding::{Binding, SocketFile};
 pub use error::{IoError, StartError, Tried};
 pub use keepalive::KeepAlive;
 #[cfg(not(test))]

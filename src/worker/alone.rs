@@ -20,9 +20,10 @@ impl WorkerInit {
         let mut listeners = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
             let address = listen.address;
-            let failed = StartError::at(format!("listen {address}"), Tried::Listen(address.port()));
-            let binding = Binding { address, freebind: listen.freebind };
-            let listener = Listener::bind_at(binding, 4096).map_err(failed)?;
+            let tried = address.port().map_or(Tried::ListenUnix, Tried::Listen);
+            let failed = StartError::at(format!("listen {address}"), tried);
+            let binding = Binding { freebind: listen.freebind, ..Binding::from(address) };
+            let listener = Listener::bind(binding, 4096).map_err(failed)?;
             let arrival = Arrival::at(listen, listener.address().port());
             listeners.push(ListenSocket { listener, arrival });
         }

@@ -17,7 +17,7 @@ use httplb::policy::cache_key::Url;
 use httplb::policy::conditional::{self, ConditionalOutcome};
 use httplb::policy::freshness::{ResponseTiming, ServeDecision};
 use httplb::policy::vary::Chosen;
-use httplb::sys::seccomp::{Role, confine};
+use httplb::sys::seccomp::{Peers, Role, confine};
 use httplb::sys::{Listener, Socket, clock};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -277,13 +277,13 @@ fn who_is_confined_stores_sends_sweeps_and_purges() {
     let cells = known_cells();
     let confined = |role: Role, act: &mut (dyn FnMut() + Send)| {
         httplb::sys::process::no_new_privileges().expect("a process that may be confined");
-        confine(role).unwrap();
+        confine(role, Peers::Tcp).unwrap();
         act();
     };
     thread::scope(|scope| {
         let worker = scope.spawn(|| {
             let mut store = store(&folder.0, cells);
-            let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            let listener = Listener::bind(([127, 0, 0, 1], 0), 1).unwrap();
             let client = Socket::connect(listener.address()).unwrap();
             confined(Role::Worker, &mut || {
                 assert!((0..10).all(|number| put(&mut store, number, "ETag: \"e\"\r\n")));

@@ -9,7 +9,7 @@ mod counter;
 mod watched;
 
 use common::{Answer, Backend, Client, Program, json, noise, until};
-use httplb::config::{AccessLog, Config, Listen, Pool, Route, Sticky};
+use httplb::config::{AccessLog, Config, Endpoint, Listen, Pool, Route, Sticky};
 use httplb::mem::time::Millis;
 use httplb::worker::{Worker, WorkerInit};
 use std::collections::BTreeMap;
@@ -40,7 +40,10 @@ impl Plane {
         thread::spawn(move || {
             counter::count_in(allocations);
             let served = WorkerInit::alone(&config).and_then(|init| {
-                sender.send(init.listeners[0].listener.address()).expect("somebody waits for it");
+                let Endpoint::Tcp(address) = init.listeners[0].listener.address() else {
+                    unreachable!("it was told to listen at an address of TCP")
+                };
+                sender.send(address).expect("somebody waits for it");
                 Worker::open(&config, init)?.serve()
             });
             served.unwrap_or_else(|error| panic!("{error}"));

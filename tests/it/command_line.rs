@@ -278,7 +278,7 @@ fn the_manual_names_every_key_and_its_examples_are_valid() {
         assert_eq!(tested.status, 0, "{text}\n{}", tested.errors);
         examples += 1;
     }
-    assert_eq!(examples, 8);
+    assert_eq!(examples, 9);
 }
 
 #[test]

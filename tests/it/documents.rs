@@ -12,7 +12,7 @@ struct Document {
     text: String,
 }
 
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/ARCHITECTURE.md",
@@ -21,6 +21,7 @@ const PLACES: [&str; 10] = [
     "docs/HTTP.md",
     "docs/MEASUREMENTS.md",
     "docs/RELEASING.md",
+    "docs/UNIX.md",
     "man/httplb.8",
     "man/servers.conf.5",
 ];

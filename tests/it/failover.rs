@@ -55,6 +55,20 @@ fn a_backend_that_refuses_is_not_noticed_by_any_client() {
 }
 
 #[test]
+fn a_backend_that_cannot_even_be_tried_is_one_that_refuses() {
+    let good = Backend::named("good");
+    // The kernel connects to no broadcast address, and says so at once.
+    let mut all = servers(&[&good]);
+    all.as_array_mut().unwrap().push(json!({"ip": "127.255.255.255", "port": 80}));
+    let program = Program::with(json!({"backend_servers": all, "workers": 1}));
+    let mut client = program.client();
+    for _ in 0..6 {
+        assert_eq!(client.get("/").text(), "good", "over one connection, by one worker");
+    }
+    assert!(!program.stderr().contains("exited"), "{}", program.stderr());
+}
+
+#[test]
 fn when_all_refuse_the_answer_is_502_at_once() {
     let (one, two) = (Backend::absent(), Backend::absent());
     let program = Program::over(&[&one, &two]);

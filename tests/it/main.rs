@@ -45,5 +45,7 @@ mod strictness_answers;
 mod strictness_passing;
 mod tolerated;
 mod tunnels;
+mod unix;
+mod unix_listeners;
 #[path = "../costs/watched.rs"]
 mod watched;

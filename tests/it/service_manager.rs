@@ -11,7 +11,7 @@ use rustix::{
 use socket2::{Domain, Socket, Type};
 use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::unix::net::UnixDatagram,
+    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
     path::Path,
 };
 
@@ -215,6 +215,37 @@ fn takes_one_socket_that_all_workers_share() {
     }
 }
 
+fn takes_a_unix_socket_whose_file_stays_the_managers() {
+    let backend = Backend::named("a");
+    let _fill: Vec<TcpListener> =
+        (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let folder = crate::common::peers::Folder::new("activated");
+    let [wanted, other] = ["http.sock", "other.sock"].map(|name| folder.path().join(name));
+    let sockets = [&wanted, &other].map(|path| UnixListener::bind(path).unwrap());
+    sockets.iter().for_each(pass_on);
+    let mut early = crate::common::Client::at_unix(&wanted);
+    early.ask("/");
+    let config = json!({
+        "workers": 2,
+        "listen": ["127.0.0.1:0", format!("unix:{}", wanted.display())],
+        "backend_servers": servers(&[&backend]),
+    });
+    let names = "httplb.socket:httplb.socket";
+    let mut program = activated(config, &[&sockets[0], &sockets[1]], names);
+    drop(sockets);
+    assert_eq!(early.response().text(), "a");
+    let closed = format!("the passed socket unix:{} is closed", other.display());
+    program.wait_for_message(&closed);
+    assert!(UnixStream::connect(&other).is_err());
+    let get = || crate::common::Client::at_unix(&wanted).get("/").text();
+    assert_eq!(get(), "a");
+    program.reload();
+    assert_eq!(get(), "a");
+    program.signal(Signal::TERM);
+    assert!(program.wait_for_exit().success());
+    assert!(wanted.exists() && other.exists());
+}
+
 fn closes_what_is_passed_and_of_no_use() {
     let backend = Backend::named("a");
     let _fill: Vec<TcpListener> =
@@ -288,5 +319,6 @@ fn it_is_managed_as_sd_notify_and_sd_listen_fds_have_it() {
     tells_a_service_manager_that_was_busy_when_it_is_not();
     closes_what_is_passed_and_of_no_use();
     takes_one_socket_that_all_workers_share();
+    takes_a_unix_socket_whose_file_stays_the_managers();
     takes_stored_sockets_back_after_a_crash();
 }

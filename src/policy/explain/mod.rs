@@ -311,7 +311,7 @@ impl Explanation {
             return;
         }
         let forward = Forward {
-            trusted: address::any_contains(&config.trusted_proxies, question.client),
+            trusted: address::is_trusted(&config.trusted_proxies, Some(question.client)),
             fields: config.forward,
             via: config.via.as_deref(),
             normal_host: config.cache.is_some(),

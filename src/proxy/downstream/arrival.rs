@@ -1,6 +1,48 @@
-//! How a client comes in: what all connections of a listener have in common.
+//! How a client comes in: where from, and what all connections of a listener have in common.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Listen;
+
+/// Who is at the other end of a client's connection, or whom a PROXY header names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A host, by its address. An IPv4 address mapped into IPv6 is the IPv4 one.
+    Tcp(SocketAddr),
+    /// A process of this host, which has none.
+    Unix,
+}
+
+impl Peer {
+    /// Who has this address, or none.
+    pub fn at(address: Option<SocketAddr>) -> Peer {
+        match address {
+            Some(address) => {
+                Peer::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+            }
+            None => Peer::Unix,
+        }
+    }
+
+    /// Its address without the port.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// As the log has it.
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(out),
+            Peer::Unix => out.write_str("unix"),
+        }
+    }
+}
 
 /// What a listener's connections begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +70,13 @@ impl Arrival {
         Arrival { preamble: ProxyProtocol::None, https: false, port: Some(port) }
     }
 
-    /// At a listener with this port.
-    pub fn at(listen: &Listen, port: u16) -> Arrival {
+    /// At a listener with this port; that of a Unix socket has none.
+    pub fn at(listen: &Listen, port: Option<u16>) -> Arrival {
         let preamble = match listen.proxy_protocol {
             true => ProxyProtocol::ProxyHeader,
             false => ProxyProtocol::None,
         };
         let is_own = !listen.https && !listen.proxy_protocol;
-        Arrival { preamble, https: listen.https, port: is_own.then_some(port) }
+        Arrival { preamble, https: listen.https, port: port.filter(|_| is_own) }
     }
 }

@@ -1,7 +1,5 @@
 //! A client: its connection, and its place in the work.
 
-use std::net::SocketAddr;
-
 use crate::http::scan::HeadScan;
 use crate::mem::free_list::FreeList;
 use crate::mem::time::Micros;
@@ -9,7 +7,7 @@ use crate::net::conn::Traffic;
 use crate::net::{Conn, End};
 use crate::sys::{Event, IoError, Poller};
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Peer};
 use super::ending::Ending;
 use super::sink::Sink;
 use crate::proxy::ids::ExchangeId;
@@ -29,7 +27,7 @@ pub struct Client {
     /// Where its responses go, and its requests come from.
     pub(super) sink: Sink<Conn>,
     /// Its address: its own, or that of a PROXY header.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The first exchange of the queue: the one that may commit.
     pub first: Option<ExchangeId>,
     /// The last one.
@@ -60,7 +58,7 @@ pub struct Client {
 
 impl Client {
     /// A client that was just accepted, most probably with its request.
-    pub fn new(sink: Sink<Conn>, peer: SocketAddr, arrival: Arrival) -> Client {
+    pub fn new(sink: Sink<Conn>, peer: Peer, arrival: Arrival) -> Client {
         Client {
             sink,
             peer,
@@ -82,7 +80,7 @@ impl Client {
 
     /// Stands for no client: its exchange is for the cache alone. It has no connection, and no place among
     /// the clients; there will be no requests, and no events.
-    pub fn background(peer: SocketAddr) -> Client {
+    pub fn background(peer: Peer) -> Client {
         Client {
             ending: Ending::with_its_exchange(),
             watch: Watch::Watched,

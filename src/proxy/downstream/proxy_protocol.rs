@@ -4,13 +4,11 @@
 //! follows (`X-Forwarded-For`, the log, `trusted_proxies`), and so does what it says of TLS: it is the
 //! same sender that ends the TLS connection, and no other hop knows of it.
 
-use std::net::SocketAddr;
-
 use crate::http::proxy_header::{self, HeaderReading, ProxyHeader};
 use crate::mem::time::Micros;
 use crate::sys::log::{self, Level};
 
-use super::arrival::ProxyProtocol;
+use super::arrival::{Peer, ProxyProtocol};
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
 use crate::proxy::step::Progress;
@@ -55,8 +53,8 @@ impl Proxy {
         client.arrival.preamble = ProxyProtocol::None;
         client.arrival.https |= header.tls;
         client.arrival.port = header.port.or(client.arrival.port);
-        if let Some(address) = header.client {
-            client.peer = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if header.client.is_some() {
+            client.peer = Peer::at(header.client);
         }
     }
 

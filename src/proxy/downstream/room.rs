@@ -9,7 +9,7 @@ use crate::shared::{Counter, WaitFor};
 use crate::sys::Socket;
 
 use super::Downstream;
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Peer};
 use super::client::Client;
 use super::sink::Sink;
 use crate::proxy::Proxy;
@@ -73,10 +73,10 @@ impl Downstream {
 impl Proxy {
     /// Takes a client that was just accepted, in the room that was claimed for it, as the connections
     /// of its listener are.
-    pub fn admit(&mut self, socket: Socket, peer: SocketAddr, arrival: Arrival) {
+    pub fn admit(&mut self, socket: Socket, peer: Option<SocketAddr>, arrival: Arrival) {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = Peer::at(peer);
         let mut client = Client::new(Sink::Http1(Conn::new(socket, true, true)), peer, arrival);
         client.since = self.turn.now;
         let id = self.downstream.insert(client);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Peer};
 use super::sink::Sink;
 use super::*;
 use crate::config::Config;
@@ -29,7 +29,7 @@ fn sides(clients: usize) -> [Downstream; 2] {
 fn client() -> Client {
     let address = SocketAddr::from(([10, 0, 0, 9], 80));
     let socket = Socket::connect(address).unwrap();
-    Client::new(Sink::Http1(Conn::new(socket, true, true)), address, Arrival::plain(80))
+    Client::new(Sink::Http1(Conn::new(socket, true, true)), Peer::Tcp(address), Arrival::plain(80))
 }
 
 /// The exchange of this number.
@@ -85,7 +85,7 @@ fn who_stops_waiting_passes_on_that_there_is_room() {
 fn what_stands_for_no_client_is_not_counted_as_one() {
     let [mut one, _] = sides(1);
     assert!(one.has_room_in_background());
-    let nobody = one.insert(Client::background(([10, 0, 0, 9], 80).into()));
+    let nobody = one.insert(Client::background(Peer::Unix));
     assert_eq!((one.connected(), one.background(), one.has_room_in_background()), (0, 1, false));
     let somebody = one.insert(client());
     assert_eq!((one.connected(), one.clients().len()), (1, 2));

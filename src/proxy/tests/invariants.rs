@@ -163,6 +163,12 @@ fn lines(proxy: &Proxy) {
     let mut waiting = conns.len();
     proxy.fetch_queue.iter().for_each(|id| stands(id, WaitQueue::Fetch));
     waiting += proxy.fetch_queue.len();
+    for (slot, waiter) in proxy.upstream.backlog().iter() {
+        stands(&waiter.exchange, WaitQueue::Backlog(*slot));
+        assert_eq!(proxy.exchanges[waiter.exchange].choice, Some(*slot));
+        assert!(proxy.upstream.next_backlog_try().is_some(), "nobody would try again");
+        waiting += 1;
+    }
     for pool in proxy.upstream.pools() {
         pool.queue.iter().for_each(|waiter| stands(&waiter.exchange, WaitQueue::Pool));
         waiting += pool.queue.len();
@@ -182,6 +188,7 @@ pub fn is_over(proxy: &Proxy) {
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
     assert_eq!(proxy.fetch_queue.len(), 0, "who waits for a fetch");
+    assert_eq!(proxy.upstream.backlog().iter().count(), 0, "who waits at a full queue");
     if let Some(cache) = &proxy.buffers.caching {
         let (held, lent) = cache.store().in_use();
         let copies = usize::from(cache.store().has_work());

@@ -16,5 +16,6 @@ mod sharing;
 mod slow_start;
 mod sticky;
 mod timers;
+mod unix;
 mod uploads;
 mod workers;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::settings::Settings;
 use crate::shared::{PoolId, Registration};
@@ -73,6 +73,17 @@ impl Scene {
         Scene::of_workers(1, count, configure, limit)
     }
 
+    /// Backends at Unix sockets, `/run/0.sock` and so on.
+    pub fn at_unix_sockets(count: usize, configure: impl FnOnce(&mut Config)) -> Scene {
+        let at_sockets = |config: &mut Config| {
+            for (place, backend) in config.pools[0].backends.iter_mut().enumerate() {
+                backend.address = format!("unix:/run/{place}.sock").parse().expect("a path");
+            }
+            configure(config);
+        };
+        Scene::with(count, at_sockets, |_| ())
+    }
+
     /// Several workers of one service; `limit` concerns the first.
     pub fn of_workers(
         workers: usize,
@@ -87,13 +98,18 @@ impl Scene {
         config.buffer_size = 4096;
         config.max_connections = 8;
         configure(&mut config);
-        let host = |address: &SocketAddr| Host {
-            server: world::listen(*address),
+        // Where the test has put them at Unix sockets, they are there.
+        let backends = config.pools[0].backends.iter().map(|backend| backend.address);
+        let unix = backends.map(|address| Some(address).filter(|it| it.port().is_none()));
+        let moved = unix.chain(std::iter::repeat(None));
+        let moved = addresses.iter().zip(moved).map(|(tcp, unix)| unix.unwrap_or((*tcp).into()));
+        let host = |address: Endpoint| Host {
+            server: world::listen(address),
             conns: Vec::new(),
             asked: Vec::new(),
             reads: true,
         };
-        let hosts = addresses.iter().map(host).collect();
+        let hosts = moved.map(host).collect();
         // Where there are several, the test may play one more.
         let seats = Seats::new(&config, if workers > 1 { workers + 1 } else { 1 });
         let service = Service::start_in(&seats.seat(0), &config, limit);
@@ -222,6 +238,11 @@ impl Scene {
     /// Backend `host` leaves those who connect without an answer from now on.
     pub fn ignore(&mut self, host: usize) {
         self.hosts[host].server.ignore(true);
+    }
+
+    /// The server of backend `host`.
+    pub fn server(&self, host: usize) -> &world::Server {
+        &self.hosts[host].server
     }
 
     /// The paths that backends were asked for, in the order in which they came.

@@ -69,6 +69,7 @@ impl Seats {
 pub struct Service {
     pub proxy: Proxy,
     listener: Listener,
+    address: SocketAddr,
     next_tick: Option<Micros>,
     ticks: u64,
     gate: Gate,
@@ -100,7 +101,7 @@ impl Service {
         config: &Config,
         change: impl FnOnce(&mut Settings),
     ) -> Service {
-        let address = ([10, 0, 0, 100 + seat.worker as u8], 80).into();
+        let address = SocketAddr::from(([10, 0, 0, 100 + seat.worker as u8], 80));
         let listener = Listener::bind(address, 16).expect("no other listens");
         let log = AccessLogWriter::open(&config.access_log, None).expect("a log");
         let key = Key::new(*b"0123456789abcdef");
@@ -115,8 +116,8 @@ impl Service {
         let mut proxy = proxy.expect("memory");
         let token = Token::Worker(LISTENER).pack();
         proxy.poller().watch_listener(&listener, token).expect("a poller");
-        let arrival = Arrival::at(&config.listen[0], address.port());
-        Service { proxy, listener, next_tick: None, ticks: 0, gate: Gate::Open, arrival }
+        let arrival = Arrival::at(&config.listen[0], Some(address.port()));
+        Service { proxy, listener, address, next_tick: None, ticks: 0, gate: Gate::Open, arrival }
     }
 
     /// Takes no clients any more, and waits for none.
@@ -133,7 +134,7 @@ impl Service {
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        self.listener.address()
+        self.address
     }
 
     /// A turn of the loop, which waits for `limit` at most. Whether there was an event.

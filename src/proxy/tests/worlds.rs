@@ -146,14 +146,20 @@ fn play(seed: u64, kind: Kind, trace: Trace) -> Book {
     let servers = book.dice.between(1, servers);
     let addresses: Vec<_> =
         (0..servers).map(|place| ([10, 0, 1, place as u8], 80).into()).collect();
+    let mut config = Config::for_backends(&addresses);
+    for (place, backend) in config.pools[0].backends.iter_mut().enumerate() {
+        if book.dice.one_in(4) {
+            backend.address = format!("unix:/run/{place}.sock").parse().expect("a path");
+        }
+    }
     let configure = if is_cached { cached::configure } else { configure };
-    let config = configure(Config::for_backends(&addresses), clients, &mut book);
+    let config = configure(config, clients, &mut book);
     let mut team =
         if is_cached { cached::start(&config, &mut book) } else { start(&config, &mut book) };
     world::change_faults(|faults| faults.disk_errors = weather.kernel.disk_errors);
-    let servers = addresses.iter().enumerate();
+    let servers = config.pools[0].backends.iter().enumerate();
     let mut servers: Vec<Server> =
-        servers.map(|(place, address)| Server::new(place, *address, &mut book)).collect();
+        servers.map(|(place, backend)| Server::new(place, backend.address, &mut book)).collect();
     let mut clients: Vec<Client> =
         (0..clients).map(|name| new_client(name, &team, &mut book)).collect();
     for (number, plan) in book.plans.iter().enumerate() {

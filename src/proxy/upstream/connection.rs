@@ -3,6 +3,7 @@
 //! An idle connection belongs to its backend's stack (`idle`). One in use carries the exchanges of one
 //! client, in the order of that client's queue: the front one reads, the next follows it.
 
+use crate::config::Endpoint;
 use crate::http::body::Body;
 use crate::http::scan::HeadScan;
 use crate::mem::free_list::FreeList;
@@ -194,7 +195,8 @@ impl Upstream {
     }
 
     /// Opens a connection to a backend for an exchange, for which there is room. Fails where it is refused
-    /// at once, or no descriptor is left ([`IoError::Exhausted`]).
+    /// at once, or no descriptor is left ([`IoError::Exhausted`]), or the backend's own queue is full
+    /// ([`IoError::WouldBlock`]).
     pub fn open(
         &mut self,
         slot: BackendId,
@@ -202,12 +204,15 @@ impl Upstream {
         keepalive: Option<KeepAlive>,
         poller: &Poller,
     ) -> Result<BackendConnId, IoError> {
-        let socket = Socket::connect(self[slot].address)?;
-        if let Some(keepalive) = keepalive {
+        let address = self[slot].address;
+        let socket = Socket::connect(address).inspect_err(|error| self.on_refused(slot, *error))?;
+        self[slot].is_denied = false;
+        let is_connected = matches!(address, Endpoint::Unix(_));
+        if let Some(keepalive) = keepalive.filter(|_| !is_connected) {
             // Without it the connection serves as well.
             let _ = socket.keep_alive(keepalive);
         }
-        let conn = BackendConn::new(Conn::new(socket, false, false), slot, by.client);
+        let conn = BackendConn::new(Conn::new(socket, false, is_connected), slot, by.client);
         let id = self.conns.insert(conn).expect("room was made for it");
         self.row.backend(slot).add(BackendCounter::Connects, 1);
         if let Err(error) = self.conns[id].conn.watch(poller, Token::Backend(id).pack()) {

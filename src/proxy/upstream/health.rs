@@ -3,8 +3,8 @@
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{Change, HealthEvent};
 use crate::shared::{BackendCounter, BackendId, Class, WaitFor, report};
-use crate::sys::Event;
 use crate::sys::log::{self, Level};
+use crate::sys::{Event, IoError};
 
 use super::{Turn, Upstream};
 use crate::proxy::exchange::Carrier;
@@ -117,6 +117,15 @@ impl Upstream {
             ),
         );
         self.close_all_idle(slot, turn);
+    }
+
+    /// A backend refused a connection at once. That this process may not connect to it says nothing of the
+    /// backend, and is told until it may.
+    pub(super) fn on_refused(&mut self, slot: BackendId, error: IoError) {
+        let backend = &mut self[slot];
+        if error == IoError::Denied && !std::mem::replace(&mut backend.is_denied, true) {
+            report::log_denied(&self.segment, slot, &self.own_user);
+        }
     }
 
     /// Idle limits are learned anew: a restart of a backend may have taught a short one.

@@ -90,11 +90,12 @@ impl IdleStack {
 impl Upstream {
     /// Puts a connection that nobody has any more on its backend's stack. Counted while its exchange
     /// still holds a place there, so that no moment shows neither.
-    pub(super) fn keep_idle(&mut self, id: BackendConnId, turn: &Turn) {
+    pub(super) fn keep_idle(&mut self, id: BackendConnId, turn: &mut Turn) {
         let slot = self.conns[id].backend;
         let idle = &mut self.backends[slot.0].idle;
         idle.push(&mut self.conns, id, turn.now, turn.number);
         self.show_idle(slot);
+        self.backlog_may_have_room(slot, turn);
     }
 
     /// Takes one off it again, wherever it lies. How long it has lain there.

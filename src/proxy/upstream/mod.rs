@@ -5,6 +5,7 @@
 //! pools        what the shared cells say of pools and backends, read anew when it has changed
 //! pick         which backend a request goes to, and a place there
 //! waiting      the queues, over all workers; whose turn it is
+//! backlog      those who wait for room in the queue of a Unix socket
 //! connection   opened, used again, shared, released, closed
 //! idle         those that are kept, last used first out
 //! multiplexed  those that carry requests of several clients
@@ -16,6 +17,7 @@
 //! ([`Turn::wake`]). What lies in its tables is changed here and nowhere else; to those above it lends
 //! a pool, a backend or a connection at a time.
 
+pub mod backlog;
 pub mod bound;
 pub mod connection;
 pub mod health;
@@ -40,9 +42,11 @@ use crate::policy::retry::Budget;
 use crate::policy::sticky::Key;
 use crate::shared::wakers::Wakers;
 use crate::shared::{BackendGauge, BackendId, PoolId, Segment, WorkerCells};
+use crate::sys::process;
 
 use super::ids::{BackendConnId, BackendConnTag, ExchangeId};
 use super::turn::Turn;
+use backlog::Backlog;
 use connection::BackendConn;
 use pools::{Backend, Pool};
 use waiting::Waiter;
@@ -59,6 +63,8 @@ pub struct Upstream {
     wakers: Wakers,
     /// What sticky cookies are made with.
     sticky_key: Key,
+    /// With whose rights this process connects.
+    own_user: String,
     /// By `PoolId`.
     pools: Vec<Pool>,
     /// By `BackendId`.
@@ -70,6 +76,8 @@ pub struct Upstream {
     queue: Queue<Waiter>,
     /// Connections that are flushed at the end of the turn.
     to_be_flushed: Vec<BackendConnId>,
+    /// Who waits for room in a backend's own queue.
+    backlog: Backlog,
     /// Which names the pools had when they were read.
     known_namings: u64,
     /// For members that are read anew.
@@ -107,12 +115,14 @@ impl Upstream {
             row: segment.worker(worker),
             wakers,
             sticky_key,
+            own_user: process::own_user(),
             pools: pools.collect(),
             backends: (0..layout.backends).map(backend).collect(),
             conns: Slab::with_capacity(limits.conns),
             behind: vec![None; limits.exchanges],
             queue: Queue::with_capacity(limits.exchanges),
             to_be_flushed: Vec::new(),
+            backlog: Backlog::new(limits.exchanges),
             known_namings: 0,
             scratch: Vec::new(),
         }

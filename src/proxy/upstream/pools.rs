@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::{self, Endpoint, Tolerances};
+use crate::config::{self, Endpoint, Tolerances, UnixPath};
 use crate::mem::queue::Queue;
 #[cfg(test)]
 use crate::mem::time::Micros;
@@ -99,6 +99,10 @@ pub struct Backend {
     pub multiplexing: Multiplexing,
     /// Connections that carry requests of several clients.
     pub multiplexed: Vec<BackendConnId>,
+    /// The turn of the event loop in which somebody was last told to try its full queue again.
+    pub tried_in_turn: u64,
+    /// It was told of that this process may not connect to it.
+    pub is_denied: bool,
 }
 
 impl Pool {
@@ -146,11 +150,21 @@ impl Backend {
             keeping: Keeping::new(backend_idle),
             multiplexing: Multiplexing::default(),
             multiplexed: Vec::new(),
+            tried_in_turn: 0,
+            is_denied: false,
         }
     }
 }
 
 impl Backend {
+    /// What it is called in `Host` where the client named nothing.
+    pub fn host(&self) -> &str {
+        match self.address {
+            Endpoint::Tcp(_) => &self.name,
+            Endpoint::Unix(_) => UnixPath::HOST,
+        }
+    }
+
     /// Whether a connection that became idle is kept.
     pub fn keeps(&self, now: Millis) -> bool {
         !self.is_out && self.keeping.may_keep(now) && self.idle_limit.limit() > Millis(0)
@@ -301,6 +315,7 @@ impl Upstream {
             backend.pace = LatencyEstimate::default();
             backend.sharing = Sharing::default();
             backend.multiplexing = Multiplexing::default();
+            backend.is_denied = false;
         }
         if came_back || is_other {
             backend.idle_limit.forget();

@@ -6,7 +6,7 @@
 //! `shared/wakers.rs`).
 
 use crate::mem::queue::Queue;
-use crate::shared::{PoolGauge, PoolId, WaitFor};
+use crate::shared::{BackendId, PoolGauge, PoolId, WaitFor};
 
 use super::{Turn, Upstream};
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -20,6 +20,8 @@ pub enum WaitQueue {
     Pool,
     /// For a connection, as many being open as may be.
     Connection,
+    /// For room in this backend's own queue, in which its connections wait to be accepted.
+    Backlog(BackendId),
     /// For what another request fetches that wants the same.
     Fetch,
 }

@@ -1,6 +1,6 @@
 //! The scripts: each plays a scene, and returns the notes of it.
 use super::Side::{Far, Near};
-use super::{LOOPBACK, Scene, System, linux};
+use super::{BACKLOG, Scene, System, linux};
 
 pub(super) fn connecting<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
@@ -22,7 +22,7 @@ pub(super) fn connecting<S: System>() -> Vec<String> {
 
 pub(super) fn a_refused_connection_fails_at_the_first_call<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
-    let address = S::address(&S::bind(LOOPBACK).expect("a free port"));
+    let address = S::address(&S::bind(S::unused()).expect("a free port"));
     scene.connect(address);
     scene.look();
     scene.receive(Near, 10);
@@ -35,12 +35,50 @@ pub(super) fn a_refused_connection_fails_at_the_first_call<S: System>() -> Vec<S
 
 pub(super) fn a_refused_connection_fails_at_the_first_write<S: System>() -> Vec<String> {
     let mut scene = Scene::<S>::empty();
-    let address = S::address(&S::bind(LOOPBACK).expect("a free port"));
+    let address = S::address(&S::bind(S::unused()).expect("a free port"));
     scene.connect(address);
     scene.look();
     scene.send(Near, "hello");
     scene.receive(Near, 10);
     scene.look();
+    scene.notes
+}
+
+pub(super) fn nobody_listens<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    let unused = S::unused();
+    scene.note("before", S::connect(unused).err());
+    let listener = S::bind(unused).expect("a free name");
+    scene.note("while", S::connect(unused).is_ok());
+    scene.note("twice", S::bind(unused).err());
+    scene.note("shared", S::bind_shared(unused).err());
+    drop(listener);
+    scene.note("afterwards", S::connect(unused).err());
+    scene.notes
+}
+
+pub(super) fn a_full_queue<S: System>() -> Vec<String> {
+    let mut scene = Scene::<S>::empty();
+    let address = S::address(&scene.listener);
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match S::connect(address) {
+            Ok(socket) => waiting.push(socket),
+            Err(error) => break error,
+        }
+    };
+    scene.note("more than may wait", waiting.len() as i32 - BACKLOG);
+    scene.note("the next one", refused);
+    S::send(&waiting[0], [b"hello", &[]]).expect("room");
+    let (first, _) = S::accept(&scene.listener).expect("the first");
+    scene.far = Some(first);
+    let another = S::connect(address);
+    scene.note("room for one", another.is_ok());
+    scene.note("and not for two", S::connect(address).err());
+    drop(waiting);
+    scene.note("who has left waits too", S::connect(address).err());
+    scene.receive(Far, 10);
+    scene.receive(Far, 10);
     scene.notes
 }
 
@@ -50,7 +88,7 @@ pub(super) fn addresses_in_use<S: System>() -> Vec<String> {
     let second = S::bind(address).err();
     scene.note("bind", second);
     let third = S::bind_shared(address).expect("a listener joins another");
-    scene.listener = S::bind(LOOPBACK).expect("a free port");
+    scene.listener = S::bind(S::unused()).expect("a free port");
     let fourth = S::bind(address).err();
     scene.note("bind where one was that shared", fourth);
     drop(third);

@@ -1,16 +1,18 @@
-//! TCP sockets that connections come to, also several at one address.
+//! Sockets that connections come to; of TCP also several at one address.
 use super::socket::{internet, open, set_keep_alive, set_option};
-use super::{Socket, statement};
-use crate::sys::{Binding, IoError, KeepAlive};
+use super::{Socket, statement, unix};
+use crate::config::{Endpoint, UnixPath};
+use crate::sys::{Binding, IoError, KeepAlive, SocketFile};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{self, SocketFlags, sockopt};
+use rustix::net::{self, SocketFlags, SocketType, sockopt};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// A socket that connections come to. Dropping it closes it, and resets those not accepted.
+/// A socket that connections come to. Dropping it closes it, and resets those not accepted. The file
+/// of a Unix socket stays: it may be another process's too.
 pub struct Listener {
     descriptor: OwnedFd,
-    address: SocketAddr,
+    address: Endpoint,
 }
 
 /// Whether others may listen at the same address already.
@@ -29,30 +31,42 @@ impl Listener {
     /// `NotLocal` if this host does not have the address, unless it is bound freely: then
     /// connections come once it has it.
     ///
-    /// `[::]` takes IPv4 as well. A connection whose client sends nothing at first may come up to
-    /// about a second late.
-    pub fn bind(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
-        Listener::bind_at(address.into(), backlog)
-    }
-
-    /// Listens as `bind` does, perhaps at an address that this host does not have.
-    pub fn bind_at(binding: Binding, backlog: i32) -> Result<Listener, IoError> {
-        Listener::open(binding, backlog, Company::None)
+    /// `[::]` takes IPv4 as well. A connection of TCP whose client sends nothing at first may come
+    /// up to about a second late.
+    ///
+    /// A Unix socket that is there is replaced if nobody listens at it; `InUse` if somebody does, or
+    /// if it is no socket. `Linked` if this process is root, and somebody else may have put a link on
+    /// the way.
+    pub fn bind(binding: impl Into<Binding>, backlog: i32) -> Result<Listener, IoError> {
+        let binding = binding.into();
+        match binding.endpoint {
+            Endpoint::Tcp(address) => Listener::open(address, &binding, backlog, Company::None),
+            Endpoint::Unix(path) => {
+                let descriptor = unix::bind(&path, &binding.file)?;
+                net::listen(&descriptor, backlog)?;
+                Ok(Listener { descriptor, address: path.into() })
+            }
+        }
     }
 
     /// Listens as `bind` does, but also where listeners of this user are: each new connection
-    /// comes to one of them, by chance. `InUse` if one is there that does not share.
-    pub fn bind_shared(address: SocketAddr, backlog: i32) -> Result<Listener, IoError> {
-        Listener::bind_shared_at(address.into(), backlog)
+    /// comes to one of them, by chance. `InUse` if one is there that does not share. Unix sockets
+    /// cannot: `Unsupported`.
+    pub fn bind_shared(binding: impl Into<Binding>, backlog: i32) -> Result<Listener, IoError> {
+        let binding = binding.into();
+        match binding.endpoint {
+            Endpoint::Tcp(address) => Listener::open(address, &binding, backlog, Company::Shared),
+            Endpoint::Unix(_) => Err(IoError::Unsupported),
+        }
     }
 
-    /// Listens as `bind_shared` does, perhaps at an address that this host does not have.
-    pub fn bind_shared_at(binding: Binding, backlog: i32) -> Result<Listener, IoError> {
-        Listener::open(binding, backlog, Company::Shared)
-    }
-
-    fn open(binding: Binding, backlog: i32, company: Company) -> Result<Listener, IoError> {
-        let (descriptor, address) = open_for_listening(binding.address)?;
+    fn open(
+        address: SocketAddr,
+        binding: &Binding,
+        backlog: i32,
+        company: Company,
+    ) -> Result<Listener, IoError> {
+        let (descriptor, address) = open_for_listening(address)?;
         sockopt::set_socket_reuseaddr(&descriptor, true)?;
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&descriptor, false)?;
@@ -71,28 +85,53 @@ impl Listener {
         })?;
         sockopt::set_socket_reuseport(&descriptor, true)?;
         net::listen(&descriptor, backlog)?;
-        let address = internet(net::getsockname(&descriptor)?)?;
+        let address = internet(net::getsockname(&descriptor)?)?.into();
         Ok(Listener { descriptor, address })
     }
 
     /// Takes a listener that was handed over: by the service manager, or by the program that this
-    /// process executed before. Fails if it is none of TCP.
+    /// process executed before. Fails if it is none, or none of TCP or of a Unix socket with a name.
     pub fn adopt(descriptor: OwnedFd) -> Result<Listener, IoError> {
-        let address = internet(net::getsockname(&descriptor)?)?;
-        let is_tcp = sockopt::socket_protocol(&descriptor)? == Some(net::ipproto::TCP);
-        if !is_tcp || !sockopt::socket_acceptconn(&descriptor)? {
+        let name = net::getsockname(&descriptor)?;
+        let address = match unix::path_of(&name) {
+            Some(path) => Endpoint::Unix(path),
+            None => Endpoint::Tcp(internet(name)?),
+        };
+        let is_stream = sockopt::socket_type(&descriptor)? == SocketType::STREAM;
+        if !is_stream || !sockopt::socket_acceptconn(&descriptor)? {
             return Err(Errno::INVAL.into());
         }
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
-        set_options_of_connections(descriptor.as_fd())?;
+        if let Endpoint::Tcp(_) = address {
+            if sockopt::socket_protocol(&descriptor)? != Some(net::ipproto::TCP) {
+                return Err(Errno::INVAL.into());
+            }
+            set_options_of_connections(descriptor.as_fd())?;
+        }
         Ok(Listener { descriptor, address })
     }
 
+    /// Removes the file of the Unix socket at `path`. Not what a link leads to that somebody else has
+    /// put on the way.
+    pub fn remove_file(path: &UnixPath) -> Result<(), IoError> {
+        unix::remove_file(path)
+    }
+
+    /// What the file of the Unix socket at `path` is like, whoever listens there. `Denied` if this
+    /// process may not even look, and `NotFound` if there is none.
+    pub fn file(path: &UnixPath) -> Result<SocketFile, IoError> {
+        unix::file(path)
+    }
+
     /// Has the connections that are made from now on begin with `Socket::keep_alive`, or without:
-    /// they inherit it, so that it costs no call.
+    /// they inherit it, so that it costs no call. Those by a Unix socket need none: the kernel knows
+    /// when a peer has gone.
     pub fn keep_alive(&self, wanted: Option<KeepAlive>) -> Result<(), IoError> {
-        set_keep_alive(self.as_fd(), wanted)
+        match self.address {
+            Endpoint::Tcp(_) => set_keep_alive(self.as_fd(), wanted),
+            Endpoint::Unix(_) => Ok(()),
+        }
     }
 
     /// Whether others of the same user may listen at its address too. A listener that was handed
@@ -131,18 +170,21 @@ impl Listener {
     }
 
     /// Where it listens, with the port that the kernel chose.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Endpoint {
         self.address
     }
 
-    /// Takes the next connection, and says who made it. An IPv4 client of a `[::]` listener is
-    /// named by a mapped address, `::ffff:192.0.2.1`.
-    pub fn accept(&self) -> Result<(Socket, SocketAddr), IoError> {
+    /// Takes the next connection, and says who made it: nobody in particular by a Unix socket. An
+    /// IPv4 client of a `[::]` listener is named by a mapped address, `::ffff:192.0.2.1`.
+    pub fn accept(&self) -> Result<(Socket, Option<SocketAddr>), IoError> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         loop {
             match net::acceptfrom_with(&self.descriptor, flags) {
                 Ok((descriptor, peer)) => {
-                    let peer = peer.map_or(Err(IoError::Reset), internet)?;
+                    let peer = match self.address {
+                        Endpoint::Tcp(_) => Some(peer.map_or(Err(IoError::Reset), internet)?),
+                        Endpoint::Unix(_) => None,
+                    };
                     return Ok((Socket::of(descriptor), peer));
                 }
                 Err(error) if is_of_one_connection(error) => (),
@@ -197,7 +239,7 @@ fn set_options_of_connections(listener: BorrowedFd<'_>) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::{Listener, Socket};
-    use crate::sys::linux::UnixListener;
+    use crate::config::Endpoint;
     use crate::sys::{Binding, IoError};
     use rustix::fd::OwnedFd;
     use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -208,7 +250,7 @@ mod tests {
     }
 
     /// Connects, and sends something lest the connection be held back.
-    fn clients(address: SocketAddr, count: usize) -> Vec<Socket> {
+    fn clients(address: Endpoint, count: usize) -> Vec<Socket> {
         let clients: Vec<Socket> = (0..count).map(|_| Socket::connect(address).unwrap()).collect();
         std::thread::sleep(Duration::from_millis(10));
         assert!(clients.iter().all(|client| client.send([b"!", &[]]) == Ok(1)));
@@ -239,11 +281,13 @@ mod tests {
         for text in ["192.0.2.10:0", "[2001:db8::10]:0"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(Listener::bind(address, 16).err(), Some(IoError::NotLocal));
-            let first = Listener::bind_at(Binding { address, freebind: true }, 16).unwrap();
-            assert_eq!(first.address().ip(), address.ip());
-            let again = Binding { address: first.address(), freebind: true };
-            assert_eq!(Listener::bind_at(again, 16).err(), Some(IoError::InUse));
-            assert!(Listener::bind_shared_at(again, 16).is_ok());
+            let free = |endpoint: Endpoint| Binding { freebind: true, ..endpoint.into() };
+            let first = Listener::bind(free(address.into()), 16).unwrap();
+            let own = SocketAddr::new(address.ip(), first.address().port().unwrap());
+            assert_eq!(first.address(), own.into());
+            let again = free(first.address());
+            assert_eq!(Listener::bind(again, 16).err(), Some(IoError::InUse));
+            assert!(Listener::bind_shared(again, 16).is_ok());
         }
     }
 
@@ -257,9 +301,9 @@ mod tests {
 
     #[test]
     fn all_addresses_are_shared_as_one_is() {
-        let first = Listener::bind("[::]:0".parse().unwrap(), 128).unwrap();
-        let port = first.address().port();
-        let one = SocketAddr::from(([127, 0, 0, 1], port));
+        let first = Listener::bind("[::]:0".parse::<Endpoint>().unwrap(), 128).unwrap();
+        let port = first.address().port().unwrap();
+        let one = Endpoint::from(([127, 0, 0, 1], port));
         assert_eq!(Listener::bind(one, 16).err(), Some(IoError::InUse));
         let second = Listener::bind_shared(first.address(), 128).unwrap();
         let _clients = clients(one, 40);
@@ -294,7 +338,7 @@ mod tests {
         let other = TcpListener::bind(any()).unwrap();
         let address = other.local_addr().unwrap();
         let listener = Listener::adopt(other.into()).unwrap();
-        assert!(listener.address() == address && !listener.is_shared());
+        assert!(listener.address() == address.into() && !listener.is_shared());
         assert_eq!(listener.accept().err(), Some(IoError::WouldBlock));
         assert!(listener.spread_over(1).is_err());
         let silent = Socket::connect(address).unwrap();
@@ -307,10 +351,8 @@ mod tests {
     }
 
     #[test]
-    fn only_listeners_of_tcp_are_adopted() {
-        let path = std::env::temp_dir().join(format!("httplb-adopt-{}", std::process::id()));
-        let unix = UnixListener::bind(&path, 0o600, None).unwrap();
-        std::fs::remove_file(&path).unwrap();
+    fn only_listeners_are_adopted() {
+        let pair = std::os::unix::net::UnixStream::pair().unwrap();
         let no_listener = Socket::connect(any()).err();
         assert!(no_listener.is_none() || no_listener == Some(IoError::Refused));
         let udp = UdpSocket::bind(any()).unwrap();
@@ -320,8 +362,23 @@ mod tests {
             None,
         );
         let file = std::fs::File::open("/dev/null").unwrap();
-        let others: [OwnedFd; 4] = [unix.into(), udp.into(), stream.unwrap(), file.into()];
-        assert!(others.map(|other| Listener::adopt(other).is_ok()) == [false; 4]);
+        let path = std::env::temp_dir().join(format!("httplb-adopt-{}", std::process::id()));
+        let datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let nameless = rustix::net::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            None,
+        );
+        let others: [OwnedFd; 6] = [
+            datagrams.into(),
+            nameless.unwrap(),
+            pair.0.into(),
+            udp.into(),
+            stream.unwrap(),
+            file.into(),
+        ];
+        assert!(others.map(|other| Listener::adopt(other).is_ok()) == [false; 6]);
     }
 
     #[test]

@@ -41,7 +41,6 @@ pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals, ignore_file_size_signal, reset_signals};
 pub use socket::Socket;
 pub use spawn::{kill_group, spawn};
-pub use unix::UnixListener;
 pub use waker::Waker;
 
 use super::IoError;

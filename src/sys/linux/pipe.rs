@@ -160,7 +160,7 @@ mod tests {
     use crate::sys::linux::{Listener, Socket};
 
     fn connection() -> (Socket, Socket) {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let listener = Listener::bind(([127, 0, 0, 1], 0), 1).unwrap();
         let near = Socket::connect(listener.address()).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(5));
         near.send([b"!", &[]]).unwrap();

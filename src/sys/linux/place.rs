@@ -63,16 +63,27 @@ impl PathHandle {
     /// Makes `user` the owner of what was opened here. `LOOP` if it is a file that has another name too:
     /// it may be one of the system's.
     pub fn give(&self, opened: BorrowedFd<'_>, user: &User) -> Result<(), Errno> {
+        self.give_to(opened, Some(user.uid), Some(user.gid))
+    }
+
+    /// The same with the numbers of a user and a group, of which either may stay what it is.
+    pub fn give_to(
+        &self,
+        opened: BorrowedFd<'_>,
+        user: Option<u32>,
+        group: Option<u32>,
+    ) -> Result<(), Errno> {
         let facts = fs::fstat(opened)?;
         let is_folder = FileType::from_raw_mode(facts.st_mode) == FileType::Directory;
         if !self.is_safe && !is_folder && facts.st_nlink > 1 {
             return Err(Errno::LOOP);
         }
-        if (facts.st_uid, facts.st_gid) == (user.uid, user.gid) {
+        let user = user.filter(|user| *user != facts.st_uid).map(Uid::from_raw);
+        let group = group.filter(|group| *group != facts.st_gid).map(Gid::from_raw);
+        if user.is_none() && group.is_none() {
             return Ok(());
         }
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        fs::chownat(opened, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+        fs::chownat(opened, c"", user, group, AtFlags::EMPTY_PATH)
     }
 }
 
@@ -129,15 +140,27 @@ fn is_safe(folder: &Stat) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UnixPath;
     use crate::sys::IoError;
     use crate::sys::linux::testing::alone;
-    use crate::sys::linux::{Directory, LogFile, UnixListener};
+    use crate::sys::linux::{Directory, Listener, LogFile};
+    use crate::sys::{Binding, SocketFile};
     use std::fs as files;
     use std::os::unix::fs::{MetadataExt, chown, symlink};
     use std::path::PathBuf;
 
     const NOBODY: u32 = 65534;
     const REFUSED: IoError = IoError::Linked;
+
+    fn socket(path: PathBuf) -> UnixPath {
+        UnixPath::parse(path.to_str().unwrap()).unwrap()
+    }
+
+    fn bind(path: PathBuf, user: Option<&User>) -> Result<Listener, IoError> {
+        let (owner, group) = (user.map(|user| user.uid), user.map(|user| user.gid));
+        let file = SocketFile { mode: 0o660, owner, group };
+        Listener::bind(Binding { file, ..Binding::from(socket(path)) }, 16)
+    }
 
     fn nobody() -> User {
         User { name: String::from("nobody"), uid: NOBODY, gid: NOBODY }
@@ -196,9 +219,9 @@ mod tests {
             assert_eq!(Directory::open_for(&scene.at(path), &user).err(), Some(REFUSED), "{path}");
         }
         for path in ["theirs/admin.sock", "theirs/way/admin.sock"] {
-            let bound = UnixListener::bind(&scene.at(path), 0o660, Some(&user));
+            let bound = bind(scene.at(path), Some(&user));
             assert_eq!(bound.err(), Some(REFUSED), "{path}");
-            assert_eq!(UnixListener::remove_file(&scene.at(path)), Err(REFUSED));
+            assert_eq!(Listener::remove_file(&socket(scene.at(path))), Err(REFUSED));
         }
         for path in ["system", "system/file", "system/folder"] {
             assert_eq!(scene.owner(path), 0, "{path}");
@@ -217,7 +240,7 @@ mod tests {
         // Nor a socket that is put in the place of ours.
         let other = std::os::unix::net::UnixListener::bind(scene.at("system/socket")).unwrap();
         files::hard_link(scene.at("system/socket"), scene.at("theirs/socket")).unwrap();
-        let bound = UnixListener::bind(&scene.at("theirs/socket"), 0o660, None);
+        let bound = bind(scene.at("theirs/socket"), None);
         assert_eq!(bound.err(), Some(IoError::InUse));
         drop(other);
     }
@@ -245,11 +268,11 @@ mod tests {
             assert_eq!(scene.owner(path), NOBODY, "{path}");
         }
         for path in ["theirs/socket", "link/socket"] {
-            let listener = UnixListener::bind(&scene.at(path), 0o660, Some(&user)).unwrap();
+            let listener = bind(scene.at(path), Some(&user)).unwrap();
             assert_eq!(scene.owner(path), NOBODY, "{path}");
             assert_eq!(files::metadata(scene.at(path)).unwrap().mode() & 0o777, 0o660);
             drop(listener);
-            UnixListener::remove_file(&scene.at(path)).unwrap();
+            Listener::remove_file(&socket(scene.at(path))).unwrap();
         }
         assert_eq!(scene.owner("system"), 0);
     }

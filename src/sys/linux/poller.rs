@@ -1,5 +1,5 @@
 //! Readiness: epoll.
-use super::{Listener, Signals, Socket, UnixListener, Waker};
+use super::{Listener, Signals, Socket, Waker};
 use crate::mem::time::Millis;
 use crate::sys::IoError;
 use rustix::buffer::spare_capacity;
@@ -59,16 +59,6 @@ impl Poller {
 
     /// Watches a listener no more. It must be watched.
     pub fn unwatch_listener(&self, listener: &Listener) -> Result<(), IoError> {
-        Ok(epoll::delete(&self.epoll, listener)?)
-    }
-
-    /// Watches a Unix listener, as `watch_listener` does.
-    pub fn watch_unix_listener(&self, listener: &UnixListener, token: u64) -> Result<(), IoError> {
-        self.add(listener, token, epoll::EventFlags::IN)
-    }
-
-    /// Watches a Unix listener no more. It must be watched.
-    pub fn unwatch_unix_listener(&self, listener: &UnixListener) -> Result<(), IoError> {
         Ok(epoll::delete(&self.epoll, listener)?)
     }
 

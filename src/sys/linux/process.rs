@@ -13,8 +13,8 @@ pub use children::{
     Ended, Forked, Pid, die_with_parent, execute, fork, is_child_of, kill, reap, signal,
 };
 pub use user::{
-    User, drop_privileges, give_up_capabilities, hide_memory, is_root, limit_capabilities,
-    may_become, no_new_privileges,
+    User, drop_privileges, give_up_capabilities, group_named, hide_memory, is_root,
+    limit_capabilities, may_become, no_new_privileges, own_user,
 };
 
 /// The kernel takes so many bytes of a name, and a zero at the end.

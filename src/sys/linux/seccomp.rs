@@ -1,7 +1,8 @@
 //! Gives up all system calls that a process has no use for: seccomp(2).
 //!
 //! Whoever takes over a process by a mistake in it finds that it can neither execute, nor fork,
-//! nor make code of what it has written, nor send signals, nor speak by anything but TCP.
+//! nor make code of what it has written, nor send signals, nor speak by anything but TCP, and by Unix
+//! sockets where backends may be at some.
 use super::last_error;
 use super::process::Pid;
 use super::statement;
@@ -15,6 +16,15 @@ pub enum Role {
     Worker,
     /// It checks backends, answers operators, and removes files from the cache.
     Control,
+}
+
+/// By what a confined process may speak to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// By TCP.
+    Tcp,
+    /// By Unix sockets as well, as far as their files let it.
+    TcpAndUnix,
 }
 
 /// Calls of every role.
@@ -138,8 +148,8 @@ const FCNTL_COMMANDS: &[c_int] = &[
 /// wakers and listeners, must be open by then.
 ///
 /// Fails where the kernel has no such filters.
-pub fn confine(role: Role) -> Result<(), IoError> {
-    let mut program = program(role, Pid::own());
+pub fn confine(role: Role, peers: Peers) -> Result<(), IoError> {
+    let mut program = program(role, peers, Pid::own());
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // Without it, kernels before 5.16 slow the whole process down, lest code that it runs for
     // others guess its secrets. We run none.
@@ -152,7 +162,7 @@ pub fn confine(role: Role) -> Result<(), IoError> {
 }
 
 /// The filter of a role, for the process `own`.
-fn program(role: Role, own: Pid) -> Vec<libc::sock_filter> {
+fn program(role: Role, peers: Peers, own: Pid) -> Vec<libc::sock_filter> {
     // What another architecture calls has other numbers, and is refused altogether.
     let mut program = vec![load(ARCHITECTURE_AT), equal(old::ARCHITECTURE, 1, 0), refuse()];
     program.push(load(NUMBER_AT));
@@ -167,11 +177,15 @@ fn program(role: Role, own: Pid) -> Vec<libc::sock_filter> {
     let not_executable = [ArgumentCheck { argument: 2, mask: libc::PROT_EXEC, values: &[0] }];
     allow(&mut program, libc::SYS_mmap, &not_executable);
     allow(&mut program, libc::SYS_mprotect, &not_executable);
-    let tcp = [
-        all_bits(0, &[libc::AF_INET, libc::AF_INET6]),
+    let families: &[c_int] = match peers {
+        Peers::Tcp => &[libc::AF_INET, libc::AF_INET6],
+        Peers::TcpAndUnix => &[libc::AF_INET, libc::AF_INET6, libc::AF_UNIX],
+    };
+    let streams = [
+        all_bits(0, families),
         ArgumentCheck { argument: 1, mask: SOCKET_TYPE, values: &[libc::SOCK_STREAM] },
     ];
-    allow(&mut program, libc::SYS_socket, &tcp);
+    allow(&mut program, libc::SYS_socket, &streams);
     let levels = [all_bits(1, &[libc::SOL_SOCKET, libc::IPPROTO_TCP])];
     allow(&mut program, libc::SYS_setsockopt, &levels);
     allow(&mut program, libc::SYS_fcntl, &[all_bits(1, FCNTL_COMMANDS)]);

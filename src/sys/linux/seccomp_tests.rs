@@ -1,9 +1,10 @@
 use super::*;
+use crate::config::{Endpoint, UnixPath};
 use crate::mem::time::Millis;
 use crate::sys::linux::process::{Ended, User, drop_privileges, execute, fork};
 use crate::sys::linux::process::{no_new_privileges, signal};
 use crate::sys::linux::testing::{alone, in_child};
-use crate::sys::linux::{Listener, LogFile, Pipe, Poller, Signal, Socket, UnixListener, Waker};
+use crate::sys::linux::{Listener, LogFile, Pipe, Poller, Signal, Socket, Waker};
 use crate::sys::linux::{clock, memory, random};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use std::io::{Read, Write};
@@ -25,7 +26,7 @@ fn apart(act: impl FnOnce() + Send) {
 
 fn enter(role: Role) {
     no_new_privileges().unwrap();
-    confine(role).unwrap();
+    confine(role, Peers::Tcp).unwrap();
 }
 
 fn confined(role: Role, act: impl FnOnce() + Send) {
@@ -66,7 +67,7 @@ fn who_may_get_new_privileges_cannot_be_confined_but_by_root() {
     let ended = in_child(|| {
         // Without the rights of root already, this fails, and nothing is different.
         let _ = drop_privileges(&nobody);
-        i32::from(confine(Role::Worker) != Err(IoError::Denied))
+        i32::from(confine(Role::Worker, Peers::Tcp) != Err(IoError::Denied))
     });
     assert_eq!(ended, Ended::Exited(0));
 }
@@ -97,7 +98,7 @@ fn a_confined_process_cannot_become_or_start_another() {
             assert!(denied(std::process::Command::new("/bin/true").status()));
             assert!(denied(thread::Builder::new().spawn(|| ())));
             assert_eq!(signal(Pid::own(), Signal::Usr1), Err(IoError::Denied));
-            assert_eq!(confine(role), Err(IoError::Denied));
+            assert_eq!(confine(role, Peers::Tcp), Err(IoError::Denied));
         });
     }
 }
@@ -127,7 +128,7 @@ fn a_confined_process_makes_no_code() {
 fn a_confined_process_speaks_tcp_alone() {
     use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
     for role in ROLES {
-        let tcp = Listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let tcp = Listener::bind(([127, 0, 0, 1], 0), 1).unwrap();
         confined(role, || {
             for (family, kind, allowed) in [
                 (AddressFamily::INET, SocketType::STREAM, true),
@@ -143,11 +144,36 @@ fn a_confined_process_speaks_tcp_alone() {
             let address = tcp.address();
             assert_eq!(Listener::bind(address, 1).err(), Some(IoError::Denied));
             let own = Socket::connect(address).unwrap();
-            assert_eq!(bind(&own, &address), Err(rustix::io::Errno::PERM));
+            let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+            assert_eq!(bind(&own, &any), Err(rustix::io::Errno::PERM));
             assert_eq!(sockopt::set_ip_ttl(&own, 7), Err(rustix::io::Errno::PERM));
             assert_eq!(sockopt::set_tcp_cork(&own, true), Ok(()));
         });
     }
+}
+
+#[test]
+fn a_confined_process_may_speak_by_unix_sockets_where_backends_are_at_some() {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    let folder = folder("peers");
+    let path = UnixPath::parse(folder.join("app").to_str().unwrap()).unwrap();
+    let listener = Listener::bind(path, 16).unwrap();
+    for role in ROLES {
+        apart(|| {
+            no_new_privileges().unwrap();
+            confine(role, Peers::TcpAndUnix).unwrap();
+            let near = Socket::connect(path).unwrap();
+            near.send([b"hello", &[]]).unwrap();
+            let (far, _) = listener.accept().unwrap();
+            assert_eq!(far.receive([&mut [0; 9], &mut []]), Ok(5));
+            assert!(Listener::file(&path).is_ok());
+            for kind in [SocketType::DGRAM, SocketType::SEQPACKET] {
+                let refused = socket(AddressFamily::UNIX, kind, None).err();
+                assert_eq!(refused, Some(rustix::io::Errno::PERM));
+            }
+        });
+    }
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -212,11 +238,11 @@ fn serve(poller: &mut Poller, listener: &Listener, waker: &Waker, log: &Path) ->
     let far = loop {
         poller.wait(Some(Millis(1000))).unwrap();
         if let Ok((far, peer)) = listener.accept() {
-            assert_eq!(near.local_address(), Ok(peer));
+            assert_eq!(near.local_address().ok(), peer);
             break far;
         }
     };
-    assert_eq!(near.peer_address(), Ok(listener.address()));
+    assert_eq!(near.peer_address().map(Endpoint::Tcp), Ok(listener.address()));
     let (mut first, mut second) = ([0; 3], [0; 9]);
     assert_eq!(far.receive([&mut first, &mut second]), Ok(5));
     assert_eq!(far.receive([&mut first, &mut []]), Err(IoError::WouldBlock));
@@ -268,7 +294,7 @@ fn keep_entry(folder: &Path, client: &Socket) {
 #[test]
 fn a_confined_worker_proxies_and_keeps_a_cache() {
     let folder = folder("worker");
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+    let listener = Listener::bind(([127, 0, 0, 1], 0), 16).unwrap();
     apart(|| {
         let mut poller = Poller::new().unwrap();
         let waker = Waker::new().unwrap();
@@ -296,8 +322,10 @@ fn a_confined_worker_proxies_and_keeps_a_cache() {
 #[test]
 fn a_confined_control_answers_operators_and_removes_files() {
     let folder = folder("control");
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16).unwrap();
-    let operators = UnixListener::bind(&folder.join("admin"), 0o600, None).unwrap();
+    let listener = Listener::bind(([127, 0, 0, 1], 0), 16).unwrap();
+    let operators =
+        Listener::bind(UnixPath::parse(folder.join("admin").to_str().unwrap()).unwrap(), 16)
+            .unwrap();
     let mut operator = UnixStream::connect(folder.join("admin")).unwrap();
     fs::write(folder.join("entry"), "text").unwrap();
     apart(|| {
@@ -305,8 +333,8 @@ fn a_confined_control_answers_operators_and_removes_files() {
         let waker = Waker::new().unwrap();
         enter(Role::Control);
         drop(serve(&mut poller, &listener, &waker, &folder.join("log")));
-        poller.watch_unix_listener(&operators, 4).unwrap();
-        let socket = operators.accept().unwrap();
+        poller.watch_listener(&operators, 4).unwrap();
+        let (socket, _) = operators.accept().unwrap();
         operator.write_all(b"purge").unwrap();
         assert_eq!(socket.receive([&mut [0; 9], &mut []]), Ok(5));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);

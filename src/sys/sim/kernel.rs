@@ -6,11 +6,11 @@ use super::stream::{Phase, StreamEnd};
 use super::waker::Bell;
 use super::world::{Calls, Faults};
 use super::{Signal, log::Level};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, UnixPath};
 use crate::mem::time::Micros;
 use crate::sys::IoError;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -31,8 +31,10 @@ pub enum Owner {
 pub enum Manners {
     Accepting,
     Refusing,
-    /// It does not answer at all.
+    /// It does not answer at all. Of a Unix socket: nobody more may wait there.
     Silent,
+    /// Its file may not be written to.
+    Denying,
 }
 
 /// An address where connections are taken: a listener of the program, or a server of the test.
@@ -44,6 +46,9 @@ pub struct Door {
     shares: bool,
     /// Those that do are asked in the order of their names, and the rest of them not.
     spread: usize,
+    /// How many connections may wait, and one more. Of Unix sockets alone: those of TCP are not
+    /// counted.
+    pub backlog: usize,
     /// How many descriptors it has.
     pub holders: usize,
     /// The ends here of connections that were not accepted yet.
@@ -52,6 +57,9 @@ pub struct Door {
 
 /// Where nobody is (RFC 6666): the addresses of Unix sockets are taken from there.
 const UNIX: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+
+/// The address of a Unix socket that has no path, as those have that connect.
+pub const NAMELESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(UNIX), 0);
 
 /// The address stands for the path of a Unix socket.
 pub fn is_unix(address: SocketAddr) -> bool {
@@ -75,8 +83,9 @@ pub struct Kernel {
     pub messages: Vec<(Level, String)>,
     pub logs: BTreeMap<PathBuf, Vec<u8>>,
     pub disk: Disk,
-    /// The Unix sockets.
+    /// The names of Unix sockets, and which of them have a file.
     paths: BTreeMap<PathBuf, SocketAddr>,
+    files: BTreeSet<SocketAddr>,
     named: u64,
 }
 
@@ -123,6 +132,7 @@ impl Kernel {
             logs: BTreeMap::new(),
             disk: Disk::default(),
             paths: BTreeMap::new(),
+            files: BTreeSet::new(),
             named,
         }
     }
@@ -144,16 +154,17 @@ impl Kernel {
         &mut self,
         address: SocketAddr,
         owner: Owner,
-        shares: bool,
+        (shares, backlog): (bool, usize),
     ) -> Result<Id, IoError> {
         if self.doors_at(address).any(|(_, door)| !(shares && door.shares)) {
             return Err(IoError::InUse);
         }
         let id = self.name();
+        self.files.extend(is_unix(address).then_some(address));
         let (manners, queue) = (Manners::Accepting, VecDeque::new());
         // Who bound alone shares later on.
         let (shares, spread) = (owner == Owner::Program && !is_unix(address), usize::MAX);
-        let door = Door { address, owner, manners, shares, spread, holders: 1, queue };
+        let door = Door { address, owner, manners, shares, spread, backlog, holders: 1, queue };
         self.doors.insert(id, door);
         Ok(id)
     }
@@ -228,6 +239,29 @@ impl Kernel {
         let address = SocketAddr::from((UNIX, self.named as u16));
         self.paths.insert(path.to_owned(), address);
         address
+    }
+
+    /// Somebody removes the file of a Unix socket, who may listen there all the same.
+    pub fn remove_file(&mut self, path: &Path) {
+        let address = self.address_of_path(path);
+        self.files.remove(&address);
+    }
+
+    /// The door that whoever connects to `path` comes to, if there is one and room before it.
+    pub fn unix_door(&mut self, path: &UnixPath) -> Result<Id, IoError> {
+        let address = self.address_of((*path).into());
+        if path.abstract_name().is_none() && !self.files.contains(&address) {
+            return Err(IoError::NotFound);
+        }
+        let id = self.door_at(address).ok_or(IoError::Refused)?;
+        let door = &self.doors[&id];
+        match door.manners {
+            Manners::Refusing => Err(IoError::Refused),
+            Manners::Denying => Err(IoError::Denied),
+            Manners::Silent => Err(IoError::WouldBlock),
+            Manners::Accepting if door.queue.len() > door.backlog => Err(IoError::WouldBlock),
+            Manners::Accepting => Ok(id),
+        }
     }
 
     /// Lets what is under way come further: connections, bytes, room. Each does so by chance if

@@ -3,7 +3,7 @@
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Kernel};
 use super::stream::Mask;
-use super::{Event, Listener, Signals, Socket, UnixListener, Waker};
+use super::{Event, Listener, Signals, Socket, Waker};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::collections::{BTreeMap, VecDeque};
@@ -180,16 +180,6 @@ impl Poller {
     }
 
     pub fn unwatch_listener(&self, listener: &Listener) -> Result<(), IoError> {
-        self.unwatch(listener.id());
-        Ok(())
-    }
-
-    pub fn watch_unix_listener(&self, listener: &UnixListener, token: u64) -> Result<(), IoError> {
-        kernel::with(|kernel| kernel.watch(self.id, listener.id(), token, Source::Listener));
-        Ok(())
-    }
-
-    pub fn unwatch_unix_listener(&self, listener: &UnixListener) -> Result<(), IoError> {
         self.unwatch(listener.id());
         Ok(())
     }

@@ -20,11 +20,16 @@ impl Socket {
         let endpoint = endpoint.into();
         kernel::with(|kernel| kernel.calls.connect += 1);
         let descriptor = Descriptor::take()?;
-        let id = kernel::with(|kernel| {
-            let local = SocketAddr::from((Ipv4Addr::LOCALHOST, kernel.port()));
-            let address = kernel.address_of(endpoint);
-            kernel.begin(Owner::Program, local, address)
-        });
+        let id = kernel::with(|kernel| match endpoint {
+            Endpoint::Tcp(address) => {
+                let local = SocketAddr::from((Ipv4Addr::LOCALHOST, kernel.port()));
+                Ok::<_, IoError>(kernel.begin(Owner::Program, local, address))
+            }
+            Endpoint::Unix(path) => {
+                let door = kernel.unix_door(&path)?;
+                Ok(kernel.enter(door, Owner::Program))
+            }
+        })?;
         Ok(Socket { id, _descriptor: descriptor })
     }
 
@@ -93,7 +98,10 @@ impl Socket {
     }
 
     pub fn reset(self) {
-        kernel::with(|kernel| kernel.close(self.id, true));
+        kernel::with(|kernel| {
+            let is_tcp = !kernel::is_unix(kernel.end(self.id).local);
+            kernel.close(self.id, is_tcp);
+        });
     }
 
     pub fn local_address(&self) -> Result<SocketAddr, IoError> {

@@ -1,5 +1,5 @@
-//! TCP connections, as the two ends see them: what tcp(7) promises, and what Linux does.
-use super::kernel::{Id, Kernel, Manners, Owner, is_unix};
+//! Connections, as the two ends see them: what tcp(7) and unix(7) promise, and what Linux does.
+use super::kernel::{Id, Kernel, Manners, NAMELESS, Owner, is_unix};
 use crate::mem::time::Micros;
 use crate::sys::IoError;
 use std::collections::VecDeque;
@@ -112,13 +112,23 @@ impl Kernel {
         id
     }
 
+    /// Makes a connection by a Unix socket, which is made at once.
+    pub fn enter(&mut self, door: Id, owner: Owner) -> Id {
+        let to = self.doors[&door].address;
+        let id = self.begin(owner, NAMELESS, to);
+        self.join(id, door);
+        id
+    }
+
     /// Decides what becomes of a connection that was begun. Says whether anything did.
     pub fn try_connecting(&mut self, id: Id) -> bool {
         let Phase::Connecting { to, gives_up } = self.end(id).phase else { return false };
         let door = self.door_at(to).map(|door| (door, self.doors[&door].manners));
         match door {
             Some((door, Manners::Accepting)) => self.join(id, door),
-            Some((_, Manners::Refusing)) | None => self.break_off(id, IoError::Refused),
+            Some((_, Manners::Refusing | Manners::Denying)) | None => {
+                self.break_off(id, IoError::Refused)
+            }
             Some((_, Manners::Silent)) if self.now >= gives_up => {
                 self.break_off(id, IoError::TimedOut);
             }
@@ -162,8 +172,13 @@ impl Kernel {
         if !end.inbox.is_empty() {
             let count = limit.min(end.inbox.len());
             let bytes = end.inbox.drain(..count).collect();
+            // By a Unix socket the sender is told of each message that was read to its end.
+            let is_told = is_unix(end.local) && end.inbox.is_empty();
             if let Some(other) = end.other {
                 self.tell_of_room(other);
+                if is_told {
+                    self.changed(other);
+                }
             }
             return Ok(bytes);
         }
@@ -274,7 +289,8 @@ impl Kernel {
     pub fn shut(&mut self, id: Id) -> Result<(), IoError> {
         let end = self.end(id);
         assert!(!matches!(end.phase, Phase::Connecting { .. }), "not simulated");
-        let over = end.phase == Phase::Broken || end.shut && end.ended;
+        let is_tcp = !is_unix(end.local);
+        let over = is_tcp && (end.phase == Phase::Broken || end.shut && end.ended);
         self.send_end(id);
         // Linux wakes those who wait for this very socket.
         self.changed(id);
@@ -303,8 +319,13 @@ impl Kernel {
                 self.break_off(other, IoError::Reset);
             } else {
                 self.send_end(id);
-                let other = self.end(other);
-                (other.other, other.squeezed) = (None, false);
+                let end = self.end(other);
+                (end.other, end.squeezed) = (None, false);
+                if is_unix(end.local) {
+                    // It learns that nobody is left to read, not only that nobody writes.
+                    end.shut = true;
+                    self.changed(other);
+                }
             }
         }
         self.ends.remove(&id);

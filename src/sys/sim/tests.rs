@@ -1,7 +1,8 @@
 //! What the simulated kernel promises beyond what it has in common with the real one.
 use super::world::{self, End, Faults, Peer, Server};
-use super::{Listener, LogFile, Pipe, Poller, Signal, Signals, Socket, UnixListener, Waker};
+use super::{Listener, LogFile, Pipe, Poller, Signal, Signals, Socket, Waker};
 use super::{clock, log, memory, process, random};
+use crate::config::Endpoint;
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::net::SocketAddr;
@@ -54,7 +55,7 @@ fn the_program_learns_the_address_of_a_client() {
     world::reset(1, Faults::default());
     let listener = listener();
     let _client = world::connect_from(address("198.51.100.7:1234"), address("127.0.0.1:8080"));
-    assert_eq!(listener.accept().unwrap().1, address("198.51.100.7:1234"));
+    assert_eq!(listener.accept().unwrap().1, Some(address("198.51.100.7:1234")));
 }
 
 #[test]
@@ -204,20 +205,51 @@ fn a_listener_is_open_as_long_as_a_clone_of_it_is() {
 #[test]
 fn a_client_speaks_with_the_program_by_a_path() {
     world::reset(1, Faults { defers_accept: true, ..Faults::default() });
-    let path = "/run/admin.sock";
-    let listener = UnixListener::bind(path.as_ref(), 0o660, None).unwrap();
-    assert_eq!(UnixListener::bind(path.as_ref(), 0o660, None).err(), Some(IoError::InUse));
+    let path: Endpoint = "unix:/run/admin.sock".parse().unwrap();
+    let listener = Listener::bind(path, 16).unwrap();
+    assert_eq!(Listener::bind(path, 16).err(), Some(IoError::InUse));
     let mut poller = Poller::new().unwrap();
-    poller.watch_unix_listener(&listener, 1).unwrap();
+    poller.watch_listener(&listener, 1).unwrap();
     assert_eq!(wait(&mut poller, 0), 0);
-    let client = world::connect_unix(path);
+    let client = world::connect(path);
     assert_eq!(wait(&mut poller, 0), 1);
-    poller.unwatch_unix_listener(&listener).unwrap();
-    let socket = listener.accept().unwrap();
+    poller.unwatch_listener(&listener).unwrap();
+    let (socket, peer) = listener.accept().unwrap();
+    assert_eq!(peer, None);
     assert_eq!(socket.send([b"yes", &[]]), Ok(3));
     assert!(client.receive() == b"yes" && socket.peer_address().is_err());
     drop(listener);
-    assert!(UnixListener::bind(path.as_ref(), 0o660, None).is_ok());
+    assert!(Listener::bind(path, 16).is_ok());
+}
+
+#[test]
+fn a_unix_server_can_be_connected_to_at_once_or_not_at_all() {
+    world::reset(1, Faults { backlog: 0, slow_connects: true, ..Faults::default() });
+    let path: Endpoint = "unix:/run/app.sock".parse().unwrap();
+    let refused = || Socket::connect(path).err();
+    assert_eq!(refused(), Some(IoError::NotFound));
+    let server = world::listen(path);
+    let socket = Socket::connect(path).unwrap();
+    assert_eq!(socket.send([b"hello", &[]]), Ok(5));
+    assert_eq!(refused(), Some(IoError::WouldBlock), "nobody has accepted the first");
+    assert_eq!(server.accept().unwrap().receive(), b"hello");
+    assert_eq!(refused(), None);
+    for (changes, error) in [
+        (Server::deny as fn(&Server, bool), IoError::Denied),
+        (Server::refuse, IoError::Refused),
+        (Server::ignore, IoError::WouldBlock),
+    ] {
+        changes(&server, true);
+        assert_eq!(refused(), Some(error));
+    }
+    server.ignore(false);
+    world::remove_file("/run/app.sock");
+    assert_eq!(refused(), Some(IoError::NotFound));
+    drop(server);
+    let abstract_name: Endpoint = "unix:@app".parse().unwrap();
+    assert_eq!(Socket::connect(abstract_name).err(), Some(IoError::Refused));
+    drop(world::listen(path));
+    assert_eq!(refused(), Some(IoError::Refused), "its file is left");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::kernel::{self, Id, Manners, Owner};
 use super::log::Level;
 use super::stream::StreamEnd;
 use super::{Signal, clock};
+use crate::config::Endpoint;
 use crate::mem::time::{Micros, Millis};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -62,6 +63,9 @@ pub struct Faults {
     /// A reset takes from the test's side what it has not read yet, as some systems do (RFC 9112
     /// §9.6). Linux does not.
     pub reset_erases: bool,
+    /// Connections that may wait at a server by a Unix socket, less one. Who comes to a full queue is
+    /// to come again.
+    pub backlog: usize,
     /// The program can look behind bytes that it leaves where they are. It is no fault; kernels
     /// differ.
     pub supports_peek_offset: bool,
@@ -89,6 +93,7 @@ impl Default for Faults {
             spurious_events: false,
             defers_accept: false,
             reset_erases: false,
+            backlog: usize::MAX,
             supports_peek_offset: true,
         }
     }
@@ -105,6 +110,7 @@ impl Faults {
             slow_connects: true,
             spurious_events: true,
             defers_accept: true,
+            backlog: 1,
             ..Faults::default()
         }
     }
@@ -198,9 +204,17 @@ pub fn disk<T>(look: impl FnOnce(&mut Disk) -> T) -> T {
 }
 
 /// A client connects to a listener of the program, which must exist.
-pub fn connect(listener: SocketAddr) -> Peer {
-    let port = kernel::with(|kernel| kernel.port());
-    connect_from(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port)), listener)
+pub fn connect(listener: impl Into<Endpoint>) -> Peer {
+    match listener.into() {
+        Endpoint::Tcp(address) => {
+            let port = kernel::with(|kernel| kernel.port());
+            connect_from(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port)), address)
+        }
+        Endpoint::Unix(path) => kernel::with(|kernel| {
+            let door = kernel.unix_door(&path).expect("somebody listens there");
+            Peer { id: kernel.enter(door, Owner::Test) }
+        }),
+    }
 }
 
 /// A client with the address `client` connects to a listener of the program, which must exist.
@@ -213,33 +227,36 @@ pub fn connect_from(client: SocketAddr, listener: SocketAddr) -> Peer {
     })
 }
 
-/// A client connects to a Unix listener of the program, which must exist.
-pub fn connect_unix(path: impl AsRef<Path>) -> Peer {
-    let address = kernel::with(|kernel| kernel.address_of_path(path.as_ref()));
-    connect_from(address, address)
-}
-
 /// Somebody listens at `listener`: a client could connect.
 pub fn is_listening(listener: SocketAddr) -> bool {
     kernel::with(|kernel| kernel.door_at(listener).is_some())
 }
 
 /// Starts a server, for the program to connect to.
-pub fn listen(address: SocketAddr) -> Server {
-    let door = kernel::with(|kernel| kernel.open_door(address, Owner::Test, false));
-    Server { id: door.expect("two servers at one address"), address }
+pub fn listen(endpoint: impl Into<Endpoint>) -> Server {
+    let endpoint = endpoint.into();
+    let door = kernel::with(|kernel| {
+        let (address, backlog) = (kernel.address_of(endpoint), kernel.faults.backlog);
+        kernel.open_door(address, Owner::Test, (false, backlog))
+    });
+    Server { id: door.expect("two servers at one address"), endpoint }
+}
+
+/// Somebody removes the file of a Unix socket. Whoever listens there goes on, and cannot be found.
+pub fn remove_file(path: impl AsRef<Path>) {
+    kernel::with(|kernel| kernel.remove_file(path.as_ref()));
 }
 
 /// A server of the test. Dropping it makes its address refuse connections.
 pub struct Server {
     id: Id,
-    address: SocketAddr,
+    endpoint: Endpoint,
 }
 
 impl Server {
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> Endpoint {
+        self.endpoint
     }
 
     /// The next connection of the program that is made, if any. Those that are not accepted are
@@ -254,6 +271,11 @@ impl Server {
     /// Whether it refuses connections from now on.
     pub fn refuse(&self, refuses: bool) {
         self.behave(if refuses { Manners::Refusing } else { Manners::Accepting });
+    }
+
+    /// Whether those who connect from now on are told that they may not. At a Unix socket.
+    pub fn deny(&self, denies: bool) {
+        self.behave(if denies { Manners::Denying } else { Manners::Accepting });
     }
 
     /// Whether it does not answer those who connect from now on. They wait.

@@ -3,12 +3,14 @@
 use super::{
     DEADLINE, Gate, eventually,
     message::{self, Framing, Request},
+    unix::{self, UnixPlace},
     until,
     wire::{End, Wire},
 };
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use std::{
+    io,
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process,
     sync::{
@@ -23,6 +25,8 @@ type Handler = dyn Fn(&mut Connection) + Send + Sync;
 
 pub struct Backend {
     pub address: SocketAddr,
+    /// Where it listens instead, if it does, and how many connections may wait there.
+    unix: Option<UnixPlace>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -33,6 +37,17 @@ struct Shared {
     is_stopping: AtomicBool,
     /// Sockets that only have to stay open.
     held: Mutex<Vec<Socket>>,
+}
+
+impl Shared {
+    fn new(handler: impl Fn(&mut Connection) + Send + Sync + 'static) -> Shared {
+        Shared {
+            handler: Box::new(handler),
+            log: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
+            held: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -67,31 +82,43 @@ impl Backend {
     /// One whose `handler` has each connection for itself, on a thread of its own. The
     /// connection is closed in an orderly way when it returns.
     pub fn talking(handler: impl Fn(&mut Connection) + Send + Sync + 'static) -> Backend {
-        let shared = Shared {
-            handler: Box::new(handler),
-            log: Mutex::default(),
-            is_stopping: AtomicBool::new(false),
-            held: Mutex::default(),
-        };
         let listener = bind_somewhere();
         let mut backend = Backend {
             address: listener.local_addr().unwrap(),
-            shared: Arc::new(shared),
+            unix: None,
+            shared: Arc::new(Shared::new(handler)),
             acceptor: None,
         };
-        backend.listen(listener);
+        backend.listen(move || Ok(listener.accept()?.0));
         backend
+    }
+
+    /// The same at a Unix socket.
+    pub fn talking_at(
+        unix: UnixPlace,
+        handler: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Backend {
+        let mut backend = Backend {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            unix: Some(unix),
+            shared: Arc::new(Shared::new(handler)),
+            acceptor: None,
+        };
+        backend.start_again();
+        backend
+    }
+
+    /// One at a Unix socket that reads whole requests and answers each.
+    pub fn answering_at(
+        unix: UnixPlace,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Backend {
+        Backend::talking_at(unix, answer_each(answer))
     }
 
     /// One that reads whole requests and answers each.
     pub fn answering(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Backend {
-        Backend::talking(move |connection| {
-            while let Some(request) = connection.request() {
-                if !connection.give(&answer(&request), &request) {
-                    return;
-                }
-            }
-        })
+        Backend::talking(answer_each(answer))
     }
 
     /// One that answers with its name, requests for `/hold` once the gate is open.
@@ -152,26 +179,34 @@ impl Backend {
         backend
     }
 
-    fn listen(&mut self, listener: TcpListener) {
+    fn listen(&mut self, next: impl Fn() -> io::Result<TcpStream> + Send + 'static) {
         self.shared.is_stopping.store(false, Ordering::SeqCst);
         let shared = self.shared.clone();
-        self.acceptor = Some(thread::spawn(move || accept(&listener, &shared)));
+        self.acceptor = Some(thread::spawn(move || accept(next, &shared)));
     }
 
     /// Listens no longer and closes all its connections, as a process that is killed.
     pub fn stop(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
         self.shared.is_stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address); // wakes the acceptor
+        // That wakes the acceptor. Its queue may be full, and then it is awake.
+        match &self.unix {
+            None => drop(TcpStream::connect(self.address)),
+            Some(place) => drop(place.connect()),
+        }
         acceptor.join().unwrap();
         self.close_connections();
     }
 
-    /// Listens again, on the same port.
+    /// Listens again, on the same port, or at a new socket of the same path.
     pub fn start_again(&mut self) {
+        if let Some(place) = &self.unix {
+            let listener = place.listen();
+            return self.listen(move || Ok(unix::as_stream(listener.accept()?.0)));
+        }
         let address = self.address;
         let listener = eventually("the port is free", || TcpListener::bind(address).ok());
-        self.listen(listener);
+        self.listen(move || Ok(listener.accept()?.0));
     }
 
     /// Closes all connections that are open now.
@@ -182,7 +217,10 @@ impl Backend {
     }
 
     pub fn server(&self) -> Value {
-        json!({ "ip": self.address.ip().to_string(), "port": self.address.port() })
+        match &self.unix {
+            None => json!({ "ip": self.address.ip().to_string(), "port": self.address.port() }),
+            Some(place) => json!({ "unix": place.path }),
+        }
     }
 
     /// Its entry of `backend_servers`, with further keys.
@@ -240,13 +278,25 @@ impl Drop for Backend {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn answer_each(
+    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+) -> impl Fn(&mut Connection) + Send + Sync + 'static {
+    move |connection| {
+        while let Some(request) = connection.request() {
+            if !connection.give(&answer(&request), &request) {
+                return;
+            }
+        }
+    }
+}
+
+fn accept(next: impl Fn() -> io::Result<TcpStream>, shared: &Arc<Shared>) {
     loop {
-        let accepted = listener.accept();
+        let accepted = next();
         if shared.is_stopping.load(Ordering::SeqCst) {
             return;
         }
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok(stream) = accepted else { continue };
         let mut wire = Wire::new(stream);
         let record = Arc::new(Mutex::new(Vec::new()));
         wire.record = Some(record.clone());

@@ -17,6 +17,7 @@ pub mod refusal;
 pub mod reload;
 pub mod stored;
 pub mod traffic;
+pub mod unix;
 pub mod wire;
 
 pub use backend::{Answer, Backend, Connection, servers};
@@ -26,6 +27,7 @@ pub use operator::Reply;
 pub use program::Program;
 pub use serde_json::{Value, json};
 pub use traffic::Traffic;
+pub use unix::UnixPlace;
 pub use wire::End;
 
 use std::{

@@ -3,6 +3,7 @@
 use super::{DEADLINE, Program, eventually};
 use serde_json::Value;
 use std::{
+    fmt::Display,
     io::{Read, Write},
     net::SocketAddr,
     os::unix::net::UnixStream,
@@ -74,14 +75,14 @@ impl Program {
     }
 
     /// What is known of a backend of a pool; `None` if it is not there.
-    pub fn backend(&self, pool: &str, address: SocketAddr) -> Option<Value> {
+    pub fn backend(&self, pool: &str, address: impl Display) -> Option<Value> {
         let reply = self.ask(&format!("GET /v1/pools/{pool}"), "");
         let backends = (reply.status == 200).then(|| reply.json()["backends"].clone())?;
         let mut backends = backends.as_array().expect("a list").clone().into_iter();
         backends.find(|backend| backend["backend"] == address.to_string())
     }
 
-    pub fn state(&self, pool: &str, address: SocketAddr) -> String {
+    pub fn state(&self, pool: &str, address: impl Display) -> String {
         let backend = self.backend(pool, address);
         backend.map_or(String::from("gone"), |backend| {
             backend["state"].as_str().expect("a state").to_owned()
@@ -89,9 +90,9 @@ impl Program {
     }
 
     /// Waits until a backend is in a state, or `gone`.
-    pub fn wait_for_state(&self, pool: &str, address: SocketAddr, state: &str) {
+    pub fn wait_for_state(&self, pool: &str, address: impl Display, state: &str) {
         eventually(&format!("{address} of {pool} is {state}"), || {
-            (self.state(pool, address) == state).then_some(())
+            (self.state(pool, &address) == state).then_some(())
         });
     }
 

@@ -4,6 +4,7 @@
 use super::{Answer, Backend, Client, noise};
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -31,16 +32,26 @@ pub fn mirror() -> Backend {
 impl Traffic {
     /// So many clients that keep their connections, and half as many that do not.
     pub fn at(address: SocketAddr, clients: usize) -> Traffic {
+        Traffic::of(move || Client::connect(address), clients)
+    }
+
+    /// The same by a Unix socket.
+    pub fn at_unix(path: PathBuf, clients: usize) -> Traffic {
+        Traffic::of(move || Client::at_unix(&path), clients)
+    }
+
+    fn of(connect: impl Fn() -> Client + Clone + Send + 'static, clients: usize) -> Traffic {
         let (stops, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let clients = (0..clients + clients / 2).map(|index| {
             let (stops, served) = (stops.clone(), served.clone());
+            let connect = connect.clone();
             let keeps = index < clients;
             thread::spawn(move || {
                 let mut client = None;
                 let mut round = index;
                 while !stops.load(Ordering::Relaxed) {
                     round += 1;
-                    client = ask(address, client, keeps, round);
+                    client = ask(&connect, client, keeps, round);
                     served.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -73,8 +84,13 @@ impl Traffic {
 }
 
 /// Makes a request and checks the answer. The connection, if it goes on.
-fn ask(address: SocketAddr, client: Option<Client>, keeps: bool, round: usize) -> Option<Client> {
-    let mut client = client.unwrap_or_else(|| Client::connect(address));
+fn ask(
+    connect: impl Fn() -> Client,
+    client: Option<Client>,
+    keeps: bool,
+    round: usize,
+) -> Option<Client> {
+    let mut client = client.unwrap_or_else(connect);
     let size = [0, 10, 3000, 40_000][round % 4];
     let upload =
         if round % 3 == 0 { noise([5, 20_000][round / 3 % 2], round as u64) } else { vec![] };

@@ -32,7 +32,7 @@ fn compare(scene: &mut Scene, config: &Config, request: &str, fields: &[String],
     let (method, url) = request.split_once(' ').unwrap();
     let client = scene.client();
     let proxy = &scene.service.proxy;
-    let own = proxy.downstream.clients().ids().next().map(|id| proxy.downstream[id].peer.ip());
+    let own = proxy.downstream.clients().ids().next().and_then(|id| proxy.downstream[id].peer.ip());
     let question = Question {
         method: method.into(),
         url: url.into(),

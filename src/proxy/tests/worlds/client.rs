@@ -248,7 +248,9 @@ impl Client {
     fn leave_if_done(&mut self, book: &mut Book) {
         let Some(peer) = &self.peer else { return };
         if self.answered == self.row.len() && !self.was_dismissed {
-            if self.piece == self.pieces.len() || book.weather.nonsense {
+            // Who was answered early and stalled with the rest of its upload is closed meanwhile.
+            let was_closed = book.weather.stalls && peer.seen_end() != End::Open;
+            if self.piece == self.pieces.len() || book.weather.nonsense || was_closed {
                 self.peer = None;
             }
             return;

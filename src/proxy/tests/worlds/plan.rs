@@ -115,6 +115,7 @@ impl Weather {
             // The service itself takes seven or eight, of which two are free again once it is there.
             descriptors: if weather.scarcity { dice.between(8, 12) } else { 1000 },
             supports_peek_offset: dice.one_in(2),
+            backlog: *dice.choose(&[0, 1, usize::MAX]),
             ..Faults::default()
         };
         weather

@@ -1,11 +1,11 @@
 //! A server of a random world: answers what it is asked, or does not.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use super::cached::origin;
 use super::habits::{Habit, Manners};
 use super::plan::{Book, Plan, Spoiled, chunked, pattern};
+use crate::config::Endpoint;
 use crate::mem::time::Micros;
 use crate::proxy::tests::message::{Kind, Message, Reader};
 use crate::sys::clock;
@@ -140,7 +140,7 @@ struct Conn {
 }
 
 impl Server {
-    pub fn new(place: usize, address: SocketAddr, book: &mut Book) -> Server {
+    pub fn new(place: usize, address: Endpoint, book: &mut Book) -> Server {
         let moody = book.weather.refuses || book.weather.ignores;
         let shuts_door = book.weather.shuts_doors && book.dice.one_in(2);
         Server {

@@ -38,6 +38,37 @@ impl User {
     }
 }
 
+/// Where the groups of the machine stand: group(5).
+const GROUPS: &str = "/etc/group";
+
+/// The number of the group of this name, if there is one in /etc/group.
+pub fn group_named(name: &str) -> Option<u32> {
+    find_group(&std::fs::read_to_string(GROUPS).ok()?, name)
+}
+
+fn find_group(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next()? == name { fields.nth(1)?.parse().ok() } else { None }
+    })
+}
+
+/// The user with whose rights this process acts, as /etc/passwd calls it; `user 998` if it does not.
+pub fn own_user() -> String {
+    // SAFETY: it has no conditions, and never fails.
+    let uid = unsafe { libc::geteuid() };
+    let users = std::fs::read_to_string(USERS).unwrap_or_default();
+    name_of(&users, uid).unwrap_or_else(|| format!("user {uid}"))
+}
+
+fn name_of(users: &str, uid: u32) -> Option<String> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
 /// This process may do whatever root may, unless something else forbids it.
 pub fn is_root() -> bool {
     // SAFETY: it has no conditions, and never fails.
@@ -163,6 +194,24 @@ mod tests {
                         wrong:x:many:7::/:\n\
                         httplb:x:993:991:a load balancer:/:/usr/sbin/nologin\n\
                         httplb:x:1:1::/:\n";
+
+    #[test]
+    fn a_group_is_found_by_its_name() {
+        let some = "root:x:0:\nbroken\nwww-data:x:33:httplb,nginx\n";
+        assert_eq!(find_group(some, "www-data"), Some(33));
+        assert_eq!(find_group(some, "httplb"), None);
+        assert_eq!(group_named("root"), Some(0));
+    }
+
+    #[test]
+    fn a_user_is_called_by_its_name_or_else_its_number() {
+        assert_eq!(name_of(SOME, 993).as_deref(), Some("httplb"));
+        assert_eq!(name_of(SOME, 0).as_deref(), Some("root"));
+        assert_eq!(name_of(SOME, 7), None);
+        if is_root() {
+            assert_eq!(own_user(), "root");
+        }
+    }
 
     #[test]
     fn a_user_is_found_by_the_whole_name() {
