@@ -164,7 +164,7 @@
 //!   shared_cells.rs  what all processes share          index.rs      which entries, when used
 //!   collapse.rs      who fetches what, who waits       directory.rs  what every process does
 //!   keys.rs          UrlKey, EntryKey
-//!   process_slots.rs   of the processes of several generations
+//!   process_slots.rs   of the processes of several generations    layout.rs   how much room they have
 //!   checksum.rs      XXH64                             testing.rs    what the tests share
 //!
 //! sys/               the kernel; mod.rs chooses linux/, or sim/ in unit tests

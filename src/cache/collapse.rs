@@ -16,8 +16,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::mem::time::Micros;
 
 use super::keys::EntryKey;
+use super::layout::{LINE, MASKS, MOST_WAITING};
 use super::process_slots::ProcessSlots;
-use super::shared_cells::LINE;
 
 /// Fetches at once. A power of two.
 const PLACES: usize = 4096;
@@ -28,10 +28,6 @@ pub(super) const CELLS: usize = PLACES * LINE + MEMORIES;
 
 /// Bits of a key in a fetch's first cell; the worker stands below.
 const TAG_BITS: u32 = 52;
-/// Cells with bits of workers that wait: the rest of a line.
-const MASKS: usize = LINE - 1;
-/// So many processes can wait, each with a number below this.
-pub const MOST_WAITING: usize = MASKS * 64;
 
 /// How long a key is known to be one that nobody needs to wait for.
 const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);

@@ -12,33 +12,15 @@ use crate::policy::conditional::{self, Stored};
 use crate::policy::freshness::{Freshness, ResponseTiming, WhenStale};
 use crate::policy::storable;
 use crate::policy::vary;
-use crate::sys::File;
 
 use super::entry::{Entry, FIXED};
-use super::files::TempFile;
-use super::keys::{EntryKey, UrlKey};
 use super::open_entries::{Body, EntryId, OpenEntry, PIECE};
 use super::recorder::validators;
 use super::shared_cells::on_disk;
-use super::store::{LookupToken, Store};
+use super::store::{FreshenCopy, LookupToken, Store};
 
 /// A copy goes on by so many bytes at a time.
 const COPIED_AT_ONCE: usize = 1 << 20;
-
-/// A large entry that is being written anew.
-pub struct FreshenCopy {
-    temp: TempFile,
-    source: File,
-    /// Where the body begins in the source.
-    from: u64,
-    copied: u64,
-    /// What lies before the body.
-    front: Buffer,
-    entry: Entry,
-    names: (EntryKey, UrlKey),
-    reserved: u64,
-    voided: u64,
-}
 
 impl Store {
     /// Changes an entry that was found at `token` as the 304 `fresh` says, which confirmed it. Returns

@@ -101,6 +101,7 @@ pub mod files;
 pub mod freshen;
 pub mod index;
 pub mod keys;
+pub mod layout;
 pub mod open_entries;
 pub mod process_slots;
 pub mod recorder;

@@ -7,8 +7,7 @@
 
 use crate::config::Cache;
 
-use super::collapse::MOST_WAITING;
-use super::shared_cells::Sizes;
+use super::layout::{MOST_WAITING, Sizes};
 
 /// Generations that can share the cells, as many as the master keeps, with the one that serves and one
 /// that starts; a further one has cells of its own.

@@ -19,10 +19,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use super::collapse::{self, FetchTable};
 use super::index::{self, Index};
 use super::keys::{EntryKey, UrlKey};
+use super::layout::{LINE, MOST_WAITING, Sizes};
 use super::process_slots::ProcessSlots;
 
-/// Cells in a cache line: what different processes write often lies in different lines.
-pub(super) const LINE: usize = 8;
 /// Which cell means what; another number for every other meaning.
 const LAYOUT_VERSION: u64 = u64::from_be_bytes(*b"cache\0\0\x01");
 /// Counts of changes. A power of two.
@@ -42,15 +41,6 @@ const UNSCANNED: usize = LINE + 1;
 const HAND: usize = 2 * LINE;
 const VOIDED: usize = 3 * LINE;
 const HEADER: usize = 4 * LINE;
-
-/// How much there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Processes that may record or wait, 1 to [`collapse::MOST_WAITING`]; each has a number below this.
-    pub workers: usize,
-    /// The most bytes on disk.
-    pub max_size: u64,
-}
 
 impl Sizes {
     /// How many cells that takes.
@@ -106,7 +96,7 @@ impl SharedCells {
     /// budget counts as used until the directory was scanned.
     pub fn create(cells: &'static [AtomicU64], sizes: Sizes) -> SharedCells {
         assert!(cells.len() >= sizes.cells());
-        assert!((1..=collapse::MOST_WAITING).contains(&sizes.workers));
+        assert!((1..=MOST_WAITING).contains(&sizes.workers));
         cells[WORKERS].store(sizes.workers as u64, Relaxed);
         cells[SLOTS].store(sizes.slots() as u64, Relaxed);
         cells[MAX_SIZE].store(sizes.max_size, Relaxed);

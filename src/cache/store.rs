@@ -2,16 +2,17 @@
 
 use crate::http::cache_status::FwdReason;
 use crate::mem::Append;
+use crate::mem::buffer::Buffer;
 use crate::mem::free_list::FreeList;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
 use crate::policy::vary::{self, Chosen, Names};
-use crate::sys::{IoError, memory};
+use crate::sys::{File, IoError, memory};
 
 use super::checksum::Checksum;
 use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind, NoEntry};
-use super::freshen::FreshenCopy;
+use super::files::TempFile;
 use super::index::Used;
 use super::keys::{EntryKey, UrlKey};
 use super::open_entries::{EntryId, OpenEntries, OpenEntry, PIECE, Verified};
@@ -39,6 +40,21 @@ pub struct Store {
     /// Recordings that are under way.
     pub(super) recordings: usize,
     pub(super) copying: Option<FreshenCopy>,
+}
+
+/// A large entry that is being written anew.
+pub struct FreshenCopy {
+    pub(super) temp: TempFile,
+    pub(super) source: File,
+    /// Where the body begins in the source.
+    pub(super) from: u64,
+    pub(super) copied: u64,
+    /// What lies before the body.
+    pub(super) front: Buffer,
+    pub(super) entry: Entry,
+    pub(super) names: (EntryKey, UrlKey),
+    pub(super) reserved: u64,
+    pub(super) voided: u64,
 }
 
 /// A request, as far as it matters which answer it may have.

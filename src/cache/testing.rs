@@ -14,9 +14,10 @@ use crate::sys::clock;
 use crate::sys::sim::world;
 
 use super::directory::Opened;
+use super::layout::Sizes;
 use super::open_entries::{Body, EntryId};
 use super::recorder::{NotRecorded, Recorder, Response};
-use super::shared_cells::{SharedCells, Sizes};
+use super::shared_cells::SharedCells;
 use super::store::{CacheQuery, Found, LookupToken, Settings, Store, Verdict};
 
 pub const MAX_OBJECT: u64 = 1 << 20;

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-use crate::cache::collapse::MOST_WAITING;
+use crate::cache::layout::MOST_WAITING;
 use crate::cache::store::{HELD, RECORDINGS};
 use crate::config::Config;
 use crate::mem::time::{Micros, Millis};

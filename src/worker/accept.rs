@@ -5,8 +5,8 @@ use crate::proxy::{Proxy, Token};
 use crate::sys::log::{self, Level};
 use crate::sys::{IoError, Listener, Poller, Tried};
 
-use super::FIRST_LISTENER;
-
+/// What the tokens of the worker's listeners begin with; below it are those of other things.
+pub const FIRST_LISTENER: u64 = 1;
 /// New clients that are taken from a listener before others have their turn.
 const BUDGET: usize = 64;
 /// Clients that are taken from a listener at most when it is closed: as many as may wait there.

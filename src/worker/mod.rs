@@ -24,15 +24,14 @@ use crate::sys::{
     Channel, Event, IoError, KeepAlive, LogFile, Signal, Signals, StartError, Tried, clock,
 };
 
-use accept::Acceptor;
 pub use accept::ListenSocket;
+use accept::{Acceptor, FIRST_LISTENER};
 
 /// Rare things are done so often: old connections closed, memory given back, the log written.
 const TICK: Millis = Millis(500);
 
 /// What the numbers of `Token::Worker` mean.
 const SIGNALS: u64 = 0;
-const FIRST_LISTENER: u64 = 1;
 
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

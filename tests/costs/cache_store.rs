@@ -1,10 +1,11 @@
 //! The store of answers on a real disk: what survives, what a kill leaves behind, what a hit costs.
 
 use httplb::cache::directory::Opened;
+use httplb::cache::layout::Sizes;
 use httplb::cache::open_entries::Body;
 use httplb::cache::recorder::Response;
 use httplb::cache::serve::{self, Serving};
-use httplb::cache::shared_cells::{SharedCells, Sizes};
+use httplb::cache::shared_cells::SharedCells;
 use httplb::cache::store::{CacheQuery, Found, Settings, Store, Verdict};
 use httplb::cache::sweeper::{Next, PurgeOf, Sweeper};
 use httplb::http::cache_fields::{RequestCacheFields, ResponseCacheFields};
