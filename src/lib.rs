@@ -78,9 +78,12 @@
 //!   ids.rs           what clients, exchanges and connections are named by; Token
 //!   turn.rs          Turn: the time, and who is to be driven
 //!   step.rs          what a step comes to: Progress, RelayError, Frame
-//!   exchange.rs      Exchange, State and the changes it allows, Response
+//!   exchange.rs      Exchange, Response           state.rs       State and the changes it allows
+//!   attempts.rs      how an exchange is tried, and was before
 //!   caching/         what the cache has to do with an exchange
-//!     mod.rs         Caching, the owner; what is told to it, and CacheStep, what comes of that
+//!     mod.rs         Caching, the owner
+//!     context.rs     what is told to it of an exchange, and CacheStep, what becomes of that
+//!     carry_out.rs   the way to it, and what it says done
 //!     state.rs       CacheState and the changes it allows; which State it goes with
 //!     lookup.rs      Waiting: a stored answer, or what another request fetches
 //!     hit.rs         an entry's answer: from memory by the ring, from files past it
@@ -118,6 +121,7 @@
 //!   tolerance.rs     what pools tolerate of peers, and hints at what would have helped
 //!   tunnel.rs        Tunneling: WebSocket, bytes both ways until both sides have ended
 //!   doubt.rs         responses that may be another request's: asked again, read on, dropped
+//!   doubted.rs       what is known of them
 //!   held.rs          a response in doubt while its request is asked again, and its delivery after all
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
 //!   teardown.rs      Done: connections kept or closed, slots freed

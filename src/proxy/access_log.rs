@@ -13,16 +13,13 @@ use crate::http::message::Version;
 use crate::mem::append_decimal;
 use crate::mem::time::{Micros, elapsed};
 use crate::policy::sticky::StickyCookie;
-use crate::shared::Counter;
 use crate::sys::log::{self, Level};
 use crate::sys::{IoError, LogFile, Tried, clock};
 
-use super::Proxy;
 use super::downstream::client::Client;
 use super::exchange::{Carrier, Exchange, Response};
 use super::settings;
 use super::upstream::pools::{Backend, Pool};
-use crate::proxy::ids::ExchangeId;
 
 /// Bytes that are gathered before they are written.
 const FULL: usize = 64 * 1024;
@@ -88,8 +85,13 @@ impl AccessLogWriter {
         }
     }
 
+    /// Lines that were dropped so far.
+    pub fn dropped_in_all(&self) -> u64 {
+        self.dropped_in_all
+    }
+
     /// Whether lines are wanted.
-    fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.file.is_some()
     }
 
@@ -124,6 +126,19 @@ impl AccessLogWriter {
         }
     }
 
+    /// Adds the line of an exchange that is over. Its pool is `pool`.
+    pub fn log(
+        &mut self,
+        exchange: &Exchange,
+        client: &Client,
+        pool_and_backends: (&Pool, &[Backend]),
+        now: Micros,
+    ) {
+        // No part of the head is written twice.
+        let bound = AROUND_HEAD + ESCAPED * exchange.head.len();
+        self.add(bound, |line| write_line(line, exchange, client, pool_and_backends, now));
+    }
+
     /// Adds a line, if there is room for `bound` bytes.
     fn add(&mut self, bound: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if self.buffer.len() >= FULL {
@@ -135,37 +150,6 @@ impl AccessLogWriter {
             return;
         }
         write(&mut self.buffer);
-    }
-}
-
-impl Proxy {
-    /// Goes on in another log file: this one, or that under the path of the old one.
-    pub fn reopen_log(&mut self, file: Option<LogFile>) {
-        self.log.reopen(file);
-    }
-
-    /// Writes the lines that have gathered.
-    pub fn flush_log(&mut self) {
-        self.log.flush();
-        let untold = self.log.dropped_in_all - self.dropped_lines;
-        if untold > 0 {
-            self.dropped_lines += untold;
-            self.row.add(Counter::DroppedLines, untold);
-        }
-    }
-
-    /// Logs an exchange that is over.
-    pub(super) fn write_log(&mut self, id: ExchangeId) {
-        let exchange = &self.exchanges[id];
-        if !self.log.is_on() {
-            return;
-        }
-        let client = &self.downstream[exchange.client];
-        let (pool, backends) = (&self.upstream[exchange.pool], self.upstream.backends());
-        // No part of the head is written twice.
-        let bound = AROUND_HEAD + ESCAPED * exchange.head.len();
-        let now = self.turn.now;
-        self.log.add(bound, |line| write_line(line, exchange, client, (pool, backends), now));
     }
 }
 

@@ -317,8 +317,7 @@ impl Proxy {
                 self.give_up_behind(id, |other| other == slot);
             }
             WaitQueue::Fetch => {
-                let queue = &mut self.fetch_queue;
-                queue.push_back(id).expect("a queue has room for all exchanges");
+                self.enqueue_for_fetch(id);
                 self.give_up_behind(id, |_| true);
             }
         }
@@ -347,9 +346,7 @@ impl Proxy {
             WaitQueue::Backlog(slot) => {
                 self.upstream.dequeue_for_backlog(slot, waiter, &mut self.turn);
             }
-            WaitQueue::Fetch => {
-                self.fetch_queue.remove(&id);
-            }
+            WaitQueue::Fetch => self.dequeue_for_fetch(id),
         }
     }
 }

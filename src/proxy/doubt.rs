@@ -9,7 +9,7 @@
 use crate::http::body::Body;
 use crate::http::following::{self, Following};
 use crate::http::scan::HeadScan;
-use crate::mem::time::{Micros, elapsed};
+use crate::mem::time::elapsed;
 use crate::policy::identity::{self, Doubt, Identity, Observed, Outcome, RequestDigest};
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
@@ -18,72 +18,10 @@ use crate::shared::{BackendCounter, BackendId};
 use crate::sys::log::{self, Level};
 
 use super::Proxy;
+use super::doubted::{Doubted, FinalHead, HeldResponse, Verified};
 use super::exchange::{Attempt, DispatchMode, Exchange, Request, Response, State};
-use super::held::Aside;
-use super::receive::FinalHead;
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 use crate::proxy::step::Progress;
-
-/// Whether a response of an exchange was doubted to be its own.
-#[derive(Clone, Copy)]
-pub enum Doubted {
-    /// No.
-    Not,
-    /// The request is asked again.
-    AskedAgain {
-        /// What spoke against the response.
-        doubt: Doubt,
-        /// The backend that gave it.
-        slot: BackendId,
-        /// How long that took.
-        took: Micros,
-        /// It is delivered if there is no other.
-        held: Option<Aside>,
-    },
-    /// The response is held.
-    Held {
-        /// Bytes of its head.
-        head: usize,
-        /// Its body.
-        body: Body,
-        /// It is delivered then, if the right one has not come.
-        until: Micros,
-    },
-    /// It was held, and is delivered.
-    Unfounded,
-}
-
-impl Doubted {
-    /// Whether a response is held.
-    pub fn is_held(&self) -> bool {
-        matches!(self, Doubted::Held { .. })
-    }
-
-    /// Whether a response is held that may keep the backend from giving another.
-    pub fn is_in_the_way(&self) -> bool {
-        matches!(self, Doubted::AskedAgain { held: Some(held), .. } if held.is_in_the_way())
-    }
-
-    /// What is left of it when the exchange goes back to Waiting: the response is gone.
-    pub fn when_starting_over(self) -> Doubted {
-        match self {
-            Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => Doubted::Not,
-            Doubted::AskedAgain { .. } => self,
-        }
-    }
-}
-
-/// What becomes of a final response.
-pub(super) enum Verified {
-    /// It is the answer.
-    Deliverable,
-    /// It stays where it is.
-    Held,
-    /// It is stepped over.
-    Dropped,
-    /// Its connection was closed, and the exchange is Waiting.
-    AskedAgain,
-}
 
 /// Who asks for what, in a request that may not be asked again.
 pub(super) fn digest_of(exchange: &Exchange, key: &Key) -> RequestDigest {
@@ -284,7 +222,7 @@ impl Proxy {
 
     /// An attempt failed. If it was to give the second answer, a doubt without proof counts as unfounded,
     /// and what is held is the answer: a backend may take no new connections while it serves those it has.
-    pub(super) fn fail_doubt(&mut self, id: ExchangeId) -> Option<Aside> {
+    pub(super) fn fail_doubt(&mut self, id: ExchangeId) -> Option<HeldResponse> {
         let exchange = &self.exchanges[id];
         if let Doubted::AskedAgain { doubt: Doubt::Suspect, slot, .. } = exchange.doubted
             && exchange.choice == Some(slot)

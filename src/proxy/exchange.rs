@@ -1,34 +1,8 @@
-//! An exchange: one request with its response.
-//!
-//! ```text
-//!  Waiting ──► Connecting ──► Sending ──► Awaiting ──► Answered ──► Responding ──► Done
-//!     ▲  └───────(reused)───────▲ │           │          ▲  │ │           └► Uploading ─▲
-//!     │                           │           │          │  │ └─────► Tunneling ───────▲
-//!     └──────── retry, revoked ───┴───────────┴──────────┼──┘
-//!     └──────────────── refused, nobody up, stored ──────┘
-//! ```
-//!
-//! What each state may become:
-//!
-//! ```text
-//! Waiting          -> Waiting Connecting Sending Answered Done
-//! Connecting       -> Waiting Sending Answered Done
-//! Sending          -> Waiting Awaiting Answered Done
-//! Awaiting         -> Waiting Answered Done
-//! Answered         -> Waiting Answered Responding Tunneling Done
-//! Responding       -> Uploading Done
-//! Uploading        -> Done
-//! Tunneling        -> Done
-//! Done             ->
-//! ```
-//!
-//! Where it stands with the cache meanwhile is in `caching/state.rs`, with what goes together.
+//! An exchange: one request with its response. What may become of it is in `state.rs`, and where it stands
+//! with the cache meanwhile in `caching/state.rs`, with what goes together.
 //!
 //! Until it is *committed* (Responding, Uploading, Tunneling) everything can be repeated; from then on nothing
 //! can. Only the first exchange in a client's queue commits.
-
-#[cfg(test)]
-use std::fmt::Debug;
 
 use crate::config::Tolerance;
 use crate::http::cache_fields::RequestCacheFields;
@@ -39,64 +13,20 @@ use crate::http::request::Refusal;
 use crate::http::response::Reading;
 use crate::http::rewrite::{self, RequestSpans};
 use crate::mem::buffer::Buffer;
-use crate::mem::time::Micros;
 use crate::policy::balance::TriedBackends;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 use crate::policy::sticky::{StickyCookie, StickyTarget};
 use crate::shared::{BackendId, PoolId};
 
-use super::caching::hit::StoredAnswer;
-use super::caching::state::{CacheFetch, CacheState};
-use super::doubt::Doubted;
+pub use super::attempts::{Attempt, Attempts, Carrier, DispatchMode, Times};
+use super::caching::state::{CacheFetch, CacheState, StoredAnswer};
+use super::doubted::Doubted;
 use super::downstream::ending::Closing;
 use super::ids::{BackendConnId, ClientId, ExchangeId};
 use super::relay::Relay;
+pub use super::state::State;
 use super::upstream::waiting::{WaitQueue, Waiter};
-
-/// Where an exchange stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// For its turn, a backend or a connection.
-    Waiting,
-    /// For the handshake of a new connection.
-    Connecting,
-    /// The request is on its way.
-    Sending,
-    /// The request was sent whole; the head of the response has not come.
-    Awaiting,
-    /// There is an answer, which waits to be first and for room.
-    Answered,
-    /// Committed: the body is being relayed.
-    Responding,
-    /// The response is complete, and the rest of the request's body goes on to the backend.
-    Uploading,
-    /// Committed: the protocol was switched, bytes flow both ways.
-    Tunneling,
-    /// Over, one way or another.
-    Done,
-}
-
-impl State {
-    /// The table at the top of this file.
-    fn may_become(self, next: State) -> bool {
-        use State::{
-            Answered, Awaiting, Connecting, Done, Responding, Sending, Tunneling, Uploading,
-            Waiting,
-        };
-        match self {
-            // A connection may be refused at once.
-            Waiting => matches!(next, Waiting | Connecting | Sending | Answered | Done),
-            Connecting => matches!(next, Sending | Waiting | Answered | Done),
-            Sending => matches!(next, Awaiting | Waiting | Answered | Done),
-            Awaiting => matches!(next, Waiting | Answered | Done),
-            Answered => matches!(next, Responding | Tunneling | Waiting | Answered | Done),
-            Responding => matches!(next, Uploading | Done),
-            Uploading | Tunneling => matches!(next, Done),
-            Done => false,
-        }
-    }
-}
 
 /// What is known of the request once its head was rewritten.
 #[derive(Clone, Copy)]
@@ -205,86 +135,6 @@ impl LocalReply {
             error: failure.error(),
             reason: failure.reason(),
             close: false,
-        }
-    }
-}
-
-/// An attempt that failed and was followed by another.
-#[derive(Clone, Copy)]
-pub struct Attempt {
-    /// The backend that was asked.
-    pub backend: BackendId,
-    /// What went wrong.
-    pub failure: Failure,
-    /// How long it took.
-    pub took: Micros,
-}
-
-/// The attempts before the present one; as many as `retries` allows and one for a stale connection.
-#[derive(Clone, Copy, Default)]
-pub struct Attempts {
-    list: [Option<Attempt>; 11],
-    len: u8,
-}
-
-impl Attempts {
-    /// Notes one more. Those beyond the eleventh are not kept: they are only for the log.
-    pub fn add(&mut self, attempt: Attempt) {
-        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
-            *place = Some(attempt);
-            self.len += 1;
-        }
-    }
-
-    /// In their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
-        self.list.iter().flatten()
-    }
-}
-
-/// When things happened; zero where they did not.
-#[derive(Clone, Copy, Default)]
-pub struct Times {
-    /// The whole head was there.
-    pub taken_in: Micros,
-    /// The present attempt chose its backend.
-    pub chosen: Micros,
-    /// A new connection was open.
-    pub connected: Micros,
-    /// The head was put on its way.
-    pub sent: Micros,
-    /// The head of the response was there.
-    pub answered: Micros,
-}
-
-/// How far an exchange may go beyond its turn, after what has befallen it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DispatchMode {
-    /// May start before it is first, and share a connection.
-    Eager,
-    /// Lost a shared connection: takes one of its own.
-    Alone,
-    /// Had its connection taken: waits to be first.
-    Patient,
-}
-
-/// What the connection of an attempt had been used for before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
-    /// Nothing: it was opened for this.
-    New,
-    /// Other requests, which were answered.
-    Kept,
-    /// It carries the request ahead of this one, not answered yet.
-    Shared,
-}
-
-impl Carrier {
-    /// Whether others went over it before.
-    pub fn is_reused(self) -> bool {
-        match self {
-            Carrier::New => false,
-            Carrier::Kept | Carrier::Shared => true,
         }
     }
 }
@@ -453,14 +303,7 @@ impl Exchange {
 
     /// Whether the client may have seen a byte of the response.
     pub fn is_committed(&self) -> bool {
-        match self.state {
-            State::Responding | State::Uploading | State::Tunneling | State::Done => true,
-            State::Waiting
-            | State::Connecting
-            | State::Sending
-            | State::Awaiting
-            | State::Answered => false,
-        }
+        self.state.is_committed()
     }
 
     /// Why it did not get a backend's answer, or not a whole one.
@@ -513,59 +356,5 @@ impl Exchange {
     /// The request identifier that goes both ways.
     pub fn id(&self) -> &[u8] {
         &self.head[self.request.spans.id]
-    }
-}
-
-/// All states, for tables of them.
-#[cfg(test)]
-pub const ALL_STATES: [State; 9] = [
-    State::Waiting,
-    State::Connecting,
-    State::Sending,
-    State::Awaiting,
-    State::Answered,
-    State::Responding,
-    State::Uploading,
-    State::Tunneling,
-    State::Done,
-];
-
-/// A table as it stands at the top of a file: of each row, the names for which `is_so`.
-#[cfg(test)]
-pub fn listed<Row: Debug, Column: Debug>(
-    rows: &[Row],
-    sign: &str,
-    columns: &[Column],
-    is_so: impl Fn(&Row, &Column) -> bool,
-) -> String {
-    let name = |debug: String| debug.split('(').next().unwrap_or_default().to_owned();
-    let line = |row: &Row| {
-        let such = columns.iter().filter(|column| is_so(row, column));
-        let names: Vec<String> = such.map(|column| name(format!("{column:?}"))).collect();
-        let start = name(format!("{row:?}"));
-        format!("//! {start:16}{sign} {}", names.join(" ")).trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::State::*;
-    use super::*;
-
-    #[test]
-    fn the_table_at_the_top_is_what_is_asserted() {
-        let changes = listed(&ALL_STATES, " ->", &ALL_STATES, |from, to| from.may_become(*to));
-        assert!(include_str!("exchange.rs").contains(&changes), "it should be\n{changes}");
-    }
-
-    #[test]
-    fn nothing_leaves_done_and_nothing_returns_from_commit() {
-        for next in ALL_STATES {
-            assert!(!Done.may_become(next));
-            assert_eq!(Responding.may_become(next), matches!(next, Uploading | Done));
-            assert_eq!(Uploading.may_become(next), next == Done);
-            assert_eq!(Tunneling.may_become(next), next == Done);
-        }
     }
 }

@@ -8,43 +8,22 @@
 //! The request counts once at its backend. A connection that is held carries no request any more, as one
 //! that is idle, and gives way like that where connections are scarce.
 
-use crate::http::body::Body;
 use crate::http::scan::HeadScan;
-use crate::mem::free_list::FreeList;
 use crate::mem::time::elapsed;
-use crate::net::End;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
-use super::doubt::Doubted;
+use super::doubted::{Doubted, FinalHead, HeldResponse};
 use super::exchange::{Attempt, Carrier, DispatchMode, State, Times};
-use super::receive::FinalHead;
-use super::upstream::connection::{BackendConn, Owner};
-use crate::proxy::ids::{BackendConnId, ExchangeId};
-
-/// A response that is held so.
-#[derive(Clone, Copy)]
-pub struct Aside {
-    /// The connection that it came over.
-    pub conn: BackendConnId,
-    /// Bytes of its head.
-    head: usize,
-    /// Its body.
-    body: Body,
-    /// When it all happened; it was answered when the doubt rose.
-    times: Times,
-    /// Bytes of the request's body in the client's ring, and those that were payload.
-    upload: (usize, u64),
-    /// It was all there when it was last looked at, and its backend was told that no more comes.
-    is_dismissed: bool,
-}
+use super::upstream::connection::Owner;
+use crate::proxy::ids::ExchangeId;
 
 impl Proxy {
     /// Takes an exchange off its connection, where its response stays. Others that share it start anew.
     ///
     /// Not where a part of the request is yet to be sent: it could not go on where it was once the body has
     /// begun anew for another connection. Nor where the connection would become a tunnel.
-    pub(super) fn set_aside(&mut self, id: ExchangeId, last: &FinalHead) -> Option<Aside> {
+    pub(super) fn set_aside(&mut self, id: ExchangeId, last: &FinalHead) -> Option<HeldResponse> {
         let exchange = &mut self.exchanges[id];
         if exchange.state() != State::Awaiting || last.head.status() == 101 {
             return None;
@@ -57,10 +36,11 @@ impl Proxy {
         let backend = &mut self.upstream[conn];
         backend.owner = Owner::Held(id);
         let head = last.head.len();
-        let mut aside = Aside { conn, head, body: last.body, times, upload, is_dismissed: false };
-        aside.dismiss_if_whole(backend, &mut self.buffers.rings);
+        let body = last.body;
+        let mut held = HeldResponse { conn, head, body, times, upload, is_dismissed: false };
+        held.dismiss_if_whole(backend, &mut self.buffers.rings);
         self.upstream.conn_was_freed(&mut self.turn); // Whoever waits for a connection may have this one closed.
-        Some(aside)
+        Some(held)
     }
 
     /// The fresh connection has opened and gives nothing: its backend may serve one connection at a time.
@@ -77,7 +57,7 @@ impl Proxy {
 
     /// What an exchange holds, if that can be its answer: one whose connection ended meanwhile may lack
     /// its end, and would be another failure.
-    pub(super) fn take_answer_held(&mut self, id: ExchangeId) -> Option<Aside> {
+    pub(super) fn take_answer_held(&mut self, id: ExchangeId) -> Option<HeldResponse> {
         let held = self.take_held(id)?;
         let backend = &mut self.upstream[held.conn];
         let is_whole = held.is_whole(backend, &mut self.buffers.rings);
@@ -90,8 +70,8 @@ impl Proxy {
     }
 
     /// The attempt that was to give a better response has failed: what is held is the answer.
-    pub(super) fn deliver_instead(&mut self, id: ExchangeId, held: Aside, failure: Failure) {
-        let Aside { conn, times, upload: (kept, payload), .. } = held;
+    pub(super) fn deliver_instead(&mut self, id: ExchangeId, held: HeldResponse, failure: Failure) {
+        let HeldResponse { conn, times, upload: (kept, payload), .. } = held;
         let exchange = &mut self.exchanges[id];
         if exchange.state() != State::Waiting {
             exchange.enter(State::Waiting);
@@ -116,7 +96,7 @@ impl Proxy {
     }
 
     /// What an exchange holds is its own no more.
-    pub(super) fn take_held(&mut self, id: ExchangeId) -> Option<Aside> {
+    pub(super) fn take_held(&mut self, id: ExchangeId) -> Option<HeldResponse> {
         match &mut self.exchanges[id].doubted {
             Doubted::AskedAgain { held, .. } => held.take(),
             Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => None,
@@ -141,30 +121,5 @@ impl Proxy {
             self.let_held_go(exchange);
         }
         found.is_some()
-    }
-}
-
-impl Aside {
-    /// Whether its connection may still be what keeps the backend from another.
-    pub fn is_in_the_way(&self) -> bool {
-        !self.is_dismissed
-    }
-
-    /// A backend that serves one connection at a time goes on to the fresh one. Whether all of it has come.
-    fn dismiss_if_whole(&mut self, backend: &mut BackendConn, rings: &mut FreeList) -> bool {
-        self.is_dismissed = self.is_dismissed || self.is_whole(backend, rings);
-        if self.is_dismissed {
-            let _ = backend.conn.shutdown_write(); // If it is broken already, so much the better.
-        }
-        self.is_dismissed
-    }
-
-    /// Whether all of it has come: nothing more is read than its connection's ring takes.
-    fn is_whole(&self, backend: &mut BackendConn, rings: &mut FreeList) -> bool {
-        while matches!(backend.conn.fill(rings), Ok(1..)) {}
-        let mut body = self.body;
-        let is_good = body.step_over(&backend.conn.input.flatten()[self.head..]).is_ok();
-        let is_at_end = matches!(body, Body::UntilClose) && backend.conn.end == End::Reached;
-        is_good && (body.is_done() || is_at_end)
     }
 }

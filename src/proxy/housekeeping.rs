@@ -19,7 +19,7 @@ impl Proxy {
         self.buffers.pipes.resume();
         self.upstream.refresh_all(&mut self.turn);
         self.upstream.give_turns(&mut self.turn);
-        self.wake_fetch_queue();
+        self.wake_fetch_waiters();
         self.release_from_what_hangs();
         self.upstream.close_old_idle(self.service.goes_on(), &mut self.turn);
         self.upstream.show_backends(self.turn.now.millis());

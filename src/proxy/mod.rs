@@ -5,11 +5,13 @@
 //! at any time without harm. The steps of an exchange are methods of [`Proxy`], a file a step.
 
 pub mod access_log;
+pub mod attempts;
 pub mod buffers;
 pub mod caching;
 mod chunked_relay;
 pub mod dispatch;
 mod doubt;
+pub mod doubted;
 pub mod downstream;
 pub mod exchange;
 pub mod fail;
@@ -26,6 +28,7 @@ pub mod send;
 mod service;
 pub mod settings;
 mod share;
+pub mod state;
 mod stats;
 pub mod step;
 mod teardown;
@@ -39,9 +42,8 @@ pub mod upstream;
 mod tests;
 
 use crate::cache::store::Store;
-use crate::config::Config;
+use crate::config::{Config, Tolerance};
 use crate::mem::free_list::FreeList;
-use crate::mem::queue::Queue;
 use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
@@ -63,7 +65,6 @@ use request_ids::RequestIds;
 pub use service::Service;
 use settings::Settings;
 use step::Progress;
-use tolerance::Hints;
 use turn::Turn;
 use upstream::Upstream;
 use upstream::connection::Owner;
@@ -90,8 +91,6 @@ pub struct Proxy {
     buffers: RelayBuffers,
     heads: FreeList,
     timers: Timers,
-    /// Exchanges that wait for what others fetch.
-    fetch_queue: Queue<ExchangeId>,
     poller: Poller,
     turn: Turn,
     ids: RequestIds,
@@ -100,7 +99,8 @@ pub struct Proxy {
     dropped_lines: u64,
     /// Of connections that began without the PROXY header that they were to begin with.
     bad_preambles: RateLimitedLog,
-    hints: Hints,
+    /// Of each tolerance that would have helped.
+    hints: [RateLimitedLog; Tolerance::ALL.len()],
     service: Service,
 }
 
@@ -134,7 +134,6 @@ impl Proxy {
         store: Option<Store>,
     ) -> Result<Proxy, IoError> {
         let exchanges = settings.exchanges();
-        let has_cache = store.is_some();
         let rings = settings.connections() * 2 * settings.ring_size;
         let arena = memory::reserve(rings + exchanges * settings.head_size())?;
         let (rings, heads) = arena.split_at_mut(rings);
@@ -145,7 +144,7 @@ impl Proxy {
             splice_min: settings.splice_min,
             spliced: 0,
             splice_fallbacks: 0,
-            caching: store.map(|store| Caching::new(store, worker)),
+            caching: store.map(|store| Caching::new(store, worker, exchanges)),
         };
         let timers = Timers::new(&settings.durations(), 2 * exchanges);
         let poller = Poller::new()?;
@@ -169,14 +168,13 @@ impl Proxy {
             buffers,
             heads: FreeList::new(heads, settings.head_size()),
             timers,
-            fetch_queue: Queue::with_capacity(if has_cache { exchanges } else { 0 }),
             poller,
             turn: Turn::new(crate::sys::clock::now(), clients),
             ids: RequestIds::new(),
             log,
             dropped_lines: 0,
             bad_preambles: RateLimitedLog::default(),
-            hints: Hints::default(),
+            hints: Default::default(),
             service: Service::Running,
             settings,
         };
@@ -253,7 +251,7 @@ impl Proxy {
         // Before the look, so that no waking is lost.
         self.upstream.clear_waker();
         self.upstream.give_turns(&mut self.turn);
-        self.wake_fetch_queue();
+        self.wake_fetch_waiters();
         self.make_room_elsewhere();
     }
 

@@ -16,7 +16,7 @@ use crate::sys::IoError;
 
 use super::Proxy;
 use super::buffers::RelayBuffers;
-use super::doubt::Verified;
+use super::doubted::{FinalHead, Verified};
 use super::exchange::{Response, ResponseFacts, State};
 use super::relay::Relay;
 use super::settings::Settings;
@@ -46,23 +46,6 @@ enum Head {
     Dropped,
     /// The exchange is asked again, over another connection.
     AskedAgain,
-}
-
-/// A final response whose head was read and that was not taken yet.
-pub(super) struct FinalHead {
-    /// The head, at the front of the ring.
-    pub head: Reading,
-    /// What follows it.
-    pub body: Body,
-    /// What follows it if it is the response to the request whose identifier it bears: one that its
-    /// connection carried before may have been a HEAD where this is none, or the other way round.
-    pub body_by_id: Body,
-    /// What that request was for.
-    pub digest_by_id: RequestDigest,
-    /// It asks for credentials that are for its connection.
-    authenticates_connection: bool,
-    keep_alive: bool,
-    keep_alive_timeout_secs: Option<u32>,
 }
 
 impl Proxy {

@@ -13,8 +13,8 @@ use crate::sys::clock;
 
 use super::Proxy;
 use super::caching::Caching;
+use super::caching::context::cache_status_of_local_reply;
 use super::caching::record::timing_of;
-use super::caching::state;
 use super::exchange::{Final, LocalReply, Response, ResponseFacts, State};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Frame, Progress, RelayError};
@@ -96,7 +96,7 @@ impl Proxy {
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
             id: &exchange.head[exchange.request.spans.id],
             head_only: exchange.request.method == Method::Head,
-            cache: state::cache_status_of_local_reply(exchange),
+            cache: cache_status_of_local_reply(exchange),
             date: &date,
         };
         let before_id = &exchange.head.as_slice()[..exchange.request.spans.id.start as usize];

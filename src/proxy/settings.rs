@@ -14,6 +14,7 @@ use crate::policy::sticky::{KEY_LEN, Key};
 use crate::policy::{multiplexing, sharing};
 use crate::sys::KeepAlive;
 
+use super::caching::state::COLLAPSED;
 use super::downstream::client::Client;
 use super::exchange::Exchange;
 use super::upstream::connection::BackendConn;
@@ -31,11 +32,6 @@ const BRIEF: Millis = Millis(1_000);
 /// A client that is not watched, because its answer will close it, is watched after this time.
 const UNWATCHED: Millis = Millis(100);
 
-/// So long a request waits for what another one fetches. Then it goes to a backend itself.
-pub const COLLAPSED: Millis = Millis(5_000);
-/// The same for the end of an answer that only the operator calls fresh, and that has not said how long
-/// it is: it may well be a stream.
-pub const UNANNOUNCED: Millis = Millis(250);
 /// How often a connection whose response is doubted is looked at, though nothing comes.
 const DOUBT: Millis = Millis(100);
 

@@ -1,8 +1,9 @@
-//! Counts what happens, in this worker's row of the shared cells. What concerns a backend is counted
-//! as long as a place there is claimed: then its slot can be no other's.
+//! Counts what happens, in this worker's row of the shared cells, and logs it. What concerns a backend is
+//! counted as long as a place there is claimed: then its slot can be no other's.
 
 use crate::mem::time::elapsed;
 use crate::shared::{Class, Counter};
+use crate::sys::LogFile;
 
 use super::Proxy;
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -22,6 +23,32 @@ impl Proxy {
             self.row.add(Counter::Errors(reason), 1);
         }
         self.row.observe_duration(elapsed(exchange.times.taken_in, self.turn.now));
+    }
+
+    /// Logs an exchange that is over.
+    pub(super) fn write_log(&mut self, id: ExchangeId) {
+        if !self.log.is_on() {
+            return;
+        }
+        let exchange = &self.exchanges[id];
+        let client = &self.downstream[exchange.client];
+        let (pool, backends) = (&self.upstream[exchange.pool], self.upstream.backends());
+        self.log.log(exchange, client, (pool, backends), self.turn.now);
+    }
+
+    /// Goes on in another log file: this one, or that under the path of the old one.
+    pub fn reopen_log(&mut self, file: Option<LogFile>) {
+        self.log.reopen(file);
+    }
+
+    /// Writes the lines that have gathered.
+    pub fn flush_log(&mut self) {
+        self.log.flush();
+        let untold = self.log.dropped_in_all() - self.dropped_lines;
+        if untold > 0 {
+            self.dropped_lines += untold;
+            self.row.add(Counter::DroppedLines, untold);
+        }
     }
 
     /// Counts what a client has sent and was sent since the last time.

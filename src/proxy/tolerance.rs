@@ -10,14 +10,10 @@ use crate::policy::retry::Failure;
 use crate::sys::log::{self, Level};
 
 use super::Proxy;
-use super::rate_limited_log::RateLimitedLog;
 use crate::proxy::ids::ExchangeId;
 
 /// The same hint is given in a message at most so often.
 const PAUSE: Micros = Micros(60_000_000);
-
-/// What is to be said of each tolerance.
-pub(super) type Hints = [RateLimitedLog; Tolerance::ALL.len()];
 
 impl Proxy {
     /// The response head of an exchange has a line that is wrong at `at`. Where it only lacks its CR

@@ -4,13 +4,15 @@
 //! The rules themselves are in `tidy/rules.rs`, those of documents in `tidy/documents.rs`; each is shown here to fail when
 //! it should.
 
+mod circles;
 mod documents;
 mod names;
 mod rules;
 mod scrub;
 
+use circles::check_circles;
 use documents::{Text, check_text, check_versions};
-use names::{check_circles, check_type_names};
+use names::check_type_names;
 use rules::{Source, check_dependencies, check_map, check_source};
 use std::{fs, path::Path};
 
@@ -103,18 +105,37 @@ fn a_name_of_a_type_stands_for_one_type_mostly() {
 #[test]
 fn files_import_each_other_in_no_circle() {
     demand_none(check_circles(&tree(&["src"])));
-    let file = |name: &str, text: &str| Source::new(format!("src/http/{name}.rs"), text.into());
-    let line = [file("a", "use super::b;\n"), file("b", "use super::c::C;\n"), file("c", "")];
-    assert_eq!(check_circles(&line), Vec::<String>::new());
-    let round = [
-        file("a", "use super::b;\n"),
-        file("b", "use super::{c::C, d};\n"),
-        file("c", "fn f() { super::a::g() }\n"),
+    let file = |name: &str, text: &str| Source::new(format!("src/{name}.rs"), text.into());
+    let circles = |files: &[Source]| check_circles(files).len();
+    let line = [
+        file("http/mod", "mod a; use a::A;\n"),
+        file("http/a", "use super::b;\n"),
+        file("http/b", "use super::c::C;\n"),
+        file("http/c", ""),
     ];
-    assert_eq!(check_circles(&round).len(), 1);
-    let by_mod = |body: &str| [file("mod", body), file("a", "use super::T;\n")];
-    assert_eq!(check_circles(&by_mod("mod a;\npub use b::T;\n")), Vec::<String>::new());
-    assert_eq!(check_circles(&by_mod("mod a;\npub use a::U;\n")).len(), 1);
+    assert_eq!(circles(&line), 0);
+    let [a, b] = ["use super::b;\n", "use super::{c::C, d};\n"];
+    let end = "fn f() { super::a::g() }\n";
+    assert_eq!(circles(&[file("http/a", a), file("http/b", b), file("http/c", end)]), 1);
+    assert_eq!(circles(&[file("http/a", a), file("http/b", b), file("http/c", "")]), 0);
+    let by_mod = |body: &str| [file("http/mod", body), file("http/a", "use super::T;\n")];
+    assert_eq!(circles(&by_mod("mod a;\npub use b::T;\n")), 0);
+    assert_eq!(circles(&by_mod("mod a;\npub use a::U;\n")), 1);
+    // In proxy/ two files may know each other, by whatever path; three may not.
+    let [a, b] = ["use crate::proxy::{x::b::B, ids};\n", "use crate::{mem, proxy::a};\n"];
+    assert_eq!(circles(&[file("proxy/a", a), file("proxy/x/b", b)]), 0);
+    let back = "use super::super::a::A;\n";
+    let [b, c] = [file("proxy/x/b", "use super::c;\n"), file("proxy/x/c", back)];
+    assert_eq!(circles(&[file("proxy/a", a), b, c]), 1);
+    // An owner and its parts may, but not Proxy and what it consists of.
+    let part = "use super::Owner;\n";
+    let [a, b, c] = ["a", "b", "c"].map(|name| file(&format!("proxy/x/{name}"), part));
+    let owner = file("proxy/x/mod", "mod a; mod b; mod c; use a::A; use b::B; fn f() { c::g() }\n");
+    assert_eq!(circles(&[owner, a, b, c]), 0);
+    let step = file("proxy/a", "use super::Proxy;\n");
+    assert_eq!(circles(&[file("proxy/mod", "mod a;\n"), step]), 0);
+    let step = file("proxy/a", "use super::Proxy;\n");
+    assert_eq!(circles(&[file("proxy/mod", "mod a; use a::A;\n"), step]), 1);
 }
 
 #[test]
@@ -236,6 +257,14 @@ fn the_kernel_is_named_in_sys_linux_alone() {
         assert_clean("src/sys/linux/socket.rs", text);
     }
     assert_clean("src/lib.rs", "#![deny(unsafe_code)]\n");
+}
+
+#[test]
+fn who_writes_to_a_client_elsewhere_is_found() {
+    let text = "fn f() { conn.prepare_output(rings); }\n";
+    assert_fault("src/proxy/respond.rs", text, "prepare_output");
+    assert_clean("src/proxy/downstream/write.rs", text);
+    assert_clean("src/net/conn.rs", text);
 }
 
 #[test]

@@ -1,16 +1,10 @@
-//! Rules about the whole: that a type's name stands for one type, and that files of a folder do not import each
-//! other in a circle.
+//! Rules about the whole: that a type's name stands for one type.
 
-use crate::rules::{Source, first_names};
-use crate::scrub::is_word;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::rules::Source;
+use std::collections::BTreeMap;
 
 /// Of a hundred types, so many may have a name that another one has too. `State` and `Pool` are such names.
 const MOST_SHARED: usize = 10;
-
-/// Folders whose files import each other in no circle, `mod.rs` among them.
-const WITHOUT_CIRCLES: [&str; 10] =
-    ["cache", "config", "control", "http", "master", "mem", "net", "policy", "shared", "worker"];
 
 /// The types that share their names, if they are too many.
 pub fn check_type_names(sources: &[Source]) -> Vec<String> {
@@ -44,58 +38,4 @@ fn defined_type(line: &str) -> Option<&str> {
     ["struct", "enum", "union", "trait"].contains(&words.next()?).then_some(())?;
     let name = words.next()?;
     name.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
-}
-
-/// The circles among the files of some folders.
-pub fn check_circles(sources: &[Source]) -> Vec<String> {
-    WITHOUT_CIRCLES.iter().filter_map(|folder| circle_in(folder, sources)).collect()
-}
-
-fn circle_in(folder: &str, sources: &[Source]) -> Option<String> {
-    let files: BTreeMap<&str, &Source> = sources
-        .iter()
-        .filter(|source| !source.is_test(sources))
-        .filter_map(|source| match source.module()?[..] {
-            [parent, file] if parent == folder => Some((file, source)),
-            [parent] if parent == folder => Some(("mod", source)),
-            _ => None,
-        })
-        .collect();
-    // What imports nothing that is left is in no circle.
-    let names: BTreeSet<&str> = files.keys().copied().collect();
-    let mut left: BTreeMap<&str, BTreeSet<&str>> =
-        files.iter().map(|(file, source)| (*file, neighbours(file, source, &names))).collect();
-    loop {
-        let names: BTreeSet<&str> = left.keys().copied().collect();
-        let before = left.len();
-        left.retain(|_, imported| imported.iter().any(|name| names.contains(name)));
-        if left.len() == before {
-            break;
-        }
-    }
-    (!left.is_empty()).then(|| {
-        let names: Vec<&str> = left.keys().copied().collect();
-        format!("src/{folder}: among {} there is a circle of imports", names.join(", "))
-    })
-}
-
-/// The files beside it that it names, by `super::` or, from `mod.rs`, as its own modules. What is none of them
-/// stands in `mod.rs`.
-fn neighbours<'a>(file: &str, source: &Source, names: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-    if file == "mod" {
-        let words = source.code.match_indices("::").map(|(at, _)| {
-            let before = &source.code.as_bytes()[..at];
-            let start = before.iter().rposition(|byte| !is_word(*byte)).map_or(0, |at| at + 1);
-            &source.code[start..at]
-        });
-        return words.filter_map(|word| names.get(word).copied()).collect();
-    }
-    let mut found = BTreeSet::new();
-    for (at, _) in source.code.match_indices("super::") {
-        let after = at + "super::".len();
-        let named = first_names(&source.code[after..], after).into_iter().map(|(_, name)| name);
-        let named = named.filter(|name| *name != "super");
-        found.extend(named.map(|name| names.get(name).copied().unwrap_or("mod")));
-    }
-    found
 }

@@ -3,16 +3,15 @@
 use crate::cache::open_entries::{Body, EntryId};
 use crate::cache::serve::{self, Serving};
 use crate::cache::store::Verdict;
-use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::rewrite::{Answering, ResponseFraming};
-use crate::policy::conditional::ConditionalOutcome;
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 
-use super::state::{CacheState, CollapseWait};
-use super::{CacheContext, Caching, wall_seconds};
+use super::context::CacheContext;
+use super::state::{CacheState, CollapseWait, StoredAnswer};
+use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::downstream::write::SendFileError;
 use crate::proxy::exchange::{Exchange, Response, State};
@@ -22,21 +21,6 @@ use crate::proxy::step::Progress;
 /// So many bytes of an entry are verified in a turn, before it answers for the first time: then
 /// others have theirs.
 const VERIFIED_AT_ONCE: usize = 512 * 1024;
-
-/// An answer out of an entry, which is pinned.
-#[derive(Clone, Copy, Debug)]
-pub struct StoredAnswer {
-    /// The entry.
-    pub entry: EntryId,
-    /// What of it.
-    pub reply: ConditionalOutcome,
-    /// What the client is told of the cache.
-    pub status: CacheStatus,
-    /// What the log and the metrics are told.
-    pub result: CacheResult,
-    /// Bytes of the body that are still to be sent, once the head was.
-    pub left: Option<Part>,
-}
 
 /// Whether a stored answer can be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

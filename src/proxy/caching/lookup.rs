@@ -8,13 +8,12 @@ use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::mem::time::{Micros, elapsed};
 use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
 
-use super::hit::StoredAnswer;
-use super::state::{CacheFetch, CacheState, CollapseWait};
-use super::{CacheContext, CacheStep, Caching, wall_seconds};
+use super::context::{CacheContext, CacheStep};
+use super::state::{COLLAPSED, CacheFetch, CacheState, CollapseWait, StoredAnswer};
+use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, Request};
 use crate::proxy::ids::ExchangeId;
-use crate::proxy::settings::COLLAPSED;
 use crate::proxy::step::Progress;
 use crate::proxy::upstream::bound::Bound;
 use crate::proxy::upstream::waiting::WaitQueue;

@@ -9,13 +9,13 @@ use crate::policy::freshness::{Basis, ResponseTiming};
 use crate::policy::reason::Reason;
 use crate::policy::storable::{self, Unstorable};
 
-use super::state::{CacheFetch, CacheState};
-use super::{CacheContext, CacheStep, Caching, wall_seconds};
+use super::context::{CacheContext, CacheStep};
+use super::state::{CacheFetch, CacheState, UNANNOUNCED};
+use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::buffers::RelayBuffers;
 use crate::proxy::exchange::{Exchange, ResponseFacts, State};
 use crate::proxy::ids::{ExchangeId, RecorderId};
-use crate::proxy::settings::UNANNOUNCED;
 
 /// Whether the end of a response that is recorded can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ use crate::policy::invalidation;
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
 
-use super::hit::StoredAnswer;
+use super::context::{CacheContext, CacheStep, url_of};
 use super::lookup::serve_by;
 use super::record::timing_of;
-use super::state::{CacheFetch, CacheState};
-use super::{CacheContext, CacheStep, Caching, url_of, wall_seconds};
+use super::state::{CacheFetch, CacheState, StoredAnswer};
+use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, Response, ResponseFacts};
 use crate::proxy::ids::ExchangeId;

@@ -32,11 +32,17 @@
 use crate::cache::collapse::FetchTicket;
 use crate::cache::open_entries::EntryId;
 use crate::cache::store::LookupToken;
-use crate::http::cache_status::{CacheStatus, FwdReason};
+use crate::http::cache_status::{CacheResult, CacheStatus, FwdReason};
 use crate::mem::time::Millis;
-use crate::proxy::exchange::{Exchange, State};
-use crate::proxy::settings::COLLAPSED;
+use crate::policy::conditional::ConditionalOutcome;
+use crate::policy::ranges::Part;
+use crate::proxy::state::State;
 
+/// So long a request waits for what another one fetches. Then it goes to a backend itself.
+pub const COLLAPSED: Millis = Millis(5_000);
+/// The same for the end of an answer that only the operator calls fresh, and that has not said how long
+/// it is: it may well be a stream.
+pub const UNANNOUNCED: Millis = Millis(250);
 /// Where an exchange stands with the cache.
 #[derive(Clone, Copy, Debug)]
 pub enum CacheState {
@@ -102,6 +108,21 @@ impl CacheFetch {
     }
 }
 
+/// An answer out of an entry, which is pinned.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredAnswer {
+    /// The entry.
+    pub entry: EntryId,
+    /// What of it.
+    pub reply: ConditionalOutcome,
+    /// What the client is told of the cache.
+    pub status: CacheStatus,
+    /// What the log and the metrics are told.
+    pub result: CacheResult,
+    /// Bytes of the body that are still to be sent, once the head was.
+    pub left: Option<Part>,
+}
+
 impl CacheState {
     /// The only way in which it changes.
     pub fn enter(&mut self, next: CacheState) {
@@ -157,27 +178,10 @@ impl CacheState {
     }
 }
 
-/// What is told of the cache with a local reply, if the request came as far as to it.
-pub fn cache_status_of_local_reply(exchange: &Exchange) -> Option<CacheStatus> {
-    let why = match exchange.cache() {
-        CacheState::Bypass(why) => *why,
-        CacheState::Fetching(_) if exchange.cache_fields().directives.only_if_cached => {
-            return Some(CacheStatus::OnlyIfCached);
-        }
-        CacheState::Fetching(fetch) => fetch.why,
-        CacheState::Disabled
-        | CacheState::NotLookedUp(_)
-        | CacheState::HitPending
-        | CacheState::WaitingForFetch(..)
-        | CacheState::Hit => return None,
-    };
-    Some(CacheStatus::Forwarded { why, status: None, stored: false, collapsed: false })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::exchange::{ALL_STATES, listed};
+    use crate::proxy::state::{ALL_STATES, listed};
 
     fn all() -> [CacheState; 7] {
         let token = LookupToken::default();

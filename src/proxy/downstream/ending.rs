@@ -154,7 +154,7 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::exchange::listed;
+    use crate::proxy::state::listed;
 
     #[test]
     fn the_tables_at_the_top_are_what_is_asserted() {

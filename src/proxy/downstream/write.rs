@@ -1,5 +1,5 @@
 //! What a client is sent: heads, and bodies that no backend's connection gives. Beside the relay's
-//! [`Sink`](super::sink::Sink) the only place that writes to a client.
+//! [`Sink`] the only place that writes to a client.
 
 use crate::cache::open_entries::OpenEntry;
 use crate::cache::serve::{self, Serving};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::net::Conn;
 use crate::proxy::Proxy;
-use crate::proxy::doubt::Doubted;
+use crate::proxy::doubted::Doubted;
 use crate::proxy::exchange::State;
 use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId};
 use crate::proxy::upstream::connection::Owner;
@@ -161,8 +161,10 @@ fn lines(proxy: &Proxy) {
     let conns = proxy.upstream.queue_for_conn();
     conns.iter().for_each(|waiter| stands(&waiter.exchange, WaitQueue::Connection));
     let mut waiting = conns.len();
-    proxy.fetch_queue.iter().for_each(|id| stands(id, WaitQueue::Fetch));
-    waiting += proxy.fetch_queue.len();
+    if let Some(caching) = &proxy.buffers.caching {
+        caching.waiters().iter().for_each(|id| stands(id, WaitQueue::Fetch));
+        waiting += caching.waiters().len();
+    }
     for (slot, waiter) in proxy.upstream.backlog().iter() {
         stands(&waiter.exchange, WaitQueue::Backlog(*slot));
         assert_eq!(proxy.exchanges[waiter.exchange].choice, Some(*slot));
@@ -187,9 +189,9 @@ pub fn is_over(proxy: &Proxy) {
     assert_eq!(proxy.buffers.pipes.lent(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
-    assert_eq!(proxy.fetch_queue.len(), 0, "who waits for a fetch");
     assert_eq!(proxy.upstream.backlog().iter().count(), 0, "who waits at a full queue");
     if let Some(cache) = &proxy.buffers.caching {
+        assert_eq!(cache.waiters().len(), 0, "who waits for a fetch");
         let (held, lent) = cache.store().in_use();
         let copies = usize::from(cache.store().has_work());
         assert_eq!((cache.recordings(), held + copies), (0, lent), "recordings, pieces");

@@ -7,7 +7,7 @@ use crate::sys::log::{self, Level};
 use crate::sys::{Event, IoError};
 
 use super::{Turn, Upstream};
-use crate::proxy::exchange::Carrier;
+use crate::proxy::attempts::Carrier;
 use crate::proxy::ids::BackendConnId;
 
 /// What a final response tells of the backend that gave it.

@@ -23,7 +23,7 @@ use crate::shared::{BackendId, PoolId, Segment};
 use super::idle::IdleStack;
 use super::waiting::Waiter;
 use super::{Turn, Upstream};
-use crate::proxy::exchange::Carrier;
+use crate::proxy::attempts::Carrier;
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 
 /// A set of backends with its rules.

@@ -1,0 +1,85 @@
+//! The attempts at an exchange: how the present one goes about it, and how those before it failed.
+
+use crate::mem::time::Micros;
+use crate::policy::retry::Failure;
+use crate::shared::BackendId;
+
+/// An attempt that failed and was followed by another.
+#[derive(Clone, Copy)]
+pub struct Attempt {
+    /// The backend that was asked.
+    pub backend: BackendId,
+    /// What went wrong.
+    pub failure: Failure,
+    /// How long it took.
+    pub took: Micros,
+}
+
+/// The attempts before the present one; as many as `retries` allows and one for a stale connection.
+#[derive(Clone, Copy, Default)]
+pub struct Attempts {
+    list: [Option<Attempt>; 11],
+    len: u8,
+}
+
+impl Attempts {
+    /// Notes one more. Those beyond the eleventh are not kept: they are only for the log.
+    pub fn add(&mut self, attempt: Attempt) {
+        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
+            *place = Some(attempt);
+            self.len += 1;
+        }
+    }
+
+    /// In their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.list.iter().flatten()
+    }
+}
+
+/// When things happened; zero where they did not.
+#[derive(Clone, Copy, Default)]
+pub struct Times {
+    /// The whole head was there.
+    pub taken_in: Micros,
+    /// The present attempt chose its backend.
+    pub chosen: Micros,
+    /// A new connection was open.
+    pub connected: Micros,
+    /// The head was put on its way.
+    pub sent: Micros,
+    /// The head of the response was there.
+    pub answered: Micros,
+}
+
+/// How far an exchange may go beyond its turn, after what has befallen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DispatchMode {
+    /// May start before it is first, and share a connection.
+    Eager,
+    /// Lost a shared connection: takes one of its own.
+    Alone,
+    /// Had its connection taken: waits to be first.
+    Patient,
+}
+
+/// What the connection of an attempt had been used for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Nothing: it was opened for this.
+    New,
+    /// Other requests, which were answered.
+    Kept,
+    /// It carries the request ahead of this one, not answered yet.
+    Shared,
+}
+
+impl Carrier {
+    /// Whether others went over it before.
+    pub fn is_reused(self) -> bool {
+        match self {
+            Carrier::New => false,
+            Carrier::Kept | Carrier::Shared => true,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The way to the cache, and what comes of what it says: the exchange goes on, waits, or is answered.
+
+use crate::cache::collapse::Waiting;
+use crate::policy::reason::Reason;
+
+use super::Caching;
+use super::context::{CacheContext, CacheStep};
+use crate::proxy::Proxy;
+use crate::proxy::exchange::{Exchange, LocalReply, Response, State};
+use crate::proxy::ids::ExchangeId;
+use crate::proxy::step::Progress;
+use crate::proxy::upstream::waiting::WaitQueue;
+
+impl Proxy {
+    /// Tells the cache of an exchange, if there is one, and wakes those whose wait that has ended.
+    pub(in crate::proxy) fn with_cache<T: Default>(
+        &mut self,
+        id: ExchangeId,
+        tell: impl FnOnce(&mut Caching, &mut Exchange, &mut CacheContext) -> T,
+    ) -> T {
+        let Proxy { exchanges, downstream, upstream, settings, buffers, turn, .. } = self;
+        let Some(caching) = &mut buffers.caching else { return T::default() };
+        let exchange = &mut exchanges[id];
+        let client = &mut downstream[exchange.client];
+        let (backend, pool) = match exchange.conn {
+            None => (None, &upstream[exchange.pool]),
+            Some(conn) => {
+                let (conn, pool) = upstream.conn_and_pool(conn, exchange.pool);
+                (Some(conn), pool)
+            }
+        };
+        let pool: &[u8] = if settings.pool_by_fields { pool.name.as_bytes() } else { b"" };
+        let mut context = CacheContext {
+            now: turn.now,
+            is_first: client.first == Some(id),
+            client,
+            backend,
+            pool,
+            via: settings.via.as_deref(),
+            rings: &mut buffers.rings,
+            ring_size: buffers.ring_size,
+        };
+        let told = tell(caching, exchange, &mut context);
+        if let Some(woken) = caching.woken.take() {
+            self.wake_waiting(woken);
+        }
+        told
+    }
+
+    /// Does what the cache says becomes of an exchange. `None`: it goes on.
+    pub(super) fn carry_out(&mut self, id: ExchangeId, step: CacheStep) -> Option<Progress> {
+        match step {
+            CacheStep::Proceed => return None,
+            CacheStep::Wait => return Some(Progress::None),
+            CacheStep::WaitForFetch => {
+                self.enqueue_waiter(id, WaitQueue::Fetch);
+                return Some(Progress::None);
+            }
+            CacheStep::GatewayTimeout => {
+                let (status, reason) = (504, Reason::DestinationUnavailable);
+                self.answer_instead(id, LocalReply { status, error: "", reason, close: false });
+            }
+            CacheStep::Serve(stored, revalidation) => {
+                if let Some(token) = revalidation {
+                    self.revalidate_behind(id, stored.entry, token);
+                }
+                let exchange = &mut self.exchanges[id];
+                exchange.answer = Response::Stored(stored);
+                exchange.enter(State::Answered);
+            }
+            CacheStep::AskAgain => {
+                let exchange = &mut self.exchanges[id];
+                exchange.answer = Response::Pending;
+                exchange.sent = false;
+                exchange.upload.restart();
+                exchange.enter(State::Waiting);
+            }
+            CacheStep::End => self.exchanges[id].enter(State::Done),
+        }
+        Some(Progress::Made)
+    }
+
+    fn wake_waiting(&mut self, waiting: Waiting) {
+        for worker in waiting.workers() {
+            if worker == self.worker {
+                self.wake_fetch_waiters();
+            } else {
+                self.upstream.wake_worker(worker);
+            }
+        }
+    }
+
+    /// Those who wait for what is over have another look.
+    pub(in crate::proxy) fn wake_fetch_waiters(&mut self) {
+        let mut position = 0;
+        while let Some(id) =
+            self.buffers.caching.as_ref().and_then(|caching| caching.waiter(position))
+        {
+            if self.with_cache(id, Caching::is_over) {
+                self.turn.wake(self.exchanges[id].client);
+            }
+            position += 1;
+        }
+    }
+
+    /// A first exchange waits for what another one fetches.
+    pub(in crate::proxy) fn enqueue_for_fetch(&mut self, id: ExchangeId) {
+        if let Some(caching) = &mut self.buffers.caching {
+            caching.enqueue(id);
+        }
+    }
+
+    /// It waits no more.
+    pub(in crate::proxy) fn dequeue_for_fetch(&mut self, id: ExchangeId) {
+        if let Some(caching) = &mut self.buffers.caching {
+            caching.dequeue(id);
+        }
+    }
+
+    /// The exchange has nothing to do with the cache any more.
+    pub(in crate::proxy) fn leave_cache(&mut self, id: ExchangeId) {
+        self.with_cache(id, Caching::abandon);
+    }
+}
