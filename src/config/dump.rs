@@ -8,8 +8,8 @@ use crate::mem::time::Millis;
 use super::endpoint::Endpoint;
 use super::file::Value;
 use super::model::{
-    AccessLog, Backend, Balance, Cache, Config, ForwardFields, HealthCheck, Listen, Multiplex,
-    Pool, RequestId, Route, Sticky, Timeouts, Workers,
+    AccessLog, Backend, Cache, Config, ForwardFields, HealthCheck, Listen, Multiplex, Pool,
+    RequestId, Route, Sticky, Timeouts, Workers,
 };
 use super::statuses::{StatusEntry, Statuses};
 use super::tolerance::Tolerance;
@@ -172,10 +172,6 @@ fn cache(cache: &Cache) -> Value {
 }
 
 fn pool(pool: &Pool) -> Vec<(String, Value)> {
-    let balance = match pool.balance {
-        Balance::RoundRobin => "round_robin",
-        Balance::LeastConnections => "least_connections",
-    };
     let multiplex = match pool.multiplex {
         Multiplex::Off => "off",
         Multiplex::Verified => "verified",
@@ -184,7 +180,7 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
     let tolerate: Vec<Tolerance> = pool.tolerate.iter().collect();
     vec![
         entry("backend_servers", list(&pool.backends, backend)),
-        entry("balance", text(balance)),
+        entry("balance", text(pool.balance.as_str())),
         entry("sticky", pool.sticky.as_ref().map_or_else(off, sticky)),
         entry("health_check", pool.health_check.as_ref().map_or_else(off, health_check)),
         entry("max_fails", Value::Natural(u64::from(pool.max_fails))),

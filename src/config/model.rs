@@ -241,6 +241,19 @@ pub enum Balance {
     LeastConnections,
 }
 
+impl Balance {
+    /// All there are.
+    pub const ALL: [Balance; 2] = [Balance::RoundRobin, Balance::LeastConnections];
+
+    /// As the configuration writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Balance::RoundRobin => "round_robin",
+            Balance::LeastConnections => "least_connections",
+        }
+    }
+}
+
 /// The cookie that keeps a client at its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sticky {

@@ -59,10 +59,7 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
         "balance" => mistakes.set(
             &mut pool.balance,
             node,
-            node.word(&[
-                ("round_robin", Balance::RoundRobin),
-                ("least_connections", Balance::LeastConnections),
-            ]),
+            node.word(&Balance::ALL.map(|balance| (balance.as_str(), balance))),
         ),
         "sticky" => pool.sticky = sticky(node, mistakes),
         "health_check" => pool.health_check = health_check(node, mistakes),

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::config::Balance;
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::AdminState;
 use crate::policy::multiplexing;
@@ -115,7 +114,7 @@ pub fn error(message: &str, errors: &[String]) -> String {
 
 fn pool_json(pool: &PoolStatus) -> PoolJson<'_> {
     let backends = pool.backends.iter().map(backend_json).collect();
-    PoolJson { name: &pool.name, balance: balance(pool.balance), backends }
+    PoolJson { name: &pool.name, balance: pool.balance.as_str(), backends }
 }
 
 fn backend_json(backend: &BackendStatus) -> BackendJson {
@@ -141,14 +140,6 @@ fn backend_json(backend: &BackendStatus) -> BackendJson {
         echoes_id: backend.totals.echoes_id,
         multiplex: backend.shares.map(multiplexing::described),
         lease_s: backend.lease.map(seconds),
-    }
-}
-
-/// As the configuration writes it.
-pub fn balance(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round_robin",
-        Balance::LeastConnections => "least_connections",
     }
 }
 

@@ -9,7 +9,6 @@ use crate::policy::multiplexing;
 use crate::shared::Source;
 use crate::shared::snapshot::{CheckSnapshot, Totals};
 
-use super::json;
 use super::view::{BackendStatus, PoolStatus, ServiceStatus, View};
 
 /// The media type of what `render` writes.
@@ -141,7 +140,7 @@ impl Page {
 
     fn pool(&mut self, index: usize, pool: &PoolStatus) {
         let name = escaped(&pool.name);
-        let balance = json::balance(pool.balance).replace('_', " ");
+        let balance = pool.balance.as_str().replace('_', " ");
         let _ = write!(
             self.text,
             "<section id=\"pool-{name}\">\n<div class=\"pool\"><h2>{name}</h2><span>{}</span>\

@@ -93,7 +93,7 @@ impl Proxy {
         }
         let whose = (exchange.client, &mut downstream[exchange.client].bound);
         if !lives_on
-            || upstream.release_conn(conn, whose, &mut buffers.rings, turn) == Released::ToBeClosed
+            || upstream.pass_on(conn, whose, &mut buffers.rings, turn) == Released::ToBeClosed
         {
             self.close_used_conn(conn, DispatchMode::Alone);
         } else if self.upstream.is_multiplexed(conn) {

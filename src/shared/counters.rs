@@ -249,7 +249,7 @@ pub enum BackendGauge {
     IdleLimit,
     /// 1 if it returns the request identifier.
     Echoes,
-    /// Whether its connections are shared by clients, or why not: see `Multiplexed::to_cell`.
+    /// Whether its connections are shared by clients, or why not: see `policy::multiplexing::to_cell`.
     Multiplexed,
     /// How long its responses take as a rule, in microseconds.
     UsualTime,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{AnswerAtOnce, BackendNow, PoolNow};
-use crate::config::{Balance, Multiplex};
+use crate::config::Multiplex;
 use crate::http::cookie::SetCookie;
 use crate::http::forwarded::Forward;
 use crate::http::request::RequestHead;
@@ -123,10 +123,7 @@ impl PoolPlan {
         }
         PoolPlan {
             name: pool.name.clone(),
-            balance: match pool.keys.balance {
-                Balance::RoundRobin => "round_robin",
-                Balance::LeastConnections => "least_connections",
-            },
+            balance: pool.keys.balance.as_str(),
             outcome,
             backends,
             sticky,

@@ -1,4 +1,5 @@
-//! How a client's connection ends: the only place that decides it, and that carries it out.
+//! How a client's connection ends. Timers (`timeouts.rs`) and want of room (`room.rs`) say when; all of it is
+//! carried out here.
 
 use crate::net::End;
 use crate::policy::reason::Reason;

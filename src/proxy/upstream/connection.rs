@@ -1,7 +1,7 @@
-//! Connections to backends: opened, used by one client at a time, kept, closed.
+//! Connections to backends: opened, used by one client, or by several (`multiplexed`), kept, closed.
 //!
-//! An idle connection belongs to its backend's stack (`idle`). One in use carries the exchanges of one
-//! client, in the order of that client's queue: the front one reads, the next follows it.
+//! An idle connection belongs to its backend's stack (`idle`). One in use carries exchanges in the order
+//! in which they were sent: the front one reads, the next follows it.
 
 use crate::config::Endpoint;
 use crate::http::body::Body;
@@ -230,7 +230,7 @@ impl Upstream {
 
     /// Passes a connection on whose front exchange is done: to the exchange behind it, to the idle ones,
     /// or to those of its client.
-    pub fn release_conn(
+    pub fn pass_on(
         &mut self,
         id: BackendConnId,
         (client, bound): (ClientId, &mut Bound),
