@@ -38,15 +38,15 @@ pub fn may_share(method: Method, own_pipelinable: bool) -> bool {
 /// Whether a request may be dispatched now.
 ///
 /// The first that is not answered always may. Another may if it and `ahead_all_pipelinable`, all
-/// those ahead of it that are not answered, are [`pipelinable`], and it is not `patient`: one whose
+/// those ahead of it that are not answered, are [`pipelinable`], and it is not `in_order`: one whose
 /// turn was revoked waits until it is first.
 pub fn may_start(
     ahead_all_pipelinable: bool,
     own_pipelinable: bool,
     is_first: bool,
-    patient: bool,
+    in_order: bool,
 ) -> bool {
-    is_first || (ahead_all_pipelinable && own_pipelinable && !patient)
+    is_first || (ahead_all_pipelinable && own_pipelinable && !in_order)
 }
 
 #[cfg(test)]
@@ -88,10 +88,10 @@ mod tests {
     fn all_others_wait_for_all_earlier_answers_and_hold_back_all_later_ones() {
         for ahead in [false, true] {
             for own in [false, true] {
-                for patient in [false, true] {
-                    assert!(may_start(ahead, own, true, patient));
-                    let wanted = ahead && own && !patient;
-                    assert_eq!(may_start(ahead, own, false, patient), wanted);
+                for in_order in [false, true] {
+                    assert!(may_start(ahead, own, true, in_order));
+                    let wanted = ahead && own && !in_order;
+                    assert_eq!(may_start(ahead, own, false, in_order), wanted);
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! The cookie that keeps a client at its backend.
 //!
 //! Its value, a [`BackendTag`], is a keyed hash of pool and address. It shows no address, and it can
-//! only name a backend that the pool has: a value counts if it is equal to the mark of one, and
-//! else it is as good as none. Whoever has the key (the same file) gives the same marks.
+//! only name a backend that the pool has: a value counts if it is equal to the tag of one, and
+//! else it is as good as none. Whoever has the key (the same file) gives the same tags.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::http::request::RequestHead;
 /// Bytes of a key.
 pub const KEY_LEN: usize = 16;
 
-/// What marks are made with.
+/// What tags are made with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key([u8; KEY_LEN]);
 
@@ -26,13 +26,13 @@ pub struct BackendTag([u8; 16]);
 /// How a request came to its backend, in a pool that keeps clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StickyCookie {
-    /// It brought the backend's mark.
+    /// It brought the backend's tag.
     Hit,
-    /// It brought no mark of this pool, and is given one.
+    /// It brought no tag of this pool, and is given one.
     New,
-    /// It brought another backend's mark, which could not be had, and is given a new one.
+    /// It brought another backend's tag, which could not be had, and is given a new one.
     Moved,
-    /// It brought another backend's mark, which could not be had just now: it keeps that.
+    /// It brought another backend's tag, which could not be had just now: it keeps that.
     Lent,
 }
 
@@ -47,12 +47,12 @@ impl Key {
         &self.0
     }
 
-    /// The mark of the backend at `address` in the pool of this name.
+    /// The tag of the backend at `address` in the pool of this name.
     ///
     /// It is made from the name, a zero byte, the address as one of IPv6 (an IPv4 one mapped into
     /// it), and the port, both with the highest byte first; for a Unix socket from the name, a zero
     /// byte, and `unix:` with its path.
-    pub fn mark(&self, pool: &str, address: Endpoint) -> BackendTag {
+    pub fn tag(&self, pool: &str, address: Endpoint) -> BackendTag {
         let message = match address {
             Endpoint::Tcp(address) => {
                 let ip = match address.ip() {
@@ -85,7 +85,7 @@ impl BackendTag {
 /// What binds a request to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StickyTarget {
-    /// Nothing: it brings no mark of its pool.
+    /// Nothing: it brings no tag of its pool.
     None,
     /// It brings this one.
     To(BackendTag),
@@ -95,16 +95,16 @@ pub enum StickyTarget {
 }
 
 impl StickyTarget {
-    /// The mark that the request brings.
-    pub const fn mark(self) -> Option<BackendTag> {
+    /// The tag that the request brings.
+    pub const fn tag(self) -> Option<BackendTag> {
         match self {
             StickyTarget::None => None,
-            StickyTarget::To(mark) | StickyTarget::Lent(mark) => Some(mark),
+            StickyTarget::To(tag) | StickyTarget::Lent(tag) => Some(tag),
         }
     }
 }
 
-/// What the request brings in the cookie `name`: the first value that `find` knows as a mark of its
+/// What the request brings in the cookie `name`: the first value that `find` knows as a tag of its
 /// pool. Others, forged, cut, of other pools or of backends that are gone, are passed over.
 pub fn brought(
     head: &RequestHead,
@@ -112,8 +112,8 @@ pub fn brought(
     find: impl Fn(&[u8]) -> Option<BackendTag>,
 ) -> StickyTarget {
     let fields = head.fields.values("cookie");
-    let mark = fields.flat_map(|field| cookie::values(field, name.as_bytes())).find_map(find);
-    mark.map_or(StickyTarget::None, StickyTarget::To)
+    let tag = fields.flat_map(|field| cookie::values(field, name.as_bytes())).find_map(find);
+    tag.map_or(StickyTarget::None, StickyTarget::To)
 }
 
 /// Whether a backend may be asked by the clients that are bound to it: also while it is drained, but
@@ -127,11 +127,11 @@ pub const fn may_keep(availability: Availability, admin: AdminState) -> bool {
     }
 }
 
-/// How a request with `bond` came to the backend with the mark `chosen`, which has answered it.
-pub fn verdict(bond: StickyTarget, chosen: BackendTag) -> StickyCookie {
-    match bond {
+/// How a request with `target` came to the backend with the tag `chosen`, which has answered it.
+pub fn verdict(target: StickyTarget, chosen: BackendTag) -> StickyCookie {
+    match target {
         StickyTarget::None => StickyCookie::New,
-        StickyTarget::To(mark) | StickyTarget::Lent(mark) if mark == chosen => StickyCookie::Hit,
+        StickyTarget::To(tag) | StickyTarget::Lent(tag) if tag == chosen => StickyCookie::Hit,
         StickyTarget::To(_) => StickyCookie::Moved,
         StickyTarget::Lent(_) => StickyCookie::Lent,
     }
@@ -163,34 +163,32 @@ mod tests {
 
     const KEY: Key = Key::new(*b"0123456789abcdef");
 
-    fn mark(pool: &str, address: &str) -> String {
+    fn tag(pool: &str, address: &str) -> String {
         let address = address.parse().unwrap();
-        String::from_utf8(KEY.mark(pool, address).digits().to_vec()).unwrap()
+        String::from_utf8(KEY.tag(pool, address).digits().to_vec()).unwrap()
     }
 
     #[test]
-    fn a_mark_is_16_digits_of_pool_address_and_key_and_never_changes() {
+    fn a_tag_is_16_digits_of_pool_address_and_key_and_never_changes() {
         // Made once by `openssl mac -macopt size:8 SipHash`, and never to change: clients keep them.
-        assert_eq!(mark("default", "127.0.0.1:8001"), "39996877e37b121e");
-        assert_eq!(mark("default", "unix:/run/app.sock"), "a43f422939ba2fe1");
-        assert_eq!(mark("default", "[::ffff:127.0.0.1]:8001"), mark("default", "127.0.0.1:8001"));
+        assert_eq!(tag("default", "127.0.0.1:8001"), "39996877e37b121e");
+        assert_eq!(tag("default", "unix:/run/app.sock"), "a43f422939ba2fe1");
+        assert_eq!(tag("default", "[::ffff:127.0.0.1]:8001"), tag("default", "127.0.0.1:8001"));
         let all = [
-            mark("default", "127.0.0.1:8001"),
-            mark("default", "127.0.0.1:8002"),
-            mark("default", "127.0.0.2:8001"),
-            mark("api", "127.0.0.1:8001"),
-            mark("default", "[fd00::1]:8001"),
-            mark("default", "unix:/run/app.sock"),
-            mark("default", "unix:@app"),
+            tag("default", "127.0.0.1:8001"),
+            tag("default", "127.0.0.1:8002"),
+            tag("default", "127.0.0.2:8001"),
+            tag("api", "127.0.0.1:8001"),
+            tag("default", "[fd00::1]:8001"),
+            tag("default", "unix:/run/app.sock"),
+            tag("default", "unix:@app"),
         ];
         let distinct: std::collections::HashSet<&String> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
-        for mark in &all {
-            assert!(
-                mark.len() == 16 && mark.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
-            );
+        for tag in &all {
+            assert!(tag.len() == 16 && tag.bytes().all(|byte| b"0123456789abcdef".contains(&byte)));
         }
-        let other = Key::new([0; 16]).mark("default", "127.0.0.1:8001".parse().unwrap());
+        let other = Key::new([0; 16]).tag("default", "127.0.0.1:8001".parse().unwrap());
         assert_ne!(other.digits().as_slice(), all[0].as_bytes());
     }
 
@@ -201,16 +199,16 @@ mod tests {
     }
 
     fn found(lines: &str) -> Option<usize> {
-        let marks = [BackendTag(*b"00000000000000aa"), BackendTag(*b"00000000000000bb")];
+        let tags = [BackendTag(*b"00000000000000aa"), BackendTag(*b"00000000000000bb")];
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let head = request::parse(text.as_bytes()).unwrap();
-        let find = |value: &[u8]| marks.into_iter().find(|mark| mark.digits() == value);
-        let mark = brought(&head, "s", find).mark()?;
-        marks.iter().position(|other| *other == mark)
+        let find = |value: &[u8]| tags.into_iter().find(|tag| tag.digits() == value);
+        let tag = brought(&head, "s", find).tag()?;
+        tags.iter().position(|other| *other == tag)
     }
 
     #[test]
-    fn the_first_value_that_is_a_mark_of_the_pool_counts_and_all_others_are_none() {
+    fn the_first_value_that_is_a_tag_of_the_pool_counts_and_all_others_are_none() {
         let long = format!("Cookie: s={}\r\n", "a".repeat(5000));
         for (lines, expected) in [
             ("Cookie: s=00000000000000aa\r\n", Some(0)),
@@ -240,14 +238,14 @@ mod tests {
     #[test]
     fn the_cookie_is_set_unless_the_backend_is_the_one_that_was_asked_for() {
         let [one, other] = [1, 2].map(BackendTag::from_hash);
-        for (bond, chosen, expected, word, sets) in [
+        for (target, chosen, expected, word, sets) in [
             (StickyTarget::To(one), one, StickyCookie::Hit, "hit", false),
             (StickyTarget::Lent(one), one, StickyCookie::Hit, "hit", false),
             (StickyTarget::To(one), other, StickyCookie::Moved, "moved", true),
             (StickyTarget::Lent(one), other, StickyCookie::Lent, "moved", false),
             (StickyTarget::None, other, StickyCookie::New, "new", true),
         ] {
-            let found = verdict(bond, chosen);
+            let found = verdict(target, chosen);
             assert_eq!((found, found.as_str(), found.sets_cookie()), (expected, word, sets));
         }
     }

@@ -56,11 +56,11 @@ pub struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DispatchMode {
     /// May start before it is first, and share a connection.
-    Eager,
+    Speculative,
     /// Lost a shared connection: takes one of its own.
-    Alone,
+    Exclusive,
     /// Had its connection taken: waits to be first.
-    Patient,
+    InOrder,
 }
 
 /// What the connection of an attempt had been used for before.

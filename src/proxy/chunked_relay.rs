@@ -167,9 +167,9 @@ impl Ahead {
     /// moved, all that is data was told.
     pub fn advance(&mut self, moved: u64) -> u64 {
         self.cleared -= moved;
-        let told = self.data.saturating_sub(self.cleared);
-        self.data -= told;
-        told
+        let counted = self.data.saturating_sub(self.cleared);
+        self.data -= counted;
+        counted
     }
 
     /// Looks on, as far as a pipe reaches. Says whether so much may go as it is that splicing pays:

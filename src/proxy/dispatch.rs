@@ -20,8 +20,8 @@ impl Proxy {
     /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
     pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let exchange = &self.exchanges[id];
-        let patient = exchange.dispatch_mode == DispatchMode::Patient;
-        if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), patient) {
+        let in_order = exchange.dispatch_mode == DispatchMode::InOrder;
+        if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), in_order) {
             return Ok(Progress::None);
         }
         let bound = self.downstream[self.exchanges[id].client].bound;
@@ -253,7 +253,7 @@ impl Proxy {
             front.is_some_and(|front| !self.is_first(front))
         });
         if let Some(conn) = victim {
-            self.close_used_conn(conn, DispatchMode::Patient);
+            self.close_used_conn(conn, DispatchMode::InOrder);
         }
         victim.is_some()
     }
@@ -278,8 +278,8 @@ impl Proxy {
 
     fn revoke(&mut self, id: ExchangeId) {
         match self.exchanges[id].conn {
-            Some(conn) => self.close_used_conn(conn, DispatchMode::Patient),
-            None => self.exchanges[id].dispatch_mode = DispatchMode::Patient,
+            Some(conn) => self.close_used_conn(conn, DispatchMode::InOrder),
+            None => self.exchanges[id].dispatch_mode = DispatchMode::InOrder,
         }
         self.release_choice(id);
     }

@@ -96,8 +96,8 @@ impl Proxy {
         exchange.doubted = Doubted::AskedAgain { doubt, slot, took, held };
         exchange.wants_new = true;
         exchange.dispatch_mode = match exchange.dispatch_mode {
-            DispatchMode::Eager | DispatchMode::Alone => DispatchMode::Alone,
-            DispatchMode::Patient => DispatchMode::Patient,
+            DispatchMode::Speculative | DispatchMode::Exclusive => DispatchMode::Exclusive,
+            DispatchMode::InOrder => DispatchMode::InOrder,
         };
         exchange.answer = Response::Pending;
         exchange.sent = false;

@@ -70,7 +70,7 @@ pub enum Response {
     /// Not yet.
     Pending,
     /// A backend's; its head lies at the front of the connection's input ring.
-    Backend(ResponseFacts),
+    Backend(ReceivedHead),
     /// Made here.
     Local(LocalReply),
     /// Made here for a request that may take no further hop.
@@ -82,13 +82,13 @@ pub enum Response {
 impl Response {
     /// Whether a backend asks who the client is.
     pub fn is_challenge(&self) -> bool {
-        matches!(self, Response::Backend(facts) if facts.head.status() == 401)
+        matches!(self, Response::Backend(received) if received.head.status() == 401)
     }
 }
 
 /// What is needed of a backend's response head after it was validated.
 #[derive(Clone, Copy)]
-pub struct ResponseFacts {
+pub struct ReceivedHead {
     /// The head in the ring.
     pub head: Reading,
     /// Whether the backend lets its connection live on.
@@ -247,7 +247,7 @@ impl Exchange {
             tried: TriedBackends::default(),
             attempts: Attempts::default(),
             tries: 0,
-            dispatch_mode: DispatchMode::Eager,
+            dispatch_mode: DispatchMode::Speculative,
             wants_new: false,
             waited_in_turn: None,
             wait_queue: WaitQueue::Nowhere,
@@ -343,7 +343,7 @@ impl Exchange {
     /// Whether the backend may take the rest of the body though it has answered already: it lets the
     /// connection live on, and the client does not hold the body back.
     pub fn may_upload_on(&self) -> bool {
-        let lives_on = matches!(self.answer, Response::Backend(facts) if facts.keep_alive);
+        let lives_on = matches!(self.answer, Response::Backend(received) if received.keep_alive);
         lives_on && !self.waits_for_leave()
     }
 

@@ -47,7 +47,7 @@ impl Proxy {
     fn verdict(&mut self, id: ExchangeId, failure: Failure, stale: bool) -> Verdict {
         let exchange = &self.exchanges[id];
         let pool = &mut self.upstream[exchange.pool];
-        let facts = RetryContext {
+        let context = RetryContext {
             committed: exchange.is_committed(),
             sent: exchange.sent,
             idempotent: exchange.request.idempotent,
@@ -56,7 +56,7 @@ impl Proxy {
             reused_and_silent: stale,
             budget_left: pool.budget.allows(self.turn.now.millis()),
         };
-        let verdict = retry::verdict(failure, facts);
+        let verdict = retry::verdict(failure, context);
         if verdict == (Verdict::Retry { counts: true }) {
             pool.budget.try_repeat(self.turn.now.millis());
             self.row.pool(exchange.pool).add(PoolCounter::Retries, 1);
@@ -86,8 +86,8 @@ impl Proxy {
         }
         exchange.wants_new |= !counts;
         exchange.dispatch_mode = match exchange.dispatch_mode {
-            DispatchMode::Eager | DispatchMode::Alone => DispatchMode::Alone,
-            DispatchMode::Patient => DispatchMode::Patient,
+            DispatchMode::Speculative | DispatchMode::Exclusive => DispatchMode::Exclusive,
+            DispatchMode::InOrder => DispatchMode::InOrder,
         };
         exchange.answer = Response::Pending;
         exchange.hint = None;
@@ -145,7 +145,7 @@ impl Proxy {
             return;
         }
         self.upstream.take_off(conn, id);
-        self.close_used_conn(conn, DispatchMode::Alone);
+        self.close_used_conn(conn, DispatchMode::Exclusive);
     }
 
     /// The backend does not give the rest of its answer.

@@ -32,7 +32,7 @@ impl Proxy {
         let times = Times { answered: self.turn.now, ..exchange.times };
         let upload = (exchange.upload.kept(), exchange.upload.payload());
         self.upstream.take_off(conn, id);
-        self.clear_conn(conn, DispatchMode::Alone);
+        self.clear_conn(conn, DispatchMode::Exclusive);
         let backend = &mut self.upstream[conn];
         backend.owner = Owner::Held(id);
         let head = last.head.len();

@@ -78,7 +78,7 @@ impl Proxy {
         };
         self.upstream[exchange.pool].multiplex == Multiplex::Verified
             && self.settings.request_id != RequestId::Off
-            && exchange.dispatch_mode == DispatchMode::Eager
+            && exchange.dispatch_mode == DispatchMode::Speculative
             && !exchange.wants_new
             && multiplexing::alone_because(candidate).is_none()
             && client.bound == Bound::Never
@@ -142,7 +142,7 @@ impl Proxy {
     fn move_those_behind(&mut self, conn: BackendConnId) {
         let Some(front) = self.upstream.pop(conn) else { return };
         let is_spent = self.upstream[conn].load > 0 || !self.upstream[conn].abandoned.is_empty();
-        self.clear_conn(conn, DispatchMode::Alone);
+        self.clear_conn(conn, DispatchMode::Exclusive);
         self.upstream.leave_to(conn, self.exchanges[front].waiter(front), is_spent);
     }
 
@@ -159,8 +159,7 @@ impl Proxy {
             Body::Length(length) => head.len() as u64 + length > ring_size,
             Body::UntilClose => true,
         };
-        let is_last =
-            !matches!(self.exchanges[id].answer, Response::Backend(facts) if facts.keep_alive);
+        let is_last = !matches!(self.exchanges[id].answer, Response::Backend(received) if received.keep_alive);
         if is_larger || is_last || self.upstream[conn].is_bound {
             self.move_those_behind(conn);
         }
@@ -196,7 +195,7 @@ impl Proxy {
             | Failure::Incomplete => return false,
         }
         debug_assert!(!self.exchanges[id].is_committed());
-        self.close_used_conn(conn, DispatchMode::Alone);
+        self.close_used_conn(conn, DispatchMode::Exclusive);
         true
     }
 

@@ -17,7 +17,7 @@ use crate::sys::IoError;
 use super::Proxy;
 use super::buffers::RelayBuffers;
 use super::doubted::{FinalHead, Verified};
-use super::exchange::{Response, ResponseFacts, State};
+use super::exchange::{ReceivedHead, Response, State};
 use super::relay::Relay;
 use super::settings::Settings;
 use super::upstream::bound;
@@ -197,7 +197,7 @@ impl Proxy {
             }
             _ => Frame::Raw,
         };
-        exchange.answer = Response::Backend(ResponseFacts { head, keep_alive });
+        exchange.answer = Response::Backend(ReceivedHead { head, keep_alive });
         exchange.download = Relay::new(last.body, frame);
         exchange.times.answered = self.turn.now;
         exchange.enter(State::Answered);

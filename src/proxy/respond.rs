@@ -15,7 +15,7 @@ use super::Proxy;
 use super::caching::Caching;
 use super::caching::context::cache_status_of_local_reply;
 use super::caching::record::timing_of;
-use super::exchange::{Final, LocalReply, Response, ResponseFacts, State};
+use super::exchange::{Final, LocalReply, ReceivedHead, Response, State};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Frame, Progress, RelayError};
 
@@ -51,15 +51,17 @@ impl Proxy {
                 Ok(Progress::Made)
             }
             // The client's bytes are of the new protocol once the request is whole (RFC 9110 §7.8).
-            Response::Backend(facts)
-                if facts.head.status() == 101 && !self.exchanges[id].upload.is_done() =>
+            Response::Backend(received)
+                if received.head.status() == 101 && !self.exchanges[id].upload.is_done() =>
             {
                 Ok(uploaded)
             }
-            Response::Backend(facts) if room < rewrite::response_len_bound(facts.head.len()) => {
+            Response::Backend(received)
+                if room < rewrite::response_len_bound(received.head.len()) =>
+            {
                 Ok(uploaded)
             }
-            Response::Backend(facts) => self.commit(id, facts),
+            Response::Backend(received) => self.commit(id, received),
             Response::Stored(stored) => Ok(self.commit_stored(id, stored)),
             Response::Pending => Ok(Progress::None),
         }
@@ -108,16 +110,16 @@ impl Proxy {
     }
 
     /// Passes the backend's head on: from here on nothing is repeated.
-    fn commit(&mut self, id: ExchangeId, facts: ResponseFacts) -> Result<Progress, Failure> {
-        let framing = self.framing_for_client(id, facts.head.status());
+    fn commit(&mut self, id: ExchangeId, received: ReceivedHead) -> Result<Progress, Failure> {
+        let framing = self.framing_for_client(id, received.head.status());
         if framing == ResponseFraming::Close {
             self.end_by_close(id);
         }
-        let close = facts.head.status() != 101 && self.decide_close(id);
+        let close = received.head.status() != 101 && self.decide_close(id);
         let conn = self.backend_conn(id);
         let tag = self.judge_sticky(id);
         let cache = self.with_cache(id, |caching, exchange, context| {
-            caching.on_commit(exchange, context, facts)
+            caching.on_commit(exchange, context, received)
         });
         let exchange = &mut self.exchanges[id];
         let client = &mut self.downstream[exchange.client];
@@ -129,10 +131,10 @@ impl Proxy {
             max_age_secs: keeps.max_age_secs(),
             secure: exchange.request.is_https,
         });
-        let head = facts.head.open(backend.conn.input.flatten());
+        let head = received.head.open(backend.conn.input.flatten());
         let came = || timing_of(exchange.times.sent, exchange.times.answered, self.turn.now).at;
         let answering = Answering {
-            date: (!facts.head.has_date()).then(came),
+            date: (!received.head.has_date()).then(came),
             id: &exchange.head[exchange.request.spans.id],
             close,
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
@@ -142,13 +144,13 @@ impl Proxy {
             cache,
         };
         exchange.bytes_out = client.write_head(&head, &answering, &mut self.buffers.rings);
-        exchange.status = facts.head.status();
-        backend.conn.input.consume(facts.head.len());
+        exchange.status = received.head.status();
+        backend.conn.input.consume(received.head.len());
         exchange.enter(State::Answered);
         if let Some(source) = client.conn_mut() {
             exchange.upload.let_go(source);
         }
-        if facts.head.status() == 101 {
+        if received.head.status() == 101 {
             self.begin_tunnel(id);
             return Ok(Progress::Made);
         }

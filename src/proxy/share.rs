@@ -15,7 +15,8 @@ impl Proxy {
     /// same backend, if that takes it: one send carries their heads.
     pub(super) fn share(&mut self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let (Some(slot), DispatchMode::Eager) = (exchange.choice, exchange.dispatch_mode) else {
+        let (Some(slot), DispatchMode::Speculative) = (exchange.choice, exchange.dispatch_mode)
+        else {
             return false;
         };
         if !order::may_share(exchange.request.method, exchange.request.pipelinable) {
@@ -71,7 +72,7 @@ impl Proxy {
             let fits = ahead.request.batch == exchange.request.batch
                 && ahead.choice == Some(slot)
                 && ahead.state() == State::Sending
-                && ahead.dispatch_mode == DispatchMode::Eager
+                && ahead.dispatch_mode == DispatchMode::Speculative
                 && order::may_share(ahead.request.method, ahead.request.pipelinable);
             if let (true, Some(conn)) = (fits, ahead.conn)
                 && self.upstream[conn].back == Some(ahead_id)
@@ -122,7 +123,7 @@ impl Proxy {
         let is_surplus = exchange.carrier == Carrier::Kept && self.upstream[conn].is_bare;
         if is_nonsense && is_surplus && exchange.request.pipelinable {
             self.exchanges[id].wants_new = true;
-            self.close_used_conn(conn, DispatchMode::Alone);
+            self.close_used_conn(conn, DispatchMode::Exclusive);
             return true;
         }
         if is_nonsense && self.upstream.behind(id).is_some() {
@@ -137,6 +138,6 @@ impl Proxy {
     fn end_sharing(&mut self, conn: BackendConnId) {
         let slot = self.upstream[conn].backend;
         self.upstream[slot].sharing.failed(self.turn.now.millis());
-        self.close_used_conn(conn, DispatchMode::Alone);
+        self.close_used_conn(conn, DispatchMode::Exclusive);
     }
 }

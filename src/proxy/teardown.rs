@@ -81,7 +81,9 @@ impl Proxy {
         exchange.download.release(buffers);
         let Some(conn) = exchange.conn.take() else { return };
         let lives_on = match exchange.answer {
-            Response::Backend(facts) => facts.keep_alive && uploaded && exchange.broken.is_none(),
+            Response::Backend(received) => {
+                received.keep_alive && uploaded && exchange.broken.is_none()
+            }
             Response::Pending | Response::Local(_) | Response::Final(_) | Response::Stored(_) => {
                 false
             }
@@ -95,7 +97,7 @@ impl Proxy {
         if !lives_on
             || upstream.pass_on(conn, whose, &mut buffers.rings, turn) == Released::ToBeClosed
         {
-            self.close_used_conn(conn, DispatchMode::Alone);
+            self.close_used_conn(conn, DispatchMode::Exclusive);
         } else if self.upstream.is_multiplexed(conn) {
             self.wake_front(conn);
         }

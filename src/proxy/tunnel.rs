@@ -44,14 +44,14 @@ impl Proxy {
                 return Ok(Progress::Made);
             }
         };
-        let mut told = Progress::None;
+        let mut ended = Progress::None;
         if exchange.upload.is_done() && backend.output.is_empty() && !backend.has_said_end {
             // One that is gone already shows at the next read.
             let _ = backend.shutdown_write();
-            told = Progress::Made;
+            ended = Progress::Made;
         }
         if exchange.download.is_done() && client.end_output() {
-            told = Progress::Made;
+            ended = Progress::Made;
         }
         if backend.has_said_end && client.has_said_end() {
             self.finish_tunnel(id);
@@ -63,7 +63,7 @@ impl Proxy {
             self.truncate(id, Reason::ResponseIncomplete);
             return Ok(Progress::Made);
         }
-        Ok(moved.or(told))
+        Ok(moved.or(ended))
     }
 
     /// Both sides have ended, or nothing was said for too long.

@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn mark(key: &Key) -> [u8; 16] {
-        *key.mark("default", ([127, 0, 0, 1], 80).into()).digits()
+        *key.tag("default", ([127, 0, 0, 1], 80).into()).digits()
     }
 
     #[test]

@@ -289,32 +289,29 @@ impl StickyPlan {
             }
             return plan;
         };
-        let marks: Vec<BackendTag> = pool
-            .backends
-            .iter()
-            .map(|backend| key.mark(&pool.name, backend.keys.address))
-            .collect();
-        let known = |value: &[u8]| marks.iter().copied().find(|mark| mark.digits() == value);
-        let mut bond = sticky::brought(head, name, known);
-        if any != StickyTarget::None && bond == StickyTarget::None {
+        let tags: Vec<BackendTag> =
+            pool.backends.iter().map(|backend| key.tag(&pool.name, backend.keys.address)).collect();
+        let known = |value: &[u8]| tags.iter().copied().find(|tag| tag.digits() == value);
+        let mut target = sticky::brought(head, name, known);
+        if any != StickyTarget::None && target == StickyTarget::None {
             plan.because = "what came names no backend of the pool";
         }
-        let home = marks.iter().position(|mark| Some(*mark) == bond.mark());
-        let Some(home) = home else { return plan };
-        let backend = &pool.backends[home];
+        let sticky_backend = tags.iter().position(|tag| Some(*tag) == target.tag());
+        let Some(sticky_backend) = sticky_backend else { return plan };
+        let backend = &pool.backends[sticky_backend];
         let cap = backend.keys.max_connections;
         let (works, has_room) = (
             backend.availability.is_none_or(|known| sticky::may_keep(known, backend.admin)),
             balance::has_room(cap, backend.load),
         );
         if works && !has_room {
-            bond = StickyTarget::Lent(marks[home]);
+            target = StickyTarget::Lent(tags[sticky_backend]);
         }
-        let chosen = if works && has_room { marks[home] } else { BackendTag::default() };
-        let verdict = sticky::verdict(bond, chosen);
+        let chosen = if works && has_room { tags[sticky_backend] } else { BackendTag::default() };
+        let verdict = sticky::verdict(target, chosen);
         plan.verdict = verdict.as_str();
         plan.is_set = verdict.sets_cookie();
-        plan.backend = Some(backends[home].backend.clone());
+        plan.backend = Some(backends[sticky_backend].backend.clone());
         plan.because = match verdict {
             StickyCookie::Hit => "it leads to its backend",
             StickyCookie::Lent => {
@@ -327,7 +324,8 @@ impl StickyPlan {
             for plan in backends.iter_mut().filter(|plan| plan.verdict != "out") {
                 (plan.verdict, plan.because) = ("out", "the cookie names another one");
             }
-            (backends[home].verdict, backends[home].because) = ("next", "the cookie names it");
+            (backends[sticky_backend].verdict, backends[sticky_backend].because) =
+                ("next", "the cookie names it");
         }
         plan
     }

@@ -212,11 +212,11 @@ fn of_least_connections_those_with_the_fewest_could_be_next() {
 #[test]
 fn the_cookie_is_read_as_it_will_be() {
     let config = config();
-    let mark = |address: &str| {
-        let mark = KEY.mark("default", address.parse().unwrap());
-        format!("Cookie: a=b; sticky_backend={}", std::str::from_utf8(mark.digits()).unwrap())
+    let tag = |address: &str| {
+        let tag = KEY.tag("default", address.parse().unwrap());
+        format!("Cookie: a=b; sticky_backend={}", std::str::from_utf8(tag.digits()).unwrap())
     };
-    let own = mark("10.0.0.2:80");
+    let own = tag("10.0.0.2:80");
     for (now, cookie, verdict, is_set, place_next) in [
         ([UP, UP, UP], "Cookie: a=b", "new", true, Some(1)),
         ([UP, UP, UP], "Cookie: sticky_backend=forged", "new", true, Some(1)),

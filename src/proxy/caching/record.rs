@@ -14,7 +14,7 @@ use super::state::{CacheFetch, CacheState, UNANNOUNCED};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::buffers::RelayBuffers;
-use crate::proxy::exchange::{Exchange, ResponseFacts, State};
+use crate::proxy::exchange::{Exchange, ReceivedHead, State};
 use crate::proxy::ids::{ExchangeId, RecorderId};
 
 /// Whether the end of a response that is recorded can be waited for.
@@ -34,9 +34,9 @@ impl Caching {
         &mut self,
         exchange: &mut Exchange,
         context: &mut CacheContext,
-        facts: ResponseFacts,
+        received: ReceivedHead,
     ) -> Option<CacheStatus> {
-        if facts.head.status() == 101 {
+        if received.head.status() == 101 {
             return None;
         }
         let (why, stored) = match *exchange.cache() {
@@ -58,7 +58,7 @@ impl Caching {
                     (fetch.why, false)
                 } else {
                     exchange.cached = Some(CacheResult::Miss);
-                    (fetch.why, self.begin_recording(exchange, context, facts, fetch))
+                    (fetch.why, self.begin_recording(exchange, context, received, fetch))
                 }
             }
         };
@@ -70,10 +70,10 @@ impl Caching {
         &mut self,
         exchange: &mut Exchange,
         context: &mut CacheContext,
-        facts: ResponseFacts,
+        received: ReceivedHead,
         fetch: CacheFetch,
     ) -> bool {
-        match self.try_to_record(exchange, context, facts, fetch) {
+        match self.try_to_record(exchange, context, received, fetch) {
             Ok(End::InSight) => true,
             Ok(End::Unannounced) => {
                 if let Some(fetch) = exchange.fetch() {
@@ -89,7 +89,7 @@ impl Caching {
                 true
             }
             Err(lost) => {
-                let ending = ending_of(lost, facts.head.status());
+                let ending = ending_of(lost, received.head.status());
                 self.end_fetch(exchange, ending, context.now);
                 false
             }
@@ -100,12 +100,12 @@ impl Caching {
         &mut self,
         exchange: &mut Exchange,
         context: &mut CacheContext,
-        facts: ResponseFacts,
+        received: ReceivedHead,
         fetch: CacheFetch,
     ) -> Result<End, NotRecorded> {
         let now = context.now;
         let Some(backend) = context.backend.take() else { return Err(NotRecorded::Incomplete) };
-        let head = facts.head.open(backend.conn.input.flatten());
+        let head = received.head.open(backend.conn.input.flatten());
         let response_fields = ResponseCacheFields::new(head.fields);
         // Before the request is read once more.
         storable::response_allows(&response_fields).map_err(NotRecorded::Unstorable)?;

@@ -19,7 +19,7 @@ use super::record::timing_of;
 use super::state::{CacheFetch, CacheState, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
-use crate::proxy::exchange::{Exchange, Response, ResponseFacts};
+use crate::proxy::exchange::{Exchange, ReceivedHead, Response};
 use crate::proxy::ids::ExchangeId;
 
 /// What a request asks about an entry by.
@@ -80,12 +80,12 @@ impl Caching {
         exchange: &mut Exchange,
         context: &mut CacheContext,
     ) -> CacheStep {
-        let Response::Backend(facts) = exchange.answer else { return CacheStep::Proceed };
-        let status = facts.head.status();
+        let Response::Backend(received) = exchange.answer else { return CacheStep::Proceed };
+        let status = received.head.status();
         let (fetch, entry) = match *exchange.cache() {
             CacheState::Bypass(_) => {
                 if invalidation::invalidates(exchange.request.method, status) {
-                    self.invalidate(exchange, context, facts);
+                    self.invalidate(exchange, context, received);
                 }
                 return CacheStep::Proceed;
             }
@@ -98,7 +98,7 @@ impl Caching {
             CacheState::Fetching(fetch @ CacheFetch { stale: Some(entry), .. }) => (fetch, entry),
         };
         if fetch.validates && status == 304 {
-            return self.not_modified(exchange, context, (fetch, entry), facts);
+            return self.not_modified(exchange, context, (fetch, entry), received);
         }
         if self.may_replace(exchange, context, entry, OriginFailure::Status(status)) {
             return self.serve_stale(exchange, context, (fetch, entry), Some(status));
@@ -183,9 +183,10 @@ impl Caching {
         exchange: &mut Exchange,
         context: &mut CacheContext,
         (fetch, entry): (CacheFetch, EntryId),
-        facts: ResponseFacts,
+        received: ReceivedHead,
     ) -> CacheStep {
-        let Some((entry, stored)) = self.confirm(exchange, context, (fetch, entry), facts) else {
+        let Some((entry, stored)) = self.confirm(exchange, context, (fetch, entry), received)
+        else {
             self.release_stale(exchange);
             return CacheStep::AskAgain;
         };
@@ -209,10 +210,10 @@ impl Caching {
         exchange: &Exchange,
         context: &mut CacheContext,
         (fetch, entry): (CacheFetch, EntryId),
-        facts: ResponseFacts,
+        received: ReceivedHead,
     ) -> Option<(EntryId, bool)> {
         let backend = context.backend.as_mut()?;
-        let head = facts.head.open(backend.conn.input.flatten());
+        let head = received.head.open(backend.conn.input.flatten());
         let fresh = ResponseCacheFields::new(head.fields);
         let open_entry = self.store.entry(entry);
         let stored = open_entry.entry.stored(open_entry.front());
@@ -226,9 +227,9 @@ impl Caching {
 
     /// What is stored for the URL of a request that has changed something is void, and for those
     /// that the answer names beside it.
-    fn invalidate(&self, exchange: &Exchange, context: &mut CacheContext, facts: ResponseFacts) {
+    fn invalidate(&self, exchange: &Exchange, context: &mut CacheContext, received: ReceivedHead) {
         let Some(backend) = &mut context.backend else { return };
-        let head = facts.head.open(backend.conn.input.flatten());
+        let head = received.head.open(backend.conn.input.flatten());
         let directory = self.store.directory();
         let url = url_of(exchange, &exchange.cache_fields());
         directory.invalidate(directory.primary(&url));
@@ -273,9 +274,9 @@ impl Proxy {
         }
         match self.exchanges[id].answer {
             // It has no body: its connection is free then, or the next one's.
-            Response::Backend(facts) if facts.head.status() == 304 => {
+            Response::Backend(received) if received.head.status() == 304 => {
                 let conn = self.backend_conn(id);
-                self.upstream[conn].conn.input.consume(facts.head.len());
+                self.upstream[conn].conn.input.consume(received.head.len());
                 self.release_conn(id);
                 self.upstream.conn_was_freed(&mut self.turn);
             }

@@ -19,7 +19,7 @@ pub fn hold(proxy: &Proxy) {
     assert!(proxy.turn.iter().all(is_there), "a ghost is ready");
     queues(proxy);
     connections(proxy);
-    lines(proxy);
+    waiters(proxy);
     shares(proxy);
     let clients = proxy.downstream.clients().ids().filter_map(|id| proxy.downstream[id].conn());
     let backends = proxy.upstream.conns().ids().map(|id| &proxy.upstream[id].conn);
@@ -51,9 +51,9 @@ fn queues(proxy: &Proxy) {
     }
     assert_eq!(queued, proxy.exchanges.len(), "an exchange without a client");
     assert_eq!(busy, proxy.downstream.busy());
-    let nobodies =
+    let background =
         proxy.downstream.clients().ids().filter(|id| proxy.downstream[*id].is_background());
-    assert_eq!(nobodies.count(), proxy.downstream.background(), "entries that are revalidated");
+    assert_eq!(background.count(), proxy.downstream.background(), "entries that are revalidated");
     assert!(proxy.downstream.background() <= proxy.settings.background);
 }
 
@@ -147,15 +147,15 @@ fn shares(proxy: &Proxy) {
     }
 }
 
-/// Who waits in a line stands in it once, and nobody else does.
-fn lines(proxy: &Proxy) {
-    let stands = |id: &ExchangeId, line: WaitQueue| {
-        let exchange = proxy.exchanges.get(*id).expect("a line of live exchanges");
-        assert_eq!((exchange.wait_queue, exchange.state()), (line, State::Waiting));
+/// Who waits in a queue stands in it once, and nobody else does.
+fn waiters(proxy: &Proxy) {
+    let stands = |id: &ExchangeId, queue: WaitQueue| {
+        let exchange = proxy.exchanges.get(*id).expect("a queue of live exchanges");
+        assert_eq!((exchange.wait_queue, exchange.state()), (queue, State::Waiting));
         assert_eq!(
             proxy.downstream[exchange.client].first,
             Some(*id),
-            "only the first stands in line"
+            "only the first stands in a queue"
         );
     };
     let conns = proxy.upstream.queue_for_conn();
@@ -221,7 +221,7 @@ pub fn wait_with_cause(workers: Vec<&mut Proxy>) {
 /// Checks what holds when no worker has anything.
 pub fn is_unclaimed(segment: Segment) {
     assert_eq!(segment.clients(), 0, "clients");
-    assert_eq!(segment.next_waiting(0, WaitFor::Client), None, "a door waits");
+    assert_eq!(segment.next_waiting(0, WaitFor::Client), None, "a listener waits");
     for pool in segment.pools() {
         assert_eq!(segment.next_waiting(0, WaitFor::Pool(pool)), None, "a worker waits");
         for slot in segment.members(pool) {

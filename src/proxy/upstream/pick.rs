@@ -77,7 +77,7 @@ impl Upstream {
         is_next: bool,
         turn: &mut Turn,
     ) -> Option<BackendId> {
-        let (pool, tag) = (need.pool, need.sticky.mark()?);
+        let (pool, tag) = (need.pool, need.sticky.tag()?);
         let mut members = self[pool].members.list().iter();
         let named = members.find(|member| {
             let backend = &self[BackendId::of_id(member.id)];

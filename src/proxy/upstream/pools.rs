@@ -310,7 +310,7 @@ impl Upstream {
         if is_other {
             backend.address = cells.address();
             backend.name = backend.address.to_string();
-            backend.tag = self.sticky_key.mark(&self.pools[pool.0].name, backend.address);
+            backend.tag = self.sticky_key.tag(&self.pools[pool.0].name, backend.address);
             backend.echo = EchoSupport::default();
             backend.pace = LatencyEstimate::default();
             backend.sharing = Sharing::default();

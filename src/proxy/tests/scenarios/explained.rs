@@ -86,7 +86,7 @@ fn what_is_explained_is_what_happens() {
     let config = config.expect("it was configured");
     let marks: Vec<String> = (0..6)
         .map(|host| scene.service.proxy.upstream.backends()[host].tag)
-        .map(|mark| String::from_utf8(mark.digits().to_vec()).unwrap())
+        .map(|tag| String::from_utf8(tag.digits().to_vec()).unwrap())
         .collect();
     let set_admin = |scene: &Scene, host: usize, admin| {
         scene.service.proxy.segment().set_admin(BackendId(host), admin, clock::now().millis());

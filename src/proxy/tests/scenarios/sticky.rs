@@ -12,21 +12,21 @@ fn scene(backends: usize) -> Scene {
     Scene::with(backends, |config| config.pools[0].sticky = Some(Sticky::named("s")), |_| ())
 }
 
-/// A client asks for `path` with the mark of backend `host`, or another value.
+/// A client asks for `path` with the tag of backend `host`, or another value.
 fn ask(scene: &mut Scene, client: usize, path: &str, value: &str) {
     let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\nCookie: s={value}; a=b\r\n\r\n");
     scene.send(client, text);
 }
 
-fn mark(scene: &Scene, host: usize) -> String {
-    let mark = scene.service.proxy.upstream.backends()[host].tag;
-    String::from_utf8(mark.digits().to_vec()).unwrap()
+fn tag(scene: &Scene, host: usize) -> String {
+    let tag = scene.service.proxy.upstream.backends()[host].tag;
+    String::from_utf8(tag.digits().to_vec()).unwrap()
 }
 
-/// The backend that a request with the mark of backend `host` comes to, and the cookie that its
+/// The backend that a request with the tag of backend `host` comes to, and the cookie that its
 /// answer sets, if any.
 fn asked_with(scene: &mut Scene, path: &str, host: usize) -> (usize, Option<String>) {
-    let value = mark(scene, host);
+    let value = tag(scene, host);
     let client = scene.client();
     ask(scene, client, path, &value);
     let place = scene.place_of(path).0;
@@ -61,7 +61,7 @@ fn a_backend_that_the_operator_took_out_or_that_leaves_keeps_nobody() {
     for admin in [AdminState::Maint, AdminState::Leaving] {
         let mut scene = scene(2);
         set_admin(&scene, 0, admin);
-        let other = mark(&scene, 1);
+        let other = tag(&scene, 1);
         assert_eq!(asked_with(&mut scene, "/", 0), (1, Some(other)), "{admin:?}");
     }
 }
@@ -78,7 +78,7 @@ fn a_drained_backend_that_is_down_keeps_nobody() {
     );
     set_admin(&scene, 0, AdminState::Drain);
     scene.refuse(0, true);
-    let other = mark(&scene, 1);
+    let other = tag(&scene, 1);
     for path in ["/first", "/second"] {
         assert_eq!(asked_with(&mut scene, path, 0), (1, Some(other.clone())));
     }
@@ -87,7 +87,7 @@ fn a_drained_backend_that_is_down_keeps_nobody() {
 #[test]
 fn a_sticky_request_that_its_backend_fails_is_repeated_elsewhere_and_moved() {
     let mut scene = scene(2);
-    let (value, other) = (mark(&scene, 0), mark(&scene, 1));
+    let (value, other) = (tag(&scene, 0), tag(&scene, 1));
     let client = scene.client();
     ask(&mut scene, client, "/", &value);
     assert_eq!(scene.place_of("/").0, 0);
@@ -108,7 +108,7 @@ fn who_waits_for_any_backend_goes_before_who_wants_one_of_them() {
         },
         |_| (),
     );
-    let value = mark(&scene, 0);
+    let value = tag(&scene, 0);
     let [busy, early, late] = [scene.client(), scene.client(), scene.client()];
     scene.get(busy, &["/busy"]);
     scene.get(early, &["/early"]);
@@ -132,7 +132,7 @@ fn a_drained_backends_own_client_does_not_stand_in_line_behind_others() {
         |_| (),
     );
     set_admin(&scene, 0, AdminState::Drain);
-    let value = mark(&scene, 0);
+    let value = tag(&scene, 0);
     let [busy, waiting, own] = [scene.client(), scene.client(), scene.client()];
     scene.get(busy, &["/busy"]);
     scene.get(waiting, &["/waiting"]);
@@ -148,8 +148,8 @@ fn a_drained_backends_own_client_does_not_stand_in_line_behind_others() {
 fn a_backend_that_came_a_moment_ago_is_known_by_its_cookie() {
     let mut scene = scene(2);
     let address = SocketAddr::from(([10, 0, 1, 9], 80));
-    let mark = scene.service.proxy.settings.sticky_key.mark("default", address.into());
-    let value = String::from_utf8(mark.digits().to_vec()).unwrap();
+    let tag = scene.service.proxy.settings.sticky_key.tag("default", address.into());
+    let value = String::from_utf8(tag.digits().to_vec()).unwrap();
     let client = scene.client();
     ask(&mut scene, client, "/before", &value);
     scene.answer("/before", "");
