@@ -159,7 +159,7 @@ impl Doors {
         let mut open = Vec::new();
         for AdminSocketRecord { place, socket } in records {
             let Ok(descriptor) = socket.take() else { continue };
-            if let Ok(listener) = Listener::adopt(descriptor) {
+            if let Ok(listener) = Listener::from_fd(descriptor) {
                 open.push((place.clone(), listener));
             }
         }

@@ -143,16 +143,16 @@ impl SharedCache {
     /// Takes what was handed over. Nothing if it is not understood: then the next generation has cells
     /// of its own.
     pub fn import(record: &CacheRecord, config: &Cache, workers: usize) -> Option<SharedCache> {
-        let memory = memory::adopt(record.cells.take().ok()?).ok()?;
+        let memory = memory::from_fd(record.cells.take().ok()?).ok()?;
         let sizes = sizes(config, workers);
         let cells = SharedCells::open(memory.cells(), sizes)?;
-        let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::adopt));
+        let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::from_fd));
         let wakers: Vec<Waker> = wakers.collect::<Result<_, _>>().ok()?;
         if wakers.len() != sizes.workers || record.group >= groups(workers) {
             return None;
         }
         let cells = cells.numbered_from(record.group * group_len(workers));
-        let lock = record.lock.and_then(|lock| lock.take().ok()).map(DirectoryLock::adopt);
+        let lock = record.lock.and_then(|lock| lock.take().ok()).map(DirectoryLock::from_fd);
         let (dir, group) = (config.dir.clone(), record.group);
         Some(SharedCache { cells, memory, dir, workers, group, wakers, lock })
     }

@@ -183,13 +183,13 @@ impl GenerationResources {
         record: &GenerationRecord,
         rotations: Rotations,
     ) -> Result<GenerationResources, String> {
-        let memory = memory::adopt(record.segment.take()?);
+        let memory = memory::from_fd(record.segment.take()?);
         let memory = memory.map_err(|error| error.to_string())?;
         let config = crate::config::load(&record.config, &Overrides::default());
         let config = config.map_err(|_| "its configuration is not understood")?;
         let segment = Segment::open(memory.cells()).ok_or("its cells are not understood")?;
         let segment = segment.sharing(rotations);
-        let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::adopt));
+        let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::from_fd));
         let mut wakers = wakers.collect::<Result<Vec<_>, _>>()?;
         let control = wakers.pop().ok_or("it has no wakers")?;
         if wakers.len() != record.workers || segment.layout().workers != record.workers {
@@ -253,7 +253,7 @@ impl Generation {
         let mut children = Vec::new();
         for child in &record.children {
             // Without its line a process still can be told to end.
-            let channel = child.channel.take().map(Channel::adopt);
+            let channel = child.channel.take().map(Channel::from_fd);
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
             let Ok(channel) = channel else { continue };
             let Some(pid) = Pid::new(child.pid) else { continue };

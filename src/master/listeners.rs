@@ -202,7 +202,7 @@ impl Listeners<Listener> {
     pub fn take_passed(&mut self, listen: &[Listen], passed: Vec<(String, OwnedFd)>) {
         let mut found: Vec<(usize, Option<usize>, Listener)> = Vec::new();
         for (name, descriptor) in passed {
-            let fitting = Listener::adopt(descriptor).map(|listener| {
+            let fitting = Listener::from_fd(descriptor).map(|listener| {
                 let fit = |wanted: &Listen| fits(listener.address(), wanted.address);
                 (listen.iter().position(fit), listener)
             });
@@ -249,7 +249,7 @@ impl Listeners<Listener> {
         for ListenerRecord { configured, sockets: numbers, made_file } in records {
             let mut sockets = Vec::new();
             for number in numbers {
-                let socket = Listener::adopt(number.take().map_err(handover::broken)?);
+                let socket = Listener::from_fd(number.take().map_err(handover::broken)?);
                 let what = format!("listen {configured}");
                 sockets.push(socket.map_err(StartError::at(what, Tried::Descriptor))?);
             }

@@ -167,7 +167,7 @@ pub fn answer(to: OwnedFd, held: &[Endpoint], config: &Config) -> Result<(), Sta
     admin_sockets::try_out(config, held)?;
     let text = format!("{ANSWER}{FORMAT}\n");
     let failed = StartError::at("the answer", Tried::Talk);
-    LogFile::adopt(to).write(text.as_bytes()).map(|_| ()).map_err(failed)
+    LogFile::from_fd(to).write(text.as_bytes()).map(|_| ()).map_err(failed)
 }
 
 #[cfg(test)]

@@ -89,11 +89,11 @@ impl Master {
         is_standard_input: bool,
         record: ServiceRecord,
     ) -> Result<Master, StartError> {
-        let waker = Waker::adopt(record.waker.take().map_err(handover::broken)?);
+        let waker = Waker::from_fd(record.waker.take().map_err(handover::broken)?);
         let identity = ImageIdentity::new(is_standard_input, record.binary);
         // Without them the next generation begins where the last one is, at this moment.
         let rotations = record.rotations.and_then(|number| number.take().ok());
-        let rotations = rotations.and_then(|shared| memory::adopt(shared).ok());
+        let rotations = rotations.and_then(|shared| memory::from_fd(shared).ok());
         let mut master = Master::new(identity, waker, rotations)?;
         master.listeners = Listeners::import(&record.listeners)?;
         master.doors = Doors::import(&record.doors);

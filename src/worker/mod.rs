@@ -207,7 +207,7 @@ impl Worker {
             if let (Some((ControlMessage::Log, _)), Some(file)) =
                 (ControlMessage::parse(&message.text), message.descriptor)
             {
-                newest = Some(LogFile::adopt(file));
+                newest = Some(LogFile::from_fd(file));
             }
         }
         self.proxy.reopen_log(newest);

@@ -36,7 +36,7 @@ impl Channel {
     }
 
     /// Takes an end that was handed over.
-    pub fn adopt(descriptor: OwnedFd) -> Channel {
+    pub fn from_fd(descriptor: OwnedFd) -> Channel {
         Channel { descriptor }
     }
 

@@ -167,7 +167,7 @@ impl DirectoryLock {
     }
 
     /// Takes one that was handed over.
-    pub fn adopt(descriptor: OwnedFd) -> DirectoryLock {
+    pub fn from_fd(descriptor: OwnedFd) -> DirectoryLock {
         DirectoryLock { descriptor }
     }
 

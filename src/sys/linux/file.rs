@@ -58,7 +58,7 @@ impl LogFile {
     }
 
     /// Takes one that another process has opened by `open` or `open_for`.
-    pub fn adopt(descriptor: OwnedFd) -> LogFile {
+    pub fn from_fd(descriptor: OwnedFd) -> LogFile {
         LogFile { descriptor, manner: WriteMode::Plain }
     }
 

@@ -91,7 +91,7 @@ impl Listener {
 
     /// Takes a listener that was handed over: by the service manager, or by the program that this
     /// process executed before. Fails if it is none, or none of TCP or of a Unix socket with a name.
-    pub fn adopt(descriptor: OwnedFd) -> Result<Listener, IoError> {
+    pub fn from_fd(descriptor: OwnedFd) -> Result<Listener, IoError> {
         let name = net::getsockname(&descriptor)?;
         let address = match unix::path_of(&name) {
             Some(path) => Endpoint::Unix(path),
@@ -334,10 +334,10 @@ mod tests {
     }
 
     #[test]
-    fn an_adopted_listener_serves_as_one_of_our_own() {
+    fn a_listener_from_a_descriptor_serves_as_one_of_our_own() {
         let other = TcpListener::bind(any()).unwrap();
         let address = other.local_addr().unwrap();
-        let listener = Listener::adopt(other.into()).unwrap();
+        let listener = Listener::from_fd(other.into()).unwrap();
         assert!(listener.address() == address.into() && !listener.is_shared());
         assert_eq!(listener.accept().err(), Some(IoError::WouldBlock));
         assert!(listener.spread_over(1).is_err());
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn only_listeners_are_adopted() {
+    fn only_a_listener_is_made_a_listener() {
         let pair = std::os::unix::net::UnixStream::pair().unwrap();
         let no_listener = Socket::connect(any()).err();
         assert!(no_listener.is_none() || no_listener == Some(IoError::Refused));
@@ -362,7 +362,7 @@ mod tests {
             None,
         );
         let file = std::fs::File::open("/dev/null").unwrap();
-        let path = std::env::temp_dir().join(format!("httplb-adopt-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("httplb-from-fd-{}", std::process::id()));
         let datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let nameless = rustix::net::socket(
@@ -378,7 +378,7 @@ mod tests {
             stream.unwrap(),
             file.into(),
         ];
-        assert!(others.map(|other| Listener::adopt(other).is_ok()) == [false; 6]);
+        assert!(others.map(|other| Listener::from_fd(other).is_ok()) == [false; 6]);
     }
 
     #[test]

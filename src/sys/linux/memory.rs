@@ -80,7 +80,7 @@ pub fn share(cells: usize) -> Result<Shared, IoError> {
 
 /// Maps cells that `share` made, perhaps in another process, as they are now. Fails for any other
 /// descriptor.
-pub fn adopt(descriptor: OwnedFd) -> Result<Shared, IoError> {
+pub fn from_fd(descriptor: OwnedFd) -> Result<Shared, IoError> {
     // A file without seals says so by INVAL.
     if !fcntl_get_seals(&descriptor)?.contains(SealFlags::SHRINK) {
         return Err(Errno::INVAL.into());
@@ -203,7 +203,7 @@ fn memory_file(name: &str) -> Result<OwnedFd, Errno> {
 
 #[cfg(test)]
 mod tests {
-    use super::{adopt, give_back, keep, recall, reserve, share};
+    use super::{from_fd, give_back, keep, recall, reserve, share};
     use crate::sys::IoError;
     use rustix::fd::AsFd;
     use std::sync::atomic::Ordering::Relaxed;
@@ -242,17 +242,17 @@ mod tests {
     }
 
     #[test]
-    fn who_adopts_shared_cells_sees_what_others_write() {
+    fn who_has_the_descriptor_of_shared_cells_sees_what_others_write() {
         let shared = share(100_000).unwrap();
         let cells = shared.cells();
         assert_eq!(cells.len(), 100_000);
         assert!(cells.iter().all(|cell| cell.load(Relaxed) == 0));
         cells[99_999].store(7, Relaxed);
-        let adopted = adopt(shared.as_fd().try_clone_to_owned().unwrap()).unwrap();
-        assert_eq!(adopted.cells().len(), 100_000);
-        assert_eq!(adopted.cells()[99_999].load(Relaxed), 7);
-        adopted.cells()[1].fetch_add(3, Relaxed);
-        drop((shared, adopted));
+        let again = from_fd(shared.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(again.cells().len(), 100_000);
+        assert_eq!(again.cells()[99_999].load(Relaxed), 7);
+        again.cells()[1].fetch_add(3, Relaxed);
+        drop((shared, again));
         assert_eq!(cells[1].load(Relaxed), 3);
     }
 
@@ -260,7 +260,7 @@ mod tests {
     fn cells_that_are_protected_are_seen_and_cannot_be_made_writable_again() {
         use rustix::mm::{MprotectFlags, mprotect};
         let (shared, page) = (share(3 * 8192).unwrap(), 8192 * 8);
-        let writer = adopt(shared.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let writer = from_fd(shared.as_fd().try_clone_to_owned().unwrap()).unwrap();
         shared.protect(8192).unwrap();
         writer.cells()[8191].store(7, Relaxed);
         assert_eq!(shared.cells()[8191].load(Relaxed), 7);
@@ -280,13 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn only_shared_cells_can_be_adopted() {
+    fn only_the_descriptor_of_shared_cells_makes_some() {
         let (pipe, _write_end) = rustix::pipe::pipe().unwrap();
-        assert!(adopt(pipe).is_err());
+        assert!(from_fd(pipe).is_err());
         let program = std::fs::File::open("/proc/self/exe").unwrap();
-        assert!(adopt(program.into()).is_err());
-        assert_eq!(adopt(keep(b"").unwrap()).err(), Some(IoError::Other(libc::EINVAL)));
-        assert_eq!(adopt(keep(b"seven..").unwrap()).err(), Some(IoError::Other(libc::EINVAL)));
+        assert!(from_fd(program.into()).is_err());
+        assert_eq!(from_fd(keep(b"").unwrap()).err(), Some(IoError::Other(libc::EINVAL)));
+        assert_eq!(from_fd(keep(b"seven..").unwrap()).err(), Some(IoError::Other(libc::EINVAL)));
     }
 
     #[test]

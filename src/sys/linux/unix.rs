@@ -209,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn an_adopted_listener_knows_its_path_and_does_not_block() {
-        let path = path("adopted");
+    fn a_listener_from_a_descriptor_knows_its_path_and_does_not_block() {
+        let path = path("from-fd");
         let other = net::UnixListener::bind(&path).unwrap();
-        let listener = Listener::adopt(other.into()).unwrap();
+        let listener = Listener::from_fd(other.into()).unwrap();
         assert_eq!(listener.address().to_string(), format!("unix:{}", path.display()));
         assert_eq!(listener.accept().err(), Some(IoError::WouldBlock));
         assert!(rustix::io::fcntl_getfd(&listener).unwrap().contains(rustix::io::FdFlags::CLOEXEC));

@@ -17,7 +17,7 @@ impl Waker {
     }
 
     /// Takes one that was handed over.
-    pub fn adopt(descriptor: OwnedFd) -> Waker {
+    pub fn from_fd(descriptor: OwnedFd) -> Waker {
         Waker { descriptor }
     }
 

@@ -28,7 +28,7 @@ impl LogFile {
         LogFile::open(path)
     }
 
-    pub fn adopt(_: OwnedFd) -> LogFile {
+    pub fn from_fd(_: OwnedFd) -> LogFile {
         panic!("{NO_DESCRIPTOR}")
     }
 

@@ -44,7 +44,7 @@ impl Listener {
         Ok(Listener { id, address, _descriptor: descriptor })
     }
 
-    pub fn adopt(_: OwnedFd) -> Result<Listener, IoError> {
+    pub fn from_fd(_: OwnedFd) -> Result<Listener, IoError> {
         panic!("{NO_DESCRIPTOR}")
     }
 

@@ -54,7 +54,7 @@ impl Drop for Shared {
 }
 
 /// Cells are handed over by the real kernel alone.
-pub fn adopt(_: OwnedFd) -> Result<Shared, IoError> {
+pub fn from_fd(_: OwnedFd) -> Result<Shared, IoError> {
     panic!("simulated cells cannot be handed over")
 }
 

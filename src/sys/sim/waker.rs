@@ -43,7 +43,7 @@ impl Waker {
         Ok(Waker { id, _descriptor: descriptor })
     }
 
-    pub fn adopt(_: OwnedFd) -> Waker {
+    pub fn from_fd(_: OwnedFd) -> Waker {
         panic!("{NO_DESCRIPTOR}")
     }
 
