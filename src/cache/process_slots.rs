@@ -2,7 +2,7 @@
 //!
 //! Who is replaced goes on for a while beside those in its place, and stores and waits as they do. So
 //! each generation has a *group* of numbers: one for each of its workers, then one for its control
-//! process. To a process its own generation's numbers begin at 0, a worker's is its seat, and those of
+//! process. To a process its own generation's numbers begin at 0, a worker's is its index, and those of
 //! the other groups follow; in the cells a number means the same for all.
 
 use crate::config::Cache;

@@ -1,6 +1,6 @@
 //! The operators' server: their connections, none of which can hold up the others or the loop, nor
-//! take more memory than a small, fixed amount. Each way in has seats, turns and bytes of its own, so
-//! that whatever happens at one is not noticed at another. Nobody is kept out: when the seats are
+//! take more memory than a small, fixed amount. Each way in has slots, turns and bytes of its own, so
+//! that whatever happens at one is not noticed at another. Nobody is kept out: when the slots are
 //! taken, or too many bytes wait to be read, the oldest that is unfinished makes room.
 
 use crate::http::{Method, Refusal};
@@ -13,11 +13,11 @@ pub use super::connection::Pending;
 use super::connection::{Connection, ConnectionPhase, Step};
 use super::request_parser::{After, ApiRequest};
 
-/// Connections of one door. A further one takes the place of another.
-pub const SEATS: usize = 64;
-/// Requests of one door that are answered before others have their turn.
+/// Connections of one listener. A further one takes the place of another.
+pub const SLOTS: usize = 64;
+/// Requests of one listener that are answered before others have their turn.
 const BUDGET: usize = 4;
-/// Bytes of answers that are not sent yet, over all connections of a door. Where one answer more
+/// Bytes of answers that are not sent yet, over all connections of a listener. Where one answer more
 /// would be too many, those that have not been read for longest are broken off.
 const PENDING_LIMIT: usize = 16 << 20;
 /// After an answer of so many bytes others have their turn at once.
@@ -39,9 +39,9 @@ pub enum CommandOutcome {
     Later(Pending),
 }
 
-/// A way in.
+/// A listener, and what is to be done there.
 struct AdminListener {
-    door: AccessLevel,
+    access: AccessLevel,
     listener: Listener,
     /// Whether those who connect are noticed.
     is_watched: bool,
@@ -51,7 +51,7 @@ struct AdminListener {
     next: usize,
 }
 
-/// All doors and connections.
+/// All listeners and connections.
 pub struct AdminServer {
     listeners: Vec<AdminListener>,
     connections: Vec<Option<Connection>>,
@@ -60,37 +60,37 @@ pub struct AdminServer {
     /// Whether some connection could go on at once.
     is_ready: bool,
     is_closing: bool,
-    /// The token of the first entrance, behind which those of the connections follow.
+    /// The token of the first listener, behind which those of the connections follow.
     first: u64,
 }
 
 impl AdminServer {
-    /// Serves whoever comes in by these doors. Events have tokens from `first` on.
+    /// Serves whoever comes in by these. Events have tokens from `first` on.
     pub fn new(
-        doors: Vec<(AccessLevel, Listener)>,
+        sockets: Vec<(AccessLevel, Listener)>,
         token: Option<Vec<u8>>,
         first: u64,
     ) -> AdminServer {
-        let listeners: Vec<AdminListener> = doors
+        let listeners: Vec<AdminListener> = sockets
             .into_iter()
-            .map(|(door, listener)| AdminListener {
-                door,
+            .map(|(access, listener)| AdminListener {
+                access,
                 listener,
                 is_watched: false,
                 is_asked_for: false,
                 next: 0,
             })
             .collect();
-        let connections = (0..SEATS * listeners.len()).map(|_| None).collect();
+        let connections = (0..SLOTS * listeners.len()).map(|_| None).collect();
         AdminServer { listeners, connections, token, is_ready: false, is_closing: false, first }
     }
 
     /// Asks for events.
     pub fn watch(&mut self, poller: &Poller) -> Result<(), IoError> {
-        for (place, entrance) in (0..).zip(&mut self.listeners) {
-            if !entrance.is_watched && !self.is_closing {
-                poller.watch_listener(&entrance.listener, self.first + place)?;
-                entrance.is_watched = true;
+        for (place, listener) in (0..).zip(&mut self.listeners) {
+            if !listener.is_watched && !self.is_closing {
+                poller.watch_listener(&listener.listener, self.first + place)?;
+                listener.is_watched = true;
             }
         }
         Ok(())
@@ -101,10 +101,10 @@ impl AdminServer {
     /// been noticed yet.
     pub fn close(&mut self, poller: &Poller) {
         self.is_closing = true;
-        for entrance in &mut self.listeners {
+        for listener in &mut self.listeners {
             // One that cannot be unwatched is watched still: nobody is let in by it.
-            if entrance.is_watched && poller.unwatch_listener(&entrance.listener).is_ok() {
-                entrance.is_watched = false;
+            if listener.is_watched && poller.unwatch_listener(&listener.listener).is_ok() {
+                listener.is_watched = false;
             }
         }
         self.connections.iter_mut().flatten().for_each(Connection::look_again);
@@ -142,92 +142,92 @@ impl AdminServer {
     /// Notes an event whose token is `place` above the first.
     pub fn event(&mut self, place: u64, event: Event) {
         let place = place as usize;
-        if let Some(entrance) = self.listeners.get_mut(place) {
-            entrance.is_asked_for = true;
+        if let Some(listener) = self.listeners.get_mut(place) {
+            listener.is_asked_for = true;
             self.is_ready = true;
             return;
         }
-        let worker = place - self.listeners.len();
-        if let Some(Some(connection)) = self.connections.get_mut(worker) {
-            // A new owner of the worker may be meant by mistake: it then finds that there is nothing.
+        let slot = place - self.listeners.len();
+        if let Some(Some(connection)) = self.connections.get_mut(slot) {
+            // A new owner of the slot may be meant by mistake: it then finds that there is nothing.
             connection.event(event);
             self.is_ready = true;
         }
     }
 
-    /// Lets in who waits at an entrance. Who is inside had a turn before.
+    /// Lets in who waits at a listener. Who is inside had a turn before.
     fn accept(&mut self, poller: &Poller, place: usize, now: Micros) {
         for _ in 0..ACCEPTS {
             // The event comes again while somebody waits.
-            let Some(worker) = self.seat_for(place) else { return };
+            let Some(slot) = self.slot_for(place) else { return };
             let Ok((socket, _)) = self.listeners[place].listener.accept() else { return };
-            let token = self.first + (self.listeners.len() + worker) as u64;
-            // Who had the worker is gone before its token means another.
-            self.connections[worker] = None;
+            let token = self.first + (self.listeners.len() + slot) as u64;
+            // Who had the slot is gone before its token means another.
+            self.connections[slot] = None;
             if poller.watch_socket(&socket, token).is_ok() {
-                self.connections[worker] = Some(Connection::new(socket, now));
+                self.connections[slot] = Some(Connection::new(socket, now));
                 self.is_ready = true;
             }
         }
     }
 
-    /// A worker for one more at that entrance: a free one, or that of the one who makes room most readily.
-    fn seat_for(&self, entrance: usize) -> Option<usize> {
-        let seats = seats_of(entrance);
-        if let Some(free) = seats.clone().find(|worker| self.connections[*worker].is_none()) {
+    /// A slot for one more at that listener: a free one, or that of the one who makes room most readily.
+    fn slot_for(&self, listener: usize) -> Option<usize> {
+        let slots = slots_of(listener);
+        if let Some(free) = slots.clone().find(|slot| self.connections[*slot].is_none()) {
             return Some(free);
         }
-        let order = |worker: &usize| {
-            let connection = self.connections[*worker].as_ref()?;
+        let order = |slot: &usize| {
+            let connection = self.connections[*slot].as_ref()?;
             connection.rank().map(|rank| (rank, connection.since))
         };
-        seats.filter(|worker| order(worker).is_some()).min_by_key(order)
+        slots.filter(|slot| order(slot).is_some()).min_by_key(order)
     }
 
-    /// Lets connections go on, as far as they can, answers a few requests of each door, and lets in who
+    /// Lets connections go on, as far as they can, answers a few requests of each listener, and lets in who
     /// waits before it.
-    pub fn turn(&mut self, poller: &Poller, commander: &mut dyn ApiHandler, now: Micros) {
+    pub fn turn(&mut self, poller: &Poller, handler: &mut dyn ApiHandler, now: Micros) {
         self.is_ready = false;
-        for entrance in 0..self.listeners.len() {
-            self.turn_at(entrance, commander, now);
-            if std::mem::take(&mut self.listeners[entrance].is_asked_for) && !self.is_closing {
-                self.accept(poller, entrance, now);
+        for listener in 0..self.listeners.len() {
+            self.turn_at(listener, handler, now);
+            if std::mem::take(&mut self.listeners[listener].is_asked_for) && !self.is_closing {
+                self.accept(poller, listener, now);
             }
         }
     }
 
-    fn turn_at(&mut self, entrance: usize, commander: &mut dyn ApiHandler, now: Micros) {
-        let begin = self.listeners[entrance].next;
+    fn turn_at(&mut self, listener: usize, handler: &mut dyn ApiHandler, now: Micros) {
+        let begin = self.listeners[listener].next;
         let mut budget = BUDGET;
-        for distance in 0..SEATS {
-            let place = (begin + distance) % SEATS;
-            let worker = entrance * SEATS + place;
-            if self.connections[worker].is_none() {
+        for distance in 0..SLOTS {
+            let place = (begin + distance) % SLOTS;
+            let slot = listener * SLOTS + place;
+            if self.connections[slot].is_none() {
                 continue;
             }
             if budget == 0 {
-                self.listeners[entrance].next = place;
+                self.listeners[listener].next = place;
                 self.is_ready = true;
                 return;
             }
-            if self.drive(worker, commander, now) {
-                let len = self.connections[worker].as_ref().map_or(0, |one| one.output.len());
+            if self.drive(slot, handler, now) {
+                let len = self.connections[slot].as_ref().map_or(0, |one| one.output.len());
                 budget = if len > LARGE { 0 } else { budget - 1 };
             }
         }
     }
 
     /// Lets one connection go on. Whether a request was answered.
-    fn drive(&mut self, worker: usize, commander: &mut dyn ApiHandler, now: Micros) -> bool {
-        let Some(connection) = &mut self.connections[worker] else { return false };
+    fn drive(&mut self, slot: usize, handler: &mut dyn ApiHandler, now: Micros) -> bool {
+        let Some(connection) = &mut self.connections[slot] else { return false };
         let request = match connection.step(now) {
             Step::Blocked if self.is_closing && connection.has_asked && connection.is_idle() => {
-                self.connections[worker] = None;
+                self.connections[slot] = None;
                 return false;
             }
             Step::Blocked => return false,
             Step::Over => {
-                self.connections[worker] = None;
+                self.connections[slot] = None;
                 return false;
             }
             Step::Asked(request) => request,
@@ -235,13 +235,13 @@ impl AdminServer {
         connection.has_asked = true;
         let head_only = request.method == Method::Head;
         let after = if self.is_closing { After::Close } else { request.after };
-        let outcome = self.answer(worker, &request, commander);
-        let Some(connection) = &mut self.connections[worker] else { return true };
+        let outcome = self.answer(slot, &request, handler);
+        let Some(connection) = &mut self.connections[slot] else { return true };
         match outcome {
             CommandOutcome::Done(answer) => connection.say(answer, after, head_only, now),
             CommandOutcome::Later(awaited) => connection.wait(after, awaited, now),
         }
-        self.limit_pending(worker);
+        self.limit_pending(slot);
         // What can be sent, and what was sent behind the request, has its next turn at once.
         self.is_ready = true;
         true
@@ -249,33 +249,33 @@ impl AdminServer {
 
     fn answer(
         &self,
-        worker: usize,
+        slot: usize,
         request: &ApiRequest,
-        commander: &mut dyn ApiHandler,
+        handler: &mut dyn ApiHandler,
     ) -> CommandOutcome {
-        let door = self.listeners[worker / SEATS].door;
-        if door == AccessLevel::Token && !self.is_known(request) {
+        let access = self.listeners[slot / SLOTS].access;
+        if access == AccessLevel::Token && !self.is_known(request) {
             let answer = ApiResponse::error(401, "the token is missing or wrong")
                 .with("WWW-Authenticate: Bearer realm=\"httplb\"\r\n");
             return CommandOutcome::Done(answer);
         }
-        match api::read(door, request) {
-            Ok(command) => commander.handle(command),
+        match api::read(access, request) {
+            Ok(command) => handler.handle(command),
             Err(answer) => CommandOutcome::Done(answer),
         }
     }
 
-    /// Breaks off answers of a door, first that which has not been read for longest, until those that are left, with the
-    /// new one in `worker`, are not too many bytes.
-    fn limit_pending(&mut self, worker: usize) {
-        let seats = seats_of(worker / SEATS);
+    /// Breaks off answers of a listener, first that which has not been read for longest, until those that
+    /// are left, with the new one in `slot`, are not too many bytes.
+    fn limit_pending(&mut self, slot: usize) {
+        let slots = slots_of(slot / SLOTS);
         let unread = |connection: &Option<Connection>| {
             connection.as_ref().map_or(0, |connection| connection.output.len())
         };
-        while self.connections[seats.clone()].iter().map(unread).sum::<usize>() > PENDING_LIMIT {
+        while self.connections[slots.clone()].iter().map(unread).sum::<usize>() > PENDING_LIMIT {
             // Each time some of an answer is read it has the same time again.
-            let age = |worker: &usize| self.connections[*worker].as_ref().map(|one| one.until);
-            let others = seats.clone().filter(|one| *one != worker);
+            let age = |slot: &usize| self.connections[*slot].as_ref().map(|one| one.until);
+            let others = slots.clone().filter(|one| *one != slot);
             let oldest = others.filter(|one| unread(&self.connections[*one]) > 0).min_by_key(age);
             let Some(oldest) = oldest else { return };
             self.connections[oldest] = None;
@@ -327,9 +327,9 @@ impl AdminServer {
     }
 }
 
-/// The seats of an entrance.
-fn seats_of(entrance: usize) -> std::ops::Range<usize> {
-    entrance * SEATS..(entrance + 1) * SEATS
+/// The slots of a listener.
+fn slots_of(listener: usize) -> std::ops::Range<usize> {
+    listener * SLOTS..(listener + 1) * SLOTS
 }
 
 #[cfg(test)]

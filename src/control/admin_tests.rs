@@ -22,8 +22,8 @@ impl ApiHandler for Echo {
     }
 }
 
-const STATUS_DOOR: &str = "10.0.0.100:9001";
-const TOKEN_DOOR: &str = "10.0.0.100:9002";
+const STATUS: &str = "10.0.0.100:9001";
+const TOKEN: &str = "10.0.0.100:9002";
 const FIRST: u64 = 50;
 
 struct Scene {
@@ -38,14 +38,14 @@ impl Scene {
         let tcp = |address: &str| Listener::bind(address.parse::<Endpoint>().unwrap(), 64).unwrap();
         let socket =
             Listener::bind("unix:/run/admin.sock".parse::<Endpoint>().unwrap(), 1000).unwrap();
-        let doors = vec![
+        let sockets = vec![
             (AccessLevel::Socket, socket),
-            (AccessLevel::Token, tcp(TOKEN_DOOR)),
-            (AccessLevel::Status, tcp(STATUS_DOOR)),
+            (AccessLevel::Token, tcp(TOKEN)),
+            (AccessLevel::Status, tcp(STATUS)),
         ];
         let mut scene = Scene {
             poller: Poller::new().unwrap(),
-            admin: AdminServer::new(doors, Some(b"secret".to_vec()), FIRST),
+            admin: AdminServer::new(sockets, Some(b"secret".to_vec()), FIRST),
             echo: Echo::default(),
         };
         scene.admin.watch(&scene.poller).unwrap();
@@ -138,7 +138,7 @@ fn what_is_not_http_is_refused_and_the_connection_ends() {
 fn over_tcp_the_token_is_demanded() {
     let mut scene = Scene::new();
     let ask = |scene: &mut Scene, field: &str| {
-        let peer = tcp(TOKEN_DOOR);
+        let peer = tcp(TOKEN);
         scene.ask(&peer, &format!("GET /v1/status HTTP/1.1\r\nHost: x\r\n{field}\r\n"))
     };
     for field in [
@@ -206,15 +206,15 @@ fn a_slow_request_ends_with_408_and_a_silent_connection_without_a_word() {
 fn half_requests_at_one_door_make_room_for_whole_ones_there_and_are_not_noticed_elsewhere() {
     for text in ["", "GET / HTTP/1.1\r\nHo"] {
         let mut scene = Scene::new();
-        let hostile: Vec<Peer> = (0..SEATS)
+        let hostile: Vec<Peer> = (0..SLOTS)
             .map(|_| {
-                let peer = tcp(STATUS_DOOR);
+                let peer = tcp(STATUS);
                 scene.ask(&peer, text);
                 scene.advance(1);
                 peer
             })
             .collect();
-        assert!(scene.ask(&tcp(STATUS_DOOR), &get("/healthz")).contains("Health"));
+        assert!(scene.ask(&tcp(STATUS), &get("/healthz")).contains("Health"));
         assert!(scene.ask(&unix(), &get("/healthz")).contains("Health"));
         assert!(hostile[0].seen_end() != End::Open, "the oldest makes room");
         assert!(hostile[1..].iter().all(|peer| peer.seen_end() == End::Open));
@@ -224,10 +224,10 @@ fn half_requests_at_one_door_make_room_for_whole_ones_there_and_are_not_noticed_
 #[test]
 fn however_many_come_at_once_each_whole_request_is_answered() {
     let mut scene = Scene::new();
-    for door in [None, Some(STATUS_DOOR)] {
-        let peers: Vec<Peer> = (0..SEATS + 40)
+    for address in [None, Some(STATUS)] {
+        let peers: Vec<Peer> = (0..SLOTS + 40)
             .map(|_| {
-                let peer = door.map_or_else(unix, tcp);
+                let peer = address.map_or_else(unix, tcp);
                 peer.send(get("/healthz").as_bytes());
                 peer
             })
@@ -244,7 +244,7 @@ fn who_waits_for_a_reload_makes_room_last() {
     let mut scene = Scene::new();
     let waiting = unix();
     scene.ask(&waiting, "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
-    let _slow: Vec<Peer> = (0..SEATS)
+    let _slow: Vec<Peer> = (0..SLOTS)
         .map(|_| {
             let peer = unix();
             scene.ask(&peer, "GET /");
@@ -259,7 +259,7 @@ fn who_waits_for_a_reload_makes_room_last() {
 #[test]
 fn one_more_takes_the_place_of_one_that_has_nothing_to_do() {
     let mut scene = Scene::new();
-    let first: Vec<Peer> = (0..SEATS)
+    let first: Vec<Peer> = (0..SLOTS)
         .map(|_| {
             let peer = unix();
             scene.ask(&peer, &get("/healthz"));
@@ -276,9 +276,9 @@ fn one_more_takes_the_place_of_one_that_has_nothing_to_do() {
 #[test]
 fn clients_that_do_not_read_hold_so_many_bytes_of_their_door_and_nothing_of_others() {
     let mut scene = Scene::new();
-    let deaf: Vec<Peer> = (0..SEATS)
+    let deaf: Vec<Peer> = (0..SLOTS)
         .map(|_| {
-            let peer = tcp(STATUS_DOOR);
+            let peer = tcp(STATUS);
             peer.send(get("/metrics").repeat(100).as_bytes());
             peer
         })
@@ -289,7 +289,7 @@ fn clients_that_do_not_read_hold_so_many_bytes_of_their_door_and_nothing_of_othe
     };
     assert!(pending(&scene) <= PENDING_LIMIT, "{}", pending(&scene));
     assert!(scene.ask(&unix(), &get("/healthz")).contains("Health"));
-    let reader = tcp(STATUS_DOOR);
+    let reader = tcp(STATUS);
     let mut text = scene.ask(&reader, &get("/metrics"));
     while text.len() < 1 << 20 {
         let more = scene.ask(&reader, "");

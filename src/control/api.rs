@@ -87,13 +87,13 @@ pub struct Adjustment {
 }
 
 /// The command that a request asks for. `Err` is the answer to one that asks for none.
-pub fn read(door: AccessLevel, request: &ApiRequest) -> Result<Command, ApiResponse> {
+pub fn read(access: AccessLevel, request: &ApiRequest) -> Result<Command, ApiResponse> {
     let (path, query) = match request.target.split_once('?') {
         Some((path, query)) => (path, query),
         None => (request.target.as_str(), ""),
     };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match (segments.as_slice(), door) {
+    match (segments.as_slice(), access) {
         ([""], _) => only_get(request).map(|()| Command::Page),
         (["metrics"], _) => only_get(request).map(|()| Command::Metrics),
         (["healthz"], _) => {

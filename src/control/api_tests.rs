@@ -2,7 +2,7 @@ use super::super::request_parser::After;
 use super::*;
 use crate::policy::explain::{Question, SOMEBODY};
 
-fn ask_at(door: AccessLevel, line: &str, body: &str) -> Result<Command, (u16, String)> {
+fn ask_at(access: AccessLevel, line: &str, body: &str) -> Result<Command, (u16, String)> {
     let (method, target) = line.split_once(' ').unwrap();
     let request = ApiRequest {
         method: Method::from_name(method.as_bytes()),
@@ -11,7 +11,7 @@ fn ask_at(door: AccessLevel, line: &str, body: &str) -> Result<Command, (u16, St
         body: body.as_bytes().to_vec(),
         after: After::Keep,
     };
-    read(door, &request).map_err(|answer| (answer.status, answer.body))
+    read(access, &request).map_err(|answer| (answer.status, answer.body))
 }
 
 fn ask(line: &str) -> Result<Command, (u16, String)> {

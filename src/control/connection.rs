@@ -112,7 +112,7 @@ pub(super) enum Step {
     Asked(ApiRequest),
 }
 
-/// Who makes room first for another when all seats are taken: of these, the one that has been so for
+/// Who makes room first for another when all slots are taken: of these, the one that has been so for
 /// longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {

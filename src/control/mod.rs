@@ -47,10 +47,10 @@ use commands::Commands;
 use explain::Explainer;
 use view::Viewer;
 
-/// What is watched: then come the doors and their connections, and from `FIRST_CHECK` on checks.
+/// What is watched: then come the admin sockets and their connections, and from `FIRST_CHECK` on checks.
 const SIGNALS: u64 = 0;
 const BELL: u64 = 1;
-const FIRST_DOOR: u64 = 2;
+const FIRST_ADMIN: u64 = 2;
 const FIRST_CHECK: u64 = 1 << 16;
 
 /// Descriptors beside these: epoll, signals, standard streams, wakers, the line to the master.
@@ -79,7 +79,7 @@ pub struct ControlInit {
     /// The signals.
     pub signals: Signals,
     /// Where operators come in.
-    pub doors: Vec<(AccessLevel, Listener)>,
+    pub admin_sockets: Vec<(AccessLevel, Listener)>,
     /// What they must know over TCP.
     pub token: Option<Vec<u8>>,
     /// What sticky cookies are made with.
@@ -141,14 +141,14 @@ impl Control {
             master,
             channel,
             signals,
-            doors,
+            admin_sockets,
             token,
             master_pid,
             sticky_key,
             cache,
         } = init;
         // Each backend may have a check under way.
-        let wanted = (segment.layout().backends + admin::SEATS * doors.len()) as u64;
+        let wanted = (segment.layout().backends + admin::SLOTS * admin_sockets.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
         let viewer = Viewer::new(segment, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
@@ -172,7 +172,7 @@ impl Control {
             master_pid,
             signals,
             poller,
-            admin: AdminServer::new(doors, token, FIRST_DOOR),
+            admin: AdminServer::new(admin_sockets, token, FIRST_ADMIN),
             commands,
             life: ControlState::Waiting,
             stop: config.timeouts.withdraw + config.timeouts.drain,
@@ -240,7 +240,7 @@ impl Control {
                 self.wakers.control.clear();
                 self.look_around(now);
             }
-            door if door < FIRST_CHECK => self.admin.event(door - FIRST_DOOR, event),
+            admin if admin < FIRST_CHECK => self.admin.event(admin - FIRST_ADMIN, event),
             check => self.checks.event(check - FIRST_CHECK, event, &self.wakers, now),
         }
     }

@@ -56,7 +56,7 @@ impl AdminEndpoint {
         }
     }
 
-    fn door(&self) -> AccessLevel {
+    fn access(&self) -> AccessLevel {
         match self {
             AdminEndpoint::Socket(_) => AccessLevel::Socket,
             AdminEndpoint::Token(_) => AccessLevel::Token,
@@ -88,15 +88,15 @@ impl AdminEndpoint {
     }
 }
 
-/// All doors that are open.
+/// All that are open.
 #[derive(Default)]
-pub struct Doors {
+pub struct AdminSockets {
     open: Vec<(AdminEndpoint, Listener)>,
     /// What those who come by an address must know.
     token: Option<Vec<u8>>,
 }
 
-impl Doors {
+impl AdminSockets {
     /// Opens what `config` wants and is not open yet, and reads the token. Fails where that cannot
     /// be, and then some of it may have been done.
     pub fn open(&mut self, config: &Config, user: Option<&User>) -> Result<(), StartError> {
@@ -143,7 +143,7 @@ impl Doors {
     pub fn into_parts(self, config: &Config) -> (Vec<(AccessLevel, Listener)>, Option<Vec<u8>>) {
         let wanted: Vec<AdminEndpoint> = AdminEndpoint::wanted(config).collect();
         let mine = self.open.into_iter().filter(|(place, _)| wanted.contains(place));
-        (mine.map(|(place, listener)| (place.door(), listener)).collect(), self.token)
+        (mine.map(|(place, listener)| (place.access(), listener)).collect(), self.token)
     }
 
     /// What is handed over to the next image.
@@ -155,7 +155,7 @@ impl Doors {
     }
 
     /// Takes what the image before has handed over. What cannot be understood is opened anew.
-    pub fn import(records: &[AdminSocketRecord]) -> Doors {
+    pub fn import(records: &[AdminSocketRecord]) -> AdminSockets {
         let mut open = Vec::new();
         for AdminSocketRecord { place, socket } in records {
             let Ok(descriptor) = socket.take() else { continue };
@@ -163,7 +163,7 @@ impl Doors {
                 open.push((place.clone(), listener));
             }
         }
-        Doors { open, token: None }
+        AdminSockets { open, token: None }
     }
 
     /// Where operators come in, as the start tells them; `None`: nowhere.
@@ -178,7 +178,7 @@ impl Doors {
     }
 }
 
-/// Tries what [`Doors::open`] will do, but for what is `held` already.
+/// Tries what [`AdminSockets::open`] will do, but for what is `held` already.
 pub fn try_out(config: &Config, held: &[Endpoint]) -> Result<(), StartError> {
     token(config)?;
     for place in AdminEndpoint::wanted(config) {

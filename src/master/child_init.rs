@@ -15,7 +15,7 @@ use crate::sys::seccomp;
 use crate::sys::{Channel, Directory, IoError, Listener, Signals, StartError, Tried, Waker};
 use crate::worker::{ListenSocket, Worker, WorkerInit};
 
-use super::admin_sockets::Doors;
+use super::admin_sockets::AdminSockets;
 use super::cache_shm::{CacheDirHandle, SharedCache};
 use super::generation::{ChildRole, Generation, GenerationResources};
 use super::listeners::Listeners;
@@ -50,7 +50,7 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     let Master {
         waker,
         listeners,
-        doors,
+        admin_sockets,
         mut generations,
         user,
         signals: of_master,
@@ -76,12 +76,12 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     let child = ChildInit { waker, user, parent: new_child.parent, channel: new_child.channel };
     match new_child.role {
         ChildRole::Worker(worker) => {
-            drop(doors);
+            drop(admin_sockets);
             child.work(resources, listeners, worker, workers)
         }
         ChildRole::Control => {
             drop(listeners);
-            child.control(resources, doors)
+            child.control(resources, admin_sockets)
         }
     }
 }
@@ -147,7 +147,11 @@ impl ChildInit {
         worker.serve()
     }
 
-    fn control(self, resources: GenerationResources, doors: Doors) -> Result<(), StartError> {
+    fn control(
+        self,
+        resources: GenerationResources,
+        admin_sockets: AdminSockets,
+    ) -> Result<(), StartError> {
         process::set_title("httplb-control");
         let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
         let way = self.way(stored, &config);
@@ -157,9 +161,9 @@ impl ChildInit {
         let cache = way.and_then(|way| way.cache_admin(&config, workers));
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
-        let (doors, token) = doors.into_parts(&config);
+        let (admin_sockets, token) = admin_sockets.into_parts(&config);
         let init = ControlInit {
-            doors,
+            admin_sockets,
             token,
             sticky_key,
             master_pid: self.parent,

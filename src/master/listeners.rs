@@ -183,7 +183,7 @@ pub fn stored_name(configured: Endpoint, worker: usize) -> String {
 }
 
 /// The place of a passed socket among those of its address, if its name says so.
-fn seat_of(name: &str) -> Option<usize> {
+fn worker_of(name: &str) -> Option<usize> {
     name.rsplit_once('.')?.1.parse().ok()
 }
 
@@ -207,7 +207,7 @@ impl Listeners<Listener> {
                 (listen.iter().position(fit), listener)
             });
             match fitting {
-                Ok((Some(entry), listener)) => found.push((entry, seat_of(&name), listener)),
+                Ok((Some(entry), listener)) => found.push((entry, worker_of(&name), listener)),
                 Ok((None, listener)) => log::write(
                     Level::Notice,
                     format_args!(
@@ -505,10 +505,10 @@ mod tests {
         let address = "[2001:db8::1]:80".parse().unwrap();
         let name = stored_name(address, 12);
         assert_eq!(name, "[2001_db8__1]_80.12");
-        assert_eq!(seat_of(&name), Some(12));
-        assert_eq!(seat_of(&stored_name("10.0.0.1:80".parse().unwrap(), 3)), Some(3));
+        assert_eq!(worker_of(&name), Some(12));
+        assert_eq!(worker_of(&stored_name("10.0.0.1:80".parse().unwrap(), 3)), Some(3));
         for name in ["", "httplb.socket", "unknown", "a."] {
-            assert_eq!(seat_of(name), None, "{name}");
+            assert_eq!(worker_of(name), None, "{name}");
         }
     }
 

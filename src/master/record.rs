@@ -52,8 +52,8 @@ pub struct ServiceRecord {
     /// Every address that is listened on.
     pub listeners: Vec<ListenerRecord>,
     /// Where operators come in.
-    #[serde(default)]
-    pub doors: Vec<AdminSocketRecord>,
+    #[serde(default, rename = "doors")]
+    pub admin_sockets: Vec<AdminSocketRecord>,
     /// All that have children, or counters that were not added up; the last is the one that serves.
     pub generations: Vec<GenerationRecord>,
     /// What is known of the backends beyond the configuration.
@@ -152,7 +152,11 @@ mod tests {
         let text = r#"{"format": 1, "started": 5, "waker": 9, "listeners": [], "generations": []}"#;
         let record = parse(text).unwrap();
         assert_eq!((record.started, record.reloads, record.binary), (5, Reloads::default(), None));
-        assert!(record.doors.is_empty() && record.backends.is_empty() && record.untold.is_empty());
+        assert!(
+            record.admin_sockets.is_empty()
+                && record.backends.is_empty()
+                && record.untold.is_empty()
+        );
         assert!(record.rotations.is_none() && !record.withdrawn && !record.reload_again);
     }
 

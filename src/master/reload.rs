@@ -40,7 +40,7 @@ impl Master {
         if self.identity.binary.as_os_str().is_empty() {
             return self.refuse("the program's own file is not known without /proc (mount it)");
         }
-        let held = self.listeners.held().chain(self.doors.addresses());
+        let held = self.listeners.held().chain(self.admin_sockets.addresses());
         let arguments = self.identity.arguments.get(1..).unwrap_or_default();
         match Trial::start(&self.identity.binary, arguments, held, self.now) {
             Ok(trial) => self.trial = Some(trial),
@@ -127,7 +127,7 @@ impl Master {
             rotations: Some(exported.keep(&self.rotations).map_err(error)?),
             waker: exported.keep(&self.waker).map_err(error)?,
             listeners: self.listeners.export(exported).map_err(error)?,
-            doors: self.doors.export(exported).map_err(error)?,
+            admin_sockets: self.admin_sockets.export(exported).map_err(error)?,
             generations,
             backends: resources
                 .map_or(Vec::new(), |resources| backend_state::collect(resources.segment)),
@@ -156,7 +156,7 @@ impl Master {
         let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
         if let Some(resources) = serving.and_then(|generation| generation.resources.as_ref()) {
             drop(self.listeners.remove_unwanted(&resources.config.listen));
-            self.doors.rollback(&resources.config);
+            self.admin_sockets.rollback(&resources.config);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{StartError, Tried, Waker, clock, memory};
 use crate::worker::sticky_key;
 
-use super::admin_sockets::Doors;
+use super::admin_sockets::AdminSockets;
 use super::backend_state::BackendRecord;
 use super::generation::{Generation, GenerationResources};
 use super::image::ImageIdentity;
@@ -77,8 +77,8 @@ impl Master {
         let summary = summary(workers, &master.listeners, &listen);
         log::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
         log::write(Level::Info, format_args!("{bound}"));
-        if let Some(doors) = master.doors.summary() {
-            log::write(Level::Info, format_args!("{doors}"));
+        if let Some(sockets) = master.admin_sockets.summary() {
+            log::write(Level::Info, format_args!("{sockets}"));
         }
         Ok(master)
     }
@@ -96,7 +96,7 @@ impl Master {
         let rotations = rotations.and_then(|shared| memory::from_fd(shared).ok());
         let mut master = Master::new(identity, waker, rotations)?;
         master.listeners = Listeners::import(&record.listeners)?;
-        master.doors = Doors::import(&record.doors);
+        master.admin_sockets = AdminSockets::import(&record.admin_sockets);
         let rotations = Rotations::over(master.rotations.cells());
         for generation in &record.generations {
             let note = |error: String| {
@@ -138,7 +138,7 @@ impl Master {
         let workers = cpus::workers(config.workers);
         raise_descriptor_limit(&config, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers, self.user.as_ref())?;
-        self.doors.open(&config, self.user.as_ref())?;
+        self.admin_sockets.open(&config, self.user.as_ref())?;
         log_files::prepare(&config, self.user.as_ref())?;
         doubt_splicing(workers);
         for doubt in own::doubts(&config).into_iter().chain(unix::doubts(&config)) {

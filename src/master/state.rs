@@ -5,7 +5,7 @@ use crate::mem::time::Micros;
 use crate::sys::process::{Pid, User};
 use crate::sys::{Listener, Poller, Signals, Waker, memory};
 
-use super::admin_sockets::Doors;
+use super::admin_sockets::AdminSockets;
 use super::generation::Generation;
 use super::image::ImageIdentity;
 use super::listeners::Listeners;
@@ -23,7 +23,7 @@ pub struct Master {
     pub(super) notifier: Notifier,
     pub(super) listeners: Listeners<Listener>,
     /// Where operators come in.
-    pub(super) doors: Doors,
+    pub(super) admin_sockets: AdminSockets,
     /// The rotations of all generations.
     pub(super) rotations: memory::Shared,
     /// By number. At most one is starting, and at most one is serving.

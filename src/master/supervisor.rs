@@ -11,7 +11,7 @@ use crate::sys::process::{self, Ended, Forked, Pid};
 use crate::sys::{Channel, IoError, Poller, Signal, Signals, StartError, Tried, Waker};
 use crate::sys::{clock, memory, random, reset_signals};
 
-use super::admin_sockets::Doors;
+use super::admin_sockets::AdminSockets;
 use super::child_init::{self, NewChild};
 use super::generation::{Child, ChildRole, Generation, Phase};
 use super::image::ImageIdentity;
@@ -73,7 +73,7 @@ impl Master {
             waker,
             notifier: Notifier::open(now),
             listeners: Listeners::default(),
-            doors: Doors::default(),
+            admin_sockets: AdminSockets::default(),
             rotations,
             generations: Vec::new(),
             user: log_files::user_of_children(),
@@ -127,7 +127,7 @@ impl Master {
             || self.generations.iter().any(|generation| !generation.children.is_empty());
         Ok(match self.life {
             ShutdownState::Stopping { status, .. } if !is_left => {
-                self.doors.remove_files();
+                self.admin_sockets.remove_files();
                 Some(NextStep::Over(status))
             }
             ShutdownState::Stopping { .. }

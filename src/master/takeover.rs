@@ -17,7 +17,7 @@ use super::generation::{ChildRole, GenerationResources, Phase};
 use super::listeners::{Listeners, stored_name};
 use super::state::Master;
 
-/// A control process that is replaced has this time to close its doors.
+/// A control process that is replaced has this time to close its sockets.
 const CLOSING_TIME: Micros = Micros::from_secs(1);
 
 /// Generations that were replaced and still have something in work, beside the one that serves.
@@ -38,7 +38,7 @@ impl Master {
             (0..group.sockets.len())
                 .for_each(|worker| self.notifier.unstore(&stored_name(group.configured, worker)));
         }
-        self.doors.close_unwanted(&resources.config);
+        self.admin_sockets.close_unwanted(&resources.config);
         for group in self.listeners.groups() {
             // Port 0 means another port in another life, and a socket that does not share is kept by
             // others, or has a file in which it can be found again.
@@ -69,7 +69,7 @@ impl Master {
     }
 
     /// The control process of the generation that serves has its way from now on, if that of the one
-    /// before has closed its doors. It is told what operators and backends have done there since it
+    /// before has closed its sockets. It is told what operators and backends have done there since it
     /// was begun, so that nothing is forgotten that somebody was told to be done.
     pub(super) fn try_to_hand_on(&mut self) {
         let Some(until) = self.handing_on else { return };
@@ -100,7 +100,7 @@ impl Master {
             resources.segment.set_service(ServiceCell::InPlace, 1);
             resources.wakers.control.wake();
         }
-        // Who hears of it finds the doors of the new control process alone.
+        // Who hears of it finds the sockets of the new control process alone.
         self.outcome(ControlMessage::Reloaded, "");
     }
 

@@ -78,7 +78,7 @@ pub struct WorkerInit {
 /// The process's state.
 pub struct Worker {
     proxy: Proxy,
-    door: Acceptor,
+    acceptor: Acceptor,
     signals: Signals,
     channel: Option<Channel>,
     life: WorkerState,
@@ -107,7 +107,7 @@ impl Worker {
                 "the memory of max_connections and buffer_size cannot be reserved",
                 Tried::Memory,
             ))?,
-            door: Acceptor::new(listeners),
+            acceptor: Acceptor::new(listeners),
             signals,
             channel,
             life: WorkerState::Serving,
@@ -136,7 +136,7 @@ impl Worker {
     fn watch_all(&mut self) -> Result<(), IoError> {
         let poller = self.proxy.poller();
         poller.watch_signals(&self.signals, Token::Worker(SIGNALS).pack())?;
-        self.door.watch(poller)
+        self.acceptor.watch(poller)
     }
 
     /// A turn of the event loop.
@@ -152,7 +152,7 @@ impl Worker {
         }
         self.proxy.drive_ready();
         self.proxy.expire(begun);
-        self.door.reopen_if_possible(&mut self.proxy);
+        self.acceptor.reopen_if_possible(&mut self.proxy);
         if count > 0 && self.next_tick.is_none() {
             self.next_tick = Some(self.now() + Micros::from(TICK));
         }
@@ -177,7 +177,7 @@ impl Worker {
                 }
             }
             Token::Worker(listener) => {
-                self.door.accept(&mut self.proxy, (listener - FIRST_LISTENER) as usize);
+                self.acceptor.accept(&mut self.proxy, (listener - FIRST_LISTENER) as usize);
             }
         }
     }
@@ -216,14 +216,14 @@ impl Worker {
     /// Others have taken this worker's place.
     fn be_replaced(&mut self) {
         if self.life == WorkerState::Serving {
-            self.door.close(&mut self.proxy);
+            self.acceptor.close(&mut self.proxy);
             self.life = WorkerState::Replaced { until: self.now() + Micros::from(self.retire) };
             self.choose_service();
         }
     }
 
     fn stop(&mut self) {
-        self.door.close(&mut self.proxy);
+        self.acceptor.close(&mut self.proxy);
         self.life = WorkerState::Stopping { until: self.now() + Micros::from(self.drain) };
         self.choose_service();
     }
@@ -278,7 +278,7 @@ impl Worker {
         self.ticks += 1;
         self.proxy.flush_log();
         let swept = self.proxy.sweep(self.ticks);
-        let closed = self.door.retry(&mut self.proxy);
+        let closed = self.acceptor.retry(&mut self.proxy);
         let is_to_tell = log::tick(self.now()).is_some();
         let again = swept || closed || is_to_tell;
         self.next_tick = again.then(|| self.now() + Micros::from(TICK));
