@@ -81,7 +81,7 @@ impl Store {
                 let changed = old.file.as_ref().map_or(0, |(_, _, changed)| *changed);
                 let file = self.directory.files.entry(old.hash).ok();
                 let file =
-                    file.filter(|file| file.facts().is_ok_and(|facts| facts.changed == changed));
+                    file.filter(|file| file.metadata().is_ok_and(|now| now.changed == changed));
                 written.and(file).map(|file| Some((file, at, changed)))
             }
         };

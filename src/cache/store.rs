@@ -177,7 +177,9 @@ impl Store {
         let open_entry = self.open_entries.get(id);
         let is_same = match &open_entry.file {
             None => true,
-            Some((file, _, changed)) => file.facts().is_ok_and(|facts| facts.changed == *changed),
+            Some((file, _, changed)) => {
+                file.metadata().is_ok_and(|metadata| metadata.changed == *changed)
+            }
         };
         if !is_same || open_entry.stamps != self.directory.stamps(hash, open_entry.primary) {
             self.open_entries.unlist(id);
@@ -208,16 +210,16 @@ impl Store {
             }
             Err(_) => return None,
         };
-        let facts = file.facts().ok()?;
+        let metadata = file.metadata().ok()?;
         if !self.open_entries.make_room() {
             return None;
         }
         let mut bytes = self.open_entries.lend()?;
         let count = file.read_at(bytes.free(), 0);
         bytes.filled(count.unwrap_or(0));
-        let read = Entry::read(bytes.as_slice(), facts.len);
+        let read = Entry::read(bytes.as_slice(), metadata.len);
         let is_right = |entry: &Entry| {
-            facts.is_plain && self.is_named(entry, bytes.as_slice(), (hash, primary), query)
+            metadata.is_plain && self.is_named(entry, bytes.as_slice(), (hash, primary), query)
         };
         let entry = match (count, read) {
             (Ok(_), Ok(entry)) if is_right(&entry) => entry,
@@ -232,7 +234,7 @@ impl Store {
             }
         };
         let body_at = entry.body_at as usize;
-        let is_whole = facts.len <= bytes.len() as u64;
+        let is_whole = metadata.len <= bytes.len() as u64;
         if is_whole && Checksum::of(&bytes.as_slice()[body_at..]) != entry.body_sum {
             self.open_entries.give_back(bytes);
             self.directory.drop_entry(hash);
@@ -241,8 +243,8 @@ impl Store {
         if !is_whole {
             bytes.truncate(body_at);
         }
-        self.directory.note(hash, on_disk(facts.len), now);
-        let file = (!is_whole).then_some((file, entry.body_at, facts.changed));
+        self.directory.note(hash, on_disk(metadata.len), now);
+        let file = (!is_whole).then_some((file, entry.body_at, metadata.changed));
         Some(self.open_entries.insert(OpenEntry::new(entry, (hash, primary), stamps, bytes, file)))
     }
 

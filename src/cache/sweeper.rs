@@ -84,11 +84,11 @@ impl Sweeper {
                 return;
             }
             opened += 1;
-            let facts = directory.files.entry(hash).and_then(|file| file.facts());
-            if let Ok(facts) = facts {
-                let seconds = (wall.0 / 1_000_000).saturating_sub(facts.changed / 1_000_000_000);
+            let metadata = directory.files.entry(hash).and_then(|file| file.metadata());
+            if let Ok(metadata) = metadata {
+                let seconds = (wall.0 / 1_000_000).saturating_sub(metadata.changed / 1_000_000_000);
                 let used = Used::at(now).before(seconds);
-                directory.note_found(hash, on_disk(facts.len), used);
+                directory.note_found(hash, on_disk(metadata.len), used);
             }
         });
         self.folder += 1;
@@ -198,10 +198,10 @@ impl Purge {
     /// Removes an entry if its URL is meant; or if it is none.
     fn remove_if_meant(&mut self, directory: &CacheDirectory, hash: EntryKey) {
         let Ok(file) = directory.files.entry(hash) else { return };
-        let (Ok(facts), Ok(count)) = (file.facts(), file.read_at(&mut self.room, 0)) else {
+        let (Ok(metadata), Ok(count)) = (file.metadata(), file.read_at(&mut self.room, 0)) else {
             return;
         };
-        let Ok(entry) = Entry::read(&self.room[..count], facts.len) else {
+        let Ok(entry) = Entry::read(&self.room[..count], metadata.len) else {
             directory.drop_entry(hash);
             return;
         };

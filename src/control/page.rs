@@ -39,7 +39,7 @@ pub fn render(view: &View) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>httplb: {up} of {backends} up</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
     );
-    page.facts(&view.service);
+    page.service(&view.service);
     for (index, pool) in view.pools.iter().enumerate() {
         page.pool(index, pool);
     }
@@ -92,7 +92,7 @@ impl Cell {
 
 impl Page {
     /// The numbers of the service as a whole.
-    fn facts(&mut self, service: &ServiceStatus) {
+    fn service(&mut self, service: &ServiceStatus) {
         let (class, word) = match (service.snapshot.is_draining, service.snapshot.is_withdrawn) {
             (true, _) => ("drain", "stopping"),
             (false, true) => ("drain", "withdrawn"),
@@ -104,8 +104,8 @@ impl Page {
              </header>\n<dl>",
             escaped(service.version)
         );
-        self.fact("up for", &span(service.snapshot.uptime), "");
-        self.fact(
+        self.item("up for", &span(service.snapshot.uptime), "");
+        self.item(
             "workers",
             &grouped(service.snapshot.workers),
             &restarts(service.snapshot.worker_restarts),
@@ -118,19 +118,19 @@ impl Page {
             ),
             false => grouped(service.snapshot.clients),
         };
-        self.fact("connections", &connections, &limit);
+        self.item("connections", &connections, &limit);
         let rate = service.requests_per_second.map_or_else(|| String::from("–"), rate);
-        self.fact("requests a second", &rate, "");
-        self.fact("requests", &grouped(service.totals.requests), "");
-        self.fact("memory bound", &bytes(service.memory_bound), "");
+        self.item("requests a second", &rate, "");
+        self.item("requests", &grouped(service.totals.requests), "");
+        self.item("memory bound", &bytes(service.memory_bound), "");
         if let Some(most) = service.cache_max {
             let limit = format!("of {}{}", bytes(most), hits(&service.totals));
-            self.fact("stored responses", &bytes(service.cache_bytes), &limit);
+            self.item("stored responses", &bytes(service.cache_bytes), &limit);
         }
         self.text.push_str("</dl>\n");
     }
 
-    fn fact(&mut self, name: &str, value: &str, more: &str) {
+    fn item(&mut self, name: &str, value: &str, more: &str) {
         let _ = write!(self.text, "<div><dt>{name}</dt><dd>{value}");
         if !more.is_empty() {
             let _ = write!(self.text, " <small>{more}</small>");

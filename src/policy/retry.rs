@@ -152,14 +152,14 @@ pub enum Verdict {
 /// One that may have been acted on is sent again only if its method is idempotent, and never once
 /// the client has seen a byte of the response. A backend may close a connection that it had kept at
 /// the very moment when it is used again: that was no try.
-pub fn verdict(failure: Failure, facts: RetryContext) -> Verdict {
-    if facts.committed {
+pub fn verdict(failure: Failure, context: RetryContext) -> Verdict {
+    if context.committed {
         return Verdict::Truncate;
     }
-    let harmless = failure.at_connect() || !facts.sent || facts.idempotent;
-    let stale = failure == Failure::Terminated && facts.reused_and_silent;
-    let allowed = stale || (facts.tries_left > 0 && facts.budget_left);
-    if failure.may_pass() && harmless && facts.replayable && allowed {
+    let harmless = failure.at_connect() || !context.sent || context.idempotent;
+    let stale = failure == Failure::Terminated && context.reused_and_silent;
+    let allowed = stale || (context.tries_left > 0 && context.budget_left);
+    if failure.may_pass() && harmless && context.replayable && allowed {
         Verdict::Retry { counts: !stale }
     } else {
         Verdict::Answer(failure)

@@ -1,7 +1,7 @@
 use super::*;
 
-/// All facts there can be, with none, one and two tries left.
-fn all_facts() -> impl Iterator<Item = RetryContext> {
+/// All contexts there can be, with none, one and two tries left.
+fn all_contexts() -> impl Iterator<Item = RetryContext> {
     (0..1 << 6).flat_map(|bits: u32| {
         (0..3).map(move |tries_left| RetryContext {
             committed: bits & 1 != 0,
@@ -16,9 +16,9 @@ fn all_facts() -> impl Iterator<Item = RetryContext> {
 }
 
 fn all() -> impl Iterator<Item = (Failure, RetryContext, Verdict)> {
-    Failure::ALL
-        .into_iter()
-        .flat_map(|failure| all_facts().map(move |facts| (failure, facts, verdict(failure, facts))))
+    Failure::ALL.into_iter().flat_map(|failure| {
+        all_contexts().map(move |context| (failure, context, verdict(failure, context)))
+    })
 }
 
 fn repeated(verdict: Verdict) -> bool {
@@ -27,41 +27,41 @@ fn repeated(verdict: Verdict) -> bool {
 
 #[test]
 fn nothing_is_repeated_or_answered_once_the_client_has_seen_a_byte() {
-    for (failure, facts, verdict) in all() {
-        let place = format!("{failure:?} {facts:?}");
-        assert_eq!(verdict == Verdict::Truncate, facts.committed, "{place}");
+    for (failure, context, verdict) in all() {
+        let place = format!("{failure:?} {context:?}");
+        assert_eq!(verdict == Verdict::Truncate, context.committed, "{place}");
     }
 }
 
 #[test]
 fn what_is_not_repeated_is_answered_with_its_own_failure() {
-    for (failure, facts, verdict) in all() {
-        if !facts.committed && !repeated(verdict) {
-            assert_eq!(verdict, Verdict::Answer(failure), "{facts:?}");
+    for (failure, context, verdict) in all() {
+        if !context.committed && !repeated(verdict) {
+            assert_eq!(verdict, Verdict::Answer(failure), "{context:?}");
         }
     }
 }
 
 #[test]
 fn what_may_have_been_acted_on_is_repeated_only_if_that_does_no_harm() {
-    for (failure, facts, verdict) in all() {
+    for (failure, context, verdict) in all() {
         let connected = !matches!(failure, Failure::Refused | Failure::ConnectTimeout);
-        if connected && facts.sent && !facts.idempotent {
-            assert!(!repeated(verdict), "{failure:?} {facts:?}");
+        if connected && context.sent && !context.idempotent {
+            assert!(!repeated(verdict), "{failure:?} {context:?}");
         }
     }
 }
 
 #[test]
 fn what_is_no_longer_held_is_not_repeated() {
-    for (failure, facts, verdict) in all() {
-        assert!(facts.replayable || !repeated(verdict), "{failure:?} {facts:?}");
+    for (failure, context, verdict) in all() {
+        assert!(context.replayable || !repeated(verdict), "{failure:?} {context:?}");
     }
 }
 
 #[test]
 fn only_failed_connects_connections_that_ended_and_mismatches_are_repeated() {
-    for (failure, facts, verdict) in all() {
+    for (failure, context, verdict) in all() {
         let repeatable = match failure {
             Failure::Refused
             | Failure::ConnectTimeout
@@ -74,43 +74,43 @@ fn only_failed_connects_connections_that_ended_and_mismatches_are_repeated() {
             | Failure::ResponseTimeout
             | Failure::Incomplete => false,
         };
-        assert!(repeatable || !repeated(verdict), "{failure:?} {facts:?}");
+        assert!(repeatable || !repeated(verdict), "{failure:?} {context:?}");
     }
 }
 
 #[test]
 fn a_failure_on_a_reused_connection_before_any_response_byte_does_not_count() {
-    for (failure, facts, verdict) in all() {
-        let stale = failure == Failure::Terminated && facts.reused_and_silent;
+    for (failure, context, verdict) in all() {
+        let stale = failure == Failure::Terminated && context.reused_and_silent;
         if let Verdict::Retry { counts } = verdict {
-            assert_eq!(counts, !stale, "{failure:?} {facts:?}");
+            assert_eq!(counts, !stale, "{failure:?} {context:?}");
         }
-        let may_be_sent = facts.replayable && (facts.idempotent || !facts.sent);
-        if stale && may_be_sent && !facts.committed {
-            assert_eq!(verdict, Verdict::Retry { counts: false }, "whatever is left: {facts:?}");
+        let may_be_sent = context.replayable && (context.idempotent || !context.sent);
+        if stale && may_be_sent && !context.committed {
+            assert_eq!(verdict, Verdict::Retry { counts: false }, "whatever is left: {context:?}");
         }
     }
 }
 
 #[test]
 fn a_repeat_that_counts_needs_a_try_and_the_budget() {
-    for (failure, facts, verdict) in all() {
+    for (failure, context, verdict) in all() {
         if verdict == (Verdict::Retry { counts: true }) {
-            assert!(facts.tries_left > 0 && facts.budget_left, "{failure:?} {facts:?}");
+            assert!(context.tries_left > 0 && context.budget_left, "{failure:?} {context:?}");
         }
     }
 }
 
 #[test]
 fn all_that_3_4_allows_is_repeated() {
-    for (failure, facts, verdict) in all() {
+    for (failure, context, verdict) in all() {
         let at_connect = matches!(failure, Failure::Refused | Failure::ConnectTimeout);
         let ended = matches!(failure, Failure::Terminated | Failure::IdentityMismatch);
-        let not_acted_on = at_connect || (ended && !facts.sent);
-        let allowed = not_acted_on || (facts.idempotent && ended);
-        let possible = facts.replayable && facts.tries_left > 0 && facts.budget_left;
-        if !facts.committed && allowed && possible {
-            assert!(repeated(verdict), "{failure:?} {facts:?}");
+        let not_acted_on = at_connect || (ended && !context.sent);
+        let allowed = not_acted_on || (context.idempotent && ended);
+        let possible = context.replayable && context.tries_left > 0 && context.budget_left;
+        if !context.committed && allowed && possible {
+            assert!(repeated(verdict), "{failure:?} {context:?}");
         }
     }
 }

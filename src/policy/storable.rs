@@ -83,11 +83,11 @@ pub fn response_allows(response_fields: &ResponseCacheFields) -> Result<(), Unst
 }
 
 /// Whether, and how, a response is stored.
-pub fn judge(facts: &StorabilityInput) -> Result<StorePlan, Unstorable> {
-    let StorabilityInput { request_fields, response_fields, status, .. } = facts;
+pub fn judge(input: &StorabilityInput) -> Result<StorePlan, Unstorable> {
+    let StorabilityInput { request_fields, response_fields, status, .. } = input;
     let directives = &response_fields.directives;
-    request_allows(facts)?;
-    status_allows(facts)?;
+    request_allows(input)?;
+    status_allows(input)?;
     response_allows(response_fields)?;
     let for_authorized =
         directives.public || directives.must_revalidate || directives.s_maxage.is_present();
@@ -101,12 +101,12 @@ pub fn judge(facts: &StorabilityInput) -> Result<StorePlan, Unstorable> {
         return Err(Unstorable::VariesByAnything); // §4.1
     }
     let (freshness, basis) =
-        Freshness::of(*status, response_fields, facts.timing, facts.default_ttl);
+        Freshness::of(*status, response_fields, input.timing, input.default_ttl);
     if !is_reusable(*status, response_fields, &freshness, basis) {
         return Err(Unstorable::NotReusable);
     }
     let part = match status {
-        206 => Some(whole_part(facts)?),
+        206 => Some(whole_part(input)?),
         _ => None,
     };
     Ok(StorePlan { freshness, basis, for_authorized, part })
@@ -142,29 +142,29 @@ pub fn is_for_all(request_fields: &RequestCacheFields) -> bool {
         && !request_fields.directives.no_store
 }
 
-fn request_allows(facts: &StorabilityInput) -> Result<(), Unstorable> {
-    if facts.method != Method::Get {
+fn request_allows(input: &StorabilityInput) -> Result<(), Unstorable> {
+    if input.method != Method::Get {
         return Err(Unstorable::Method); // a stored GET answers HEAD, but not the other way
     }
-    if facts.has_body {
+    if input.has_body {
         return Err(Unstorable::RequestBody); // RFC 9110 §9.3.1: it means nothing, or something else
     }
-    if facts.request_fields.directives.no_store {
+    if input.request_fields.directives.no_store {
         return Err(Unstorable::RequestNoStore); // §5.2.1.5
     }
     Ok(())
 }
 
-fn status_allows(facts: &StorabilityInput) -> Result<(), Unstorable> {
-    let is_partial = facts.request_fields.range != Single::Absent;
-    match facts.status {
+fn status_allows(input: &StorabilityInput) -> Result<(), Unstorable> {
+    let is_partial = input.request_fields.range != Single::Absent;
+    match input.status {
         100..=199 => Err(Unstorable::Status), // §3: not final
         426 => Err(Unstorable::Status), // it lives by its `Upgrade`, which is for one connection
         304 | 412 => Err(Unstorable::Conditional),
         206 if !is_partial => Err(Unstorable::Status), // nobody asked for it
         200 | 206 => Ok(()),
         _ if is_partial => Err(Unstorable::Conditional), // 416, or an error because of the range
-        status if facts.response_fields.directives.must_understand && !is_understood(status) => {
+        status if input.response_fields.directives.must_understand && !is_understood(status) => {
             Err(Unstorable::Status) // §5.2.2.3
         }
         _ => Ok(()),
@@ -209,8 +209,8 @@ fn is_reusable(
 
 /// One part of which it is known where it belongs: §3.3. With a length that says otherwise it is
 /// none.
-fn whole_part(facts: &StorabilityInput) -> Result<ContentRange, Unstorable> {
-    let range = facts.response_fields.content_range.only().and_then(ContentRange::parse);
+fn whole_part(input: &StorabilityInput) -> Result<ContentRange, Unstorable> {
+    let range = input.response_fields.content_range.only().and_then(ContentRange::parse);
     range.ok_or(Unstorable::Conditional)
 }
 

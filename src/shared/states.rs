@@ -25,8 +25,8 @@ impl Segment {
                 (serving.servers(newer), serving.members(newer).next().is_some());
             for slot in self.members(pool) {
                 let own = self.backend(slot);
-                let facts = || (own.admin(), own.availability(), own.cap());
-                let before = facts();
+                let state = || (own.admin(), own.availability(), own.cap());
+                let before = state();
                 match servers.get(&own.server()) {
                     _ if own.admin() == AdminState::Leaving => (),
                     Some(newer) => self.follow_state(slot, serving.backend(*newer), now),
@@ -36,7 +36,7 @@ impl Segment {
                     }
                     None => (),
                 }
-                has_changed |= facts() != before;
+                has_changed |= state() != before;
             }
         }
         has_changed

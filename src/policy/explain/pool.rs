@@ -350,7 +350,7 @@ impl RepeatPlan {
                 // Of nobody, or when an answer is on its way already.
                 Failure::NoBackend | Failure::QueueTimeout | Failure::Incomplete => continue,
             };
-            let facts = RetryContext {
+            let context = RetryContext {
                 committed: false,
                 sent,
                 idempotent: plan.is_idempotent,
@@ -359,7 +359,7 @@ impl RepeatPlan {
                 reused_and_silent: false,
                 budget_left: true,
             };
-            match retry::verdict(failure, facts) {
+            match retry::verdict(failure, context) {
                 Verdict::Retry { .. } => plan.repeated_after.push(failure.reason().as_str()),
                 Verdict::Answer(_) | Verdict::Truncate => {
                     plan.answered_after.push(failure.reason().as_str())

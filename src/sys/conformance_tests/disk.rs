@@ -1,5 +1,5 @@
 //! The simulated disk held against the real one.
-use crate::sys::linux::FileFacts;
+use crate::sys::linux::FileMetadata;
 use crate::sys::sim::world::{self, Faults};
 use crate::sys::{IoError, sim};
 use std::ffi::CStr;
@@ -109,11 +109,11 @@ macro_rules! scripts {
                 notes.note("middle", (file.read_at(&mut room, 4), room));
                 notes.note("end", (file.read_at(&mut room, 9), &room[..2]));
                 notes.note("beyond", file.read_at(&mut room, 100));
-                let FileFacts { len, is_plain, changed } = file.facts().unwrap();
-                notes.note("facts", (len, is_plain));
+                let FileMetadata { len, is_plain, changed } = file.metadata().unwrap();
+                notes.note("metadata", (len, is_plain));
                 $kernel::pause();
                 file.write_at(b"H", 0).unwrap();
-                notes.note("changed", file.facts().unwrap().changed != changed);
+                notes.note("changed", file.metadata().unwrap().changed != changed);
                 let copy = root.unnamed_file(c".").unwrap();
                 let (mut from, mut to) = (6, 2);
                 while from < 11 {
@@ -123,7 +123,7 @@ macro_rules! scripts {
                 notes.note("copied", text(&copy));
                 notes.note("copied at the end", copy.copy_from(&file, 11, 0, 10));
                 notes.done("reserve", &copy.reserve(20_000));
-                notes.note("as long as before", copy.facts().unwrap().len);
+                notes.note("as long as before", copy.metadata().unwrap().len);
                 notes.done("trim", &copy.trim(7));
                 notes.note("text", text(&copy));
                 notes

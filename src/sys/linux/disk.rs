@@ -70,7 +70,7 @@ impl Directory {
     }
 
     /// Opens a file to read it. Never waits, even if it turns out to be something else:
-    /// [`File::facts`] tells.
+    /// [`File::metadata`] tells.
     pub fn open_file(&self, name: &CStr) -> Result<File, IoError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let descriptor = fs::openat(&self.descriptor, name, flags, Mode::empty())?;
@@ -192,7 +192,7 @@ pub fn disk_size(path: &Path) -> Result<u64, IoError> {
 
 /// What is known of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileFacts {
+pub struct FileMetadata {
     /// How many bytes it has.
     pub len: u64,
     /// Another one after each change of its content or its names, as a rule.
@@ -208,10 +208,10 @@ pub struct File {
 
 impl File {
     /// What is known of it.
-    pub fn facts(&self) -> Result<FileFacts, IoError> {
+    pub fn metadata(&self) -> Result<FileMetadata, IoError> {
         let stat = fs::fstat(&self.descriptor)?;
         let seconds = u64::try_from(stat.st_ctime).unwrap_or(0);
-        Ok(FileFacts {
+        Ok(FileMetadata {
             len: u64::try_from(stat.st_size).unwrap_or(0),
             changed: seconds.wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as u64),
             is_plain: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,

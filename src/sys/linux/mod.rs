@@ -31,7 +31,7 @@ pub use channel::Channel;
 #[cfg(test)]
 pub use channel::Message;
 #[cfg(test)]
-pub use disk::FileFacts;
+pub use disk::FileMetadata;
 pub use disk::{Directory, DirectoryLock, File, disk_size};
 pub use file::LogFile;
 pub use listener::Listener;

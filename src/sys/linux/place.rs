@@ -73,13 +73,13 @@ impl PathHandle {
         user: Option<u32>,
         group: Option<u32>,
     ) -> Result<(), Errno> {
-        let facts = fs::fstat(opened)?;
-        let is_folder = FileType::from_raw_mode(facts.st_mode) == FileType::Directory;
-        if !self.is_safe && !is_folder && facts.st_nlink > 1 {
+        let metadata = fs::fstat(opened)?;
+        let is_folder = FileType::from_raw_mode(metadata.st_mode) == FileType::Directory;
+        if !self.is_safe && !is_folder && metadata.st_nlink > 1 {
             return Err(Errno::LOOP);
         }
-        let user = user.filter(|user| *user != facts.st_uid).map(Uid::from_raw);
-        let group = group.filter(|group| *group != facts.st_gid).map(Gid::from_raw);
+        let user = user.filter(|user| *user != metadata.st_uid).map(Uid::from_raw);
+        let group = group.filter(|group| *group != metadata.st_gid).map(Gid::from_raw);
         if user.is_none() && group.is_none() {
             return Ok(());
         }

@@ -24,8 +24,8 @@ pub(super) fn bind(path: &UnixPath, wanted: &SocketFile) -> Result<OwnedFd, IoEr
     rustix::fs::fchmod(&descriptor, Mode::from_raw_mode(wanted.mode))?;
     bind_whatever_the_umask(&descriptor, &address)?;
     let file = place.open(OFlags::PATH, Mode::empty())?;
-    let facts = rustix::fs::fstat(&file)?;
-    if FileType::from_raw_mode(facts.st_mode) != FileType::Socket || facts.st_nlink != 1 {
+    let metadata = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(metadata.st_mode) != FileType::Socket || metadata.st_nlink != 1 {
         return Err(Errno::LOOP.into()); // Somebody has put something else there.
     }
     if let Err(error) = place.give_to(file.as_fd(), wanted.owner, wanted.group) {

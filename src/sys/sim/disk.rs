@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
-pub use crate::sys::linux::FileFacts;
+pub use crate::sys::linux::FileMetadata;
 
 /// Input and output error: the disk itself fails.
 const EIO: i32 = 5;
@@ -320,11 +320,11 @@ impl File {
         })
     }
 
-    pub fn facts(&self) -> Result<FileFacts, IoError> {
+    pub fn metadata(&self) -> Result<FileMetadata, IoError> {
         self.with(|kernel, number| {
             let content = &kernel.disk.contents[&number];
             let (len, changed) = (content.bytes.len() as u64, content.changed);
-            Ok(FileFacts { len, changed, is_plain: true })
+            Ok(FileMetadata { len, changed, is_plain: true })
         })
     }
 

@@ -33,7 +33,7 @@ pub use super::linux::DirectoryLock;
 pub use super::linux::NotifySocket;
 pub use super::linux::{Channel, Event, Message, Signal, kill_group, spawn};
 pub use super::linux::{ignore_file_size_signal, reset_signals};
-pub use disk::{Directory, File, FileFacts, disk_size};
+pub use disk::{Directory, File, FileMetadata, disk_size};
 pub use file::LogFile;
 pub use listener::Listener;
 pub use pipe::{Pipe, PipeQuota};
