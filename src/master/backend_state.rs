@@ -18,10 +18,10 @@ pub struct BackendRecord {
     pub address: Endpoint,
     /// What operators set it to: ready, drain or maint.
     pub admin: String,
-    /// What active checks told.
+    /// What active checks have found.
     #[serde(default)]
     pub check: Check,
-    /// What requests told.
+    /// What requests have found.
     #[serde(default)]
     pub passive: Passive,
     /// Since when it is up, or down, or drained, on the monotonic clock. None: it is up since the
@@ -111,12 +111,12 @@ fn take_over(segment: Segment, config: &Config, known: &[BackendRecord], now: Mi
         };
         let Some(pool) = pool else { continue };
         let slot = match (segment.find(pool, backend.address), registered) {
-            (Some(slot), Some(told)) => {
-                renew(segment, slot, told);
+            (Some(slot), Some(registered)) => {
+                renew(segment, slot, registered);
                 Some(slot)
             }
             (Some(slot), None) => Some(slot),
-            (None, Some(told)) => segment.register(pool, registration(backend, told)),
+            (None, Some(registered)) => segment.register(pool, registration(backend, registered)),
             (None, None) => None,
         };
         let Some(slot) = slot else { continue };
@@ -154,8 +154,8 @@ pub fn catch_up(segment: Segment, config: &Config, known: &[BackendRecord], now:
     }
 }
 
-/// What checks and requests have told. Where nothing is checked any more, nobody would ever take
-/// back what checks have told: who failed them is probed instead, like one that requests took out.
+/// What checks and requests have found. Where nothing is checked any more, nobody would ever take
+/// back what checks have found: who failed them is probed instead, like one that requests took out.
 fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Passive) {
     let (check, passive) = (backend.check, backend.passive);
     match (is_checked, check.is_up(), passive.is_up()) {
@@ -166,21 +166,21 @@ fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Pas
 }
 
 /// Sets what a backend has said when it registered, unless the file names it by now.
-fn renew(segment: Segment, slot: BackendId, told: Registered) {
+fn renew(segment: Segment, slot: BackendId, registered: Registered) {
     let backend = segment.backend(slot);
     if backend.source() == Some(Source::Api) {
-        segment.set_lease(slot, told.lease);
-        segment.set_weight(slot, told.weight);
-        segment.set_cap(slot, told.max_connections);
+        segment.set_lease(slot, registered.lease);
+        segment.set_weight(slot, registered.weight);
+        segment.set_cap(slot, registered.max_connections);
     }
 }
 
-fn registration(backend: &BackendRecord, told: Registered) -> Registration {
+fn registration(backend: &BackendRecord, registered: Registered) -> Registration {
     Registration {
         address: backend.address,
-        weight: told.weight,
-        max_connections: told.max_connections,
-        lease: told.lease,
+        weight: registered.weight,
+        max_connections: registered.max_connections,
+        lease: registered.lease,
     }
 }
 

@@ -166,7 +166,7 @@ impl SharedCache {
 }
 
 /// How long the lock of a service that is ending is waited for, and how often it is tried.
-const LOCK_PATIENCE: Millis = Millis(2_000);
+const LOCK_TIMEOUT: Millis = Millis(2_000);
 const LOCK_PAUSE: Millis = Millis(50);
 
 /// Keeps other services out of the directory: goes on with the lock that one of those `before` has, or
@@ -201,7 +201,7 @@ pub fn lock(config: &mut Config, before: &[&SharedCache], is_start: bool) -> Opt
 /// Takes the lock of a directory. At a start, that of a service which has just been killed is waited
 /// for: its processes end one after another.
 fn take_lock(dir: &Path, is_start: bool) -> Result<DirectoryLock, IoError> {
-    let pauses = if is_start { LOCK_PATIENCE.0 / LOCK_PAUSE.0 } else { 0 };
+    let pauses = if is_start { LOCK_TIMEOUT.0 / LOCK_PAUSE.0 } else { 0 };
     for _ in 0..pauses {
         match DirectoryLock::take(dir) {
             Err(IoError::InUse) => clock::pause(LOCK_PAUSE),
@@ -416,16 +416,16 @@ mod tests {
     #[test]
     fn what_will_not_work_is_told_beforehand() {
         world::reset(1, Faults::default());
-        let told = |dir: &str| {
+        let doubt = |dir: &str| {
             let config = Config { cache: Some(cache(dir)), ..Config::default() };
             doubts(&config).pop().unwrap_or_default()
         };
-        assert_eq!(told("httplb-to-be-made"), "");
-        assert!(told("httplb-missing/cache").contains("to make it in (make that)"));
+        assert_eq!(doubt("httplb-to-be-made"), "");
+        assert!(doubt("httplb-missing/cache").contains("to make it in (make that)"));
         let file = std::env::current_exe().expect("a file");
-        assert!(told(file.to_str().expect("UTF-8")).contains("it is no directory"));
+        assert!(doubt(file.to_str().expect("UTF-8")).contains("it is no directory"));
         world::change_faults(|faults| faults.disk_room = 1 << 19);
-        let told = told("httplb-to-be-made");
-        assert!(told.contains("cache.max_size: 1MiB is more than the 512KiB"), "{told}");
+        let doubt = doubt("httplb-to-be-made");
+        assert!(doubt.contains("cache.max_size: 1MiB is more than the 512KiB"), "{doubt}");
     }
 }

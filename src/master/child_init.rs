@@ -107,7 +107,7 @@ impl ChildInit {
         log::limit_with_workers();
         let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
         process::set_title(&format!("httplb-w{worker}"));
-        let way = self.way(stored, &config);
+        let cache_dir = self.cache_dir(stored, &config);
         let mine = listeners.of_worker(&config.listen, worker, workers).map(|(entry, socket)| {
             let arrival = Arrival::at(&config.listen[entry], socket.address().port());
             Ok(ListenSocket { listener: socket.try_clone()?, arrival })
@@ -123,8 +123,8 @@ impl ChildInit {
         self.become_user()?;
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
-        let directory = way.as_ref().and_then(CacheDirHandle::directory);
-        let store = way.and_then(|way| way.store(&config, worker));
+        let directory = cache_dir.as_ref().and_then(CacheDirHandle::directory);
+        let store = cache_dir.and_then(|cache_dir| cache_dir.store(&config, worker));
         let worker = WorkerInit {
             index: worker,
             segment,
@@ -143,7 +143,7 @@ impl ChildInit {
         };
         let worker = Worker::open(&config, worker)?;
         confine(seccomp::Role::Worker, &config, directory);
-        self.tell_ready();
+        self.report_ready();
         worker.serve()
     }
 
@@ -154,11 +154,11 @@ impl ChildInit {
     ) -> Result<(), StartError> {
         process::set_title("httplb-control");
         let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
-        let way = self.way(stored, &config);
+        let cache_dir = self.cache_dir(stored, &config);
         self.become_user()?;
         let workers = segment.layout().workers;
-        let directory = way.as_ref().and_then(CacheDirHandle::directory);
-        let cache = way.and_then(|way| way.cache_admin(&config, workers));
+        let directory = cache_dir.as_ref().and_then(CacheDirHandle::directory);
+        let cache = cache_dir.and_then(|cache_dir| cache_dir.cache_admin(&config, workers));
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let (admin_sockets, token) = admin_sockets.into_parts(&config);
@@ -182,12 +182,12 @@ impl ChildInit {
         };
         let control = Control::open(&config, init)?;
         confine(seccomp::Role::Control, &config, directory);
-        self.tell_ready();
+        self.report_ready();
         control.serve()
     }
 
     /// Opens the directory of stored answers, while there may be rights that the user has not.
-    fn way(&self, stored: Option<SharedCache>, config: &Config) -> Option<CacheDirHandle> {
+    fn cache_dir(&self, stored: Option<SharedCache>, config: &Config) -> Option<CacheDirHandle> {
         let (common, cache) = stored.zip(config.cache.as_ref())?;
         Some(CacheDirHandle::open(common, cache, self.user.as_ref()))
     }
@@ -212,7 +212,7 @@ impl ChildInit {
         Ok(())
     }
 
-    fn tell_ready(self) {
+    fn report_ready(self) {
         // A master that cannot be told is gone, and this process soon is too.
         let _ = self.channel.send(ControlMessage::Ready.text(), None);
         self.waker.wake();

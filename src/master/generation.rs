@@ -14,7 +14,7 @@ use crate::worker::sticky_key;
 
 use super::cache_shm::{self, CacheRecord, SharedCache};
 use super::handover::{ExportedFds, FdNumber};
-use super::restart_limit::Ledger;
+use super::restart_limit::RestartLimit;
 
 /// A process that was asked to end gracefully may take so much longer than it was told.
 const GRACE: Millis = Millis::from_secs(5);
@@ -47,14 +47,14 @@ pub struct Generation {
     /// How many workers it is to have.
     pub workers: usize,
     /// How far it has come.
-    pub standing: Phase,
+    pub phase: Phase,
     /// What its processes are made of. None if it was handed over by a version of the program whose
     /// cells mean something else: then its processes cannot be replaced.
     pub resources: Option<GenerationResources>,
     /// Those of its processes that run.
     pub children: Vec<Child>,
     /// The deaths of its workers.
-    pub ledger: Ledger,
+    pub restart_limit: RestartLimit,
     /// Its control process, if it has none, is not started before this time.
     pub control_pause: Micros,
 }
@@ -235,10 +235,10 @@ impl Generation {
         Generation {
             number,
             workers,
-            standing: Phase::Starting { until },
+            phase: Phase::Starting { until },
             resources: Some(resources),
             children: Vec::new(),
-            ledger: Ledger::default(),
+            restart_limit: RestartLimit::default(),
             control_pause: Micros(0),
         }
     }
@@ -265,17 +265,17 @@ impl Generation {
                 is_closed: false,
             });
         }
-        let standing = match record.leaves_until {
+        let phase = match record.leaves_until {
             Some(until) => Phase::Leaving { until },
             None => Phase::Serving,
         };
         Generation {
             number: record.number,
             workers: record.workers,
-            standing,
+            phase,
             resources: resources.map_err(note).ok(),
             children,
-            ledger: Ledger::default(),
+            restart_limit: RestartLimit::default(),
             control_pause: Micros(0),
         }
     }
@@ -285,7 +285,7 @@ impl Generation {
         let mut record = GenerationRecord {
             number: self.number,
             workers: self.workers,
-            leaves_until: match self.standing {
+            leaves_until: match self.phase {
                 Phase::Leaving { until } => Some(until),
                 Phase::Starting { .. } | Phase::Serving => None,
             },
@@ -316,7 +316,7 @@ impl Generation {
 
     /// The processes that it should have and does not, the control process first.
     pub fn missing(&self, now: Micros) -> Option<ChildRole> {
-        if matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none() {
+        if matches!(self.phase, Phase::Leaving { .. }) || self.resources.is_none() {
             return None;
         }
         let is_there = |role: ChildRole| self.children.iter().any(|child| child.role == role);
@@ -328,7 +328,7 @@ impl Generation {
 
     /// Whether its control process is to be started, now or later.
     pub fn lacks_control(&self) -> bool {
-        let leaves = matches!(self.standing, Phase::Leaving { .. }) || self.resources.is_none();
+        let leaves = matches!(self.phase, Phase::Leaving { .. }) || self.resources.is_none();
         !leaves && self.children.iter().all(|child| child.role != ChildRole::Control)
     }
 
@@ -394,24 +394,24 @@ impl Generation {
     /// From now on its processes are expected to end, within `limit` and a bit more. If they were
     /// expected to before, then by the earlier time.
     /// Whether that is news.
-    pub fn leaves(&mut self, limit: fn(&Timeouts) -> Millis, now: Micros) -> bool {
+    pub fn begin_leaving(&mut self, limit: fn(&Timeouts) -> Millis, now: Micros) -> bool {
         let limit = self.resources.as_ref().map(|resources| limit(&resources.config.timeouts));
         // Of a generation that is not understood nobody knows how long it may take.
         let limit = limit.unwrap_or(Millis::from_secs(3600));
         let latest = now + Micros::from(limit + GRACE);
-        let is_sooner = match self.standing {
+        let is_sooner = match self.phase {
             Phase::Leaving { until } => latest < until,
             Phase::Starting { .. } | Phase::Serving => true,
         };
         if is_sooner {
-            self.standing = Phase::Leaving { until: latest };
+            self.phase = Phase::Leaving { until: latest };
         }
         is_sooner
     }
 
     /// Whether it was replaced, and some of its workers still have something in work.
     pub fn is_retired(&self) -> bool {
-        matches!(self.standing, Phase::Leaving { .. }) && self.has_workers()
+        matches!(self.phase, Phase::Leaving { .. }) && self.has_workers()
     }
 
     /// Kills those of its processes that are left.
@@ -420,7 +420,7 @@ impl Generation {
             // It fails only if the process has just ended.
             let _ = process::kill(child.pid);
         }
-        self.standing = Phase::Leaving { until: now + Micros::from_secs(1) };
+        self.phase = Phase::Leaving { until: now + Micros::from_secs(1) };
     }
 
     /// How many backends are up, and how many there are.

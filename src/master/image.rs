@@ -18,8 +18,8 @@ pub struct ImageIdentity {
 }
 
 impl ImageIdentity {
-    /// That of this process. `told` is the path of the program as the image before knew it.
-    pub fn new(is_standard_input: bool, told: Option<String>) -> ImageIdentity {
+    /// That of this process. `known` is the path of the program as the image before knew it.
+    pub fn new(is_standard_input: bool, known: Option<String>) -> ImageIdentity {
         // Without /proc, the path that it was called by has to do.
         let called = || {
             let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
@@ -31,7 +31,7 @@ impl ImageIdentity {
         };
         let own = std::fs::read_link("/proc/self/exe").or_else(|_| called()).unwrap_or_default();
         ImageIdentity {
-            binary: told.map_or_else(|| without_mark(own, Path::exists), PathBuf::from),
+            binary: known.map_or_else(|| without_mark(own, Path::exists), PathBuf::from),
             arguments: std::env::args_os().collect(),
             is_standard_input,
         }

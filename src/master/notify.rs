@@ -12,16 +12,16 @@ use crate::sys::{IoError, NotifySocket, clock};
 use super::handover::{ExportedFds, FdNumber};
 
 /// The status is told so often at most.
-const PACE: Millis = Millis(1000);
+const STATUS_INTERVAL: Millis = Millis(1000);
 
 /// While the service ends, it asks for so much more time, again and again: TimeoutStopSec= need not
 /// know how long requests run.
 const EXTENSION: Micros = Micros::from_secs(15);
 /// So often.
-const EXTENDING: Micros = Micros::from_secs(5);
+const EXTEND_INTERVAL: Micros = Micros::from_secs(5);
 
 /// A manager that does not keep up is told the rest so much later.
-const PATIENCE: Millis = Millis(250);
+const RETRY_PAUSE: Millis = Millis(250);
 
 /// The line to the service manager.
 pub struct Notifier {
@@ -29,15 +29,15 @@ pub struct Notifier {
     /// What it had no room for yet. A start that it is not told of is none to it.
     waiting: NotifyWait,
     /// When it is tried again.
-    again: Micros,
+    retry_at: Micros,
     /// The status that was told last, and when.
     status: String,
-    told: Micros,
+    status_sent: Micros,
     /// What is to be told as soon as it may.
-    newer: Option<String>,
+    next_status: Option<String>,
     watchdog: Option<Watchdog>,
     /// When more time is asked for, if the service ends.
-    extends: Option<Micros>,
+    next_extension: Option<Micros>,
 }
 
 /// What is still to be told, in order.
@@ -101,16 +101,16 @@ impl Notifier {
         Notifier {
             socket: NotifySocket::from_env(),
             waiting: NotifyWait::default(),
-            again: now,
+            retry_at: now,
             status: String::new(),
-            told: Micros(0),
-            newer: None,
+            status_sent: Micros(0),
+            next_status: None,
             watchdog: interval.map(|interval| Watchdog { interval, next: now }),
-            extends: None,
+            next_extension: None,
         }
     }
 
-    fn tell(&mut self, text: &str, descriptor: Option<BorrowedFd<'_>>) {
+    fn send(&mut self, text: &str, descriptor: Option<BorrowedFd<'_>>) {
         if self.waiting.messages.is_empty() && !self.is_full(text, descriptor) {
             return;
         }
@@ -124,10 +124,10 @@ impl Notifier {
         socket.send(text, descriptor.as_slice()) == Err(IoError::WouldBlock)
     }
 
-    fn tell_the_rest(&mut self, now: Micros) {
+    fn send_waiting(&mut self, now: Micros) {
         while let Some(message) = self.waiting.messages.front() {
             if self.is_full(&message.text, message.descriptor.as_ref().map(AsFd::as_fd)) {
-                self.again = now + Micros::from(PATIENCE);
+                self.retry_at = now + Micros::from(RETRY_PAUSE);
                 return;
             }
             self.waiting.messages.pop_front();
@@ -148,82 +148,83 @@ impl Notifier {
         for record in records {
             // Without its socket there is nothing to store.
             if let Ok(socket) = record.socket.map(FdNumber::take).transpose() {
-                self.tell(&record.text, socket.as_ref().map(AsFd::as_fd));
+                self.send(&record.text, socket.as_ref().map(AsFd::as_fd));
             }
         }
     }
 
     /// The service is there, after its start or a reload.
     pub fn ready(&mut self) {
-        self.tell("READY=1", None);
+        self.send("READY=1", None);
     }
 
     /// A reload begins. `ready` must follow, also if it fails.
     pub fn reloading(&mut self) {
         // Not the time of the loop: that may be before the signal that asked for it was sent.
         let now = clock::now();
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.0), None);
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.0), None);
     }
 
     /// The service ends. From now on each `tick` may ask for more time.
     pub fn stopping(&mut self, now: Micros) {
-        if self.extends.is_none() {
-            self.tell("STOPPING=1", None);
-            self.extends = Some(now);
+        if self.next_extension.is_none() {
+            self.send("STOPPING=1", None);
+            self.next_extension = Some(now);
         }
         self.tick(now);
     }
 
     /// Gives a listening socket into the manager's keeping.
     pub fn store(&mut self, name: &str, socket: BorrowedFd<'_>) {
-        self.tell(&format!("FDSTORE=1\nFDNAME={name}"), Some(socket));
+        self.send(&format!("FDSTORE=1\nFDNAME={name}"), Some(socket));
     }
 
     /// Takes one out.
     pub fn unstore(&mut self, name: &str) {
-        self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None);
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None);
     }
 
     /// Whether anybody reads the status.
-    pub fn is_heard(&self) -> bool {
+    pub fn has_manager(&self) -> bool {
         self.socket.is_some()
     }
 
     /// Sets the status. It is told at once or, if the last one is less than a second old, later.
     pub fn set_status(&mut self, status: String, now: Micros) {
-        self.newer = (status != self.status).then_some(status);
+        self.next_status = (status != self.status).then_some(status);
         self.tick(now);
     }
 
     /// Tells what is due.
     pub fn tick(&mut self, now: Micros) {
-        if self.again <= now {
-            self.tell_the_rest(now);
+        if self.retry_at <= now {
+            self.send_waiting(now);
         }
         if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.next <= now) {
             watchdog.next = now + Micros(watchdog.interval.0 / 2);
-            self.tell("WATCHDOG=1", None);
+            self.send("WATCHDOG=1", None);
         }
-        if self.extends.is_some_and(|due| due <= now) {
-            self.extends = Some(now + EXTENDING);
-            self.tell(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.0), None);
+        if self.next_extension.is_some_and(|due| due <= now) {
+            self.next_extension = Some(now + EXTEND_INTERVAL);
+            self.send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.0), None);
         }
-        if self.told + Micros::from(PACE) > now && self.told != Micros(0) {
+        if self.status_sent + Micros::from(STATUS_INTERVAL) > now && self.status_sent != Micros(0) {
             return;
         }
-        if let Some(status) = self.newer.take() {
-            self.tell(&format!("STATUS={status}"), None);
+        if let Some(status) = self.next_status.take() {
+            self.send(&format!("STATUS={status}"), None);
             self.status = status;
-            self.told = now;
+            self.status_sent = now;
         }
     }
 
     /// When `tick` has something to do.
     pub fn deadline(&self) -> Option<Micros> {
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
-        let status = self.newer.as_ref().map(|_| self.told + Micros::from(PACE));
-        let rest = (!self.waiting.messages.is_empty()).then_some(self.again);
-        [watchdog, status, rest, self.extends].into_iter().flatten().min()
+        let status =
+            self.next_status.as_ref().map(|_| self.status_sent + Micros::from(STATUS_INTERVAL));
+        let rest = (!self.waiting.messages.is_empty()).then_some(self.retry_at);
+        [watchdog, status, rest, self.next_extension].into_iter().flatten().min()
     }
 }
 

@@ -24,7 +24,7 @@ use super::record::FORMAT;
 use super::{admin_sockets, listeners};
 
 /// A program that has not answered by then never will.
-const PATIENCE: Millis = Millis::from_secs(10);
+const ANSWER_TIMEOUT: Millis = Millis::from_secs(10);
 /// So much of its messages is passed on.
 const MOST_LINES: usize = 100;
 
@@ -37,7 +37,7 @@ const ANSWER: &str = "httplb handover ";
 /// Whether a program may take over: it has ended, with this answer and these messages. If not, why.
 fn judge(ended: Ended, is_late: bool, answer: &str, errors: &str) -> Result<(), String> {
     if is_late {
-        return Err(format!("{ITSELF}: it has not answered within {} s", PATIENCE.0 / 1000));
+        return Err(format!("{ITSELF}: it has not answered within {} s", ANSWER_TIMEOUT.0 / 1000));
     }
     if ended != Ended::Exited(0) {
         return Err(said(errors, ended));
@@ -121,14 +121,14 @@ impl Trial {
     ) -> Result<Trial, IoError> {
         let (answer, errors) = (memory::scratch()?, memory::scratch()?);
         let copy = errors.try_clone().map_err(|_| IoError::Exhausted)?;
-        let told = OsString::from(variable(answer.as_raw_fd(), held));
+        let trial = OsString::from(variable(answer.as_raw_fd(), held));
         let passed_on = environment::for_others()
             .filter(|(name, _)| NOT_PASSED_ON.iter().all(|not| name != *not))
-            .chain([(TRIAL.into(), told)]);
+            .chain([(TRIAL.into(), trial)]);
         let test = OsString::from("-t");
         let arguments = [&test].into_iter().chain(arguments);
         let pid = crate::sys::spawn(path, arguments, passed_on, copy, answer.as_fd())?;
-        let until = now + Micros::from(PATIENCE);
+        let until = now + Micros::from(ANSWER_TIMEOUT);
         Ok(Trial { pid, until, answer, errors, is_late: false })
     }
 

@@ -60,8 +60,8 @@ pub struct ServiceRecord {
     #[serde(default)]
     pub backends: Vec<BackendRecord>,
     /// What the service manager had no room for yet.
-    #[serde(default)]
-    pub untold: Vec<PendingNotify>,
+    #[serde(default, rename = "untold")]
+    pub pending: Vec<PendingNotify>,
 }
 
 /// How often the service was reloaded, and how often that was refused or given up.
@@ -155,7 +155,7 @@ mod tests {
         assert!(
             record.admin_sockets.is_empty()
                 && record.backends.is_empty()
-                && record.untold.is_empty()
+                && record.pending.is_empty()
         );
         assert!(record.rotations.is_none() && !record.withdrawn && !record.reload_again);
     }

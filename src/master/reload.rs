@@ -22,17 +22,17 @@ use super::state::{Master, ReloadRequest, ShutdownState};
 
 impl Master {
     /// Begins a reload, or remembers that there is to be another one after the one under way.
-    pub(super) fn reload(&mut self, wish: ReloadRequest) {
-        if self.life != ShutdownState::Running {
-            self.asked_by = wish.by;
-            return self.outcome(ControlMessage::Refused, "the service is stopping");
+    pub(super) fn reload(&mut self, request: ReloadRequest) {
+        if self.shutdown != ShutdownState::Running {
+            self.asked_by = request.by;
+            return self.report_outcome(ControlMessage::Refused, "the service is stopping");
         }
         if self.is_reloading() {
-            let by = wish.by.or(self.wish.and_then(|earlier| earlier.by));
-            self.wish = Some(ReloadRequest { by });
+            let by = request.by.or(self.next_reload.and_then(|earlier| earlier.by));
+            self.next_reload = Some(ReloadRequest { by });
             return;
         }
-        self.asked_by = wish.by;
+        self.asked_by = request.by;
         self.notifier.reloading();
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
@@ -53,22 +53,22 @@ impl Master {
     }
 
     fn is_reloading(&self) -> bool {
-        self.trial.is_some() || self.is_starting() || self.handing_on.is_some()
+        self.trial.is_some() || self.is_starting() || self.takeover_until.is_some()
     }
 
     /// A reload that was asked for during another one, once that is over.
     pub(super) fn begin_remembered_reload(&mut self) {
         if !self.is_reloading() {
-            if let Some(wish) = self.wish.take() {
-                self.reload(wish);
+            if let Some(request) = self.next_reload.take() {
+                self.reload(request);
             }
         }
     }
 
     /// The program on disk was tried out.
-    pub(super) fn tried(&mut self, trial: Trial, ended: Ended) {
+    pub(super) fn on_trial_end(&mut self, trial: Trial, ended: Ended) {
         let verdict = trial.verdict(ended);
-        if self.life != ShutdownState::Running {
+        if self.shutdown != ShutdownState::Running {
             return;
         }
         let binary = self.identity.binary.display().to_string();
@@ -111,7 +111,7 @@ impl Master {
         for generation in &self.generations {
             generations.push(generation.export(exported).map_err(error)?);
         }
-        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let serving = self.generations.iter().find(|one| one.phase == Phase::Serving);
         let resources = serving.and_then(|generation| generation.resources.as_ref());
         Ok(ServiceRecord {
             format: FORMAT,
@@ -122,8 +122,8 @@ impl Master {
             withdrawn: resources
                 .is_some_and(|resources| resources.segment.is_withdrawn_by(Withdrawal::ByOperator)),
             asked_by: self.asked_by.map(Pid::number),
-            reload_again: self.wish.is_some(),
-            again_by: self.wish.and_then(|wish| wish.by).map(Pid::number),
+            reload_again: self.next_reload.is_some(),
+            again_by: self.next_reload.and_then(|request| request.by).map(Pid::number),
             rotations: Some(exported.keep(&self.rotations).map_err(error)?),
             waker: exported.keep(&self.waker).map_err(error)?,
             listeners: self.listeners.export(exported).map_err(error)?,
@@ -131,7 +131,7 @@ impl Master {
             generations,
             backends: resources
                 .map_or(Vec::new(), |resources| backend_state::collect(resources.segment)),
-            untold: self.notifier.export(exported).map_err(error)?,
+            pending: self.notifier.export(exported).map_err(error)?,
         })
     }
 
@@ -140,7 +140,7 @@ impl Master {
         log::reply(Level::Error, format_args!("not reloaded: {why}"));
         self.reloads.refused += 1;
         self.publish();
-        self.outcome(ControlMessage::Refused, why);
+        self.report_outcome(ControlMessage::Refused, why);
         self.notifier.ready();
     }
 
@@ -153,7 +153,7 @@ impl Master {
 
     /// Closes what was opened for a new generation alone: nobody would take those who come there.
     pub(super) fn rollback(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let serving = self.generations.iter().find(|one| one.phase == Phase::Serving);
         if let Some(resources) = serving.and_then(|generation| generation.resources.as_ref()) {
             drop(self.listeners.remove_unwanted(&resources.config.listen));
             self.admin_sockets.rollback(&resources.config);
@@ -161,7 +161,7 @@ impl Master {
     }
 
     /// Tells the control process that has asked for the reload how that went.
-    pub(super) fn outcome(&mut self, word: ControlMessage, why: &str) {
+    pub(super) fn report_outcome(&mut self, word: ControlMessage, why: &str) {
         let Some(asked_by) = self.asked_by.take() else { return };
         for generation in &self.generations {
             let Some(resources) = &generation.resources else { continue };

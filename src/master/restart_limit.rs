@@ -12,11 +12,11 @@ const WITHIN: Millis = Millis::from_secs(10);
 
 /// The deaths of one generation's workers.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct RestartLimit {
     times: VecDeque<Micros>,
 }
 
-impl Ledger {
+impl RestartLimit {
     /// Notes a death. Whether that is one too many.
     pub fn note(&mut self, now: Micros) -> bool {
         self.times.retain(|time| now - *time <= Micros::from(WITHIN));
@@ -35,8 +35,8 @@ mod tests {
     use super::*;
 
     fn note_all(seconds: &[u64]) -> Vec<bool> {
-        let mut ledger = Ledger::default();
-        seconds.iter().map(|second| ledger.note(Micros::from_secs(*second))).collect()
+        let mut limit = RestartLimit::default();
+        seconds.iter().map(|second| limit.note(Micros::from_secs(*second))).collect()
     }
 
     #[test]

@@ -16,8 +16,8 @@ const AT_ONCE: Millis = Millis(1000);
 
 impl Master {
     /// A graceful stop was asked for; perhaps once more, and then it is to end at once.
-    pub(super) fn stop_when_it_may(&mut self) {
-        match self.life {
+    pub(super) fn stop_gracefully(&mut self) {
+        match self.shutdown {
             ShutdownState::Running => self.withdraw(),
             ShutdownState::Withdrawing { .. } => self.stop(StopMode::AtOnce, 0),
             ShutdownState::Stopping { status, .. } => self.stop(StopMode::AtOnce, status),
@@ -27,7 +27,7 @@ impl Master {
     /// Lets the world know for `timeouts.withdraw` that the service will stop, and only then stops
     /// it.
     fn withdraw(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let serving = self.generations.iter().find(|one| one.phase == Phase::Serving);
         let resources = serving.and_then(|generation| generation.resources.as_ref());
         let withdraw = resources.map_or(Millis(0), |resources| resources.config.timeouts.withdraw);
         if withdraw == Millis(0) {
@@ -40,21 +40,21 @@ impl Master {
             resources.segment.set_withdrawn(Withdrawal::BeforeStop, true);
             resources.wakers.wake_workers();
         }
-        self.life = ShutdownState::Withdrawing { until: self.now + Micros::from(withdraw) };
+        self.shutdown = ShutdownState::Withdrawing { until: self.now + Micros::from(withdraw) };
         self.notifier.stopping(self.now);
         let after = write_duration(withdraw);
         log::write(Level::Notice, format_args!("withdrawn: the service stops after {after}"));
     }
 
     /// Ends the service; also a second time, more plainly.
-    pub(super) fn stop(&mut self, manner: StopMode, status: u8) {
-        match self.life {
-            ShutdownState::Stopping { manner: before, .. } if before >= manner => return,
+    pub(super) fn stop(&mut self, mode: StopMode, status: u8) {
+        match self.shutdown {
+            ShutdownState::Stopping { mode: before, .. } if before >= mode => return,
             ShutdownState::Stopping { .. }
             | ShutdownState::Withdrawing { .. }
             | ShutdownState::Running => (),
         }
-        if !self.life.is_stopping() {
+        if !self.shutdown.is_stopping() {
             self.notifier.stopping(self.now);
             self.notifier.set_status(String::from("stopping"), self.now);
             let clients: u32 = self.generations.iter().map(Generation::clients).sum();
@@ -71,34 +71,34 @@ impl Master {
             if let Some(resources) = &generation.resources {
                 resources.segment.set_service(ServiceCell::Draining, 1);
             }
-            generation.leaves(|timeouts| timeouts.drain, self.now);
+            generation.begin_leaving(|timeouts| timeouts.drain, self.now);
             if let (StopMode::Gracefully, Phase::Leaving { until: latest }) =
-                (manner, generation.standing)
+                (mode, generation.phase)
             {
                 until = until.max(latest);
             }
             for child in &generation.children {
                 // It fails only if the process has just ended.
-                let _ = match manner {
+                let _ = match mode {
                     StopMode::Gracefully => process::signal(child.pid, Signal::Term),
                     StopMode::AtOnce => process::signal(child.pid, Signal::Int),
                     StopMode::Killed => process::kill(child.pid),
                 };
             }
         }
-        self.life = ShutdownState::Stopping { manner, until, status };
+        self.shutdown = ShutdownState::Stopping { mode, until, status };
     }
 
     /// Those who were told to end have not.
-    pub(super) fn stop_more_plainly(&mut self, manner: StopMode, status: u8) {
-        let next = match manner {
+    pub(super) fn escalate_stop(&mut self, mode: StopMode, status: u8) {
+        let next = match mode {
             StopMode::Gracefully => StopMode::AtOnce,
             StopMode::AtOnce | StopMode::Killed => StopMode::Killed,
         };
         // Those who were killed already are killed again, until they are gone.
-        if manner == StopMode::Killed {
-            self.life =
-                ShutdownState::Stopping { manner: StopMode::AtOnce, until: self.now, status };
+        if mode == StopMode::Killed {
+            self.shutdown =
+                ShutdownState::Stopping { mode: StopMode::AtOnce, until: self.now, status };
         }
         self.stop(next, status);
     }

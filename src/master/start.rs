@@ -28,7 +28,7 @@ use super::takeover::summary;
 use super::{backend_state, cache_shm, cpus, handover, inherited, log_files};
 
 /// All processes of a generation must serve after this time.
-const PATIENCE: Millis = Millis::from_secs(30);
+const READY_TIMEOUT: Millis = Millis::from_secs(30);
 /// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
 /// Those for stored answers: open entries, recordings, wakers of other generations, connections of
@@ -110,13 +110,13 @@ impl Master {
             };
             master.generations.push(Generation::import(generation, rotations, note));
         }
-        master.notifier.import(&record.untold);
+        master.notifier.import(&record.pending);
         inherited::close_unnamed(config.as_ref().ok());
         master.started = record.started;
         master.reloads = record.reloads;
         master.restarts = record.restarts;
         let by = record.again_by.and_then(Pid::new);
-        master.wish = record.reload_again.then_some(ReloadRequest { by });
+        master.next_reload = record.reload_again.then_some(ReloadRequest { by });
         master.asked_by = record.asked_by.and_then(Pid::new);
         let begun = match config {
             Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
@@ -154,7 +154,7 @@ impl Master {
             GenerationResources::new(config, workers, sticky_key, rotations, &self.generations);
         let resources = resources.map_err(StartError::at("shared memory", Tried::Memory))?;
         let number = self.generations.last().map_or(1, |last| last.number + 1);
-        let until = clock::now() + Micros::from(PATIENCE);
+        let until = clock::now() + Micros::from(READY_TIMEOUT);
         self.generations.push(Generation::new(number, resources, workers, until));
         self.publish();
         self.spread_holdings();

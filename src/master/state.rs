@@ -30,23 +30,23 @@ pub struct Master {
     pub(super) generations: Vec<Generation>,
     /// Whom children become, if this is root.
     pub(super) user: Option<User>,
-    pub(super) life: ShutdownState,
+    pub(super) shutdown: ShutdownState,
     pub(super) trial: Option<Trial>,
     /// The control process that waits for the outcome of the reload under way.
     pub(super) asked_by: Option<Pid>,
     /// Until when to wait for the control process of the generation before, if that still has its way.
-    pub(super) handing_on: Option<Micros>,
+    pub(super) takeover_until: Option<Micros>,
     /// Another reload was asked for meanwhile.
-    pub(super) wish: Option<ReloadRequest>,
+    pub(super) next_reload: Option<ReloadRequest>,
     pub(super) reloads: Reloads,
     pub(super) restarts: u64,
     /// Microseconds since the epoch.
     pub(super) started: u64,
     pub(super) fork_pause: Micros,
     /// When messages that were left out may be told again.
-    pub(super) untold_messages: Option<Micros>,
+    pub(super) messages_due: Option<Micros>,
     /// When that was done last which takes longer.
-    pub(super) gathered: Micros,
+    pub(super) merged: Micros,
     pub(super) now: Micros,
 }
 
@@ -70,7 +70,7 @@ pub enum ShutdownState {
     /// It ends when all processes have ended.
     Stopping {
         /// What they were told.
-        manner: StopMode,
+        mode: StopMode,
         /// When they are told more plainly.
         until: Micros,
         /// What the master exits with.

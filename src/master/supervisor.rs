@@ -23,21 +23,21 @@ use super::{log_files, restart_limit};
 
 /// What is watched.
 const SIGNALS: u64 = 0;
-const BELL: u64 = 1;
+const WAKER: u64 = 1;
 
 /// What leaving generations count is added up so often.
-const GATHERING: Micros = Micros::from_secs(1);
+const MERGE_INTERVAL: Micros = Micros::from_secs(1);
 /// Where there are several generations, each is told so often what the others have in work.
-const SPREADING: Micros = Micros(100_000);
+const SPREAD_INTERVAL: Micros = Micros(100_000);
 /// When there can be no more processes, the next try is made after this time.
 const FORK_PAUSE: Millis = Millis(1000);
 
 /// What comes after a turn, if not another one.
 pub enum NextStep {
     /// This is a new process.
-    Born(NewChild),
+    Child(NewChild),
     /// The service has ended.
-    Over(u8),
+    Exit(u8),
 }
 
 impl Master {
@@ -58,7 +58,7 @@ impl Master {
         poller
             .watch_signals(&signals, SIGNALS)
             .map_err(StartError::at("epoll", Tried::Descriptor))?;
-        poller.watch_waker(&waker, BELL).map_err(StartError::at("epoll", Tried::Descriptor))?;
+        poller.watch_waker(&waker, WAKER).map_err(StartError::at("epoll", Tried::Descriptor))?;
         let _ = process::no_new_privileges(); // Where a filter refuses it, the children say so.
         let now = clock::now();
         let rotations = match rotations {
@@ -77,17 +77,17 @@ impl Master {
             rotations,
             generations: Vec::new(),
             user: log_files::user_of_children(),
-            life: ShutdownState::Running,
+            shutdown: ShutdownState::Running,
             trial: None,
             asked_by: None,
-            handing_on: None,
-            wish: None,
+            takeover_until: None,
+            next_reload: None,
             reloads: Reloads::default(),
             restarts: 0,
             started: clock::wall().0,
             fork_pause: Micros(0),
-            untold_messages: None,
-            gathered: Micros(0),
+            messages_due: None,
+            merged: Micros(0),
             now,
         })
     }
@@ -97,8 +97,8 @@ impl Master {
         loop {
             match self.turn() {
                 Ok(None) => (),
-                Ok(Some(NextStep::Born(new_child))) => return child_init::run(self, new_child),
-                Ok(Some(NextStep::Over(status))) => return ExitCode::from(status),
+                Ok(Some(NextStep::Child(new_child))) => return child_init::run(self, new_child),
+                Ok(Some(NextStep::Exit(status))) => return ExitCode::from(status),
                 Err(error) => {
                     // The children learn of it, and end gracefully.
                     log::write(Level::Error, format_args!("epoll: {error}"));
@@ -110,7 +110,7 @@ impl Master {
 
     fn turn(&mut self) -> Result<Option<NextStep>, IoError> {
         if let Some(new_child) = self.spawn_missing() {
-            return Ok(Some(NextStep::Born(new_child)));
+            return Ok(Some(NextStep::Child(new_child)));
         }
         self.poller.wait(self.timeout())?;
         self.now = clock::now();
@@ -125,10 +125,10 @@ impl Master {
         self.check_deadlines();
         let is_left = self.trial.is_some()
             || self.generations.iter().any(|generation| !generation.children.is_empty());
-        Ok(match self.life {
+        Ok(match self.shutdown {
             ShutdownState::Stopping { status, .. } if !is_left => {
                 self.admin_sockets.remove_files();
-                Some(NextStep::Over(status))
+                Some(NextStep::Exit(status))
             }
             ShutdownState::Stopping { .. }
             | ShutdownState::Withdrawing { .. }
@@ -138,7 +138,7 @@ impl Master {
 
     /// Forks whoever is missing. In the new process it returns what that one begins with.
     fn spawn_missing(&mut self) -> Option<NewChild> {
-        if self.life.is_stopping() || self.fork_pause > self.now {
+        if self.shutdown.is_stopping() || self.fork_pause > self.now {
             return None;
         }
         for place in 0..self.generations.len() {
@@ -175,8 +175,8 @@ impl Master {
 
     fn signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Term | Signal::Quit => self.stop_when_it_may(),
-            Signal::Int => match self.life {
+            Signal::Term | Signal::Quit => self.stop_gracefully(),
+            Signal::Int => match self.shutdown {
                 ShutdownState::Running | ShutdownState::Withdrawing { .. } => {
                     self.stop(StopMode::AtOnce, 0)
                 }
@@ -207,23 +207,23 @@ impl Master {
 
     fn reaped(&mut self, pid: Pid, ended: Ended) {
         if let Some(trial) = self.trial.take_if(|trial| trial.pid == pid) {
-            return self.tried(trial, ended);
+            return self.on_trial_end(trial, ended);
         }
         for place in 0..self.generations.len() {
             if let Some(child) = self.generations[place].reap(pid, self.now) {
-                return self.died(place, &child, ended);
+                return self.on_child_end(place, &child, ended);
             }
         }
     }
 
     /// A process has ended, perhaps as it should.
-    fn died(&mut self, place: usize, child: &Child, ended: Ended) {
-        let standing = self.generations[place].standing;
-        if self.life.is_stopping() || matches!(standing, Phase::Leaving { .. }) {
+    fn on_child_end(&mut self, place: usize, child: &Child, ended: Ended) {
+        let phase = self.generations[place].phase;
+        if self.shutdown.is_stopping() || matches!(phase, Phase::Leaving { .. }) {
             return;
         }
         let name = child.name();
-        if standing != Phase::Serving && !child.is_ready && matches!(ended, Ended::Exited(_)) {
+        if phase != Phase::Serving && !child.is_ready && matches!(ended, Ended::Exited(_)) {
             // It has said itself why it could not start, and the next could not either.
             return self.fail(place, &format!("{name} could not start"));
         }
@@ -240,7 +240,7 @@ impl Master {
             ChildRole::Control => (),
             ChildRole::Worker(_) => {
                 self.restarts += 1;
-                if generation.ledger.note(self.now) {
+                if generation.restart_limit.note(self.now) {
                     self.fail(place, &restart_limit::too_many());
                 }
                 self.publish();
@@ -251,9 +251,9 @@ impl Master {
     /// A generation cannot go on. If it was to replace another, that one goes on, and else the
     /// service is over.
     fn fail(&mut self, place: usize, why: &str) {
-        let standing = self.generations[place].standing;
-        let is_served = self.generations.iter().any(|other| other.standing == Phase::Serving);
-        match standing {
+        let phase = self.generations[place].phase;
+        let is_served = self.generations.iter().any(|other| other.phase == Phase::Serving);
+        match phase {
             Phase::Starting { .. } if is_served => self.give_up(place, why),
             // Another one is about to take its place.
             Phase::Serving if self.is_starting() => (),
@@ -267,31 +267,31 @@ impl Master {
 
     /// Whether a generation is not ready yet.
     pub(super) fn is_starting(&self) -> bool {
-        self.generations.iter().any(|one| matches!(one.standing, Phase::Starting { .. }))
+        self.generations.iter().any(|one| matches!(one.phase, Phase::Starting { .. }))
     }
 
     /// What time, or all that came, has made due.
     fn check_deadlines(&mut self) {
-        self.untold_messages = log::tick(self.now);
+        self.messages_due = log::tick(self.now);
         self.count_dropped_messages();
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.until <= self.now) {
             trial.give_up();
         }
         self.spread_holdings();
-        if let ShutdownState::Stopping { manner, until, status } = self.life {
+        if let ShutdownState::Stopping { mode, until, status } = self.shutdown {
             if until <= self.now {
-                self.stop_more_plainly(manner, status);
+                self.escalate_stop(mode, status);
             }
             self.notifier.tick(self.now);
             return;
         }
-        if let ShutdownState::Withdrawing { until } = self.life
+        if let ShutdownState::Withdrawing { until } = self.shutdown
             && until <= self.now
         {
             return self.stop(StopMode::Gracefully, 0);
         }
         for place in 0..self.generations.len() {
-            match self.generations[place].standing {
+            match self.generations[place].phase {
                 Phase::Starting { .. } if self.generations[place].is_ready() => {
                     self.all_ready(place);
                 }
@@ -304,21 +304,21 @@ impl Master {
                 Phase::Starting { .. } | Phase::Serving | Phase::Leaving { .. } => (),
             }
         }
-        self.try_to_hand_on();
+        self.try_to_take_over();
         // What takes longer is not done each time that the generations are told of each other.
-        if !self.poller.events().is_empty() || self.gathered + GATHERING <= self.now {
-            self.gathered = self.now;
+        if !self.poller.events().is_empty() || self.merged + MERGE_INTERVAL <= self.now {
+            self.merged = self.now;
             self.spread_states();
             self.merge_counters();
         }
         self.begin_remembered_reload();
-        self.tell_status();
+        self.update_status();
     }
 
-    fn tell_status(&mut self) {
-        let serving = |generation: &&Generation| generation.standing == Phase::Serving;
+    fn update_status(&mut self) {
+        let serving = |generation: &&Generation| generation.phase == Phase::Serving;
         let serving = self.generations.iter().find(serving);
-        if let Some(generation) = serving.filter(|_| self.notifier.is_heard()) {
+        if let Some(generation) = serving.filter(|_| self.notifier.has_manager()) {
             let status = notify::status(generation.workers, generation.backends());
             let is_withdrawn = generation.is_withdrawn();
             let status = if is_withdrawn { format!("withdrawn, {status}") } else { status };
@@ -334,19 +334,19 @@ impl Master {
         if let Some(trial) = &self.trial {
             consider(trial.until);
         }
-        for time in [self.handing_on, self.untold_messages].into_iter().flatten() {
+        for time in [self.takeover_until, self.messages_due].into_iter().flatten() {
             consider(time);
         }
-        if let ShutdownState::Withdrawing { until } = self.life {
+        if let ShutdownState::Withdrawing { until } = self.shutdown {
             consider(until);
         }
-        match self.life {
+        match self.shutdown {
             ShutdownState::Stopping { until, .. } => consider(until),
             ShutdownState::Running | ShutdownState::Withdrawing { .. } => {
                 for generation in &self.generations {
-                    match generation.standing {
+                    match generation.phase {
                         Phase::Starting { until } => consider(until),
-                        Phase::Leaving { until } => consider(until.min(self.now + GATHERING)),
+                        Phase::Leaving { until } => consider(until.min(self.now + MERGE_INTERVAL)),
                         Phase::Serving => (),
                     }
                     if generation.lacks_control() {
@@ -359,7 +359,7 @@ impl Master {
             }
         }
         if self.generations.iter().filter(|generation| generation.has_workers()).count() > 1 {
-            consider(self.now + SPREADING);
+            consider(self.now + SPREAD_INTERVAL);
         }
         // A millisecond more, so that what is due is past when the wait is over.
         let wait = |time: Micros| Millis((time - self.now).millis().0.saturating_add(1));

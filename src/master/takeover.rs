@@ -28,8 +28,8 @@ impl Master {
     pub(super) fn all_ready(&mut self, place: usize) {
         let workers = self.generations[place].workers;
         let number = self.generations[place].number;
-        let is_first = !self.generations.iter().any(|other| other.standing == Phase::Serving);
-        self.generations[place].standing = Phase::Serving;
+        let is_first = !self.generations.iter().any(|other| other.phase == Phase::Serving);
+        self.generations[place].phase = Phase::Serving;
         let Some(resources) = &self.generations[place].resources else { return };
         let listen = &resources.config.listen;
         self.listeners.spread(workers);
@@ -64,16 +64,16 @@ impl Master {
         self.retire_others(place);
         self.publish();
         self.notifier.ready();
-        self.handing_on = Some(self.now + CLOSING_TIME);
-        self.try_to_hand_on();
+        self.takeover_until = Some(self.now + CLOSING_TIME);
+        self.try_to_take_over();
     }
 
     /// The control process of the generation that serves has its way from now on, if that of the one
     /// before has closed its sockets. It is told what operators and backends have done there since it
     /// was begun, so that nothing is forgotten that somebody was told to be done.
-    pub(super) fn try_to_hand_on(&mut self) {
-        let Some(until) = self.handing_on else { return };
-        let Some(place) = self.generations.iter().position(|one| one.standing == Phase::Serving)
+    pub(super) fn try_to_take_over(&mut self) {
+        let Some(until) = self.takeover_until else { return };
+        let Some(place) = self.generations.iter().position(|one| one.phase == Phase::Serving)
         else {
             return;
         };
@@ -83,7 +83,7 @@ impl Master {
         if older.is_some_and(|older| !older.is_closed()) && until > self.now {
             return;
         }
-        self.handing_on = None;
+        self.takeover_until = None;
         if let Some(resources) = &others[0].resources {
             if let Some(older) = older.and_then(|older| older.resources.as_ref()) {
                 let known = backend_state::collect(older.segment);
@@ -101,7 +101,7 @@ impl Master {
             resources.wakers.control.wake();
         }
         // Who hears of it finds the sockets of the new control process alone.
-        self.outcome(ControlMessage::Reloaded, "");
+        self.report_outcome(ControlMessage::Reloaded, "");
     }
 
     /// Tells the generation that served so far that it is replaced.
@@ -109,25 +109,25 @@ impl Master {
         let now = self.now;
         let others =
             self.generations.iter_mut().enumerate().filter(|(other, generation)| {
-                *other != place && generation.standing == Phase::Serving
+                *other != place && generation.phase == Phase::Serving
             });
         for (_, generation) in others {
-            generation.leaves(|timeouts| timeouts.retire, now);
+            generation.begin_leaving(|timeouts| timeouts.retire, now);
             for child in &generation.children {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Usr2);
             }
         }
-        self.drain_the_oldest();
+        self.drain_oldest();
     }
 
     /// Lets the workers of all retired generations but the last ones drain, so that who reloads every
     /// minute does not have workers of an hour.
-    fn drain_the_oldest(&mut self) {
+    fn drain_oldest(&mut self) {
         let retired = self.generations.iter().filter(|generation| generation.is_retired()).count();
         let all = self.generations.iter_mut().filter(|generation| generation.is_retired());
         for generation in all.take(retired.saturating_sub(MOST_RETIRED)) {
-            if !generation.leaves(|timeouts| timeouts.drain, self.now) {
+            if !generation.begin_leaving(|timeouts| timeouts.drain, self.now) {
                 continue; // It drains already.
             }
             log::write(
@@ -150,12 +150,12 @@ impl Master {
     /// Tells the generations that were replaced what operators say to the one that serves, and how its
     /// backends fare.
     pub(super) fn spread_states(&self) {
-        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let serving = self.generations.iter().find(|one| one.phase == Phase::Serving);
         let Some(serving) = serving.and_then(|generation| generation.resources.as_ref()) else {
             return;
         };
         // While another takes its place, operators may still speak to the one before.
-        if self.handing_on.is_some() {
+        if self.takeover_until.is_some() {
             return;
         }
         let is_withdrawn = serving.segment.is_withdrawn_by(Withdrawal::ByOperator);
@@ -188,7 +188,7 @@ impl Master {
         let is_full = |resources: &GenerationResources| {
             resources.segment.clients() as usize >= resources.config.max_connections
         };
-        let mut serving = all().filter(|(one, _)| one.standing == Phase::Serving);
+        let mut serving = all().filter(|(one, _)| one.phase == Phase::Serving);
         let is_full = serving.any(|(_, resources)| is_full(resources));
         for (_, resources) in all().filter(|(generation, _)| generation.is_retired()) {
             resources.segment.set_room_wanted(is_full);
@@ -228,16 +228,16 @@ impl Master {
     /// Adds what the generations before it have counted to the one that serves, and forgets those of
     /// which nothing is left.
     pub(super) fn merge_counters(&mut self) {
-        let serving = self.generations.iter().find(|one| one.standing == Phase::Serving);
+        let serving = self.generations.iter().find(|one| one.phase == Phase::Serving);
         if let Some(resources) = serving.and_then(|generation| generation.resources.as_ref()) {
             for other in &self.generations {
-                if let (Phase::Leaving { .. }, Some(older)) = (other.standing, &other.resources) {
+                if let (Phase::Leaving { .. }, Some(older)) = (other.phase, &other.resources) {
                     resources.segment.absorb(&older.segment);
                 }
             }
         }
         self.generations.retain(|generation| {
-            !matches!(generation.standing, Phase::Leaving { .. }) || !generation.children.is_empty()
+            !matches!(generation.phase, Phase::Leaving { .. }) || !generation.children.is_empty()
         });
     }
 }
