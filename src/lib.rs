@@ -67,7 +67,7 @@
 //!   query.rs         the parameters of a request
 //!   explain.rs       how a request would be handled now
 //!   health.rs        whether clients are to be sent here
-//!   crowd.rs         whether all client connections are taken: for how long, and that it is said
+//!   client_limit.rs  whether all client connections are taken: for how long, and that it is said
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   view.rs          a snapshot of the cells, and what this process alone knows
 //!   rate.rs          requests a second                              recent.rs   large texts made just now

@@ -76,23 +76,23 @@ fn what_would_be_found_is_told() {
     let cells = known_cells(1 << 20);
     put_plain(&mut worker(cells, 0), "/a", "x").expect("stored");
     let mut cache = cache(cells);
-    let mut told = |target: &str, fields: &str| {
+    let mut explained = |target: &str, fields: &str| {
         with(target, fields, |query| {
             let decision = cache.decision(&query.url, &query.chosen, Method::Get);
             explain::words(&decision, query.chosen.request_fields)
         })
     };
-    assert_eq!(told("/b", ""), "fwd=uri-miss: nothing is stored");
-    assert_eq!(told("/a", ""), "hit; ttl=60: the response is stored");
-    assert_eq!(told("/a", "Range: bytes=0-0"), "hit; ttl=60: 206, a part of what is stored");
+    assert_eq!(explained("/b", ""), "fwd=uri-miss: nothing is stored");
+    assert_eq!(explained("/a", ""), "hit; ttl=60: the response is stored");
+    assert_eq!(explained("/a", "Range: bytes=0-0"), "hit; ttl=60: 206, a part of what is stored");
     let confirm = "fwd=request: what is stored is to be fetched again";
-    assert_eq!(told("/a", "Cache-Control: no-cache"), confirm);
+    assert_eq!(explained("/a", "Cache-Control: no-cache"), confirm);
     world::advance(Millis::from_secs(100));
     let anew =
         "fwd=stale: what is stored is to be fetched again; it answers if no backend can be reached";
-    assert_eq!(told("/a", ""), anew);
+    assert_eq!(explained("/a", ""), anew);
     let accepted =
         "hit; ttl=-40: the response is stored; stale, as the client or the response allows";
-    assert_eq!(told("/a", "Cache-Control: max-stale"), accepted);
+    assert_eq!(explained("/a", "Cache-Control: max-stale"), accepted);
     assert_eq!(cache.store.in_use().1, 1, "nothing stays pinned");
 }

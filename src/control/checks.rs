@@ -219,14 +219,14 @@ impl Checks {
             }
             Err(IoError::WouldBlock) => self.conclude(slot, ProbeOutcome::TimedOut, wakers, now),
             Err(error) => {
-                self.tell_of_denial(slot, error);
+                self.report_denial(slot, error);
                 self.conclude(slot, ProbeOutcome::NoConnection, wakers, now);
             }
         }
     }
 
     /// That this process may not connect says nothing of the backend, and is told until it may.
-    fn tell_of_denial(&mut self, slot: usize, error: IoError) {
+    fn report_denial(&mut self, slot: usize, error: IoError) {
         let is_denied = &mut self.entries[slot].is_denied;
         if error == IoError::Denied && !std::mem::replace(is_denied, true) {
             report::log_denied(&self.segment, BackendId(slot), &self.own_user);
@@ -277,7 +277,7 @@ impl Checks {
         let seen = if outcome.passed() { Seen::ProbeSucceeded } else { Seen::ProbeFailed };
         let unmarked = self.segment.observe(BackendId(slot), seen, now.millis(), &passive);
         if let Some(change) = checked.flatten().or(unmarked) {
-            self.tell(BackendId(slot), change, outcome, wakers);
+            self.report(BackendId(slot), change, outcome, wakers);
             self.has_changed = true;
         }
         self.due[slot] = match checked {
@@ -313,7 +313,7 @@ impl Checks {
         Micros(interval.0 * place / count.max(1))
     }
 
-    fn tell(&self, slot: BackendId, change: Change, outcome: ProbeOutcome, wakers: &Wakers) {
+    fn report(&self, slot: BackendId, change: Change, outcome: ProbeOutcome, wakers: &Wakers) {
         report::log_change(&self.segment, slot, change, &outcome.to_string());
         let cells = self.segment.backend(slot);
         wakers.wake_all(&self.segment, WaitFor::Pool(cells.pool()));

@@ -472,16 +472,16 @@ fn a_check_waits_for_room_in_a_full_queue_as_long_as_it_may_take() {
 #[test]
 fn that_a_check_may_not_connect_is_told_once_until_it_may() {
     let mut scene = Scene::at_unix_sockets(1, |_| ());
-    let told = || {
+    let count = || {
         let all = world::messages().into_iter().map(|(_, message)| message);
         all.filter(|message| message.contains("may not connect: its mode is 0600")).count()
     };
     scene.hosts[0].server.deny(true);
     scene.advance(10_000);
-    assert_eq!((scene.is_up(0), told()), (false, 1));
+    assert_eq!((scene.is_up(0), count()), (false, 1));
     scene.hosts[0].server.deny(false);
     scene.time_until(0, true);
     scene.hosts[0].server.deny(true);
     scene.advance(3_000);
-    assert_eq!(told(), 2);
+    assert_eq!(count(), 2);
 }

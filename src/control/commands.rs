@@ -198,8 +198,8 @@ impl Commands {
     }
 
     /// Looks whether all client connections are taken, about once a second.
-    pub fn watch_crowd(&mut self) {
-        self.viewer.watch_crowd(self.now);
+    pub fn watch_client_limit(&mut self) {
+        self.viewer.watch_client_limit(self.now);
     }
 
     /// Ends the leases whose time is over, and forgets backends that have left.

@@ -12,9 +12,9 @@ pub mod answer;
 pub mod api;
 pub mod cache;
 pub mod checks;
+mod client_limit;
 pub mod commands;
 mod connection;
-mod crowd;
 pub mod explain;
 pub mod health;
 pub mod json;
@@ -49,22 +49,22 @@ use view::Viewer;
 
 /// What is watched: then come the admin sockets and their connections, and from `FIRST_CHECK` on checks.
 const SIGNALS: u64 = 0;
-const BELL: u64 = 1;
+const WAKER: u64 = 1;
 const FIRST_ADMIN: u64 = 2;
 const FIRST_CHECK: u64 = 1 << 16;
 
 /// Descriptors beside these: epoll, signals, standard streams, wakers, the line to the master.
 const OTHER_DESCRIPTORS: u64 = 512;
 /// Whatever nobody rang for is noticed after this time.
-const GLANCE: Micros = Micros::from_secs(1);
+const POLL_INTERVAL: Micros = Micros::from_secs(1);
 /// Who is connected when this process is to be replaced is waited for so long: all others wait too.
-const HOLD: Micros = Micros(200_000);
+const QUIET_TIMEOUT: Micros = Micros(200_000);
 /// While the service stops, the workers are looked at so often.
-const WATCH: Micros = Micros(50_000);
+const STOP_POLL_INTERVAL: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
-const FAREWELL: Millis = Millis::from_secs(60);
+const REPLACED_TIMEOUT: Millis = Millis::from_secs(60);
 /// The same when the master has died: what they wait for may never come.
-const ORPHANED: Millis = Millis::from_secs(1);
+const ORPHANED_TIMEOUT: Millis = Millis::from_secs(1);
 
 /// What the control process is given of what all share.
 pub struct ControlInit {
@@ -125,11 +125,11 @@ pub struct Control {
     checks: Checks,
     admin: AdminServer,
     commands: Commands,
-    life: ControlState,
+    state: ControlState,
     /// How long a stop may take.
     stop: Millis,
     /// When to look what nobody rang for.
-    glance: Micros,
+    next_poll: Micros,
 }
 
 impl Control {
@@ -155,7 +155,7 @@ impl Control {
         let open = || {
             let poller = Poller::new()?;
             poller.watch_signals(&signals, SIGNALS)?;
-            poller.watch_waker(&wakers.control, BELL)?;
+            poller.watch_waker(&wakers.control, WAKER)?;
             Ok(poller)
         };
         let poller = open().map_err(StartError::at("epoll", Tried::Descriptor))?;
@@ -174,24 +174,24 @@ impl Control {
             poller,
             admin: AdminServer::new(admin_sockets, token, FIRST_ADMIN),
             commands,
-            life: ControlState::Waiting,
+            state: ControlState::Waiting,
             stop: config.timeouts.withdraw + config.timeouts.drain,
-            glance: Micros(0),
+            next_poll: Micros(0),
         })
     }
 
     /// Works until a signal says to stop.
     pub fn serve(mut self) -> Result<(), StartError> {
-        while self.life != ControlState::Over {
+        while self.state != ControlState::Over {
             self.turn().map_err(StartError::at("epoll", Tried::Descriptor))?;
         }
         Ok(())
     }
 
     fn turn(&mut self) -> Result<(), IoError> {
-        if self.life == ControlState::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
-            self.life = ControlState::Serving;
-            self.glance = clock::now();
+        if self.state == ControlState::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
+            self.state = ControlState::Serving;
+            self.next_poll = clock::now();
             self.admin.watch(&self.poller)?;
         }
         let timeout = self.timeout(clock::now());
@@ -202,7 +202,7 @@ impl Control {
             let event = self.poller.events()[index];
             self.event(event, now);
         }
-        if self.glance <= now {
+        if self.next_poll <= now {
             self.look_around(now);
         }
         // A purge goes on to its end, also where another process does the rest by now.
@@ -236,7 +236,7 @@ impl Control {
                     self.signal(signal, now);
                 }
             }
-            BELL => {
+            WAKER => {
                 self.wakers.control.clear();
                 self.look_around(now);
             }
@@ -247,7 +247,7 @@ impl Control {
 
     /// Whether the checks and leases are this process's to see to.
     fn is_at_work(&self) -> bool {
-        match self.life {
+        match self.state {
             ControlState::Serving
             | ControlState::Stopping { .. }
             | ControlState::Closing { .. } => true,
@@ -256,7 +256,7 @@ impl Control {
     }
 
     fn look_around(&mut self, now: Micros) {
-        self.glance = now + GLANCE;
+        self.next_poll = now + POLL_INTERVAL;
         let _ = log::tick(now); // It is called so often in any case.
         // The master rings when it has sent one.
         if let Some(outcome) = self.commands.reload_outcome() {
@@ -265,43 +265,44 @@ impl Control {
         if self.is_at_work() {
             self.checks.look_around(now);
             self.commands.look_again();
-            self.commands.watch_crowd();
+            self.commands.watch_client_limit();
         }
     }
 
     fn signal(&mut self, signal: Signal, now: Micros) {
-        match (signal, self.life) {
+        match (signal, self.state) {
             // The master has died. There will soon be another, which wants these addresses, and
             // nobody will tell when the last worker is done.
             (Signal::Term | Signal::Quit, ControlState::Waiting | ControlState::Serving)
                 if !process::is_child_of(self.master_pid) =>
             {
                 self.admin.close(&self.poller);
-                self.life = ControlState::Replaced { until: now + Micros::from(ORPHANED) };
+                self.state = ControlState::Replaced { until: now + Micros::from(ORPHANED_TIMEOUT) };
             }
             (Signal::Term | Signal::Quit, ControlState::Waiting | ControlState::Serving) => {
-                self.life = ControlState::Stopping { until: now + Micros::from(self.stop) };
+                self.state = ControlState::Stopping { until: now + Micros::from(self.stop) };
             }
             (Signal::Usr2, ControlState::Waiting | ControlState::Serving) => {
                 self.admin.close(&self.poller);
-                self.life = ControlState::Closing { until: now + HOLD };
+                self.state = ControlState::Closing { until: now + QUIET_TIMEOUT };
             }
             // The master says so too if all processes were told at once.
             (Signal::Term | Signal::Quit, ControlState::Stopping { .. })
                 if process::is_child_of(self.master_pid) => {}
-            (Signal::Int | Signal::Term | Signal::Quit, _) => self.life = ControlState::Over,
+            (Signal::Int | Signal::Term | Signal::Quit, _) => self.state = ControlState::Over,
             (Signal::Usr2 | Signal::Hup | Signal::Usr1 | Signal::Chld, _) => (),
         }
     }
 
     fn check_end(&mut self, now: Micros) {
-        let (until, is_done) = match self.life {
+        let (until, is_done) = match self.state {
             ControlState::Waiting | ControlState::Serving | ControlState::Over => return,
             ControlState::Stopping { until } => (until, self.is_last()),
             ControlState::Closing { until } => {
                 if self.admin.is_quiet() || until <= now {
                     self.commands.close();
-                    self.life = ControlState::Replaced { until: now + Micros::from(FAREWELL) };
+                    self.state =
+                        ControlState::Replaced { until: now + Micros::from(REPLACED_TIMEOUT) };
                     self.check_end(now);
                 }
                 return;
@@ -309,7 +310,7 @@ impl Control {
             ControlState::Replaced { until } => (until, self.admin.is_empty()),
         };
         if is_done || until <= now {
-            self.life = ControlState::Over;
+            self.state = ControlState::Over;
         }
     }
 
@@ -324,9 +325,9 @@ impl Control {
         if self.admin.is_ready() || self.commands.is_purging() {
             return Millis(0);
         }
-        let end = match self.life {
+        let end = match self.state {
             ControlState::Waiting | ControlState::Serving | ControlState::Over => None,
-            ControlState::Stopping { until } => Some(until.min(now + WATCH)),
+            ControlState::Stopping { until } => Some(until.min(now + STOP_POLL_INTERVAL)),
             ControlState::Closing { until } | ControlState::Replaced { until } => Some(until),
         };
         let work = if self.is_at_work() {
@@ -334,13 +335,13 @@ impl Control {
                 self.checks.next_deadline(),
                 self.commands.next_deadline(),
                 self.commands.next_housework(),
-                Some(self.glance),
+                Some(self.next_poll),
             ]
         } else {
             [None; 4]
         };
         let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
-        let next = all.min().unwrap_or(now + GLANCE);
+        let next = all.min().unwrap_or(now + POLL_INTERVAL);
         // A millisecond more, so that what is due is past when the wait is over.
         if next <= now { Millis(0) } else { (next - now).millis() + Millis(1) }
     }

@@ -9,7 +9,7 @@ use crate::shared::snapshot::{
 };
 use crate::shared::{BackendId, PoolId, Segment, SnapshotReader};
 
-use super::crowd::Crowd;
+use super::client_limit::ClientLimit;
 use super::rate::Rate;
 
 /// One pool, with what was counted.
@@ -58,7 +58,7 @@ pub struct Viewer {
     master: u32,
     memory_bound: u64,
     rate: Rate,
-    crowd: Crowd,
+    client_limit: ClientLimit,
 }
 
 impl Viewer {
@@ -66,13 +66,20 @@ impl Viewer {
     pub fn new(segment: Segment, config: &Config, master: u32) -> Viewer {
         let memory_bound =
             settings::without_key(config, segment.layout().workers).memory_bound() as u64;
-        let crowd = Crowd::new(segment, config.max_connections);
-        Viewer { segment, config: config.clone(), master, memory_bound, rate: Rate::new(), crowd }
+        let client_limit = ClientLimit::new(segment, config.max_connections);
+        Viewer {
+            segment,
+            config: config.clone(),
+            master,
+            memory_bound,
+            rate: Rate::new(),
+            client_limit,
+        }
     }
 
     /// Looks whether all client connections are taken, about once a second.
-    pub fn watch_crowd(&mut self, now: Clocks) {
-        self.crowd.look(now.clock);
+    pub fn watch_client_limit(&mut self, now: Clocks) {
+        self.client_limit.check(now.clock);
     }
 
     /// Whether responses are meant to be stored.
@@ -100,7 +107,7 @@ impl Viewer {
             snapshot,
             memory_bound: self.memory_bound,
             clients_max: self.config.max_connections as u64,
-            clients_full: self.crowd.full(),
+            clients_full: self.client_limit.full(),
             requests_per_second: self.rate.observe(now.clock, totals.requests),
             totals,
             cache_max: self.config.cache.as_ref().map(|cache| cache.max_size),

@@ -6,10 +6,10 @@ use crate::shared::{Counter, Segment, WaitFor};
 use crate::sys::log::{self, Level};
 
 /// Nothing is said for so long after something was.
-const PAUSE: Micros = Micros::from_secs(60);
+const REPORT_INTERVAL: Micros = Micros::from_secs(60);
 
 /// What is known of it.
-pub struct Crowd {
+pub struct ClientLimit {
     segment: Segment,
     /// `max_connections`.
     most: usize,
@@ -17,48 +17,48 @@ pub struct Crowd {
     last: (Micros, bool),
     full: Micros,
     /// How many clients had been closed for others when that was said last.
-    told: u64,
+    reported: u64,
     /// When something may be said again.
     silent_until: Micros,
 }
 
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+enum LimitReport {
     /// So many idle clients were closed for new ones.
     Recycled(u64),
     /// None is idle, and more clients wait.
     Waiting,
 }
 
-impl Crowd {
+impl ClientLimit {
     /// For a service that may have `most` clients.
-    pub fn new(segment: Segment, most: usize) -> Crowd {
-        let told = segment.total(Counter::Recycled);
+    pub fn new(segment: Segment, most: usize) -> ClientLimit {
+        let reported = segment.total(Counter::Recycled);
         let (last, full) = ((Micros(0), false), Micros(0));
-        Crowd { segment, most, last, full, told, silent_until: Micros(0) }
+        ClientLimit { segment, most, last, full, reported, silent_until: Micros(0) }
     }
 
     /// Looks, about once a second.
-    pub fn look(&mut self, now: Micros) {
-        let Some(news) = self.news(now) else { return };
+    pub fn check(&mut self, now: Micros) {
+        let Some(report) = self.report(now) else { return };
         let all = format!("max_connections {}: all are taken", self.most);
-        match news {
-            News::Recycled(count) => log::write(
+        match report {
+            LimitReport::Recycled(count) => log::write(
                 Level::Warning,
                 format_args!(
                     "{all}, and clients that were idle were closed for new ones: {count} (raise it, \
                      or lower timeouts.idle)"
                 ),
             ),
-            News::Waiting => log::write(
+            LimitReport::Waiting => log::write(
                 Level::Warning,
                 format_args!("{all} and none is idle; more clients wait in the backlog (raise it)"),
             ),
         }
     }
 
-    fn news(&mut self, now: Micros) -> Option<News> {
+    fn report(&mut self, now: Micros) -> Option<LimitReport> {
         let is_full = self.segment.clients() as usize >= self.most;
         let (at, was_full) = std::mem::replace(&mut self.last, (now, is_full));
         if was_full && is_full {
@@ -67,15 +67,15 @@ impl Crowd {
         if now < self.silent_until {
             return None;
         }
-        let recycled = self.segment.total(Counter::Recycled).saturating_sub(self.told);
+        let recycled = self.segment.total(Counter::Recycled).saturating_sub(self.reported);
         let waits = is_full && self.segment.next_waiting(0, WaitFor::Client).is_some();
-        let news = match recycled {
-            0 => waits.then_some(News::Waiting)?,
-            count => News::Recycled(count),
+        let report = match recycled {
+            0 => waits.then_some(LimitReport::Waiting)?,
+            count => LimitReport::Recycled(count),
         };
-        self.told += recycled;
-        self.silent_until = now + PAUSE;
-        Some(news)
+        self.reported += recycled;
+        self.silent_until = now + REPORT_INTERVAL;
+        Some(report)
     }
 
     /// For how long all were taken, as far as that was looked at.
@@ -101,21 +101,24 @@ mod tests {
         let layout = Layout::new(&config, 2);
         let memory = memory::share(layout.cells()).unwrap();
         let segment = Segment::create(memory.cells(), layout);
-        let mut crowd = Crowd::new(segment, 2);
-        assert!(segment.claim_client(0, 2) && crowd.news(at(0)).is_none());
-        assert!(segment.claim_client(1, 2) && crowd.news(at(1)).is_none());
-        assert_eq!(crowd.full(), Micros(0));
+        let mut client_limit = ClientLimit::new(segment, 2);
+        assert!(segment.claim_client(0, 2) && client_limit.report(at(0)).is_none());
+        assert!(segment.claim_client(1, 2) && client_limit.report(at(1)).is_none());
+        assert_eq!(client_limit.full(), Micros(0));
         // All are taken, but nobody waits.
-        assert_eq!((crowd.news(at(3)), crowd.full()), (None, Micros::from_secs(2)));
+        assert_eq!((client_limit.report(at(3)), client_limit.full()), (None, Micros::from_secs(2)));
         segment.wait(1, WaitFor::Client);
-        assert_eq!(crowd.news(at(4)), Some(News::Waiting));
+        assert_eq!(client_limit.report(at(4)), Some(LimitReport::Waiting));
         segment.worker(0).add(Counter::Recycled, 3);
         for second in 5..64 {
-            assert_eq!(crowd.news(at(second)), None);
+            assert_eq!(client_limit.report(at(second)), None);
         }
-        assert_eq!(crowd.news(at(64)), Some(News::Recycled(3)));
+        assert_eq!(client_limit.report(at(64)), Some(LimitReport::Recycled(3)));
         segment.release_client(0);
-        assert_eq!(crowd.news(at(125)), None);
-        assert_eq!((crowd.news(at(126)), crowd.full()), (None, Micros::from_secs(63)));
+        assert_eq!(client_limit.report(at(125)), None);
+        assert_eq!(
+            (client_limit.report(at(126)), client_limit.full()),
+            (None, Micros::from_secs(63))
+        );
     }
 }
