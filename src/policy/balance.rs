@@ -291,16 +291,16 @@ pub fn pick(
     balance: Balance,
     members: &Members,
     tried: &TriedBackends,
-    board: &impl PoolView,
+    view: &impl PoolView,
 ) -> Pick {
     let tier = members.tier(tried);
     if members.turns(tier).up == 0 {
         return Pick::NoneUp;
     }
-    let ticket = board.ticket(tier);
+    let ticket = view.ticket(tier);
     let of = |allowed: &dyn Fn(&Member) -> bool| match balance {
-        Balance::RoundRobin => next_in_turn(members, tier, ticket, allowed, board),
-        Balance::LeastConnections => next_least_loaded(members, tier, ticket, allowed, board),
+        Balance::RoundRobin => next_in_turn(members, tier, ticket, allowed, view),
+        Balance::LeastConnections => next_least_loaded(members, tier, ticket, allowed, view),
     };
     let mut found = of(&|member| !tried.contains(member.id));
     if found.is_none() && !tried.is_empty() {
@@ -318,11 +318,11 @@ fn next_in_turn(
     tier: Tier,
     ticket: u64,
     allowed: &dyn Fn(&Member) -> bool,
-    board: &impl PoolView,
+    view: &impl PoolView,
 ) -> Option<(u64, usize)> {
     let mut turns = members.turns_from(tier, ticket);
     let found = turns.find(|(_, _, member)| {
-        member.up && allowed(member) && (member.cap == 0 || member.has_room(board.load(member.id)))
+        member.up && allowed(member) && (member.cap == 0 || member.has_room(view.load(member.id)))
     });
     found.map(|(turn, place, _)| (turn, place))
 }
@@ -336,11 +336,11 @@ fn next_least_loaded(
     tier: Tier,
     ticket: u64,
     allowed: &dyn Fn(&Member) -> bool,
-    board: &impl PoolView,
+    view: &impl PoolView,
 ) -> Option<(u64, usize)> {
     let able = |member: &Member| member.up && member.tier() == tier && allowed(member);
     let all = members.list.iter().enumerate().filter(|(_, member)| able(member));
-    let with_load = all.map(|(place, member)| (place, member, board.load(member.id)));
+    let with_load = all.map(|(place, member)| (place, member, view.load(member.id)));
     let open = with_load.filter(|(_, member, load)| member.has_room(*load));
     // Requests for each weight, compared without a division.
     let (least, weight, least_load) = open
@@ -352,7 +352,7 @@ fn next_least_loaded(
             member.has_room(load)
                 && u64::from(load) * weight <= least_load * u64::from(member.weight)
         };
-        *place == least || able(member) && is_idle(board.load(member.id))
+        *place == least || able(member) && is_idle(view.load(member.id))
     });
     found.map(|(turn, place, _)| (turn, place))
 }

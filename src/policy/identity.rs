@@ -351,18 +351,18 @@ fn mark(id: &[u8]) -> u64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Telling {
     last: Option<Millis>,
-    untold: u64,
+    unreported: u64,
 }
 
 impl Telling {
     /// One more. How many there are to be told of now, with those that were not told of before.
     pub fn add(&mut self, now: Millis) -> Option<u64> {
-        self.untold += 1;
+        self.unreported += 1;
         if self.last.is_some_and(|last| now < last + MESSAGES) {
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.unreported))
     }
 }
 
