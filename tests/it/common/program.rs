@@ -8,7 +8,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, ErrorKind},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
@@ -123,7 +123,7 @@ impl Program {
         fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
         command.arg("-c").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program's binary");
+        let mut child = spawned(&mut command);
         let stderr = Arc::new(Mutex::new(String::new()));
         let reader = child.stderr.take().unwrap();
         let sink = stderr.clone();
@@ -294,6 +294,16 @@ impl Program {
             |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         self.raw_log(count).lines().map(parse).collect()
     }
+}
+
+/// Starts the program. A copy that was just written is busy for as long as another test's process, forked
+/// meanwhile and not executed yet, has it open.
+fn spawned(command: &mut Command) -> Child {
+    eventually("the program's binary", || match command.spawn() {
+        Ok(child) => Some(child),
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+        Err(error) => panic!("the program's binary: {error}"),
+    })
 }
 
 /// A command that does not know what manages this process.
