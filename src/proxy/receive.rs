@@ -24,7 +24,7 @@ use super::upstream::bound;
 use super::upstream::connection::BackendConn;
 use super::upstream::health::Responded;
 use crate::proxy::ids::ExchangeId;
-use crate::proxy::step::{Frame, Progress};
+use crate::proxy::step::Progress;
 
 /// Interim responses that are taken in a step: those without end leave others their turn.
 const INTERIMS: usize = 16;
@@ -191,12 +191,8 @@ impl Proxy {
         if last.authenticates_connection {
             bound::bind(&mut self.upstream[conn], &mut self.downstream[exchange.client].bound);
         }
-        let frame = match (&last.body, exchange.request.version) {
-            (Body::Chunked(_) | Body::UntilClose, Version::Http11) if head.status() != 101 => {
-                Frame::Chunked
-            }
-            _ => Frame::Raw,
-        };
+        let client = &self.downstream[exchange.client];
+        let frame = client.frame_for(&last.body, head.status(), exchange.request.version);
         exchange.answer = Response::Backend(ReceivedHead { head, keep_alive });
         exchange.download = Relay::new(last.body, frame);
         exchange.times.answered = self.turn.now;

@@ -17,7 +17,7 @@ use super::caching::context::cache_status_of_local_reply;
 use super::caching::record::timing_of;
 use super::exchange::{Final, LocalReply, ReceivedHead, Response, State};
 use crate::proxy::ids::ExchangeId;
-use crate::proxy::step::{Frame, Progress, RelayError};
+use crate::proxy::step::{Progress, RelayError};
 
 impl Proxy {
     /// Commits the answer when it is first and the client's ring has room for its head.
@@ -111,7 +111,9 @@ impl Proxy {
 
     /// Passes the backend's head on: from here on nothing is repeated.
     fn commit(&mut self, id: ExchangeId, received: ReceivedHead) -> Result<Progress, Failure> {
-        let framing = self.framing_for_client(id, received.head.status());
+        let exchange = &self.exchanges[id];
+        let client = &self.downstream[exchange.client];
+        let framing = client.framing(received.head.status(), &exchange.download);
         if framing == ResponseFraming::Close {
             self.end_by_close(id);
         }
@@ -175,19 +177,6 @@ impl Proxy {
         let sticky = sticky::verdict(exchange.sticky_target, tag);
         exchange.sticky = Some(sticky);
         sticky.sets_cookie().then_some(tag)
-    }
-
-    fn framing_for_client(&self, id: ExchangeId, status: u16) -> ResponseFraming {
-        let exchange = &self.exchanges[id];
-        let download = &exchange.download;
-        if status == 101 {
-            return ResponseFraming::AsIs;
-        }
-        match (download.length(), download.frame()) {
-            (Some(_), _) => ResponseFraming::AsIs,
-            (None, Frame::Chunked) => ResponseFraming::Chunked,
-            (None, Frame::Raw) => ResponseFraming::Close,
-        }
     }
 
     /// The response is complete. What is left of the request's body goes on if the client need not see

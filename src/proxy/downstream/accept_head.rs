@@ -13,7 +13,6 @@ use crate::policy::sticky::{self, StickyTarget};
 use crate::policy::{admit, order};
 use crate::shared::PoolId;
 
-use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Final, LocalReply, Request, Response};
 use crate::proxy::ids::ClientId;
@@ -74,7 +73,7 @@ impl Proxy {
     ) -> Result<Accepted, Obstacle> {
         let has_cache = self.has_cache();
         let client = &mut self.downstream[id];
-        let Sink::Http1(conn) = &mut client.sink else {
+        let Some(conn) = client.sink.conn_mut() else {
             return Err(Obstacle::Refused(Refusal::Malformed));
         };
         let bytes = &conn.input.flatten()[..end];

@@ -58,7 +58,11 @@ pub struct Client {
 
 impl Client {
     /// A client that was just accepted, most probably with its request.
-    pub fn new(sink: Sink<Conn>, peer: Peer, arrival: Arrival) -> Client {
+    pub fn new(conn: Conn, peer: Peer, arrival: Arrival) -> Client {
+        Client::over(Sink::Http1(conn), peer, arrival)
+    }
+
+    fn over(sink: Sink<Conn>, peer: Peer, arrival: Arrival) -> Client {
         Client {
             sink,
             peer,
@@ -84,7 +88,7 @@ impl Client {
         Client {
             ending: Ending::with_its_exchange(),
             watch: Watch::Watched,
-            ..Client::new(Sink::Nobody, peer, Arrival::plain(0))
+            ..Client::over(Sink::Nobody, peer, Arrival::plain(0))
         }
     }
 
@@ -100,18 +104,12 @@ impl Client {
 
     /// The connection that its requests come over.
     pub fn conn(&self) -> Option<&Conn> {
-        match &self.sink {
-            Sink::Http1(conn) => Some(conn),
-            Sink::Nobody => None,
-        }
+        self.sink.conn()
     }
 
     /// The same, for whoever reads what it sends.
     pub fn conn_mut(&mut self) -> Option<&mut Conn> {
-        match &mut self.sink {
-            Sink::Http1(conn) => Some(conn),
-            Sink::Nobody => None,
-        }
+        self.sink.conn_mut()
     }
 
     /// Asks for its events. Fails where the kernel takes no more.

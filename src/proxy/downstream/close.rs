@@ -6,7 +6,6 @@ use crate::policy::reason::Reason;
 
 use super::client::{Client, Watch};
 use super::ending::{ClientPhase, Closing};
-use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::ids::{ClientId, ExchangeId};
 use crate::proxy::service::Service;
@@ -252,10 +251,7 @@ impl Proxy {
     /// Closes a client so that it sees a reset: an answer that only the end delimits was cut.
     pub(in crate::proxy) fn reset(&mut self, id: ClientId) {
         let client = self.take_client(id);
-        match client.sink {
-            Sink::Http1(conn) => conn.reset(),
-            Sink::Nobody => (),
-        }
+        client.sink.reset();
     }
 
     fn take_client(&mut self, id: ClientId) -> Client {

@@ -12,7 +12,6 @@ use crate::shared::Counter;
 
 use super::accept_head::Accepted;
 use super::arrival::ProxyProtocol;
-use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, LocalReply, Request, Response, State};
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -26,7 +25,7 @@ impl Proxy {
         self.downstream[id].batch = self.downstream[id].batch.wrapping_add(1);
         while self.may_take_in(id) {
             let client = &mut self.downstream[id];
-            let Sink::Http1(conn) = &mut client.sink else { break };
+            let Some(conn) = client.sink.conn_mut() else { break };
             let input = &mut conn.input;
             let scan =
                 if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };

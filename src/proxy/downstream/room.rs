@@ -11,7 +11,6 @@ use crate::sys::Socket;
 use super::Downstream;
 use super::arrival::{Arrival, Peer};
 use super::client::Client;
-use super::sink::Sink;
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
 use crate::proxy::timeouts::{HEADER, IDLE, LINGER};
@@ -77,7 +76,7 @@ impl Proxy {
         // Deferred accept: a request is most probably there, and a first answer finds room.
         // An IPv4 client of a listener for both is named as what it is.
         let peer = Peer::at(peer);
-        let mut client = Client::new(Sink::Http1(Conn::new(socket, true, true)), peer, arrival);
+        let mut client = Client::new(Conn::new(socket, true, true), peer, arrival);
         client.since = self.turn.now;
         let id = self.downstream.insert(client);
         self.row.add(Counter::Connections, 1);

@@ -18,6 +18,30 @@ pub enum Sink<C> {
 }
 
 impl Sink<Conn> {
+    /// The connection, if there is one.
+    pub fn conn(&self) -> Option<&Conn> {
+        match self {
+            Sink::Http1(conn) => Some(conn),
+            Sink::Nobody => None,
+        }
+    }
+
+    /// The same, for whoever reads what comes over it.
+    pub fn conn_mut(&mut self) -> Option<&mut Conn> {
+        match self {
+            Sink::Http1(conn) => Some(conn),
+            Sink::Nobody => None,
+        }
+    }
+
+    /// Closes the connection so that whoever is at its end sees a reset.
+    pub fn reset(self) {
+        match self {
+            Sink::Http1(conn) => conn.reset(),
+            Sink::Nobody => (),
+        }
+    }
+
     /// The same, for whoever has a part of it to write.
     pub fn as_mut(&mut self) -> Sink<&mut Conn> {
         match self {

@@ -29,7 +29,7 @@ fn sides(clients: usize) -> [Downstream; 2] {
 fn client() -> Client {
     let address = SocketAddr::from(([10, 0, 0, 9], 80));
     let socket = Socket::connect(address).unwrap();
-    Client::new(Sink::Http1(Conn::new(socket, true, true)), Peer::Tcp(address), Arrival::plain(80))
+    Client::new(Conn::new(socket, true, true), Peer::Tcp(address), Arrival::plain(80))
 }
 
 /// The exchange of this number.

@@ -3,9 +3,11 @@
 
 use crate::cache::open_entries::OpenEntry;
 use crate::cache::serve::{self, Serving};
+use crate::http::body::Body;
+use crate::http::message::Version;
 use crate::http::reply::{self, Reply};
 use crate::http::response::ResponseHead;
-use crate::http::rewrite::{self, Answering};
+use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::mem::Append;
 use crate::mem::free_list::FreeList;
 use crate::mem::ring::Ring;
@@ -16,6 +18,8 @@ use crate::sys::{File, IoError};
 use super::client::Client;
 use super::sink::Sink;
 use crate::proxy::exchange::Final;
+use crate::proxy::relay::Relay;
+use crate::proxy::step::Frame;
 
 /// So many bytes of a file are sent at once at most.
 const SENT_AT_ONCE: u64 = 1 << 20;
@@ -35,6 +39,26 @@ impl Client {
         match &self.sink {
             Sink::Http1(conn) => conn.output_room(ring_size),
             Sink::Nobody => ring_size,
+        }
+    }
+
+    /// How the relay of a body that comes with this status is to tell the client where it ends.
+    pub fn frame_for(&self, body: &Body, status: u16, version: Version) -> Frame {
+        match (body, version) {
+            (Body::Chunked(_) | Body::UntilClose, Version::Http11) if status != 101 => {
+                Frame::Chunked
+            }
+            (Body::Chunked(_) | Body::UntilClose | Body::Empty | Body::Length(_), _) => Frame::Raw,
+        }
+    }
+
+    /// How the head tells it, of a body that is relayed so.
+    pub fn framing(&self, status: u16, body: &Relay) -> ResponseFraming {
+        match (body.length(), body.frame()) {
+            _ if status == 101 => ResponseFraming::AsIs,
+            (Some(_), _) => ResponseFraming::AsIs,
+            (None, Frame::Chunked) => ResponseFraming::Chunked,
+            (None, Frame::Raw) => ResponseFraming::Close,
         }
     }
 
