@@ -321,6 +321,12 @@ impl AbandonedIds {
         free.map(|free| *free = mark).is_some()
     }
 
+    /// Whether `id` is among them.
+    pub fn has(&self, id: &[u8]) -> bool {
+        let mark = mark(id);
+        mark != 0 && self.marks.contains(&mark)
+    }
+
     /// Whether `id` is among them; it is not any more then.
     pub fn remove(&mut self, id: &[u8]) -> bool {
         let mark = mark(id);

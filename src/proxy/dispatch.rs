@@ -278,9 +278,11 @@ impl Proxy {
 
     fn revoke(&mut self, id: ExchangeId) {
         match self.exchanges[id].conn {
+            Some(conn) if self.upstream.is_multiplexed(conn) => self.vacate(conn, id),
             Some(conn) => self.close_used_conn(conn, DispatchMode::InOrder),
-            None => self.exchanges[id].dispatch_mode = DispatchMode::InOrder,
+            None => (),
         }
+        self.exchanges[id].dispatch_mode = DispatchMode::InOrder;
         self.release_choice(id);
     }
 

@@ -116,17 +116,45 @@ impl Proxy {
             && self.upstream.behind(id).is_some()
     }
 
+    /// Whether a front exchange waits for a response ahead of its own that nobody wants any more.
+    pub(super) fn waits_for_nobody(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let Some(conn) = exchange.conn.map(|conn| &self.upstream[conn]) else { return false };
+        matches!(exchange.state(), State::Sending | State::Awaiting)
+            && conn.demands_id()
+            && conn.front == Some(id)
+            && conn.owes
+    }
+
+    /// A front exchange has waited for a response that nobody wants any more. In the end it leaves, with
+    /// all behind it.
+    pub(super) fn waited_for_nobody(&mut self, id: ExchangeId) {
+        let conn = self.backend_conn(id);
+        if self.has_patience(conn) {
+            return;
+        }
+        let (_, backend) = self.upstream.conn_and_backend(conn);
+        backend.multiplexing.held_up();
+        self.close_used_conn(conn, DispatchMode::Exclusive);
+    }
+
+    /// Whether those who wait on a connection wait on.
+    fn has_patience(&self, conn: BackendConnId) -> bool {
+        let conn = &self.upstream[conn];
+        let patience = multiplexing::patience(&self.upstream[conn.backend].pace);
+        // What this process is late itself is not the backend's time. Timers count in whole milliseconds.
+        let waited = self.turn.now - conn.front_since - self.turn.lag;
+        waited.millis().0 < patience.millis().0
+    }
+
     /// Others have waited behind a front exchange. In the end they leave.
     pub(super) fn held_others_up(&mut self, id: ExchangeId) {
         let conn = self.backend_conn(id);
-        let (backend_conn, backend) = self.upstream.conn_and_backend(conn);
-        let patience = multiplexing::patience(&backend.pace);
-        // What this process is late itself is not the backend's time. Timers count in whole milliseconds.
-        let waited = self.turn.now - backend_conn.front_since - self.turn.lag;
         self.exchanges[id].progress = true;
-        if waited.millis().0 < patience.millis().0 {
+        if self.has_patience(conn) {
             return;
         }
+        let (_, backend) = self.upstream.conn_and_backend(conn);
         let exchange = &self.exchanges[id];
         let client = &mut self.downstream[exchange.client];
         if exchange.is_committed() && !client.conn().is_none_or(|conn| conn.output.is_empty()) {
@@ -144,6 +172,16 @@ impl Proxy {
         let is_spent = self.upstream[conn].load > 0 || !self.upstream[conn].abandoned.is_empty();
         self.clear_conn(conn, DispatchMode::Exclusive);
         self.upstream.leave_to(conn, self.exchanges[front].waiter(front), is_spent);
+    }
+
+    /// Has an exchange that is not committed leave its multiplexed connection, with those behind the front
+    /// one, which may be a committed one of another client. If it is that itself, all leave.
+    pub(super) fn vacate(&mut self, conn: BackendConnId, id: ExchangeId) {
+        if self.upstream[conn].front == Some(id) {
+            self.close_used_conn(conn, DispatchMode::Exclusive);
+        } else {
+            self.move_those_behind(conn);
+        }
     }
 
     /// The front exchange of a multiplexed connection has its response: if that may take long to pass, or
@@ -215,7 +253,13 @@ impl Proxy {
         }
         let was_front = self.upstream[conn].front == Some(id);
         if !self.upstream.abandon(conn, id, exchange.id()) {
-            return false;
+            if was_front {
+                return false;
+            }
+            // Too many were given up there. The front one may be committed, and goes on.
+            self.upstream.take_off(conn, id);
+            self.move_those_behind(conn);
+            return true;
         }
         if was_front {
             self.upstream[conn].expect_response(self.turn.now);

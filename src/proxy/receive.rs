@@ -17,7 +17,7 @@ use crate::sys::IoError;
 use super::Proxy;
 use super::buffers::RelayBuffers;
 use super::doubted::{FinalHead, Verified};
-use super::exchange::{ReceivedHead, Response, State};
+use super::exchange::{Exchange, ReceivedHead, Response, State};
 use super::relay::Relay;
 use super::settings::Settings;
 use super::upstream::bound;
@@ -102,7 +102,7 @@ impl Proxy {
                     Ok(0) if backend.conn.is_ended() => return Err(Failure::Terminated),
                     Ok(0) => return Ok(moved),
                     Ok(_) => {
-                        backend.heard = true;
+                        backend.heard |= backend.dropped.is_done() || !backend.demands_id();
                         moved = Progress::Made;
                     }
                     Err(_) => return Err(Failure::Terminated),
@@ -133,7 +133,7 @@ impl Proxy {
         let is_own = head.request_id == Some(exchange.id());
         if demands_id && !is_own {
             let body = unwanted_body(&head, is_interim, &mut backend.abandoned)?;
-            return drop_head(backend, end, body, self.turn.now);
+            return drop_head(exchange, backend, end, body, self.turn.now);
         }
         if is_interim {
             let interim = Reading::new(&head, end);
@@ -239,35 +239,44 @@ impl Proxy {
     }
 }
 
-/// What follows a head that is not for the front exchange of a multiplexed connection, if somebody has given
-/// that response up, or it is interim and does not tell whose it is.
+/// What follows a head that is not for the front exchange of a multiplexed connection, if somebody has
+/// given that response up. `None`: it is interim, for such a request or for nobody that it tells.
 fn unwanted_body(
     head: &ResponseHead,
     is_interim: bool,
     abandoned: &mut AbandonedIds,
-) -> Result<Body, Failure> {
-    let is_abandoned = head.request_id.is_some_and(|id| abandoned.remove(id));
-    if is_abandoned || is_interim && head.request_id.is_none() {
-        Ok(body::of_response(Method::Get, head))
+) -> Result<Option<Body>, Failure> {
+    if is_interim && head.request_id.is_none_or(|id| abandoned.has(id)) {
+        Ok(None)
+    } else if !is_interim && head.request_id.is_some_and(|id| abandoned.remove(id)) {
+        Ok(Some(body::of_response(Method::Get, head)))
     } else {
         Err(Failure::IdentityMismatch)
     }
 }
 
-/// Steps over a response on a multiplexed connection that nobody wants any more, or that is interim and
-/// does not tell whose it is. What follows it is stepped over too.
+/// Steps over such a head on a multiplexed connection, and over what follows it. By an interim one the
+/// final one comes no sooner: whoever waits waits since when it did.
 fn drop_head(
+    exchange: &mut Exchange,
     backend: &mut BackendConn,
     end: usize,
-    body: Body,
+    body: Option<Body>,
     now: Micros,
 ) -> Result<Head, Failure> {
-    if matches!(body, Body::UntilClose) {
-        return Err(Failure::Terminated); // Nothing can follow it.
-    }
     backend.conn.input.consume(end);
-    backend.dropped = body;
-    backend.expect_response(now);
+    match body {
+        None if exchange.interims == MAX_INTERIMS => return Err(Failure::Protocol),
+        None => {
+            exchange.interims += 1;
+            backend.scan = HeadScan::response();
+        }
+        Some(Body::UntilClose) => return Err(Failure::Terminated), // Nothing can follow it.
+        Some(body) => {
+            backend.dropped = body;
+            backend.expect_response(now);
+        }
+    }
     Ok(Head::Dropped)
 }
 

@@ -119,6 +119,7 @@ impl Proxy {
             let exchange = &mut self.exchanges[exchange_id];
             exchange.conn = None;
             exchange.sent = false;
+            exchange.interims = 0; // Those that nobody was meant by are not to count where it goes.
             exchange.dispatch_mode = mode;
             exchange.answer = Response::Pending;
             exchange.upload.release(&mut self.buffers);

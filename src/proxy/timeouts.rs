@@ -87,6 +87,7 @@ impl Proxy {
             // One that is held where it is: it looks again, and whether the time is over.
             DOUBT => self.clear_the_way(id),
             BEHIND => self.waited_behind_another(id),
+            HOLDS_UP if self.waits_for_nobody(id) => self.waited_for_nobody(id),
             HOLDS_UP if self.holds_others_up(id) => self.held_others_up(id),
             HOLDS_UP => self.exchanges[id].progress = true,
             _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
@@ -178,6 +179,8 @@ impl Proxy {
         let owner = exchange_owner(id);
         let progress = std::mem::take(&mut self.exchanges[id].progress);
         match wanted {
+            // Those behind wait from the beginning, whatever moves.
+            Some(timer @ (HOLDS_UP | BEHIND)) if self.timers.running(owner) == Some(timer) => (),
             Some(timer) if progress || self.timers.running(owner) != Some(timer) => {
                 self.timers.start(owner, timer, self.turn.now.millis());
             }
@@ -203,7 +206,7 @@ impl Proxy {
     fn waits_for(&self, id: ExchangeId) -> Option<usize> {
         let exchange = &self.exchanges[id];
         match exchange.state() {
-            _ if self.holds_others_up(id) => Some(HOLDS_UP),
+            _ if self.holds_others_up(id) || self.waits_for_nobody(id) => Some(HOLDS_UP),
             State::Waiting => match exchange.wait_queue {
                 WaitQueue::Nowhere => None,
                 WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),

@@ -9,6 +9,7 @@ mod fin;
 mod held;
 mod identity;
 mod limits;
+mod multiplexed;
 mod order;
 mod preambles;
 mod repeats;

@@ -57,6 +57,8 @@ pub struct BackendConn {
     pub load: usize,
     /// Requests that were sent over it and whose responses nobody wants any more.
     pub abandoned: AbandonedIds,
+    /// One of them may come ahead of the front exchange's, or has begun to.
+    pub owes: bool,
     /// More comes than what stands on it: it is not kept.
     pub is_spent: bool,
     /// It stands in the list of those that are flushed at the end of the turn.
@@ -92,6 +94,7 @@ impl BackendConn {
             back: None,
             load: 0,
             abandoned: AbandonedIds::default(),
+            owes: false,
             is_spent: false,
             is_to_be_flushed: false,
             is_bound: false,
@@ -118,6 +121,7 @@ impl BackendConn {
     pub fn expect_response(&mut self, now: Micros) {
         self.scan = HeadScan::response();
         self.heard = !self.conn.input.is_empty();
+        self.owes = !self.abandoned.is_empty() || !self.dropped.is_done();
         self.front_since = now;
     }
 }
