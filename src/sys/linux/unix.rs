@@ -81,7 +81,7 @@ fn address(path: &UnixPath) -> Result<SocketAddrUnix, Errno> {
     }
 }
 
-/// Connects to whoever listens at `path`: see [`Socket::connect`].
+/// Connects to whoever listens at `path`: see `Socket::connect`.
 pub(super) fn connect(path: &UnixPath) -> Result<OwnedFd, IoError> {
     let (address, descriptor) = (address(path)?, open()?);
     net::connect(&descriptor, &address)?;
