@@ -22,6 +22,11 @@ use super::shared_cells::{SharedCells, on_disk};
 pub const HELD: usize = 512;
 /// Answers that a worker records at once; those beyond pass unstored.
 pub const RECORDINGS: usize = 128;
+/// Pieces of memory beside those of the entries at hand: one for each recording, one for what is made
+/// beside a recording, one for a copy.
+const OTHER_PIECES: usize = RECORDINGS + 2;
+/// Pieces of memory of a worker: see [`PIECE`].
+pub const PIECES: usize = HELD + OTHER_PIECES;
 
 /// What the operator set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,21 +105,18 @@ pub enum Verdict {
 }
 
 impl Store {
-    /// For a worker of that number. Its memory, [`HELD`] and [`RECORDINGS`] pieces, costs nothing
-    /// until it is used.
+    /// For a worker of that number. Its memory, [`PIECES`] pieces, costs nothing until it is used.
     pub fn new(
         opened: Opened,
         cells: SharedCells,
         worker: usize,
         settings: Settings,
     ) -> Result<Store, IoError> {
-        // One more for what is made beside a recording, and one for a copy.
-        let others = RECORDINGS + 2;
-        let arena = memory::reserve((HELD + others) * PIECE)?;
+        let arena = memory::reserve(PIECES * PIECE)?;
         Ok(Store {
             directory: CacheDirectory::new(opened, cells, worker),
             settings,
-            open_entries: OpenEntries::new(FreeList::new(arena, PIECE), others),
+            open_entries: OpenEntries::new(FreeList::new(arena, PIECE), OTHER_PIECES),
             recordings: 0,
             copying: None,
         })

@@ -29,7 +29,7 @@ pub use error::{ConfigError, Wrong};
 pub use listen::{overlap, overlapping};
 pub use model::{
     AccessLog, Backend, Balance, Cache, Config, DEFAULT_MAX_FIELDS, ForwardFields, Listen,
-    MAX_HEAD_LIMIT, Multiplex, Pool, RequestId, Route, Sticky, Timeouts, Workers,
+    MAX_HEAD_LIMIT, MOST_RETRIES, Multiplex, Pool, RequestId, Route, Sticky, Timeouts, Workers,
 };
 pub use pool::{NAME_REMEDY, check_interval, check_url, is_name as is_pool_name};
 pub use statuses::Statuses;

@@ -179,6 +179,9 @@ pub struct Timeouts {
     pub retire: Millis,
 }
 
+/// The most that `retries` may be.
+pub const MOST_RETRIES: u64 = 10;
+
 /// A named set of backends and the rules for choosing among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {

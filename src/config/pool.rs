@@ -6,7 +6,7 @@ use crate::mem::time::Millis;
 
 use super::endpoint::{Endpoint, UnixPath};
 use super::error::Wrong;
-use super::model::{Backend, Balance, HealthCheck, Multiplex, Pool, Sticky};
+use super::model::{Backend, Balance, HealthCheck, MOST_RETRIES, Multiplex, Pool, Sticky};
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
 use super::statuses::Statuses;
 use super::text::quote;
@@ -68,7 +68,7 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
             mistakes.set(&mut pool.fail_timeout, node, node.duration(INSTANT, WEEK));
         }
         "tolerate" => pool.tolerate = tolerate(node, mistakes),
-        "retries" => mistakes.set(&mut pool.retries, node, node.whole(0, 10)),
+        "retries" => mistakes.set(&mut pool.retries, node, node.whole(0, MOST_RETRIES)),
         "max_body" => mistakes.set(&mut pool.max_body, node, node.size(0, u64::MAX)),
         "upgrades" => pool.upgrades = upgrades(node, mistakes),
         "slow_start" => {

@@ -1,5 +1,6 @@
 //! The attempts at an exchange: how the present one goes about it, and how those before it failed.
 
+use crate::config::MOST_RETRIES;
 use crate::mem::time::Micros;
 use crate::policy::retry::Failure;
 use crate::shared::BackendId;
@@ -18,12 +19,14 @@ pub struct Attempt {
 /// The attempts before the present one; as many as `retries` allows and one for a stale connection.
 #[derive(Clone, Copy, Default)]
 pub struct Attempts {
-    list: [Option<Attempt>; 11],
+    list: [Option<Attempt>; Attempts::KEPT],
     len: u8,
 }
 
 impl Attempts {
-    /// Notes one more. Those beyond the eleventh are not kept: they are only for the log.
+    const KEPT: usize = MOST_RETRIES as usize + 1;
+
+    /// Notes one more. Those beyond what is kept are not: they are only for the log.
     pub fn add(&mut self, attempt: Attempt) {
         if let Some(place) = self.list.get_mut(usize::from(self.len)) {
             *place = Some(attempt);

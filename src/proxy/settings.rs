@@ -230,8 +230,7 @@ fn head_spare(config: &Config) -> usize {
 /// Bytes of stored answers at hand in each worker and in the control process, and of the cells that
 /// they share.
 fn cache_memory(cache: &Cache, workers: usize) -> usize {
-    let pieces = store::HELD + store::RECORDINGS + 2;
-    (workers + 1) * pieces * PIECE + process_slots::sizes(cache, workers).bytes()
+    (workers + 1) * store::PIECES * PIECE + process_slots::sizes(cache, workers).bytes()
 }
 
 /// Exchanges beyond the one that each of so many clients is sure of, over all workers.
