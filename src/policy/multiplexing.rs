@@ -137,7 +137,7 @@ pub struct Multiplexing {
     window: u32,
     /// Responses since the window last changed.
     answered: u32,
-    /// Responses since one held others up; none ever did: the most.
+    /// Those over shared connections since one held others up; none ever did: the most.
     calm: u32,
     /// Nothing is shared until then.
     barred: Millis,
@@ -193,10 +193,14 @@ impl Multiplexing {
         Ok(u64::from(most).min(in_a_round) as usize)
     }
 
-    /// A response of so many bytes has passed, whether its connection was shared or not.
-    pub fn passed(&mut self, bytes: u64) {
+    /// A response of so many bytes has passed. Only one whose connection was shared tells whether it would
+    /// hold others up, except where none is shared any more.
+    pub fn passed(&mut self, bytes: u64, was_shared: bool) {
         self.typical_size = (7 * self.typical_size + bytes.min(4 * SMALL)) / 8;
-        self.calm = self.calm.saturating_add(1);
+        if !was_shared && self.window >= 2 {
+            return;
+        }
+        self.calm = self.calm.saturating_add(u32::from(was_shared));
         self.right = self.right.saturating_add(1);
         if self.right >= FORGIVEN {
             self.bar = FIRST_BAR;
@@ -251,7 +255,7 @@ mod tests {
 
     fn grown() -> Multiplexing {
         let mut known = Multiplexing::default();
-        (0..200).for_each(|_| known.passed(300));
+        (0..200).for_each(|_| known.passed(300, true));
         known
     }
 
@@ -259,7 +263,7 @@ mod tests {
     fn it_grows_quickly_up_to_the_most() {
         let mut known = Multiplexing::default();
         assert_eq!(limit(&known), Ok(2));
-        (0..2).for_each(|_| known.passed(300));
+        (0..2).for_each(|_| known.passed(300, true));
         assert_eq!(limit(&known), Ok(4));
         assert_eq!(limit(&grown()), Ok(MOST as usize));
     }
@@ -269,9 +273,9 @@ mod tests {
         let mut known = grown();
         known.held_up();
         assert_eq!(limit(&known), Ok(32));
-        (0..CAREFUL).for_each(|_| known.passed(300));
+        (0..CAREFUL).for_each(|_| known.passed(300, true));
         assert_eq!(limit(&known), Ok(33));
-        (0..CALM + 33).for_each(|_| known.passed(300));
+        (0..CALM + 33).for_each(|_| known.passed(300, true));
         assert_eq!(limit(&known), Ok(MOST as usize));
     }
 
@@ -279,11 +283,19 @@ mod tests {
     fn one_of_a_hundred_that_is_slow_stands_nearly_alone_and_comes_back() {
         let mut known = grown();
         for _ in 0..20 {
-            (0..CAREFUL).for_each(|_| known.passed(300));
+            (0..CAREFUL).for_each(|_| known.passed(300, true));
             known.held_up();
         }
         assert_eq!(limit(&known), Err(Unshared::HoldsUp));
-        (0..CAREFUL).for_each(|_| known.passed(300));
+        (0..CAREFUL).for_each(|_| known.passed(300, true));
+        assert_eq!(limit(&known), Ok(2));
+    }
+
+    #[test]
+    fn what_was_not_shared_makes_nobody_calm() {
+        let mut known = grown();
+        (0..9).for_each(|_| known.held_up());
+        (0..10 * CALM).for_each(|_| known.passed(300, false));
         assert_eq!(limit(&known), Ok(2));
     }
 
@@ -298,9 +310,9 @@ mod tests {
     #[test]
     fn large_ones_do_not_share_and_a_few_small_ones_do_again() {
         let mut known = grown();
-        (0..12).for_each(|_| known.passed(u64::MAX));
+        (0..12).for_each(|_| known.passed(u64::MAX, true));
         assert_eq!(limit(&known), Err(Unshared::Large));
-        (0..16).for_each(|_| known.passed(300));
+        (0..16).for_each(|_| known.passed(300, true));
         assert!(limit(&known).is_ok());
     }
 
@@ -327,7 +339,7 @@ mod tests {
             assert!(known.limit(true, Leave::Many, &fast(), now).is_ok());
         }
         assert_eq!(bars, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600, 3600]);
-        (0..FORGIVEN).for_each(|_| known.passed(300));
+        (0..FORGIVEN).for_each(|_| known.passed(300, true));
         known.mistook(now);
         assert_eq!(known.barred - now, FIRST_BAR);
     }

@@ -91,7 +91,7 @@ impl Proxy {
         upstream.take_off(conn, id);
         if upstream[exchange.pool].multiplex == Multiplex::Verified {
             let slot = upstream[conn].backend;
-            upstream[slot].multiplexing.passed(exchange.bytes_out);
+            upstream[slot].multiplexing.passed(exchange.bytes_out, exchange.is_multiplexed);
         }
         let whose = (exchange.client, &mut downstream[exchange.client].bound);
         if !lives_on

@@ -2,7 +2,6 @@
 
 use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{Change, HealthEvent};
-use crate::policy::multiplexing;
 use crate::shared::{BackendCounter, BackendId, Class, WaitFor, report};
 use crate::sys::log::{self, Level};
 use crate::sys::{Event, IoError};
@@ -37,11 +36,7 @@ impl Upstream {
         }
         let (slot, took) = (conn.backend, turn.now - conn.front_since);
         // What this process is late itself is not the backend's time.
-        let own = took - turn.lag;
-        if own >= multiplexing::patience(&backend.pace) {
-            backend.multiplexing.held_up(); // Or would have, had others stood behind it.
-        }
-        backend.pace.observe(own, response.keep_alive);
+        backend.pace.observe(took - turn.lag, response.keep_alive);
         backend.answered(response.carrier, turn.now.millis());
         let row = self.row.backend(slot);
         row.add(BackendCounter::Responses(Class::from_status(response.status)), 1);

@@ -32,7 +32,7 @@ fn crowd_at(clients: usize, cap: u32) -> Scene {
         backend.echo = EchoSupport::known();
         backend.be_trusted();
         (0..100).for_each(|_| backend.pace.observe(Micros(10), true));
-        (0..200).for_each(|_| backend.multiplexing.passed(300));
+        (0..200).for_each(|_| backend.multiplexing.passed(300, true));
     }
     scene
 }
