@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
@@ -14,9 +14,10 @@ mod explain;
 
 use crate::config::text::{meant, quote};
 use crate::config::{
-    self, Config, ConfigError, Listen, Overrides, Workers, Wrong, address, overlap, overlapping,
-    units,
+    self, Config, ConfigError, ConfigFile, DEFAULT_FILE, Listen, Overrides, Workers, Wrong,
+    address, named, overlap, overlapping, units,
 };
+use crate::ctl;
 use crate::policy::explain::Question;
 use crate::sys::log::{self, Level};
 use explain::Asked;
@@ -31,8 +32,6 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit status: configuration not valid; `EX_CONFIG` of sysexits(3).
 pub const EXIT_CONFIG: u8 = 78;
 
-const DEFAULT_FILE: &str = "/etc/httplb/servers.conf";
-
 /// Bytes of the largest file that is read. Who names a device by mistake must not fill the memory.
 const LARGEST_FILE: u64 = 16 << 20;
 
@@ -41,17 +40,20 @@ Usage: httplb [-c FILE] [-l ADDR]... [-b ADDR]... [-w N] [--health-path PATH]
               [--health-interval DUR] [FILE]
        httplb -t | -T [-c FILE] ...
        httplb --explain 'GET http://host/path' [-H 'Name: value']... [-c FILE] ...
+       httplb ctl COMMAND ...    (httplb ctl --help lists them)
+       httplb top
 
 An HTTP/1.1 load balancer.
 
   -c, --config FILE        configuration, default /etc/httplb/servers.conf; - is standard input
   -l, --listen ADDR        replaces listen; repeatable; IP:PORT, :80 for all addresses, unix:PATH
-  -b, --backend ADDR       replaces backend_servers; repeatable; IP:PORT or unix:PATH; with it no
-                           file is needed
+  -b, --backend ADDR       replaces backend_servers; repeatable; IP:PORT, NAME:PORT or unix:PATH;
+                           with it no file is needed
   -w, --workers N          replaces workers
   --health-path PATH       replaces health_check.path; http://host/path sets the host too
   --health-interval DUR    replaces health_check.interval, such as 5s or 500ms
-  -t, --test               check everything, print every error and the memory bound, exit
+  -t, --test               check everything, print every error, every warning and the
+                           memory bound, exit
   -T, --dump               -t, then the effective configuration as JSON on standard output
   --explain REQUEST        say how one request would be handled: 'GET http://host/path'
   -H 'NAME: VALUE'         a header line of that request; repeatable
@@ -120,7 +122,9 @@ pub enum CliAction {
     Exit(ExitCode),
     /// The configuration was tested and is valid. What else there is to find out about it is not
     /// the command line's.
-    Tested(Box<Config>),
+    Tested(Box<ConfigFile>),
+    /// The same, and it is to be shown.
+    Dumped(Box<ConfigFile>),
     /// To carry traffic.
     Serve(Box<Loaded>),
 }
@@ -129,9 +133,22 @@ pub enum CliAction {
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration, or the message with every error.
-    pub config: Result<Config, String>,
+    pub file: Result<ConfigFile, String>,
     /// It came from standard input, which can be read once.
     pub is_standard_input: bool,
+}
+
+/// What does the first word of the command line, where that is one of a client of a service that
+/// runs. Whoever has a configuration of that name writes `./ctl`.
+pub fn client(parser: &mut lexopt::Parser) -> Option<fn(lexopt::Parser) -> ExitCode> {
+    let mut words = parser.try_raw_args()?;
+    let client = match words.peek()?.to_str()? {
+        "ctl" => ctl::run,
+        "top" => ctl::top::run,
+        _ => return None,
+    };
+    words.next();
+    Some(client)
 }
 
 /// Does what the command line of this process asks for, as far as that needs no network;
@@ -146,13 +163,13 @@ pub fn run(memory_bound: fn(&Config) -> String) -> CliAction {
         CliCommand::ShowVersion => return CliAction::Exit(print(&format!("httplb {VERSION}\n"))),
         CliCommand::Serve(source) => {
             return CliAction::Serve(Box::new(Loaded {
-                config: load(&source),
+                file: load(&source),
                 is_standard_input: source.input == Input::Standard,
             }));
         }
         CliCommand::Explain(source, question) => {
             return CliAction::Exit(match load(&source) {
-                Ok(config) => print(&explain::answer(&question, &config)),
+                Ok(file) => print(&explain::answer(&question, &file.config)),
                 Err(message) => fail(EXIT_CONFIG, &message),
             });
         }
@@ -160,13 +177,11 @@ pub fn run(memory_bound: fn(&Config) -> String) -> CliAction {
         CliCommand::Dump(source) => (source, true),
     };
     match load(&source) {
-        Ok(config) => {
+        Ok(file) => {
             log::write(Level::Info, format_args!("{} is valid", source.input.name()));
-            log::write(Level::Info, format_args!("{}", memory_bound(&config)));
-            if dump {
-                return CliAction::Exit(print(&format!("{}\n", config.dump())));
-            }
-            CliAction::Tested(Box::new(config))
+            log::write(Level::Info, format_args!("{}", memory_bound(&file.config)));
+            let file = Box::new(file);
+            if dump { CliAction::Dumped(file) } else { CliAction::Tested(file) }
         }
         Err(message) => CliAction::Exit(fail(EXIT_CONFIG, &message)),
     }
@@ -217,7 +232,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<CliCommand, String> {
     let input = match file {
         Some(path) if path == "-" => Input::Standard,
         Some(path) => Input::File(PathBuf::from(path)),
-        None if overrides.backends.is_empty() => Input::File(PathBuf::from(DEFAULT_FILE)),
+        None if !overrides.name_backends() => Input::File(PathBuf::from(DEFAULT_FILE)),
         None => Input::Nothing,
     };
     let source = ConfigSource { input, overrides };
@@ -254,12 +269,24 @@ fn add_listen(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
 }
 
 fn add_backend(overrides: &mut Overrides, text: &str) -> Result<(), Wrong> {
-    let added = address::backend(text)?;
-    if overrides.backends.contains(&added) {
+    let is_known = match named::host_and_port(text) {
+        Some(lookup) => {
+            let is_known = overrides.names.contains(&lookup);
+            overrides.names.push(lookup);
+            is_known
+        }
+        None => {
+            let wrong = |other| named::what_is_wrong(text).unwrap_or(other);
+            let added = address::backend(text).map_err(wrong)?;
+            let is_known = overrides.backends.contains(&added);
+            overrides.backends.push(added);
+            is_known
+        }
+    };
+    if is_known {
         let fault = format!("{} is named twice", quote(text));
         return Err(Wrong { fault, remedy: String::from("remove one") });
     }
-    overrides.backends.push(added);
     Ok(())
 }
 
@@ -327,12 +354,15 @@ impl Input {
 }
 
 /// Reads and checks the configuration. The message of a failure has every error.
-fn load(source: &ConfigSource) -> Result<Config, String> {
+fn load(source: &ConfigSource) -> Result<ConfigFile, String> {
     let name = source.input.name();
     let bytes = source.input.read().map_err(|error| unreadable(&name, &error))?;
     let loaded = match std::str::from_utf8(&bytes) {
-        Ok(text) => config::load(text, &source.overrides),
-        Err(error) => Err(vec![config::file::not_utf8(&bytes[..error.valid_up_to()])]),
+        Ok(text) => config::load_with(text, &source.overrides, &read_file),
+        Err(error) => {
+            let (valid, rest) = bytes.split_at(error.valid_up_to());
+            Err(vec![config::json::not_utf8(valid, rest)])
+        }
     };
     loaded.map_err(|errors| summary(&name, &errors))
 }
@@ -347,6 +377,37 @@ fn unreadable(name: &str, error: &io::Error) -> String {
     format!("cannot read {name}: {cause}{remedy}; nothing was changed")
 }
 
+/// Reads a file that the configuration names. What is no file is not waited for.
+fn read_file(path: &Path, most: u64) -> Result<String, Wrong> {
+    let shown = quote(&path.display().to_string());
+    let wrong = |fault: &str, remedy: &str| {
+        Err(Wrong { fault: format!("{shown} {fault}"), remedy: String::from(remedy) })
+    };
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return wrong("is not a file", "name a file"),
+        Ok(_) | Err(_) => (),
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > most => {
+            let most = units::write_size(most);
+            wrong(&format!("is larger than {most}"), "make it smaller")
+        }
+        Ok(_) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(text),
+            Err(_) => wrong("is not UTF-8, as which it is sent", "save it as UTF-8"),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            wrong("is not there", "make it, or remove the key")
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            wrong("may not be read", "let the user of the service read it")
+        }
+        Err(error) => wrong(&format!("cannot be read: {error}"), "name another file"),
+    }
+}
+
 fn summary(name: &str, errors: &[ConfigError]) -> String {
     let plural = if errors.len() == 1 { "" } else { "s" };
     let mut text = format!("{name} has {} error{plural}; nothing was changed", errors.len());
@@ -355,6 +416,11 @@ fn summary(name: &str, errors: &[ConfigError]) -> String {
         let _ = write!(text, "\n  {error}");
     }
     text
+}
+
+/// Shows a configuration with every default.
+pub fn dump(config: &Config) -> ExitCode {
+    print(&format!("{}\n", config.dump()))
 }
 
 fn print(text: &str) -> ExitCode {
@@ -417,6 +483,9 @@ mod tests {
         assert_eq!(found.overrides.backends.len(), 2);
         assert_eq!(found.overrides.listen[0].address.to_string(), "[::]:80");
         assert_eq!(found.overrides.workers, Some(Workers::Count(2)));
+        let Ok(CliCommand::Serve(found)) = parsed("-b app.internal:8080") else { panic!() };
+        assert_eq!(found.input, Input::Nothing);
+        assert_eq!(found.overrides.names[0].to_string(), "app.internal:8080");
         let Ok(CliCommand::Test(found)) = parsed("-t -b 127.0.0.1:1 -c a") else { panic!() };
         assert_eq!(found.input, file("a"));
     }
@@ -461,10 +530,7 @@ mod tests {
                 "-b 10.0.0.7:1 -b 10.0.0.7:1",
                 r#"--backend: "10.0.0.7:1" is named twice (remove one)"#,
             ),
-            (
-                "-b app.sock",
-                r#"--backend: "app.sock" is not an IP address (names are not looked up: write an address such as "10.0.0.7:80")"#,
-            ),
+            ("-b app.sock", r#"--backend: "app.sock" has no port (write "app.sock:80")"#),
             (
                 "-b /run/app.sock",
                 r#"--backend: "/run/app.sock" is not an address (write "unix:/run/app.sock" for a Unix socket)"#,

@@ -43,19 +43,37 @@
 //!   listeners.rs     a socket for each worker and address, kept open; which worker has which
 //!   reload.rs        the program on disk takes this one's place, or all stays as it is
 //!   preflight.rs     whether it could: what it is asked before, and how it answers
+//!   helpers.rs       the processes that do something for the control process, a row each
 //!   handover.rs      from one image of the program to the next: descriptors by number, and bytes
 //!   record.rs        what the bytes mean               environment.rs  variables for one image alone
 //!   inherited.rs     what this process was given: sockets passed by systemd, a handover, a question
 //!   backend_state.rs what is known of the backends, from one generation to the next
+//!   saved.rs         those that have registered, from one start to the next
 //!   log_files.rs     the access log, made for those who are not root
 //!   cache_shm.rs     what generations share of the stored answers; a child's way to their directory
 //!   notify.rs        what the service manager is told        cpus.rs   how many workers "auto" is
+//!   warnings.rs      what of a configuration is hardly meant, on this machine
+//!   memory_limit.rs  how much memory there is                unit.rs   how long a stop may take
+//!
+//! ctl/               the client of a service that runs: httplb ctl, httplb top
+//!   options.rs       what stands behind ctl on the command line
+//!   target.rs        which service is meant           client.rs    one request to its admin API
+//!   show.rs          what it tells of itself           diary.rs     what it writes down as it happens
+//!   change.rs        what changes something, and which backend is meant
+//!   top/             httplb top: the screen, each second
+//!     keys.rs        what is pressed      model.rs     what is known      view.rs     what is shown
+//!   by_signal.rs     a reload that the service manager asks for
+//!   text.rs          tables, and nothing that could steer a terminal
 //!
 //! worker/            a proxying process
 //!   mod.rs           the event loop; signals, ticks twice a second, the graceful stop
 //!   accept.rs        listeners; accepts within a budget, waits when slots or descriptors run out
 //!   sticky_key.rs    the key of the sticky cookies, in the state directory
 //!   alone.rs         a worker without a service, for tests that count what it costs
+//!
+//! names/             the process that looks up names
+//!   mod.rs           the loop: look-ups that are due, children that have ended, what is told
+//!   lookup.rs        one look-up, in a child       store.rs       what is kept for the next start
 //!
 //! control/           the process that does what must not be done by each worker
 //!   mod.rs           the event loop; how it ends
@@ -64,14 +82,24 @@
 //!   admin.rs         operators' connections, within fixed limits  connection.rs  one of them
 //!   request_parser.rs their requests, by the parser of http/        answer.rs   and the answers
 //!   api.rs           a request to a Command                        commands.rs what it does
+//!   commands/shown.rs   what operators are shown
 //!   query.rs         the parameters of a request
 //!   explain.rs       how a request would be handled now
 //!   health.rs        whether clients are to be sent here
+//!   names.rs         backends that names bring: what was found, and the cells
+//!   names_shown.rs   names as JSON, and for Prometheus
+//!   caps.rs          the caps that find themselves: what workers have counted, and what comes of it
+//!   fleet.rs         the registry: backends that come and go, what is held   fleet_shown.rs   shown
+//!   fleet_cells.rs   written into the cells          shared_commands.rs  commands that go to the registry
 //!   client_limit.rs  whether all client connections are taken: for how long, and that it is said
 //!   cache.rs         the sweeper's steps, purges, whether answers can be stored at all
 //!   view.rs          a snapshot of the cells, and what this process alone knows
-//!   rate.rs          requests a second                              recent.rs   large texts made just now
+//!   sampler.rs       takes in what was counted, each second         recent.rs   large texts made just now
+//!   troubles.rs      says when requests begin to fail, and when that ends
+//!   diary.rs         what failed, was slow or was said, as JSON
 //!   json.rs  metrics.rs  page.rs   the view as JSON, for Prometheus, for people
+//!   verdict.rs       what is wrong, the worst first                 page_rows.rs  page_line.rs  page_text.rs  page_window.rs   its parts
+//!   held_pages.rs    pages that somebody has clicked into
 //!
 //! proxy/             the data plane; the steps of an exchange are methods of Proxy, a file a step
 //!   mod.rs           Proxy: clients, exchanges, backends; events, wake, turn, drive, step, settle
@@ -86,8 +114,11 @@
 //!     carry_out.rs   the way to it, and what it says done
 //!     state.rs       CacheState and the changes it allows; which State it goes with
 //!     lookup.rs      Waiting: a stored answer, or what another request fetches
+//!     follow.rs      what another request fetches, as it comes; a fetch without its client
 //!     hit.rs         an entry's answer: from memory by the ring, from files past it
+//!     cold.rs        exchanges whose answer is to be read from the disk first
 //!     record.rs      answers recorded while they pass
+//!     rest.rs        a stored part before the rest, for which a backend is asked
 //!     revalidate.rs  what an answer or a failure means for what is stored: 304, stale, void
 //!     background.rs  stale entries revalidated behind an answer, for no client
 //!   downstream/      the clients' side of a worker, as one owner
@@ -124,6 +155,7 @@
 //!   doubted.rs       what is known of them
 //!   held.rs          a response in doubt while its request is asked again, and its delivery after all
 //!   fail.rs          carries out the verdict on a failure; counts it for the backend's health
+//!   evacuate.rs      a backend went down: what waits there goes elsewhere
 //!   teardown.rs      Done: connections kept or closed, slots freed
 //!   housekeeping.rs  idle sweeps, memory given back, drain
 //!   relay.rs         Relay: one direction of a body, by rings or by splice
@@ -136,7 +168,15 @@
 //!   rate_limited_log.rs messages that are written now and then, however often there is cause
 //!   stats.rs         counts what happens, in the worker's row of the shared cells
 //!   access_log.rs    one JSON line a request, buffered, never blocking
+//!   remarkable.rs    what failed or was slow, kept for whoever asks  diary.rs       where
 //!   tests/           scenarios, and random worlds from a seed, on the simulated kernel
+//!
+//! registry/          the process that holds the watch of a registry of many instances
+//!   mod.rs           the event loop; the next member; what is told to control, and what it wants written
+//!   session.rs       what is done with one member: a snapshot, a watch, pings and writes beside it
+//!   link.rs          a connection to it                reader.rs     a response, read piece by piece
+//!   etcd.rs          etcd's messages                   keys.rs       what the keys mean
+//!   writes.rs        by which requests something is written     base64.rs   RFC 4648
 //!
 //! shared/            what the processes share: one array of atomic cells
 //!   mod.rs           which cell is whose; epochs, waiting, when a slot is used again
@@ -147,10 +187,19 @@
 //!   elsewhere.rs     what the workers of other generations have, for limits and gauges
 //!   pools.rs         a pool's name, rotation, epoch     backends.rs   address, setting, health
 //!   registry.rs      who is in which pool                health.rs     what checks and requests found
+//!   wishes.rs        what operators have set of backends that come and go
 //!   claims.rs        places limited over all workers: claimed, waited for, given back by the dead
+//!   place_times.rs   how long places at a backend were held, for the cap that finds itself
 //!   counters.rs      a worker's row: what it holds and counts     totals.rs     over all rows
+//!   histogram.rs     how long something took, in buckets          tally.rs       counts of one thing
+//!   history.rs       what was counted of late, kept over reloads
+//!   diary.rs         what failed, was slow or was said, kept over reloads
 //!   wakers.rs      who is rung when a place becomes free, and why nobody is forgotten
+//!   name_report.rs   what the process that looks up names tells the control process
+//!   name_cells.rs    how names stand, and counts of them  name_records.rs as generations leave them to each other
 //!   ipc.rs           what master and children tell each other beside signals
+//!   reload_report.rs what becomes of reloads, for whoever asked by a signal
+//!   fleet.rs         what control and the registry process tell each other
 //!   withdrawal.rs    whether the service is withdrawn, and by whom
 //!   report.rs        messages about backends that went up or down
 //!   snapshot.rs      the service, its pools and backends at a moment, as plain numbers
@@ -163,10 +212,14 @@
 //! cache/             stored responses on disk; mod.rs tells how a request is answered from them
 //!   store.rs         a worker's view: find             open_entries.rs   entries at hand
 //!   recorder.rs      a passing response recorded       freshen.rs    what a 304 confirms
+//!   front.rs         what lies before its body         parts.rs      parts, and how they are joined
 //!   files.rs         the directory                     entry.rs      what is in a file
+//!   follow.rs        an answer that another request is fetching, as it is written
 //!   serve.rs         the head of an answer             sweeper.rs    scan, evict, purge: in control
 //!   shared_cells.rs  what all processes share          index.rs      which entries, when used
 //!   collapse.rs      who fetches what, who waits       directory.rs  what every process does
+//!   in_memory.rs     what of an entry is in memory     cold.rs       what the disk is to read first
+//!   pace.rs          what is left out where the disk is slow
 //!   keys.rs          UrlKey, EntryKey
 //!   process_slots.rs   of the processes of several generations    layout.rs   how much room they have
 //!   checksum.rs      XXH64                             testing.rs    what the tests share
@@ -175,11 +228,13 @@
 //!   error.rs         IoError: what callers tell apart, each with its remedy
 //!   binding.rs       Binding: what a listener is bound to
 //!   keepalive.rs     KeepAlive: when the kernel looks for a silent peer
+//!   state_folder.rs  where the service keeps what outlives it
 //!   linux/           socket listener unix poller waker pipe file disk memory log process
-//!                    signals notify seccomp landlock clock random channel spawn
+//!                    terminal signals notify seccomp landlock clock random channel spawn
 //!                    place: paths through folders of others
-//!                    process/: children, user
+//!                    process/: children, title, user
 //!                    log/limit.rs: what is left out of the messages to the operator
+//!                    resolver: names, by the C library
 //!   sim/             the same names; world.rs, kernel.rs, stream.rs, dice.rs: all from one seed
 //!   conformance_tests.rs   the same scripts on both kernels must give the same notes
 //!
@@ -187,12 +242,16 @@
 //!   route.rs         which pool a request is for: host, path, fields
 //!   admit.rs         what is too large, or expects too much
 //!   balance.rs       which backend is next: weights, least connections, backups, caps
+//!   concurrency.rs   the cap that finds itself, by what throughput gains from more
+//!   queueing.rs      who waits for a place there, in which order, and who would wait in vain
 //!   slow_start.rs    the growing share of a backend that came up
 //!   order.rs         which request may start before its turn
 //!   retry.rs         Failure to Verdict; the budget of repeats
-//!   health.rs        failures in a row to down, probes to up
+//!   health.rs        checks, marks and the operator's wish to up or down
+//!   passive.rs       failures in a row to a mark, then to a trial; why, in words
 //!   reuse.rs         which unused connection may be taken, and how long one is kept
 //!   sharing.rs       how many requests may stand behind each other on one connection
+//!   naming.rs        which addresses of a name are backends after a look-up: who comes, goes, stays
 //!   multiplexing.rs  how many of several clients may, and for whom they do not wait
 //!   sticky.rs        the cookie that names a backend  siphash.rs   what it is made by
 //!   explain/         how one request would be handled, asked of all the others; pool.rs: its pool and
@@ -200,12 +259,16 @@
 //!   identity.rs      whether the response is this request's: the echoed X-Request-ID
 //!   cache_key.rs     the URL by which answers are stored; references to others
 //!   caching.rs       what the cache does with a request, for proxy/ and explain/
+//!   disk_pace.rs     how long a process may wait for a slow disk
 //!   storable.rs      may it be stored, and which of its fields         RFC 9111 §3
 //!   freshness.rs     age, lifetime, what a stale answer is good for    RFC 9111 §4.2, RFC 5861
 //!   vary.rs          which requests an answer fits                     RFC 9111 §4.1
 //!   conditional.rs   304; validation, and what a 304 updates           RFC 9110 §13, RFC 9111 §4.3
 //!   ranges.rs        parts of a stored whole                           RFC 9110 §14
+//!   segments.rs      what there is of a body of which not all is there RFC 9111 §3.3
 //!   invalidation.rs  what an unsafe method makes void                  RFC 9111 §4.4
+//!   trouble.rs       whether requests fail: when it begins, when it ends
+//!   registry.rs      what a snapshot of the registry is believed
 //!   reason.rs        why there was no answer of a backend: for the log and the metrics
 //!
 //! http/              bytes to meaning and back
@@ -215,6 +278,7 @@
 //!   message.rs       version, framing, what stands once    framing.rs    Content-Length, Transfer-Encoding
 //!   body.rs          how a body is framed              chunked.rs    where chunks end
 //!   rewrite.rs       heads as they go on               reply.rs      answers of our own
+//!   error_page.rs    their bodies, where an operator wrote them
 //!   forwarded.rs     what tells a backend of the client: X-Forwarded-*, Forwarded, X-Real-IP
 //!   upgrade.rs       what a client offers to switch to
 //!   line_ends.rs     CRs put in where a pool tolerates lines without
@@ -227,21 +291,31 @@
 //!   names.rs         what field names mean, by table
 //!   naive.rs         heads read and written byte by byte, for tests
 //!
+//! dns/               answers of name servers: mod.rs, the servers of a service
+//!
 //! config/            servers.conf to a Config that is valid by construction
 //!   model.rs         Config and what it is made of, with its defaults    error.rs   ConfigError
-//!   file.rs          JSON as a tree that keeps order and duplicates
+//!   json.rs          text to a tree with the line of each value; what is nearly JSON is understood, and told
+//!   scalars.rs       texts, numbers and words of it       other_formats.rs   files of other programs
+//!   lines.rs         where things stand in the file       file.rs        the tree, and the tree as JSON
+//!   keys.rs          the keys there are                   warnings.rs    what is valid and hardly meant
+//!   dictionary.rs    words of nginx, haproxy and others, and what to write for them
+//!   words_by_place.rs   those that mean something else in some objects
 //!   read.rs          values by kind and range; mistakes collected with their places
 //!   check.rs         tree to Config, by way of process.rs, listen.rs, pool.rs and route.rs: a key each
+//!   registry.rs      the key registry
 //!   endpoint.rs      Endpoint: an address of TCP or a Unix socket. It stands so low because all the
 //!                    layers above name a server by it; sys connects
 //!   address.rs  units.rs  text.rs   addresses; "5s", "64KiB"; quoting and guessing
-//!   tolerance.rs     what a pool puts up with
+//!   named.rs         backends by name              tolerance.rs     what a pool puts up with
+//!   request_limit.rs   requests at once: a number, or "auto"
 //!   statuses.rs      statuses and classes of them, as they are listed
 //!   dump.rs          a Config as JSON, for -T
 //!
 //! mem/               containers that are made once and then never allocate
 //!   ring.rs          bytes in a circle                 buffer.rs     bytes in a line: a head
 //!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena, lent
+//!   record_ring.rs   the last records of several processes
 //!   queue.rs         first in, first out               timers.rs     a queue for each duration
 //!   time.rs          Millis, Micros                    xorshift.rs   random numbers for tests
 //! ```
@@ -299,9 +373,24 @@ mod master;
 pub mod master;
 
 #[cfg(not(feature = "internals"))]
+mod ctl;
+#[cfg(feature = "internals")]
+pub mod ctl;
+
+#[cfg(not(feature = "internals"))]
 mod control;
 #[cfg(feature = "internals")]
 pub mod control;
+
+#[cfg(not(feature = "internals"))]
+mod names;
+#[cfg(feature = "internals")]
+pub mod names;
+
+#[cfg(not(feature = "internals"))]
+mod registry;
+#[cfg(feature = "internals")]
+pub mod registry;
 
 #[cfg(not(feature = "internals"))]
 mod worker;
@@ -337,6 +426,11 @@ pub mod sys;
 mod policy;
 #[cfg(feature = "internals")]
 pub mod policy;
+
+#[cfg(not(feature = "internals"))]
+mod dns;
+#[cfg(feature = "internals")]
+pub mod dns;
 
 #[cfg(not(feature = "internals"))]
 mod http;

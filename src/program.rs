@@ -7,37 +7,40 @@ use crate::cli::{self, CliAction, EXIT_CONFIG, EXIT_FAILED, fail};
 use crate::config::Config;
 use crate::master::inherited::{self, Inherited};
 use crate::master::record::ServiceRecord;
-use crate::master::{self, cpus, preflight};
+use crate::master::{self, cpus, preflight, warnings};
 use crate::proxy::settings;
-use crate::sys::{
-    self,
-    log::{self, Level},
-};
+use crate::sys;
 
 /// Runs the process that was started, as the master of a service or for an answer on the command line.
 pub fn run() -> ExitCode {
     sys::ignore_file_size_signal();
+    let mut parser = lexopt::Parser::from_env();
+    if let Some(client) = cli::client(&mut parser) {
+        return client(parser);
+    }
     let inherited = inherited::receive();
     match cli::run(memory_bound) {
         CliAction::Exit(status) => status,
-        CliAction::Tested(config) => {
-            for doubt in master::doubts(&config) {
-                log::write(Level::Warning, format_args!("{doubt}"));
-            }
-            tested(inherited, &config)
+        CliAction::Tested(file) => {
+            warnings::tell(&file);
+            tested(inherited, &file.config)
         }
-        CliAction::Serve(loaded) => match (inherited, loaded.config) {
+        CliAction::Dumped(file) => {
+            warnings::tell(&file);
+            cli::dump(&file.config)
+        }
+        CliAction::Serve(loaded) => match (inherited, loaded.file) {
             (Inherited::Broken(error), _) => fail(EXIT_FAILED, &format!("handover: {error}")),
-            (Inherited::Service(bytes), config) => match ServiceRecord::parse(&bytes) {
-                Ok(record) => master::resume(config, loaded.is_standard_input, record),
+            (Inherited::Service(bytes), file) => match ServiceRecord::parse(&bytes) {
+                Ok(record) => master::resume(file, loaded.is_standard_input, record),
                 Err(error) => fail(EXIT_FAILED, &format!("handover: {error}")),
             },
             (_, Err(message)) => fail(EXIT_CONFIG, &message),
-            (Inherited::Sockets(sockets), Ok(config)) => {
-                master::start(config, loaded.is_standard_input, sockets)
+            (Inherited::Sockets(sockets), Ok(file)) => {
+                master::start(file, loaded.is_standard_input, sockets)
             }
-            (Inherited::Nothing | Inherited::Trial(..), Ok(config)) => {
-                master::start(config, loaded.is_standard_input, Vec::new())
+            (Inherited::Nothing | Inherited::Trial(..), Ok(file)) => {
+                master::start(file, loaded.is_standard_input, Vec::new())
             }
         },
     }

@@ -20,13 +20,13 @@ pub fn check(bytes: &[u8]) {
 
     let Some(file) = put_right(bytes) else { return };
     // What there is of the body on the disk is not looked at.
-    let file_len = word(&file, 19).saturating_add(word(&file, 20));
+    let file_len = word(&file, 19).saturating_add(body_end(&file));
     let is_right = are_words_right(&file) && file_len >= file.len() as u64;
     let entry = match Entry::read(&file, file_len) {
         Ok(entry) => entry,
         Err(NoEntry::Damaged) => return assert!(!is_right, "right, but damaged: {place}"),
         Err(NoEntry::TooLong) => {
-            let ends = (word(&file, 16) >> 32) as usize;
+            let ends = checked_end(&file) as usize;
             return assert!(file.len() < ends, "not too long: {place}");
         }
     };
@@ -35,7 +35,7 @@ pub fn check(bytes: &[u8]) {
     for len in [file_len.wrapping_sub(1), file_len.wrapping_add(1), 0] {
         assert_eq!(Entry::read(&file, len), Err(NoEntry::Damaged), "{len} bytes: {place}");
     }
-    let end = entry.head.range().end;
+    let end = checked_end(&file) as usize;
     for _ in 0..8 {
         let mut flipped = file.clone();
         let at = dice.up_to(end - 1);
@@ -62,8 +62,9 @@ fn span(file: &[u8], place: usize) -> (u64, u64) {
 fn put_right(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut file = Some(bytes.to_vec()).filter(|file| file.len() >= FIXED)?;
     file[..8].copy_from_slice(b"httplb\x1aC");
-    file[8..16].copy_from_slice(&1_u64.to_le_bytes());
-    let (_, end) = span(&file, 16);
+    let version = if word(&file, 1) == 2 { 2 } else { 1_u64 };
+    file[8..16].copy_from_slice(&version.to_le_bytes());
+    let end = checked_end(&file);
     if let Some(checked) = file.get(SUM.end..end as usize) {
         let sum = Checksum::of(checked);
         file[SUM].copy_from_slice(&sum.to_le_bytes());
@@ -75,7 +76,43 @@ fn put_right(bytes: &[u8]) -> Option<Vec<u8>> {
 fn is_as_described(bytes: &[u8]) -> bool {
     put_right(bytes).is_some_and(|right| right == bytes)
         && are_words_right(bytes)
-        && word(bytes, 19).checked_add(word(bytes, 20)) == Some(bytes.len() as u64)
+        && word(bytes, 19).checked_add(body_end(bytes)) == Some(bytes.len() as u64)
+}
+
+fn is_part(file: &[u8]) -> bool {
+    word(file, 1) == 2
+}
+
+/// Where what there is of the body ends.
+fn body_end(file: &[u8]) -> u64 {
+    word(file, if is_part(file) { 11 } else { 20 })
+}
+
+/// Where what the checksum covers ends: with the list of segments, if there is one.
+fn checked_end(file: &[u8]) -> u64 {
+    let (_, head) = span(file, 16);
+    let (_, list) = span(file, 10);
+    if is_part(file) { head.max(list) } else { head }
+}
+
+/// Whether the list is one, and ends where the body does: each segment begins and ends behind the one
+/// before.
+fn is_list_right(file: &[u8]) -> bool {
+    let (start, end) = span(file, 10);
+    let Some(list) = file.get(start as usize..end as usize) else { return false };
+    let number = |at: usize| {
+        let bytes = list[at..at + 8].try_into().expect("eight bytes");
+        u64::from_le_bytes(bytes)
+    };
+    let parts: Vec<(u64, u64)> =
+        (0..list.len() / 24).map(|at| (number(at * 24), number(at * 24 + 8))).collect();
+    let are_in_order = parts.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 < two[1].1);
+    list.len() % 24 == 0
+        && (1..=64).contains(&parts.len())
+        && are_in_order
+        && parts.iter().all(|(first, last)| first <= last && *last < word(file, 20))
+        && parts.last().is_some_and(|(_, last)| last + 1 == word(file, 11))
+        && word(file, 3) % 2 == 0
 }
 
 fn are_words_right(file: &[u8]) -> bool {
@@ -88,7 +125,14 @@ fn are_words_right(file: &[u8]) -> bool {
         && in_head(etag)
         && in_head(changed)
         && word(file, 4) <= 0xffff
-        && (word(file, 22), word(file, 23)) == (0, 0)
+        && (word(file, 12), word(file, 22), word(file, 23)) == (u64::MAX, 0, 0)
+        && match is_part(file) {
+            false => (word(file, 10), word(file, 11)) == (0, 0),
+            true => {
+                let (start, end) = span(file, 10);
+                start == head.1 && end <= word(file, 19) && is_list_right(file)
+            }
+        }
 }
 
 /// All that was read stands in the file, and comes back when it is written.
@@ -107,14 +151,13 @@ fn check_entry(entry: &Entry, file: &[u8], place: &str) {
     let words = [u64::from(entry.status), freshness.received_at, entry.date];
     assert_eq!(words, [4, 5, 8].map(|at| word(file, at)), "{place}");
     assert_eq!(entry.last_modified.unwrap_or(u64::MAX), word(file, 9), "{place}");
-    let range = [10, 11, 12].map(|at| word(file, at));
-    let part = entry.part.map(|part| [part.part.first, part.part.last, part.whole]);
-    let is_part = range[0] <= range[1] && range[1] < range[2] && range[2] < u64::MAX;
-    assert_eq!(part, is_part.then_some(range), "{place}");
+    assert_eq!(entry.segments(file).is_some(), is_part(file), "{place}");
+    assert_eq!(entry.body_end, body_end(file), "{place}");
+    assert!(entry.room(file) >= 4096, "{place}");
     let words = [entry.nonce, entry.body_at, entry.body_len, entry.body_sum];
     assert_eq!(words, [13, 19, 20, 21].map(|at| word(file, at)), "{place}");
     let spans = [entry.key, entry.selection, entry.head, entry.etag, entry.last_modified_text];
-    for (span, at) in spans.into_iter().zip(14..) {
+    for (span, at) in spans.into_iter().zip(14..).chain([(entry.segments, 10)]) {
         assert_eq!(span, Span::new(low(at) as usize, high(at) as usize), "{place}");
     }
     assert_eq!(entry.stored(file).etag, &file[entry.etag.range()], "{place}");

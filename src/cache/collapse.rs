@@ -24,10 +24,15 @@ const PLACES: usize = 4096;
 /// Keys that are remembered as unshareable. A power of two.
 const MEMORIES: usize = 4096;
 /// Cells of all of it.
-pub(super) const CELLS: usize = PLACES * LINE + MEMORIES;
+pub(super) const CELLS: usize = PLACES * LINE + MEMORIES + PLACES;
 
 /// Bits of a key in a fetch's first cell; the worker stands below.
 const TAG_BITS: u32 = 52;
+
+/// In a count of news: what the fetch brings is shown ([`super::recorder::Recorder::show`]).
+const SHOWN: u64 = 1;
+/// Each piece of news counts so much: the bit below is [`SHOWN`].
+const NEWS: u64 = 2;
 
 /// How long a key is known to be one that nobody needs to wait for.
 const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);
@@ -52,6 +57,15 @@ pub struct FetchTicket {
     place: u32,
     word: u64,
     hash: EntryKey,
+    /// The count of news when its holder last looked.
+    seen: u64,
+}
+
+impl FetchTicket {
+    /// What is fetched.
+    pub fn hash(&self) -> EntryKey {
+        self.hash
+    }
 }
 
 /// How a fetch ended.
@@ -100,13 +114,16 @@ impl Waiting {
 pub struct FetchTable {
     places: &'static [AtomicU64],
     memories: &'static [AtomicU64],
+    /// How often there were news of the fetches that have had a place, and whether the present one is shown.
+    news: &'static [AtomicU64],
     slots: ProcessSlots,
 }
 
 impl FetchTable {
     pub(super) fn over(cells: &'static [AtomicU64], slots: ProcessSlots) -> FetchTable {
-        let (places, memories) = cells.split_at(PLACES * LINE);
-        FetchTable { places, memories, slots }
+        let (places, rest) = cells.split_at(PLACES * LINE);
+        let (memories, news) = rest.split_at(MEMORIES);
+        FetchTable { places, memories, news, slots }
     }
 
     /// The same for processes that have other numbers in the cells.
@@ -115,8 +132,8 @@ impl FetchTable {
     }
 
     #[cfg(test)]
-    pub(super) fn cells(&self) -> (&'static [AtomicU64], &'static [AtomicU64]) {
-        (self.places, self.memories)
+    pub(super) fn cells(&self) -> [&'static [AtomicU64]; 3] {
+        [self.places, self.memories, self.news]
     }
 
     fn word(&self, place: usize) -> &'static AtomicU64 {
@@ -139,25 +156,32 @@ impl FetchTable {
             return Collapse::Alone;
         }
         let (tag, places) = (FetchTable::tag(hash), FetchTable::places_of(hash));
+        let ticket = |place, word, seen| FetchTicket { place: place as u32, word, hash, seen };
         for place in places {
+            let seen = self.seen(place);
             let word = self.word(place).load(SeqCst);
             if word & tag_mask() == tag && self.wait(worker, place, word) {
-                return Collapse::Follow(FetchTicket { place: place as u32, word, hash });
+                return Collapse::Follow(ticket(place, word, seen));
             }
         }
         let mine = tag | self.slots.in_cells(worker) as u64;
         for place in places {
+            let seen = self.seen(place);
             match self.word(place).compare_exchange(0, mine, SeqCst, SeqCst) {
-                Ok(_) => {
-                    return Collapse::Lead(FetchTicket { place: place as u32, word: mine, hash });
-                }
+                Ok(_) => return Collapse::Lead(ticket(place, mine, seen)),
                 Err(word) if word & tag_mask() == tag && self.wait(worker, place, word) => {
-                    return Collapse::Follow(FetchTicket { place: place as u32, word, hash });
+                    return Collapse::Follow(ticket(place, word, seen));
                 }
                 Err(_) => (),
             }
         }
         Collapse::Alone
+    }
+
+    /// The count of news, for one that is about to wait. Never read after it has said that it waits: it
+    /// would take as seen what has cost it its bit, and not be rung again.
+    fn seen(&self, place: usize) -> u64 {
+        self.news[place].load(SeqCst)
     }
 
     /// Leaves word that the worker waits. False if there is nothing to wait for any more.
@@ -175,6 +199,59 @@ impl FetchTable {
         self.word(place).load(SeqCst) == fetch.word && self.wait(worker, place, fetch.word)
     }
 
+    /// The same for one that is about to look whether there is more: news from here on are news to it.
+    pub fn look(&self, worker: usize, fetch: &mut FetchTicket) -> bool {
+        fetch.seen = self.seen(fetch.place as usize);
+        self.is_going_on(worker, *fetch)
+    }
+
+    /// Whether there is news of a fetch, or it is over, since its holder has looked.
+    pub fn has_news(&self, fetch: FetchTicket) -> bool {
+        let place = fetch.place as usize;
+        self.news[place].load(SeqCst) != fetch.seen || self.word(place).load(SeqCst) != fetch.word
+    }
+
+    /// What a fetch brings lies under its name from here on.
+    pub(super) fn mark_shown(&self, fetch: FetchTicket) {
+        self.news[fetch.place as usize].fetch_or(SHOWN, SeqCst);
+    }
+
+    /// Whether what a fetch brings lies under its name, and not what an earlier one has left there.
+    pub(super) fn is_shown(&self, fetch: FetchTicket) -> bool {
+        let place = fetch.place as usize;
+        self.news[place].load(SeqCst) & SHOWN != 0 && self.word(place).load(SeqCst) == fetch.word
+    }
+
+    /// Whether a fetch that goes on has something to show under this name.
+    pub(super) fn shows(&self, hash: EntryKey) -> bool {
+        let tag = FetchTable::tag(hash);
+        FetchTable::places_of(hash).into_iter().any(|place| {
+            self.word(place).load(SeqCst) & tag_mask() == tag
+                && self.news[place].load(SeqCst) & SHOWN != 0
+        })
+    }
+
+    /// Whether somebody waits for news of a fetch.
+    pub fn is_awaited(&self, fetch: FetchTicket) -> bool {
+        let masks = &self.places[fetch.place as usize * LINE + 1..][..MASKS];
+        masks.iter().any(|mask| mask.load(SeqCst) != 0)
+    }
+
+    /// There is news of a fetch that goes on, for others to see. Returns whom to wake.
+    pub fn tell(&self, fetch: FetchTicket) -> Waiting {
+        self.take_waiting(fetch.place as usize)
+    }
+
+    /// The worker that fetches.
+    pub fn leader(&self, fetch: FetchTicket) -> Waiting {
+        let mut leader = Waiting::default();
+        let worker = self.slots.here((fetch.word & !tag_mask()) as usize);
+        if worker < MOST_WAITING {
+            leader.add(worker);
+        }
+        leader
+    }
+
     /// Ends a fetch that `begin` gave to this worker. Returns whom to wake.
     pub fn end(&self, fetch: FetchTicket, ending: Ending, now: Micros) -> Waiting {
         match ending {
@@ -183,10 +260,21 @@ impl FetchTable {
             Ending::Failed => self.remember(fetch.hash, now + FAILED_FOR),
             Ending::Abandoned => (),
         }
-        self.word(fetch.place as usize).store(0, SeqCst);
-        self.take_waiting(fetch.place as usize)
+        self.close(fetch.place as usize)
     }
 
+    /// A fetch is over: its place is for another.
+    fn close(&self, place: usize) -> Waiting {
+        self.news[place].fetch_and(!SHOWN, SeqCst);
+        self.word(place).store(0, SeqCst);
+        self.take_waiting(place)
+    }
+
+    /// Takes the bits of those who wait, after what they are to see: they say so again. Also the end of a
+    /// fetch is news, for the next one may be the same worker's, and look the same.
+    ///
+    /// It counts behind that: whoever waits with the count from before has its bit still, or is rung and
+    /// finds another count.
     fn take_waiting(&self, place: usize) -> Waiting {
         let masks = &self.places[place * LINE + 1..][..MASKS];
         let mut waiting = Waiting::default();
@@ -198,6 +286,7 @@ impl FetchTable {
                 bits &= bits - 1;
             }
         }
+        self.news[place].fetch_add(NEWS, SeqCst);
         waiting
     }
 
@@ -213,8 +302,7 @@ impl FetchTable {
         for place in 0..PLACES {
             let word = self.word(place).load(SeqCst);
             if word != 0 && (word & !tag_mask()) as usize == number {
-                self.word(place).store(0, SeqCst);
-                waiting.join(self.take_waiting(place));
+                waiting.join(self.close(place));
             }
         }
         waiting
@@ -257,6 +345,26 @@ const fn tag_mask() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_follows_is_told_of_news() {
+        let fetches = fetches();
+        let fetch = begun(fetches.begin(3, KEY, NOW));
+        assert!(!fetches.is_awaited(fetch));
+        let mut one = waiting(fetches.begin(1, KEY, NOW));
+        let mut other = waiting(fetches.begin(2, KEY, NOW));
+        assert!(fetches.leader(one).workers().eq([3]));
+        assert!(fetches.is_awaited(fetch) && !fetches.has_news(one));
+        assert!(fetches.tell(fetch).workers().eq([1, 2]));
+        assert!(fetches.has_news(one) && fetches.has_news(other) && !fetches.is_awaited(fetch));
+        // The one that has looked waits again, and takes nothing from the other.
+        assert!(fetches.look(1, &mut one));
+        assert!(!fetches.has_news(one) && fetches.has_news(other) && fetches.is_awaited(fetch));
+        assert!(fetches.tell(fetch).workers().eq([1]));
+        assert!(fetches.look(2, &mut other));
+        assert!(fetches.end(fetch, Ending::Stored, NOW).workers().eq([2]));
+        assert!(fetches.has_news(other) && !fetches.look(2, &mut other));
+    }
 
     const KEY: EntryKey = EntryKey(0x1234_5678_9abc_def0_1357_9bdf_0246_8ace);
     const NOW: Micros = Micros::from_secs(1000);

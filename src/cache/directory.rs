@@ -11,7 +11,7 @@ use crate::sys::{Directory, IoError};
 use super::files::{Files, TempFile};
 use super::index::{Put, Used};
 use super::keys::{EntryKey, UrlKey};
-use super::shared_cells::{BLOCK, SharedCells, on_disk};
+use super::shared_cells::{BLOCK, SharedCells};
 
 /// Old entries that are removed at once for the room of a new one.
 const EVICTED_AT_ONCE: usize = 8;
@@ -83,7 +83,8 @@ impl CacheDirectory {
         UrlKey(hasher.finish_128())
     }
 
-    /// The name of an answer below a vary marker.
+    /// The name of an answer below a vary marker, near that of its URL: so a purge of that need not look
+    /// through all folders.
     pub(super) fn name_below(
         &self,
         primary: UrlKey,
@@ -94,7 +95,7 @@ impl CacheDirectory {
         hasher.write(&primary.0.to_le_bytes());
         hasher.write(&nonce.to_le_bytes());
         write_selection(&mut hasher);
-        EntryKey(hasher.finish_128())
+        primary.entry_below(hasher.finish_128())
     }
 
     pub(super) fn stamps(&self, hash: EntryKey, primary: UrlKey) -> [u64; 2] {
@@ -204,15 +205,15 @@ impl CacheDirectory {
         true
     }
 
-    /// Makes a whole file the entry of a name, for which `reserved` bytes were reserved; what it
-    /// takes of them stays in use, the rest is free.
+    /// Makes a whole file, which takes `room` bytes of the disk, the entry of a name. `reserved` bytes were
+    /// reserved for it: what it takes of them stays in use, the rest is free.
     ///
     /// Returns the count of its changes by then; `None` if it could not be published.
     pub(super) fn publish(
         &self,
         temp: TempFile,
         hash: EntryKey,
-        len: u64,
+        room: u64,
         reserved: u64,
         now: Micros,
     ) -> Option<u64> {
@@ -221,7 +222,7 @@ impl CacheDirectory {
             self.files.discard(temp);
         }
         // The index counts the bytes before the reservation is given back, so that never too few are.
-        let is_listed = published.is_ok() && self.put_into_index(hash, on_disk(len), now);
+        let is_listed = published.is_ok() && self.put_into_index(hash, room, now);
         self.cells.settle(self.worker, reserved, 0);
         if published.is_ok() && !is_listed {
             self.remove_file(hash);

@@ -5,9 +5,15 @@
 //! key        the URL: scheme, host, target
 //! selection  of an answer: of the request that it was for; of a vary marker: the names it is made by
 //! head       status line and field lines, ready to be sent but for what differs each time
+//! segments   of a part: what of the body there is
 //! (unused)   where the length of the body was not known beforehand
 //! body       decoded: without chunks
 //! ```
+//!
+//! The body of a part lies where that of the whole would, with holes where nothing has come, up to the last
+//! byte that has: so whoever serves a range of a whole serves one of a part. Its list of segments makes it
+//! a file of [`VERSION_OF_PARTS`]; one that came together is of the version before, so that a program
+//! that knows nothing of parts reads it.
 //!
 //! An entry is an answer, or a *vary marker*: it lies under the URL's own name where its answers vary, and
 //! says by what. The answers have names that follow from the vary marker's and a request's selection;
@@ -19,16 +25,24 @@
 use crate::mem::buffer::Span;
 use crate::policy::conditional::Stored;
 use crate::policy::freshness::{Freshness, WhenStale};
-use crate::policy::ranges::{ContentRange, Part};
+use crate::policy::segments::Segments;
 
 use super::checksum::Checksum;
+use super::layout::PIECE;
+use super::shared_cells::{BLOCK, on_disk};
 
 /// What every file begins with.
 const MAGIC: u64 = u64::from_le_bytes(*b"httplb\x1aC");
+/// What it begins with as long as it grows: it is no entry yet.
+const GROWING: [u8; 8] = *b"httplb\x1aG";
 /// Of the format. Files of others are dropped.
 const VERSION: u64 = 1;
+/// Of the format of an answer of which not all came together.
+const VERSION_OF_PARTS: u64 = 2;
 /// Words of the fixed part.
 const WORDS: usize = 24;
+/// The word that says where the body begins; how long it is stands behind it.
+const BODY_AT: usize = 19;
 /// Bytes of the fixed part.
 pub const FIXED: usize = WORDS * 8;
 /// What the checksum covers begins here.
@@ -61,8 +75,8 @@ pub struct Entry {
     pub date: u64,
     /// `Last-Modified`, in seconds since the epoch.
     pub last_modified: Option<u64>,
-    /// Where the body belongs, if it is a part.
-    pub part: Option<ContentRange>,
+    /// The list of what of the body there is; empty if all came together.
+    pub segments: Span,
     /// The vary marker's random number; 0 for an answer that lies under its URL's own name.
     pub nonce: u64,
     /// The URL.
@@ -77,9 +91,11 @@ pub struct Entry {
     pub last_modified_text: Span,
     /// Where the body begins.
     pub body_at: u64,
-    /// How long the body is, in bytes.
+    /// How long the body is, in bytes: the whole.
     pub body_len: u64,
-    /// The checksum of the body.
+    /// Where what there is of it ends.
+    pub body_end: u64,
+    /// The checksum of the body, if all of it came together.
     pub body_sum: u64,
 }
 
@@ -112,7 +128,7 @@ impl Entry {
             },
             date: 0,
             last_modified: None,
-            part: None,
+            segments: Span::default(),
             nonce,
             key,
             selection,
@@ -121,13 +137,42 @@ impl Entry {
             last_modified_text: Span::default(),
             body_at: end as u64,
             body_len: 0,
+            body_end: 0,
             body_sum: Checksum::of(b""),
         }
     }
 
     /// How long the whole file is.
     pub fn file_len(&self) -> u64 {
-        self.body_at.saturating_add(self.body_len)
+        self.body_at.saturating_add(self.body_end)
+    }
+
+    /// Where what the checksum covers ends.
+    fn checked_end(&self) -> usize {
+        self.head.range().end.max(self.segments.range().end)
+    }
+
+    /// What of the body there is, if not all came together. `front` is what lies before the body.
+    pub fn segments<'a>(&self, front: &'a [u8]) -> Option<Segments<'a>> {
+        Segments::read(front.get(self.segments.range())?, self.body_len)
+    }
+
+    /// How many bytes the file takes on the disk, in whole blocks.
+    pub fn room(&self, front: &[u8]) -> u64 {
+        match self.segments(front) {
+            // A small one is written as it lies in memory.
+            Some(segments) if self.file_len() > PIECE as u64 => {
+                let mut end = self.body_at.div_ceil(BLOCK);
+                let mut blocks = end;
+                for part in segments.stretches() {
+                    let first = (self.body_at.saturating_add(part.first) / BLOCK).max(end);
+                    end = self.body_at.saturating_add(part.last) / BLOCK + 1;
+                    blocks += end.saturating_sub(first);
+                }
+                blocks.saturating_mul(BLOCK)
+            }
+            Some(_) | None => on_disk(self.file_len()),
+        }
     }
 
     /// Writes the fixed part to the front of `front`, which has all that lies before the body.
@@ -136,7 +181,7 @@ impl Entry {
         for (place, word) in front[..FIXED].chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        let sum = Checksum::of(&front[CHECKED_FROM..self.head.range().end]);
+        let sum = Checksum::of(&front[CHECKED_FROM..self.checked_end()]);
         front[16..24].copy_from_slice(&sum.to_le_bytes());
     }
 
@@ -154,13 +199,13 @@ impl Entry {
             WhenStale::Never => 2,
             WhenStale::Validate => 4,
         };
-        let (part, whole) = match self.part {
-            Some(ContentRange { part, whole }) => (part, whole),
-            None => (Part { first: 0, last: 0 }, NONE),
+        let (version, body_end) = match self.segments.is_empty() {
+            true => (VERSION, 0),
+            false => (VERSION_OF_PARTS, self.body_end),
         };
         [
             MAGIC,
-            VERSION,
+            version,
             0, // the checksum, once the rest is written
             kind | when_stale | u64::from(self.for_authorized) << 3,
             u64::from(self.status),
@@ -169,9 +214,9 @@ impl Entry {
             pair(stale_while_revalidate, stale_if_error.unwrap_or(NONE_32)),
             self.date,
             self.last_modified.unwrap_or(NONE),
-            part.first,
-            part.last,
-            whole,
+            span(self.segments),
+            body_end,
+            NONE,
             self.nonce,
             span(self.key),
             span(self.selection),
@@ -195,25 +240,58 @@ impl Entry {
             *word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
         }
         let [magic, version, sum, ..] = words;
-        if (magic, version) != (MAGIC, VERSION) {
+        if magic != MAGIC || !matches!(version, VERSION | VERSION_OF_PARTS) {
             return Err(NoEntry::Damaged);
         }
         let entry = Entry::of_words(&words).ok_or(NoEntry::Damaged)?;
-        let end = entry.head.end as usize;
+        let end = entry.checked_end();
         if entry.file_len() != file_len || !entry.spans_are_in_order() {
             return Err(NoEntry::Damaged);
         }
         match front.get(CHECKED_FROM..end) {
-            Some(checked) if Checksum::of(checked) == sum => Ok(entry),
+            Some(checked) if Checksum::of(checked) == sum && entry.is_list_right(front) => {
+                Ok(entry)
+            }
             Some(_) => Err(NoEntry::Damaged),
             None if (front.len() as u64) < file_len => Err(NoEntry::TooLong),
             None => Err(NoEntry::Damaged),
         }
     }
 
+    /// Writes the fixed part of a file that grows, of an answer that will be as long as this says. Who
+    /// follows it compares the `voided` count.
+    pub fn write_growing(&self, voided: u64, front: &mut [u8]) {
+        Entry { body_sum: voided, ..*self }.write_fixed(front);
+        front[..8].copy_from_slice(&GROWING);
+    }
+
+    /// Reads what `write_growing` has written: the answer, as if all of it were there, and the count.
+    pub fn read_growing(front: &mut [u8]) -> Result<(Entry, u64), NoEntry> {
+        let len = |word: usize| {
+            let bytes = front.get(word * 8..)?.first_chunk()?;
+            Some(u64::from_le_bytes(*bytes))
+        };
+        let file_len = len(BODY_AT).zip(len(BODY_AT + 1)).and_then(|(at, len)| at.checked_add(len));
+        match (front.first_chunk_mut(), file_len) {
+            (Some(magic), Some(file_len)) if *magic == GROWING => {
+                *magic = MAGIC.to_le_bytes();
+                let entry = Entry::read(front, file_len)?;
+                Ok((entry, entry.body_sum))
+            }
+            _ => Err(NoEntry::Damaged),
+        }
+    }
+
     fn of_words(words: &[u64; WORDS]) -> Option<Entry> {
-        let [_, _, _, flags, status, received_at, ages, stale, date, changed, rest @ ..] = *words;
-        let [first, last, whole, nonce, key, selection, head, rest @ ..] = rest;
+        let [_, version, _, flags, status, received_at, ages, stale, date, changed, rest @ ..] =
+            *words;
+        let [segments, end, NONE, nonce, key, selection, head, rest @ ..] = rest else {
+            return None;
+        };
+        let is_part = version == VERSION_OF_PARTS;
+        if !is_part && (segments, end) != (0, 0) {
+            return None;
+        }
         let [etag, changed_text, body_at, body_len, body_sum, 0, 0] = rest else { return None };
         let halves = |word: u64| (word as u32, (word >> 32) as u32);
         let span = |word: u64| {
@@ -240,9 +318,7 @@ impl Entry {
             },
             date,
             last_modified: (changed != NONE).then_some(changed),
-            part: (whole != NONE)
-                .then_some(ContentRange { part: Part { first, last }, whole })
-                .filter(|range| first <= last && last < range.whole),
+            segments: span(segments).filter(|span| is_part != span.is_empty())?,
             nonce,
             key: span(key)?,
             selection: span(selection)?,
@@ -251,8 +327,16 @@ impl Entry {
             last_modified_text: span(changed_text)?,
             body_at,
             body_len,
+            body_end: if is_part { end } else { body_len },
             body_sum,
         })
+    }
+
+    /// Whether the list of segments, if there is one, is one, and ends where the file does.
+    fn is_list_right(&self, front: &[u8]) -> bool {
+        self.segments.is_empty()
+            || self.kind == Kind::Answer
+                && self.segments(front).is_some_and(|segments| segments.end() == self.body_end)
     }
 
     fn spans_are_in_order(&self) -> bool {
@@ -262,7 +346,8 @@ impl Entry {
         self.key.start as usize == FIXED
             && self.key.end == self.selection.start
             && self.selection.end == self.head.start
-            && u64::from(self.head.end) <= self.body_at
+            && (self.segments.is_empty() || self.segments.start == self.head.end)
+            && self.checked_end() as u64 <= self.body_at
             && within_head(self.etag)
             && within_head(self.last_modified_text)
     }
@@ -275,7 +360,7 @@ impl Entry {
             last_modified: self.last_modified,
             date: self.date,
             length: self.body_len,
-            part: self.part,
+            segments: self.segments(front),
         }
     }
 }
@@ -284,6 +369,8 @@ impl Entry {
 pub(super) mod tests {
     use super::*;
     use crate::http::testing::Dice;
+    use crate::policy::ranges::Part;
+    use crate::policy::segments::{Segment, SegmentList};
 
     /// The front of an answer, and the answer.
     pub fn example() -> (Vec<u8>, Entry) {
@@ -296,6 +383,7 @@ pub(super) mod tests {
         let key = add("http://a/b");
         let selection = add("accept:x\n");
         let head = add("HTTP/1.1 200 OK\r\nETag: \"e\"\r\n");
+        let segments = add(&String::from_utf8_lossy(&list()));
         let start = head.start as usize;
         let entry = Entry {
             kind: Kind::Answer,
@@ -311,7 +399,7 @@ pub(super) mod tests {
             },
             date: 1_767_225_599,
             last_modified: Some(5),
-            part: Some(ContentRange { part: Part { first: 1, last: 5 }, whole: 10 }),
+            segments,
             nonce: 77,
             key,
             selection,
@@ -319,11 +407,20 @@ pub(super) mod tests {
             etag: Span::new(start + 23, start + 26),
             last_modified_text: Span::default(),
             body_at: front.len() as u64 + 3,
-            body_len: 5,
-            body_sum: Checksum::of(b"hello"),
+            body_len: 10,
+            body_end: 6,
+            body_sum: 0,
         };
         entry.write_fixed(&mut front);
         (front, entry)
+    }
+
+    /// Bytes 1 to 5, with a checksum that can be read as text.
+    fn list() -> Vec<u8> {
+        let segment = Segment { part: Part { first: 1, last: 5 }, sum: 0x1234 };
+        let mut bytes = Vec::new();
+        SegmentList::new(segment).write(&mut bytes);
+        bytes
     }
 
     #[test]
@@ -338,19 +435,40 @@ pub(super) mod tests {
                 ..entry.freshness
             },
             last_modified: None,
-            part: None,
+            segments: Span::default(),
+            body_end: 10,
+            body_sum: 5,
             for_authorized: false,
             ..entry
         };
         let mut front = front;
         plain.write_fixed(&mut front);
-        assert_eq!(Entry::read(&front, entry.file_len()), Ok(plain));
+        assert_eq!(Entry::read(&front, plain.file_len()), Ok(plain));
         let mut front = vec![0; FIXED];
         front.extend_from_slice(b"http://a/bx,y");
         let vary_marker = Entry::vary_marker(10, 3, 9);
         vary_marker.write_fixed(&mut front);
         assert_eq!(Entry::read(&front, front.len() as u64), Ok(vary_marker));
         assert_eq!(&front[vary_marker.selection.range()], b"x,y");
+    }
+
+    /// docs/CACHE.md, rule 17.
+    #[test]
+    fn what_grows_is_no_entry() {
+        let (mut front, part) = example();
+        let entry = Entry { segments: Span::default(), body_end: part.body_len, ..part };
+        entry.write_growing(12, &mut front);
+        assert_eq!(Entry::read(&front, entry.file_len()), Err(NoEntry::Damaged));
+        let (grows, voided) = Entry::read_growing(&mut front.clone()).expect("it is one");
+        assert_eq!((Entry { body_sum: entry.body_sum, ..grows }, voided), (entry, 12));
+        for at in 0..entry.head.range().end {
+            let mut damaged = front.clone();
+            damaged[at] ^= 1;
+            assert!(Entry::read_growing(&mut damaged).is_err(), "{at}");
+            assert!(Entry::read_growing(&mut front[..at].to_vec()).is_err(), "{at}");
+        }
+        let (mut front, _) = example();
+        assert_eq!(Entry::read_growing(&mut front), Err(NoEntry::Damaged));
     }
 
     /// docs/CACHE.md, rule 17.

@@ -2,8 +2,9 @@
 //!
 //! A new entry is a file without a name until it is whole, and then gets one at once; where one of its
 //! name is there already, that goes first. So whoever is killed at whatever moment leaves nothing that
-//! is not whole, and nothing beside the entries. Only where the disk has no files without a name, they
-//! are made in `new/`, which is emptied now and then.
+//! is not whole, and nothing beside the entries. Where others follow one as it grows, it has a name in
+//! `new/` for so long, which is emptied when a process has died; where the disk has no files without a name, they
+//! are made there.
 
 use std::ffi::CStr;
 
@@ -11,7 +12,7 @@ use crate::policy::siphash::SipKey;
 use crate::sys::{Directory, File, IoError, random};
 
 use super::checksum::Checksum;
-use super::keys::EntryKey;
+use super::keys::{EntryKey, FOLDER_BITS};
 
 /// Digits of a hash, and of a name.
 const DIGITS: usize = 32;
@@ -20,7 +21,7 @@ const NEW: &CStr = c"new";
 /// The secret of the hash, and its checksum.
 const SECRET: &CStr = c"secret";
 /// Folders that the entries lie in: 16, each with 256.
-pub const FOLDERS: usize = 16 * 256;
+pub const FOLDERS: usize = 1 << FOLDER_BITS;
 
 /// The path of something below the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,11 @@ impl Name {
         Name::of(&[&digits[..1], b"/", &digits[1..3], b"/", &digits])
     }
 
+    /// Where the file lies that is fetched for a hash, as long as it grows.
+    fn of_shown(hash: EntryKey) -> Name {
+        Name::of(&[NEW.to_bytes(), b"/", &digits(hash.0)])
+    }
+
     /// The two folders of an entry, the upper one first.
     fn folders_of(hash: EntryKey) -> [Name; 2] {
         let digits = digits(hash.0);
@@ -58,7 +64,7 @@ impl Name {
 
     /// The folder of that number, below [`FOLDERS`].
     fn of_folder(number: usize) -> Name {
-        let hash = EntryKey((number as u128) << (128 - 12));
+        let hash = EntryKey((number as u128) << (u128::BITS - FOLDER_BITS));
         Name::folders_of(hash)[1]
     }
 }
@@ -90,6 +96,25 @@ pub struct TempFile {
     pub file: File,
     /// Its name until it is whole, if it must have one.
     name: Option<Name>,
+}
+
+/// A folder that is listed, some entries at a time: there may be any number, all of one URL.
+pub struct EntryFolder {
+    directory: Directory,
+    number: usize,
+}
+
+impl EntryFolder {
+    /// Hands over the hashes of some more entries. Says whether there may be more.
+    pub fn list_more(&mut self, mut each: impl FnMut(EntryKey)) -> Result<bool, IoError> {
+        let number = self.number;
+        self.directory.list_more(|name| {
+            let hash = hash_of(name.to_bytes());
+            if let Some(hash) = hash.filter(|hash| hash.folder() == number) {
+                each(hash);
+            }
+        })
+    }
 }
 
 /// The directory.
@@ -186,6 +211,31 @@ impl Files {
         }
     }
 
+    /// Gives a file that is not whole yet a name as well, by which other processes find it.
+    pub fn show(&self, temp: &TempFile, hash: EntryKey) -> Result<(), IoError> {
+        let name = Name::of_shown(hash);
+        for _ in 0..3 {
+            match self.root.link(&temp.file, name.path()) {
+                // One who died has left it there.
+                Err(IoError::Exists) => gone_or_removed(self.root.remove(name.path()))?,
+                Err(IoError::NotFound) => made_or_there(self.root.make_below(NEW))?,
+                shown => return shown,
+            }
+        }
+        Err(IoError::Exists)
+    }
+
+    /// Opens a file that is shown as it grows. `NotFound` if there is none.
+    pub fn shown(&self, hash: EntryKey) -> Result<File, IoError> {
+        self.root.open_file(Name::of_shown(hash).path())
+    }
+
+    /// Takes the name away again. Who has opened it goes on.
+    pub fn hide(&self, hash: EntryKey) {
+        // What cannot be removed now is when the folder is emptied.
+        let _ = self.root.remove(Name::of_shown(hash).path());
+    }
+
     /// Finds out whether something could be stored, without storing it.
     pub fn try_out(&mut self) -> Result<(), IoError> {
         if !self.root.has_name()? {
@@ -210,30 +260,23 @@ impl Files {
         gone_or_removed(self.root.remove(Name::of_entry(hash).path()))
     }
 
-    /// Hands over the hashes of all entries in the folder of that number, below [`FOLDERS`].
-    pub fn list(&self, folder: usize, mut each: impl FnMut(EntryKey)) -> Result<(), IoError> {
-        let name = Name::of_folder(folder);
-        let directory = match self.root.open_below(name.path()) {
-            Err(IoError::NotFound) => return Ok(()),
-            opened => opened?,
-        };
-        directory.list(|name| {
-            let hash = hash_of(name.to_bytes());
-            if let Some(hash) = hash.filter(|hash| (hash.0 >> (128 - 12)) as usize == folder) {
-                each(hash);
-            }
-        })
+    /// Opens the folder of that number, below [`FOLDERS`], to list the entries in it. `NotFound` if there
+    /// is none.
+    pub fn folder(&self, number: usize) -> Result<EntryFolder, IoError> {
+        let directory = self.root.open_below(Name::of_folder(number).path())?;
+        Ok(EntryFolder { directory, number })
     }
 
-    /// Removes what was never finished. Who still makes one of these fails to publish it, and no more.
-    pub fn sweep_new(&self) -> Result<(), IoError> {
+    /// Removes what was never finished, but for what is to be kept. Who still makes one of these fails to
+    /// publish it, and no more.
+    pub fn sweep_new(&self, keeps: impl Fn(EntryKey) -> bool) -> Result<(), IoError> {
         let directory = match self.root.open_below(NEW) {
             Err(IoError::NotFound) => return Ok(()),
             opened => opened?,
         };
         let mut removed = Ok(());
         directory.list(|name| {
-            if hash_of(name.to_bytes()).is_some() {
+            if hash_of(name.to_bytes()).is_some_and(|hash| !keeps(hash)) {
                 removed = removed.and(gone_or_removed(directory.remove(name)));
             }
         })?;
@@ -328,7 +371,7 @@ mod tests {
         let temp = files.make().expect("it is made");
         temp.file.write_at(b"half", 0).expect("it is written");
         assert_eq!(world::disk(|disk| disk.files().len()), 2);
-        assert_eq!(files.sweep_new(), Ok(()));
+        assert_eq!(files.sweep_new(|_| false), Ok(()));
         assert_eq!(files.publish(&temp, HASH), Err(IoError::Exists));
         files.discard(temp);
         let kept = files.make().expect("it is made");
@@ -352,7 +395,11 @@ mod tests {
         }
         let mut found = Vec::new();
         for folder in 0..FOLDERS {
-            files.list(folder, |hash| found.push(hash)).expect("it lists");
+            let mut folder = match files.folder(folder) {
+                Err(IoError::NotFound) => continue,
+                opened => opened.expect("it opens"),
+            };
+            while folder.list_more(|hash| found.push(hash)).expect("it lists") {}
         }
         found.sort_unstable();
         let mut expected = hashes.to_vec();

@@ -10,14 +10,14 @@ use crate::mem::buffer::{Buffer, Fitting, Span};
 use crate::mem::time::Micros;
 use crate::policy::conditional::{self, Stored};
 use crate::policy::freshness::{Freshness, ResponseTiming, WhenStale};
+use crate::policy::ranges::Part;
 use crate::policy::storable;
 use crate::policy::vary;
 
 use super::entry::{Entry, FIXED};
+use super::front::validators;
 use super::open_entries::{Body, EntryId, OpenEntry, PIECE};
-use super::recorder::validators;
-use super::shared_cells::on_disk;
-use super::store::{FreshenCopy, LookupToken, Store};
+use super::store::{FreshenCopy, JoinedEntry, LookupToken, Store};
 
 /// A copy goes on by so many bytes at a time.
 const COPIED_AT_ONCE: usize = 1 << 20;
@@ -59,6 +59,52 @@ impl Store {
         Some((new, is_storable))
     }
 
+    /// Makes an entry stale, which was found at `token` and is pinned, for there is another answer by
+    /// now: RFC 9111 §4.3.5. It stays for when a backend fails; a large one goes, which would have to be
+    /// copied for that.
+    pub fn outdate(&mut self, id: EntryId, token: LookupToken, now: Micros) {
+        let open_entry = self.open_entries.get(id);
+        let (hash, primary, stamps) = (open_entry.hash, open_entry.primary, open_entry.stamps);
+        if stamps != self.directory.stamps(hash, primary) {
+            return; // It is another by now, or none.
+        }
+        let is_small = open_entry.file.is_none();
+        let is_written = is_small && self.write_outdated(id, now).is_some();
+        self.open_entries.unlist(id);
+        if !is_written || self.directory.cells.voided(primary) != token.voided {
+            self.directory.drop_entry(hash);
+        }
+    }
+
+    fn write_outdated(&mut self, id: EntryId, now: Micros) -> Option<u64> {
+        let mut bytes = self.open_entries.lend()?;
+        let open_entry = self.open_entries.get(id);
+        bytes.append(open_entry.front());
+        let before = open_entry.entry.freshness;
+        let freshness = Freshness { lifetime: 0, stale_while_revalidate: 0, ..before };
+        let hash = open_entry.hash;
+        Entry { freshness, ..open_entry.entry }.write_fixed(bytes.as_mut_slice());
+        let published = self.publish_whole(bytes.as_slice(), hash, now);
+        self.open_entries.give_back(bytes);
+        published
+    }
+
+    /// An entry as the 206 `fresh` says that gives the rest of it: it is pinned instead of the one before,
+    /// and nobody finds it. Also whether the two together may be stored. `None` if it cannot be changed:
+    /// it is pinned as it was.
+    pub fn renew(
+        &mut self,
+        id: EntryId,
+        fresh: &ResponseCacheFields,
+        timing: ResponseTiming,
+    ) -> Option<(EntryId, bool)> {
+        let (open_entry, is_storable) = self.freshened(id, fresh, timing)?;
+        let new = self.open_entries.insert_unlisted(open_entry);
+        self.open_entries.pin(new);
+        self.open_entries.unpin(id);
+        Some((new, is_storable))
+    }
+
     /// The entry as it is now, and whether it may be stored as such.
     fn freshened(
         &mut self,
@@ -72,8 +118,9 @@ impl Store {
         let mut bytes = self.open_entries.lend()?;
         let old = self.open_entries.get(id);
         let written = write_front(old, fresh, timing.at, &mut bytes);
+        let body_at = bytes.len() as u64;
         let file = match old.body() {
-            Body::Memory(body) => written.filter(|_| body.len() <= bytes.room()).map(|()| {
+            Body::Memory(body) => written.filter(|_| body.len() <= bytes.room()).map(|_| {
                 bytes.append(body);
                 None
             }),
@@ -85,18 +132,10 @@ impl Store {
                 written.and(file).map(|file| Some((file, at, changed)))
             }
         };
-        let Some(file) = file else {
+        let Some((file, (head, segments))) = file.zip(written) else {
             self.open_entries.give_back(bytes);
             return None;
         };
-        let head = Span::new(
-            old.entry.selection.range().end,
-            bytes.len()
-                - match &file {
-                    Some(_) => 0,
-                    None => old.entry.body_len as usize,
-                },
-        );
         let head_bytes = &bytes.as_slice()[head.range()];
         let line_len = memchr::memchr(b'\n', head_bytes).map_or(0, |end| end + 1);
         let response_fields = ResponseCacheFields {
@@ -116,9 +155,10 @@ impl Store {
             date,
             last_modified,
             head,
+            segments,
             etag,
             last_modified_text,
-            body_at: u64::from(head.end),
+            body_at,
             ..old.entry
         };
         if let Ok(plan) = &judged {
@@ -155,7 +195,9 @@ impl Store {
                     self.directory.drop_entry(open_entry.hash);
                 }
             }
-            Some(_) if self.copying.is_none() => self.copying = self.begin_copy(open_entry, token),
+            Some(_) if self.copying.is_none() && self.storing.may_use(now) => {
+                self.copying = self.begin_copy(open_entry, token)
+            }
             Some(_) => (), // The next one that is confirmed may have its turn.
         }
     }
@@ -163,12 +205,19 @@ impl Store {
     fn begin_copy(&mut self, open_entry: &OpenEntry, token: LookupToken) -> Option<FreshenCopy> {
         let Body::File(_, from) = open_entry.body() else { return None };
         let source = self.directory.files.entry(open_entry.hash).ok()?;
-        let reserved = on_disk(open_entry.entry.file_len());
+        let reserved = open_entry.entry.room(open_entry.front());
         if !self.directory.reserve(reserved) {
             return None;
         }
-        let temp = self.directory.files.make().ok();
-        let (Some(temp), Some(mut front)) = (temp, self.open_entries.lend()) else {
+        let made =
+            self.directory.files.make().ok().and_then(|temp| match self.open_entries.lend() {
+                Some(front) => Some((temp, front)),
+                None => {
+                    self.directory.files.discard(temp);
+                    None
+                }
+            });
+        let Some((temp, mut front)) = made else {
             self.directory.cells.settle(self.directory.worker, reserved, 0);
             return None;
         };
@@ -183,20 +232,34 @@ impl Store {
             names: (open_entry.hash, open_entry.primary),
             reserved,
             voided: token.voided,
+            joined: None,
         })
     }
 
     /// Goes on with what is done now and then.
     pub fn work(&mut self, now: Micros) {
+        self.timed(|store| store.copy_on(now));
+    }
+
+    fn copy_on(&mut self, now: Micros) {
         let Some(mut copying) = self.copying.take() else { return };
-        let left = copying.entry.body_len - copying.copied;
-        if left > 0 {
-            let limit = usize::try_from(left).unwrap_or(COPIED_AT_ONCE).min(COPIED_AT_ONCE);
-            let (from, to) =
-                (copying.from + copying.copied, copying.entry.body_at + copying.copied);
+        let (entry, front) = match &copying.joined {
+            Some(JoinedEntry { entry, front, .. }) => (entry, front),
+            None => (&copying.entry, &copying.front),
+        };
+        let next = match entry.segments(front.as_slice()) {
+            Some(segments) => segments.next_from(copying.copied),
+            None => {
+                let (first, end) = (copying.copied, entry.body_len);
+                (first < end).then(|| Part { first, last: end - 1 })
+            }
+        };
+        if let Some(part) = next {
+            let limit = usize::try_from(part.len()).unwrap_or(COPIED_AT_ONCE).min(COPIED_AT_ONCE);
+            let (from, to) = (copying.from + part.first, copying.entry.body_at + part.first);
             match copying.temp.file.copy_from(&copying.source, from, to, limit) {
                 Ok(count) if count > 0 => {
-                    copying.copied += count as u64;
+                    copying.copied = part.first + count as u64;
                     self.copying = Some(copying);
                 }
                 Ok(_) | Err(_) => self.end_copy(copying, None),
@@ -205,21 +268,29 @@ impl Store {
         }
         let written = copying.temp.file.write_at(copying.front.as_slice(), 0);
         let is_void = self.directory.cells.voided(copying.names.1) != copying.voided;
-        let publishes = written.is_ok() && !is_void;
+        let is_another = copying
+            .joined
+            .as_ref()
+            .is_some_and(|joined| joined.stamp != self.directory.cells.stamp(copying.names.0));
+        let publishes = written.is_ok() && !is_void && !is_another;
         self.end_copy(copying, publishes.then_some(now));
     }
 
     /// Publishes the copy, if it is whole; gives all back.
     fn end_copy(&mut self, copying: FreshenCopy, whole: Option<Micros>) {
-        let FreshenCopy { temp, front, entry, names, reserved, voided, .. } = copying;
+        let FreshenCopy { temp, front, entry, names, reserved, voided, joined, .. } = copying;
+        let room = entry.room(front.as_slice());
         self.open_entries.give_back(front);
+        if let Some(joined) = joined {
+            self.open_entries.give_back(joined.front);
+        }
         let (hash, primary) = names;
         let Some(now) = whole else {
             self.directory.files.discard(temp);
             self.directory.cells.settle(self.directory.worker, reserved, 0);
             return;
         };
-        let published = self.directory.publish(temp, hash, entry.file_len(), reserved, now);
+        let published = self.directory.publish(temp, hash, room, reserved, now);
         if published.is_some() && self.directory.cells.voided(primary) != voided {
             self.directory.drop_entry(hash);
         }
@@ -231,14 +302,14 @@ fn is_of_use(freshness: &Freshness) -> bool {
     freshness.lifetime > freshness.initial_age && freshness.when_stale != WhenStale::Validate
 }
 
-/// Writes what lies before the body of an entry, with its fields as `fresh` changes them. `None` if it
-/// does not fit.
+/// Writes what lies before the body of an entry, with its fields as `fresh` changes them. Returns where its
+/// head and its segments are. `None` if it does not fit.
 fn write_front(
     open_entry: &OpenEntry,
     fresh: &ResponseCacheFields,
     received_at: u64,
     bytes: &mut Buffer,
-) -> Option<()> {
+) -> Option<(Span, Span)> {
     let entry = &open_entry.entry;
     let mut out = Fitting::new(bytes);
     out.put(&[0; FIXED]);
@@ -248,8 +319,14 @@ fn write_front(
     let line_len = memchr::memchr(b'\n', head).map_or(0, |end| end + 1);
     out.put(&head[..line_len]);
     let stored = Fields::stored(&head[line_len..]);
+    let head_at = entry.selection.range().end;
     conditional::write_updated(&stored, fresh, received_at, &mut out)?;
-    (out.fits() && out.len() <= PIECE).then_some(())
+    let head = Span::new(head_at, out.len().max(head_at));
+    let list = &open_entry.front()[entry.segments.range()];
+    out.put(list);
+    let segments =
+        if list.is_empty() { Span::default() } else { Span::new(head.end as usize, out.len()) };
+    (out.fits() && out.len() <= PIECE).then_some((head, segments))
 }
 
 #[cfg(test)]

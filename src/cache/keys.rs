@@ -10,7 +10,31 @@ pub struct UrlKey(pub u128);
 #[cfg_attr(test, derive(Default, Hash, PartialOrd, Ord))]
 pub struct EntryKey(pub u128);
 
+/// The first bits of a name say in which folder it lies.
+pub const FOLDER_BITS: u32 = 12;
+/// So many first bits all entries of a URL have in common: they lie in one folder, and their names tell most
+/// others there apart from them.
+const SHARED_BITS: u32 = 24;
+const SHARED: u128 = !0 << (u128::BITS - SHARED_BITS);
+
+impl EntryKey {
+    /// The number of the folder that it lies in.
+    pub fn folder(self) -> usize {
+        (self.0 >> (u128::BITS - FOLDER_BITS)) as usize
+    }
+}
+
 impl UrlKey {
+    /// The entry that a hash names among those of the URL.
+    pub fn entry_below(self, hash: u128) -> EntryKey {
+        EntryKey(self.0 & SHARED | hash & !SHARED)
+    }
+
+    /// Whether an entry may be one of the URL's.
+    pub fn may_have(self, entry: EntryKey) -> bool {
+        (self.0 ^ entry.0) & SHARED == 0
+    }
+
     /// The entry that lies under the URL's own name: its answer, or the vary marker.
     pub fn own_entry(self) -> EntryKey {
         EntryKey(self.0)

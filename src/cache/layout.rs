@@ -7,6 +7,10 @@ pub(super) const MASKS: usize = LINE - 1;
 /// So many processes can wait, each with a number below this.
 pub const MOST_WAITING: usize = MASKS * 64;
 
+/// Bytes of an entry that lie in memory at most: all of a small one, and what lies before the body of a
+/// large one.
+pub const PIECE: usize = 16 * 1024;
+
 /// How much there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {

@@ -10,8 +10,14 @@
 //! serve           the head of an answer from one
 //! store           a worker's view: find
 //! open_entries    entries at hand, opened and verified
+//! pace            what becomes of it where the disk is slow
+//! cold            those that are not in memory
+//! in_memory       what of them is, and what the disk was asked for
 //! recorder        a passing response becomes an entry
+//! front           what lies before its body
+//! follow          one that another request is fetching, as it is written
 //! freshen         a 304 makes one fresh again
+//! parts           parts become entries, and are joined
 //! shared_cells    shared by all: the budget, changes
 //! index           which entries there are, when used
 //! keys            what URLs and entries are named by
@@ -29,7 +35,7 @@
 //! nor for what is not stored, once the directory was looked through; else `openat`, `fstat`, `pread`,
 //! `close`, and once more where answers vary. What is larger than
 //! [`open_entries::PIECE`] is verified by [`Store::verify`], some bytes a turn, before it answers for the
-//! first time. Then [`Freshness::judge`] and [`conditional::reply`] say what becomes of it.
+//! first time. What is not in memory is *cold*: the disk is asked for it, and the exchange looks again soon. Then [`Freshness::judge`] and [`conditional::reply`] say what becomes of it.
 //!
 //! **Answering.** [`serve::write_head`] writes the head to the client's output ring: one copy, and
 //! `Age`, `Cache-Status`, `X-Request-ID`. A body in memory follows into the ring: `recv` and one
@@ -40,7 +46,7 @@
 //! **Fetching.** Where nothing is found, or it must be validated first, and
 //! [`storable::is_for_all`] the request, [`FetchTable::begin`] says whose turn it is. *Lead*: it goes to
 //! a backend. *Follow*: its client is woken by the worker's waker; then, or after a limit, it looks
-//! again. *Alone*: it goes, and nobody waits for it; it may be recorded all the same. Only a first
+//! again. What is shown of a fetch by then ([`Recorder::show`]) answers it as it comes: [`Store::follow`]. *Alone*: it goes, and nobody waits for it; it may be recorded all the same. Only a first
 //! exchange may wait or fetch: it waits for one that waits for nobody. Who fetches calls
 //! [`FetchTable::end`] as early as it can: *Unshareable* at the head of a response that is not recorded,
 //! *Stored* after `finish`, *Failed* or *Abandoned* when that is so; and rings the workers that are
@@ -87,6 +93,8 @@
 //! [`CacheDirectory::invalidate`]: directory::CacheDirectory::invalidate
 //! [`Recorder`]: recorder::Recorder
 //! [`Recorder::take`]: recorder::Recorder::take
+//! [`Recorder::show`]: recorder::Recorder::show
+//! [`Store::follow`]: store::Store::follow
 //! [`Recorder::finish`]: recorder::Recorder::finish
 //! [`Recorder::abandon`]: recorder::Recorder::abandon
 //! [`FetchTable::begin`]: collapse::FetchTable::begin
@@ -94,15 +102,21 @@
 //! [`SharedCells::reap`]: shared_cells::SharedCells::reap
 
 pub mod checksum;
+pub mod cold;
 pub mod collapse;
 pub mod directory;
 pub mod entry;
 pub mod files;
+pub mod follow;
 pub mod freshen;
+pub mod front;
+pub mod in_memory;
 pub mod index;
 pub mod keys;
 pub mod layout;
 pub mod open_entries;
+pub mod pace;
+pub mod parts;
 pub mod process_slots;
 pub mod recorder;
 pub mod serve;

@@ -8,15 +8,17 @@
 use crate::mem::buffer::Buffer;
 use crate::mem::free_list::FreeList;
 use crate::mem::slab::{Id, Slab};
+use crate::policy::ranges::Part;
+use crate::policy::segments::Segment;
 use crate::sys::File;
 
 use super::checksum::Checksum;
+use super::collapse::FetchTicket;
 use super::entry::Entry;
+use super::in_memory::InMemory;
 use super::keys::{EntryKey, UrlKey};
 
-/// Bytes of an entry that lie in memory at most: all of a small one, and what lies before the body of a
-/// large one.
-pub const PIECE: usize = 16 * 1024;
+pub use super::layout::PIECE;
 
 /// Entries that the same few bits of a hash lead to.
 const WAYS: usize = 4;
@@ -29,8 +31,18 @@ pub type EntryId = Id<OpenEntry>;
 pub enum Verified {
     /// All of it is right.
     Whole,
-    /// So many bytes were read, and have this checksum.
-    UpTo(u64, Checksum),
+    /// It is, but for what begins with this segment; so many bytes of that were read, and have this
+    /// checksum.
+    UpTo(usize, u64, Checksum),
+}
+
+/// How much of a body is there.
+#[derive(Clone, Copy, Debug)]
+pub enum Growth {
+    /// All of it.
+    Whole,
+    /// So many bytes, and more as this is fetched.
+    UpTo(u64, FetchTicket),
 }
 
 /// Where a body is.
@@ -57,6 +69,10 @@ pub struct OpenEntry {
     pub file: Option<(File, u64, u64)>,
     /// How far the body is known to be right.
     pub verified: Verified,
+    /// How much of it is there.
+    pub growth: Growth,
+    /// What of it is in memory.
+    pub(super) in_memory: InMemory,
     pins: u32,
     used: bool,
     listed: bool,
@@ -72,7 +88,7 @@ impl OpenEntry {
         file: Option<(File, u64, u64)>,
     ) -> OpenEntry {
         let verified = match file {
-            Some(_) => Verified::UpTo(0, Checksum::new()),
+            Some(_) => Verified::UpTo(0, 0, Checksum::new()),
             None => Verified::Whole,
         };
         let (hash, primary) = names;
@@ -84,6 +100,8 @@ impl OpenEntry {
             bytes,
             file,
             verified,
+            growth: Growth::Whole,
+            in_memory: InMemory::default(),
             pins: 0,
             used: true,
             listed: false,
@@ -101,7 +119,19 @@ impl OpenEntry {
             Some((file, at, _)) => Body::File(file, *at),
             None => {
                 let start = self.entry.body_at as usize;
-                Body::Memory(&self.bytes.as_slice()[start..start + self.entry.body_len as usize])
+                Body::Memory(&self.bytes.as_slice()[start..start + self.entry.body_end as usize])
+            }
+        }
+    }
+
+    /// The segments of its body, one after the other: of one that came together it is the whole.
+    pub fn segment(&self, number: usize) -> Option<Segment> {
+        let Entry { body_len, body_sum, .. } = self.entry;
+        match self.entry.segments(self.front()) {
+            Some(segments) => segments.iter().nth(number),
+            None => {
+                let last = body_len.checked_sub(1).filter(|_| number == 0)?;
+                Some(Segment { part: Part { first: 0, last }, sum: body_sum })
             }
         }
     }

@@ -7,66 +7,82 @@
 //! breaks the response that passes: what cannot be stored is not stored.
 
 use crate::http::cache_fields::ResponseCacheFields;
-use crate::http::date;
-use crate::http::fields::Fields;
-use crate::http::message::Single;
 use crate::http::method::Method;
 use crate::http::response::ResponseHead;
-use crate::http::rewrite::put_status_line;
 use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};
 use crate::mem::time::Micros;
 use crate::mem::{Append, append_decimal};
-use crate::policy::conditional::Stored;
 use crate::policy::freshness::ResponseTiming;
-use crate::policy::storable::{self, KeptFields, StorabilityInput, StorePlan, Unstorable};
-use crate::policy::vary::{self, Names};
-use crate::sys::random;
+use crate::policy::storable::{self, StorabilityInput, StorePlan, Unstorable};
+use crate::policy::vary;
 
 use super::checksum::Checksum;
-use super::entry::{Entry, FIXED, Kind};
+use super::collapse::FetchTicket;
+use super::entry::{Entry, FIXED};
 use super::files::TempFile;
 use super::keys::{EntryKey, UrlKey};
-use super::shared_cells::on_disk;
+use super::shared_cells::{BLOCK, on_disk};
 use super::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 
 /// So much is reserved at first for a body whose length is not known, and as much again as there is
 /// whenever that is used up.
 const FIRST_RESERVATION: u64 = 64 * 1024;
 /// What `Content-Length: ` and its line end take with a number of 20 digits.
-const LENGTH_ROOM: usize = 38;
-/// More names than this has room for are not varied by: such answers are not stored.
-pub(super) const NAMES_ROOM: usize = 1024;
+pub(super) const LENGTH_ROOM: usize = 38;
 
 /// A response that is being recorded. [`Recorder::finish`] or [`Recorder::abandon`] is due.
 pub struct Recorder {
     /// What lies before the body, room for it where its length is not known, and bytes of the body
     /// that are not in the file.
-    bytes: Buffer,
-    entry: Entry,
+    pub(super) bytes: Buffer,
+    pub(super) entry: Entry,
     /// The file, until it is published.
-    temp: Option<TempFile>,
-    /// Bytes that were reserved in it.
+    pub(super) temp: Option<TempFile>,
+    /// Where what was reserved in it ends.
     on_disk: u64,
     /// The body did not fit into memory: a part of it was written.
     has_spilled: bool,
-    /// Bytes of the body so far.
-    len: u64,
-    sum: Checksum,
-    /// How long the body is to be.
+    /// Where in the body the first byte that comes belongs: 0 but for a part.
+    pub(super) first: u64,
+    /// Bytes so far.
+    pub(super) len: u64,
+    pub(super) sum: Checksum,
+    /// How many are to come.
     expected: Option<u64>,
-    reserved: u64,
-    names: NewNames,
+    pub(super) reserved: u64,
+    pub(super) names: NewNames,
+    shown: Shown,
     /// How often the URL's answers had been made void before it was asked for.
-    voided: u64,
+    pub(super) voided: u64,
+}
+
+/// Whether others see the file as it grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Nobody has asked for it.
+    Not,
+    /// Under the name of this fetch, so many bytes of the body.
+    As(EntryKey, u64),
+    /// The disk does not do that.
+    Never,
 }
 
 /// The name of an answer that is being recorded.
 #[derive(Clone, Copy)]
-struct NewNames {
-    primary: UrlKey,
-    hash: EntryKey,
+pub(super) struct NewNames {
+    pub primary: UrlKey,
+    pub hash: EntryKey,
     /// It lies below a vary marker that is not there yet.
-    needs_vary_marker: bool,
+    pub needs_vary_marker: bool,
+}
+
+/// How a recording came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// As its framing said.
+    Ended,
+    /// Before that.
+    Cut,
 }
 
 /// Why a response is not recorded, or not any more.
@@ -80,6 +96,8 @@ pub enum NotRecorded {
     NoRoom,
     /// The disk failed, or is full.
     Disk,
+    /// It takes too long.
+    SlowDisk,
     /// It did not end where it should have.
     Incomplete,
     /// It was made void meanwhile.
@@ -127,38 +145,55 @@ impl Store {
         response: &Response,
         now: Micros,
     ) -> Result<Recorder, NotRecorded> {
-        if response.plan.part.is_some() {
-            // Parts are served from wholes alone: one would have to be found beside the whole.
+        let part = response.plan.part;
+        if part.is_some_and(|range| response.length != Some(range.part.len())) {
             return Err(NotRecorded::Unstorable(Unstorable::Conditional));
         }
-        if response.length.is_some_and(|length| length > self.settings.max_object) {
+        let first = part.map_or(0, |range| range.part.first);
+        self.begin_recorder((first, response.length), token, |store, bytes| {
+            store.write_front(query, response, bytes, now)
+        })
+    }
+
+    /// The same for so many bytes of a body from its byte `first` on; `begin` writes what lies before the
+    /// body.
+    pub(super) fn begin_recorder(
+        &mut self,
+        (first, length): (u64, Option<u64>),
+        token: LookupToken,
+        begin: impl FnOnce(&mut Store, &mut Buffer) -> Option<(Entry, NewNames)>,
+    ) -> Result<Recorder, NotRecorded> {
+        if length.is_some_and(|length| length > self.settings.max_object) {
             return Err(NotRecorded::TooLong);
         }
         if self.recordings == RECORDINGS {
             return Err(NotRecorded::NoRoom);
         }
+        self.check_pace()?;
         let mut bytes = self.open_entries.lend().ok_or(NotRecorded::NoRoom)?;
-        let begun = self.begin(query, response, &mut bytes, now).ok_or(NotRecorded::TooLong);
+        let begun = begin(self, &mut bytes).ok_or(NotRecorded::TooLong);
         let reserved = begun.and_then(|(entry, names)| {
-            let first = FIRST_RESERVATION.min(self.settings.max_object);
-            let len = entry.body_at + response.length.unwrap_or(first);
-            let temp = self.make_with_room(len)?;
-            Ok((entry, names, temp, len))
+            let unknown = FIRST_RESERVATION.min(self.settings.max_object);
+            let len = length.unwrap_or(unknown);
+            let (temp, reserved) = self.make_with_room(entry.body_at, first, len)?;
+            Ok((entry, names, temp, (entry.body_at + first + len, reserved)))
         });
         match reserved {
-            Ok((entry, names, temp, len)) => {
+            Ok((entry, names, temp, (on_disk, reserved))) => {
                 self.recordings += 1;
                 Ok(Recorder {
                     bytes,
                     entry,
                     temp: Some(temp),
-                    on_disk: len,
+                    on_disk,
                     has_spilled: false,
+                    first,
                     len: 0,
                     sum: Checksum::new(),
-                    expected: response.length,
-                    reserved: on_disk(len),
+                    expected: length,
+                    reserved,
                     names,
+                    shown: Shown::Not,
                     voided: token.voided,
                 })
             }
@@ -169,123 +204,41 @@ impl Store {
         }
     }
 
-    /// Makes a file, with room for so many bytes of the budget and on the disk.
-    fn make_with_room(&mut self, len: u64) -> Result<TempFile, NotRecorded> {
-        let bytes = on_disk(len);
+    /// Makes a file, with room of the budget and on the disk for what lies before the body, and for `len`
+    /// bytes of that from its byte `first` on. Says how much of the budget that is.
+    fn make_with_room(
+        &mut self,
+        body_at: u64,
+        first: u64,
+        len: u64,
+    ) -> Result<(TempFile, u64), NotRecorded> {
+        self.timed(|store| store.reserve_and_make(body_at, first, len))
+    }
+
+    fn reserve_and_make(
+        &mut self,
+        body_at: u64,
+        first: u64,
+        len: u64,
+    ) -> Result<(TempFile, u64), NotRecorded> {
+        // A part begins and ends within blocks.
+        let bytes = on_disk(body_at + len) + if first > 0 { 2 * BLOCK } else { 0 };
         if !self.directory.reserve(bytes) {
             return Err(NotRecorded::NoRoom);
         }
-        let made = self.directory.files.make().and_then(|temp| match temp.file.reserve(len) {
-            Ok(()) => Ok(temp),
-            Err(error) => {
-                self.directory.files.discard(temp);
-                Err(error)
-            }
-        });
+        let (at, reserved) = if first > 0 { (body_at + first, len) } else { (0, body_at + len) };
+        let made =
+            self.directory.files.make().and_then(|temp| match temp.file.reserve(at, reserved) {
+                Ok(()) => Ok((temp, bytes)),
+                Err(error) => {
+                    self.directory.files.discard(temp);
+                    Err(error)
+                }
+            });
         made.map_err(|_| {
             self.directory.cells.settle(self.directory.worker, bytes, 0);
             NotRecorded::Disk
         })
-    }
-
-    /// Writes what lies before the body, but for the fixed part. `None` if it does not fit.
-    fn begin(
-        &mut self,
-        query: &CacheQuery,
-        response: &Response,
-        bytes: &mut Buffer,
-        now: Micros,
-    ) -> Option<(Entry, NewNames)> {
-        let Response { head, response_fields, plan, .. } = response;
-        let primary = self.directory.primary(&query.url);
-        let mut out = Fitting::new(bytes);
-        out.put(&[0; FIXED]);
-        query.url.write(&mut out);
-        let key = Span::new(FIXED, out.len());
-        let (nonce, needs_vary_marker) =
-            self.write_selection(query, response_fields, (primary, now), &mut out)?;
-        let selection = Span::new(key.end as usize, out.len());
-        let hash = match nonce {
-            0 => primary.own_entry(),
-            _ => {
-                let selection = out.as_slice().get(selection.range())?;
-                self.directory.name_below(primary, nonce, |hasher| hasher.write(selection))
-            }
-        };
-        let head_at = out.len();
-        put_status_line(head.status, head.reason, &mut out);
-        let kept = KeptFields::new(response_fields);
-        for field in head.fields.iter().filter(|field| kept.keeps(field.name)) {
-            out.put(field.line);
-        }
-        if response_fields.date == Single::Absent || !kept.keeps(b"date") {
-            date::put_field(plan.freshness.received_at, &mut out); // RFC 9110 §6.6.1
-        }
-        // Of a 204 the length is never said: RFC 9110 §8.6.
-        if let Some(length) = response.length.filter(|_| head.status != 204) {
-            put_length(length, &mut out);
-        }
-        let head_span = Span::new(head_at, out.len());
-        let room = if response.length.is_some() { 0 } else { LENGTH_ROOM };
-        out.put(&[0; LENGTH_ROOM][..room]);
-        if !out.fits() {
-            return None;
-        }
-        let stored = Stored::of(head.status, response_fields, 0, plan.freshness.received_at);
-        let body_at = out.len() as u64;
-        let (etag, last_modified_text) = validators(bytes.as_slice(), head_span);
-        let entry = Entry {
-            kind: Kind::Answer,
-            status: head.status,
-            for_authorized: plan.for_authorized,
-            freshness: plan.freshness,
-            date: stored.date,
-            last_modified: stored.last_modified,
-            part: None,
-            nonce,
-            key,
-            selection,
-            head: head_span,
-            etag,
-            last_modified_text,
-            body_at,
-            body_len: 0,
-            body_sum: 0,
-        };
-        Some((entry, NewNames { primary, hash, needs_vary_marker }))
-    }
-
-    /// Writes the selection of a request for all that its URL's answers vary by: what the vary marker
-    /// says, if there is one, and what this answer adds to it. Returns the vary marker's number, 0 if
-    /// none is needed, and whether it is still to be made. `None` if there are too many names.
-    fn write_selection(
-        &mut self,
-        query: &CacheQuery,
-        response_fields: &ResponseCacheFields,
-        (primary, now): (UrlKey, Micros),
-        out: &mut Fitting,
-    ) -> Option<(u64, bool)> {
-        let id = self.hold(primary.own_entry(), primary, query, now);
-        let open_entry = id
-            .map(|id| self.open_entries.get(id))
-            .filter(|open_entry| open_entry.entry.kind == Kind::VaryMarker);
-        let (names, nonce) = match open_entry {
-            Some(open_entry) => (
-                Names(&open_entry.front()[open_entry.entry.selection.range()]),
-                open_entry.entry.nonce,
-            ),
-            None => (Names(b""), 0),
-        };
-        if names.cover(response_fields, &query.chosen) {
-            vary::write_selection(names, &query.chosen, out);
-            return Some((nonce, false));
-        }
-        let mut all = Scratch::<NAMES_ROOM>::new();
-        vary::write_names(names, response_fields, &query.chosen, &mut all);
-        vary::write_selection(Names(all.as_slice()?), &query.chosen, out);
-        let mut number = [0; 8];
-        random::fill(&mut number);
-        Some((u64::from_le_bytes(number).max(1), true))
     }
 
     /// Makes the vary marker that an answer with this front lies below.
@@ -334,43 +287,13 @@ impl Store {
                 }
             });
         match written {
-            Ok(temp) => self.directory.publish(temp, hash, len, reserved, now),
+            Ok(temp) => self.directory.publish(temp, hash, reserved, reserved, now),
             Err(_) => {
                 self.directory.cells.settle(self.directory.worker, reserved, 0);
                 None
             }
         }
     }
-}
-
-fn put_length(length: u64, out: &mut Fitting) {
-    out.put(b"Content-Length: ");
-    append_decimal(length, out);
-    out.put(b"\r\n");
-}
-
-/// Where the values of `ETag` and `Last-Modified` lie in the head of an entry; nowhere if there are
-/// several.
-pub(super) fn validators(bytes: &[u8], head: Span) -> (Span, Span) {
-    let head_bytes = &bytes[head.range()];
-    let line_len = memchr::memchr(b'\n', head_bytes).map_or(head_bytes.len(), |end| end + 1);
-    let mut at = head.start as usize + line_len;
-    let mut found = [(Span::default(), 0); 2];
-    for field in Fields::stored(&head_bytes[line_len..]).iter() {
-        for (name, (span, count)) in ["etag", "last-modified"].iter().zip(&mut found) {
-            if field.is(name) {
-                let behind_name = field.line.iter().skip(field.name.len() + 1);
-                let blanks = behind_name.take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-                let start = at + field.name.len() + 1 + blanks;
-                *span = Span::new(start, start + field.value.len());
-                *count += 1;
-            }
-        }
-        at += field.line.len();
-    }
-    let [etag, last_modified] = found
-        .map(|(span, count)| if count == 1 && !span.is_empty() { span } else { Span::default() });
-    (etag, last_modified)
 }
 
 impl Recorder {
@@ -394,12 +317,18 @@ impl Recorder {
             self.bytes.append(bytes);
             return Ok(());
         }
-        self.flush(self.len - bytes.len() as u64)?;
+        store.timed(|_| self.write_out(bytes))
+    }
+
+    /// Writes what is in memory to the file, and these bytes if they do not fit there.
+    fn write_out(&mut self, bytes: &[u8]) -> Result<(), NotRecorded> {
+        let end = self.first + self.len;
+        self.flush(end - bytes.len() as u64)?;
         if bytes.len() <= self.bytes.room() {
             self.bytes.append(bytes);
             return Ok(());
         }
-        let at = self.entry.body_at + self.len - bytes.len() as u64;
+        let at = self.entry.body_at + end - bytes.len() as u64;
         self.write(bytes, at)
     }
 
@@ -420,7 +349,7 @@ impl Recorder {
     }
 
     /// Writes the bytes of the body in memory to the file: they end at `end` of the body.
-    fn flush(&mut self, end: u64) -> Result<(), NotRecorded> {
+    pub(super) fn flush(&mut self, end: u64) -> Result<(), NotRecorded> {
         let front = self.entry.body_at as usize;
         let pending = &self.bytes.as_slice()[front..];
         let at = self.entry.body_at + end - pending.len() as u64;
@@ -435,9 +364,42 @@ impl Recorder {
         temp.file.write_at(bytes, at).map_err(|_| NotRecorded::Disk)
     }
 
+    /// Whether others see it as it comes.
+    pub fn is_shown(&self) -> bool {
+        matches!(self.shown, Shown::As(..))
+    }
+
+    /// Shows what has come to those who wait for the fetch of that name: see [`Store::follow`]. Whether
+    /// there is something that they have not seen. What has not said how long it is is never shown.
+    ///
+    /// If it fails, the recording is to be given up.
+    pub fn show(&mut self, store: &Store, fetch: FetchTicket) -> Result<bool, NotRecorded> {
+        let Some(expected) = self.expected else { return Ok(false) };
+        match self.shown {
+            Shown::Never => return Ok(false),
+            // Who follows it would want what comes before as well.
+            Shown::Not if self.is_of_part() => return Ok(false),
+            Shown::As(_, len) if len == self.len => return Ok(false),
+            Shown::Not | Shown::As(..) => self.flush(self.len)?,
+        }
+        if self.shown == Shown::Not {
+            let entry = Entry { body_end: expected, ..self.entry };
+            entry.write_growing(self.voided, self.bytes.as_mut_slice());
+            self.write(self.bytes.as_slice(), 0)?;
+            let temp = self.temp.as_ref().ok_or(NotRecorded::Disk)?;
+            if store.directory.files.show(temp, fetch.hash()).is_err() {
+                self.shown = Shown::Never;
+                return Ok(false);
+            }
+            store.directory.cells.fetches.mark_shown(fetch);
+        }
+        self.shown = Shown::As(fetch.hash(), self.len);
+        Ok(true)
+    }
+
     /// The body has ended, and its framing proved it: the entry is published.
     pub fn finish(mut self, store: &mut Store, now: Micros) -> Result<(), NotRecorded> {
-        let published = self.publish(store, now);
+        let published = store.timed(|store| self.publish(store, now));
         self.abandon(store);
         published
     }
@@ -446,14 +408,30 @@ impl Recorder {
         if self.expected.is_some_and(|expected| expected != self.len) {
             return Err(NotRecorded::Incomplete);
         }
-        let NewNames { primary, hash, needs_vary_marker } = self.names;
-        if store.directory.cells.voided(primary) != self.voided {
-            return Err(NotRecorded::Void);
+        if self.is_of_part() {
+            return self.publish_part(store, How::Ended, now);
         }
+        self.check_void(store)?;
         self.complete();
+        self.put_in_place(store, now)
+    }
+
+    /// Whether it was made void since it was asked for.
+    pub(super) fn check_void(&self, store: &Store) -> Result<(), NotRecorded> {
+        let is_void = store.directory.cells.voided(self.names.primary) != self.voided;
+        if is_void { Err(NotRecorded::Void) } else { Ok(()) }
+    }
+
+    /// Makes it the entry of its name, once its fixed part is written to what is in memory.
+    pub(super) fn put_in_place(
+        &mut self,
+        store: &mut Store,
+        now: Micros,
+    ) -> Result<(), NotRecorded> {
+        let NewNames { primary, hash, needs_vary_marker } = self.names;
         let front = self.entry.body_at as usize;
-        if self.has_spilled {
-            self.flush(self.len)?;
+        if self.has_spilled || self.first > 0 {
+            self.flush(self.first + self.len)?;
             self.write(&self.bytes.as_slice()[..front], 0)?;
         } else {
             self.write(self.bytes.as_slice(), 0)?;
@@ -465,18 +443,24 @@ impl Recorder {
             // What cannot be given back now is when the entry goes.
             let _ = temp.file.trim(len);
         }
-        store.directory.publish(temp, hash, len, reserved, now).ok_or(NotRecorded::Disk)?;
         let front = &self.bytes.as_slice()[..front];
+        let room = self.entry.room(front);
+        store.directory.publish(temp, hash, room, reserved, now).ok_or(NotRecorded::Disk)?;
         if needs_vary_marker && !store.make_vary_marker(&self.entry, front, primary, now) {
             store.directory.drop_entry(hash);
             return Err(NotRecorded::Disk);
         }
         // It may have been made void just before it had its name.
-        if store.directory.cells.voided(primary) != self.voided {
+        let is_void = self.check_void(store);
+        if is_void.is_err() {
             store.directory.drop_entry(hash);
-            return Err(NotRecorded::Void);
         }
-        Ok(())
+        is_void
+    }
+
+    /// Whether it is not the whole that comes.
+    pub(super) fn is_of_part(&self) -> bool {
+        self.expected.is_some_and(|expected| expected != self.entry.body_len)
     }
 
     /// Writes what is known only at the end.
@@ -491,14 +475,25 @@ impl Recorder {
             self.bytes.as_mut_slice()[start..start + line.len()].copy_from_slice(line);
             self.entry.head = Span::new(self.entry.head.start as usize, start + line.len());
         }
-        self.entry.body_len = self.len;
+        (self.entry.body_len, self.entry.body_end) = (self.len, self.len);
         self.entry.body_sum = self.sum.finish();
         self.entry.write_fixed(self.bytes.as_mut_slice());
     }
 
     /// Gives the recording up, and all that it took.
     pub fn abandon(mut self, store: &mut Store) {
+        if let Shown::As(fetch, _) = self.shown {
+            store.directory.files.hide(fetch);
+        }
+        let is_seen_whole = self.is_shown()
+            && self.expected == Some(self.len)
+            && self.temp.is_some()
+            && self.flush(self.first + self.len).is_ok();
         if let Some(temp) = self.temp.take() {
+            if self.is_shown() && !is_seen_whole {
+                // Who has opened it sees that there will be no more.
+                let _ = temp.file.trim(0);
+            }
             store.directory.files.discard(temp);
         }
         store.directory.cells.settle(store.directory.worker, self.reserved, 0);

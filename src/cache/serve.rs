@@ -8,6 +8,7 @@ use crate::mem::{Append, append_decimal};
 use crate::policy::caching::Candidate;
 use crate::policy::conditional::{ConditionalOutcome, is_in_not_modified};
 use crate::policy::ranges::Part;
+use crate::policy::storable::is_of_content;
 
 use super::open_entries::OpenEntry;
 
@@ -73,7 +74,7 @@ pub fn write_head(
         }
         ConditionalOutcome::Part(part) => {
             rewrite::put_status_line(206, b"Partial Content", out);
-            put_lines(open_entry, |name| !is_of_the_whole(name), out);
+            put_lines(open_entry, |name| !is_of_content(name), out);
             out.append(b"Content-Range: bytes ");
             append_decimal(part.first, out);
             out.append(b"-");
@@ -108,11 +109,6 @@ fn put_length_of_whole(length: u64, out: &mut impl Append) {
     out.append(b"/");
     append_decimal(length, out);
     out.append(b"\r\n");
-}
-
-/// Fields that are written anew for a part.
-fn is_of_the_whole(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"content-range")
 }
 
 fn put_lines(open_entry: &OpenEntry, is_wanted: impl Fn(&[u8]) -> bool, out: &mut impl Append) {

@@ -23,7 +23,7 @@ use super::layout::{LINE, MOST_WAITING, Sizes};
 use super::process_slots::ProcessSlots;
 
 /// Which cell means what; another number for every other meaning.
-const LAYOUT_VERSION: u64 = u64::from_be_bytes(*b"cache\0\0\x01");
+const LAYOUT_VERSION: u64 = u64::from_be_bytes(*b"cache\0\0\x02");
 /// Counts of changes. A power of two.
 const STAMPS: usize = 4096;
 /// Counts of invalidations. A power of two.
@@ -144,7 +144,7 @@ impl SharedCells {
     #[cfg(test)]
     pub fn forge(&self, mut number: impl FnMut() -> u64) {
         let all = [self.header, self.reserved, self.stamps, self.voids];
-        let all = all.into_iter().chain([self.fetches.cells().0, self.fetches.cells().1]);
+        let all = all.into_iter().chain(self.fetches.cells());
         all.chain([self.index.cells()]).flatten().for_each(|cell| cell.store(number(), SeqCst));
     }
 
@@ -257,7 +257,7 @@ impl SharedCells {
 
 /// What a file of `len` bytes takes of a disk.
 pub fn on_disk(len: u64) -> u64 {
-    len.next_multiple_of(BLOCK)
+    len.div_ceil(BLOCK).saturating_mul(BLOCK)
 }
 
 #[cfg(test)]

@@ -6,25 +6,31 @@ use crate::mem::buffer::Buffer;
 use crate::mem::free_list::FreeList;
 use crate::mem::time::Micros;
 use crate::policy::cache_key::Url;
+use crate::policy::disk_pace::DiskPace;
+use crate::policy::segments::Segment;
 use crate::policy::vary::{self, Chosen, Names};
-use crate::sys::{File, IoError, memory};
+use crate::sys::{File, IoError, clock, memory};
 
 use super::checksum::Checksum;
 use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind, NoEntry};
 use super::files::TempFile;
+use super::in_memory::{self, DiskRead};
 use super::index::Used;
 use super::keys::{EntryKey, UrlKey};
-use super::open_entries::{EntryId, OpenEntries, OpenEntry, PIECE, Verified};
-use super::shared_cells::{SharedCells, on_disk};
+use super::open_entries::{EntryId, OpenEntries, OpenEntry, PIECE};
+use super::shared_cells::SharedCells;
 
 /// Entries at hand, in each worker.
 pub const HELD: usize = 512;
 /// Answers that a worker records at once; those beyond pass unstored.
 pub const RECORDINGS: usize = 128;
 /// Pieces of memory beside those of the entries at hand: one for each recording, one for what is made
-/// beside a recording, one for a copy.
-const OTHER_PIECES: usize = RECORDINGS + 2;
+/// beside a recording, two for a copy.
+const OTHER_PIECES: usize = RECORDINGS + 3;
+/// So many bytes of an entry are copied at once for another part of it: they hold the worker up. More are
+/// copied piece by piece.
+const JOINED_AT_ONCE: u64 = 16 << 20;
 /// Pieces of memory of a worker: see [`PIECE`].
 pub const PIECES: usize = HELD + OTHER_PIECES;
 
@@ -45,6 +51,13 @@ pub struct Store {
     /// Recordings that are under way.
     pub(super) recordings: usize,
     pub(super) copying: Option<FreshenCopy>,
+    /// What it costs to store,
+    pub(super) storing: DiskPace,
+    /// and to find what is stored.
+    pub(super) finding: DiskPace,
+    /// How often that was left, as the disk was slow.
+    pub(super) left_out: u64,
+    pub(super) joined_at_once: u64,
 }
 
 /// A large entry that is being written anew.
@@ -53,6 +66,7 @@ pub struct FreshenCopy {
     pub(super) source: File,
     /// Where the body begins in the source.
     pub(super) from: u64,
+    /// All of the body that there is before this byte was copied.
     pub(super) copied: u64,
     /// What lies before the body.
     pub(super) front: Buffer,
@@ -60,6 +74,16 @@ pub struct FreshenCopy {
     pub(super) names: (EntryKey, UrlKey),
     pub(super) reserved: u64,
     pub(super) voided: u64,
+    /// What is copied, if it is joined to what is in the copy already: another entry, with its front.
+    pub(super) joined: Option<JoinedEntry>,
+}
+
+/// A large entry to which another part is joined.
+pub struct JoinedEntry {
+    pub(super) entry: Entry,
+    pub(super) front: Buffer,
+    /// The count of its changes: where another has taken its place, that stays.
+    pub(super) stamp: u64,
 }
 
 /// A request, as far as it matters which answer it may have.
@@ -78,6 +102,14 @@ pub enum Found {
     Answer(EntryId),
     /// Nothing that it may have, and why.
     Nothing(FwdReason),
+    /// Nothing is known yet: what would tell is not in memory, and is read ahead.
+    Cold,
+}
+
+/// Why there is no entry of a name.
+enum NotHeld {
+    NotThere,
+    NotInMemory,
 }
 
 /// What was seen when an answer was looked for, for what a backend may answer later.
@@ -100,6 +132,8 @@ pub enum Verdict {
     Right,
     /// There is more to look at.
     Pending,
+    /// The next of it is not in memory, and is read ahead.
+    Cold,
     /// It was damaged, and is gone.
     Damaged,
 }
@@ -119,27 +153,42 @@ impl Store {
             open_entries: OpenEntries::new(FreeList::new(arena, PIECE), OTHER_PIECES),
             recordings: 0,
             copying: None,
+            storing: DiskPace::default(),
+            finding: DiskPace::default(),
+            left_out: 0,
+            joined_at_once: JOINED_AT_ONCE,
         })
     }
 
     /// What is stored for a request. Whether it is fresh is for the caller to see.
-    pub fn find(&mut self, query: &CacheQuery, now: Micros) -> (Found, LookupToken) {
+    pub fn find(
+        &mut self,
+        query: &CacheQuery,
+        now: Micros,
+        reading: DiskRead,
+    ) -> (Found, LookupToken) {
         let primary = self.directory.primary(&query.url);
         let own = primary.own_entry();
         let voided = self.directory.cells.voided(primary);
         let token = |fetch_key: EntryKey| LookupToken { primary, fetch_key, voided };
-        let Some(first) = self.hold(own, primary, query, now) else {
-            return (Found::Nothing(FwdReason::UriMiss), token(own));
+        let first = match self.hold_by(own, primary, query, (now, reading)) {
+            Ok(first) => first,
+            Err(NotHeld::NotThere) => return (Found::Nothing(FwdReason::UriMiss), token(own)),
+            Err(NotHeld::NotInMemory) => return (Found::Cold, token(own)),
         };
         let open_entry = self.open_entries.get(first);
         let (hash, found) = match open_entry.entry.kind {
             Kind::Answer => (own, vary::is_plain(&query.chosen).then_some(first)),
             Kind::VaryMarker => {
                 let names = Names(&open_entry.front()[open_entry.entry.selection.range()]);
+                let tells_apart = vary::tells_apart(names, &query.chosen);
                 let hash = self.directory.name_below(primary, open_entry.entry.nonce, |hasher| {
                     vary::write_selection(names, &query.chosen, hasher);
                 });
-                (hash, self.hold(hash, primary, query, now))
+                match self.hold_by(hash, primary, query, (now, reading)) {
+                    Err(NotHeld::NotInMemory) => return (Found::Cold, token(hash)),
+                    held => (hash, held.ok().filter(|_| tells_apart)),
+                }
             }
         };
         match found {
@@ -165,12 +214,29 @@ impl Store {
         query: &CacheQuery,
         now: Micros,
     ) -> Option<EntryId> {
+        self.hold_by(hash, primary, query, (now, DiskRead::Waits)).ok()
+    }
+
+    fn hold_by(
+        &mut self,
+        hash: EntryKey,
+        primary: UrlKey,
+        query: &CacheQuery,
+        (now, reading): (Micros, DiskRead),
+    ) -> Result<EntryId, NotHeld> {
         let found = match self.at_hand(hash) {
             Some(id) => id,
-            None => self.open(hash, primary, query, now)?,
+            None if !self.may_be_stored(hash) => return Err(NotHeld::NotThere),
+            None if !self.may_look(now, reading) => return Err(NotHeld::NotThere),
+            None => {
+                let begun = clock::now();
+                let opened = self.open(hash, primary, query, (now, reading));
+                self.finding.took(begun, clock::now());
+                opened?
+            }
         };
         self.directory.cells.index.touch(hash, Used::at(now));
-        Some(found)
+        Ok(found)
     }
 
     /// The entry of a name, if it is at hand and no other by now.
@@ -190,34 +256,39 @@ impl Store {
         Some(id)
     }
 
+    /// Most of what is not stored is asked for again and again, and costs no look at the disk.
+    fn may_be_stored(&self, hash: EntryKey) -> bool {
+        self.directory.cells.unscanned() > 0 || self.directory.cells.index.contains(hash)
+    }
+
     /// Opens an entry and verifies all that is read of it.
     fn open(
         &mut self,
         hash: EntryKey,
         primary: UrlKey,
         query: &CacheQuery,
-        now: Micros,
-    ) -> Option<EntryId> {
-        // Most of what is not stored is asked for again and again, and costs no look at the disk.
-        if self.directory.cells.unscanned() == 0 && !self.directory.cells.index.contains(hash) {
-            return None;
-        }
+        (now, reading): (Micros, DiskRead),
+    ) -> Result<EntryId, NotHeld> {
         // What changes from here on is seen the next time.
         let stamps = self.directory.stamps(hash, primary);
         let file = match self.directory.files.entry(hash) {
             Ok(file) => file,
             Err(IoError::NotFound) => {
                 self.directory.forget(hash);
-                return None;
+                return Err(NotHeld::NotThere);
             }
-            Err(_) => return None,
+            Err(_) => return Err(NotHeld::NotThere),
         };
-        let metadata = file.metadata().ok()?;
+        let metadata = file.metadata().map_err(|_| NotHeld::NotThere)?;
         if !self.open_entries.make_room() {
-            return None;
+            return Err(NotHeld::NotThere);
         }
-        let mut bytes = self.open_entries.lend()?;
-        let count = file.read_at(bytes.free(), 0);
+        let mut bytes = self.open_entries.lend().ok_or(NotHeld::NotThere)?;
+        let count = in_memory::read_front(&file, metadata.len, bytes.free(), reading);
+        if count == Err(IoError::WouldBlock) {
+            self.open_entries.give_back(bytes);
+            return Err(NotHeld::NotInMemory);
+        }
         bytes.filled(count.unwrap_or(0));
         let read = Entry::read(bytes.as_slice(), metadata.len);
         let is_right = |entry: &Entry| {
@@ -228,26 +299,26 @@ impl Store {
             (Ok(_), Ok(_) | Err(NoEntry::Damaged | NoEntry::TooLong)) => {
                 self.open_entries.give_back(bytes);
                 self.directory.drop_entry(hash);
-                return None;
+                return Err(NotHeld::NotThere);
             }
             (Err(_), _) => {
                 self.open_entries.give_back(bytes);
-                return None;
+                return Err(NotHeld::NotThere);
             }
         };
         let body_at = entry.body_at as usize;
         let is_whole = metadata.len <= bytes.len() as u64;
-        if is_whole && Checksum::of(&bytes.as_slice()[body_at..]) != entry.body_sum {
+        if is_whole && !Store::is_body_right(&entry, bytes.as_slice()) {
             self.open_entries.give_back(bytes);
             self.directory.drop_entry(hash);
-            return None;
+            return Err(NotHeld::NotThere);
         }
         if !is_whole {
             bytes.truncate(body_at);
         }
-        self.directory.note(hash, on_disk(metadata.len), now);
+        self.directory.note(hash, entry.room(bytes.as_slice()), now);
         let file = (!is_whole).then_some((file, entry.body_at, metadata.changed));
-        Some(self.open_entries.insert(OpenEntry::new(entry, (hash, primary), stamps, bytes, file)))
+        Ok(self.open_entries.insert(OpenEntry::new(entry, (hash, primary), stamps, bytes, file)))
     }
 
     /// Whether an entry is the one that its name says, and the one that is wanted.
@@ -275,41 +346,20 @@ impl Store {
         fits && key.is_same()
     }
 
-    /// Reads up to `limit` bytes of a body that was not verified yet.
-    pub fn verify(&mut self, id: EntryId, limit: usize) -> Verdict {
-        let open_entry = self.open_entries.get(id);
-        let (Some((file, body_at, _)), Verified::UpTo(done, sum)) =
-            (&open_entry.file, &open_entry.verified)
-        else {
-            return Verdict::Right;
+    /// Whether the body in memory is the one that its entry tells of.
+    fn is_body_right(entry: &Entry, bytes: &[u8]) -> bool {
+        let body = &bytes[entry.body_at as usize..];
+        let Some(segments) = entry.segments(bytes) else {
+            return Checksum::of(body) == entry.body_sum;
         };
-        let (mut done, mut sum, hash) = (*done, sum.clone(), open_entry.hash);
-        let Entry { body_len, body_sum, .. } = open_entry.entry;
-        let mut room = [0; PIECE];
-        let end = body_len.min(done + limit as u64);
-        while done < end {
-            let most = usize::try_from(end - done).unwrap_or(PIECE).min(PIECE);
-            match file.read_at(&mut room[..most], body_at + done) {
-                Ok(count) if count > 0 => {
-                    sum.write(&room[..count]);
-                    done += count as u64;
-                }
-                Ok(_) | Err(_) => return self.is_damaged(id, hash),
-            }
-        }
-        if done == body_len && sum.finish() != body_sum {
-            return self.is_damaged(id, hash);
-        }
-        let open_entry = self.open_entries.get_mut(id);
-        if done == body_len {
-            open_entry.verified = Verified::Whole;
-            return Verdict::Right;
-        }
-        open_entry.verified = Verified::UpTo(done, sum);
-        Verdict::Pending
+        segments.iter().all(|Segment { part, sum }| {
+            let segment = body.get(part.first as usize..=part.last as usize);
+            segment.is_some_and(|segment| Checksum::of(segment) == sum)
+        })
     }
 
-    fn is_damaged(&mut self, id: EntryId, hash: EntryKey) -> Verdict {
+    pub(super) fn is_damaged(&mut self, id: EntryId) -> Verdict {
+        let hash = self.open_entries.get(id).hash;
         self.open_entries.unlist(id);
         self.directory.drop_entry(hash);
         Verdict::Damaged
@@ -344,6 +394,12 @@ impl Store {
     /// What it has in common with other processes.
     pub fn directory(&self) -> &CacheDirectory {
         &self.directory
+    }
+
+    /// Pieces that a copy has.
+    #[cfg(test)]
+    pub fn copies(&self) -> usize {
+        self.copying.as_ref().map_or(0, |copying| 1 + usize::from(copying.joined.is_some()))
     }
 
     /// Entries at hand and pieces lent: what is left over when nothing goes on is a leak.

@@ -247,7 +247,7 @@ fn a_pool_that_a_field_chose_has_its_own_answers() {
     put_plain(&mut store, "/a", "of the url's pool").expect("stored");
     let found = with("/a", "", |query| {
         let chosen = Chosen { pool: b"canary", ..query.chosen };
-        store.find(&CacheQuery { chosen, ..*query }, now()).0
+        store.find(&CacheQuery { chosen, ..*query }, now(), DiskRead::Waits).0
     });
     assert_eq!(found, Found::Nothing(FwdReason::VaryMiss));
 }

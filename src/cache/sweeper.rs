@@ -3,11 +3,11 @@
 
 use crate::mem::time::{Micros, Millis};
 use crate::policy::cache_key::Url;
-use crate::sys::IoError;
+use crate::sys::{IoError, clock};
 
 use super::directory::{CacheDirectory, Opened};
 use super::entry::{Entry, Kind};
-use super::files::FOLDERS;
+use super::files::{EntryFolder, FOLDERS};
 use super::index::Used;
 use super::keys::{EntryKey, UrlKey};
 use super::open_entries::PIECE;
@@ -19,16 +19,19 @@ const SPARE_SHARE: u64 = 32;
 const EVICTED_IN_A_STEP: usize = 32;
 /// Folders that are looked through in a step at most; after the first round it is one.
 const FOLDERS_IN_A_STEP: usize = 64;
-/// A step ends with the folder in which so many files were opened.
+/// A step ends once about so many files were opened,
 const OPENED_IN_A_STEP: usize = 256;
+/// or so many names were read.
+const LISTED_IN_A_STEP: usize = 4096;
+/// or it has taken so long.
+const STEP_TIME: Micros = Micros(5_000);
 /// How long it is until the next step, when nothing is urgent.
 const PAUSE: Millis = Millis(1000);
 
 /// Looks through the directory, round and round.
 pub struct Sweeper {
     directory: CacheDirectory,
-    /// The next folder.
-    folder: usize,
+    walk: FolderWalk,
     /// All folders have been looked through once.
     has_been_round: bool,
 }
@@ -48,8 +51,12 @@ impl Sweeper {
     pub fn new(opened: Opened, cells: SharedCells, worker: usize) -> Sweeper {
         let directory = CacheDirectory::new(opened, cells, worker);
         // What cannot be removed now is removed by the next one.
-        let _ = directory.files.sweep_new();
-        Sweeper { directory, folder: 0, has_been_round: knows_all(&cells) }
+        let _ = directory.files.sweep_new(|hash| cells.fetches.shows(hash));
+        Sweeper {
+            directory,
+            walk: FolderWalk::through(0, FOLDERS),
+            has_been_round: knows_all(&cells),
+        }
     }
 
     /// Does a little. `wall` is the time since the epoch, `now` that by the clock that is never set.
@@ -60,50 +67,44 @@ impl Sweeper {
         while cells.used() > limit && evicted < EVICTED_IN_A_STEP && self.directory.evict_one() {
             evicted += 1;
         }
-        let folders = if self.has_been_round { 1 } else { FOLDERS_IN_A_STEP };
         if evicted < EVICTED_IN_A_STEP {
-            let mut opened = 0;
-            for _ in 0..folders {
-                opened += self.look_through(now, wall);
-                if opened >= OPENED_IN_A_STEP {
-                    break;
-                }
-            }
+            self.look_through(now, wall);
         }
         let is_urgent = evicted > 0 || !self.has_been_round;
         if is_urgent { Next::Soon } else { Next::After(PAUSE) }
     }
 
-    /// Puts what is in the next folder and not in the index there. Says how many files that were.
-    fn look_through(&mut self, now: Micros, wall: Micros) -> usize {
-        let directory = &self.directory;
-        let mut opened = 0;
-        // A folder that cannot be read has nothing that could be served.
-        let _ = directory.files.list(self.folder, |hash| {
+    /// Puts what is in the next folders and not in the index there.
+    fn look_through(&mut self, now: Micros, wall: Micros) {
+        let Sweeper { directory, walk, has_been_round } = self;
+        let end = if *has_been_round { 1 } else { FOLDERS_IN_A_STEP } + walk.folder;
+        let mut step = SweepStep::begin(end);
+        while step.goes_on(walk) {
+            let Some(hash) = walk.next(directory) else { continue };
             if directory.cells.index.contains(hash) {
-                return;
+                continue;
             }
-            opened += 1;
+            step.opened += 1;
             let metadata = directory.files.entry(hash).and_then(|file| file.metadata());
             if let Ok(metadata) = metadata {
-                let seconds = (wall.0 / 1_000_000).saturating_sub(metadata.changed / 1_000_000_000);
+                let changed = metadata.changed / 1_000_000_000;
+                let seconds = (wall.0 / 1_000_000).saturating_sub(changed);
                 let used = Used::at(now).before(seconds);
-                directory.note_found(hash, on_disk(metadata.len), used);
+                let len = metadata.len.min(metadata.allocated.max(1));
+                directory.note_found(hash, on_disk(len), used);
             }
-        });
-        self.folder += 1;
-        if self.folder == FOLDERS {
-            self.folder = 0;
-            self.has_been_round = true;
         }
-        if !self.has_been_round {
-            let left = (FOLDERS - self.folder) as u64;
+        if walk.is_over() {
+            *walk = FolderWalk::through(0, FOLDERS);
+            *has_been_round = true;
+        }
+        if !*has_been_round {
+            let left = (FOLDERS - walk.folder) as u64;
             let share = directory.cells.max_size() / FOLDERS as u64 * left;
             directory.cells.set_unscanned(share);
         } else if directory.cells.unscanned() > 0 {
             directory.cells.set_unscanned(0);
         }
-        opened
     }
 
     /// Finds out whether answers can be stored: the directory may have vanished, the disk be full.
@@ -116,10 +117,11 @@ impl Sweeper {
         &self.directory
     }
 
-    /// Removes what was left unfinished, by a worker that died.
+    /// Removes what was left unfinished, by a worker that died and was reaped. What others follow stays.
     pub fn sweep_new(&self) {
         // What cannot be removed now is removed the next time.
-        let _ = self.directory.files.sweep_new();
+        let fetches = &self.directory.cells.fetches;
+        let _ = self.directory.files.sweep_new(|hash| fetches.shows(hash));
     }
 
     /// Begins to remove what the operator names. `None` if it is no URL: `http://host/path`.
@@ -131,38 +133,117 @@ impl Sweeper {
         let url = Url::parse(text)?;
         let mut key = Vec::new();
         url.write(&mut key);
-        let purge = Purge { key, is_exact, folder: 0, purged: 0, room: vec![0; PIECE] };
-        if is_exact {
-            self.directory.cells.void(self.directory.primary(&url));
+        let primary = self.directory.primary(&url);
+        let (of, walk) = if is_exact {
+            self.directory.cells.void(primary);
+            let folder = primary.own_entry().folder();
+            (Purged::Url(primary, PurgeStage::Findable), FolderWalk::through(folder, folder + 1))
         } else {
             self.directory.cells.void_all();
-        }
-        Some(purge)
+            (Purged::Prefix, FolderWalk::through(0, FOLDERS))
+        };
+        Some(Purge { key, of, walk, purged: 0, room: vec![0; PIECE] })
     }
 
     /// Goes on with a purge. True once it is done.
     pub fn step_purge(&self, purge: &mut Purge) -> bool {
         let directory = &self.directory;
-        if purge.is_exact && purge.folder == 0 {
-            // From now on nobody finds any of it; the rest is only room.
-            let mut hasher = directory.primary_hasher();
-            hasher.write(&purge.key);
-            purge.remove_if_meant(directory, UrlKey(hasher.finish_128()).own_entry());
-        }
-        let mut opened = 0;
-        for _ in 0..FOLDERS_IN_A_STEP {
-            let folder = purge.folder;
-            // A folder that cannot be read has nothing that could be served.
-            let _ = directory.files.list(folder, |hash| {
+        let Purge { of, walk, .. } = purge;
+        let primary = match *of {
+            Purged::Url(primary, PurgeStage::Findable) => {
+                // From now on nobody finds any of it; the rest is only room.
+                *of = Purged::Url(primary, PurgeStage::Hidden);
+                purge.remove_if_meant(directory, primary.own_entry());
+                return false;
+            }
+            Purged::Url(primary, PurgeStage::Hidden) => Some(primary),
+            Purged::Prefix => None,
+        };
+        let mut step = SweepStep::begin(walk.folder + FOLDERS_IN_A_STEP);
+        while step.goes_on(&purge.walk) {
+            let Some(hash) = purge.walk.next(directory) else { continue };
+            if primary.is_none_or(|primary| primary.may_have(hash)) {
+                step.opened += 1;
                 purge.remove_if_meant(directory, hash);
-                opened += 1;
-            });
-            purge.folder += 1;
-            if purge.folder == FOLDERS || opened >= OPENED_IN_A_STEP {
-                break;
             }
         }
-        purge.folder == FOLDERS
+        purge.walk.is_over()
+    }
+}
+
+/// A step of what takes long. Others wait for its end: so it has one, whatever there is.
+struct SweepStep {
+    begun: Micros,
+    /// It gets to no further folder than this.
+    end: usize,
+    looked_at: usize,
+    opened: usize,
+}
+
+impl SweepStep {
+    fn begin(end: usize) -> SweepStep {
+        SweepStep { begun: clock::now(), end, looked_at: 0, opened: 0 }
+    }
+
+    fn goes_on(&mut self, walk: &FolderWalk) -> bool {
+        self.looked_at += 1;
+        !walk.is_over()
+            && walk.folder < self.end
+            && self.opened < OPENED_IN_A_STEP
+            && self.looked_at <= LISTED_IN_A_STEP
+            // To look at the clock costs little beside opening a file.
+            && (self.opened == 0 || clock::now() - self.begun < STEP_TIME)
+    }
+}
+
+/// A way through some folders, in which one may stop anywhere: one folder may have all entries.
+struct FolderWalk {
+    folder: usize,
+    end: usize,
+    listing: FolderListing,
+    /// What was listed and is still to be given.
+    listed: Vec<EntryKey>,
+}
+
+/// How far the present folder was listed.
+enum FolderListing {
+    NotBegun,
+    UnderWay(EntryFolder),
+    Over,
+}
+
+impl FolderWalk {
+    fn through(folder: usize, end: usize) -> FolderWalk {
+        FolderWalk { folder, end, listing: FolderListing::NotBegun, listed: Vec::new() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.folder == self.end
+    }
+
+    /// The next entry; `None` on the way to another folder, or to more of this one. It must not be over.
+    fn next(&mut self, directory: &CacheDirectory) -> Option<EntryKey> {
+        if let Some(hash) = self.listed.pop() {
+            return Some(hash);
+        }
+        match &mut self.listing {
+            FolderListing::NotBegun => {
+                // A folder that cannot be read has nothing that could be served.
+                let opened = directory.files.folder(self.folder);
+                self.listing = opened.map_or(FolderListing::Over, FolderListing::UnderWay);
+            }
+            FolderListing::UnderWay(folder) => {
+                let listed = &mut self.listed;
+                if folder.list_more(|hash| listed.push(hash)) != Ok(true) {
+                    self.listing = FolderListing::Over;
+                }
+            }
+            FolderListing::Over => {
+                self.folder += 1;
+                self.listing = FolderListing::NotBegun;
+            }
+        }
+        None
     }
 }
 
@@ -183,16 +264,37 @@ pub enum PurgeOf<'a> {
 /// A purge that is under way.
 pub struct Purge {
     key: Vec<u8>,
-    is_exact: bool,
-    folder: usize,
+    of: Purged,
+    walk: FolderWalk,
     purged: u64,
     room: Vec<u8>,
+}
+
+/// What a purge removes.
+#[derive(Clone, Copy)]
+enum Purged {
+    Url(UrlKey, PurgeStage),
+    Prefix,
+}
+
+/// How far the purge of a URL is.
+#[derive(Clone, Copy)]
+enum PurgeStage {
+    /// Who looks for it finds it.
+    Findable,
+    /// Nobody does, but its variants take room.
+    Hidden,
 }
 
 impl Purge {
     /// How many answers are gone.
     pub fn purged(&self) -> u64 {
         self.purged
+    }
+
+    /// Whether it removes one URL, and so takes no time.
+    pub fn is_of_url(&self) -> bool {
+        matches!(self.of, Purged::Url(..))
     }
 
     /// Removes an entry if its URL is meant; or if it is none.
@@ -206,7 +308,10 @@ impl Purge {
             return;
         };
         let key = &self.room[entry.key.range()];
-        let is_meant = if self.is_exact { key == self.key } else { key.starts_with(&self.key) };
+        let is_meant = match self.of {
+            Purged::Url(..) => key == self.key,
+            Purged::Prefix => key.starts_with(&self.key),
+        };
         if is_meant {
             directory.drop_entry(hash);
             let mut hasher = directory.primary_hasher();

@@ -96,6 +96,65 @@ fn a_url_is_purged_in_all_its_variants() {
     assert_eq!(get_text(&mut store, "/ab", "").as_deref(), Some("kept"));
 }
 
+/// What is stored beside a URL makes its purge no dearer, wherever it lies.
+#[test]
+fn the_purge_of_a_url_costs_the_same_however_much_is_stored() {
+    let calls = |others: usize| {
+        world::reset(1, Faults::default());
+        let cells = known_cells(16 << 20);
+        let mut store = worker(cells, 0);
+        fill(&mut store, others, 10);
+        let varies = "Cache-Control: max-age=60 | Vary: A";
+        for value in ["A: 1", "A: 2", "A: 3"] {
+            put(&mut store, ("/a", value), varies, b"x", true).expect("stored");
+        }
+        let sweeper = sweeper(cells);
+        let before = world::calls().disk;
+        let mut purge = sweeper.begin_purge(PurgeOf::Url(b"http://a/a")).expect("a URL");
+        let steps = (1..100).find(|_| sweeper.step_purge(&mut purge)).expect("it ends");
+        assert_eq!(purge.purged(), 3);
+        (steps, world::calls().disk - before)
+    };
+    assert_eq!(calls(10), calls(2000));
+    assert!(calls(10) < (4, 30), "{:?}", calls(10));
+}
+
+/// Whoever asks for one URL in very many ways has all of them lie in one folder.
+#[test]
+fn a_folder_with_very_many_entries_is_looked_through_in_many_steps() {
+    world::reset(1, Faults::default());
+    let mut store = worker(known_cells(64 << 20), 0);
+    let varies = "Cache-Control: max-age=60 | Vary: A";
+    for value in 0..2000 {
+        put(&mut store, ("/a", &format!("A: {value}")), varies, b"x", true).expect("stored");
+    }
+    let cells = cells(64 << 20);
+    let mut sweeper = sweeper(cells);
+    let most = || {
+        let before = world::calls().disk;
+        move || world::calls().disk - before
+    };
+    loop {
+        let so_many = most();
+        let next = sweeper.step(clock::now(), clock::wall());
+        assert!(so_many() < 2000, "{}", so_many());
+        if next != Next::Soon {
+            break;
+        }
+    }
+    assert_eq!(cells.used(), 2001 * 4096);
+    let mut purge = sweeper.begin_purge(PurgeOf::Url(b"http://a/a")).expect("a URL");
+    loop {
+        let so_many = most();
+        let is_over = sweeper.step_purge(&mut purge);
+        assert!(so_many() < 2000, "{}", so_many());
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!((purge.purged(), entry_files().len()), (2000, 0));
+}
+
 #[test]
 fn a_prefix_is_purged_with_what_is_being_recorded() {
     world::reset(1, Faults::default());

@@ -14,6 +14,7 @@ use crate::sys::clock;
 use crate::sys::sim::world;
 
 use super::directory::Opened;
+use super::in_memory::DiskRead;
 use super::layout::Sizes;
 use super::open_entries::{Body, EntryId};
 use super::recorder::{NotRecorded, Recorder, Response};
@@ -102,7 +103,7 @@ pub fn with<T>(target: &str, fields: &str, test: impl FnOnce(&CacheQuery) -> T) 
 }
 
 pub fn find(store: &mut Store, target: &str, fields: &str) -> (Found, LookupToken) {
-    with(target, fields, |query| store.find(query, clock::now()))
+    with(target, fields, |query| store.find(query, clock::now(), DiskRead::Waits))
 }
 
 /// Begins to record a response to a request.
@@ -165,9 +166,9 @@ pub fn put_plain(store: &mut Store, target: &str, text: &str) -> Result<(), NotR
 /// All bytes of a body, verified as they are before they are sent.
 pub fn read(store: &mut Store, id: EntryId) -> Option<Vec<u8>> {
     loop {
-        match store.verify(id, 100_000) {
+        match store.verify(id, 100_000, clock::now(), DiskRead::Waits) {
             Verdict::Right => break,
-            Verdict::Pending => (),
+            Verdict::Pending | Verdict::Cold => (),
             Verdict::Damaged => return None,
         }
     }

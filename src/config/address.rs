@@ -1,4 +1,4 @@
-//! Addresses: of sockets, of networks. Names are not looked up.
+//! Addresses: of sockets, of networks. A name is none; where one may stand, its reader says so.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -28,7 +28,7 @@ pub fn listen_tcp(text: &str) -> Result<SocketAddr, Wrong> {
     }
 }
 
-/// Reads where a backend listens: `10.0.0.7:80`, `[fd00::7]:80`, `unix:/run/app.sock` or `unix:@app`.
+/// Reads where one backend listens: `10.0.0.7:80`, `[fd00::7]:80`, `unix:/run/app.sock` or `unix:@app`.
 pub fn backend(text: &str) -> Result<Endpoint, Wrong> {
     match text.strip_prefix(endpoint::UNIX) {
         Some(path) => UnixPath::parse(path).map(Endpoint::Unix),
@@ -60,7 +60,7 @@ pub fn server(text: &str) -> Result<IpAddr, Wrong> {
 
 /// The address of one server, if that can be meant. An IPv4 address mapped into IPv6 leads to the same
 /// server and is written as IPv4.
-fn of_a_server(address: IpAddr) -> Result<IpAddr, Wrong> {
+pub fn of_a_server(address: IpAddr) -> Result<IpAddr, Wrong> {
     let canonical = address.to_canonical();
     let (what, remedy) = match canonical {
         _ if canonical.is_unspecified() => ("names no server", "write \"127.0.0.1\" for this host"),
@@ -98,7 +98,8 @@ pub fn ip(text: &str) -> Result<IpAddr, Wrong> {
         return Err(Wrong::new(format!("{} has a port", quote(text)), remedy));
     }
     if looks_like_a_name(text) {
-        return Err(name(text, "127.0.0.1", "10.0.0.7"));
+        let remedy = format!("write \"name\": {} in place of \"ip\"", quote(text));
+        return Err(Wrong::new(format!("{} is not an IP address", quote(text)), remedy));
     }
     let remedy = "write \"10.0.0.7\" or \"fd00::7\"";
     Err(Wrong::new(format!("{} is not an IP address", quote(text)), remedy))
@@ -119,6 +120,13 @@ fn diagnose(text: &str, role: AddressUse) -> Wrong {
         return Wrong::new(format!("{shown} is not an address"), remedy);
     }
     let no_port = |remedy: String| Wrong::new(format!("{shown} has no port"), remedy);
+    // With a port behind it, it is rarely an address whose last group has nothing but digits.
+    if let Some((host, digits)) = text.rsplit_once(':')
+        && let (Ok(address), Some(port)) = (host.trim_matches(['[', ']']).parse(), port(digits))
+        && (text.starts_with('[') || digits.len() > 1)
+    {
+        return no_port(format!("write \"{}\"", SocketAddr::from((IpAddr::V6(address), port))));
+    }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return no_port(format!("write \"{}\"", SocketAddr::from((address, 80))));
     }
@@ -129,8 +137,12 @@ fn diagnose(text: &str, role: AddressUse) -> Wrong {
         (AddressUse::Listen, None) | (AddressUse::Backend, _) => (),
     }
     let Some((host, port_text)) = text.rsplit_once(':') else {
-        if looks_like_a_name(text) {
-            return name(text, "127.0.0.1:80", "10.0.0.7:80");
+        match role {
+            AddressUse::Listen if looks_like_a_name(text) => return name(text, 80),
+            AddressUse::Backend if looks_like_a_name(text) => {
+                return no_port(format!("write {}", quote(&format!("{text}:80"))));
+            }
+            AddressUse::Listen | AddressUse::Backend => (),
         }
         return no_port(String::from("write \"10.0.0.7:80\" or \"[fd00::7]:80\""));
     };
@@ -145,9 +157,7 @@ fn diagnose(text: &str, role: AddressUse) -> Wrong {
             format!("{shown} names no server"),
             format!("write \"127.0.0.1:{port}\" for this host"),
         ),
-        _ if looks_like_a_name(host) => {
-            name(text, &format!("127.0.0.1:{port}"), &format!("10.0.0.7:{port}"))
-        }
+        _ if looks_like_a_name(host) => name(text, port),
         _ => Wrong::new(
             format!("{shown} is not an address"),
             "write \"10.0.0.7:80\" or \"[fd00::7]:80\"",
@@ -155,9 +165,11 @@ fn diagnose(text: &str, role: AddressUse) -> Wrong {
     }
 }
 
-fn name(text: &str, local: &str, other: &str) -> Wrong {
-    let example = if text.starts_with("localhost") { local } else { other };
-    let remedy = format!("names are not looked up: write an address such as \"{example}\"");
+/// A name where only an address makes sense.
+fn name(text: &str, port: u16) -> Wrong {
+    let address = if text.starts_with("localhost") { "127.0.0.1" } else { "10.0.0.7" };
+    let remedy =
+        format!("names are not looked up here: write an address such as \"{address}:{port}\"");
     Wrong::new(format!("{} is not an IP address", quote(text)), remedy)
 }
 
@@ -322,11 +334,11 @@ mod tests {
             ),
             (
                 "localhost:80",
-                r#""localhost:80" is not an IP address (names are not looked up: write an address such as "127.0.0.1:80")"#,
+                r#""localhost:80" is not an IP address (names are not looked up here: write an address such as "127.0.0.1:80")"#,
             ),
             (
                 "web",
-                r#""web" is not an IP address (names are not looked up: write an address such as "10.0.0.7:80")"#,
+                r#""web" is not an IP address (names are not looked up here: write an address such as "10.0.0.7:80")"#,
             ),
         ];
         for (text, message) in cases {
@@ -361,7 +373,7 @@ mod tests {
             ("[fe80::1%2]:80", r#""[fe80::1%2]:80" has a zone (write "[fe80::1]:80")"#),
             (
                 "app-1.example:80",
-                r#""app-1.example:80" is not an IP address (names are not looked up: write an address such as "10.0.0.7:80")"#,
+                r#""app-1.example:80" is not an IP address (names are not looked up here: write an address such as "10.0.0.7:80")"#,
             ),
         ];
         for (text, message) in cases {
@@ -385,7 +397,7 @@ mod tests {
             ),
             (
                 "localhost",
-                r#""localhost" is not an IP address (names are not looked up: write an address such as "127.0.0.1")"#,
+                r#""localhost" is not an IP address (write "name": "localhost" in place of "ip")"#,
             ),
         ];
         for (text, message) in cases {

@@ -6,40 +6,20 @@ use super::endpoint::Endpoint;
 use super::error::Wrong;
 use super::file::Value;
 use super::model::{Backend, Config, Listen, Pool, Workers};
+use super::named::{Lookup, NamedServer};
 use super::read::{Mistakes, Node};
 use super::text::quote;
-use super::{pool, process, route};
-
-/// The keys of the top level that are not pool keys.
-pub const PROCESS_KEYS: [&str; 19] = [
-    "listen",
-    "workers",
-    "max_connections",
-    "max_fields",
-    "buffer_size",
-    "pipeline",
-    "client_requests",
-    "trusted_proxies",
-    "forward",
-    "request_id",
-    "via",
-    "access_log",
-    "status_listen",
-    "admin",
-    "cache",
-    "pools",
-    "routes",
-    "pool_header",
-    "timeouts",
-];
+use super::{keys, pool, process, route};
 
 /// What the command line says in the file's place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// Replaces `listen` unless empty.
     pub listen: Vec<Listen>,
-    /// Replaces `backend_servers` unless empty.
+    /// Replaces `backend_servers`, with `names`, unless both are empty.
     pub backends: Vec<Endpoint>,
+    /// Names whose addresses are backends.
+    pub names: Vec<Lookup>,
     /// Replaces `workers`.
     pub workers: Option<Workers>,
     /// Replaces `health_check.path`, and `health_check.host` if there is one.
@@ -48,11 +28,33 @@ pub struct Overrides {
     pub health_interval: Option<Millis>,
 }
 
+impl Overrides {
+    /// Whether the backends stand on the command line.
+    pub fn name_backends(&self) -> bool {
+        !self.backends.is_empty() || !self.names.is_empty()
+    }
+
+    /// The keys that they replace.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let interval = self.health_interval.is_some();
+        let path = self.health_url.as_ref().map(|(host, _)| host.is_some());
+        [
+            ("listen", !self.listen.is_empty()),
+            ("backend_servers", self.name_backends()),
+            ("workers", self.workers.is_some()),
+            ("health_check.path", path.is_some()),
+            ("health_check.host", path.unwrap_or_default()),
+            ("health_check.interval", interval),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_replaced)| is_replaced.then_some(key))
+    }
+}
+
 /// Reads the whole tree, with `overrides` in place of what it says. Where there are mistakes
 /// the defaults stand in the result.
 pub fn config(root: &Value, overrides: &Overrides, mistakes: &mut Mistakes) -> Config {
     let root = Node::root(root);
-    root.find_duplicates(mistakes);
     let mut config = Config::default();
     let (mut pools, mut routes) = (None, None);
     for (key, node) in root.entries(mistakes) {
@@ -88,8 +90,9 @@ fn apply(overrides: &Overrides, config: &mut Config) {
     if !overrides.listen.is_empty() {
         config.listen = overrides.listen.clone();
     }
-    if !overrides.backends.is_empty() {
+    if overrides.name_backends() {
         config.pools[0].backends = overrides.backends.iter().copied().map(Backend::at).collect();
+        config.pools[0].names = overrides.names.iter().cloned().map(NamedServer::of).collect();
     }
     if let Some(workers) = overrides.workers {
         config.workers = workers;
@@ -108,12 +111,8 @@ fn apply(overrides: &Overrides, config: &mut Config) {
 }
 
 fn add_unknown(key: &str, node: &Node, mistakes: &mut Mistakes) {
-    if process::TIMEOUT_KEYS.contains(&key) {
-        let wrong = Wrong::new("unknown key", format!("did you mean \"timeouts.{key}\"?"));
-        return mistakes.add(node, wrong);
-    }
-    let mut known = PROCESS_KEYS.to_vec();
-    known.extend(pool::KEYS);
+    let mut known = keys::PROCESS.to_vec();
+    known.extend(keys::POOL);
     mistakes.add_unknown(node, key, &known);
 }
 
@@ -130,11 +129,11 @@ fn further_pools(config: &mut Config, node: &Node, mistakes: &mut Mistakes) {
             if pool::set(&mut pool, key, &node, mistakes) {
                 continue;
             }
-            if PROCESS_KEYS.contains(&key) {
+            if keys::PROCESS.contains(&key) {
                 let wrong = Wrong::new("not a key of a pool", "move it to the top level");
                 mistakes.add(&node, wrong);
             } else {
-                mistakes.add_unknown(&node, key, &pool::KEYS);
+                mistakes.add_unknown(&node, key, &keys::POOL);
             }
         }
         config.pools.push(pool);
@@ -143,8 +142,12 @@ fn further_pools(config: &mut Config, node: &Node, mistakes: &mut Mistakes) {
 
 #[cfg(test)]
 #[path = "check_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 #[path = "mistakes_tests.rs"]
 mod mistakes_tests;
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod line_tests;

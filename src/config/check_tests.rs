@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::file::{self, Value};
+use crate::config::file::Value;
 use crate::config::read::Mistakes;
 use crate::config::{
-    AccessLog, Backend, Balance, Config, ConfigError, Listen, Overrides, RequestId, Sticky,
-    TrustedProxy, Workers, check, load, pool, process,
+    AUTO_CAP, AccessLog, Backend, Balance, Config, ConfigError, Listen, Overrides, RequestId,
+    RouteTarget, Sticky, TrustedProxy, Workers, check, json, keys, load, pool,
 };
 use crate::mem::time::Millis;
 
-pub(super) fn messages(text: &str) -> Vec<String> {
+pub(in crate::config) fn messages(text: &str) -> Vec<String> {
     match load(text, &Overrides::default()) {
         Ok(_) => Vec::new(),
         Err(errors) => errors.iter().map(ConfigError::to_string).collect(),
@@ -23,7 +23,7 @@ fn address(text: &str) -> SocketAddr {
 }
 
 /// Every key of this version, none with its default.
-pub(super) const EVERYTHING: &str = r##"{
+pub(in crate::config) const EVERYTHING: &str = r##"{
     "# a comment": {"#": 1, "#": 2},
     "listen": [":8080", {"addr": "127.0.0.1:8081", "proxy_protocol": true, "#": ""}, "[::1]:0"],
     "workers": 4,
@@ -62,9 +62,11 @@ pub(super) const EVERYTHING: &str = r##"{
 }"##;
 
 /// Still more keys.
-pub(super) const MORE: &str = r##"{
+pub(in crate::config) const MORE: &str = r##"{
     "trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "unix"],
     "access_log": "stdout",
+    "access_log_headers": ["Referer", "x-a"],
+    "error_pages": {"502": "/etc/httplb/502.html", "503": "/etc/httplb/503.html"},
     "status_listen": ":9001",
     "admin": {"socket": "/run/httplb/admin.sock", "listen": "127.0.0.1:9002", "token_file": "/t"},
     "cache": {"dir": "/var/cache/httplb", "max_size": "1GiB", "max_object": 1000, "default_ttl": "1m"},
@@ -74,13 +76,17 @@ pub(super) const MORE: &str = r##"{
     "multiplex": "verified",
     "upgrades": ["tcp", "SPDY/3.1"],
     "backend_servers": [{"ip": "127.0.0.1", "port": 8001}],
+    "names": {"interval": "1s", "hold": "0s"},
     "pools": {
         "api": {"backend_servers": [], "sticky": {"cookie": "c", "max_age": "1h"},
             "health_check": {"path": null, "interval": "1s", "timeout": "1s", "rise": 1, "fall": 1,
                 "status": 204, "host": "shop.example:80"}},
-        "v1.0": {"retries": 5, "upgrades": [], "tolerate": ["repeated_chunked"], "sticky": false, "health_check": false, "slow_start": "1m"}
+        "v1.0": {"retries": 5, "fail_status": [500, "4xx"], "upgrades": [], "tolerate": ["repeated_chunked"], "sticky": false, "health_check": false, "slow_start": "1m"},
+        "named": {"backend_servers": [
+            {"name": "app.internal", "port": 8080, "family": "ipv4", "max": 7, "weight": 2, "max_connections": 9},
+            {"srv": "_http._tcp.app.internal", "max": 256, "backup": true}, {"name": "b", "port": 1}]}
     },
-    "routes": []
+    "routes": [{"host": "a", "redirect": "https", "status": 307}]
 }"##;
 
 #[test]
@@ -106,9 +112,12 @@ fn the_defaults_are_those_of_the_manual() {
   "request_id": "auto",
   "via": null,
   "access_log": "off",
+  "access_log_headers": [],
+  "error_pages": {},
   "status_listen": null,
   "admin": {"socket": null, "listen": null, "token_file": null},
   "cache": null,
+  "registry": null,
   "timeouts": {
     "withdraw": "0s",
     "header": "10s",
@@ -125,6 +134,7 @@ fn the_defaults_are_those_of_the_manual() {
     "drain": "30s",
     "retire": "1h"
   },
+  "names": {"interval": "5s", "hold": "30s"},
   "backend_servers": [
     {"ip": "127.0.0.1", "port": 8001, "weight": 1, "max_connections": 0, "backup": false}
   ],
@@ -133,6 +143,7 @@ fn the_defaults_are_those_of_the_manual() {
   "health_check": false,
   "max_fails": 3,
   "fail_timeout": "10s",
+  "fail_status": [],
   "tolerate": [],
   "retries": 2,
   "max_body": 0,
@@ -181,7 +192,8 @@ fn every_key_has_its_effect() {
     );
     let hosts: Vec<_> = config.routes.iter().map(|route| route.host.as_deref()).collect();
     assert_eq!(hosts, [Some("*.example"), Some("shop.example")]);
-    assert_eq!((config.routes[0].pool, config.routes[1].pool), (1, 0));
+    let targets = config.routes.iter().map(|route| route.target);
+    assert!(targets.eq([RouteTarget::Pool(1), RouteTarget::Pool(0)]));
     assert_eq!(config.pool_header.as_deref(), Some("X-Pool"));
     let first = Backend {
         address: address("127.0.0.1:65535").into(),
@@ -225,7 +237,7 @@ fn the_keys_of_later_versions_are_read() {
         ["10.0.0.0/8", "192.0.2.1/32", "unix"].map(|text| TrustedProxy::parse(text).unwrap());
     assert_eq!(config.trusted_proxies, networks);
     let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
-    assert_eq!(names, ["default", "api", "v1.0"]);
+    assert_eq!(names, ["default", "api", "v1.0", "named"]);
     let (api, v1) = (&config.pools[1], &config.pools[2]);
     assert!(api.backends.is_empty());
     assert_eq!(api.sticky.as_ref().unwrap().cookie, "c");
@@ -233,6 +245,22 @@ fn the_keys_of_later_versions_are_read() {
     assert_eq!(api.upgrades, ["tcp", "SPDY/3.1"]);
     assert_eq!(v1.backends, [Backend::at(address("127.0.0.1:8001"))]);
     assert_eq!((v1.retries, &v1.sticky, &v1.health_check), (5, &None, &None));
+    let failing = v1.fail_status.as_ref().unwrap();
+    let fails = [500, 404, 200, 501].map(|status| failing.contain(status));
+    assert_eq!((fails, &api.fail_status), ([true, true, false, false], &None));
+}
+
+#[test]
+fn a_limit_may_find_itself() {
+    let text = r#"{"backend_servers": [{"ip": "::1", "port": 80, "max_connections": "auto"}]}"#;
+    let config = load(text, &Overrides::default()).unwrap();
+    assert_eq!(config.pools[0].backends[0].max_connections, AUTO_CAP);
+    let dump = config.dump();
+    assert!(dump.contains("\"max_connections\": \"auto\""), "{dump}");
+    assert_eq!(load(&dump, &Overrides::default()).unwrap(), config);
+    let wrong = r#"{"backend_servers": [{"ip": "::1", "port": 80, "max_connections": "Auto"}]}"#;
+    let errors = load(wrong, &Overrides::default()).unwrap_err();
+    assert!(errors[0].to_string().ends_with("(write 0 to 1000000 or \"auto\")"), "{errors:?}");
 }
 
 #[test]
@@ -298,9 +326,9 @@ fn the_dump_is_read_as_the_same_configuration() {
 
 #[test]
 fn the_dump_has_every_key_and_every_key_is_known() {
-    let Ok(Value::Object(entries)) = file::parse(&Config::default().dump()) else { panic!() };
+    let Value::Object(entries) = json::read(&Config::default().dump()).tree else { panic!() };
     let mut dumped: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
-    let mut known = [&check::PROCESS_KEYS[..], &pool::KEYS].concat();
+    let mut known = [&keys::PROCESS[..], &keys::POOL].concat();
     dumped.sort_unstable();
     known.sort_unstable();
     assert_eq!(dumped, known);
@@ -309,11 +337,11 @@ fn the_dump_has_every_key_and_every_key_is_known() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(!found[0].contains("unknown key"), "{found:?}");
     }
-    for key in process::TIMEOUT_KEYS {
+    for key in keys::TIMEOUTS {
         let found = messages(&format!("{{\"timeouts\": {{\"{key}\": \"5\"}}}}"));
         assert_eq!(
             found,
-            [format!("timeouts.{key}: \"5\" has no unit (write \"5s\" or \"250ms\")")]
+            [format!("line 1: timeouts.{key}: \"5\" has no unit (write \"5s\" or \"250ms\")")]
         );
     }
 }
@@ -363,11 +391,11 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
         "cache": {"dir": "d"}
     }"#;
     let expected = [
-        "backend_servers[0].port: 0 is out of range (write 1 to 65535)",
-        "pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
-        "timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
-        "workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
-        "cache.dir: \"d\" is not an absolute path (write a path that starts with \"/\")",
+        "line 2: backend_servers[0].port: 0 is out of range (write 1 to 65535)",
+        "line 3: pools.api.helth_check: unknown key (did you mean \"health_check\"?)",
+        "line 4: timeouts.connect: \"5\" has no unit (write \"5s\" or \"250ms\")",
+        "line 5: workers: \"many\" is not a number of workers (write 1 to 256 or \"auto\")",
+        "line 6: cache.dir: \"d\" is not an absolute path (write a path that starts with \"/\")",
     ];
     assert_eq!(messages(text), expected);
 }
@@ -375,7 +403,7 @@ fn all_mistakes_are_reported_in_one_run_in_the_order_of_the_file() {
 #[test]
 fn a_check_on_the_command_line_replaces_that_of_the_file_and_others_inherit_it() {
     let tree = |text: &str, overrides: &Overrides| {
-        let tree = file::parse(text).unwrap();
+        let tree = json::read(text).tree;
         check::config(&tree, overrides, &mut Mistakes::default())
     };
     let text = r#"{"health_check": {"path": "/a", "host": "a", "rise": 5}, "pools": {"b": {}}}"#;
@@ -398,5 +426,45 @@ fn a_check_on_the_command_line_replaces_that_of_the_file_and_others_inherit_it()
     assert_eq!(check.host.as_deref(), Some("shop.example:81"));
     for wrong in ["", "up", "http://", "http://a b/", "https://a/", "/a b", "/a#b"] {
         assert!(pool::check_url(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn mistakes_in_what_httplb_answers_itself_are_named() {
+    for (text, message) in [
+        (
+            r#"{"routes": [{"path": "/a", "pool": "default", "redirect": "https"}]}"#,
+            r#"routes[0].redirect: stands beside "pool" (remove one of them)"#,
+        ),
+        (
+            r#"{"routes": [{"path": "/a", "redirect": "http"}]}"#,
+            r#"routes[0].redirect: "http" is not one of the words (did you mean "https"?)"#,
+        ),
+        (
+            r#"{"routes": [{"redirect": "https", "status": 303}]}"#,
+            "routes[0].status: 303 is no status of such a redirect (write 308 or 301 for good, 307 or 302 for the time being)",
+        ),
+        (
+            r#"{"routes": [{"pool": "default", "status": 302}]}"#,
+            r#"routes[0].status: is for a redirect alone (remove it, or add "redirect": "https")"#,
+        ),
+        (
+            r#"{"access_log_headers": ["Referer", "referer"]}"#,
+            r#"access_log_headers[1]: "referer" stands twice in the list (remove one)"#,
+        ),
+        (
+            r#"{"access_log_headers": ["User Agent"]}"#,
+            r#"access_log_headers[0]: "User Agent" is not a header name (write "Referer")"#,
+        ),
+        (
+            r#"{"error_pages": {"404": "/a"}}"#,
+            r#"error_pages.404: not the status of an error that httplb makes (there are "400", "408", "413", "414", "417", "431", "501", "502", "503", "504" and "505")"#,
+        ),
+        (
+            r#"{"error_pages": {"502": "502.html"}}"#,
+            r#"error_pages.502: "502.html" is not an absolute path (write a path that starts with "/")"#,
+        ),
+    ] {
+        assert_eq!(messages(text), [format!("line 1: {message}")], "{text}");
     }
 }

@@ -9,8 +9,11 @@ use super::endpoint::Endpoint;
 use super::file::Value;
 use super::model::{
     AccessLog, Backend, Cache, Config, ForwardFields, HealthCheck, Listen, Multiplex, Pool,
-    RequestId, Route, Sticky, Timeouts, Workers,
+    RequestId, Route, RouteTarget, Sticky, Timeouts, Workers,
 };
+use super::named::{Lookup, NamedServer};
+use super::registry;
+use super::request_limit::AUTO_CAP;
 use super::statuses::{StatusEntry, Statuses};
 use super::tolerance::Tolerance;
 use super::units::{write_duration, write_size};
@@ -30,6 +33,8 @@ pub fn config(config: &Config) -> Value {
     };
     let further = further.iter().map(|each| (each.name.clone(), Value::Object(pool(each))));
     let admin = &config.admin;
+    let error_pages = config.error_pages.iter();
+    let error_pages = error_pages.map(|page| (page.status.to_string(), path(&page.path)));
     let mut entries = vec![
         entry("listen", list(&config.listen, listen)),
         entry("workers", workers(config.workers)),
@@ -43,6 +48,8 @@ pub fn config(config: &Config) -> Value {
         entry("request_id", text(request_id(config.request_id))),
         entry("via", optional(&config.via, text)),
         entry("access_log", access_log(&config.access_log)),
+        entry("access_log_headers", list(&config.access_log_headers, text)),
+        entry("error_pages", Value::Object(error_pages.collect())),
         entry("status_listen", optional(&config.status_listen, text)),
         entry(
             "admin",
@@ -53,7 +60,15 @@ pub fn config(config: &Config) -> Value {
             ]),
         ),
         entry("cache", optional(&config.cache, cache)),
+        entry("registry", optional(&config.registry, registry::dump)),
         entry("timeouts", timeouts(&config.timeouts)),
+        entry(
+            "names",
+            Value::Object(vec![
+                entry("interval", duration(config.names.interval)),
+                entry("hold", duration(config.names.hold)),
+            ]),
+        ),
     ];
     entries.extend(default);
     entries.push(entry("pools", Value::Object(further.collect())));
@@ -177,14 +192,17 @@ fn pool(pool: &Pool) -> Vec<(String, Value)> {
         Multiplex::Verified => "verified",
     };
     let off = || Value::Bool(false);
+    let fail_status = pool.fail_status.as_ref().map_or(&[][..], Statuses::entries);
     let tolerate: Vec<Tolerance> = pool.tolerate.iter().collect();
+    let servers = pool.backends.iter().map(backend).chain(pool.names.iter().map(named));
     vec![
-        entry("backend_servers", list(&pool.backends, backend)),
+        entry("backend_servers", Value::List(servers.collect())),
         entry("balance", text(pool.balance.as_str())),
         entry("sticky", pool.sticky.as_ref().map_or_else(off, sticky)),
         entry("health_check", pool.health_check.as_ref().map_or_else(off, health_check)),
         entry("max_fails", Value::Natural(u64::from(pool.max_fails))),
         entry("fail_timeout", duration(pool.fail_timeout)),
+        entry("fail_status", list(fail_status, status_entry)),
         entry("tolerate", list(&tolerate, |tolerance| text(tolerance.as_str()))),
         entry("retries", Value::Natural(u64::from(pool.retries))),
         entry("max_body", size(pool.max_body)),
@@ -204,8 +222,34 @@ fn backend(backend: &Backend) -> Value {
     };
     entries.extend([
         entry("weight", Value::Natural(u64::from(backend.weight))),
-        entry("max_connections", Value::Natural(u64::from(backend.max_connections))),
+        entry("max_connections", cap(backend.max_connections)),
         entry("backup", Value::Bool(backend.backup)),
+    ]);
+    Value::Object(entries)
+}
+
+fn cap(max_connections: u32) -> Value {
+    match max_connections {
+        AUTO_CAP => text("auto"),
+        cap => Value::Natural(u64::from(cap)),
+    }
+}
+
+fn named(named: &NamedServer) -> Value {
+    let (max, weight) = (number(named.max), Value::Natural(u64::from(named.weight)));
+    let mut entries = match &named.lookup {
+        Lookup::Host { name, port, family } => vec![
+            entry("name", text(name)),
+            entry("port", Value::Natural(u64::from(*port))),
+            entry("family", text(family.as_str())),
+            entry("max", max),
+            entry("weight", weight),
+        ],
+        Lookup::Service(name) => vec![entry("srv", text(name)), entry("max", max)],
+    };
+    entries.extend([
+        entry("max_connections", cap(named.max_connections)),
+        entry("backup", Value::Bool(named.backup)),
     ]);
     Value::Object(entries)
 }
@@ -251,6 +295,12 @@ fn route(route: &Route, pools: &[Pool]) -> Value {
     if !route.headers.is_empty() {
         entries.push(entry("header", Value::Object(headers.collect())));
     }
-    entries.push(entry("pool", text(&pools[route.pool].name)));
+    match route.target {
+        RouteTarget::Pool(pool) => entries.push(entry("pool", text(&pools[pool].name))),
+        RouteTarget::Https { status } => {
+            entries.push(entry("redirect", text("https")));
+            entries.push(entry("status", Value::Natural(u64::from(status))));
+        }
+    }
     Value::Object(entries)
 }

@@ -2,11 +2,22 @@
 
 use std::fmt;
 
+/// A place in the file, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column: of a syntax error in characters, as editors count, else in bytes.
+    pub column: usize,
+}
+
 /// One mistake in the configuration: where it is, what is wrong, and how it would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The path of the key, such as `timeouts.connect` or `backend_servers[1].ip`; of a syntax
-    /// error its line and column.
+    /// Where it stands in the file, unless it stands on the command line.
+    pub position: Option<Position>,
+    /// The path of the key, such as `timeouts.connect` or `backend_servers[1].ip`; empty for a
+    /// syntax error.
     pub place: String,
     /// What is wrong, the value quoted.
     pub fault: String,
@@ -16,7 +27,14 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {} ({})", self.place, self.fault, self.remedy)
+        match self.position {
+            Some(Position { line, column }) if self.place.is_empty() => {
+                write!(formatter, "line {line}, column {column}: ")?;
+            }
+            Some(Position { line, .. }) => write!(formatter, "line {line}: {}: ", self.place)?,
+            None => write!(formatter, "{}: ", self.place)?,
+        }
+        write!(formatter, "{} ({})", self.fault, self.remedy)
     }
 }
 
@@ -30,7 +48,8 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    pub(super) fn new(fault: impl Into<String>, remedy: impl Into<String>) -> Wrong {
+    /// From both its parts.
+    pub fn new(fault: impl Into<String>, remedy: impl Into<String>) -> Wrong {
         Wrong { fault: fault.into(), remedy: remedy.into() }
     }
 }
@@ -38,5 +57,39 @@ impl Wrong {
 impl fmt::Display for Wrong {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} ({})", self.fault, self.remedy)
+    }
+}
+
+/// Something that is valid, and hardly meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about.
+    pub subject: Subject,
+    /// What is odd, and how it would be right.
+    pub wrong: Wrong,
+}
+
+/// What a warning is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A key, by its path.
+    Key(String),
+    /// A backend, by its place among those that have an address.
+    Backend {
+        /// The place of its pool.
+        pool: usize,
+        /// Its place in that.
+        backend: usize,
+    },
+}
+
+impl Warning {
+    /// About the key of this path.
+    pub fn of(
+        path: impl Into<String>,
+        fault: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Warning {
+        Warning { subject: Subject::Key(path.into()), wrong: Wrong::new(fault, remedy) }
     }
 }

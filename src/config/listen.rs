@@ -1,13 +1,11 @@
 //! Where clients connect: the key `listen`.
 
-use super::address;
 use super::endpoint::Endpoint;
 use super::error::Wrong;
 use super::model::{Listen, SocketAccess};
 use super::read::{Mistakes, Node};
 use super::text::quote;
-
-const KEYS: [&str; 6] = ["addr", "proxy_protocol", "https", "freebind", "mode", "group"];
+use super::{address, keys};
 
 /// Reads all entries.
 pub fn entries(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<Listen>> {
@@ -51,7 +49,7 @@ fn entry(node: &Node, mistakes: &mut Mistakes) -> Option<Listen> {
                 access.group = mistakes.keep(&node, group(&node));
                 of_files = Some(node);
             }
-            _ => mistakes.add_unknown(&node, key, &KEYS),
+            _ => mistakes.add_unknown(&node, key, &keys::LISTEN),
         }
     }
     if !found {

@@ -16,24 +16,30 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"tolerate": ["raw_target", "raw_target"]}"#,
         r#"tolerate[1]: "raw_target" stands twice in the list (remove one)"#,
     ),
-    (r#"{"tolerate": "bare_lf"}"#, r#"tolerate: "bare_lf" is not a list (write [...])"#),
+    (r#"{"tolerate": "bare_lf"}"#, r#"tolerate: "bare_lf" is not a list (write ["bare_lf"])"#),
     // Keys.
-    (r#"{"retries": 1, "retries": 1}"#, "retries: duplicate key (set it only once)"),
-    (r#"{"retries": 1, "retries": 1, "retries": 1}"#, "retries: duplicate key (set it only once)"),
+    (
+        r#"{"retries": 1, "retries": 1}"#,
+        "retries: duplicate key: line 1 has it already (set it only once)",
+    ),
+    (
+        r#"{"retries": 1, "retries": 1, "retries": 1}"#,
+        "retries: duplicate key: line 1 has it already (set it only once)",
+    ),
     (
         r#"{"timeouts": {"idle": "1s", "idle": "2s"}}"#,
-        "timeouts.idle: duplicate key (set it only once)",
+        "timeouts.idle: duplicate key: line 1 has it already (set it only once)",
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": 1, "port": 2}]}"#,
-        "backend_servers[0].port: duplicate key (set it only once)",
+        "backend_servers[0].port: duplicate key: line 1 has it already (set it only once)",
     ),
     (r#"{"listne": []}"#, r#"listne: unknown key (did you mean "listen"?)"#),
     (r#"{"backends": []}"#, r#"backends: unknown key (did you mean "backend_servers"?)"#),
     (r#"{"connect": "5s"}"#, r#"connect: unknown key (did you mean "timeouts.connect"?)"#),
     (
-        r#"{"tls": {}}"#,
-        r##"tls: unknown key (see servers.conf(5); a key that starts with "#" is a comment)"##,
+        r#"{"xyzzy": {}}"#,
+        r##"xyzzy: unknown key (see servers.conf(5); a key that starts with "#" is a comment)"##,
     ),
     (
         r#"{"a b.c\u001b": 1}"#,
@@ -65,6 +71,14 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"timeouts.fin: "0s" is out of range (write "1ms" to "168h")"#,
     ),
     (
+        r#"{"fail_status": ["5xx", 700]}"#,
+        r#"fail_status[1]: 700 is out of range (write 200 to 599)"#,
+    ),
+    (
+        r#"{"fail_status": ["50x"]}"#,
+        r#"fail_status[0]: "50x" is not a status (write a status of 200 to 599 or a class of "2xx" to "5xx")"#,
+    ),
+    (
         r#"{"upgrades": ["websocket", "H2C"]}"#,
         r#"upgrades[1]: "H2C" would let requests past every route and limit (remove it: httplb speaks HTTP/1.1)"#,
     ),
@@ -77,7 +91,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"pools.api.upgrades[0]: "a b" is not a protocol (write "websocket" or "SPDY/3.1")"#,
     ),
     (r#"{"listen": []}"#, "listen: the list is empty (write 1 to 64 of them)"),
-    (r#"{"listen": ":80"}"#, r#"listen: ":80" is not a list (write [...])"#),
+    (r#"{"listen": ":80"}"#, r#"listen: ":80" is not a list (write [":80"])"#),
     (r#"{"listen": [80]}"#, r#"listen[0]: 80 is not an address (write ":80" or "10.0.0.7:80")"#),
     (
         r#"{"listen": [":80", ":80"]}"#,
@@ -97,11 +111,11 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"listen": [{"addr": ":80", "proxy_protocol": "yes"}]}"#,
-        r#"listen[0].proxy_protocol: "yes" is not true or false (write true or false)"#,
+        r#"listen[0].proxy_protocol: "yes" is not true or false (write true, without quotes)"#,
     ),
     (
         r#"{"listen": [{"addr": ":80", "port": 80}]}"#,
-        r#"listen[0].port: unknown key (there are "addr", "proxy_protocol", "https", "freebind", "mode" and "group")"#,
+        r#"listen[0].port: unknown key (write "addr": ":80")"#,
     ),
     (
         r#"{"listen": ["/run/a.sock"]}"#,
@@ -166,10 +180,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (r#"{"workers": 0}"#, r#"workers: 0 is out of range (write 1 to 256 or "auto")"#),
     (r#"{"workers": 257}"#, r#"workers: 257 is out of range (write 1 to 256 or "auto")"#),
-    (
-        r#"{"workers": "4"}"#,
-        r#"workers: "4" is not a number of workers (write 1 to 256 or "auto")"#,
-    ),
+    (r#"{"workers": "4"}"#, r#"workers: "4" is not a number of workers (write 4, without quotes)"#),
     (r#"{"workers": null}"#, r#"workers: null is not a whole number (write 1 to 256 or "auto")"#),
     (r#"{"max_connections": 0}"#, "max_connections: 0 is out of range (write 1 to 1000000)"),
     (
@@ -178,11 +189,11 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"max_connections": 18446744073709551616}"#,
-        "max_connections: 1.8446744073709552e19 is not a whole number (write 1 to 1000000)",
+        "max_connections: 18446744073709551616 is not a whole number (write 1 to 1000000)",
     ),
     (
         r#"{"max_connections": "8"}"#,
-        r#"max_connections: "8" is not a whole number (write 1 to 1000000)"#,
+        r#"max_connections: "8" is not a whole number (write 8, without quotes)"#,
     ),
     (r#"{"buffer_size": 4095}"#, r#"buffer_size: 4095 is out of range (write "4KiB" to "1MiB")"#),
     (
@@ -239,7 +250,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"timeouts": {"idle": "169h"}}"#,
         r#"timeouts.idle: "169h" is out of range (write "1ms" to "168h")"#,
     ),
-    (r#"{"timeouts": "5s"}"#, r#"timeouts: "5s" is not an object (write {...})"#),
+    (r#"{"timeouts": "5s"}"#, r#"timeouts: "5s" is not an object (write {"connect": "2s"})"#),
     (
         r#"{"status_listen": 9001}"#,
         r#"status_listen: 9001 is not an address (write "127.0.0.1:9001")"#,
@@ -256,7 +267,10 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"admin": {"listen": ":9002"}}"#,
         r#"admin.listen: ":9002" needs a token (add "token_file": "/etc/httplb/token")"#,
     ),
-    (r#"{"admin": null}"#, "admin: null is not an object (write {...})"),
+    (
+        r#"{"admin": null}"#,
+        r#"admin: null is not an object (write {"socket": "/run/httplb/admin.sock"})"#,
+    ),
     (r#"{"cache": {}}"#, r#"cache: there is no "dir" (add "dir": "/var/cache/httplb")"#),
     (
         r#"{"cache": {"dir": "/c", "max_size": "1MiB", "max_object": "2MiB"}}"#,
@@ -264,14 +278,14 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"cache": {"dir": "/c", "ttl": "1s"}}"#,
-        r#"cache.ttl: unknown key (there are "dir", "max_size", "max_object" and "default_ttl")"#,
+        r#"cache.ttl: unknown key (write "default_ttl": "10s")"#,
     ),
     (r#"{"pool_header": ""}"#, r#"pool_header: "" is not a header name or null (write "X-Pool")"#),
     // Pools.
-    (r#"{"backend_servers": {}}"#, "backend_servers: an object is not a list (write [...])"),
+    (r#"{"backend_servers": {}}"#, "backend_servers: an object is not a list (write [{...}])"),
     (
         r#"{"backend_servers": ["127.0.0.1:8001"]}"#,
-        r#"backend_servers[0]: "127.0.0.1:8001" is not an object (write {...})"#,
+        r#"backend_servers[0]: "127.0.0.1:8001" is not an object (write {"ip": "127.0.0.1", "port": 8001})"#,
     ),
     (
         r#"{"backend_servers": [{"port": 1}]}"#,
@@ -285,6 +299,51 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"backend_servers": [{"unix": "/run/a.sock", "port": 1}]}"#,
         r#"backend_servers[0]: "port" and "unix" are two ways to say where it is (remove one of them)"#,
     ),
+    (
+        r#"{"backend_servers": [{"name": "app.internal"}]}"#,
+        r#"backend_servers[0]: there is no "port" (add "port": 8001)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"name": "10.0.0.7", "port": 1}]}"#,
+        r#"backend_servers[0].name: "10.0.0.7" is not a name (write "ip" in place of "name" for an address)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"name": "a b", "port": 1}]}"#,
+        r#"backend_servers[0].name: "a b" is not a name (write "app.internal")"#,
+    ),
+    (
+        r#"{"backend_servers": [{"name": "a", "ip": "10.0.0.7", "port": 1}]}"#,
+        r#"backend_servers[0]: "ip" and "name" are two ways to say where it is (remove one of them)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"srv": "_http._tcp.a", "port": 1}]}"#,
+        r#"backend_servers[0]: "port" and "srv" are two ways to say where it is (remove one of them)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"ip": "10.0.0.7", "port": 1, "max": 4}]}"#,
+        r#"backend_servers[0]: "ip" and "max" are two ways to say where it is (remove one of them)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"srv": "_http._tcp.a", "weight": 2}]}"#,
+        r#"backend_servers[0]: "weight" stands in the records of a service (remove it here)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"name": "a", "port": 1, "max": 257}]}"#,
+        r#"backend_servers[0].max: 257 is out of range (write 1 to 256)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"name": "a", "port": 1, "family": "ip6"}]}"#,
+        r#"backend_servers[0].family: "ip6" is not one of the words (did you mean "ipv6"?)"#,
+    ),
+    (
+        r#"{"backend_servers": [{"name": "a", "port": 1}, {"name": "a", "port": 1, "weight": 2}]}"#,
+        r#"backend_servers[1]: "a:1" is backend_servers[0] again (remove one, and give the other a weight)"#,
+    ),
+    (
+        r#"{"names": {"interval": "10ms"}}"#,
+        r#"names.interval: "10ms" is out of range (write "100ms" to "1h")"#,
+    ),
+    (r#"{"names": {"hld": "1s"}}"#, r#"names.hld: unknown key (did you mean "hold"?)"#),
     (
         r#"{"backend_servers": [{"unix": "a.sock"}]}"#,
         r#"backend_servers[0].unix: "a.sock" is not the path of a Unix socket (write "/run/app.sock", or "@app" for an abstract name)"#,
@@ -303,7 +362,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": "80"}]}"#,
-        r#"backend_servers[0].port: "80" is not a whole number (write 1 to 65535)"#,
+        r#"backend_servers[0].port: "80" is not a whole number (write 80, without quotes)"#,
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": 65536}]}"#,
@@ -311,7 +370,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"backend_servers": [{"ip": "a.example", "port": 1}]}"#,
-        r#"backend_servers[0].ip: "a.example" is not an IP address (names are not looked up: write an address such as "10.0.0.7")"#,
+        r#"backend_servers[0].ip: "a.example" is not an IP address (write "name": "a.example" in place of "ip")"#,
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": 1, "weight": 0}]}"#,
@@ -323,7 +382,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": 1, "max_connections": 1000001}]}"#,
-        "backend_servers[0].max_connections: 1000001 is out of range (write 0 to 1000000)",
+        r#"backend_servers[0].max_connections: 1000001 is out of range (write 0 to 1000000 or "auto")"#,
     ),
     (
         r#"{"backend_servers": [{"ip": "::1", "port": 1, "backup": 1}]}"#,
@@ -339,7 +398,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     ),
     (
         r#"{"balance": "ip_hash"}"#,
-        r#"balance: "ip_hash" is not one of the words (write "round_robin" or "least_connections")"#,
+        r#"balance: "ip_hash" is not one of the words (write "sticky": true: it keeps a client at its backend)"#,
     ),
     (
         r#"{"sticky": "yes"}"#,
@@ -381,7 +440,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
     (r#"{"retries": 11}"#, "retries: 11 is out of range (write 0 to 10)"),
     (
         r#"{"max_body": "8MB"}"#,
-        r#"max_body: "8MB" has an unknown unit (write "64KiB", "8MiB" or a number of bytes: units are B, KiB, MiB, GiB and TiB)"#,
+        r#"max_body: "8MB" has an unknown unit (write "8MiB": units are B, KiB, MiB, GiB and TiB)"#,
     ),
     (
         r#"{"max_body": "16777216TiB"}"#,
@@ -408,13 +467,19 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
         r#"{"pools": {"api": {"retries": 11}}}"#,
         "pools.api.retries: 11 is out of range (write 0 to 10)",
     ),
-    (r#"{"pools": {"api": []}}"#, "pools.api: a list is not an object (write {...})"),
+    (
+        r#"{"pools": {"api": []}}"#,
+        r#"pools.api: a list is not an object (write {"backend_servers": [{"ip": "10.0.0.1", "port": 8001}]})"#,
+    ),
     // Routes.
     (
         r#"{"routes": [{"pool": "apl"}]}"#,
         r#"routes[0].pool: there is no pool "apl" (there is "default")"#,
     ),
-    (r#"{"routes": [{"path": "/a"}]}"#, r#"routes[0]: there is no "pool" (add "pool": NAME)"#),
+    (
+        r#"{"routes": [{"path": "/a"}]}"#,
+        r#"routes[0]: there is no "pool" (add "pool": NAME, or "redirect": "https")"#,
+    ),
     (
         r#"{"routes": [{"pool": "default", "host": "a:80"}]}"#,
         r#"routes[0].host: "a:80" is not a host (write "shop.example" or "*.example", without a port)"#,
@@ -452,7 +517,7 @@ const ONE_MISTAKE: &[(&str, &str)] = &[
 #[test]
 fn each_mistake_is_named_with_its_place_and_its_remedy() {
     for (text, message) in ONE_MISTAKE {
-        assert_eq!(messages(text), [*message], "{text}");
+        assert_eq!(messages(text), [format!("line 1: {message}")], "{text}");
     }
 }
 
@@ -463,7 +528,7 @@ fn more_than_1024_backends_are_too_many() {
         format!("{{\"backend_servers\": [{}]}}", each.collect::<Vec<_>>().join(","))
     };
     assert!(messages(&backends(1024)).is_empty());
-    let expected = "backend_servers: the list has 1025 entries (write 0 to 1024 of them)";
+    let expected = "line 1: backend_servers: the list has 1025 entries (write 0 to 1024 of them)";
     assert_eq!(messages(&backends(1025)), [expected]);
 }
 
@@ -484,7 +549,7 @@ fn no_file_makes_it_panic() {
         .chain(["\"retries\": 1,", "18446744073709551616", "\"h\": {", "\"9h\"", ":::"])
         .collect();
     let mut valid = 0;
-    for seed in 1..=20_000 {
+    for seed in 1..=6_000 {
         let mut random = Xorshift::new(seed);
         let source = if seed % 2 == 0 { EVERYTHING } else { MORE };
         let mut characters: Vec<char> = source.chars().collect();
@@ -524,5 +589,5 @@ fn no_file_makes_it_panic() {
             }
         }
     }
-    assert!(valid > 300, "only {valid} mutations were valid");
+    assert!(valid > 100, "only {valid} mutations were valid");
 }

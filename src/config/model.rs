@@ -7,6 +7,8 @@ use crate::mem::time::Millis;
 
 use super::address::TrustedProxy;
 use super::endpoint::{Endpoint, UnixPath};
+use super::named::{NameTimes, NamedServer};
+use super::registry::Registry;
 use super::statuses::Statuses;
 use super::tolerance::Tolerances;
 
@@ -37,14 +39,22 @@ pub struct Config {
     pub via: Option<String>,
     /// Where one line a request goes.
     pub access_log: AccessLog,
+    /// Fields of requests that are logged too, in lower case, at most 16.
+    pub access_log_headers: Vec<String>,
+    /// Bodies of errors that httplb makes, one for a status.
+    pub error_pages: Vec<ErrorPageFile>,
     /// The address of the read-only status page.
     pub status_listen: Option<SocketAddr>,
     /// Where operators may ask and command.
     pub admin: Admin,
     /// The cache on disk.
     pub cache: Option<Cache>,
+    /// Where backends of many instances are known.
+    pub registry: Option<Registry>,
     /// How long each kind of waiting may last.
     pub timeouts: Timeouts,
+    /// When names are looked up again, and what becomes of addresses that are named no more.
+    pub names: NameTimes,
     /// `pools[0]` is "default"; the others follow in the file's order.
     pub pools: Vec<Pool>,
     /// The first that matches names the pool; pool "default" if none does.
@@ -187,14 +197,18 @@ pub const MOST_RETRIES: u64 = 10;
 pub struct Pool {
     /// 1 to 64 of letters, digits, `.`, `_` and `-`, the first of them no `.`.
     pub name: String,
-    /// 0 to 1024, no address twice.
+    /// 0 to 1024 with the names, no address twice.
     pub backends: Vec<Backend>,
+    /// Names that bring further backends, none twice.
+    pub names: Vec<NamedServer>,
     /// Which backend is next.
     pub balance: Balance,
     /// Failures in a row, within `fail_timeout`, that take a backend out; 1 to 100.
     pub max_fails: u32,
     /// The window for `max_fails`, and how long a backend stays out.
     pub fail_timeout: Millis,
+    /// Statuses of answers that count as failures.
+    pub fail_status: Option<Statuses>,
     /// Deviations from the rules that are put up with.
     pub tolerate: Tolerances,
     /// Further backends tried for one request, 0 to 10.
@@ -220,7 +234,7 @@ pub struct Backend {
     pub address: Endpoint,
     /// Its share, 1 to 256.
     pub weight: u32,
-    /// Requests at once over all workers; 0 is no cap.
+    /// Requests at once over all workers; 0 is no cap, [`AUTO_CAP`](super::AUTO_CAP) one that finds itself.
     pub max_connections: u32,
     /// Takes requests only while no primary is up.
     pub backup: bool,
@@ -285,7 +299,7 @@ pub struct HealthCheck {
     pub host: Option<String>,
 }
 
-/// Sends the requests that meet all its conditions to a pool.
+/// Sends the requests that meet all its conditions to a pool, or to https.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// In lower case, without port; `*.` at the front stands for one label or more.
@@ -294,8 +308,31 @@ pub struct Route {
     pub path: Option<String>,
     /// Names and exact values.
     pub headers: Vec<(String, String)>,
-    /// The index of the pool in [`Config::pools`].
-    pub pool: usize,
+    /// What becomes of a request that meets them.
+    pub target: RouteTarget,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// To a pool: its index in [`Config::pools`].
+    Pool(usize),
+    /// Back to the client, which is to come again by https. A request that came so is not meant.
+    Https {
+        /// That of the answer: 301, 302, 307 or 308.
+        status: u16,
+    },
+}
+
+/// The body of an error that httplb makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPageFile {
+    /// That of the answer.
+    pub status: u16,
+    /// The file that it is read from, when the configuration is.
+    pub path: PathBuf,
+    /// What the file said then.
+    pub html: String,
 }
 
 /// Where operators may ask and command.
@@ -335,6 +372,13 @@ impl Config {
         (self.buffer_size - 1024).min(MAX_HEAD_LIMIT)
     }
 
+    /// The names that bring backends, each with the place of its pool. A name's place among them is
+    /// what processes call it by.
+    pub fn named(&self) -> impl Iterator<Item = (usize, &NamedServer)> {
+        let pools = self.pools.iter().enumerate();
+        pools.flat_map(|(place, pool)| pool.names.iter().map(move |named| (place, named)))
+    }
+
     /// The defaults with these backends, for tests and examples.
     #[cfg(any(test, feature = "internals"))]
     pub fn for_backends(addresses: &[SocketAddr]) -> Config {
@@ -359,10 +403,14 @@ impl Default for Config {
             request_id: RequestId::Auto,
             via: None,
             access_log: AccessLog::Off,
+            access_log_headers: Vec::new(),
+            error_pages: Vec::new(),
             status_listen: None,
             admin: Admin::default(),
             cache: None,
+            registry: None,
             timeouts: Timeouts::default(),
+            names: NameTimes::default(),
             pools: vec![Pool::named("default")],
             routes: Vec::new(),
             pool_header: None,
@@ -424,9 +472,11 @@ impl Pool {
         Pool {
             name: name.to_owned(),
             backends: Vec::new(),
+            names: Vec::new(),
             balance: Balance::RoundRobin,
             max_fails: 3,
             fail_timeout: Millis::from_secs(10),
+            fail_status: None,
             tolerate: Tolerances::default(),
             retries: 2,
             max_body: 0,

@@ -1,33 +1,20 @@
 //! The keys of a pool.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use crate::mem::time::Millis;
 
-use super::endpoint::{Endpoint, UnixPath};
+use super::endpoint::UnixPath;
 use super::error::Wrong;
 use super::model::{Backend, Balance, HealthCheck, MOST_RETRIES, Multiplex, Pool, Sticky};
+use super::named::{Family, HostName, LARGEST_MAX, Lookup, NamedServer};
 use super::read::{INSTANT, Mistakes, Node, WEEK, is_token};
+use super::request_limit::{AUTO_CAP, MOST_REQUESTS};
 use super::statuses::Statuses;
 use super::text::quote;
 use super::tolerance::{Tolerance, Tolerances};
-use super::{address, units};
-
-/// The keys of a pool.
-pub const KEYS: [&str; 12] = [
-    "backend_servers",
-    "balance",
-    "sticky",
-    "health_check",
-    "max_fails",
-    "fail_timeout",
-    "tolerate",
-    "retries",
-    "max_body",
-    "upgrades",
-    "slow_start",
-    "multiplex",
-];
+use super::{address, dictionary, keys, units};
 
 /// What a pool may be called.
 pub const NAME_REMEDY: &str =
@@ -47,26 +34,23 @@ const LONGEST_PROTOCOL: usize = 64;
 const HTTP_BY_UPGRADE: [&str; 3] = ["h2c", "h2", "http"];
 const HOUR: Millis = Millis::from_secs(3600);
 
-const BACKEND_KEYS: [&str; 6] = ["ip", "port", "unix", "weight", "max_connections", "backup"];
-/// The keys that say where a backend is: those of one row, and all of these.
-const LOCATIONS: [&[&str]; 2] = [&["ip", "port"], &["unix"]];
-const CHECK_KEYS: [&str; 7] = ["path", "interval", "timeout", "rise", "fall", "status", "host"];
+/// The ways to say where a backend is: the key of each, and those that belong to it. A port, where it
+/// belongs to one, must be there.
+const LOCATIONS: [(&str, &[&str]); 4] =
+    [("ip", &["port"]), ("unix", &[]), ("name", &["port", "family", "max"]), ("srv", &["max"])];
 
 /// Reads one key of a pool. False if it is none.
 pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> bool {
     match key {
-        "backend_servers" => pool.backends = backends(node, mistakes),
-        "balance" => mistakes.set(
-            &mut pool.balance,
-            node,
-            node.word(&Balance::ALL.map(|balance| (balance.as_str(), balance))),
-        ),
+        "backend_servers" => (pool.backends, pool.names) = backends(node, mistakes),
+        "balance" => mistakes.set(&mut pool.balance, node, balance(node)),
         "sticky" => pool.sticky = sticky(node, mistakes),
         "health_check" => pool.health_check = health_check(node, mistakes),
         "max_fails" => mistakes.set(&mut pool.max_fails, node, node.whole(1, 100)),
         "fail_timeout" => {
             mistakes.set(&mut pool.fail_timeout, node, node.duration(INSTANT, WEEK));
         }
+        "fail_status" => pool.fail_status = Statuses::read_any(node, mistakes),
         "tolerate" => pool.tolerate = tolerate(node, mistakes),
         "retries" => mistakes.set(&mut pool.retries, node, node.whole(0, MOST_RETRIES)),
         "max_body" => mistakes.set(&mut pool.max_body, node, node.size(0, u64::MAX)),
@@ -83,6 +67,15 @@ pub fn set(pool: &mut Pool, key: &str, node: &Node, mistakes: &mut Mistakes) -> 
         _ => return false,
     }
     true
+}
+
+fn balance(node: &Node) -> Result<Balance, Wrong> {
+    let balance = node.word(&Balance::ALL.map(|balance| (balance.as_str(), balance)));
+    let elsewhere = node.as_text().and_then(dictionary::balance);
+    balance.map_err(|wrong| match elsewhere {
+        Some(remedy) => Wrong::new(wrong.fault, remedy),
+        None => wrong,
+    })
 }
 
 fn upgrades(node: &Node, mistakes: &mut Mistakes) -> Vec<String> {
@@ -126,76 +119,161 @@ fn tolerate(node: &Node, mistakes: &mut Mistakes) -> Tolerances {
     tolerances
 }
 
-fn backends(node: &Node, mistakes: &mut Mistakes) -> Vec<Backend> {
-    let mut backends = Vec::new();
-    let mut places: HashMap<Endpoint, String> = HashMap::new();
-    for node in node.items(0..=1024, mistakes) {
-        let Some(backend) = backend(&node, mistakes) else { continue };
-        match places.get(&backend.address) {
-            Some(place) => {
-                let fault = format!("\"{}\" is {place} again", backend.address);
-                mistakes.add(&node, Wrong::new(fault, "remove one, and give the other a weight"));
-            }
-            None => {
-                places.insert(backend.address, node.place().to_owned());
-                backends.push(backend);
-            }
-        }
-    }
-    backends
+/// An entry of `backend_servers`.
+enum ServerEntry {
+    Backend(Backend),
+    Named(NamedServer),
 }
 
-fn backend(node: &Node, mistakes: &mut Mistakes) -> Option<Backend> {
-    let (mut ip, mut port, mut unix) = (None, None, None);
-    let mut backend = Backend::at(([0, 0, 0, 0], 0));
-    let entries = node.entries(mistakes);
-    if node.is_object() {
-        check_location(node, &entries, mistakes);
+fn backends(node: &Node, mistakes: &mut Mistakes) -> (Vec<Backend>, Vec<NamedServer>) {
+    let (mut backends, mut names) = (Vec::new(), Vec::new());
+    // By the addresses, and by the names that are looked up.
+    let mut places: HashMap<String, String> = HashMap::new();
+    let mut entries = Vec::new();
+    let list = node;
+    for (entry, node) in node.items(0..=1024, mistakes).into_iter().enumerate() {
+        let Some(server) = server(&node, mistakes) else { continue };
+        let shown = match &server {
+            ServerEntry::Backend(backend) => backend.address.to_string(),
+            ServerEntry::Named(named) => named.lookup.to_string(),
+        };
+        if let Some(place) = places.get(&shown) {
+            let fault = format!("\"{shown}\" is {place} again");
+            mistakes.add(&node, Wrong::new(fault, "remove one, and give the other a weight"));
+            continue;
+        }
+        places.insert(shown, node.place().to_owned());
+        match server {
+            ServerEntry::Backend(backend) => {
+                backends.push(backend);
+                entries.push(entry);
+            }
+            ServerEntry::Named(named) => names.push(named),
+        }
     }
-    for (key, node) in entries {
+    mistakes.note_addresses(list, entries);
+    (backends, names)
+}
+
+/// What an entry says of where its backends are.
+#[derive(Default)]
+struct Location {
+    ip: Option<IpAddr>,
+    port: Option<u16>,
+    unix: Option<UnixPath>,
+    name: Option<HostName>,
+    service: Option<HostName>,
+    family: Option<Family>,
+    max: Option<usize>,
+}
+
+impl Location {
+    /// Reads one of its keys. False if it is none.
+    fn set(&mut self, key: &str, node: &Node, mistakes: &mut Mistakes) -> bool {
         match key {
             "ip" => {
                 let text = node.text("an IP address", "write \"10.0.0.7\" or \"fd00::7\"");
-                ip = mistakes.keep(&node, text.and_then(address::server));
+                self.ip = mistakes.keep(node, text.and_then(address::server));
             }
-            "port" => port = mistakes.keep(&node, node.whole(1, 65535)),
+            "port" => self.port = mistakes.keep(node, node.whole(1, 65535)),
             "unix" => {
                 let text = node.text("a path", "write \"/run/app.sock\"");
-                unix = mistakes.keep(&node, text.and_then(UnixPath::parse));
+                self.unix = mistakes.keep(node, text.and_then(UnixPath::parse));
             }
-            "weight" => mistakes.set(&mut backend.weight, &node, node.whole(1, 256)),
-            "max_connections" => {
-                let cap = node.whole(0, 1_000_000);
-                mistakes.set(&mut backend.max_connections, &node, cap);
+            "name" => {
+                let text = node.text("a name", "write \"app.internal\"");
+                self.name = mistakes.keep(node, text.and_then(HostName::parse));
             }
-            "backup" => mistakes.set(&mut backend.backup, &node, node.boolean()),
-            _ => mistakes.add_unknown(&node, key, &BACKEND_KEYS),
+            "srv" => {
+                let text = node.text("a name", "write \"_http._tcp.app.internal\"");
+                self.service = mistakes.keep(node, text.and_then(HostName::parse));
+            }
+            "family" => {
+                let words = Family::ALL.map(|family| (family.as_str(), family));
+                self.family = mistakes.keep(node, node.word(&words));
+            }
+            "max" => self.max = mistakes.keep(node, node.whole(1, LARGEST_MAX as u64)),
+            _ => return false,
         }
+        true
     }
-    backend.address = match unix {
-        Some(path) => path.into(),
-        None => (ip?, port?).into(),
-    };
-    Some(backend)
+
+    /// The server that is meant, with the other keys of `keys`. `None` where something is wrong.
+    fn server(self, keys: Backend) -> Option<ServerEntry> {
+        let lookup = match (self.name, self.service) {
+            (Some(name), _) => {
+                let family = self.family.unwrap_or(Family::Any);
+                Lookup::Host { name, port: self.port?, family }
+            }
+            (None, Some(name)) => Lookup::Service(name),
+            (None, None) => {
+                let address = match self.unix {
+                    Some(path) => path.into(),
+                    None => (self.ip?, self.port?).into(),
+                };
+                return Some(ServerEntry::Backend(Backend { address, ..keys }));
+            }
+        };
+        let Backend { weight, max_connections, backup, .. } = keys;
+        let named = NamedServer { weight, max_connections, backup, ..NamedServer::of(lookup) };
+        Some(ServerEntry::Named(NamedServer { max: self.max.unwrap_or(named.max), ..named }))
+    }
 }
 
-/// That it is said where the backend is, and in one way.
-fn check_location(node: &Node, entries: &[(&str, Node)], mistakes: &mut Mistakes) {
-    let has = |key: &str| entries.iter().any(|(given, _)| *given == key);
-    let mut rows = LOCATIONS.iter().filter(|row| row.iter().any(|key| has(key)));
-    let row = rows.next().unwrap_or(&LOCATIONS[0]);
-    if let Some(other) = rows.next() {
-        let given =
-            |row: &[&str]| row.iter().find(|key| has(key)).map_or(String::new(), |key| quote(key));
-        let fault = format!("{} and {} are two ways to say where it is", given(row), given(other));
-        mistakes.add(node, Wrong::new(fault, "remove one of them"));
-        return;
+fn server(node: &Node, mistakes: &mut Mistakes) -> Option<ServerEntry> {
+    let mut location = Location::default();
+    let mut backend = Backend::at(([0, 0, 0, 0], 0));
+    let entries = node.entries(mistakes);
+    let is_clear = !node.is_object() || check_location(node, &entries, mistakes);
+    for (key, node) in entries {
+        match key {
+            "weight" => mistakes.set(&mut backend.weight, &node, node.whole(1, 256)),
+            "max_connections" => mistakes.set(&mut backend.max_connections, &node, cap(&node)),
+            "backup" => mistakes.set(&mut backend.backup, &node, node.boolean()),
+            _ if location.set(key, &node, mistakes) => (),
+            _ => mistakes.add_unknown(&node, key, &keys::BACKEND),
+        }
     }
-    for key in row.iter().filter(|key| !has(key)) {
+    if is_clear { location.server(backend) } else { None }
+}
+
+/// How many requests a backend may have at once.
+fn cap(node: &Node) -> Result<u32, Wrong> {
+    let remedy = "write 0 to 1000000 or \"auto\"";
+    match node.text("a number", remedy) {
+        Ok("auto") => Ok(AUTO_CAP),
+        Ok(_) => Err(node.wrong("is not a number of requests", remedy)),
+        Err(_) => {
+            node.whole(0, MOST_REQUESTS.into()).map_err(|wrong| Wrong::new(wrong.fault, remedy))
+        }
+    }
+}
+
+/// Whether it is said where the backend is, and in one way.
+fn check_location(node: &Node, entries: &[(&str, Node)], mistakes: &mut Mistakes) -> bool {
+    let has = |key: &str| entries.iter().any(|(given, _)| *given == key);
+    let mut ways = LOCATIONS.iter().filter(|(key, _)| has(key));
+    let (way, parts) = ways.next().unwrap_or(&LOCATIONS[0]);
+    let others = LOCATIONS.iter().flat_map(|(key, parts)| parts.iter().chain([key]));
+    let mut others = others.filter(|key| has(key) && *key != way && !parts.contains(key));
+    if let Some(other) = others.next().filter(|_| has(way)) {
+        let (one, other) = if *other == "port" { (other, way) } else { (way, other) };
+        let fault = format!("{} and {} are two ways to say where it is", quote(one), quote(other));
+        mistakes.add(node, Wrong::new(fault, "remove one of them"));
+        return false;
+    }
+    if *way == "srv" && has("weight") {
+        let fault = "\"weight\" stands in the records of a service";
+        mistakes.add(node, Wrong::new(fault, "remove it here"));
+    }
+    let needed = [way].into_iter().chain(parts.iter().filter(|part| **part == "port"));
+    let missing = needed.filter(|key| !has(key));
+    for key in missing {
         let example = if *key == "ip" { "\"127.0.0.1\"" } else { "8001" };
         let remedy = format!("add \"{key}\": {example}");
         mistakes.add(node, Wrong::new(format!("there is no \"{key}\""), remedy));
     }
+    true
 }
 
 fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
@@ -223,7 +301,7 @@ fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
                 });
                 mistakes.set(&mut sticky.max_age, &node, whole_seconds);
             }
-            _ => mistakes.add_unknown(&node, key, &["cookie", "max_age"]),
+            _ => mistakes.add_unknown(&node, key, &keys::STICKY),
         }
     }
     Some(sticky)
@@ -232,7 +310,11 @@ fn sticky(node: &Node, mistakes: &mut Mistakes) -> Option<Sticky> {
 fn health_check(node: &Node, mistakes: &mut Mistakes) -> Option<HealthCheck> {
     let mut check = HealthCheck::default();
     if !node.is_object() {
-        let remedy = "write false, or {} for a check with every default";
+        let path = node.as_text().filter(|text| is_target(text));
+        let remedy = match path {
+            Some(path) => format!("write {{\"path\": {}}}", quote(path)),
+            None => String::from("write false, or {} for a check with every default"),
+        };
         if node.boolean() != Ok(false) {
             mistakes.add(node, node.wrong("is not a health check", remedy));
         }
@@ -253,7 +335,7 @@ fn health_check(node: &Node, mistakes: &mut Mistakes) -> Option<HealthCheck> {
                 }
             }
             "host" => mistakes.set(&mut check.host, &node, node.or_null(host)),
-            _ => mistakes.add_unknown(&node, key, &CHECK_KEYS),
+            _ => mistakes.add_unknown(&node, key, &keys::CHECK),
         }
     }
     Some(check)

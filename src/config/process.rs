@@ -7,27 +7,21 @@ use crate::mem::time::Millis;
 
 use super::address::{self, TrustedProxy};
 use super::error::Wrong;
-use super::model::{AccessLog, Admin, Cache, Config, ForwardFields, RequestId, Timeouts, Workers};
+use super::model::{
+    AccessLog, Admin, Cache, Config, ErrorPageFile, ForwardFields, RequestId, Timeouts, Workers,
+};
+use super::named::NameTimes;
 use super::read::{INSTANT, Mistakes, Node, WEEK};
-use super::{listen, text};
+use super::{keys, listen, registry, text};
 
-/// The keys of `timeouts`.
-pub const TIMEOUT_KEYS: [&str; 14] = [
-    "withdraw",
-    "header",
-    "client",
-    "idle",
-    "fin",
-    "client_age",
-    "keepalive",
-    "connect",
-    "response",
-    "backend_idle",
-    "tunnel",
-    "queue",
-    "drain",
-    "retire",
-];
+/// Names are looked up again after this time at the earliest, and after that at the latest.
+const LEAST_INTERVAL: Millis = Millis(100);
+const HOUR: Millis = Millis::from_secs(3600);
+
+/// Header names that are logged at most.
+const MOST_LOGGED: usize = 16;
+/// The statuses of errors that httplb makes.
+const OWN_ERRORS: [u16; 11] = [400, 408, 413, 414, 417, 431, 501, 502, 503, 504, 505];
 
 /// The kernel takes no longer time before a keep-alive probe (TCP_KEEPIDLE, tcp(7)).
 const LONGEST_KEEPALIVE: Millis = Millis::from_secs(9 * 3600);
@@ -66,11 +60,15 @@ pub fn set(config: &mut Config, key: &str, node: &Node, mistakes: &mut Mistakes)
             mistakes.set(&mut config.via, node, via);
         }
         "access_log" => mistakes.set(&mut config.access_log, node, access_log(node)),
+        "access_log_headers" => config.access_log_headers = logged_headers(node, mistakes),
+        "error_pages" => config.error_pages = error_pages(node, mistakes),
         "status_listen" => {
             mistakes.set(&mut config.status_listen, node, node.or_null(socket_address));
         }
         "admin" => config.admin = admin(node, mistakes),
         "cache" => config.cache = cache(node, mistakes),
+        "names" => names(&mut config.names, node, mistakes),
+        "registry" => config.registry = registry::registry(node, mistakes),
         "pool_header" => {
             let name = node.or_null(|node| node.token("a header name or null", "X-Pool"));
             mistakes.set(&mut config.pool_header, node, name);
@@ -88,7 +86,13 @@ fn workers(node: &Node) -> Result<Workers, Wrong> {
     let remedy = "write 1 to 256 or \"auto\"";
     match node.text("a number", remedy) {
         Ok("auto") => Ok(Workers::Auto),
-        Ok(_) => Err(node.wrong("is not a number of workers", remedy)),
+        Ok(_) => {
+            // A number in quotation marks is answered as such.
+            let meant = node.whole::<u32>(1, 256).err().map(|wrong| wrong.remedy);
+            let meant = meant.filter(|meant| meant.contains("quotes"));
+            let remedy = meant.unwrap_or_else(|| String::from(remedy));
+            Err(node.wrong("is not a number of workers", remedy))
+        }
         Err(_) => match node.whole(1, 256) {
             Ok(count) => Ok(Workers::Count(count)),
             Err(wrong) => Err(Wrong::new(wrong.fault, remedy)),
@@ -117,7 +121,14 @@ fn forward_fields(node: &Node, mistakes: &mut Mistakes) -> ForwardFields {
     for node in node.items(0..=4, mistakes) {
         let words: Vec<(&str, usize)> =
             fields.named().iter().enumerate().map(|(index, (name, _))| (*name, index)).collect();
-        let Some(index) = mistakes.keep(&node, node.word(&words)) else { continue };
+        let field = node.word(&words).map_err(|wrong| match node.as_text() {
+            Some("x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host") => {
+                let remedy = "write \"x-forwarded\": it means X-Forwarded-For, -Proto and -Host";
+                Wrong::new(wrong.fault, remedy)
+            }
+            Some(_) | None => wrong,
+        });
+        let Some(index) = mistakes.keep(&node, field) else { continue };
         let [(_, field)] = &mut fields.named()[index..=index] else { continue };
         if std::mem::replace(*field, true) {
             mistakes.add(&node, node.wrong("stands twice in the list", "remove one"));
@@ -142,6 +153,43 @@ fn access_log(node: &Node) -> Result<AccessLog, Wrong> {
     }
 }
 
+/// Names of fields, in the order in which they are logged.
+fn logged_headers(node: &Node, mistakes: &mut Mistakes) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for node in node.items(0..=MOST_LOGGED, mistakes) {
+        let name = mistakes.keep(&node, node.token("a header name", "Referer"));
+        let Some(name) = name.map(|name| name.to_ascii_lowercase()) else { continue };
+        if names.contains(&name) {
+            mistakes.add(&node, node.wrong("stands twice in the list", "remove one"));
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// The files of the pages by their statuses. What is in them is read later.
+fn error_pages(node: &Node, mistakes: &mut Mistakes) -> Vec<ErrorPageFile> {
+    let mut pages = Vec::new();
+    for (key, node) in node.entries(mistakes) {
+        let status = key.parse().ok().filter(|status| OWN_ERRORS.contains(status));
+        let path = mistakes.keep(&node, node.absolute_path());
+        match (status, path) {
+            (Some(status), Some(path)) => {
+                pages.push(ErrorPageFile { status, path, html: String::new() });
+            }
+            (Some(_), None) => (),
+            (None, _) => {
+                let own = OWN_ERRORS.map(|status| status.to_string());
+                let own: Vec<&str> = own.iter().map(String::as_str).collect();
+                let remedy = format!("there are {}", text::list(&own, " and "));
+                mistakes
+                    .add(&node, Wrong::new("not the status of an error that httplb makes", remedy));
+            }
+        }
+    }
+    pages
+}
+
 /// Reads the object `timeouts`.
 pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
     for (key, node) in node.entries(mistakes) {
@@ -162,11 +210,23 @@ pub fn timeouts(timeouts: &mut Timeouts, node: &Node, mistakes: &mut Mistakes) {
             "drain" => (&mut timeouts.drain, least, most),
             "retire" => (&mut timeouts.retire, least, most),
             _ => {
-                mistakes.add_unknown(&node, key, &TIMEOUT_KEYS);
+                mistakes.add_unknown(&node, key, &keys::TIMEOUTS);
                 continue;
             }
         };
         mistakes.set(timeout, &node, node.duration(least, most));
+    }
+}
+
+fn names(times: &mut NameTimes, node: &Node, mistakes: &mut Mistakes) {
+    for (key, node) in node.entries(mistakes) {
+        match key {
+            "interval" => {
+                mistakes.set(&mut times.interval, &node, node.duration(LEAST_INTERVAL, HOUR));
+            }
+            "hold" => mistakes.set(&mut times.hold, &node, node.duration(Millis(0), WEEK)),
+            _ => mistakes.add_unknown(&node, key, &keys::NAMES),
+        }
     }
 }
 
@@ -186,7 +246,7 @@ fn admin(node: &Node, mistakes: &mut Mistakes) -> Admin {
             "token_file" => {
                 mistakes.set(&mut admin.token_file, &node, node.or_null(Node::absolute_path));
             }
-            _ => mistakes.add_unknown(&node, key, &["socket", "listen", "token_file"]),
+            _ => mistakes.add_unknown(&node, key, &keys::ADMIN),
         }
     }
     let token = admin.token_file.is_some() || mistakes.lie_within(&token_place);
@@ -219,10 +279,7 @@ fn cache(node: &Node, mistakes: &mut Mistakes) -> Option<Cache> {
             "default_ttl" => {
                 mistakes.set(&mut default_ttl, &node, node.duration(Millis(0), WEEK));
             }
-            _ => {
-                let known = ["dir", "max_size", "max_object", "default_ttl"];
-                mistakes.add_unknown(&node, key, &known);
-            }
+            _ => mistakes.add_unknown(&node, key, &keys::CACHE),
         }
     }
     if !found && node.is_object() {

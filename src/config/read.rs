@@ -1,20 +1,25 @@
 //! Reading values of the tree by kind and range, and collecting the mistakes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::endpoint::UnixPath;
 use super::error::{ConfigError, Wrong};
 use super::file::Value;
+use super::json::SourceText;
+use super::lines::{is_within, place_of_item, place_of_key};
 use super::text::{self, quote};
-use super::units;
+use super::{dictionary, keys, units};
 use crate::mem::time::Millis;
 
 /// The longest that can be configured anywhere: a week.
 pub const WEEK: Millis = Millis::from_secs(7 * 24 * 3600);
 /// The shortest duration that is not zero.
 pub const INSTANT: Millis = Millis(1);
+
+/// What is said first of a key that an object does not have.
+const UNKNOWN: &str = "unknown key";
 
 /// Characters of the longest token. Those that are written into heads have so much room there.
 const LONGEST_TOKEN: usize = 64;
@@ -26,9 +31,13 @@ pub struct Node<'a> {
     place: String,
 }
 
-/// The mistakes found so far.
+/// The mistakes found so far, each with its path.
 #[derive(Debug, Default)]
-pub struct Mistakes(Vec<ConfigError>);
+pub struct Mistakes {
+    found: Vec<(String, Wrong)>,
+    /// Which entries of the lists of backends have addresses, by the paths of the lists.
+    addresses: Vec<(String, Vec<usize>)>,
+}
 
 impl Mistakes {
     /// Notes that the value of `node` is wrong.
@@ -38,18 +47,12 @@ impl Mistakes {
 
     /// Notes what is wrong at `place`; an empty one stands for the whole file.
     pub fn add_at(&mut self, place: String, wrong: Wrong) {
-        let place = if place.is_empty() { String::from("the file") } else { place };
-        self.0.push(ConfigError { place, fault: wrong.fault, remedy: wrong.remedy });
+        self.found.push((place, wrong));
     }
 
     /// Notes a key that nobody knows among `known`.
     pub fn add_unknown(&mut self, node: &Node, key: &str, known: &[&str]) {
-        let remedy = match text::meant(key, known) {
-            Some(meant) => format!("did you mean {}?", quote(meant)),
-            None if known.len() <= 10 => format!("there are {}", text::list(known, " and ")),
-            None => String::from("see servers.conf(5); a key that starts with \"#\" is a comment"),
-        };
-        self.add(node, Wrong::new("unknown key", remedy));
+        self.add(node, unknown(key, object_of(&node.place), known));
     }
 
     /// The value, if it is right; else it is noted why not.
@@ -66,37 +69,28 @@ impl Mistakes {
 
     /// Whether a mistake lies at `place` or within it.
     pub fn lie_within(&self, place: &str) -> bool {
-        let within = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-        self.0.iter().any(|error| error.place.strip_prefix(place).is_some_and(within))
+        self.found.iter().any(|(at, _)| is_within(at, place))
     }
 
-    /// All mistakes in the order in which their places stand in the file.
-    pub fn in_order(mut self, root: &Value) -> Vec<ConfigError> {
-        if !self.0.is_empty() {
-            let mut order = HashMap::new();
-            number_places(&Node::root(root), &mut order);
-            self.0.sort_by_key(|error| order.get(&error.place).copied().unwrap_or(0));
-        }
-        self.0
+    /// Notes which entries of a list of backends have addresses, so that they can be spoken of.
+    pub fn note_addresses(&mut self, list: &Node, entries: Vec<usize>) {
+        self.addresses.push((list.place.clone(), entries));
     }
-}
 
-/// Gives every place of the tree its number in the file's order.
-fn number_places(node: &Node, order: &mut HashMap<String, usize>) {
-    let next = order.len() + 1;
-    order.entry(node.place.clone()).or_insert(next);
-    match node.value {
-        Value::Object(entries) => {
-            for (key, value) in entries {
-                number_places(&node.child(key, value), order);
-            }
+    /// All mistakes in the order in which they stand in the file, with those that its text has.
+    pub fn in_order(self, source: &mut SourceText) -> Vec<ConfigError> {
+        let mut errors = std::mem::take(&mut source.mistakes);
+        // Of a value that was guessed nothing is known, but that there is no such key.
+        let is_clear = |(place, wrong): &(String, Wrong)| {
+            wrong.fault.starts_with(UNKNOWN) || !source.is_unclear(place)
+        };
+        let clear = self.found.into_iter().filter(is_clear);
+        errors.extend(clear.map(|(place, wrong)| source.lines.locate(&place, wrong)));
+        errors.sort_by_key(|error| error.position);
+        for (place, entries) in self.addresses {
+            source.lines.add_addresses(place, entries);
         }
-        Value::List(items) => {
-            for (index, value) in items.iter().enumerate() {
-                number_places(&node.item(index, value), order);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Natural(_) | Value::Number(_) | Value::Text(_) => (),
+        errors
     }
 }
 
@@ -116,33 +110,7 @@ impl<'a> Node<'a> {
     }
 
     fn item(&self, index: usize, value: &'a Value) -> Node<'a> {
-        Node { value, place: format!("{}[{index}]", self.place) }
-    }
-
-    /// Notes every key that an object has twice, here and at any depth.
-    pub fn find_duplicates(&self, mistakes: &mut Mistakes) {
-        match self.value {
-            Value::Object(entries) => {
-                let mut seen: HashMap<&str, usize> = HashMap::new();
-                for (key, value) in entries {
-                    let node = self.child(key, value);
-                    let times = seen.entry(key).or_insert(0);
-                    *times += 1;
-                    if *times == 2 {
-                        let wrong = Wrong::new("duplicate key", "set it only once");
-                        mistakes.add(&node, wrong);
-                    }
-                    node.find_duplicates(mistakes);
-                }
-            }
-            Value::List(items) => {
-                for (index, value) in items.iter().enumerate() {
-                    self.item(index, value).find_duplicates(mistakes);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Natural(_) | Value::Number(_) => (),
-            Value::Text(_) => (),
-        }
+        Node { value, place: place_of_item(&self.place, index) }
     }
 
     /// What is wrong with a value of another kind.
@@ -158,7 +126,11 @@ impl<'a> Node<'a> {
     /// The keys of an object with their values; of equal keys the first.
     pub fn entries(&self, mistakes: &mut Mistakes) -> Vec<(&'a str, Node<'a>)> {
         let Value::Object(entries) = self.value else {
-            mistakes.add(self, self.not("an object", "write {...}"));
+            let is_pool = self.place.strip_prefix("pools.").is_some_and(|name| !name.contains('.'));
+            let within = place_of_key(&self.place, "x");
+            let key = if is_pool { "pool" } else { object_of(&within) };
+            let remedy = dictionary::object(key, self.as_text());
+            mistakes.add(self, self.not("an object", remedy));
             return Vec::new();
         };
         let mut seen = HashSet::new();
@@ -174,7 +146,16 @@ impl<'a> Node<'a> {
     /// The items of a list, of which there may be so many; none if that is wrong.
     pub fn items(&self, count: RangeInclusive<usize>, mistakes: &mut Mistakes) -> Vec<Node<'a>> {
         let Value::List(items) = self.value else {
-            mistakes.add(self, self.not("a list", "write [...]"));
+            let remedy = match self.value {
+                Value::Text(_) => format!("write [{}]", self.value.shown()),
+                Value::Object(_) => String::from("write [{...}]"),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Natural(_)
+                | Value::Number(_)
+                | Value::List(_) => String::from("write [...]"),
+            };
+            mistakes.add(self, self.not("a list", remedy));
             return Vec::new();
         };
         if !count.contains(&items.len()) {
@@ -187,6 +168,25 @@ impl<'a> Node<'a> {
             return Vec::new();
         }
         items.iter().enumerate().map(|(index, value)| self.item(index, value)).collect()
+    }
+
+    /// Its text, if it is one.
+    pub fn as_text(&self) -> Option<&'a str> {
+        match self.value {
+            Value::Text(text) => Some(text),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Natural(_)
+            | Value::Number(_)
+            | Value::List(_)
+            | Value::Object(_) => None,
+        }
+    }
+
+    /// The number that stands in quotation marks, if that is what is wrong with it.
+    fn quoted_number(&self, least: u64, most: u64) -> Option<u64> {
+        let number = u64::from(units::whole(self.as_text()?)?);
+        (least..=most).contains(&number).then_some(number)
     }
 
     /// Whether it is a list.
@@ -216,7 +216,15 @@ impl<'a> Node<'a> {
             | Value::Number(_)
             | Value::Text(_)
             | Value::List(_)
-            | Value::Object(_) => Err(self.not("true or false", "write true or false")),
+            | Value::Object(_) => {
+                let lower = self.as_text().map(str::to_ascii_lowercase);
+                let remedy = match lower.as_deref() {
+                    Some("true" | "yes" | "on" | "1") => "write true, without quotes",
+                    Some("false" | "no" | "off" | "0") => "write false, without quotes",
+                    _ => "write true or false",
+                };
+                Err(self.not("true or false", remedy))
+            }
         }
     }
 
@@ -234,21 +242,17 @@ impl<'a> Node<'a> {
             | Value::Number(_)
             | Value::Text(_)
             | Value::List(_)
-            | Value::Object(_) => Err(self.not("a whole number", remedy())),
+            | Value::Object(_) => {
+                let meant = self.quoted_number(least, most);
+                let meant = meant.map(|number| format!("write {number}, without quotes"));
+                Err(self.not("a whole number", meant.unwrap_or_else(remedy)))
+            }
         }
     }
 
     /// The text as it stands; `kind` and `remedy` say what else would be right.
     pub fn text(&self, kind: &str, remedy: &str) -> Result<&'a str, Wrong> {
-        match self.value {
-            Value::Text(text) => Ok(text),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Natural(_)
-            | Value::Number(_)
-            | Value::List(_)
-            | Value::Object(_) => Err(self.not(kind, remedy)),
-        }
+        self.as_text().ok_or_else(|| self.not(kind, remedy))
     }
 
     /// One of a few words, each with what it stands for.
@@ -329,15 +333,42 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The path of a key of the object at `parent`.
-pub fn place_of_key(parent: &str, key: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    let dot = if parent.is_empty() { "" } else { "." };
-    if !key.is_empty() && key.len() <= 64 && key.bytes().all(plain) {
-        format!("{parent}{dot}{key}")
-    } else {
-        format!("{parent}{dot}{}", quote(key))
+/// What is wrong with a key that an object does not have: whether it is another's, or another program's, or
+/// misspelt.
+fn unknown(key: &str, object: &str, known: &[&str]) -> Wrong {
+    let fault = UNKNOWN;
+    if let Some((program, remedy)) = dictionary::key(key, object) {
+        let fault =
+            program.map_or_else(|| String::from(fault), |whose| format!("{fault}, {whose}"));
+        return Wrong::new(fault, remedy);
     }
+    if let Some(home) = keys::home(key) {
+        let remedy = match object {
+            "" | "pools" if keys::TIMEOUTS.contains(&key) => {
+                format!("did you mean \"timeouts.{key}\"?")
+            }
+            _ => format!("its place is {home}"),
+        };
+        return Wrong::new(fault, remedy);
+    }
+    let remedy = match text::meant(key, known) {
+        Some(meant) => format!("did you mean {}?", quote(meant)),
+        None if known.len() <= 10 => format!("there are {}", text::list(known, " and ")),
+        None => String::from("see servers.conf(5); a key that starts with \"#\" is a comment"),
+    };
+    Wrong::new(fault, remedy)
+}
+
+/// The key of the object around `place`, or of the list that it is an entry of; empty at the top level.
+fn object_of(place: &str) -> &str {
+    let around = place.rfind('.').map_or("", |dot| &place[..dot]);
+    let list =
+        around.rfind('[').filter(|_| around.ends_with(']')).map_or(around, |at| &around[..at]);
+    // The keys of a pool are those of the top level.
+    if list.starts_with("pools.") && !list["pools.".len()..].contains('.') {
+        return "pools";
+    }
+    list.rsplit('.').next().unwrap_or_default()
 }
 
 /// Whether it is a token: RFC 9110 §5.6.2.

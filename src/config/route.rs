@@ -1,9 +1,9 @@
-//! Routes: which request goes to which pool.
+//! Routes: which request goes to which pool, or to https.
 
 use super::error::Wrong;
-use super::model::Route;
+use super::model::{Route, RouteTarget};
 use super::read::{Mistakes, Node, is_token};
-use super::text;
+use super::{keys, text};
 
 /// Routes in a file; more are refused.
 const MOST_ROUTES: usize = 1024;
@@ -17,24 +17,58 @@ pub fn routes(node: &Node, pools: &[&str], mistakes: &mut Mistakes) -> Vec<Route
 }
 
 fn route(node: &Node, pools: &[&str], mistakes: &mut Mistakes) -> Route {
-    let mut route = Route { host: None, path: None, headers: Vec::new(), pool: 0 };
-    let mut found = false;
+    let target = RouteTarget::Pool(0);
+    let mut route = Route { host: None, path: None, headers: Vec::new(), target };
+    let (mut pool_node, mut redirect_node, mut status_node) = (None, None, None);
+    let mut status = 308;
     for (key, node) in node.entries(mistakes) {
         match key {
             "host" => mistakes.set(&mut route.host, &node, host(&node).map(Some)),
             "path" => mistakes.set(&mut route.path, &node, prefix(&node).map(Some)),
             "header" => route.headers = headers(&node, mistakes),
             "pool" => {
-                found = true;
-                mistakes.set(&mut route.pool, &node, pool(&node, pools));
+                mistakes.set(&mut route.target, &node, pool(&node, pools).map(RouteTarget::Pool));
+                pool_node = Some(node);
             }
-            _ => mistakes.add_unknown(&node, key, &["host", "path", "header", "pool"]),
+            "redirect" => {
+                mistakes.keep(&node, node.word(&[("https", ())]));
+                redirect_node = Some(node);
+            }
+            "status" => {
+                mistakes.set(&mut status, &node, redirect_status(&node));
+                status_node = Some(node);
+            }
+            _ => mistakes.add_unknown(&node, key, &keys::ROUTE),
         }
     }
-    if !found && node.is_object() {
-        mistakes.add(node, Wrong::new("there is no \"pool\"", "add \"pool\": NAME"));
+    match (&pool_node, &redirect_node) {
+        (None, None) if node.is_object() => {
+            let remedy = "add \"pool\": NAME, or \"redirect\": \"https\"";
+            mistakes.add(node, Wrong::new("there is no \"pool\"", remedy));
+        }
+        (Some(_), Some(redirect)) => {
+            let fault = "stands beside \"pool\"";
+            mistakes.add(redirect, Wrong::new(fault, "remove one of them"));
+        }
+        (None | Some(_), None) | (None, Some(_)) => (),
+    }
+    if redirect_node.is_some() {
+        route.target = RouteTarget::Https { status };
+    } else if let Some(node) = status_node {
+        let remedy = "remove it, or add \"redirect\": \"https\"";
+        mistakes.add(&node, Wrong::new("is for a redirect alone", remedy));
     }
     route
+}
+
+fn redirect_status(node: &Node) -> Result<u16, Wrong> {
+    match node.whole(300, 399) {
+        Ok(status @ (301 | 302 | 307 | 308)) => Ok(status),
+        Ok(_) | Err(_) => {
+            let remedy = "write 308 or 301 for good, 307 or 302 for the time being";
+            Err(node.wrong("is no status of such a redirect", remedy))
+        }
+    }
 }
 
 fn pool(node: &Node, pools: &[&str]) -> Result<usize, Wrong> {
@@ -70,7 +104,8 @@ fn host(node: &Node) -> Result<String, Wrong> {
 fn prefix(node: &Node) -> Result<String, Wrong> {
     let remedy = "write \"/api\"";
     let text = node.text("a path", remedy)?;
-    let visible = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
+    // A question mark is warned of: no path has one.
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if text.starts_with('/') && text.bytes().all(visible) {
         Ok(text.to_owned())
     } else {

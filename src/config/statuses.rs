@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::error::Wrong;
 use super::read::{Mistakes, Node};
+use super::units;
 
 /// One entry of such a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,14 @@ impl Statuses {
     }
 }
 
+impl Statuses {
+    /// Reads one entry, or a list of 0 to 16. `None` for an empty one, or where there is a mistake.
+    pub(super) fn read_any(node: &Node, mistakes: &mut Mistakes) -> Option<Statuses> {
+        let is_empty = node.is_list() && node.items(0..=16, mistakes).is_empty();
+        if is_empty { None } else { Statuses::read(node, mistakes) }
+    }
+}
+
 impl StatusEntry {
     fn read(node: &Node) -> Result<StatusEntry, Wrong> {
         match node.text("a status", REMEDY) {
@@ -58,7 +67,12 @@ impl StatusEntry {
                 [class @ b'2'..=b'5', b'x' | b'X', b'x' | b'X'] => {
                     Ok(StatusEntry::Class(class - b'0'))
                 }
-                _ => Err(node.wrong("is not a status", REMEDY)),
+                _ => {
+                    let number = units::whole(text).filter(|number| (200..600).contains(number));
+                    let meant = number.map(|number| format!("write {number}, without quotes"));
+                    let remedy = meant.unwrap_or_else(|| String::from(REMEDY));
+                    Err(node.wrong("is not a status", remedy))
+                }
             },
             Err(_) => node.whole(200, 599).map(StatusEntry::One),
         }

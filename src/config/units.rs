@@ -12,6 +12,26 @@ const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), 
 const SIZES: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
+/// Units by the names that they have anywhere, in lower case.
+type Units = &'static [(&'static [&'static str], u64)];
+
+const TIMES_ELSEWHERE: Units = &[
+    (&["ms", "msec", "millis", "milliseconds"], 1),
+    (&["s", "sec", "secs", "second", "seconds"], 1_000),
+    (&["m", "min", "mins", "minute", "minutes"], 60_000),
+    (&["h", "hr", "hrs", "hour", "hours"], 3_600_000),
+    (&["d", "day", "days"], 86_400_000),
+];
+
+/// Those of nginx and haproxy, `k` and `m`, are powers of 1024.
+const SIZES_ELSEWHERE: Units = &[
+    (&["b", "byte", "bytes"], 1),
+    (&["k", "kb", "kib"], 1 << 10),
+    (&["m", "mb", "mib"], 1 << 20),
+    (&["g", "gb", "gib"], 1 << 30),
+    (&["t", "tb", "tib"], 1 << 40),
+];
+
 const DURATION_REMEDY: &str = "write \"5s\" or \"250ms\"";
 const SIZE_REMEDY: &str = "write \"64KiB\", \"8MiB\" or a number of bytes";
 
@@ -30,14 +50,17 @@ pub fn is_padded(text: &str) -> bool {
 ///
 /// Fails when the unit is missing or another, and when the milliseconds exceed 64 bits.
 pub fn duration(text: &str) -> Result<Millis, Wrong> {
-    let wrong = |fault: &str| Wrong::new(format!("{} {fault}", quote(text)), DURATION_REMEDY);
+    let meant = meant(text, TIMES_ELSEWHERE).map(|millis| write_duration(Millis(millis)));
+    let remedy =
+        meant.map_or_else(|| DURATION_REMEDY.to_owned(), |meant| format!("write \"{meant}\""));
+    let wrong = |fault: &str| Wrong::new(format!("{} {fault}", quote(text)), remedy.clone());
     match number_and_unit(text, &TIMES) {
         Ok(millis) => Ok(Millis(millis)),
         Err(Fault::NoNumber) => Err(wrong("is not a duration")),
         Err(Fault::NoUnit) => Err(wrong("has no unit")),
         Err(Fault::UnknownUnit) => Err(Wrong::new(
             format!("{} has an unknown unit", quote(text)),
-            format!("{DURATION_REMEDY}: units are {}", units(&TIMES)),
+            format!("{remedy}: units are {}", units(&TIMES)),
         )),
         Err(Fault::TooLarge) => Err(wrong("is too large")),
     }
@@ -47,17 +70,43 @@ pub fn duration(text: &str) -> Result<Millis, Wrong> {
 ///
 /// Fails when the unit is missing or another, and when the bytes exceed 64 bits.
 pub fn size(text: &str) -> Result<u64, Wrong> {
-    let wrong = |fault: &str| Wrong::new(format!("{} {fault}", quote(text)), SIZE_REMEDY);
+    let meant = meant(text, SIZES_ELSEWHERE).map(write_size);
+    let remedy = meant.map_or_else(|| SIZE_REMEDY.to_owned(), |meant| format!("write \"{meant}\""));
+    let wrong = |fault: &str| Wrong::new(format!("{} {fault}", quote(text)), remedy.clone());
     match number_and_unit(text, &SIZES) {
         Ok(bytes) => Ok(bytes),
         Err(Fault::NoNumber) => Err(wrong("is not a size")),
         Err(Fault::NoUnit) => Err(wrong("has no unit")),
         Err(Fault::UnknownUnit) => Err(Wrong::new(
             format!("{} has an unknown unit", quote(text)),
-            format!("{SIZE_REMEDY}: units are {}", units(&SIZES)),
+            format!("{remedy}: units are {}", units(&SIZES)),
         )),
         Err(Fault::TooLarge) => Err(wrong("is too large")),
     }
+}
+
+/// What was probably meant by a number with a unit of elsewhere, with a blank, a fraction, or several of
+/// them: `1m30s`, `0.5 sec`, `10M`.
+fn meant(text: &str, table: Units) -> Option<u64> {
+    let mut rest = text.trim();
+    let mut sum: u64 = 0;
+    while !rest.is_empty() {
+        let number = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (digits, behind) = rest.split_at(number);
+        let behind = behind.trim_start();
+        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, behind) = behind.split_at(letters);
+        let unit = unit.to_ascii_lowercase();
+        let (_, factor) = table.iter().find(|(names, _)| names.contains(&unit.as_str()))?;
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        // Thousandths are as much as anybody writes.
+        let fraction = (fraction.len() <= 3).then(|| format!("{fraction:0<3}"))?;
+        let parts = (whole.parse::<u64>().ok()?, fraction.parse::<u64>().ok()?);
+        let thousandths = parts.0.checked_mul(1000)?.checked_add(parts.1)?.checked_mul(*factor)?;
+        sum = sum.checked_add((thousandths % 1000 == 0).then_some(thousandths / 1000)?)?;
+        rest = behind.trim_start();
+    }
+    Some(sum).filter(|sum| *sum > 0)
 }
 
 /// The duration in the largest unit that divides it: `90s`, `2m`.
@@ -137,11 +186,11 @@ mod tests {
             ("", r#""" is not a duration (write "5s" or "250ms")"#),
             ("s", r#""s" is not a duration (write "5s" or "250ms")"#),
             ("-5s", r#""-5s" is not a duration (write "5s" or "250ms")"#),
-            ("1.5s", r#""1.5s" is not a duration (write "5s" or "250ms")"#),
-            ("5 s", r#""5 s" is not a duration (write "5s" or "250ms")"#),
-            ("5s ", r#""5s " is not a duration (write "5s" or "250ms")"#),
-            ("5S", r#""5S" has an unknown unit (write "5s" or "250ms": units are ms, s, m and h)"#),
-            ("1d", r#""1d" has an unknown unit (write "5s" or "250ms": units are ms, s, m and h)"#),
+            ("1.5s", r#""1.5s" is not a duration (write "1500ms")"#),
+            ("5 s", r#""5 s" is not a duration (write "5s")"#),
+            ("5s ", r#""5s " is not a duration (write "5s")"#),
+            ("5S", r#""5S" has an unknown unit (write "5s": units are ms, s, m and h)"#),
+            ("1d", r#""1d" has an unknown unit (write "24h": units are ms, s, m and h)"#),
             (
                 "18446744073709551616ms",
                 r#""18446744073709551616ms" is too large (write "5s" or "250ms")"#,
@@ -175,8 +224,8 @@ mod tests {
             ("65536", format!(r#""65536" has no unit ({remedy})"#)),
             (
                 "16k",
-                format!(
-                    r#""16k" has an unknown unit ({remedy}: units are B, KiB, MiB, GiB and TiB)"#
+                String::from(
+                    r#""16k" has an unknown unit (write "16KiB": units are B, KiB, MiB, GiB and TiB)"#,
                 ),
             ),
             ("KiB", format!(r#""KiB" is not a size ({remedy})"#)),

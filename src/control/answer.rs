@@ -34,6 +34,11 @@ impl ApiResponse {
         ApiResponse::json(status, json::error(message, &[]))
     }
 
+    /// What a browser does nothing about.
+    pub fn nothing() -> ApiResponse {
+        ApiResponse { status: 204, content_type: "", body: String::new(), fields: "" }
+    }
+
     /// A line of text.
     pub fn line(status: u16, line: &str) -> ApiResponse {
         let content_type = "text/plain; charset=utf-8";
@@ -76,14 +81,16 @@ impl ApiResponse {
             After::KeepAndSay => "Connection: keep-alive\r\n",
             After::Close => "Connection: close\r\n",
         };
+        let (content_type, len) = (self.content_type, self.body.len());
+        let content = match self.status {
+            204 => String::new(), // RFC 9110 §8.6
+            _ => format!("Content-Type: {content_type}\r\nContent-Length: {len}\r\n"),
+        };
         format!(
-            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
-             Cache-Control: no-store\r\n{}{connection}\r\n",
+            "HTTP/1.1 {} {}\r\nDate: {}\r\n{content}Cache-Control: no-store\r\n{}{connection}\r\n",
             self.status,
             reason_phrase(self.status),
             String::from_utf8_lossy(&date),
-            self.content_type,
-            self.body.len(),
             self.fields,
         )
     }
@@ -98,6 +105,26 @@ pub fn is_same_secret(given: &[u8], secret: &[u8]) -> bool {
         difference |= usize::from(std::hint::black_box(byte ^ wanted));
     }
     !secret.is_empty() && std::hint::black_box(difference) == 0
+}
+
+/// The answer that has the mistakes of the configuration, if they are the reason: they come first, and
+/// one of the lines behind them counts them.
+pub fn refused(why: &str) -> ApiResponse {
+    let lines: Vec<&str> = why.lines().map(str::trim).collect();
+    let counted = lines.iter().find(|line| line.contains("nothing was changed"));
+    let message = match (counted, &lines[..]) {
+        (Some(summary), _) => String::from(*summary),
+        (None, []) => String::from("the reload was refused"),
+        (None, lines) => lines.join(" "),
+    };
+    let count = counted.and_then(|summary| {
+        let (_, behind) = summary.rsplit_once(" has ")?;
+        behind.split(' ').next()?.parse().ok()
+    });
+    let mistakes = lines.iter().take(count.unwrap_or(0)).map(|line| String::from(*line)).collect();
+    // There is always a list for programs.
+    let errors: Vec<String> = if count.is_none() { vec![message.clone()] } else { mistakes };
+    ApiResponse::json(422, json::error(&message, &errors))
 }
 
 #[cfg(test)]

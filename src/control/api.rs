@@ -2,17 +2,25 @@
 
 use serde::Deserialize;
 
-use crate::config::{self, Endpoint, address, text, units};
+use crate::config::{self, AUTO_CAP, Endpoint, MOST_REQUESTS, WrittenCap, address, text, units};
 use crate::http::Method;
 use crate::mem::time::Millis;
 use crate::policy::explain::{Question, SOMEBODY};
 use crate::policy::health::AdminState;
+use crate::shared::Wish;
 
 use super::answer::ApiResponse;
 use super::cache::PurgeTarget;
+use super::diary::DiaryPart;
 use super::health::{self, Needed};
+use super::page_window::PageWindow;
 use super::query::{decoded, parameters, unknown, wrong};
 use super::request_parser::ApiRequest;
+
+/// So many entries of the diary are told if nobody says how many,
+const ENTRIES: u32 = 50;
+/// and so many at most.
+const MOST_ENTRIES: u32 = 256;
 
 /// Where a request came in, which decides what may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,24 +36,32 @@ pub enum AccessLevel {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// The status page.
-    Page,
+    /// The status page, with numbers of that time; that of this name has been shown before.
+    Page(PageWindow, Option<String>),
+    /// Somebody has clicked into the page of this name.
+    Hold(String),
     /// The metrics.
     Metrics,
     /// Whether clients are accepted, and so many backends are up.
     Health(Vec<Needed>),
     /// The service in numbers.
     Status,
+    /// What went wrong, took long or was said, so many entries.
+    Diary(DiaryPart, usize),
     /// All pools.
     Pools,
     /// One pool.
     Pool(String),
+    /// The names that bring backends.
+    Names,
     /// A backend is there, or still is.
     Register(BackendRef, RegistrationRequest),
     /// A registered backend goes.
     Remove(BackendRef),
     /// The operator wants something of a backend.
-    Adjust(BackendRef, Adjustment),
+    Adjust(BackendRef, Wish),
+    /// The registry.
+    Registry,
     /// The configuration is to be read anew.
     Reload,
     /// The service is to be withdrawn, or that taken back.
@@ -73,17 +89,12 @@ pub struct RegistrationRequest {
     pub lease: Option<Millis>,
     /// Its share, 1 to 256, if that was said.
     pub weight: Option<u32>,
-    /// Requests at once, 0 for any, if that was said.
+    /// Requests at once, 0 for any, [`AUTO_CAP`] for as many as it bears, if that was said.
     pub max_connections: Option<u32>,
-}
-
-/// What the operator wants of a backend; at least one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Adjustment {
-    /// Never [`AdminState::Leaving`].
+    /// Whether it stands in only for primaries that are out, if that was said.
+    pub backup: Option<bool>,
+    /// What is to be done with it, if that was said. Never [`AdminState::Leaving`].
     pub state: Option<AdminState>,
-    /// Its share, 1 to 256.
-    pub weight: Option<u32>,
 }
 
 /// The command that a request asks for. `Err` is the answer to one that asks for none.
@@ -94,7 +105,11 @@ pub fn read(access: AccessLevel, request: &ApiRequest) -> Result<Command, ApiRes
     };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (segments.as_slice(), access) {
-        ([""], _) => only_get(request).map(|()| Command::Page),
+        ([""], _) => page(query, request),
+        (["held"], _) => {
+            only_get(request)?;
+            Ok(Command::Hold(parameter("page", query)?.unwrap_or_default()))
+        }
         (["metrics"], _) => only_get(request).map(|()| Command::Metrics),
         (["healthz"], _) => {
             only_get(request)?;
@@ -116,6 +131,10 @@ fn command(
 ) -> Result<Command, ApiResponse> {
     match segments {
         ["status"] => only_get(request).map(|()| Command::Status),
+        ["errors"] => diary(DiaryPart::Errors, query, request),
+        ["slow"] => diary(DiaryPart::Slow, query, request),
+        ["events"] => diary(DiaryPart::Events, query, request),
+        ["names"] => only_get(request).map(|()| Command::Names),
         ["pools"] => only_get(request).map(|()| Command::Pools),
         ["pools", name] => {
             only_get(request)?;
@@ -138,6 +157,7 @@ fn command(
             let fault = "the path of a Unix socket must be percent-encoded";
             Err(wrong(format!("{fault} (write {})", text::quote(&right))))
         }
+        ["registry"] => only_get(request).map(|()| Command::Registry),
         ["reload"] => only_post(request).map(|()| Command::Reload),
         ["withdrawn"] => {
             if request.method != Method::Put {
@@ -155,6 +175,48 @@ fn command(
         }
         _ => Err(nothing(path)),
     }
+}
+
+/// `window=1m&page=0123456789abcdef`.
+fn page(query: &str, request: &ApiRequest) -> Result<Command, ApiResponse> {
+    only_get(request)?;
+    let (mut window, mut name) = (PageWindow::ALL[0], None);
+    for (key, value) in parameters(query) {
+        match key {
+            "window" => {
+                let known = PageWindow::ALL.into_iter().find(|known| known.as_str() == value);
+                window = known.ok_or_else(|| {
+                    let value = text::quote(value);
+                    wrong(format!("window: {value} is not right (write 10s, 1m, 5m or all)"))
+                })?;
+            }
+            "page" => name = Some(value.to_owned()),
+            _ => return Err(unknown(key, &["window", "page"])),
+        }
+    }
+    Ok(Command::Page(window, name))
+}
+
+/// The only parameter that there is, if it is given.
+fn parameter(name: &str, query: &str) -> Result<Option<String>, ApiResponse> {
+    let mut found = None;
+    for (key, value) in parameters(query) {
+        if key != name {
+            return Err(unknown(key, &[name]));
+        }
+        found = Some(decoded(value)?.into_owned());
+    }
+    Ok(found)
+}
+
+/// `n=50`.
+fn diary(part: DiaryPart, query: &str, request: &ApiRequest) -> Result<Command, ApiResponse> {
+    only_get(request)?;
+    let count = match parameter("n", query)? {
+        Some(count) => number("n", &count, 1, MOST_ENTRIES)?,
+        None => ENTRIES,
+    };
+    Ok(Command::Diary(part, count as usize))
 }
 
 fn nothing(path: &str) -> ApiResponse {
@@ -194,7 +256,7 @@ fn place(name: &str, backend: &str) -> Result<BackendRef, ApiResponse> {
     Ok(BackendRef { pool, address })
 }
 
-/// `lease=10s&weight=1&max_connections=0`, each at most once.
+/// `lease=10s&weight=1&max_connections=0&backup=false&state=ready`, each at most once.
 fn registration(query: &str) -> Result<RegistrationRequest, ApiResponse> {
     let mut registration = RegistrationRequest::default();
     let mut seen: Vec<String> = Vec::new();
@@ -207,17 +269,28 @@ fn registration(query: &str) -> Result<RegistrationRequest, ApiResponse> {
             "lease" => registration.lease = Some(lease(&value)?),
             "weight" => registration.weight = Some(number("weight", &value, 1, 256)?),
             "max_connections" => {
-                registration.max_connections =
-                    Some(number("max_connections", &value, 0, 1_000_000)?);
+                registration.max_connections = Some(cap(&value)?);
             }
+            "backup" => registration.backup = Some(truth("backup", &value)?),
+            "state" => registration.state = Some(state("state", &value)?),
             _ => {
-                let known = ["lease", "weight", "max_connections"];
+                let known = ["lease", "weight", "max_connections", "backup", "state"];
                 return Err(unknown(&name, &known));
             }
         }
         seen.push(name.into_owned());
     }
     Ok(registration)
+}
+
+fn cap(value: &str) -> Result<u32, ApiResponse> {
+    if value == "auto" {
+        return Ok(AUTO_CAP);
+    }
+    number("max_connections", value, 0, MOST_REQUESTS).map_err(|_| {
+        let value = text::quote(value);
+        wrong(format!("max_connections: {value} is not right (write 0 to 1000000, or auto)"))
+    })
 }
 
 fn lease(value: &str) -> Result<Millis, ApiResponse> {
@@ -236,6 +309,24 @@ fn lease(value: &str) -> Result<Millis, ApiResponse> {
     }
 }
 
+fn truth(name: &str, value: &str) -> Result<bool, ApiResponse> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => {
+            Err(wrong(format!("{name}: {} is not right (write true or false)", text::quote(other))))
+        }
+    }
+}
+
+/// A state that may be asked for.
+fn state(name: &str, value: &str) -> Result<AdminState, ApiResponse> {
+    AdminState::parse(value).ok_or_else(|| {
+        let remedy = "write \"ready\", \"drain\" or \"maint\"";
+        wrong(format!("{name}: {} is not a state ({remedy})", text::quote(value)))
+    })
+}
+
 fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ApiResponse> {
     match units::whole(value) {
         Some(number) if (least..=most).contains(&number) => Ok(number),
@@ -251,10 +342,11 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ApiResp
 struct AdjustmentJson {
     state: Option<String>,
     weight: Option<u32>,
+    max_connections: Option<WrittenCap>,
 }
 
-/// `{"state": "drain", "weight": 5}`, one of them or both.
-fn adjustment(body: &[u8]) -> Result<Adjustment, ApiResponse> {
+/// `{"state": "drain", "weight": 5, "max_connections": "auto"}`, at least one of them.
+fn adjustment(body: &[u8]) -> Result<Wish, ApiResponse> {
     let example = "write {\"state\": \"drain\"} or {\"weight\": 5}";
     // A list of both values would be taken for the object.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -262,23 +354,19 @@ fn adjustment(body: &[u8]) -> Result<Adjustment, ApiResponse> {
     }
     let json: AdjustmentJson =
         serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
-    let state = match json.state.as_deref() {
-        None => None,
-        Some("ready") => Some(AdminState::Ready),
-        Some("drain") => Some(AdminState::Drain),
-        Some("maint") => Some(AdminState::Maint),
-        Some(other) => {
-            let remedy = "write \"ready\", \"drain\" or \"maint\"";
-            return Err(wrong(format!("{} is not a state ({remedy})", text::quote(other))));
-        }
-    };
+    let state = json.state.as_deref().map(|value| state("state", value)).transpose()?;
     if json.weight.is_some_and(|weight| !(1..=256).contains(&weight)) {
         return Err(wrong("weight is out of range (write 1 to 256)"));
     }
-    if state.is_none() && json.weight.is_none() {
+    let max_connections = json.max_connections.map(|written| {
+        let refused = || wrong("max_connections is not right (write 0 to 1000000, or \"auto\")");
+        written.read().ok_or_else(refused)
+    });
+    let max_connections = max_connections.transpose()?;
+    if state.is_none() && json.weight.is_none() && max_connections.is_none() {
         return Err(wrong(format!("nothing is to be changed ({example})")));
     }
-    Ok(Adjustment { state, weight: json.weight })
+    Ok(Wish { state, weight: json.weight, max_connections })
 }
 
 #[derive(Deserialize)]

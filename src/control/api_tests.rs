@@ -30,18 +30,36 @@ fn assert_refused(line: &str, body: &str, status: u16, part: &str) {
 }
 
 #[test]
+fn the_page_and_the_diary_have_parameters() {
+    let page = |window, name: Option<&str>| Ok(Command::Page(window, name.map(str::to_owned)));
+    assert_eq!(ask("GET /?window=all&page=x"), page(PageWindow::All, Some("x")));
+    assert_eq!(ask("GET /?window=10s"), page(PageWindow::ALL[0], None));
+    assert_eq!(ask("GET /held?page=x"), Ok(Command::Hold(String::from("x"))));
+    assert_eq!(ask("GET /v1/slow"), Ok(Command::Diary(DiaryPart::Slow, 50)));
+    assert_eq!(ask("GET /v1/errors?n=256"), Ok(Command::Diary(DiaryPart::Errors, 256)));
+    assert_eq!(ask("GET /v1/events?n=1"), Ok(Command::Diary(DiaryPart::Events, 1)));
+    for refused in ["/?window=2m", "/?x=1", "/held?x=1", "/v1/slow?n=0", "/v1/slow?n=257"] {
+        assert_eq!(ask(&format!("GET {refused}")).unwrap_err().0, 400, "{refused}");
+    }
+    assert_eq!(ask("POST /v1/errors").unwrap_err().0, 405);
+}
+
+#[test]
 fn looking_needs_only_the_path() {
     assert_eq!(ask("GET /v1/status"), Ok(Command::Status));
     assert_eq!(ask("HEAD /v1/pools"), Ok(Command::Pools));
     assert_eq!(ask("GET /v1/pools/a%2fb"), Ok(Command::Pool(String::from("a/b"))));
-    assert_eq!(ask("GET /"), Ok(Command::Page));
+    assert_eq!(ask("GET /"), Ok(Command::Page(PageWindow::ALL[0], None)));
     assert_eq!(ask("GET /metrics?x=y"), Ok(Command::Metrics));
     assert_eq!(ask("GET /healthz"), Ok(Command::Health(Vec::new())));
 }
 
 #[test]
 fn at_the_status_address_nothing_can_be_changed() {
-    assert_eq!(ask_at(AccessLevel::Status, "GET /", ""), Ok(Command::Page));
+    assert_eq!(
+        ask_at(AccessLevel::Status, "GET /", ""),
+        Ok(Command::Page(PageWindow::ALL[0], None))
+    );
     for line in ["GET /v1/status", "POST /v1/reload", "PUT /v1/pools/a/backends/10.0.0.7:80"] {
         assert_eq!(ask_at(AccessLevel::Status, line, "").unwrap_err().0, 404, "{line}");
     }
@@ -60,9 +78,14 @@ fn a_backend_registers_with_what_it_says_of_itself() {
         lease: Some(Millis(10_000)),
         weight: Some(256),
         max_connections: Some(0),
+        backup: Some(true),
+        state: Some(AdminState::Drain),
     };
     assert_eq!(
-        ask("PUT /v1/pools/api/backends/10.0.0.7:80?lease=10s&weight=256&max_connections=0"),
+        ask(concat!(
+            "PUT /v1/pools/api/backends/10.0.0.7:80",
+            "?lease=10s&weight=256&max_connections=0&backup=true&state=drain"
+        )),
         Ok(Command::Register(place, full))
     );
     assert_eq!(
@@ -90,6 +113,8 @@ fn a_registration_with_mistakes_is_told_them() {
         ("?weight=0", "write 1 to 256"),
         ("?weight=+1", "write 1 to 256"),
         ("?weight=08", "write 1 to 256"),
+        ("?backup=yes", "write true or false"),
+        ("?state=leaving", "is not a state (write"),
         ("?max_connections=00", "write 0 to 1000000"),
         ("?lease=010s", "begins with a zero"),
         ("?weight=", "write 1 to 256"),
@@ -127,10 +152,13 @@ fn a_backend_is_adjusted_by_json() {
         Ok(Command::Adjust(_, adjustment)) => adjustment,
         other => panic!("{other:?}"),
     };
-    let both = Adjustment { state: Some(AdminState::Drain), weight: Some(5) };
+    let both = Wish { state: Some(AdminState::Drain), weight: Some(5), max_connections: None };
     assert_eq!(adjusted("{\"state\": \"drain\", \"weight\": 5}"), both);
     assert_eq!(adjusted("{\"state\": \"ready\"}").state, Some(AdminState::Ready));
     assert_eq!(adjusted("{\"state\": \"maint\"}").weight, None);
+    let cap = |body: &str| adjusted(body).max_connections;
+    assert_eq!(cap("{\"max_connections\": \"auto\"}"), Some(AUTO_CAP));
+    assert_eq!(cap("{\"max_connections\": 0}"), Some(0));
     for (body, part) in [
         ("", "no JSON object"),
         ("{", "EOF"),
@@ -139,6 +167,8 @@ fn a_backend_is_adjusted_by_json() {
         ("{\"state\": \"off\"}", "is not a state"),
         ("{\"state\": \"leaving\"}", "is not a state"),
         ("{\"weight\": 0}", "1 to 256"),
+        ("{\"max_connections\": \"Auto\"}", "write 0 to 1000000, or \\\"auto\\\""),
+        ("{\"max_connections\": 1000001}", "write 0 to 1000000"),
         ("{\"weight\": -1}", "invalid value"),
         ("{\"wieght\": 1}", "unknown field"),
         ("{\"weight\": 1, \"weight\": 2}", "duplicate field"),

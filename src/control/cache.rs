@@ -4,15 +4,16 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use crate::cache::in_memory::DiskRead;
 use crate::cache::serve;
 use crate::cache::store::{self, Found, Store};
 use crate::cache::sweeper::{Next, Purge, PurgeOf, Sweeper};
 use crate::http::Method;
-use crate::mem::time::Micros;
+use crate::http::cache_status::FwdReason;
+use crate::mem::time::{Clocks, Micros};
 use crate::policy::cache_key::Url;
 use crate::policy::caching::{self, Asking, Decision};
 use crate::policy::vary::Chosen;
-use crate::shared::snapshot::Clocks;
 use crate::sys::log::{self, Level};
 use crate::sys::{IoError, clock};
 
@@ -55,9 +56,11 @@ pub struct CacheAdmin {
     directory: PathBuf,
     /// When the sweeper's next step is due.
     due: Micros,
-    /// In the order of their beginning; the first is worked at.
+    /// Those of single URLs before all others, else in the order of their beginning; the first is worked at.
     purges: VecDeque<(PurgeId, Purge)>,
     next_ticket: u64,
+    /// When the next step of a purge is due: it takes about half of the time, lest it slow others down.
+    purge_due: Micros,
     /// When to try the disk, and what kept answers from being stored the last time.
     trial: (Micros, Result<(), IoError>),
     /// How many workers had died when their leftovers were removed.
@@ -75,6 +78,7 @@ impl CacheAdmin {
             due: Micros(0),
             purges: VecDeque::new(),
             next_ticket: 0,
+            purge_due: Micros(0),
             trial: (Micros(0), Ok(())),
             deaths: 0,
         }
@@ -118,9 +122,9 @@ impl CacheAdmin {
         self.due.min(self.trial.0)
     }
 
-    /// Whether `step_purges` is to be called at once.
-    pub fn is_purging(&self) -> bool {
-        !self.purges.is_empty()
+    /// When `step_purges` is to be called next, if a purge is under way.
+    pub fn next_purge_step(&self) -> Option<Micros> {
+        (!self.purges.is_empty()).then_some(self.purge_due)
     }
 
     /// Begins a purge. From now on no worker gives any of it, and what it is fetching of it is not
@@ -136,15 +140,22 @@ impl CacheAdmin {
         let Some(purge) = self.sweeper.begin_purge(what) else { return Begun::NoUrl };
         let ticket = PurgeId(self.next_ticket);
         self.next_ticket += 1;
-        self.purges.push_back((ticket, purge));
+        // What takes long does not keep from its end what takes no time.
+        let is_long = |(_, purge): &(PurgeId, Purge)| !purge.is_of_url();
+        let before = self.purges.iter().position(is_long).filter(|_| purge.is_of_url());
+        self.purges.insert(before.unwrap_or(self.purges.len()), (ticket, purge));
         Begun::Under(ticket)
     }
 
     /// Goes on with purges, a little. Says which one has come to its end, and how many answers it
     /// has removed.
     pub fn step_purges(&mut self) -> Option<(PurgeId, u64)> {
-        let (ticket, purge) = self.purges.front_mut()?;
-        if !self.sweeper.step_purge(purge) {
+        let begun = clock::now();
+        let (ticket, purge) = self.purges.front_mut().filter(|_| self.purge_due <= begun)?;
+        let is_done = self.sweeper.step_purge(purge);
+        let ended = clock::now();
+        self.purge_due = ended + (ended - begun);
+        if !is_done {
             return None;
         }
         let done = (*ticket, purge.purged());
@@ -155,11 +166,12 @@ impl CacheAdmin {
     /// What becomes of a request that the cache has a part in, by what is stored now.
     pub fn decision(&mut self, url: &Url, chosen: &Chosen, method: Method) -> Decision {
         let query = store::CacheQuery { url: *url, chosen: *chosen };
-        let entry = match self.store.find(&query, clock::now()).0 {
+        let without = |why| Decision::Ask(Asking::without(method, chosen.request_fields, why));
+        let entry = match self.store.find(&query, clock::now(), DiskRead::Waits).0 {
             Found::Answer(entry) => entry,
-            Found::Nothing(why) => {
-                return Decision::Ask(Asking::without(method, chosen.request_fields, why));
-            }
+            // What the disk does not give even to who waits for it is not there.
+            Found::Cold => return without(FwdReason::UriMiss),
+            Found::Nothing(why) => return without(why),
         };
         let candidate = serve::candidate(self.store.entry(entry), self.ring_size);
         let now = clock::wall().0 / 1_000_000;

@@ -75,8 +75,6 @@ struct Schedule {
     generation: u64,
     /// Whether clients' requests had taken it out when it was last looked at.
     is_marked: bool,
-    /// Whether it is checked at all now.
-    is_watched: bool,
     /// The check under way, and when it was begun.
     probe: Option<(Probe, Micros)>,
     /// The last check, whose response has not ended. It is over when the next one begins.
@@ -93,6 +91,8 @@ pub struct Checks {
     /// By pool; those beyond have the first one's.
     plans: Vec<Plan>,
     entries: Vec<Schedule>,
+    /// The names that bring backends, in the configuration's order.
+    names: Vec<String>,
     /// When something is due for each slot: apart from the rest, for it is gone through each time.
     due: Vec<Micros>,
     scratch: ProbeBuffer,
@@ -110,6 +110,7 @@ impl Checks {
             segment,
             plans: config.pools.iter().map(Plan::new).collect(),
             entries: (0..slots).map(|_| Schedule::default()).collect(),
+            names: config.named().map(|(_, named)| named.lookup.name().to_string()).collect(),
             due: vec![NEVER; slots],
             scratch: ProbeBuffer::default(),
             has_changed: false,
@@ -145,18 +146,17 @@ impl Checks {
                 AdminState::Maint | AdminState::Leaving => false,
             };
             let newly_marked = is_marked && !entry.is_marked;
-            let newly_watched = is_watched && !entry.is_watched;
             entry.is_marked = is_marked;
-            entry.is_watched = is_watched;
             if !is_watched {
                 entry.probe = None;
                 self.due[slot] = NEVER;
-            } else if entry.probe.is_none() && (newly_marked || newly_watched) {
+            // Who is watched has a next check in any case, whatever happened since the last look.
+            } else if entry.probe.is_none() && (newly_marked || self.due[slot] == NEVER) {
                 self.due[slot] = match cells.last_check() {
                     // It was checked before the configuration was read anew.
                     Some(last) if !newly_marked => {
                         let interval = plan_of(&self.plans, &cells).interval;
-                        now.max(Micros::from(last.at) + self.pause(slot, false, interval))
+                        now.max(Micros::from(last.at) + self.pause(slot, false, interval, now))
                     }
                     Some(_) | None => now,
                 };
@@ -203,7 +203,8 @@ impl Checks {
         self.entries[slot].rest = None;
         let begun = self.entries[slot].waits_since.unwrap_or(now);
         let until = begun + Micros::from(plan_of(&self.plans, &cells).timeout);
-        match Probe::begin(cells.address(), poller, first_token + slot as u64) {
+        let name = cells.name().and_then(|id| self.names.get(id.0)).map(String::as_str);
+        match Probe::begin(cells.address(), name, poller, first_token + slot as u64) {
             Ok(probe) => {
                 let entry = &mut self.entries[slot];
                 (entry.waits_since, entry.is_denied) = (None, false);
@@ -272,30 +273,45 @@ impl Checks {
                 took: now - begun,
                 at: now.millis().max(Millis(1)),
             };
+            if let Some(fault) = outcome.fault() {
+                self.segment.set_check_fault(BackendId(slot), Some(fault));
+            }
             self.segment.note_check(BackendId(slot), result, &plan.rules)
         });
         let seen = if outcome.passed() { Seen::ProbeSucceeded } else { Seen::ProbeFailed };
         let unmarked = self.segment.observe(BackendId(slot), seen, now.millis(), &passive);
+        // Requests may mark it again before the next look around, which is news then.
+        self.entries[slot].is_marked = !cells.passive().is_up();
         if let Some(change) = checked.flatten().or(unmarked) {
             self.report(BackendId(slot), change, outcome, wakers);
             self.has_changed = true;
         }
         self.due[slot] = match checked {
-            Some(_) => begun + self.pause(slot, is_first, interval),
-            None if cells.passive().is_up() => NEVER,
+            Some(_) => begun + self.pause(slot, is_first, interval, now),
+            None if !self.entries[slot].is_marked => NEVER,
             None => begun + Micros::from(PROBE_INTERVAL),
         };
-        if checked.is_some() && !cells.check().is_up() && cells.source() == Some(Source::Api) {
+        let is_gone = match cells.source() {
+            Some(Source::Api) => checked.is_some() && !cells.check().is_up(),
+            // One that is named no more: its first failure is the last.
+            Some(Source::Name) => cells.lease().is_some() && !outcome.passed(),
+            Some(Source::File | Source::Registry) | None => false,
+        };
+        if is_gone {
             self.remove(BackendId(slot), outcome, now);
         }
     }
 
     /// From the beginning of a check to that of the next.
-    fn pause(&self, slot: usize, is_first: bool, interval: Millis) -> Micros {
+    fn pause(&self, slot: usize, is_first: bool, interval: Millis, now: Micros) -> Micros {
         let cells = self.segment.backend(BackendId(slot));
-        let is_contested = cells.check().is_up() && !cells.passive().is_up();
-        if cells.check().is_changing() || is_contested {
+        if cells.check().is_changing() {
             return Micros::from(interval.min(SOON));
+        }
+        // Checks pass, and requests have marked it: the one that may end the mark comes in time.
+        let until = cells.passive().not_before(&plan_of(&self.plans, &cells).passive);
+        if let Some(until) = until.filter(|_| cells.check().is_up()) {
+            return Micros::from(interval.min(SOON.max(until - now.millis() + Millis(1))));
         }
         let interval = Micros::from(interval);
         if !is_first || cells.source() == Some(Source::Api) {
@@ -314,12 +330,27 @@ impl Checks {
     }
 
     fn report(&self, slot: BackendId, change: Change, outcome: ProbeOutcome, wakers: &Wakers) {
-        report::log_change(&self.segment, slot, change, &outcome.to_string());
         let cells = self.segment.backend(slot);
-        wakers.wake_all(&self.segment, WaitFor::Pool(cells.pool()));
+        let others_are_up = self.segment.count_up(cells.pool()).0 > 1;
+        let reason = match change {
+            Change::Up if cells.passive().is_on_trial() && others_are_up => {
+                format!("{outcome}, and is on trial with a tenth of its share")
+            }
+            Change::Up if cells.passive().is_on_trial() => {
+                format!("{outcome}, and is on trial")
+            }
+            Change::Up | Change::Down => outcome.to_string(),
+        };
+        report::log_change(&self.segment, slot, change, &reason);
+        match change {
+            // What waits there goes elsewhere.
+            Change::Down => wakers.wake_workers(),
+            Change::Up => wakers.wake_all(&self.segment, WaitFor::Pool(cells.pool())),
+        }
     }
 
-    /// A backend that registered itself has failed its checks: it is taken for gone.
+    /// A backend that registered itself has failed its checks, or one its name no more has failed one: it
+    /// is taken for gone.
     fn remove(&mut self, slot: BackendId, outcome: ProbeOutcome, now: Micros) {
         let cells = self.segment.backend(slot);
         log::write(
@@ -331,9 +362,8 @@ impl Checks {
             ),
         );
         self.segment.set_admin(slot, AdminState::Leaving, now.millis());
-        self.due[slot.0] = NEVER;
         // If it registers again before it was forgotten, it is checked anew.
-        self.entries[slot.0].is_watched = false;
+        self.due[slot.0] = NEVER;
         self.has_changed = true;
     }
 }

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::model::HealthCheck;
-use crate::policy::health::Availability;
+use crate::policy::health::{Availability, Fault};
 use crate::shared::{Layout, PoolId, Registration};
 use crate::sys::world::{self, Faults, Peer, Server};
 use crate::sys::{Poller, clock, memory};
@@ -93,21 +93,36 @@ impl Scene {
     fn advance(&mut self, millis: u64) {
         let until = clock::now() + Micros::from(Millis(millis));
         loop {
-            let now = clock::now();
-            self.checks.look_around(now);
-            self.checks.run(&self.poller, 100, &self.wakers, now);
-            let next = self.checks.next_deadline().unwrap_or(until).min(until);
-            let pause = (next - clock::now()).millis();
-            let pause = if pause == Millis(0) && next > now { Millis(1) } else { pause };
-            self.poller.wait(Some(pause)).unwrap();
-            for event in self.poller.events().to_vec() {
-                self.checks.event(event.token - 100, event, &self.wakers, clock::now());
-            }
-            self.hosts.iter_mut().for_each(Host::turn);
+            self.turn(until);
             if clock::now() >= until && self.poller.events().is_empty() {
                 return;
             }
         }
+    }
+
+    /// Looks around, and then takes in what happens next, by that time at the latest.
+    fn turn(&mut self, until: Micros) {
+        let now = clock::now();
+        self.checks.look_around(now);
+        self.checks.run(&self.poller, 100, &self.wakers, now);
+        let next = self.checks.next_deadline().unwrap_or(until).min(until);
+        let pause = (next - clock::now()).millis();
+        let pause = if pause == Millis(0) && next > now { Millis(1) } else { pause };
+        self.poller.wait(Some(pause)).unwrap();
+        for event in self.poller.events().to_vec() {
+            self.checks.event(event.token - 100, event, &self.wakers, clock::now());
+        }
+        self.hosts.iter_mut().for_each(Host::turn);
+    }
+
+    /// Requests mark one that is down as soon as it is up, before the next look around.
+    fn mark_as_soon_as_it_is_up(&mut self, host: usize, event: Seen) {
+        let until = clock::now() + Micros::from_secs(20);
+        while !self.is_up(host) {
+            self.turn(until);
+            assert!(clock::now() < until, "never");
+        }
+        mark(self, host, event);
     }
 
     fn is_up(&self, host: usize) -> bool {
@@ -277,7 +292,7 @@ fn a_mark_by_requests_brings_a_check_at_once() {
     let mut scene = Scene::with(2, |_| ());
     scene.advance(5_300);
     let before = scene.hosts[0].asked.len();
-    mark(&scene, 0, Seen::ConnectFailed);
+    mark(&scene, 0, Seen::Failed(Fault::Refused));
     assert!(!scene.is_up(0));
     scene.advance(20);
     assert_eq!(scene.hosts[0].asked.len(), before + 1);
@@ -293,8 +308,8 @@ fn without_checks_only_those_that_are_out_are_probed_each_second() {
     scene.advance(5_000);
     assert!(scene.hosts.iter().all(|host| host.asked.is_empty()));
     scene.set(1, Manner::Refuses);
-    mark(&scene, 1, Seen::ConnectFailed);
-    mark(&scene, 2, Seen::ResponseTimedOut);
+    mark(&scene, 1, Seen::Failed(Fault::Refused));
+    mark(&scene, 2, Seen::Failed(Fault::ResponseTimedOut));
     scene.advance(5_000);
     assert!(!scene.is_up(1) && !scene.is_up(2), "one refuses, the other is out for its time");
     let probes = scene.hosts[2].asked.len();
@@ -307,12 +322,60 @@ fn without_checks_only_those_that_are_out_are_probed_each_second() {
 }
 
 #[test]
+fn one_that_is_marked_again_before_anybody_looks_is_probed_again() {
+    let mut scene = Scene::with(2, |pool| pool.health_check = None);
+    mark(&scene, 0, Seen::Failed(Fault::Reset));
+    scene.mark_as_soon_as_it_is_up(0, Seen::Failed(Fault::Reset));
+    let probes = scene.hosts[0].asked.len();
+    scene.advance(5_000);
+    assert!(scene.hosts[0].asked.len() >= probes + 5);
+    assert!(scene.time_until(0, true) <= 20_050);
+}
+
+#[test]
+fn one_that_is_marked_again_is_checked_at_once_also_before_anybody_looks() {
+    let mut scene = Scene::with(2, |_| ());
+    scene.advance(1_300);
+    mark(&scene, 0, Seen::Failed(Fault::Refused));
+    scene.mark_as_soon_as_it_is_up(0, Seen::Failed(Fault::Refused));
+    assert!(scene.time_until(0, true) <= 20);
+}
+
+#[test]
+fn of_one_that_fails_its_checks_on_trial_the_trial_is_not_told() {
+    let mut scene = Scene::with(2, |_| ());
+    mark(&scene, 0, Seen::Failed(Fault::Reset));
+    assert!(scene.time_until(0, true) <= 11_050);
+    scene.set(0, Manner::Refuses);
+    assert!(scene.time_until(0, false) <= 5_000);
+    let messages = world::messages();
+    let (_, text) = messages.last().unwrap();
+    assert!(text.ends_with("is down: it cannot be connected to; 1/2 backends up"), "{text}");
+}
+
+#[test]
+fn that_one_on_trial_has_a_tenth_is_said_where_others_are_up() {
+    for (others_are_up, told) in [
+        (true, ", and is on trial with a tenth of its share; 2/2"),
+        (false, ", and is on trial; 1/2"),
+    ] {
+        let mut scene = Scene::with(2, |pool| pool.health_check = None);
+        mark(&scene, 0, Seen::Failed(Fault::Reset));
+        if !others_are_up {
+            scene.segment.set_admin(BackendId(1), AdminState::Maint, clock::now().millis());
+        }
+        assert!(scene.time_until(0, true) <= 11_050);
+        let (_, text) = &world::messages()[0];
+        assert!(text.contains(told), "{text}");
+    }
+}
+
+#[test]
 fn who_registers_is_checked_at_once_and_removed_when_its_checks_fail() {
     let mut scene = Scene::with(1, |_| ());
     scene.advance(5_000);
     scene.add_host(1);
-    let entry =
-        Registration { address: address(1).into(), weight: 1, max_connections: 0, lease: None };
+    let entry = Registration::at(address(1).into());
     let slot = scene.segment.register(PoolId(0), entry).unwrap();
     scene.advance(20);
     assert_eq!(scene.hosts[1].asked.len(), 1);
@@ -330,8 +393,7 @@ fn who_registers_is_checked_at_once_and_removed_when_its_checks_fail() {
 fn who_registers_again_while_it_is_leaving_is_checked_again() {
     let mut scene = Scene::with(1, |_| ());
     scene.add_host(1);
-    let entry =
-        Registration { address: address(1).into(), weight: 1, max_connections: 0, lease: None };
+    let entry = Registration::at(address(1).into());
     let slot = scene.segment.register(PoolId(0), entry).unwrap();
     scene.advance(20);
     scene.set(1, Manner::Refuses);

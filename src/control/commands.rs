@@ -1,44 +1,57 @@
 //! What operators' commands do to the shared cells, and what becomes of backends that register
 //! themselves: leases that end, backends that leave.
 
-use crate::mem::time::{Micros, Millis};
+use crate::mem::time::{Clocks, Micros, Millis};
 use crate::policy::health::AdminState as Wanted;
+use crate::shared::diary::Diary;
 use crate::shared::ipc::ControlMessage;
-use crate::shared::snapshot::{Clocks, Snapshot};
+use crate::shared::snapshot::Snapshot;
 use crate::shared::wakers::Wakers;
-use crate::shared::{self, BackendId, PoolId, Segment, Source, WaitFor, Withdrawal};
+use crate::shared::{self, BackendId, PoolId, Segment, Source, WaitFor, Wish, Withdrawal};
 use crate::sys::log::{self, Level};
 use crate::sys::{Channel, Waker, clock};
 
 use super::admin::{ApiHandler, CommandOutcome, Pending};
 use super::answer::ApiResponse;
-use super::api::{self, Adjustment, BackendRef, Command, RegistrationRequest};
+use super::api::{self, BackendRef, Command, RegistrationRequest};
 use super::cache::{Begun, CacheAdmin};
 use super::explain::Explainer;
+use super::fleet::Fleet;
+use super::fleet_cells::said_of_limit;
+use super::held_pages::HeldPages;
+use super::names::NamedBackends;
 use super::recent::{Listing, Recent};
 use super::view::{View, Viewer};
-use super::{health, json, metrics, page};
+use super::{answer, diary, health, json, names_shown};
+
+mod shown;
 
 /// A backend that is leaving is looked at so often, until nobody has a request there.
 const LEAVING_INTERVAL: Micros = Micros(50_000);
 
 /// Carries out what operators ask for.
 pub struct Commands {
-    segment: Segment,
+    pub(super) segment: Segment,
     viewer: Viewer,
     recent: Recent,
     explainer: Explainer,
+    diary: Diary,
+    /// The names that bring backends.
+    names: NamedBackends,
+    held_pages: HeldPages,
+    /// The registry that many instances share, if there is one.
+    pub(super) fleet: Option<Fleet>,
     /// The stored answers, if there are any and their directory can be used.
     cache: Option<CacheAdmin>,
     /// Whether answers are meant to be stored.
     has_cache: bool,
     /// The workers' wakers.
-    wakers: Wakers,
+    pub(super) wakers: Wakers,
     /// The line to the master.
     channel: Channel,
     /// The master's waker.
     master: Waker,
-    now: Clocks,
+    pub(super) now: Clocks,
     /// When leases and leaving backends are to be looked at again.
     due: Option<Micros>,
     /// A backend came, went, or is to be used otherwise, since that was asked for.
@@ -48,15 +61,16 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// On the cells of `segment`, of whose changes the workers are told by `wakers`.
+    /// On the cells of `segment`, of whose changes the workers are told by `wakers`; with the line to the
+    /// master, and its waker.
     pub fn new(
         segment: Segment,
         viewer: Viewer,
         explainer: Explainer,
+        names: NamedBackends,
         cache: Option<CacheAdmin>,
         wakers: Wakers,
-        channel: Channel,
-        master: Waker,
+        (channel, master): (Channel, Waker),
     ) -> Commands {
         let now = Clocks { clock: Micros(0), wall: Micros(0) };
         // Some may have registered, or be leaving, since before this process.
@@ -67,6 +81,10 @@ impl Commands {
             viewer,
             recent: Recent::default(),
             explainer,
+            diary: Diary::default(),
+            names,
+            held_pages: HeldPages::new(),
+            fleet: None,
             cache,
             wakers,
             channel,
@@ -83,6 +101,11 @@ impl Commands {
         std::mem::take(&mut self.has_changed)
     }
 
+    /// Shows what is kept there.
+    pub fn show_diary(&mut self, diary: Diary) {
+        self.diary = diary;
+    }
+
     /// Sets the time of what follows.
     pub fn set_now(&mut self, now: Clocks) {
         self.now = now;
@@ -93,14 +116,54 @@ impl Commands {
         self.due
     }
 
+    /// When `tend_names` is to be called next, if nobody rings.
+    pub fn next_name_deadline(&self) -> Option<Micros> {
+        self.names.next_deadline()
+    }
+
+    /// Takes in what was found out about names, and lets the backends come and go that they bring.
+    pub fn tend_names(&mut self) {
+        if self.names.tend(&self.wakers, self.now) {
+            self.changed();
+        }
+    }
+
+    /// Whether each name was looked up, whatever came of it.
+    pub fn are_names_known(&self) -> bool {
+        self.names.are_known()
+    }
+
+    /// Nobody has answered for some names in time.
+    pub fn use_stored_names(&mut self) {
+        self.names.use_stored(&self.wakers, self.now);
+    }
+
+    /// From now on the cells are this process's to write: what they have got of others is taken over.
+    pub fn adopt_names(&mut self) {
+        self.names.adopt();
+    }
+
+    /// A second has passed. Tells the master of a helper that was not heard of for too long.
+    pub fn watch_helpers(&mut self) {
+        if self.names.hangs() {
+            // A master that does not hear it does so the next time.
+            let _ = self.channel.send(&format!("{} names", ControlMessage::Hung.text()), None);
+            self.master.wake();
+        }
+        if self.fleet.as_mut().is_some_and(Fleet::hangs) {
+            let _ = self.channel.send(&format!("{} registry", ControlMessage::Hung.text()), None);
+            self.master.wake();
+        }
+    }
+
     /// When `cache_housekeeping` is to be called next.
     pub fn next_housework(&self) -> Option<Micros> {
         self.cache.as_ref().map(CacheAdmin::next_deadline)
     }
 
-    /// Whether a purge is under way.
-    pub fn is_purging(&self) -> bool {
-        self.cache.as_ref().is_some_and(CacheAdmin::is_purging)
+    /// When a purge that is under way goes on.
+    pub fn next_purge_step(&self) -> Option<Micros> {
+        self.cache.as_ref().and_then(CacheAdmin::next_purge_step)
     }
 
     /// Sees to the stored answers, a little.
@@ -144,7 +207,13 @@ impl Commands {
     }
 
     fn view(&mut self) -> View {
-        self.viewer.view(self.cache_bytes(), self.now)
+        let names = self.names.view(self.now);
+        let registry = self.registry_view();
+        View { names, registry, ..self.viewer.view(self.cache_bytes(), self.now) }
+    }
+
+    fn totals(&mut self) -> View {
+        self.viewer.totals(self.cache_bytes(), self.now)
     }
 
     /// Without what was counted of each backend.
@@ -167,39 +236,14 @@ impl Commands {
         text
     }
 
-    fn page(&mut self) -> ApiResponse {
-        let body = self.text(Listing::Page, |commands| page::render(&commands.view()));
-        ApiResponse { status: 200, content_type: page::CONTENT_TYPE, body, fields: page::FIELDS }
-    }
-
-    fn metrics(&mut self) -> ApiResponse {
-        let body = self.text(Listing::Metrics, |commands| metrics::render(&commands.view()));
-        ApiResponse { status: 200, content_type: metrics::CONTENT_TYPE, body, fields: "" }
-    }
-
-    fn pools(&mut self) -> ApiResponse {
-        let make = |commands: &mut Commands| json::pools(&commands.viewer.pools(commands.now));
-        ApiResponse::json(200, self.text(Listing::Pools, make))
-    }
-
-    fn pool(&mut self, name: &str) -> Result<ApiResponse, ApiResponse> {
-        let pool = self.segment.find_pool(name);
-        let pool =
-            pool.ok_or_else(|| ApiResponse::error(404, &format!("there is no pool \"{name}\"")))?;
-        let text = self.text(Listing::Pool(pool), |commands| {
-            json::pool(&commands.viewer.pool(pool, commands.now))
-        });
-        Ok(ApiResponse::json(200, text))
-    }
-
     /// Whatever there is may have changed: `expire_leases` looks at it.
     pub fn look_again(&mut self) {
         self.due = Some(self.now.clock);
     }
 
-    /// Looks whether all client connections are taken, about once a second.
-    pub fn watch_client_limit(&mut self) {
-        self.viewer.watch_client_limit(self.now);
+    /// Looks after what nobody asks for, about once a second.
+    pub fn watch(&mut self) {
+        self.viewer.watch(self.now);
     }
 
     /// Ends the leases whose time is over, and forgets backends that have left.
@@ -212,10 +256,10 @@ impl Commands {
         let mut consider = |time: Micros| next = Some(next.map_or(time, |known| known.min(time)));
         for slot in (0..self.segment.layout().backends).map(BackendId) {
             let cells = self.segment.backend(slot);
-            if cells.source() != Some(Source::Api) {
+            if !matches!(cells.source(), Some(Source::Api | Source::Name | Source::Registry)) {
                 continue;
             }
-            if cells.admin() != Wanted::Leaving {
+            if cells.admin() != Wanted::Leaving && cells.source() == Some(Source::Api) {
                 match cells.lease() {
                     Some(end) if end <= now => self.leave(slot, "its lease has ended"),
                     // A millisecond more, so that it is over then.
@@ -234,7 +278,7 @@ impl Commands {
     }
 
     /// A backend came, went, or is to be used otherwise. Who asked for it sees it.
-    fn changed(&mut self) {
+    pub(super) fn changed(&mut self) {
         self.has_changed = true;
         self.recent.forget_all();
     }
@@ -257,13 +301,14 @@ impl Commands {
     }
 
     /// The backend as it is now, as JSON.
-    fn shown(&self, status: u16, slot: BackendId) -> ApiResponse {
+    pub(super) fn shown(&mut self, status: u16, slot: BackendId) -> ApiResponse {
         let backend = self.viewer.backend(slot, self.now);
         ApiResponse::json(status, json::backend(&backend))
     }
 
     /// Another control process is to take over: whatever was changed from now on would be forgotten.
     pub fn close(&mut self) {
+        self.viewer.end();
         self.is_closed = true;
         // A master that does not hear it does not wait for long.
         let _ = self.channel.send(ControlMessage::Closed.text(), None);
@@ -284,8 +329,7 @@ impl Commands {
         place: &BackendRef,
         wanted: RegistrationRequest,
     ) -> Result<ApiResponse, ApiResponse> {
-        let now = self.now.clock.millis();
-        let lease = wanted.lease.map(|lease| now + lease);
+        let lease = wanted.lease.map(|lease| self.now.clock.millis() + lease);
         let pool = match self.segment.find_pool(&place.pool) {
             Some(pool) => pool,
             None if self.segment.free_slot().is_none() => return Err(full("backends")),
@@ -297,32 +341,83 @@ impl Commands {
             if cells.source() == Some(Source::File) {
                 return Err(ApiResponse::error(409, "the configuration names this backend"));
             }
-            self.segment.set_lease(slot, lease);
-            if let Some(weight) = wanted.weight.filter(|weight| *weight != cells.weight()) {
-                self.segment.set_weight(slot, weight);
-                self.recent.forget_all();
+            self.refuse_named(slot)?;
+            if lease.is_some() {
+                self.segment.set_lease(slot, lease);
             }
-            if let Some(cap) = wanted.max_connections.filter(|cap| *cap != cells.cap()) {
-                self.segment.set_cap(slot, cap);
-                self.recent.forget_all();
-                self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
-            }
+            self.renew(slot, wanted);
             return Ok(self.shown(200, slot));
         }
         let entry = shared::Registration {
             address: place.address,
             weight: wanted.weight.unwrap_or(1),
             max_connections: wanted.max_connections.unwrap_or(0),
+            name: None,
             lease,
+            backup: wanted.backup.unwrap_or(false),
+            state: wanted.state.unwrap_or(Wanted::Ready),
+            is_shared: false,
         };
         let slot = self.segment.register(pool, entry).ok_or_else(|| full("backends"))?;
-        self.log(slot, format_args!("has registered"));
+        match self.segment.backend(slot).admin() {
+            Wanted::Ready => self.log(slot, format_args!("has registered")),
+            state => {
+                self.log(slot, format_args!("has registered, and is in {}", json::admin(state)))
+            }
+        }
         self.changed();
         self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
         Ok(self.shown(201, slot))
     }
 
-    fn find(&self, place: &BackendRef) -> Result<(PoolId, BackendId), ApiResponse> {
+    /// Changes what a renewal names, and nothing else. What it names no operator has set any more.
+    fn renew(&mut self, slot: BackendId, wanted: RegistrationRequest) {
+        let cells = self.segment.backend(slot);
+        let before = (cells.weight(), cells.max_connections(), cells.is_backup(), cells.admin());
+        let after = (
+            wanted.weight.unwrap_or(before.0),
+            wanted.max_connections.unwrap_or(before.1),
+            wanted.backup.unwrap_or(before.2),
+            wanted.state.unwrap_or(before.3),
+        );
+        let wish = self.segment.wish(slot);
+        let wish = Wish {
+            state: wish.state.filter(|_| wanted.state.is_none()),
+            weight: wish.weight.filter(|_| wanted.weight.is_none()),
+            max_connections: wish.max_connections.filter(|_| wanted.max_connections.is_none()),
+        };
+        self.segment.set_wish(slot, wish);
+        if after == before {
+            return;
+        }
+        self.segment.set_weight(slot, after.0);
+        self.segment.set_cap(slot, after.1);
+        self.segment.set_backup(slot, after.2);
+        self.segment.set_admin(slot, after.3, self.now.clock.millis());
+        self.changed();
+        self.wake_for(slot);
+    }
+
+    /// Rings those who wait for a backend that is used otherwise now; and all where it is to do nothing, for
+    /// what waits there goes elsewhere.
+    fn wake_for(&self, slot: BackendId) {
+        let cells = self.segment.backend(slot);
+        match cells.admin() {
+            Wanted::Maint => self.wakers.wake_workers(),
+            Wanted::Ready | Wanted::Drain | Wanted::Leaving => {
+                self.wakers.wake_all(&self.segment, WaitFor::Pool(cells.pool()));
+            }
+        }
+    }
+
+    /// What a name brings comes and goes with that alone.
+    pub(super) fn refuse_named(&self, slot: BackendId) -> Result<(), ApiResponse> {
+        let Some(lookup) = self.names.of(slot) else { return Ok(()) };
+        let message = format!("the name {} brings this backend", lookup.name());
+        Err(ApiResponse::error(409, &message))
+    }
+
+    pub(super) fn find(&self, place: &BackendRef) -> Result<(PoolId, BackendId), ApiResponse> {
         let Some(pool) = self.segment.find_pool(&place.pool) else {
             return Err(ApiResponse::error(404, &format!("there is no pool \"{}\"", place.pool)));
         };
@@ -339,27 +434,29 @@ impl Commands {
             let message = "the configuration names this backend (drain it, or remove it there)";
             return Err(ApiResponse::error(409, message));
         }
+        self.refuse_named(slot)?;
         self.leave(slot, "an operator, or itself, has asked for it");
         self.due = Some(self.now.clock);
         Ok(self.shown(202, slot))
     }
 
-    fn adjust(
-        &mut self,
-        place: &BackendRef,
-        wanted: Adjustment,
-    ) -> Result<ApiResponse, ApiResponse> {
-        let (pool, slot) = self.find(place)?;
+    fn adjust(&mut self, place: &BackendRef, wanted: Wish) -> Result<ApiResponse, ApiResponse> {
+        let (_, slot) = self.find(place)?;
         self.changed();
+        self.segment.set_wish(slot, self.segment.wish(slot).and(wanted));
         if let Some(weight) = wanted.weight {
             self.segment.set_weight(slot, weight);
             self.log(slot, format_args!("has weight {weight} now"));
+        }
+        if let Some(cap) = wanted.max_connections {
+            self.segment.set_cap(slot, cap);
+            self.log(slot, format_args!("{}", said_of_limit(cap)));
         }
         if let Some(state) = wanted.state {
             self.segment.set_admin(slot, state, self.now.clock.millis());
             self.log(slot, format_args!("is set to {}", json::admin(state)));
         }
-        self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
+        self.wake_for(slot);
         self.master.wake(); // It tells those whom this generation has replaced.
         Ok(self.shown(200, slot))
     }
@@ -384,10 +481,11 @@ impl Commands {
                 Some((ControlMessage::Reloaded, _)) => {
                     outcome = Some(ApiResponse::json(200, String::from("{\"reloaded\":true}\n")));
                 }
-                Some((ControlMessage::Refused, why)) => outcome = Some(refused(why)),
+                Some((ControlMessage::Refused, why)) => outcome = Some(answer::refused(why)),
                 // None is of another version of the program.
                 Some((
                     ControlMessage::Ready
+                    | ControlMessage::Hung
                     | ControlMessage::Reload
                     | ControlMessage::Closed
                     | ControlMessage::Log,
@@ -417,27 +515,48 @@ impl Commands {
 impl ApiHandler for Commands {
     fn handle(&mut self, command: Command) -> CommandOutcome {
         let outcome = match command {
-            Command::Page => Ok(self.page()),
+            Command::Page(_, Some(name)) if self.held_pages.is_held(&name) => {
+                Ok(ApiResponse::nothing())
+            }
+            Command::Page(window, _) => Ok(self.page(window)),
+            Command::Hold(name) => Ok(self.hold(&name)),
             Command::Metrics => Ok(self.metrics()),
             Command::Health(needed) => Ok(health::answer(&self.snapshot(), &needed)),
-            Command::Status => Ok(ApiResponse::json(
-                200,
-                json::status(&self.viewer.service(self.cache_bytes(), self.now)),
-            )),
-            Command::Pools => Ok(self.pools()),
-            Command::Pool(name) => self.pool(&name),
-            Command::Register(place, registration) => {
-                self.open().and_then(|()| self.register(&place, registration))
+            Command::Status => Ok(self.status()),
+            Command::Diary(part, count) => {
+                Ok(diary::answer(&self.diary, part, count, self.now.clock))
             }
-            Command::Remove(place) => self.open().and_then(|()| self.remove(&place)),
+            Command::Pools => Ok(self.pools()),
+            Command::Names => {
+                Ok(ApiResponse::json(200, names_shown::json(&self.names.view(self.now))))
+            }
+            Command::Pool(name) => self.pool(&name),
+            Command::Registry => self.registry(),
+            Command::Register(place, registration) => {
+                match self.open().and_then(|()| self.share_registration(&place, registration)) {
+                    Ok(Some(pending)) => return CommandOutcome::Later(pending),
+                    Ok(None) => self.register(&place, registration),
+                    Err(answer) => Err(answer),
+                }
+            }
+            Command::Remove(place) => match self.open().and_then(|()| self.share_removal(&place)) {
+                Ok(Some(pending)) => return CommandOutcome::Later(pending),
+                Ok(None) => self.remove(&place),
+                Err(answer) => Err(answer),
+            },
             Command::Adjust(place, adjustment) => {
-                self.open().and_then(|()| self.adjust(&place, adjustment))
+                match self.open().and_then(|()| self.share_adjustment(&place, adjustment)) {
+                    Ok(Some(pending)) => return CommandOutcome::Later(pending),
+                    Ok(None) => self.adjust(&place, adjustment),
+                    Err(answer) => Err(answer),
+                }
             }
             Command::Withdraw(withdrawn) => self.open().map(|()| self.withdraw(withdrawn)),
             Command::Reload => return self.reload(),
             Command::Purge(body) => return self.purge(&body),
             Command::Explain(question) => {
-                Ok(self.explainer.answer(&self.snapshot(), &question, self.cache.as_mut()))
+                let (snapshot, names) = (self.snapshot(), self.names.view(self.now));
+                Ok(self.explainer.answer(&snapshot, &names, &question, self.cache.as_mut()))
             }
         };
         // Either is the answer.
@@ -445,29 +564,10 @@ impl ApiHandler for Commands {
     }
 }
 
-fn full(what: &str) -> ApiResponse {
+/// There is no room for another one.
+pub(super) fn full(what: &str) -> ApiResponse {
     let message = format!("the table of {what} is full (a reload makes room)");
     ApiResponse::error(507, &message)
-}
-
-/// The answer that has the mistakes of the configuration, if they are the reason: they come first, and
-/// one of the lines behind them counts them.
-fn refused(why: &str) -> ApiResponse {
-    let lines: Vec<&str> = why.lines().map(str::trim).collect();
-    let counted = lines.iter().find(|line| line.contains("nothing was changed"));
-    let message = match (counted, &lines[..]) {
-        (Some(summary), _) => String::from(*summary),
-        (None, []) => String::from("the reload was refused"),
-        (None, lines) => lines.join(" "),
-    };
-    let count = counted.and_then(|summary| {
-        let (_, behind) = summary.rsplit_once(" has ")?;
-        behind.split(' ').next()?.parse().ok()
-    });
-    let mistakes = lines.iter().take(count.unwrap_or(0)).map(|line| String::from(*line)).collect();
-    // There is always a list for programs.
-    let errors: Vec<String> = if count.is_none() { vec![message.clone()] } else { mistakes };
-    ApiResponse::json(422, json::error(&message, &errors))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::config::Config;
 use crate::http::Method;
+use crate::shared::history::History;
 use crate::shared::{BackendGauge, Layout};
 use crate::sys::memory;
 use crate::sys::world::{self, Faults};
@@ -28,11 +29,14 @@ impl Scene {
         let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
         segment.load_config(&config);
         let (channel, own) = Channel::pair().unwrap();
-        let viewer = Viewer::new(segment, &config, 7);
+        let history = History::small(32, 8);
+        let viewer = Viewer::new(segment, history, &config, 7);
         let explainer = Explainer::new(&config, Key::new([0; KEY_LEN]));
         let wakers = Wakers::new(2).unwrap();
+        let names = NamedBackends::new(segment, &config, None, Micros(0));
+        let master = Waker::new().unwrap();
         let commands =
-            Commands::new(segment, viewer, explainer, None, wakers, own, Waker::new().unwrap());
+            Commands::new(segment, viewer, explainer, names, None, wakers, (own, master));
         let mut scene = Scene { commands, segment, channel, clock: Micros::from_secs(100) };
         scene.advance(0);
         scene
@@ -97,10 +101,69 @@ fn a_backend_registers_and_renews_and_its_pool_is_made() {
     let (status, json) = scene.ask(&format!("PUT {SELF}?lease=20s"));
     assert_eq!((status, &json["lease_s"], &json["weight"]), (200, &20.into(), &3.into()));
     let (status, json) = scene.ask(&format!("PUT {SELF}?weight=4"));
-    assert_eq!((status, &json["lease_s"], &json["weight"]), (200, &Value::Null, &4.into()));
+    assert_eq!((status, &json["lease_s"], &json["weight"]), (200, &20.into(), &4.into()));
+    assert_eq!(json["max_connections"], 5);
     assert_eq!(scene.names("api"), ["10.0.1.7:80"]);
     let (_, json) = scene.ask("GET /v1/pools");
     assert_eq!(json["pools"][1]["name"], "api");
+}
+
+#[test]
+fn a_renewal_changes_what_it_names_and_nothing_else() {
+    let mut scene = Scene::new();
+    scene.ask(&format!("PUT {SELF}?lease=10s&weight=3&max_connections=5&backup=true&state=drain"));
+    let pool = scene.segment.find_pool("api").unwrap();
+    let slot = scene.segment.find(pool, "10.0.1.7:80".parse().unwrap()).unwrap();
+    let known = |scene: &Scene| {
+        let backend = scene.segment.backend(slot);
+        (backend.weight(), backend.cap(), backend.is_backup(), json::admin(backend.admin()))
+    };
+    assert_eq!(known(&scene), (3, 5, true, "drain"));
+    scene.advance(2_000);
+    for (query, expected) in [
+        ("", (3, 5, true, "drain")),
+        ("?weight=4", (4, 5, true, "drain")),
+        ("?max_connections=0", (4, 0, true, "drain")),
+        ("?backup=false", (4, 0, false, "drain")),
+        ("?state=ready", (4, 0, false, "ready")),
+    ] {
+        let (status, json) = scene.ask(&format!("PUT {SELF}{query}"));
+        assert_eq!((status, &json["lease_s"]), (200, &8.into()), "{query}");
+        assert_eq!(known(&scene), expected, "{query}");
+    }
+    let (_, json) = scene.ask(&format!("PUT {SELF}?lease=20s"));
+    assert_eq!((&json["lease_s"], known(&scene)), (&20.into(), (4, 0, false, "ready")));
+}
+
+#[test]
+fn a_state_comes_with_its_backend() {
+    let mut scene = Scene::new();
+    let (status, json) = scene.ask(&format!("PUT {SELF}?state=maint"));
+    assert_eq!((status, &json["state"], &json["admin"]), (201, &"maint".into(), &"maint".into()));
+    let (_, text) = world::messages().pop().unwrap();
+    assert_eq!(text, "pool api: backend 10.0.1.7:80 has registered, and is in maint");
+}
+
+#[test]
+fn what_an_operator_has_set_stays_over_a_new_registration() {
+    let mut scene = Scene::new();
+    scene.ask(&format!("PUT {SELF}?lease=1s"));
+    scene.ask_with(&format!("PATCH {SELF}"), "{\"state\": \"drain\"}");
+    scene.ask_with(&format!("PATCH {SELF}"), "{\"weight\": 7}");
+    scene.advance(1_001);
+    scene.advance(100);
+    assert!(scene.names("api").is_empty());
+    let (status, json) = scene.ask(&format!("PUT {SELF}?state=ready&weight=2"));
+    assert_eq!((status, &json["admin"], &json["weight"]), (201, &"drain".into(), &7.into()));
+    // Also before it was forgotten.
+    scene.ask(&format!("DELETE {SELF}"));
+    let (status, json) = scene.ask(&format!("PUT {SELF}"));
+    assert_eq!((status, &json["admin"]), (201, &"drain".into()));
+    // What a renewal names is its own from then on.
+    scene.ask(&format!("PUT {SELF}?state=ready"));
+    scene.ask(&format!("DELETE {SELF}"));
+    let (_, json) = scene.ask(&format!("PUT {SELF}"));
+    assert_eq!((&json["admin"], &json["weight"]), (&"ready".into(), &7.into()));
 }
 
 #[test]
@@ -298,6 +361,29 @@ fn health_follows_the_service() {
 }
 
 #[test]
+fn a_page_that_was_clicked_into_is_not_refreshed_and_another_is() {
+    let mut scene = Scene::new();
+    let get = |scene: &mut Scene, path: &str| scene.answer(&format!("GET {path}"), "").unwrap();
+    let name_of = |page: &ApiResponse| {
+        let behind = page.body.split("content=\"2; url=/?window=1m&amp;page=").nth(1).unwrap();
+        behind[..16].to_owned()
+    };
+    let page = get(&mut scene, "/?window=1m");
+    let name = name_of(&page);
+    assert!(page.body.contains(&format!("url(\"/held?page={name}\")")));
+    assert_eq!(get(&mut scene, &format!("/?window=1m&page={name}")).status, 200);
+    let image = get(&mut scene, &format!("/held?page={name}"));
+    assert_eq!((image.status, image.content_type), (200, "image/svg+xml"));
+    let held = get(&mut scene, &format!("/?window=1m&page={name}"));
+    assert_eq!((held.status, held.body.as_str()), (204, ""));
+    let other = get(&mut scene, "/?window=1m");
+    assert!(other.status == 200 && name_of(&other) != name);
+    let (other, refreshed) = (name_of(&other), get(&mut scene, "/?window=1m&page=nonsense"));
+    assert_eq!(refreshed.status, 200);
+    assert_eq!(get(&mut scene, &format!("/?window=1m&page={other}")).status, 200);
+}
+
+#[test]
 fn the_service_is_shown_in_each_form() {
     let mut scene = Scene::new();
     for (path, part) in [
@@ -321,9 +407,14 @@ fn a_large_listing_is_given_again_until_a_while_has_passed_or_an_operator_change
             .backend(BackendId(0))
             .add(shared::BackendCounter::Requests, requests);
     };
-    let get =
-        |scene: &mut Scene, path: &str| scene.answer(&format!("GET {path}"), "").unwrap().body;
-    let all = ["/", "/metrics", "/v1/pools", "/v1/pools/default"];
+    // Of a page without its name, which is another each time.
+    let get = |scene: &mut Scene, path: &str| {
+        let body = scene.answer(&format!("GET {path}"), "").unwrap().body;
+        let parts = body.split("page=").enumerate();
+        let part = |(place, part): (usize, &str)| part[if place > 0 { 16 } else { 0 }..].to_owned();
+        parts.map(part).collect::<String>()
+    };
+    let all = ["/?window=all", "/metrics", "/v1/pools", "/v1/pools/default"];
     // A small one is always new.
     for path in all {
         let before = get(&mut scene, path);

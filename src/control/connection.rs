@@ -11,6 +11,7 @@ use crate::sys::{Event, IoError, Socket, clock};
 
 use super::answer::ApiResponse;
 use super::cache::PurgeId;
+use super::fleet::ChangeId;
 use super::request_parser::{After, ApiRequest, Intake, Taken};
 
 /// From the first byte of a request to its last.
@@ -23,6 +24,8 @@ const SEND_TIME: Micros = Micros::from_secs(10);
 const RELOAD_TIME: Micros = Micros::from_secs(60);
 /// The end of a purge: longer than it takes to open a million files.
 const PURGE_TIME: Micros = Micros::from_secs(600);
+/// That the registry has a change: longer than that is waited for.
+const CHANGE_TIME: Micros = Micros::from_secs(10);
 /// The other side may take so long to end after our end.
 const LINGER_TIME: Micros = Micros::from_secs(2);
 /// So many bytes are read to nobody's use, at most, before a connection is broken off.
@@ -35,6 +38,8 @@ pub enum Pending {
     Reload,
     /// The end of a purge.
     Purge(PurgeId),
+    /// That the registry has a change.
+    Change(ChangeId),
 }
 
 impl Pending {
@@ -43,6 +48,7 @@ impl Pending {
         match self {
             Pending::Reload => RELOAD_TIME,
             Pending::Purge(_) => PURGE_TIME,
+            Pending::Change(_) => CHANGE_TIME,
         }
     }
 }

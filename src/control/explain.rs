@@ -10,6 +10,7 @@ use crate::shared::snapshot::Snapshot;
 
 use super::answer::ApiResponse;
 use super::cache::CacheAdmin;
+use super::names::NameView;
 
 /// Bytes that a head may grow by on its way, far more than it does.
 const GROWTH: usize = 64 * 1024;
@@ -34,11 +35,16 @@ impl Explainer {
     pub fn answer(
         &mut self,
         snapshot: &Snapshot<()>,
+        names: &[NameView],
         question: &Question,
         cache: Option<&mut CacheAdmin>,
     ) -> ApiResponse {
         let Explainer { config, key, scratch } = self;
-        let pools: Vec<_> = snapshot.pools.iter().map(|pool| pool.to_explain(config)).collect();
+        let mut pools: Vec<_> = snapshot.pools.iter().map(|pool| pool.to_explain(config)).collect();
+        for pool in &mut pools {
+            let own = names.iter().filter(|name| name.pool == pool.name);
+            pool.names = own.filter_map(NameView::trouble).collect();
+        }
         let explanation = match cache {
             Some(cache) => {
                 let mut lookup = |url: &Url<'_>, chosen: &Chosen<'_>, method| {

@@ -41,6 +41,7 @@ pub fn render(view: &View) -> String {
     page.process(&view.service);
     page.clients(&view.service);
     page.pools(&view.pools);
+    page.pool_outcomes(&view.pools);
     let backends = named(&view.pools);
     page.backends(&backends);
     page.backend_outcomes(&backends);
@@ -70,7 +71,7 @@ fn named(pools: &[PoolStatus]) -> Vec<Named<'_>> {
 }
 
 /// `name="value"`.
-fn label(name: &str, value: &str) -> String {
+pub fn label(name: &str, value: &str) -> String {
     let mut text = format!("{name}=\"");
     escape(value, &mut text);
     text.push('"');
@@ -94,6 +95,16 @@ impl MetricsText {
         self.by("httplb_reloads_total", help, "result", &reloads);
         let help = "The most memory that connections can take.";
         self.gauge("httplb_memory_bound_bytes", help, service.memory_bound);
+        let help = "1 unless the last reload was refused.";
+        let is_refused = service.snapshot.last_reload_failed;
+        self.gauge("httplb_last_reload_success", help, u64::from(!is_refused));
+        let last = service.snapshot.last_reload.unwrap_or(service.snapshot.started);
+        self.family(
+            "httplb_last_reload_time_seconds",
+            MetricKind::Gauge,
+            "When the last reload was over, or the service started, since 1970.",
+        );
+        self.sample("httplb_last_reload_time_seconds", "", micro_seconds(last));
         let help = "1 while the service is stopping.";
         self.gauge("httplb_draining", help, u64::from(service.snapshot.is_draining));
         let help = "1 while clients are to be sent elsewhere.";
@@ -142,6 +153,8 @@ impl MetricsText {
         self.by("httplb_cache_requests_total", help, "result", &totals.cache_requests);
         let help = "Bytes of all stored responses.";
         self.gauge("httplb_cache_bytes", help, service.cache_bytes);
+        let help = "Responses that were not stored or not looked for, as cache.dir was slow.";
+        self.counter("httplb_cache_slow_disk_total", help, totals.cache_slow_disk);
     }
 
     fn pools(&mut self, pools: &[PoolStatus]) {
@@ -159,6 +172,33 @@ impl MetricsText {
         self.of_pools(pools, "httplb_retries_total", MetricKind::Counter, help, |pool| {
             pool.retries
         });
+    }
+
+    fn pool_outcomes(&mut self, pools: &[PoolStatus]) {
+        let name = "httplb_pool_requests_total";
+        self.of_pools(
+            pools,
+            name,
+            MetricKind::Counter,
+            "Requests that were routed there.",
+            |pool| pool.totals.requests(),
+        );
+        let name = "httplb_pool_responses_total";
+        self.family(name, MetricKind::Counter, "Responses to clients by class of status.");
+        for pool in pools {
+            let labels = label("pool", &pool.name);
+            for (class, count) in Class::ALL.into_iter().zip(pool.totals.responses()) {
+                self.sample_of(name, &labels, "code", class.as_str(), count);
+            }
+        }
+        let name = "httplb_pool_errors_total";
+        self.family(name, MetricKind::Counter, "Responses that httplb made itself, by reason.");
+        for pool in pools {
+            let labels = label("pool", &pool.name);
+            for (reason, count) in &pool.errors {
+                self.sample_of(name, &labels, "reason", reason, *count);
+            }
+        }
     }
 
     fn of_pools(
@@ -190,6 +230,8 @@ impl MetricsText {
         one("httplb_backend_weight", Gauge, help, |backend| f64::from(backend.weight));
         let help = "Requests that it works on.";
         one("httplb_backend_requests_active", Gauge, help, |backend| f64::from(backend.active));
+        let help = "Requests that it may have at once; 0 is any number.";
+        one("httplb_backend_cap", Gauge, help, |backend| f64::from(backend.cap));
         let help = "Requests sent to it.";
         one("httplb_backend_requests_total", Counter, help, |backend| {
             backend.totals.requests as f64
@@ -211,6 +253,10 @@ impl MetricsText {
         let help = "Requests behind those of other clients on a connection.";
         one("httplb_backend_shared_requests_total", Counter, help, |backend| {
             backend.totals.shared_requests as f64
+        });
+        let help = "Requests that left it for another backend when it went down.";
+        one("httplb_backend_evacuated_requests_total", Counter, help, |backend| {
+            backend.totals.evacuated_requests as f64
         });
         let help = "Whether clients share its connections now.";
         one("httplb_backend_multiplex", Gauge, help, |backend| {
@@ -316,11 +362,9 @@ impl MetricsText {
     /// Buckets as the format has them: each counts all that took no longer.
     fn histogram(&mut self, name: &str, labels: &str, times: &Histogram) {
         let bucket = format!("{name}_bucket");
-        let mut count = 0_u64;
-        for (bound, inside) in Histogram::BOUNDS.iter().zip(times.buckets) {
-            count = count.wrapping_add(inside);
-            let bound = micro_seconds(*bound).to_string();
-            self.sample_of(&bucket, labels, "le", &bound, count);
+        for bound in Histogram::EXPORTED {
+            let le = micro_seconds(bound).to_string();
+            self.sample_of(&bucket, labels, "le", &le, times.within(bound));
         }
         let count = times.count();
         self.sample_of(&bucket, labels, "le", "+Inf", count);

@@ -4,7 +4,7 @@ use super::super::view::tests::{backend, view};
 use super::*;
 
 /// Every name that operators may have in their alerts.
-const NAMES: [&str; 47] = [
+const NAMES: [&str; 55] = [
     "httplb_build_info",
     "httplb_start_time_seconds",
     "httplb_workers",
@@ -12,6 +12,8 @@ const NAMES: [&str; 47] = [
     "httplb_reloads_total",
     "httplb_memory_bound_bytes",
     "httplb_draining",
+    "httplb_last_reload_success",
+    "httplb_last_reload_time_seconds",
     "httplb_withdrawn",
     "httplb_client_connections",
     "httplb_client_connections_max",
@@ -32,8 +34,12 @@ const NAMES: [&str; 47] = [
     "httplb_pool_backends_up",
     "httplb_pool_queue",
     "httplb_retries_total",
+    "httplb_pool_requests_total",
+    "httplb_pool_responses_total",
+    "httplb_pool_errors_total",
     "httplb_cache_requests_total",
     "httplb_cache_bytes",
+    "httplb_cache_slow_disk_total",
     "httplb_backend_up",
     "httplb_backend_state",
     "httplb_backend_weight",
@@ -45,6 +51,8 @@ const NAMES: [&str; 47] = [
     "httplb_backend_connects_total",
     "httplb_backend_reuses_total",
     "httplb_backend_shared_requests_total",
+    "httplb_backend_cap",
+    "httplb_backend_evacuated_requests_total",
     "httplb_backend_multiplex",
     "httplb_backend_stale_connections_total",
     "httplb_backend_identity_mismatches_total",

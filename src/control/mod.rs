@@ -11,26 +11,42 @@ pub mod admin;
 pub mod answer;
 pub mod api;
 pub mod cache;
+mod caps;
 pub mod checks;
 mod client_limit;
 pub mod commands;
 mod connection;
+pub mod diary;
 pub mod explain;
+pub mod fleet;
+mod fleet_cells;
+mod fleet_shown;
 pub mod health;
+mod held_pages;
 pub mod json;
 pub mod metrics;
+pub mod names;
+mod names_shown;
 pub mod page;
+mod page_line;
+mod page_rows;
+mod page_text;
+mod page_window;
 pub mod probe;
 mod query;
-mod rate;
 pub mod recent;
 pub mod request_parser;
+pub mod sampler;
+mod shared_commands;
+mod troubles;
+pub mod verdict;
 pub mod view;
 
 use crate::config::Config;
-use crate::mem::time::{Micros, Millis};
+use crate::mem::time::{Clocks, Micros, Millis};
 use crate::policy::sticky::Key;
-use crate::shared::snapshot::Clocks;
+use crate::shared::diary::Diary;
+use crate::shared::history::History;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, ServiceCell};
 use crate::sys::log;
@@ -42,9 +58,12 @@ use crate::sys::{
 use admin::{AdminServer, Pending};
 use api::AccessLevel;
 use cache::CacheAdmin;
+use caps::Caps;
 use checks::Checks;
 use commands::Commands;
 use explain::Explainer;
+use fleet::Fleet;
+use names::NamedBackends;
 use view::Viewer;
 
 /// What is watched: then come the admin sockets and their connections, and from `FIRST_CHECK` on checks.
@@ -59,6 +78,8 @@ const OTHER_DESCRIPTORS: u64 = 512;
 const POLL_INTERVAL: Micros = Micros::from_secs(1);
 /// Who is connected when this process is to be replaced is waited for so long: all others wait too.
 const QUIET_TIMEOUT: Micros = Micros(200_000);
+/// The first workers wait so long for the first look-up of names.
+const FIRST_ANSWERS: Micros = Micros::from_secs(2);
 /// While the service stops, the workers are looked at so often.
 const STOP_POLL_INTERVAL: Micros = Micros(50_000);
 /// Who is connected when this process is replaced may take so long.
@@ -78,6 +99,10 @@ pub struct ControlInit {
     pub channel: Channel,
     /// The signals.
     pub signals: Signals,
+    /// What was counted of late, also by earlier generations.
+    pub history: History,
+    /// What went wrong, and what the operator was told.
+    pub diary: Diary,
     /// Where operators come in.
     pub admin_sockets: Vec<(AccessLevel, Listener)>,
     /// What they must know over TCP.
@@ -88,11 +113,20 @@ pub struct ControlInit {
     pub master_pid: Pid,
     /// The stored answers, if there are any and their directory can be used.
     pub cache: Option<CacheAdmin>,
+    /// The line to the process that looks up names, if there are names.
+    pub names: Option<Channel>,
+    /// The line to the process that holds the watch of the registry, if there is one.
+    pub registry: Option<Channel>,
 }
 
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ControlState {
+    /// Names are looked up for the first time, and nobody waits for backends yet.
+    Preparing {
+        /// At the latest.
+        until: Micros,
+    },
     /// Another process still does this one's work.
     Waiting,
     Serving,
@@ -123,6 +157,7 @@ pub struct Control {
     signals: Signals,
     poller: Poller,
     checks: Checks,
+    caps: Caps,
     admin: AdminServer,
     commands: Commands,
     state: ControlState,
@@ -141,16 +176,20 @@ impl Control {
             master,
             channel,
             signals,
+            history,
+            diary,
             admin_sockets,
             token,
             master_pid,
             sticky_key,
             cache,
+            names,
+            registry,
         } = init;
         // Each backend may have a check under way.
         let wanted = (segment.layout().backends + admin::SLOTS * admin_sockets.len()) as u64;
         process::raise_descriptor_limit(wanted + OTHER_DESCRIPTORS);
-        let viewer = Viewer::new(segment, config, master_pid.number().unsigned_abs());
+        let viewer = Viewer::new(segment, history, config, master_pid.number().unsigned_abs());
         let explainer = Explainer::new(config, sticky_key);
         let open = || {
             let poller = Poller::new()?;
@@ -162,10 +201,23 @@ impl Control {
         let clones = || Ok((wakers.try_clone()?, master.try_clone()?));
         let (own_wakers, own_master) =
             clones().map_err(StartError::at("wakers", Tried::Descriptor))?;
-        let commands =
-            Commands::new(segment, viewer, explainer, cache, own_wakers, channel, own_master);
+        let names = NamedBackends::new(segment, config, names, clock::now());
+        let mut commands = Commands::new(
+            segment,
+            viewer,
+            explainer,
+            names,
+            cache,
+            own_wakers,
+            (channel, own_master),
+        );
+        commands.show_diary(diary);
+        if let Some(line) = registry {
+            commands.share(Fleet::new(segment, config, line));
+        }
         Ok(Control {
             checks: Checks::new(segment, config),
+            caps: Caps::new(segment),
             segment,
             wakers,
             master,
@@ -180,6 +232,19 @@ impl Control {
         })
     }
 
+    /// Waits, not for long, until names were looked up for the first time: whoever is told that this
+    /// process serves finds the backends that they bring.
+    pub fn prepare(&mut self) -> Result<(), StartError> {
+        // One that takes another's place finds them there.
+        if self.segment.service(ServiceCell::InPlace) == 0 && !self.commands.are_names_known() {
+            self.state = ControlState::Preparing { until: clock::now() + FIRST_ANSWERS };
+        }
+        while matches!(self.state, ControlState::Preparing { .. }) {
+            self.turn().map_err(StartError::at("epoll", Tried::Descriptor))?;
+        }
+        Ok(())
+    }
+
     /// Works until a signal says to stop.
     pub fn serve(mut self) -> Result<(), StartError> {
         while self.state != ControlState::Over {
@@ -192,6 +257,8 @@ impl Control {
         if self.state == ControlState::Waiting && self.segment.service(ServiceCell::InPlace) != 0 {
             self.state = ControlState::Serving;
             self.next_poll = clock::now();
+            self.commands.adopt_names();
+            self.commands.adopt_fleet();
             self.admin.watch(&self.poller)?;
         }
         let timeout = self.timeout(clock::now());
@@ -204,6 +271,9 @@ impl Control {
         }
         if self.next_poll <= now {
             self.look_around(now);
+            if self.is_at_work() {
+                self.commands.watch_helpers();
+            }
         }
         // A purge goes on to its end, also where another process does the rest by now.
         if let Some((pending, answer)) = self.commands.step_purges() {
@@ -214,6 +284,13 @@ impl Control {
             if self.checks.take_changes() {
                 self.commands.look_again();
                 self.master.wake();
+            }
+            if self.commands.next_name_deadline().is_some_and(|due| due <= now) {
+                self.commands.tend_names();
+            }
+            self.caps.run(&self.wakers, now);
+            for (pending, answer) in self.commands.tend_fleet() {
+                self.admin.settle(pending, &answer, now);
             }
             self.commands.expire_leases();
             self.commands.cache_housekeeping();
@@ -251,7 +328,10 @@ impl Control {
             ControlState::Serving
             | ControlState::Stopping { .. }
             | ControlState::Closing { .. } => true,
-            ControlState::Waiting | ControlState::Replaced { .. } | ControlState::Over => false,
+            ControlState::Preparing { .. }
+            | ControlState::Waiting
+            | ControlState::Replaced { .. }
+            | ControlState::Over => false,
         }
     }
 
@@ -262,15 +342,24 @@ impl Control {
         if let Some(outcome) = self.commands.reload_outcome() {
             self.admin.settle(Pending::Reload, &outcome, now);
         }
+        if self.is_at_work() || matches!(self.state, ControlState::Preparing { .. }) {
+            self.commands.tend_names();
+        }
         if self.is_at_work() {
             self.checks.look_around(now);
+            self.caps.look_around();
             self.commands.look_again();
-            self.commands.watch_client_limit();
+            self.commands.watch();
         }
     }
 
     fn signal(&mut self, signal: Signal, now: Micros) {
-        match (signal, self.state) {
+        // What ends one that waits ends one that prepares itself for that.
+        let state = match self.state {
+            ControlState::Preparing { .. } => ControlState::Waiting,
+            state => state,
+        };
+        match (signal, state) {
             // The master has died. There will soon be another, which wants these addresses, and
             // nobody will tell when the last worker is done.
             (Signal::Term | Signal::Quit, ControlState::Waiting | ControlState::Serving)
@@ -297,6 +386,15 @@ impl Control {
     fn check_end(&mut self, now: Micros) {
         let (until, is_done) = match self.state {
             ControlState::Waiting | ControlState::Serving | ControlState::Over => return,
+            ControlState::Preparing { until } => {
+                if until <= now {
+                    self.commands.use_stored_names();
+                }
+                if until <= now || self.commands.are_names_known() {
+                    self.state = ControlState::Waiting;
+                }
+                return;
+            }
             ControlState::Stopping { until } => (until, self.is_last()),
             ControlState::Closing { until } => {
                 if self.admin.is_quiet() || until <= now {
@@ -322,25 +420,31 @@ impl Control {
 
     /// How long to wait for events.
     fn timeout(&self, now: Micros) -> Millis {
-        if self.admin.is_ready() || self.commands.is_purging() {
+        if self.admin.is_ready() {
             return Millis(0);
         }
         let end = match self.state {
             ControlState::Waiting | ControlState::Serving | ControlState::Over => None,
             ControlState::Stopping { until } => Some(until.min(now + STOP_POLL_INTERVAL)),
-            ControlState::Closing { until } | ControlState::Replaced { until } => Some(until),
+            ControlState::Preparing { until }
+            | ControlState::Closing { until }
+            | ControlState::Replaced { until } => Some(until),
         };
         let work = if self.is_at_work() {
             [
                 self.checks.next_deadline(),
+                self.caps.next_deadline(),
                 self.commands.next_deadline(),
+                self.commands.next_name_deadline(),
+                self.commands.next_fleet_deadline(),
                 self.commands.next_housework(),
                 Some(self.next_poll),
             ]
         } else {
-            [None; 4]
+            [None; 7]
         };
-        let all = work.into_iter().chain([end, self.admin.next_deadline()]).flatten();
+        let others = [end, self.admin.next_deadline(), self.commands.next_purge_step()];
+        let all = work.into_iter().chain(others).flatten();
         let next = all.min().unwrap_or(now + POLL_INTERVAL);
         // A millisecond more, so that what is due is past when the wait is over.
         if next <= now { Millis(0) } else { (next - now).millis() + Millis(1) }

@@ -1,18 +1,51 @@
+use super::super::view::BackendStatus;
 use super::super::view::tests::{backend, totals, view};
 use super::*;
 use crate::config::Balance;
+use crate::mem::time::{Micros, Millis};
+use crate::policy::naming::NameStatus;
+use crate::shared::Source;
 use crate::shared::snapshot::BackendTotals;
+use crate::shared::snapshot::CheckSnapshot;
+
+fn content(view: &View, window: PageWindow) -> PageContent<'_> {
+    let point = |place: u32| Point {
+        requests: 1000 + place * 7 % 400,
+        failures: if (200..230).contains(&place) { 300 } else { 0 },
+        p99: Micros(20_000 + u64::from(place * 37 % 90) * 1000),
+    };
+    let line: Vec<Option<Point>> =
+        (0..360).map(|place| (place > 40).then(|| point(place))).collect();
+    PageContent {
+        view,
+        window,
+        pool_lines: vec![line.clone(); view.pools.len()],
+        line,
+        events: Vec::new(),
+        refusal: None,
+    }
+}
+
+/// With the numbers of the last ten seconds.
+fn shown(view: &View) -> String {
+    render(&content(view, PageWindow::ALL[0]))
+}
+
+/// With all since the start.
+fn totals_of(view: &View) -> String {
+    render(&content(view, PageWindow::All))
+}
 
 #[test]
 fn the_page_says_what_an_operator_asks_first() {
-    let page = render(&view());
+    let page = totals_of(&view());
     for part in [
-        "<meta http-equiv=\"refresh\" content=\"2\">",
+        "<meta http-equiv=\"refresh\" content=\"2; url=/?window=all&amp;page=@PAGE@\">",
         "<title>httplb: 1 of 1 up</title>",
         "<dt>up for</dt><dd>1\u{a0}d\u{a0}1\u{a0}h</dd>",
         "<dt>workers</dt><dd>2 <small>1 restarted</small></dd>",
         "<dt>connections</dt><dd>17 <small>of 8\u{202f}192</small></dd>",
-        "<dt>requests a second</dt><dd>123</dd>",
+        "<dt>requests</dt><dd>50\u{202f}000</dd>",
         "<dt>memory bound</dt><dd>1\u{202f}056\u{a0}MiB</dd>",
         "<h2>default</h2>",
         "<td>127.0.0.1:8001</td>",
@@ -28,7 +61,7 @@ fn the_page_says_what_an_operator_asks_first() {
 
 #[test]
 fn the_page_has_no_script_and_names_no_other_host() {
-    let page = render(&view());
+    let page = shown(&view());
     assert!(!page.contains("<script") && !page.contains("://") && !page.contains("javascript"));
 }
 
@@ -37,10 +70,59 @@ fn nothing_that_is_shown_can_be_markup() {
     let mut view = view();
     view.pools[0].name = String::from("<b>&\"'");
     view.service.version = "<i>";
-    let page = render(&view);
+    let page = shown(&view);
     assert!(page.contains("<h2>&lt;b&gt;&amp;&quot;&#39;</h2>"));
-    assert!(page.contains("<small>&lt;i&gt;</small>"));
-    assert!(!page.contains("<b>") && !page.contains("<i>"));
+    assert!(page.contains("<p>httplb &lt;i&gt;</p>"));
+    assert!(!page.contains("<b>&") && !page.contains("<i>"));
+}
+
+#[test]
+fn a_name_has_a_line_above_the_table_of_its_pool() {
+    let name = |status, pool: &str, last_error: Option<&str>| NameView {
+        lookup: crate::config::named::host_and_port("app.internal:80").unwrap(),
+        pool: String::from(pool),
+        status,
+        since: Millis(0),
+        last_found: None,
+        addresses: vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()],
+        going: vec![([10, 0, 0, 3], 80).into()],
+        last_error: last_error.map(str::to_owned),
+        lookups: [0; 3],
+    };
+    let mut view = view();
+    view.names = vec![
+        name(NameStatus::Found, "default", None),
+        name(NameStatus::Nothing, "default", Some("<none>")),
+        name(NameStatus::Found, "other", None),
+    ];
+    let page = shown(&view);
+    let line = "<p class=\"name\">app.internal:80: 2 addresses, 1 going";
+    assert_eq!(page.matches(line).count(), 2, "those of its pool");
+    let told = "<span class=\"bad\">app.internal has no address: &lt;none&gt;</span></p>\n";
+    assert!(page.contains(told), "{page}");
+}
+
+#[test]
+fn the_registry_has_a_line_that_is_red_while_nobody_answers() {
+    let mut view = view();
+    assert!(!shown(&view).contains("registry:"));
+    view.registry = Some(FleetView {
+        state: LinkState::Watching,
+        endpoint: Some(String::from("10.0.0.1:2379")),
+        revision: 107,
+        age: Micros(0),
+        instances: vec![String::from("lb1"), String::from("lb2")],
+        error: None,
+        events: 5,
+    });
+    let line =
+        "<p class=\"name\">registry: watching etcd 10.0.0.1:2379, revision 107, 2 instances</p>";
+    assert!(shown(&view).contains(line));
+    let registry = view.registry.as_mut().unwrap();
+    (registry.state, registry.error) = (LinkState::Lost, Some(String::from("<no> leader")));
+    let line =
+        "registry: <span class=\"bad\">lost etcd 10.0.0.1:2379 (&lt;no&gt; leader): everything";
+    assert!(shown(&view).contains(line), "{}", shown(&view));
 }
 
 #[test]
@@ -48,7 +130,7 @@ fn each_row_has_its_state_and_there_is_a_square_for_each() {
     let mut view = view();
     let with = |state| BackendStatus { state, ..backend() };
     view.pools[0].backends = Availability::ALL.into_iter().map(with).collect();
-    let page = render(&view);
+    let page = shown(&view);
     for state in Availability::ALL.map(Availability::as_str) {
         assert_eq!(page.matches(&format!("class=\"{state}\"><td>")).count(), 1, "{state}");
         assert_eq!(page.matches(&format!("<a class=\"{state}\" href=\"#b0-")).count(), 1);
@@ -57,51 +139,12 @@ fn each_row_has_its_state_and_there_is_a_square_for_each() {
 }
 
 #[test]
-fn a_check_that_failed_stands_out() {
-    let failed = CheckSnapshot { is_ok: false, status: Some(500), time: Micros(0), age: Millis(0) };
-    assert!(check(&failed).starts_with("<span class=\"bad\">500</span>"));
-    let failed = CheckSnapshot { status: None, ..failed };
-    assert!(check(&failed).starts_with("<span class=\"bad\">failed</span>"));
-    let connects = CheckSnapshot { is_ok: true, ..failed };
-    assert!(check(&connects).starts_with("connects "));
-}
-
-#[test]
 fn an_empty_pool_says_what_is_missing() {
     let mut view = view();
     view.pools[0].backends.clear();
     view.pools[0].balance = Balance::LeastConnections;
-    let page = render(&view);
+    let page = shown(&view);
     assert!(page.contains("until a backend registers") && page.contains("least connections"));
-}
-
-#[test]
-fn times_have_units_that_fit() {
-    let spans = [
-        (999, "0 s"),
-        (59_999, "59 s"),
-        (61_000, "1 min 1 s"),
-        (600_000, "10 min"),
-        (3_660_000, "1 h 1 min"),
-        (90_000_000, "1 d 1 h"),
-    ];
-    for (millis, text) in spans {
-        assert_eq!(span(Millis(millis)).replace('\u{a0}', " "), text);
-    }
-    let times =
-        [(0, "0.0 ms"), (1_250, "1.2 ms"), (12_499, "12 ms"), (9_999_499, "9\u{202f}999 ms")];
-    for (micros, text) in times {
-        assert_eq!(short_time(Micros(micros)).replace('\u{a0}', " "), text);
-    }
-    assert_eq!(short_time(Micros::from_secs(60)), "60\u{a0}s");
-}
-
-#[test]
-fn numbers_are_grouped() {
-    let cases = [(0, "0"), (999, "999"), (1_000, "1 000"), (12_345_678, "12 345 678")];
-    for (number, text) in cases {
-        assert_eq!(grouped(number).replace('\u{202f}', " "), text);
-    }
 }
 
 /// Writes pages to look at into the folder that HTTPLB_PAGES names.
@@ -154,5 +197,27 @@ fn sample_pages_are_written_when_asked_for() {
     });
     view.pools.extend([api, PoolStatus { backends: Vec::new(), queue: 0, ..pool.clone() }, pool]);
     view.pools[2].name = String::from("empty");
-    std::fs::write(std::path::Path::new(&folder).join("page.html"), render(&view)).unwrap();
+    view.pools[0].queue = 0;
+    view.pools[1].queue = 0;
+    for (name, window) in [("page", PageWindow::ALL[0]), ("totals", PageWindow::All)] {
+        let path = std::path::Path::new(&folder).join(format!("{name}.html"));
+        std::fs::write(path, render(&full_content(&view, window))).unwrap();
+    }
+}
+
+/// With all that there can be.
+fn full_content(view: &View, window: PageWindow) -> PageContent<'_> {
+    let event = |level, text: &str| EventEntry {
+        ts: String::from("2026-11-29T08:40:01.123Z"),
+        level,
+        text: String::from(text),
+    };
+    let mut content = content(view, window);
+    content.events = vec![
+        event("warning", "pool api: backend [fd00:1234::7]:8002 is down; 1/2 backends up"),
+        event("error", "not reloaded: line 12: pools.api.helth_check: unknown key"),
+        event("notice", "pool api: backend [fd00:1234::7]:8002 is up: it takes connections"),
+    ];
+    content.refusal = Some(String::from("line 12: pools.api.helth_check: unknown key"));
+    content
 }

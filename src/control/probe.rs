@@ -13,6 +13,7 @@ use crate::http::body::{self, Body};
 use crate::http::method::Method;
 use crate::http::{BadResponse, line_ends};
 use crate::http::{HeadScan, Scan, response};
+use crate::policy::health::CheckFault;
 use crate::sys::{Event, IoError, Poller, Socket};
 
 /// The longest response head that is read, in bytes.
@@ -26,7 +27,7 @@ const RESPONSE_LIMIT: usize = 64 * 1024;
 pub struct ProbeRequest {
     /// The target of the `GET`.
     pub path: String,
-    /// The value of `Host`; without it the backend's address.
+    /// The value of `Host`; without it the backend's name, or its address if it has none.
     pub host: Option<String>,
     /// The statuses that are healthy.
     pub healthy: Statuses,
@@ -56,13 +57,18 @@ pub enum ProbeOutcome {
 impl ProbeOutcome {
     /// Whether the backend is healthy by it.
     pub fn passed(self) -> bool {
+        self.fault().is_none()
+    }
+
+    /// Why it is not.
+    pub fn fault(self) -> Option<CheckFault> {
         match self {
-            ProbeOutcome::Connected | ProbeOutcome::Answered(_) => true,
-            ProbeOutcome::WrongStatus(_)
-            | ProbeOutcome::NoConnection
-            | ProbeOutcome::TimedOut
-            | ProbeOutcome::Ended
-            | ProbeOutcome::BadResponse => false,
+            ProbeOutcome::Connected | ProbeOutcome::Answered(_) => None,
+            ProbeOutcome::WrongStatus(status) => Some(CheckFault::Status(status)),
+            ProbeOutcome::NoConnection => Some(CheckFault::NoConnection),
+            ProbeOutcome::TimedOut => Some(CheckFault::TimedOut),
+            ProbeOutcome::Ended => Some(CheckFault::Ended),
+            ProbeOutcome::BadResponse => Some(CheckFault::Malformed),
         }
     }
 
@@ -81,14 +87,12 @@ impl ProbeOutcome {
 
 impl std::fmt::Display for ProbeOutcome {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ProbeOutcome::Connected => out.write_str("it takes connections"),
-            ProbeOutcome::Answered(status) => write!(out, "its check was answered {status}"),
-            ProbeOutcome::WrongStatus(status) => write!(out, "its check was answered {status}"),
-            ProbeOutcome::NoConnection => out.write_str("it cannot be connected to"),
-            ProbeOutcome::TimedOut => out.write_str("its check was not answered in time"),
-            ProbeOutcome::Ended => out.write_str("its check was not answered"),
-            ProbeOutcome::BadResponse => out.write_str("its check was not answered by valid HTTP"),
+        match (self, self.fault()) {
+            (_, Some(fault)) => fault.fmt(out),
+            (ProbeOutcome::Answered(status), None) => {
+                write!(out, "its check was answered {status}")
+            }
+            (_, None) => out.write_str("it takes connections"),
         }
     }
 }
@@ -115,6 +119,8 @@ struct Rest {
 pub struct Probe {
     socket: Socket,
     address: Endpoint,
+    /// What it is called in `Host` if nothing else is said.
+    name: Option<String>,
     state: ProbeState,
     /// Bytes of the request that are sent.
     sent: usize,
@@ -140,14 +146,20 @@ impl Default for ProbeBuffer {
 impl Probe {
     /// Begins to connect. `Exhausted` if this process has no descriptor left, which says nothing of
     /// the backend; nor does `WouldBlock`: its own queue is full, and no event will tell when it is not.
-    pub fn begin(address: Endpoint, poller: &Poller, token: u64) -> Result<Probe, IoError> {
+    pub fn begin(
+        address: Endpoint,
+        name: Option<&str>,
+        poller: &Poller,
+        token: u64,
+    ) -> Result<Probe, IoError> {
         let socket = Socket::connect(address)?;
         poller.watch_socket(&socket, token)?;
         let state = match address {
             Endpoint::Tcp(_) => ProbeState::Connecting,
             Endpoint::Unix(_) => ProbeState::Asking, // It is connected.
         };
-        Ok(Probe { socket, address, state, sent: 0, received: Vec::new() })
+        let name = name.map(str::to_owned);
+        Ok(Probe { socket, address, name, state, sent: 0, received: Vec::new() })
     }
 
     /// Goes on after an event. `None`: it is not done.
@@ -201,7 +213,7 @@ impl Probe {
         question: &ProbeRequest,
         scratch: &mut ProbeBuffer,
     ) -> Result<(), ProbeOutcome> {
-        write_request(&mut scratch.request, question, self.address);
+        write_request(&mut scratch.request, question, self.name.as_deref(), self.address);
         while let Some(rest @ [_, ..]) = scratch.request.get(self.sent..) {
             match self.socket.send([rest, &[]]) {
                 Ok(count) => self.sent += count,
@@ -290,12 +302,17 @@ impl Rest {
     }
 }
 
-fn write_request(out: &mut Vec<u8>, question: &ProbeRequest, address: Endpoint) {
+fn write_request(
+    out: &mut Vec<u8>,
+    question: &ProbeRequest,
+    name: Option<&str>,
+    address: Endpoint,
+) {
     use std::io::Write as _;
     out.clear();
     // Writing to a Vec cannot fail.
     let _ = write!(out, "GET {} HTTP/1.1\r\nHost: ", question.path);
-    let _ = match (&question.host, address) {
+    let _ = match (question.host.as_deref().or(name), address) {
         (Some(host), _) => write!(out, "{host}"),
         (None, Endpoint::Tcp(address)) => write!(out, "{address}"),
         (None, Endpoint::Unix(_)) => write!(out, "{}", UnixPath::HOST),
@@ -374,14 +391,16 @@ mod tests {
             healthy: ok(),
             tolerate: Tolerances::default(),
         };
-        write_request(&mut out, &question, address);
+        write_request(&mut out, &question, None, address);
         assert_eq!(
             String::from_utf8_lossy(&out),
             "GET /up?x HTTP/1.1\r\nHost: 10.0.0.7:8080\r\nUser-Agent: httplb-check\r\n\
              Connection: close\r\n\r\n"
         );
+        write_request(&mut out, &question, Some("app.internal"), address);
+        assert!(out.starts_with(b"GET /up?x HTTP/1.1\r\nHost: app.internal\r\nUser"));
         question.host = Some(String::from("shop.example"));
-        write_request(&mut out, &question, address);
+        write_request(&mut out, &question, Some("app.internal"), address);
         assert!(out.starts_with(b"GET /up?x HTTP/1.1\r\nHost: shop.example\r\nUser"));
     }
 

@@ -7,8 +7,12 @@
 use crate::mem::time::Micros;
 use crate::shared::PoolId;
 
+use super::page_window::PageWindow;
+
 /// A text that is shorter is made anew each time: whoever compares two of them sees every change.
 const LARGE: usize = 64 << 10;
+/// Unless it takes so long.
+const SLOW: Micros = Micros(10_000);
 /// A text is given again for so long,
 const KEPT: Micros = Micros(100_000);
 /// or for so many times what it took to make.
@@ -17,12 +21,14 @@ const TIMES: u64 = 4;
 /// What may be large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// The page for people.
-    Page,
+    /// The page for people, with numbers of this time.
+    Page(PageWindow),
     /// The metrics.
     Metrics,
     /// All pools as JSON.
     Pools,
+    /// The service with what is wrong with them.
+    Status,
     /// One of them.
     Pool(PoolId),
 }
@@ -47,9 +53,9 @@ impl Recent {
         Some(made.text.clone())
     }
 
-    /// Keeps a text that was made from `now` on, which took so long, if it is large.
+    /// Keeps a text that was made from `now` on, which took so long, if it is large or took long.
     pub fn keep(&mut self, listing: Listing, text: &str, now: Micros, took: Micros) {
-        if text.len() < LARGE {
+        if text.len() < LARGE && took < SLOW {
             return;
         }
         self.made.retain(|made| made.listing != listing);
@@ -77,12 +83,12 @@ mod tests {
         let text = |len: usize| -> String { "x".repeat(len) };
         let at = |millis: u64| Micros(millis * 1000);
         let mut recent = Recent::default();
-        recent.keep(Listing::Page, &text(LARGE - 1), at(10), at(1));
-        assert_eq!(recent.text(Listing::Page, at(11)), None, "it is small");
-        recent.keep(Listing::Page, &text(LARGE), at(10), at(1));
+        recent.keep(Listing::Page(PageWindow::All), &text(LARGE - 1), at(10), at(1));
+        assert_eq!(recent.text(Listing::Page(PageWindow::All), at(11)), None, "it is small");
+        recent.keep(Listing::Page(PageWindow::All), &text(LARGE), at(10), at(1));
         recent.keep(Listing::Metrics, &text(LARGE + 1), at(10), at(50));
-        assert_eq!(recent.text(Listing::Page, at(110)), Some(text(LARGE)));
-        assert_eq!(recent.text(Listing::Page, at(111)), None);
+        assert_eq!(recent.text(Listing::Page(PageWindow::All), at(110)), Some(text(LARGE)));
+        assert_eq!(recent.text(Listing::Page(PageWindow::All), at(111)), None);
         assert_eq!(recent.text(Listing::Metrics, at(259)), Some(text(LARGE + 1)));
         recent.forget_old(at(200));
         assert_eq!(recent.made.len(), 1);

@@ -136,6 +136,11 @@ pub fn is_condition(name: &[u8]) -> bool {
     CONDITIONS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
+/// Whether two bodies under this entity tag are equal to the byte: RFC 9110 §8.8.1.
+pub fn is_strong(tag: &[u8]) -> bool {
+    tag.len() >= 2 && tag.starts_with(b"\"") && tag.ends_with(b"\"")
+}
+
 /// What a response offers to a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseCacheFields<'a> {

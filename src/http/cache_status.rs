@@ -75,16 +75,19 @@ pub enum CacheResult {
     Revalidated,
     /// A backend's answer to a request that is none of the cache's.
     Bypass,
+    /// A stored part, and the rest of a backend.
+    Part,
 }
 
 impl CacheResult {
     /// All there are, in the order of their numbers.
-    pub const ALL: [CacheResult; 5] = [
+    pub const ALL: [CacheResult; 6] = [
         CacheResult::Hit,
         CacheResult::Miss,
         CacheResult::Stale,
         CacheResult::Revalidated,
         CacheResult::Bypass,
+        CacheResult::Part,
     ];
 
     /// Its word.
@@ -95,6 +98,7 @@ impl CacheResult {
             CacheResult::Stale => "stale",
             CacheResult::Revalidated => "revalidated",
             CacheResult::Bypass => "bypass",
+            CacheResult::Part => "part",
         }
     }
 }

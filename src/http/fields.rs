@@ -59,6 +59,13 @@ impl Line {
     }
 }
 
+/// What may stand behind the empty line that ends a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    Nothing,
+    Anything,
+}
+
 /// The most names in the `Connection` fields of a head, and in any other list of names that is held
 /// against the fields: each is compared with each of them.
 pub const MAX_NAMES: usize = 64;
@@ -228,6 +235,12 @@ impl<'a> Fields<'a> {
             .then(|| NameSet::from_names(self.values("connection").flat_map(list_members)))
     }
 
+    /// The values of the fields that mean this, which is not [`Name::Other`].
+    pub(super) fn values_of(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+        let found = self.in_question().filter(move |(_, line)| line.name == name);
+        found.map(|(at, line)| self.field_at(at, line).value)
+    }
+
     /// The values of all fields called `name`, in any case.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.iter().filter(move |field| field.is(name)).map(|field| field.value)
@@ -271,6 +284,15 @@ pub fn is_token(word: &[u8]) -> bool {
 
 /// `value` without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
 pub fn trim_blanks(value: &[u8]) -> &[u8] {
+    // Nearly always one space before it is all there is.
+    match value.strip_prefix(b" ").unwrap_or(value) {
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => trim_all_blanks(value),
+        trimmed => trimmed,
+    }
+}
+
+#[cold]
+fn trim_all_blanks(value: &[u8]) -> &[u8] {
     let mut trimmed = value;
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = trimmed {
         trimmed = rest;

@@ -187,3 +187,17 @@ fn trailers_that_would_change_the_message_do_not_go_on() {
         assert!(may_trail(name.as_bytes()), "{name}");
     }
 }
+
+#[test]
+fn blanks_around_a_value_are_taken_off_as_one_by_one() {
+    const BYTES: &[u8] = b" \ta";
+    for number in 0..3_usize.pow(7) {
+        for len in 0..=7 {
+            let value: Vec<u8> = (0..len).map(|at| BYTES[number / 3_usize.pow(at) % 3]).collect();
+            let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+            let start = value.iter().take_while(|byte| is_blank(byte)).count();
+            let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |at| at + 1);
+            assert_eq!(trim_blanks(&value), &value[start..end], "{}", value.escape_ascii());
+        }
+    }
+}

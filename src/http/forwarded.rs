@@ -5,6 +5,7 @@
 //! proxy.
 
 use super::fields::{Field, list_members};
+use super::names::Name;
 use super::request::RequestHead;
 use crate::config::ForwardFields;
 use crate::mem::append_decimal;
@@ -62,21 +63,26 @@ impl<'a> Forward<'a> {
     /// Whether the client came by https, as `X-Forwarded-Proto` will say: a trusted proxy's own,
     /// else what is known of its connection.
     pub fn is_https(&self, head: &RequestHead) -> bool {
-        if !self.trusted {
-            return self.tls;
-        }
-        let mut said = head.fields.values("x-forwarded-proto");
-        match (said.next(), said.next()) {
-            (None, _) => self.tls,
-            (Some(scheme), None) => scheme.eq_ignore_ascii_case(b"https"),
-            (Some(_), Some(_)) => false,
-        }
+        is_https(head, self.trusted, self.tls)
+    }
+}
+
+/// The same of a client that is a trusted proxy or not, and speaks TLS or not.
+pub fn is_https(head: &RequestHead, trusted: bool, tls: bool) -> bool {
+    if !trusted {
+        return tls;
+    }
+    let mut said = head.fields.values("x-forwarded-proto");
+    match (said.next(), said.next()) {
+        (None, _) => tls,
+        (Some(scheme), None) => scheme.eq_ignore_ascii_case(b"https"),
+        (Some(_), Some(_)) => false,
     }
 }
 
 /// How often a request says that it passed here: `CDN-Loop`, RFC 8586 §2, with [`Forward::counts_passes`].
 pub fn passes(head: &RequestHead) -> usize {
-    let members = head.fields.values("cdn-loop").flat_map(list_members);
+    let members = head.fields.values_of(Name::CdnLoop).flat_map(list_members);
     members.filter(|member| *member == b"httplb").count()
 }
 
@@ -200,8 +206,8 @@ fn earlier<'a>(
     forward: &Forward,
     name: &'static str,
 ) -> impl Iterator<Item = &'a [u8]> {
-    let trusted = forward.trusted;
-    head.fields.values(name).filter(move |value| trusted && !value.is_empty())
+    let said = forward.trusted.then(|| head.fields.values(name));
+    said.into_iter().flatten().filter(|value| !value.is_empty())
 }
 
 /// The port that the client connected to. Where that is not known it is what it says in `Host`, or
@@ -395,5 +401,20 @@ mod tests {
         assert_eq!(port_with("a:8443", None, true), 8443);
         assert_eq!((port_with("a", None, true), port_with("a", None, false)), (443, 80));
         assert_eq!((port_with("[::1]", None, false), port_with("[::1]:81", None, false)), (80, 81));
+    }
+
+    #[test]
+    fn passes_are_counted_over_all_lines_and_cases_however_many_fields_there_are() {
+        let passes_of = |lines: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+            passes(&request::parse(head.as_bytes()).expect(lines))
+        };
+        assert_eq!(passes_of(""), 0);
+        assert_eq!(passes_of("CDN-Loops: httplb\r\nX-CDN-Loop: httplb\r\nCDN-Loop:\r\n"), 0);
+        assert_eq!(passes_of("cdn-loop: httplb\r\nCDN-LOOP: other, httplb ,httplb\r\n"), 3);
+        let many = "Cookie: a=b\r\n".repeat(20);
+        assert_eq!(passes_of(&format!("{many}CDN-Loop: httplb\r\n{many}CDN-Loop: httplb\r\n")), 2);
+        let nominated = "Connection: cdn-loop\r\nCDN-Loop: httplb\r\n";
+        assert_eq!(passes_of(nominated), 1);
     }
 }

@@ -117,14 +117,19 @@ fn has_known_codings(value: &[u8]) -> bool {
 }
 
 /// A number of decimal digits and nothing else. `None` from 2⁶⁴ on.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    // So many nines are below 2⁶⁴.
+    let (sure, rest) = digits.split_at_checked(19).unwrap_or((digits, &[]));
+    let mut number = 0;
+    for digit in sure {
+        number = number * 10 + value_of(*digit)?;
     }
-    digits.iter().try_fold(0_u64, |number, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
+    let all = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(value_of(*digit)?);
+    if digits.is_empty() { None } else { rest.iter().try_fold(number, all) }
+}
+
+fn value_of(digit: u8) -> Option<u64> {
+    digit.is_ascii_digit().then(|| u64::from(digit - b'0'))
 }
 
 #[cfg(test)]

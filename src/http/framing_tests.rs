@@ -1,4 +1,5 @@
 use super::*;
+use crate::mem::xorshift::Xorshift;
 
 /// The framing of a head with these lines, each `l…` a length, each `t…` a coding.
 fn framing_in(version: Version, lines: &[&str]) -> Result<Framing, BadFraming> {
@@ -141,4 +142,24 @@ fn http_1_0_has_no_codings() {
         assert_eq!(framing_in(Version::Http10, &[coding]), bad, "{coding}");
     }
     assert_eq!(framing_in(Version::Http10, &["l5"]), Ok(Framing::Length(5)));
+}
+
+#[test]
+fn a_number_is_what_is_read_digit_by_digit() {
+    let naively = |digits: &[u8]| {
+        let text = std::str::from_utf8(digits).ok()?;
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok())?
+    };
+    let mut random = Xorshift::new(19);
+    for round in 0..100_000 {
+        let len = random.below(24);
+        let mut digits: Vec<u8> = (0..len).map(|_| b"0199999912345678"[random.below(16)]).collect();
+        if let Some(damaged) = digits.get_mut(round % 60) {
+            *damaged = b"/:+- a\x00\xff"[random.below(8)];
+        }
+        assert_eq!(decimal(&digits), naively(&digits), "{}", digits.escape_ascii());
+    }
+    assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+    assert_eq!(decimal(b"18446744073709551616"), None);
+    assert_eq!(decimal(b"000000000000000000000000000007"), Some(7));
 }

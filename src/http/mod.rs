@@ -12,10 +12,11 @@ pub mod cache_status;
 pub mod chunked;
 pub mod cookie;
 pub mod date;
+pub mod error_page;
 pub mod fields;
 pub mod following;
 pub mod forwarded;
-mod framing;
+pub mod framing;
 #[cfg(test)]
 mod heads_tests;
 pub mod line_ends;

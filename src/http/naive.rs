@@ -163,6 +163,7 @@ fn read_request(
     most_fields: usize,
     may_stand: fn(u8) -> bool,
 ) -> Result<RequestHead<'_>, Refusal> {
+    let follows_empty_line = head.starts_with(b"\r\n");
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let (method_name, target, version, rest) = read_request_line(head, may_stand)?;
     let method = Method::from_name(method_name);
@@ -200,9 +201,11 @@ fn read_request(
         method,
         method_name,
         target,
+        has_raw_target: false,
         authority,
         version,
         bytes: &head[..head.len() - 2],
+        follows_empty_line,
         fields: Fields::again(lines, options.others > 0),
         framing,
         keep_alive: !options.close && (is_http11 || options.keep_alive),
@@ -219,18 +222,16 @@ fn read_request(
     })
 }
 
-pub fn read_any_request(
-    head: &[u8],
-    most_fields: usize,
-) -> Result<(RequestHead<'_>, bool), Refusal> {
+pub fn read_any_request(head: &[u8], most_fields: usize) -> Result<RequestHead<'_>, Refusal> {
     let strict = read_request(head, most_fields, |byte| byte.is_ascii_graphic() && byte != b'#');
     match strict {
         Err(Refusal::Malformed) => {
             let may_stand = |byte| matches!(byte, b'!'..=b'~' | 0x80..) && byte != b'#';
             let raw = read_request(head, most_fields, may_stand);
-            raw.map(|head| (head, true)).map_err(|_| Refusal::Malformed)
+            let raw = raw.map_err(|_| Refusal::Malformed);
+            raw.map(|head| RequestHead { has_raw_target: true, ..head })
         }
-        other => other.map(|head| (head, false)),
+        other => other,
     }
 }
 

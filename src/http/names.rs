@@ -10,6 +10,7 @@ pub(super) enum Name {
     #[default]
     Other,
     Authorization,
+    CdnLoop,
     Connection,
     ContentLength,
     Cookie,
@@ -37,8 +38,9 @@ pub(super) enum Name {
 }
 
 /// Those that are meant by all their letters, at most sixteen.
-const KNOWN: [(&str, Name); 20] = [
+const KNOWN: [(&str, Name); 21] = [
     ("authorization", Name::Authorization),
+    ("cdn-loop", Name::CdnLoop),
     ("connection", Name::Connection),
     ("content-length", Name::ContentLength),
     ("cookie", Name::Cookie),

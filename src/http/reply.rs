@@ -10,7 +10,7 @@ pub const MAX_LEN: usize = 640 + cache_status::MAX_LEN;
 /// What of a response of our own differs from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// 400 or above; 200 where the request ends here by its own wish.
+    /// 400 or above; 200 where the request ends here by its own wish; 301 to 308 where it is to come again.
     pub status: u16,
     /// What went wrong, as `Proxy-Status` calls it: RFC 9209 §2.3. Empty: nothing did.
     pub error: &'static str,
@@ -32,30 +32,101 @@ pub struct Reply<'a> {
 
 /// Writes a whole response. `out` must have room for [`MAX_LEN`] bytes.
 pub fn write(reply: &Reply, out: &mut impl Append) {
+    write_html(reply, |out| out.append(HTML), out);
+}
+
+/// Writes the head of a response whose body, so many bytes of HTML, is another's to write. `out` must have
+/// room for [`MAX_LEN`] bytes.
+pub fn write_head(reply: &Reply, length: u64, out: &mut impl Append) {
+    write_fields(reply, |out| out.append(HTML), length, out);
+}
+
+/// Writes the response to a request for `target` of `host` that is to come again by https. `out` must have
+/// room for [`redirect_len_bound`] bytes.
+pub fn write_redirect(reply: &Reply, host: &[u8], target: &[u8], out: &mut impl Append) {
+    let put_location = |out: &mut _| put_location(host, target, out);
+    write_html(reply, put_location, out);
+}
+
+/// No redirect to `target` of `host` is longer than this, in bytes.
+pub fn redirect_len_bound(host: &[u8], target: &[u8]) -> usize {
+    let escapes = target.iter().filter(|byte| !byte.is_ascii()).count() * b"%XX".len();
+    MAX_LEN + b"\r\nLocation: https://".len() + host.len() + target.len() + escapes
+}
+
+/// The port goes, for that of https is another. Bytes that no URI has are escaped (RFC 3986 §2.1).
+fn put_location<A: Append>(host: &[u8], target: &[u8], out: &mut A) {
+    append_all(out, &[HTML, b"\r\nLocation: https://", without_port(host)]);
+    if target == b"*" {
+        return; // OPTIONS for the server as a whole: RFC 9112 §3.2.4.
+    }
+    for part in target.chunk_by(|one, other| one.is_ascii() && other.is_ascii()) {
+        match part {
+            [raw] if !raw.is_ascii() => {
+                let digit = |half: u8| b"0123456789ABCDEF"[usize::from(half)];
+                out.append(&[b'%', digit(raw >> 4), digit(raw & 15)]);
+            }
+            _ => out.append(part),
+        }
+    }
+}
+
+/// The host of an authority, which is valid.
+fn without_port(authority: &[u8]) -> &[u8] {
+    let end = match authority.first() {
+        Some(b'[') => memchr::memchr(b']', authority).map(|end| end + 1),
+        _ => memchr::memchr(b':', authority),
+    };
+    &authority[..end.unwrap_or(authority.len())]
+}
+
+const HTML: &[u8] = b"Content-Type: text/html; charset=UTF-8";
+
+/// Writes a response that says its status as HTML.
+fn write_html<A: Append>(reply: &Reply, put_fields: impl FnOnce(&mut A), out: &mut A) {
     let digits = status_digits(reply.status);
     let reason = reason_phrase(reply.status).as_bytes();
     let body: [&[u8]; 5] = [b"<html><body><h1>", &digits, b" ", reason, b"</h1></body></html>"];
-    write_with(reply, b"Content-Type: text/html; charset=UTF-8", &body, out);
+    write_with(reply, put_fields, &body, out);
 }
 
 /// Writes the response to an OPTIONS that ends here (RFC 9110 §9.3.7): what may be asked for.
 pub fn write_methods(reply: &Reply, out: &mut impl Append) {
-    write_with(reply, b"Allow: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, POST, PATCH", &[], out);
+    let allow = b"Allow: GET, HEAD, OPTIONS, TRACE, PUT, DELETE, POST, PATCH";
+    write_with(reply, |out| out.append(allow), &[], out);
 }
 
 /// Writes the response to a TRACE that ends here (RFC 9110 §9.3.8): the request. `out` must have room
 /// for [`MAX_LEN`] bytes and for that.
 pub fn write_reflection(reply: &Reply, request: &[u8], out: &mut impl Append) {
-    write_with(reply, b"Content-Type: message/http", &[request], out);
+    write_with(reply, |out| out.append(b"Content-Type: message/http"), &[request], out);
 }
 
-fn write_with(reply: &Reply, field: &[u8], body: &[&[u8]], out: &mut impl Append) {
+fn write_with<A: Append>(
+    reply: &Reply,
+    put_fields: impl FnOnce(&mut A),
+    body: &[&[u8]],
+    out: &mut A,
+) {
     let length: usize = body.iter().map(|part| part.len()).sum();
+    write_fields(reply, put_fields, length as u64, out);
+    if !reply.head_only {
+        append_all(out, body);
+    }
+}
+
+fn write_fields<A: Append>(
+    reply: &Reply,
+    put_fields: impl FnOnce(&mut A),
+    length: u64,
+    out: &mut A,
+) {
     let reason = reason_phrase(reply.status).as_bytes();
     append_all(out, &[b"HTTP/1.1 ", &status_digits(reply.status), b" ", reason]);
-    append_all(out, &[b"\r\nDate: ", reply.date, b"\r\n", field]);
+    append_all(out, &[b"\r\nDate: ", reply.date, b"\r\n"]);
+    put_fields(out);
     out.append(b"\r\nContent-Length: ");
-    append_decimal(length as u64, out);
+    append_decimal(length, out);
     if !reply.id.is_empty() {
         append_all(out, &[b"\r\nX-Request-ID: ", reply.id]);
     }
@@ -75,9 +146,6 @@ fn write_with(reply: &Reply, field: &[u8], body: &[&[u8]], out: &mut impl Append
         cache_status::write(status, out);
     }
     out.append(b"\r\n");
-    if !reply.head_only {
-        append_all(out, body);
-    }
 }
 
 fn append_all(out: &mut impl Append, parts: &[&[u8]]) {
@@ -92,6 +160,10 @@ pub const fn reason_phrase(status: u16) -> &'static str {
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
+        301 => "Moved Permanently",
+        302 => "Found",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -218,6 +290,30 @@ mod tests {
                  TRACE / HTTP/1.1\r\n\r\n"
             )
         );
+    }
+
+    #[test]
+    fn a_redirect_names_the_host_without_port_and_the_target_as_it_came() {
+        for (host, target, location) in [
+            ("shop.example", "/a?b=c", "https://shop.example/a?b=c"),
+            ("shop.example:8080", "/", "https://shop.example/"),
+            ("shop.example.:", "/", "https://shop.example./"),
+            ("[2001:db8::1]:80", "/x", "https://[2001:db8::1]/x"),
+            ("[2001:db8::1]", "/x", "https://[2001:db8::1]/x"),
+            ("a", "*", "https://a"),
+            ("a", "/%c3%a4?//", "https://a/%c3%a4?//"),
+            ("a", "/\u{e4}x\u{e4}\u{f6}", "https://a/%C3%A4x%C3%A4%C3%B6"),
+        ] {
+            let reply = Reply { status: 308, error: "", id: &[b'x'; 128], ..PLAIN };
+            let mut out = Vec::new();
+            write_redirect(&reply, host.as_bytes(), target.as_bytes(), &mut out);
+            assert!(out.len() <= redirect_len_bound(host.as_bytes(), target.as_bytes()));
+            let text = String::from_utf8(out).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{head}");
+            assert!(head.contains(&format!("\r\nLocation: {location}\r\n")), "{head}");
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+        }
     }
 
     #[test]

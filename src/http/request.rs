@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::auth;
-use super::fields::{ConnectionOptions, Fields, Line, Notes, list_members};
+use super::fields::{Behind, ConnectionOptions, Fields, Line, Notes, list_members};
 use super::framing::{BadFraming, FramingFields, decimal};
 use super::message::{Framing, MAX_FIELDS, Single, Version};
 use super::method::Method;
@@ -21,6 +21,8 @@ pub struct RequestHead<'a> {
     /// target had no path, so that a `/` belongs before it. Of an absolute-form target only path and
     /// query are left.
     pub target: &'a [u8],
+    /// The target has bytes from 0x80 on, as [`Refusal::RawTarget`] says. Only [`parse_any`] takes those.
+    pub has_raw_target: bool,
     /// The host that is meant, with its port if that was given: of an absolute-form target, else
     /// of `Host`. Empty if `Host` was, and where HTTP/1.0 came without.
     pub authority: &'a [u8],
@@ -28,6 +30,8 @@ pub struct RequestHead<'a> {
     pub version: Version,
     /// The request line and all field lines, as they came.
     pub bytes: &'a [u8],
+    /// An empty line stood before it.
+    pub follows_empty_line: bool,
     /// All field lines.
     pub fields: Fields<'a>,
     /// How long the body is.
@@ -60,6 +64,11 @@ impl RequestHead<'_> {
     /// 9110 §9.2.2), or because it carries an `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
         self.method.is_idempotent() || self.idempotency_key
+    }
+
+    /// Bytes of the whole head: with its empty line, and one before it.
+    pub fn whole_len(&self) -> usize {
+        self.bytes.len() + b"\r\n".len() * (1 + usize::from(self.follows_empty_line))
     }
 
     /// How many bytes the request line has.
@@ -174,32 +183,48 @@ pub fn parse_within(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, R
     parse_by(head, max_fields, scan::target_len)
 }
 
-/// The same, where the target may have bytes from 0x80 on, as [`Refusal::RawTarget`] says; and whether it
-/// has.
-pub fn parse_any(head: &[u8], max_fields: usize) -> Result<(RequestHead<'_>, bool), Refusal> {
+/// Reads a request head at the front of `bytes` without a search for its end before. A refusal says no more
+/// than that it is not whole or not valid; which, and why, is told once it was searched.
+pub fn parse_front(bytes: &[u8], max_fields: usize) -> Result<RequestHead<'_>, Refusal> {
+    read(bytes, max_fields, scan::target_len, Behind::Anything)
+}
+
+/// Reads a whole request head, where the target may have bytes from 0x80 on.
+pub fn parse_any(head: &[u8], max_fields: usize) -> Result<RequestHead<'_>, Refusal> {
     match parse_within(head, max_fields) {
-        Ok(head) => Ok((head, false)),
         Err(Refusal::Malformed) => match parse_by(head, max_fields, scan::raw_target_len) {
-            Ok(head) => Ok((head, true)),
+            Ok(head) => Ok(RequestHead { has_raw_target: true, ..head }),
             Err(_) => Err(Refusal::Malformed),
         },
-        Err(refusal) => Err(refusal),
+        read => read,
     }
 }
 
 fn parse_by(
-    head: &[u8],
+    bytes: &[u8],
     max_fields: usize,
     target_len: impl Fn(&[u8]) -> usize,
 ) -> Result<RequestHead<'_>, Refusal> {
-    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let (line, lines) = RequestLine::read(head, target_len)?;
+    read(bytes, max_fields, target_len, Behind::Nothing)
+}
+
+/// Reads the head at the front of `bytes`.
+fn read(
+    bytes: &[u8],
+    max_fields: usize,
+    target_len: impl Fn(&[u8]) -> usize,
+    behind: Behind,
+) -> Result<RequestHead<'_>, Refusal> {
+    let whole = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    let (line, lines) = RequestLine::read(whole, target_len)?;
     if line.method == Method::Connect {
         return Err(Refusal::Connect);
     }
     let target = Target::parse(line.method, line.target)?;
     let mut facts = RequestFields::default();
-    let lines = facts.collect(lines, max_fields)?;
+    let before_lines = whole.len() - lines.len();
+    let lines = facts.collect(lines, max_fields, behind)?;
+    let bytes_len = before_lines + lines.len();
     let authority = facts.authority(line.version, &target)?;
     let framing = facts.framing.judge(line.version)?;
     let is_http11 = line.version == Version::Http11;
@@ -208,9 +233,11 @@ fn parse_by(
         method: line.method,
         method_name: line.method_name,
         target: target.path_and_query,
+        has_raw_target: false,
         authority,
         version: line.version,
-        bytes: &head[..head.len() - b"\r\n".len()],
+        bytes: &whole[..bytes_len],
+        follows_empty_line: whole.len() < bytes.len(),
         fields: Fields::new(lines, options.others > 0, facts.notes),
         framing,
         keep_alive: !options.close && (is_http11 || options.keep_alive),
@@ -404,11 +431,16 @@ struct RequestFields<'a> {
 }
 
 impl<'a> RequestFields<'a> {
-    /// Validates the field lines up to the empty one, with which `bytes` must end, and takes in what
-    /// they say. Returns the lines without the empty one.
-    fn collect(&mut self, bytes: &'a [u8], max_fields: usize) -> Result<&'a [u8], Refusal> {
+    /// Validates the field lines at the front of `bytes` up to the empty one, and takes in what they
+    /// say. Returns the lines without the empty one.
+    fn collect(
+        &mut self,
+        bytes: &'a [u8],
+        max_fields: usize,
+        behind: Behind,
+    ) -> Result<&'a [u8], Refusal> {
         let (mut rest, mut count) = (bytes, 0);
-        while rest != b"\r\n" {
+        while !rest.starts_with(b"\r\n") {
             let line = Line::read(rest).ok_or(Refusal::Malformed)?;
             if line.name != Name::Other {
                 self.add(line.name, line.field(rest).value);
@@ -420,8 +452,15 @@ impl<'a> RequestFields<'a> {
                 return Err(Refusal::TooManyFields);
             }
         }
+        if behind == Behind::Nothing && rest.len() > b"\r\n".len() {
+            return Err(Refusal::Malformed);
+        }
         let are_too_many = self.connection.are_too_many();
-        if are_too_many { Err(Refusal::TooManyFields) } else { Ok(&bytes[..bytes.len() - 2]) }
+        if are_too_many {
+            Err(Refusal::TooManyFields)
+        } else {
+            Ok(&bytes[..bytes.len() - rest.len()])
+        }
     }
 
     /// Takes in one field.
@@ -439,6 +478,7 @@ impl<'a> RequestFields<'a> {
             Name::Upgrade => self.has_upgrade = true,
             Name::XRequestId => self.request_id.add(value),
             Name::Other
+            | Name::CdnLoop
             | Name::Cookie
             | Name::Date
             | Name::Forwarded

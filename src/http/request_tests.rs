@@ -564,7 +564,15 @@ fn whatever_is_accepted_of_sixty_thousand_mutants_is_sound() {
     for round in 0..60_000 {
         let bytes = mutant(SEEDS[round % SEEDS.len()], &mut dice);
         let _ = parse(&bytes); // Must not panic, whether it is a whole head or not.
-        match scan_however_cut(HeadScan::request(), &bytes, &mut dice) {
+        let found = scan_however_cut(HeadScan::request(), &bytes, &mut dice);
+        let whole = match found {
+            Scan::Whole(end) => parse(&bytes[..end]).ok().map(|head| (format!("{head:?}"), end)),
+            Scan::Partial | Scan::Malformed(_) => None,
+        };
+        let at_front = parse_front(&bytes, MAX_FIELDS);
+        let at_front = at_front.ok().map(|head| (format!("{head:?}"), head.whole_len()));
+        assert_eq!(at_front, whole, "{}", bytes.escape_ascii());
+        match found {
             Scan::Partial => (),
             Scan::Whole(end) => {
                 if let Ok(head) = parse(&bytes[..end]) {

@@ -1,7 +1,7 @@
 //! Response heads: RFC 9112 §4 and §5, read in one pass that validates every byte.
 
 use super::auth;
-use super::fields::{ConnectionOptions, Fields, Line, Notes, list_members};
+use super::fields::{Behind, ConnectionOptions, Fields, Line, Notes, list_members};
 use super::framing::{BadFraming, FramingFields, decimal};
 use super::message::{self, Framing, Single, Version};
 use super::names::Name;
@@ -38,6 +38,11 @@ pub struct ResponseHead<'a> {
 }
 
 impl ResponseHead<'_> {
+    /// Bytes of the whole head, with its empty line.
+    pub fn whole_len(&self) -> usize {
+        self.bytes.len() + b"\r\n".len()
+    }
+
     /// How many bytes the status line has.
     pub(super) fn before_fields(&self) -> usize {
         self.bytes.len() - self.fields.lines().len()
@@ -66,10 +71,10 @@ pub struct Reading {
 const BEFORE_REASON: usize = 13;
 
 impl Reading {
-    /// Notes what is known of `head`, whose bytes are `len` in all.
-    pub fn new(head: &ResponseHead, len: usize) -> Reading {
+    /// Notes what is known of `head`.
+    pub fn new(head: &ResponseHead) -> Reading {
         Reading {
-            len,
+            len: head.whole_len(),
             reason_len: head.reason.len(),
             lines_len: head.fields.lines().len(),
             status: head.status,
@@ -173,14 +178,32 @@ pub fn parse_repeats(head: &[u8], max_fields: usize) -> Result<ResponseHead<'_>,
     parse_by(head, max_fields, FramingFields::judge_repeats)
 }
 
+/// Reads a response head at the front of `bytes` without a search for its end before. An error says no more
+/// than that it is not whole or not valid; which, and why, is told once it was searched.
+pub fn parse_front(bytes: &[u8], max_fields: usize) -> Result<ResponseHead<'_>, BadResponse> {
+    read(bytes, max_fields, FramingFields::judge, Behind::Anything)
+}
+
 fn parse_by(
-    head: &[u8],
+    bytes: &[u8],
     max_fields: usize,
     judge: impl Fn(&FramingFields, Version) -> Result<Framing, BadFraming>,
 ) -> Result<ResponseHead<'_>, BadResponse> {
-    let (line, lines) = StatusLine::read(head).ok_or(BadResponse::StatusLine)?;
+    read(bytes, max_fields, judge, Behind::Nothing)
+}
+
+/// Reads the head at the front of `bytes`.
+fn read(
+    bytes: &[u8],
+    max_fields: usize,
+    judge: impl Fn(&FramingFields, Version) -> Result<Framing, BadFraming>,
+    behind: Behind,
+) -> Result<ResponseHead<'_>, BadResponse> {
+    let (line, lines) = StatusLine::read(bytes).ok_or(BadResponse::StatusLine)?;
+    let before_lines = bytes.len() - lines.len();
     let mut facts = ResponseFields::default();
-    let lines = facts.collect(lines, max_fields)?;
+    let lines = facts.collect(lines, max_fields, behind)?;
+    let bytes_len = before_lines + lines.len();
     let framing = judge(&facts.framing, line.version)?;
     let options = facts.connection;
     let fields = Fields::new(lines, options.others > 0, facts.notes);
@@ -188,7 +211,7 @@ fn parse_by(
         status: line.status,
         version: line.version,
         reason: line.reason,
-        bytes: &head[..head.len() - b"\r\n".len()],
+        bytes: &bytes[..bytes_len],
         fields,
         framing,
         keep_alive: !options.close && (line.version == Version::Http11 || options.keep_alive),
@@ -250,11 +273,16 @@ struct ResponseFields<'a> {
 }
 
 impl<'a> ResponseFields<'a> {
-    /// Validates the field lines up to the empty one, with which `bytes` must end, and takes in what
-    /// they say. Returns the lines without the empty one.
-    fn collect(&mut self, bytes: &'a [u8], max_fields: usize) -> Result<&'a [u8], BadResponse> {
+    /// Validates the field lines at the front of `bytes` up to the empty one, and takes in what they
+    /// say. Returns the lines without the empty one.
+    fn collect(
+        &mut self,
+        bytes: &'a [u8],
+        max_fields: usize,
+        behind: Behind,
+    ) -> Result<&'a [u8], BadResponse> {
         let (mut rest, mut count) = (bytes, 0);
-        while rest != b"\r\n" {
+        while !rest.starts_with(b"\r\n") {
             let line = Line::read(rest).ok_or(BadResponse::Field)?;
             if line.name != Name::Other {
                 self.add(line.name, line.field(rest).value);
@@ -266,8 +294,15 @@ impl<'a> ResponseFields<'a> {
                 return Err(BadResponse::TooManyFields);
             }
         }
+        if behind == Behind::Nothing && rest.len() > b"\r\n".len() {
+            return Err(BadResponse::Field);
+        }
         let are_too_many = self.connection.are_too_many();
-        if are_too_many { Err(BadResponse::TooManyFields) } else { Ok(&bytes[..bytes.len() - 2]) }
+        if are_too_many {
+            Err(BadResponse::TooManyFields)
+        } else {
+            Ok(&bytes[..bytes.len() - rest.len()])
+        }
     }
 
     /// Takes in one field.
@@ -285,6 +320,7 @@ impl<'a> ResponseFields<'a> {
             Name::XRequestId => self.request_id.add(value),
             Name::Other
             | Name::Authorization
+            | Name::CdnLoop
             | Name::Cookie
             | Name::Expect
             | Name::Forwarded

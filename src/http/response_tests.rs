@@ -203,7 +203,7 @@ fn only_a_101_that_names_one_protocol_switches() {
         let head = parse(&bytes).unwrap();
         let switches_to = switches_to.map(str::as_bytes);
         assert_eq!(head.switches_to, switches_to, "{line} {fields}");
-        let again = Reading::new(&head, bytes.len()).open(&bytes).switches_to;
+        let again = Reading::new(&head).open(&bytes).switches_to;
         assert_eq!(again, switches_to, "{line} {fields}");
     }
 }
@@ -248,7 +248,15 @@ fn whatever_is_accepted_of_forty_thousand_mutants_is_sound() {
     for round in 0..40_000 {
         let bytes = mutant(SEEDS[round % SEEDS.len()], &mut dice);
         let _ = parse(&bytes); // Must not panic, whether it is a whole head or not.
-        match scan_however_cut(HeadScan::response(), &bytes, &mut dice) {
+        let found = scan_however_cut(HeadScan::response(), &bytes, &mut dice);
+        let whole = match found {
+            Scan::Whole(end) => parse(&bytes[..end]).ok().map(|head| (format!("{head:?}"), end)),
+            Scan::Partial | Scan::Malformed(_) => None,
+        };
+        let at_front = parse_front(&bytes, MAX_FIELDS);
+        let at_front = at_front.ok().map(|head| (format!("{head:?}"), head.whole_len()));
+        assert_eq!(at_front, whole, "{}", bytes.escape_ascii());
+        match found {
             Scan::Partial => (),
             Scan::Whole(end) => {
                 if let Ok(head) = parse(&bytes[..end]) {
@@ -276,7 +284,7 @@ fn a_head_that_was_read_can_be_had_again() {
     ] {
         let end = text.find("\r\n\r\n").expect("a head") + 4;
         let head = parse(&text.as_bytes()[..end]).expect("valid");
-        let again = Reading::new(&head, end).open(text.as_bytes());
+        let again = Reading::new(&head).open(text.as_bytes());
         assert_eq!(again.request_id.is_some(), head.request_id.is_some());
         let head = ResponseHead { request_id: None, keep_alive_timeout_secs: None, ..head };
         let again = ResponseHead { request_id: None, ..again };

@@ -243,6 +243,7 @@ fn goes_on(
         Name::Shadow => false,
         Name::Other
         | Name::Authorization
+        | Name::CdnLoop
         | Name::Cookie
         | Name::Date
         | Name::IdempotencyKey
@@ -452,6 +453,7 @@ fn put_response_lines(
             Name::Shadow if is_shadow_of_framing(name()) => false,
             Name::Other
             | Name::Authorization
+            | Name::CdnLoop
             | Name::Cookie
             | Name::Date
             | Name::Expect

@@ -168,7 +168,7 @@ fn a_date_is_added_where_the_backend_sent_none_that_goes_on() {
         let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
         let head = response::parse(text.as_bytes()).unwrap();
         assert_eq!(head.has_date, has_date, "{lines}");
-        let noted = response::Reading::new(&head, text.len());
+        let noted = response::Reading::new(&head);
         assert_eq!((noted.has_date(), noted.open(text.as_bytes()).has_date), (has_date, has_date));
     }
     let answering = Answering { date: Some(784_111_777), ..ANSWERING };

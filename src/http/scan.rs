@@ -43,6 +43,8 @@ pub struct HeadScan {
     searched: u32,
     kind: HeadKind,
     reached: ScanProgress,
+    /// Whether somebody was told to read the head without a search for its end.
+    was_tried: bool,
 }
 
 /// How a status line begins (RFC 9112 §4).
@@ -51,12 +53,24 @@ const RESPONSE_START: &[u8] = b"HTTP/1.";
 impl HeadScan {
     /// A scan for a request, before which one empty line is allowed (RFC 9112 §2.2).
     pub const fn request() -> HeadScan {
-        HeadScan { searched: 0, kind: HeadKind::Request, reached: ScanProgress::Start }
+        HeadScan::new(HeadKind::Request)
     }
 
     /// A scan for a response, which begins with its first byte.
     pub const fn response() -> HeadScan {
-        HeadScan { searched: 0, kind: HeadKind::Response, reached: ScanProgress::Start }
+        HeadScan::new(HeadKind::Response)
+    }
+
+    const fn new(kind: HeadKind) -> HeadScan {
+        HeadScan { searched: 0, kind, reached: ScanProgress::Start, was_tried: false }
+    }
+
+    /// Goes on with the search, but not at the first bytes of a head: nearly always they are all of it, and
+    /// valid, and whoever reads it finds its end ([`request::parse_front`](super::request::parse_front)).
+    /// `None` comes once for each head, so that one which arrives byte by byte is not read from its start at
+    /// each of them.
+    pub fn look(&mut self, bytes: &[u8]) -> Option<Scan> {
+        std::mem::replace(&mut self.was_tried, true).then(|| self.advance(bytes))
     }
 
     /// Whether the end of the first line is still missing: a head that is too long already has

@@ -4,10 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Endpoint};
+use crate::config::{AUTO_CAP, Backend, Config, Endpoint, Lookup, NamedServer};
 use crate::mem::time::Millis;
-use crate::policy::health::{AdminState, Check, Passive};
-use crate::shared::{BackendId, LastCheck, PoolId, Registration, Segment, Source};
+use crate::policy::concurrency::FoundCap;
+use crate::policy::health::{AdminState, Check, CheckFault, Passive, WholePassive};
+use crate::shared::{
+    BackendId, Held, LastCheck, NameId, PoolId, Registration, Segment, Source, Wish,
+};
 
 /// What is known of a backend beyond the configuration, in terms that each version understands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +24,16 @@ pub struct BackendRecord {
     /// What active checks have found.
     #[serde(default)]
     pub check: Check,
-    /// What requests have found.
+    /// What requests have found, in terms that each version understands.
     #[serde(default)]
     pub passive: Passive,
+    /// All of that, if it is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_passive: Option<WholePassive>,
+    /// When it gave the good response that ended a trial, on the monotonic clock: its share grows since
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Millis>,
     /// Since when it is up, or down, or drained, on the monotonic clock. None: it is up since the
     /// service started.
     #[serde(default)]
@@ -37,9 +47,76 @@ pub struct BackendRecord {
     /// How the last active check went.
     #[serde(default)]
     pub checked: Option<LastCheck>,
+    /// Why the last one failed that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_fault: Option<CheckFault>,
+    /// How many requests it was found to bear, where that is looked for; and whether it had enough then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_cap: Option<(u32, bool)>,
     /// One that registered itself.
     #[serde(default)]
     pub registered: Option<Registered>,
+    /// One that a name has brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<Named>,
+    /// What operators have set of it, which stays when it registers anew.
+    #[serde(default, skip_serializing_if = "Wish::is_none")]
+    pub wish: Wish,
+    /// What the file said of one that it names, before operators have set anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_file: Option<SaidByFile>,
+    /// What the registry does not know yet of it.
+    #[serde(default, skip_serializing_if = "Held::is_none")]
+    pub held: Held,
+}
+
+impl BackendRecord {
+    /// One that nothing is known of: it is up since the service started.
+    pub fn new(pool: String, address: Endpoint) -> BackendRecord {
+        BackendRecord {
+            pool,
+            address,
+            admin: String::from("ready"),
+            check: Check::new(),
+            passive: Passive::new(),
+            whole_passive: None,
+            proven: None,
+            since: None,
+            downtime: Millis(0),
+            check_failures: 0,
+            checked: None,
+            check_fault: None,
+            found_cap: None,
+            registered: None,
+            named: None,
+            wish: Wish::default(),
+            of_file: None,
+            held: Held::default(),
+        }
+    }
+
+    /// All that requests have found.
+    fn known_passive(&self) -> Passive {
+        self.whole_passive.map_or(self.passive, |WholePassive(passive)| passive)
+    }
+}
+
+/// What the configuration says of a backend, and operators may have set otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidByFile {
+    /// Its share.
+    pub weight: u32,
+    /// Requests at once.
+    pub max_connections: u32,
+}
+
+impl SaidByFile {
+    fn of(config: &Config, pool: PoolId, address: Endpoint) -> Option<SaidByFile> {
+        let mut backends = config.pools.get(pool.0)?.backends.iter();
+        let is_it = |one: &&Backend| one.address.canonical() == address.canonical();
+        let Backend { weight, max_connections, .. } = *backends.find(is_it)?;
+        Some(SaidByFile { weight, max_connections })
+    }
 }
 
 /// A backend that registered itself.
@@ -51,18 +128,37 @@ pub struct Registered {
     pub max_connections: u32,
     /// When it leaves unless it renews its lease, on the monotonic clock.
     pub lease: Option<Millis>,
+    /// Whether it stands in only for primaries that are out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
+    /// The registry that many instances share brings it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
-/// What is known of all backends.
-pub fn collect(segment: Segment) -> Vec<BackendRecord> {
-    all(segment).filter_map(|(pool, slot)| of(segment, pool, slot)).collect()
+/// A backend that a name has brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// What was looked up: the line of a [`Lookup`].
+    pub by: String,
+    /// Its share.
+    pub weight: u32,
+    /// It stands in for primaries.
+    pub backup: bool,
+    /// When it goes, on the monotonic clock, if it is named no more.
+    pub goes_at: Option<Millis>,
+}
+
+/// What is known of all backends of a segment into which `config` was loaded.
+pub fn collect(segment: Segment, config: &Config) -> Vec<BackendRecord> {
+    all(segment).filter_map(|(pool, slot)| of(segment, config, pool, slot)).collect()
 }
 
 fn all(segment: Segment) -> impl Iterator<Item = (PoolId, BackendId)> {
     segment.pools().flat_map(move |pool| segment.members(pool).map(move |slot| (pool, slot)))
 }
 
-fn of(segment: Segment, pool: PoolId, slot: BackendId) -> Option<BackendRecord> {
+fn of(segment: Segment, config: &Config, pool: PoolId, slot: BackendId) -> Option<BackendRecord> {
     let backend = segment.backend(slot);
     let admin = match backend.admin() {
         AdminState::Ready => "ready",
@@ -70,30 +166,54 @@ fn of(segment: Segment, pool: PoolId, slot: BackendId) -> Option<BackendRecord> 
         AdminState::Maint => "maint",
         AdminState::Leaving => return None,
     };
-    let registered = match backend.source()? {
-        Source::File => None,
-        Source::Api => Some(Registered {
-            max_connections: backend.cap(),
-            lease: backend.lease(),
-            weight: backend.weight(),
-        }),
-    };
+    let (mut registered, mut named) = (None, None);
+    match backend.source()? {
+        Source::File => (),
+        source @ (Source::Api | Source::Registry) => {
+            registered = Some(Registered {
+                max_connections: backend.max_connections(),
+                lease: backend.lease(),
+                weight: backend.weight(),
+                backup: backend.is_backup(),
+                shared: source == Source::Registry,
+            });
+        }
+        Source::Name => {
+            named = Some(Named {
+                by: config.named().nth(backend.name()?.0)?.1.lookup.to_string(),
+                weight: backend.weight(),
+                backup: backend.is_backup(),
+                goes_at: backend.lease(),
+            });
+        }
+    }
     Some(BackendRecord {
         pool: segment.pool(pool).name().as_str().to_owned(),
         address: backend.address(),
         admin: admin.to_owned(),
         check: backend.check(),
         passive: backend.passive(),
+        whole_passive: WholePassive::of(backend.passive()),
+        proven: backend.proven(),
         since: backend.state_since(),
         downtime: backend.downtime(),
         check_failures: backend.check_failures(),
         checked: backend.last_check(),
+        check_fault: backend.check_fault(),
+        found_cap: (backend.max_connections() == AUTO_CAP).then(|| {
+            let found = backend.found_cap();
+            (found.cap, found.is_saturated)
+        }),
         registered,
+        named,
+        wish: segment.wish(slot),
+        of_file: SaidByFile::of(config, pool, backend.address()),
+        held: segment.held_change(slot),
     })
 }
 
 /// Writes what is known into the cells of `config`. What that does not name any more is forgotten,
-/// except who registered itself and still has time.
+/// except who registered itself and still has time, and who was brought by a name that it has too.
 pub fn restore(segment: Segment, config: &Config, known: &[BackendRecord], now: Millis) {
     for (_, slot) in all(segment) {
         segment.set_history(slot, Some(now), Millis(0), 0); // unless it is known, it is new
@@ -101,40 +221,115 @@ pub fn restore(segment: Segment, config: &Config, known: &[BackendRecord], now: 
     take_over(segment, config, known, now);
 }
 
-fn take_over(segment: Segment, config: &Config, known: &[BackendRecord], now: Millis) {
+/// Writes what is known into the cells of `config`, beside what is there.
+pub fn take_over(segment: Segment, config: &Config, known: &[BackendRecord], now: Millis) {
     for backend in known {
         let registered = backend.registered;
+        // Without a registry nobody would ever say that it is gone.
+        if registered.is_some_and(|one| one.shared) && config.registry.is_none() {
+            continue;
+        }
         let pool = match (segment.find_pool(&backend.pool), registered) {
             (Some(pool), _) => Some(pool),
             (None, Some(_)) => segment.add_pool(&backend.pool),
             (None, None) => None,
         };
         let Some(pool) = pool else { continue };
-        let slot = match (segment.find(pool, backend.address), registered) {
-            (Some(slot), Some(registered)) => {
-                renew(segment, slot, registered);
-                Some(slot)
-            }
-            (Some(slot), None) => Some(slot),
-            (None, Some(registered)) => segment.register(pool, registration(backend, registered)),
-            (None, None) => None,
-        };
-        let Some(slot) = slot else { continue };
-        let admin = match backend.admin.as_str() {
-            "drain" => AdminState::Drain,
-            "maint" => AdminState::Maint,
-            _ => AdminState::Ready,
-        };
-        segment.set_admin(slot, admin, now);
+        let Some(slot) = slot_of(segment, config, pool, backend) else { continue };
+        segment.set_admin(slot, admin_state(&backend.admin), now);
+        set_wish(segment, config, pool, slot, backend);
+        if let Some((cap, is_saturated)) = backend.found_cap {
+            segment.backend(slot).set_found_cap(FoundCap { cap, is_saturated });
+        }
+        segment.note_held(slot, backend.held);
         let keys = pool.keys(config);
         let (check, passive) = health(backend, keys.health_check.is_some(), now);
         segment.set_health(slot, check, passive);
+        segment.set_proven(slot, backend.proven);
         segment.set_history(slot, backend.since, backend.downtime, backend.check_failures);
+        segment.set_check_fault(slot, backend.check_fault);
         // So that the next check comes when its time has come.
         if let Some(checked) = backend.checked.filter(|_| keys.health_check.is_some()) {
             segment.set_last_check(slot, checked);
         }
     }
+}
+
+/// Has what operators have set hold in the cells. Of a backend of the file, what that says by now and did not
+/// say before counts more; but what all instances of a registry know holds until operators say otherwise.
+fn set_wish(
+    segment: Segment,
+    config: &Config,
+    pool: PoolId,
+    slot: BackendId,
+    backend: &BackendRecord,
+) {
+    let mut wish = backend.wish;
+    if segment.backend(slot).source() == Some(Source::File) && config.registry.is_none() {
+        let (before, now) = (backend.of_file, SaidByFile::of(config, pool, backend.address));
+        let has_changed = |said: fn(SaidByFile) -> u32| before.map(said) != now.map(said);
+        wish.weight = wish.weight.filter(|_| !has_changed(|said| said.weight));
+        wish.max_connections =
+            wish.max_connections.filter(|_| !has_changed(|said| said.max_connections));
+    }
+    segment.set_wish(slot, wish);
+    if let Some(weight) = wish.weight {
+        segment.set_weight(slot, weight);
+    }
+    if let Some(most) = wish.max_connections {
+        segment.set_cap(slot, most);
+    }
+}
+
+/// Where a backend is, or where it is now that it was added. `None`: it is none any more.
+fn slot_of(
+    segment: Segment,
+    config: &Config,
+    pool: PoolId,
+    backend: &BackendRecord,
+) -> Option<BackendId> {
+    let found = segment.find(pool, backend.address);
+    match (found, backend.registered, &backend.named) {
+        (Some(slot), Some(registered), _) => {
+            renew(segment, slot, registered);
+            Some(slot)
+        }
+        (Some(slot), None, _) => Some(slot),
+        (None, Some(registered), _) => segment.register(pool, registration(backend, registered)),
+        (None, None, Some(named)) => {
+            let registration = of_name(config, pool, backend, named)?;
+            segment.register_since(pool, registration, backend.since)
+        }
+        (None, None, None) => None,
+    }
+}
+
+/// How a backend is added that a name has brought, if its pool still has that name: as the configuration
+/// says now, but for what only the name server knows.
+fn of_name(
+    config: &Config,
+    pool: PoolId,
+    backend: &BackendRecord,
+    named: &Named,
+) -> Option<Registration> {
+    let is_it = |(_, (place, entry)): &(usize, (usize, &NamedServer))| {
+        *place == pool.0 && entry.lookup.to_string() == named.by
+    };
+    let (id, (_, entry)) = config.named().enumerate().find(is_it)?;
+    let (weight, backup) = match entry.lookup {
+        Lookup::Host { .. } => (entry.weight, entry.backup),
+        Lookup::Service(_) => (named.weight.clamp(1, 256), named.backup || entry.backup),
+    };
+    Some(Registration {
+        name: Some(NameId(id)),
+        address: backend.address,
+        state: admin_state(&backend.admin),
+        weight,
+        max_connections: entry.max_connections,
+        backup,
+        lease: named.goes_at,
+        is_shared: false,
+    })
 }
 
 /// Once more, for cells that have taken over what was known a while ago: takes over what has changed
@@ -148,7 +343,8 @@ pub fn catch_up(segment: Segment, config: &Config, known: &[BackendRecord], now:
             known.pool == name.as_str()
                 && known.address.canonical() == backend.address().canonical()
         };
-        if backend.source() == Some(Source::Api) && !known.iter().any(is_known) {
+        let comes_and_goes = matches!(backend.source(), Some(Source::Api | Source::Registry));
+        if comes_and_goes && !known.iter().any(is_known) {
             segment.set_admin(slot, AdminState::Leaving, now);
         }
     }
@@ -157,7 +353,7 @@ pub fn catch_up(segment: Segment, config: &Config, known: &[BackendRecord], now:
 /// What checks and requests have found. Where nothing is checked any more, nobody would ever take
 /// back what checks have found: who failed them is probed instead, like one that requests took out.
 fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Passive) {
-    let (check, passive) = (backend.check, backend.passive);
+    let (check, passive) = (backend.check, backend.known_passive());
     match (is_checked, check.is_up(), passive.is_up()) {
         (true, _, _) => (check, passive),
         (false, false, true) => (Check::new(), Passive::unreachable(now)),
@@ -168,19 +364,30 @@ fn health(backend: &BackendRecord, is_checked: bool, now: Millis) -> (Check, Pas
 /// Sets what a backend has said when it registered, unless the file names it by now.
 fn renew(segment: Segment, slot: BackendId, registered: Registered) {
     let backend = segment.backend(slot);
-    if backend.source() == Some(Source::Api) {
+    if matches!(backend.source(), Some(Source::Api | Source::Registry)) {
+        let source = if registered.shared { Source::Registry } else { Source::Api };
+        segment.set_source(slot, source);
         segment.set_lease(slot, registered.lease);
         segment.set_weight(slot, registered.weight);
         segment.set_cap(slot, registered.max_connections);
+        segment.set_backup(slot, registered.backup);
     }
+}
+
+fn admin_state(word: &str) -> AdminState {
+    AdminState::parse(word).unwrap_or(AdminState::Ready)
 }
 
 fn registration(backend: &BackendRecord, registered: Registered) -> Registration {
     Registration {
+        name: None,
         address: backend.address,
         weight: registered.weight,
         max_connections: registered.max_connections,
         lease: registered.lease,
+        backup: registered.backup,
+        state: admin_state(&backend.admin),
+        is_shared: registered.shared,
     }
 }
 
@@ -188,7 +395,7 @@ fn registration(backend: &BackendRecord, registered: Registered) -> Registration
 mod tests {
     use super::*;
     use crate::config::model::HealthCheck;
-    use crate::policy::health::Availability;
+    use crate::policy::health::{Availability, Fault, HealthEvent, Rules};
     use crate::shared::Layout;
     use crate::sys::memory;
 
@@ -211,7 +418,8 @@ mod tests {
     fn register(segment: Segment, host: u8, weight: u32) -> BackendId {
         let pool = segment.find_pool("api").or_else(|| segment.add_pool("api")).unwrap();
         let address = ([10, 0, 2, host], 80).into();
-        let entry = Registration { address, weight, max_connections: 0, lease: Some(Millis(9000)) };
+        let lease = Some(Millis(9000));
+        let entry = Registration { weight, lease, ..Registration::at(address) };
         segment.register(pool, entry).unwrap()
     }
 
@@ -229,7 +437,7 @@ mod tests {
         let (config, older) = (config(), cells_of(&config()));
         older.set_health(BackendId(0), DOWN, Passive::new());
         let segment = cells_of(&config);
-        restore(segment, &config, &collect(older), NOW);
+        restore(segment, &config, &collect(older, &config), NOW);
         assert_eq!(
             (segment.backend(BackendId(0)).check(), segment.backend(BackendId(0)).is_up()),
             (DOWN, false)
@@ -243,17 +451,64 @@ mod tests {
         older.set_health(BackendId(0), DOWN, Passive::new());
         config.pools[0].health_check = None;
         let segment = cells_of(&config);
-        restore(segment, &config, &collect(older), NOW);
+        restore(segment, &config, &collect(older, &config), NOW);
         let backend = segment.backend(BackendId(0));
         assert_eq!((backend.check(), backend.availability()), (Check::new(), Availability::Down));
-        let rules = crate::policy::health::Rules { max_fails: 3, fail_timeout: Millis(10_000) };
-        segment.observe(
-            BackendId(0),
-            crate::policy::health::HealthEvent::ProbeSucceeded,
-            NOW,
-            &rules,
-        );
+        let rules = Rules { max_fails: 3, fail_timeout: Millis(10_000) };
+        segment.observe(BackendId(0), HealthEvent::ProbeSucceeded, NOW, &rules);
         assert!(backend.is_up());
+    }
+
+    /// As it is written, and read by another image of the program.
+    fn through(records: &[BackendRecord]) -> Vec<BackendRecord> {
+        serde_json::from_str(&serde_json::to_string(records).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_mark_is_doubled_and_a_trial_goes_on_whoever_comes_next() {
+        let rules = Rules { max_fails: 1, fail_timeout: Millis(1000) };
+        let reset = HealthEvent::Failed(Fault::Reset);
+        let mut config = config();
+        config.pools[0].backends.push(Backend::at(([10, 0, 1, 2], 80)));
+        let (older, slot) = (cells_of(&config), BackendId(0));
+        for (now, event) in [(0, reset), (1000, HealthEvent::ProbeSucceeded), (1001, reset)] {
+            older.observe(slot, event, Millis(now), &rules);
+        }
+        let segment = cells_of(&config);
+        restore(segment, &config, &through(&collect(older, &config)), NOW);
+        let passive = |slot| segment.backend(slot).passive();
+        assert_eq!(passive(slot).least_time(&rules), Some(Millis(2000)));
+        segment.observe(slot, HealthEvent::ProbeSucceeded, Millis(3001), &rules);
+        assert!(passive(slot).is_on_trial());
+        segment.observe(slot, HealthEvent::Answered, Millis(3002), &rules);
+        let (proven, third) = (segment.backend(slot).proven(), cells_of(&config));
+        restore(third, &config, &through(&collect(segment, &config)), NOW);
+        assert_eq!((third.backend(slot).proven(), proven), (proven, Some(Millis(3002))));
+    }
+
+    #[test]
+    fn what_operators_set_of_a_backend_of_the_file_holds_until_that_says_otherwise() {
+        let (config, older) = (config(), cells_of(&config()));
+        let wish = Wish { state: None, weight: Some(9), max_connections: Some(AUTO_CAP) };
+        older.set_wish(BackendId(0), wish);
+        let known = through(&collect(older, &config));
+        let after = |config: &Config, known: &[BackendRecord]| {
+            let segment = cells_of(config);
+            restore(segment, config, known, NOW);
+            let backend = segment.backend(BackendId(0));
+            (segment.wish(BackendId(0)), backend.weight(), backend.max_connections())
+        };
+        assert_eq!(after(&config, &known), (wish, 9, AUTO_CAP));
+        let mut changed = config.clone();
+        changed.pools[0].backends[0].max_connections = 5;
+        let without = Wish { max_connections: None, ..wish };
+        assert_eq!(after(&changed, &known), (without, 9, 5));
+        changed.pools[0].backends[0].weight = 2;
+        assert_eq!(after(&changed, &known), (Wish::default(), 2, 5));
+        // A version before this did not say what the file said.
+        let older = known.into_iter().map(|record| BackendRecord { of_file: None, ..record });
+        let older: Vec<BackendRecord> = older.collect();
+        assert_eq!(after(&config, &older), (Wish::default(), 1, 0));
     }
 
     #[test]
@@ -262,7 +517,7 @@ mod tests {
         let (_stays, leaves, drained) =
             (register(older, 1, 1), register(older, 2, 2), register(older, 3, 3));
         let segment = cells_of(&config);
-        restore(segment, &config, &collect(older), NOW);
+        restore(segment, &config, &collect(older, &config), NOW);
         assert_eq!(api(segment).len(), 3);
 
         older.set_admin(leaves, AdminState::Leaving, NOW);
@@ -271,7 +526,7 @@ mod tests {
         older.set_weight(drained, 7);
         older.set_lease(drained, None);
         register(older, 4, 4);
-        catch_up(segment, &config, &collect(older), NOW);
+        catch_up(segment, &config, &collect(older, &config), NOW);
         let expected = [
             ("10.0.2.1:80", 1, AdminState::Ready),
             ("10.0.2.2:80", 2, AdminState::Leaving),

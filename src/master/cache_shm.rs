@@ -14,7 +14,7 @@ use crate::cache::shared_cells::SharedCells;
 use crate::cache::store::{Settings, Store};
 use crate::cache::sweeper::Sweeper;
 use crate::config::units::write_size;
-use crate::config::{Cache, Config};
+use crate::config::{Cache, Config, Warning, Wrong};
 use crate::control::cache::CacheAdmin;
 use crate::mem::time::{Micros, Millis};
 use crate::shared::wakers::Wakers;
@@ -253,7 +253,8 @@ impl CacheDirHandle {
         };
         let opened = open();
         let failed = |error: &IoError| {
-            let why = no_directory(cache).unwrap_or_else(|| error.to_string());
+            let why =
+                no_directory(cache).map_or_else(|| error.to_string(), |wrong| wrong.to_string());
             let name = name(cache);
             log::write(
                 Level::Warning,
@@ -281,16 +282,18 @@ pub fn name(cache: &Cache) -> String {
 
 /// What about the directory will not work as the operator means it, as far as anybody can see who
 /// perhaps may not enter it. It is never a reason not to serve.
-pub fn doubts(config: &Config) -> Vec<String> {
+pub fn warnings(config: &Config) -> Vec<Warning> {
     let Some(cache) = &config.cache else { return Vec::new() };
-    match no_directory(cache) {
-        Some(why) => vec![format!("{}: {why}; responses would not be stored", name(cache))],
-        None => small_disk(cache).into_iter().collect(),
-    }
+    let none = no_directory(cache).map(|wrong| {
+        let fault =
+            format!("{}: {}; responses would not be stored", cache.dir.display(), wrong.fault);
+        Warning::of("cache.dir", fault, wrong.remedy)
+    });
+    none.or_else(|| small_disk(cache)).into_iter().collect()
 }
 
 /// Why there can be no directory of that name.
-fn no_directory(cache: &Cache) -> Option<String> {
+fn no_directory(cache: &Cache) -> Option<Wrong> {
     let found = |path: &Path| match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Found::Folder,
         Ok(_) => Found::Other,
@@ -299,9 +302,10 @@ fn no_directory(cache: &Cache) -> Option<String> {
     };
     let above = cache.dir.parent().unwrap_or(&cache.dir);
     match (found(&cache.dir), found(above)) {
-        (Found::Other, _) => Some(String::from("it is no directory (name another)")),
+        (Found::Other, _) => Some(Wrong::new("it is no directory", "name another")),
         (Found::Nothing, Found::Nothing | Found::Other) => {
-            Some(format!("there is no directory {} to make it in (make that)", above.display()))
+            let fault = format!("there is no directory {} to make it in", above.display());
+            Some(Wrong::new(fault, "make that"))
         }
         (Found::Nothing, Found::Folder | Found::Unknown) | (Found::Folder | Found::Unknown, _) => {
             None
@@ -318,13 +322,14 @@ enum Found {
 }
 
 /// That the disk is smaller than what is to be stored there.
-pub fn small_disk(cache: &Cache) -> Option<String> {
+fn small_disk(cache: &Cache) -> Option<Warning> {
     let above = cache.dir.parent().unwrap_or(&cache.dir);
     let size = disk_size(&cache.dir).or_else(|_| disk_size(above)).ok()?;
     let is_small = size < cache.max_size && size > 0;
     is_small.then(|| {
         let (size, most) = (write_size(size), write_size(cache.max_size));
-        format!("cache.max_size: {most} is more than the {size} of the disk (lower it)")
+        let fault = format!("{most} is more than the {size} of the disk");
+        Warning::of("cache.max_size", fault, "lower it")
     })
 }
 
@@ -418,14 +423,18 @@ mod tests {
         world::reset(1, Faults::default());
         let doubt = |dir: &str| {
             let config = Config { cache: Some(cache(dir)), ..Config::default() };
-            doubts(&config).pop().unwrap_or_default()
+            let last = warnings(&config).pop();
+            last.map_or_else(String::new, |one| format!("{:?} {}", one.subject, one.wrong))
         };
         assert_eq!(doubt("httplb-to-be-made"), "");
-        assert!(doubt("httplb-missing/cache").contains("to make it in (make that)"));
+        assert!(
+            doubt("httplb-missing/cache")
+                .contains("to make it in; responses would not be stored (make that)")
+        );
         let file = std::env::current_exe().expect("a file");
         assert!(doubt(file.to_str().expect("UTF-8")).contains("it is no directory"));
         world::change_faults(|faults| faults.disk_room = 1 << 19);
         let doubt = doubt("httplb-to-be-made");
-        assert!(doubt.contains("cache.max_size: 1MiB is more than the 512KiB"), "{doubt}");
+        assert!(doubt.contains("cache.max_size\") 1MiB is more than the 512KiB"), "{doubt}");
     }
 }

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Endpoint};
 use crate::control::{Control, ControlInit};
+use crate::names::{NameStore, NamesInit, NamesProcess};
 use crate::proxy::downstream::arrival::Arrival;
+use crate::registry::{RegistryInit, RegistryProcess};
+use crate::shared::diary::Diary;
+use crate::shared::history::History;
 use crate::shared::ipc::ControlMessage;
 use crate::sys::landlock::{self, Elsewhere};
 use crate::sys::log::{self, Level};
@@ -17,7 +21,8 @@ use crate::worker::{ListenSocket, Worker, WorkerInit};
 
 use super::admin_sockets::AdminSockets;
 use super::cache_shm::{CacheDirHandle, SharedCache};
-use super::generation::{ChildRole, Generation, GenerationResources};
+use super::generation::{ChildRole, Generation, GenerationResources, ResourceParts};
+use super::helpers::{HelperRole, own_end, registry_password};
 use super::listeners::Listeners;
 use super::log_files;
 use super::state::Master;
@@ -58,6 +63,8 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
         notifier,
         trial,
         rotations,
+        history,
+        diary,
         ..
     } = master;
     drop((of_master, poller, notifier, trial, rotations));
@@ -69,6 +76,15 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     drop(generations);
     let Generation { workers, resources, children, .. } = generation;
     drop(children);
+    let diary_cells = Diary::over(diary.cells());
+    let history_cells = History::over(history.cells());
+    if !matches!(new_child.role, ChildRole::Control) {
+        // Nor are those of what was counted.
+        history
+            .protect(history.cells().len())
+            .map_err(StartError::at("shared memory", Tried::Memory))?;
+    }
+    drop((diary, history));
     let Some(resources) = resources else { return Ok(()) }; // Such a generation gets no new processes.
     if !process::die_with_parent(new_child.parent) {
         return Ok(());
@@ -77,11 +93,19 @@ fn begin(master: Master, new_child: NewChild) -> Result<(), StartError> {
     match new_child.role {
         ChildRole::Worker(worker) => {
             drop(admin_sockets);
-            child.work(resources, listeners, worker, workers)
+            child.work(resources, diary_cells, listeners, worker, workers)
         }
         ChildRole::Control => {
             drop(listeners);
-            child.control(resources, admin_sockets)
+            child.control(resources, (history_cells, diary_cells), admin_sockets)
+        }
+        ChildRole::Helper(HelperRole::Names) => {
+            drop((listeners, admin_sockets));
+            child.names(resources)
+        }
+        ChildRole::Helper(HelperRole::Registry) => {
+            drop((listeners, admin_sockets));
+            child.registry(resources)
         }
     }
 }
@@ -99,14 +123,18 @@ impl ChildInit {
     fn work(
         self,
         resources: GenerationResources,
+        diary: Diary,
         listeners: Listeners<Listener>,
         worker: usize,
         workers: usize,
     ) -> Result<(), StartError> {
         resources.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
         log::limit_with_workers();
-        let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
+        let ResourceParts { config, segment, wakers, sticky_key, stored, lines } =
+            resources.into_parts();
+        drop(lines);
         process::set_title(&format!("httplb-w{worker}"));
+        process::set_command_line(&command_line(&format!("worker {worker}")));
         let cache_dir = self.cache_dir(stored, &config);
         let mine = listeners.of_worker(&config.listen, worker, workers).map(|(entry, socket)| {
             let arrival = Arrival::at(&config.listen[entry], socket.address().port());
@@ -119,7 +147,7 @@ impl ChildInit {
         drop(listeners);
         let row = segment.worker(worker);
         row.set_pid(Pid::own().number());
-        let log = log_files::open(&config.access_log, self.user.as_ref())?;
+        let log = log_files::open(&config, self.user.as_ref())?;
         self.become_user()?;
         let signals =
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
@@ -132,6 +160,7 @@ impl ChildInit {
             listeners: own_listeners,
             sticky_key,
             log,
+            diary,
             signals,
             channel: Some(
                 self.channel
@@ -150,10 +179,20 @@ impl ChildInit {
     fn control(
         self,
         resources: GenerationResources,
+        (history, diary): (History, Diary),
         admin_sockets: AdminSockets,
     ) -> Result<(), StartError> {
         process::set_title("httplb-control");
-        let (config, segment, wakers, sticky_key, stored) = resources.into_parts();
+        process::set_command_line(&command_line("control"));
+        let ResourceParts { config, segment, wakers, sticky_key, stored, lines } =
+            resources.into_parts();
+        let (mut names, mut registry) = (None, None);
+        for line in lines {
+            match line.role {
+                HelperRole::Names => names = Some(line.of_control),
+                HelperRole::Registry => registry = Some(line.of_control),
+            }
+        }
         let cache_dir = self.cache_dir(stored, &config);
         self.become_user()?;
         let workers = segment.layout().workers;
@@ -163,6 +202,8 @@ impl ChildInit {
             Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
         let (admin_sockets, token) = admin_sockets.into_parts(&config);
         let init = ControlInit {
+            history,
+            diary,
             admin_sockets,
             token,
             sticky_key,
@@ -179,11 +220,60 @@ impl ChildInit {
                 .map_err(StartError::at("the line to the master", Tried::Descriptor))?,
             signals,
             cache,
+            names,
+            registry,
         };
-        let control = Control::open(&config, init)?;
+        let mut control = Control::open(&config, init)?;
         confine(seccomp::Role::Control, &config, directory);
+        control.prepare()?;
         self.report_ready();
         control.serve()
+    }
+
+    fn names(self, resources: GenerationResources) -> Result<(), StartError> {
+        resources.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
+        process::set_title("httplb-names");
+        process::set_command_line(&command_line("names"));
+        let ResourceParts { config, wakers, lines, .. } = resources.into_parts();
+        let line = own_end(lines, HelperRole::Names, |line| line.of_helper);
+        let Some(line) = line else { return Ok(()) }; // There are no names.
+        let store = NameStore::open().and_then(|opened| {
+            opened.map_err(|why| log::write(Level::Warning, format_args!("{why}"))).ok()
+        });
+        self.become_user()?;
+        let signals =
+            Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
+        let confine_child = || {
+            // Where it cannot be done, it was told by the control process.
+            let _ = seccomp::confine(seccomp::Role::Lookup, seccomp::Peers::TcpAndUnix);
+        };
+        let control = wakers.control;
+        let init = NamesInit { signals, line, control, store, confine_child };
+        let names = NamesProcess::open(&config, init)?;
+        confine(seccomp::Role::Names, &config, None);
+        self.report_ready();
+        names.serve()
+    }
+
+    fn registry(self, resources: GenerationResources) -> Result<(), StartError> {
+        resources.protect_settings().map_err(StartError::at("shared memory", Tried::Memory))?;
+        process::set_title("httplb-registry");
+        process::set_command_line(&command_line("registry"));
+        let ResourceParts { config, wakers, lines, .. } = resources.into_parts();
+        let line = own_end(lines, HelperRole::Registry, |line| line.of_helper);
+        let (Some(line), Some(registry)) = (line, &config.registry) else { return Ok(()) };
+        // The file may be root's alone. One that is gone by now is told of by the engine, too.
+        let password = registry_password(&config)?;
+        self.become_user()?;
+        let signals =
+            Signals::block_and_open().map_err(StartError::at("signals", Tried::Descriptor))?;
+        let control = wakers.control;
+        let host = process::host_name();
+        let init = RegistryInit { signals, line, control, password, host };
+        let process = RegistryProcess::open(registry, init)?;
+        confine(seccomp::Role::Registry, &config, None);
+        self.report_ready();
+        process.serve()
     }
 
     /// Opens the directory of stored answers, while there may be rights that the user has not.
@@ -224,14 +314,29 @@ fn confine(role: seccomp::Role, config: &Config, directory: Option<Directory>) {
     // The log is open, or comes by the line from the master. Operators' requests may want a name of
     // another host, and that takes a look at files of the system.
     let elsewhere = match role {
-        seccomp::Role::Worker => Elsewhere::Nothing,
-        seccomp::Role::Control => Elsewhere::Read,
+        seccomp::Role::Worker | seccomp::Role::Registry => Elsewhere::Nothing,
+        // The resolver reads the host's files, and loads modules.
+        seccomp::Role::Control | seccomp::Role::Names | seccomp::Role::Lookup => Elsewhere::Read,
     };
     // Kernels before 5.19 have no use of it, and a container's filter may forbid it. Other users' files
     // are out of reach all the same.
     let _ = landlock::confine(directory.as_ref(), elsewhere);
-    match (seccomp::confine(role, peers(config)), role) {
-        (Ok(()), _) | (Err(_), seccomp::Role::Worker) => (),
+    let peers = match role {
+        seccomp::Role::Registry => seccomp::Peers::Tcp,
+        seccomp::Role::Worker
+        | seccomp::Role::Control
+        | seccomp::Role::Names
+        | seccomp::Role::Lookup => peers(config),
+    };
+    match (seccomp::confine(role, peers), role) {
+        (Ok(()), _) => (),
+        (
+            Err(_),
+            seccomp::Role::Worker
+            | seccomp::Role::Names
+            | seccomp::Role::Lookup
+            | seccomp::Role::Registry,
+        ) => (),
         // Told once, by the process of which there is one.
         (Err(error), seccomp::Role::Control) => log::write(
             Level::Warning,
@@ -253,4 +358,13 @@ fn peers(config: &Config) -> seccomp::Peers {
         true => seccomp::Peers::TcpAndUnix,
         false => seccomp::Peers::Tcp,
     }
+}
+
+/// What ps(1) shows of a process in this role: that, and which service it is of, by the arguments of the
+/// master, as they have the file.
+fn command_line(role: &str) -> String {
+    let arguments = std::env::args_os().skip(1);
+    arguments.fold(format!("httplb: {role}"), |text, argument| {
+        format!("{text} {}", argument.to_string_lossy())
+    })
 }

@@ -10,7 +10,7 @@ use crate::sys::process;
 const MOST: usize = 256;
 /// Where the tree of control groups is mounted: version 2, the same beside version 1, and
 /// version 1's controller of CPU time under its two usual names.
-const UNIFIED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+pub const UNIFIED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 const LEGACY: [&str; 2] = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"];
 
 /// CPU time that a group may use: so many microseconds in each period of so many.
@@ -73,7 +73,7 @@ fn parse(time: &str, period: &str) -> Option<Quota> {
 
 /// The path of the group in the hierarchy whose number and controllers fit: a line is
 /// `4:cpu,cpuacct:/path`, or, in version 2, `0::/path`.
-fn own_group(groups: &str, fits: impl Fn(&str, &str) -> bool) -> Option<&str> {
+pub fn own_group(groups: &str, fits: impl Fn(&str, &str) -> bool) -> Option<&str> {
     groups.lines().find_map(|line| {
         let (id, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -85,7 +85,7 @@ fn own_group(groups: &str, fits: impl Fn(&str, &str) -> bool) -> Option<&str> {
 ///
 /// In a container the path may be that of the machine's tree, of which only the container's part
 /// is mounted, as the root: so the root is looked at in any case.
-fn upwards(mounts: [&str; 2], group: &str) -> impl Iterator<Item = String> {
+pub fn upwards(mounts: [&str; 2], group: &str) -> impl Iterator<Item = String> {
     let group = group.trim_matches('/');
     let ends = group.match_indices('/').map(|(at, _)| at).chain([group.len()]);
     let paths = ends.map(|end| format!("/{}", &group[..end])).chain([String::new()]);

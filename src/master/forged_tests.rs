@@ -5,12 +5,13 @@ use crate::cache::sweeper::Sweeper;
 use crate::cache::testing::{known_cells, opened, worker};
 use crate::config::{Config, Endpoint};
 use crate::control::checks::Checks;
-use crate::control::view::Viewer;
-use crate::control::{json, metrics, page};
-use crate::mem::time::{Micros, Millis};
+use crate::control::page::{PageContent, PageWindow};
+use crate::control::view::{View, Viewer};
+use crate::control::{json, metrics, page, verdict};
+use crate::mem::time::{Clocks, Micros, Millis};
 use crate::mem::xorshift::Xorshift;
-use crate::policy::health::{AdminState, HealthEvent, Rules};
-use crate::shared::snapshot::Clocks;
+use crate::policy::health::{AdminState, Fault, HealthEvent, Rules};
+use crate::shared::history::History;
 use crate::shared::wakers::Wakers;
 use crate::shared::{BackendId, LastCheck, Layout, Most, Registration, Segment};
 use crate::sys::world::{self, Faults};
@@ -31,6 +32,17 @@ fn cells_of(config: &Config) -> Segment {
     let mut segment = Segment::create(memory::share(layout.cells()).unwrap().cells(), layout);
     segment.load_config(config);
     segment
+}
+
+fn page_of(view: &View) -> String {
+    page::render(&PageContent {
+        view,
+        window: PageWindow::ALL[0],
+        line: Vec::new(),
+        pool_lines: Vec::new(),
+        events: Vec::new(),
+        refusal: None,
+    })
 }
 
 /// A number as somebody means harm by it.
@@ -61,10 +73,10 @@ fn settings(segment: Segment) -> Vec<(String, Endpoint, u32, u32, AdminState)> {
 fn register(segment: Segment) {
     let pool = segment.add_pool("api").expect("a free place");
     let entry = Registration {
-        address: ([10, 0, 2, 1], 80).into(),
         weight: 5,
         max_connections: 7,
         lease: Some(Millis(90_000)),
+        ..Registration::at(([10, 0, 2, 1], 80).into())
     };
     segment.register(pool, entry).expect("a free slot");
 }
@@ -78,7 +90,7 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         let segment = cells_of(&config);
         register(segment);
         let said = settings(segment);
-        let mut viewer = Viewer::new(segment, &config, 7);
+        let mut viewer = Viewer::new(segment, History::small(32, 8), &config, 7);
         let mut checks = Checks::new(segment, &config);
         let (wakers, poller) = (Wakers::new(WORKERS).unwrap(), Poller::new().unwrap());
         for round in 0..4 {
@@ -86,15 +98,21 @@ fn forged_cells_end_nobody_and_change_no_setting() {
             let now =
                 Clocks { clock: Micros::from_secs(100 + round), wall: Micros::from_secs(1 << 30) };
             let view = viewer.view(0, now);
-            let status = json::status(&view.service);
-            for text in [metrics::render(&view), page::render(&view), status] {
+            let troubles = verdict::of_all(&view.service, &view.pools);
+            let status = json::status(&view.service, &troubles);
+            for text in [metrics::render(&view), page_of(&view), status] {
                 assert!(!text.is_empty());
             }
             assert!(json::pools(&view.pools).contains("10.0.2.1:80"));
             checks.look_around(now.clock);
             checks.run(&poller, 0, &wakers, now.clock);
             for slot in (0..4).map(BackendId) {
-                segment.observe(slot, HealthEvent::ConnectFailed, now.clock.millis(), &RULES);
+                segment.observe(
+                    slot,
+                    HealthEvent::Failed(Fault::Refused),
+                    now.clock.millis(),
+                    &RULES,
+                );
                 let (took, at) = (Micros(1), now.clock.millis());
                 let result = LastCheck { passed: round % 2 == 0, status: 200, took, at };
                 segment.note_check(
@@ -110,9 +128,19 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         }
         segment.forge(|| harmful(&mut dice));
         let next = cells_of(&config);
-        backend_state::restore(next, &config, &backend_state::collect(segment), Millis(200_000));
+        backend_state::restore(
+            next,
+            &config,
+            &backend_state::collect(segment, &config),
+            Millis(200_000),
+        );
         next.absorb(&segment);
-        backend_state::catch_up(next, &config, &backend_state::collect(segment), Millis(200_001));
+        backend_state::catch_up(
+            next,
+            &config,
+            &backend_state::collect(segment, &config),
+            Millis(200_001),
+        );
         assert_eq!(settings(next), said, "seed {seed}");
         let most = Most { clients: 100, requests: 200 };
         let (forged, own) = (segment.holdings(most), next.holdings(most));
@@ -120,7 +148,7 @@ fn forged_cells_end_nobody_and_change_no_setting() {
         assert!(next.clients() <= 100 && next.backend(BackendId(0)).load() <= 200 * WORKERS as u32);
         assert_eq!(settings(next), said, "seed {seed}");
         let now = Clocks { clock: Micros::from_secs(300), wall: Micros::from_secs(1 << 30) };
-        let _ = metrics::render(&Viewer::new(next, &config, 7).view(0, now));
+        let _ = metrics::render(&Viewer::new(next, History::small(32, 8), &config, 7).view(0, now));
     }
 }
 

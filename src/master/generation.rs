@@ -1,19 +1,23 @@
 //! A generation: the processes of one configuration, and what they have in common.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Overrides, Timeouts};
+use crate::config::{self, Config, ErrorPageFile, Overrides, Timeouts};
 use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::shared::ipc::ControlMessage;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Layout, Rotations, Segment};
+use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Channel, IoError, Waker, memory};
 use crate::worker::sticky_key;
 
 use super::cache_shm::{self, CacheRecord, SharedCache};
 use super::handover::{ExportedFds, FdNumber};
+use super::helpers::{HelperLine, HelperRole, LineRecord};
 use super::restart_limit::RestartLimit;
 
 /// A process that was asked to end gracefully may take so much longer than it was told.
@@ -55,8 +59,8 @@ pub struct Generation {
     pub children: Vec<Child>,
     /// The deaths of its workers.
     pub restart_limit: RestartLimit,
-    /// Its control process, if it has none, is not started before this time.
-    pub control_pause: Micros,
+    /// Those of its processes, beside the workers, that are not started before some time.
+    pub pauses: Vec<(ChildRole, Micros)>,
 }
 
 /// A generation as it is handed over.
@@ -68,6 +72,9 @@ pub struct GenerationRecord {
     pub workers: usize,
     /// The effective configuration, a whole file.
     pub config: String,
+    /// The files that it names, as they were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileRecord>,
     /// When those of its processes that are left are killed, on the monotonic clock, if they were
     /// asked to end.
     #[serde(default)]
@@ -83,6 +90,21 @@ pub struct GenerationRecord {
     pub stored: Option<CacheRecord>,
     /// Those of its processes that run.
     pub children: Vec<ChildRecord>,
+    /// Those of them that are helpers, apart, as an older version of the program knows none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helpers: Vec<ChildRecord>,
+    /// The lines between these and the control process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<LineRecord>,
+}
+
+/// A file that a configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Its path.
+    pub path: PathBuf,
+    /// What it said.
+    pub text: String,
 }
 
 /// A process as it is handed over.
@@ -104,6 +126,20 @@ pub enum ChildRole {
     Worker(usize),
     /// Checks backends and answers operators.
     Control,
+    /// Does something for the control process.
+    Helper(HelperRole),
+}
+
+impl ChildRole {
+    /// Whether it carries traffic.
+    pub fn is_worker(self) -> bool {
+        matches!(self, ChildRole::Worker(_))
+    }
+
+    /// Whether the service can do without it for a while.
+    pub fn is_helper(self) -> bool {
+        matches!(self, ChildRole::Helper(_))
+    }
 }
 
 /// What the processes of a generation are made of.
@@ -120,6 +156,24 @@ pub struct GenerationResources {
     pub sticky_key: Key,
     /// What it shares with other generations about stored answers, if it stores any.
     pub stored: Option<SharedCache>,
+    /// The lines between the control process and its helpers.
+    pub lines: Vec<HelperLine>,
+}
+
+/// What a child takes of them.
+pub struct ResourceParts {
+    /// See there.
+    pub config: Config,
+    /// See there.
+    pub segment: Segment,
+    /// See there.
+    pub wakers: Wakers,
+    /// See there.
+    pub sticky_key: Key,
+    /// See there.
+    pub stored: Option<SharedCache>,
+    /// See there.
+    pub lines: Vec<HelperLine>,
 }
 
 /// A process.
@@ -134,6 +188,12 @@ pub struct Child {
     pub is_ready: bool,
     /// Whether it has said that it changes nothing any more.
     pub is_closed: bool,
+}
+
+impl FileRecord {
+    fn of(page: &ErrorPageFile) -> FileRecord {
+        FileRecord { path: page.path.clone(), text: page.html.clone() }
+    }
 }
 
 impl GenerationResources {
@@ -163,7 +223,8 @@ impl GenerationResources {
             Some(common) => common.wakers()?,
             None => Wakers::new(workers)?,
         };
-        Ok(GenerationResources { config, segment, memory, wakers, sticky_key, stored })
+        let lines = HelperLine::all(&config)?;
+        Ok(GenerationResources { config, segment, memory, wakers, sticky_key, stored, lines })
     }
 
     /// For a worker: what it has no business to change it cannot change, whoever may have taken it
@@ -173,8 +234,10 @@ impl GenerationResources {
     }
 
     /// For a child: the cells stay mapped, and their memory needs no descriptor any more.
-    pub fn into_parts(self) -> (Config, Segment, Wakers, Key, Option<SharedCache>) {
-        (self.config, self.segment, self.wakers, self.sticky_key, self.stored)
+    pub fn into_parts(self) -> ResourceParts {
+        let GenerationResources { config, segment, memory: _, wakers, sticky_key, stored, lines } =
+            self;
+        ResourceParts { config, segment, wakers, sticky_key, stored, lines }
     }
 
     /// Takes those of a generation that was handed over. Fails where the configuration or the cells
@@ -185,8 +248,12 @@ impl GenerationResources {
     ) -> Result<GenerationResources, String> {
         let memory = memory::from_fd(record.segment.take()?);
         let memory = memory.map_err(|error| error.to_string())?;
-        let config = crate::config::load(&record.config, &Overrides::default());
-        let config = config.map_err(|_| "its configuration is not understood")?;
+        let read_file = |path: &Path, _| {
+            let file = record.files.iter().find(|file| file.path == path);
+            Ok(file.map(|file| file.text.clone()).unwrap_or_default())
+        };
+        let config = config::load_with(&record.config, &Overrides::default(), &read_file);
+        let config = config.map_err(|_| "its configuration is not understood")?.config;
         let segment = Segment::open(memory.cells()).ok_or("its cells are not understood")?;
         let segment = segment.sharing(rotations);
         let wakers = record.wakers.iter().map(|waker| waker.take().map(Waker::from_fd));
@@ -204,7 +271,11 @@ impl GenerationResources {
             Some(common) => common.wakers().map_err(|error| error.to_string())?,
             None => Wakers { wakers, control, neighbours: Vec::new() },
         };
-        Ok(GenerationResources { config, segment, memory, wakers, sticky_key, stored })
+        let lines = match record.lines.is_empty() {
+            true => HelperLine::all(&config).map_err(|error| error.to_string())?,
+            false => record.lines.iter().map(HelperLine::import).collect::<Result<_, _>>()?,
+        };
+        Ok(GenerationResources { config, segment, memory, wakers, sticky_key, stored, lines })
     }
 
     /// What a process of that role had is free, and who waited for it does so no more.
@@ -217,6 +288,7 @@ impl GenerationResources {
                 worker
             }
             ChildRole::Control => workers,
+            ChildRole::Helper(_) => return, // It had nothing of that.
         };
         if let Some(common) = &self.stored {
             common.reap(number, &self.wakers);
@@ -239,7 +311,7 @@ impl Generation {
             resources: Some(resources),
             children: Vec::new(),
             restart_limit: RestartLimit::default(),
-            control_pause: Micros(0),
+            pauses: Vec::new(),
         }
     }
 
@@ -251,7 +323,7 @@ impl Generation {
     ) -> Generation {
         let resources = GenerationResources::import(record, rotations);
         let mut children = Vec::new();
-        for child in &record.children {
+        for child in record.children.iter().chain(&record.helpers) {
             // Without its line a process still can be told to end.
             let channel = child.channel.take().map(Channel::from_fd);
             let channel = channel.or_else(|_| Channel::pair().map(|(one, _)| one));
@@ -276,7 +348,7 @@ impl Generation {
             resources: resources.map_err(note).ok(),
             children,
             restart_limit: RestartLimit::default(),
-            control_pause: Micros(0),
+            pauses: Vec::new(),
         }
     }
 
@@ -290,14 +362,18 @@ impl Generation {
                 Phase::Starting { .. } | Phase::Serving => None,
             },
             config: String::new(),
+            files: Vec::new(),
             segment: FdNumber::NONE,
             wakers: Vec::new(),
             sticky_key: String::new(),
             stored: None,
             children: Vec::new(),
+            helpers: Vec::new(),
+            lines: Vec::new(),
         };
         if let Some(resources) = &self.resources {
             record.config = resources.config.dump();
+            record.files = resources.config.error_pages.iter().map(FileRecord::of).collect();
             record.sticky_key = sticky_key::to_text(&resources.sticky_key);
             record.segment = exported.keep(&resources.memory)?;
             for waker in resources.wakers.wakers.iter().chain([&resources.wakers.control]) {
@@ -305,36 +381,71 @@ impl Generation {
             }
             record.stored =
                 resources.stored.as_ref().map(|common| common.export(exported)).transpose()?;
+            for line in &resources.lines {
+                record.lines.push(line.export(exported)?);
+            }
         }
         for child in &self.children {
             let channel = exported.keep(&child.channel)?;
             let (pid, role) = (child.pid.number(), child.role);
-            record.children.push(ChildRecord { pid, role, channel });
+            let list = if role.is_helper() { &mut record.helpers } else { &mut record.children };
+            list.push(ChildRecord { pid, role, channel });
         }
         Ok(record)
     }
 
-    /// The processes that it should have and does not, the control process first.
+    /// The processes that it should have and does not, the control process and its helpers first.
+    ///
+    /// Where backends come by what a helper finds out, the first workers wait until the control process
+    /// has heard of it, or is tired of waiting: meanwhile clients stand in the queues of the listeners.
     pub fn missing(&self, now: Micros) -> Option<ChildRole> {
-        if matches!(self.phase, Phase::Leaving { .. }) || self.resources.is_none() {
+        let is_due = |role: &ChildRole| self.pause_of(*role) <= now;
+        if let Some(role) = self.lacks().find(is_due) {
+            return Some(role);
+        }
+        let resources = self.resources.as_ref().filter(|_| !self.is_leaving())?;
+        let is_first = matches!(self.phase, Phase::Starting { .. });
+        if is_first && !resources.lines.is_empty() && !self.is_control_ready() {
             return None;
         }
-        let is_there = |role: ChildRole| self.children.iter().any(|child| child.role == role);
-        if !is_there(ChildRole::Control) && self.control_pause <= now {
-            return Some(ChildRole::Control);
-        }
-        (0..self.workers).map(ChildRole::Worker).find(|role| !is_there(*role))
+        (0..self.workers).map(ChildRole::Worker).find(|role| !self.has(*role))
     }
 
-    /// Whether its control process is to be started, now or later.
-    pub fn lacks_control(&self) -> bool {
-        let leaves = matches!(self.phase, Phase::Leaving { .. }) || self.resources.is_none();
-        !leaves && self.children.iter().all(|child| child.role != ChildRole::Control)
+    /// Processes beside the workers that are to be started, now or later.
+    fn lacks(&self) -> impl Iterator<Item = ChildRole> {
+        let resources = self.resources.as_ref().filter(|_| !self.is_leaving());
+        let lines = resources.into_iter().flat_map(|resources| &resources.lines);
+        let control = resources.map(|_| ChildRole::Control);
+        let all = control.into_iter().chain(lines.map(|line| ChildRole::Helper(line.role)));
+        all.filter(|role| !self.has(*role))
     }
 
-    /// Whether all of its processes serve.
+    /// When the next of these is to be started, if any is missing.
+    pub fn next_start(&self) -> Option<Micros> {
+        self.lacks().map(|role| self.pause_of(role)).min()
+    }
+
+    fn pause_of(&self, role: ChildRole) -> Micros {
+        let pause = self.pauses.iter().find(|(paused, _)| *paused == role);
+        pause.map_or(Micros(0), |(_, until)| *until)
+    }
+
+    fn has(&self, role: ChildRole) -> bool {
+        self.children.iter().any(|child| child.role == role)
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. })
+    }
+
+    fn is_control_ready(&self) -> bool {
+        self.children.iter().any(|child| child.role == ChildRole::Control && child.is_ready)
+    }
+
+    /// Whether all of its processes serve that it cannot do without.
     pub fn is_ready(&self) -> bool {
-        self.children.len() == self.workers + 1 && self.children.iter().all(|child| child.is_ready)
+        let mut needed = self.children.iter().filter(|child| !child.role.is_helper());
+        needed.clone().count() == self.workers + 1 && needed.all(|child| child.is_ready)
     }
 
     /// Whether no operator can change anything there.
@@ -344,13 +455,14 @@ impl Generation {
 
     /// Whether any of its workers lives.
     pub fn has_workers(&self) -> bool {
-        self.children.iter().any(|child| child.role != ChildRole::Control)
+        self.children.iter().any(|child| child.role.is_worker())
     }
 
     /// Hears what its processes say, a few messages of each. Whether one of them wants the service to
     /// be reloaded, and whether more may be there.
     pub fn read_messages(&mut self) -> (Option<Pid>, bool) {
         let (mut wants_reload, mut has_more) = (None, false);
+        let mut hung = Vec::new();
         for child in &mut self.children {
             for count in 1..=MESSAGES {
                 let Some(message) = child.channel.receive() else { break };
@@ -361,9 +473,13 @@ impl Generation {
                     Some((ControlMessage::Reload, _)) if child.role == ChildRole::Control => {
                         wants_reload = Some(child.pid);
                     }
+                    Some((ControlMessage::Hung, word)) if child.role == ChildRole::Control => {
+                        hung.extend(HelperRole::of_word(word));
+                    }
                     // None is of another version of the program.
                     Some((
                         ControlMessage::Reload
+                        | ControlMessage::Hung
                         | ControlMessage::Log
                         | ControlMessage::Reloaded
                         | ControlMessage::Refused,
@@ -373,7 +489,17 @@ impl Generation {
                 }
             }
         }
+        hung.into_iter().for_each(|role| self.end_hung(role));
         (wants_reload, has_more)
+    }
+
+    /// Ends a helper that the control process has not heard of for too long. Another takes its place.
+    fn end_hung(&self, role: HelperRole) {
+        for child in self.children.iter().filter(|child| child.role == ChildRole::Helper(role)) {
+            log::write(Level::Error, format_args!("{} does not answer; it is ended", child.name()));
+            // It fails only if the process has just ended.
+            let _ = process::kill(child.pid);
+        }
     }
 
     /// Takes out a process that has ended, and gives back what it had. None if it is not one of
@@ -385,7 +511,10 @@ impl Generation {
             resources.reap(child.role);
         }
         match child.role {
-            ChildRole::Control => self.control_pause = now + Micros::from_secs(1),
+            ChildRole::Control | ChildRole::Helper(_) => {
+                self.pauses.retain(|(role, _)| *role != child.role);
+                self.pauses.push((child.role, now + Micros::from_secs(1)));
+            }
             ChildRole::Worker(_) => (),
         }
         Some(child)
@@ -447,6 +576,7 @@ impl Child {
         match self.role {
             ChildRole::Worker(worker) => format!("worker {worker} (pid {})", self.pid),
             ChildRole::Control => format!("the control process (pid {})", self.pid),
+            ChildRole::Helper(role) => format!("{} (pid {})", role.title(), self.pid),
         }
     }
 }

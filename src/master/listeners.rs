@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use crate::config::text::quote;
-use crate::config::{Endpoint, Listen};
+use crate::config::{Endpoint, Listen, UnixPath};
 use crate::sys::log::{self, Level};
 use crate::sys::process::{self, User};
 use crate::sys::{Binding, IoError, Listener, SocketFile, StartError, Tried};
@@ -35,6 +35,8 @@ pub struct Group<S> {
     pub sockets: Vec<S>,
     /// The file of a Unix socket was made by httplb, which removes it.
     pub made_file: bool,
+    /// Which file that was, if that is known.
+    file: Option<(u64, u64)>,
 }
 
 /// An address and its sockets, as they are handed over.
@@ -47,6 +49,9 @@ pub struct ListenerRecord {
     /// The file of a Unix socket is httplb's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub made_file: bool,
+    /// Its device, and its number there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<(u64, u64)>,
 }
 
 /// All sockets. In tests they are numbers.
@@ -56,13 +61,21 @@ pub struct Listeners<S> {
 
 impl<S> Group<S> {
     /// Removes the file of a Unix socket that httplb has made. Somebody else may have done so, or put another
-    /// there.
+    /// there, which stays.
     fn remove_file(&self) {
         if let Endpoint::Unix(path) = self.configured
             && self.made_file
+            && self.is_own(&path)
         {
             let _ = Listener::remove_file(&path);
         }
+    }
+
+    /// Whether the file at the path is the one that was made, as far as that is known: not where there is none,
+    /// or this process may not look.
+    fn is_own(&self, path: &UnixPath) -> bool {
+        let found = Listener::file_identity(path);
+        self.file.is_none() || found.is_none() || found == self.file
     }
 }
 
@@ -75,13 +88,14 @@ impl<S> Default for Listeners<S> {
 impl<S> Listeners<S> {
     /// Adds the sockets of an address, which `listen` may have with port 0.
     pub fn add(&mut self, configured: Endpoint, address: Endpoint, sockets: Vec<S>) {
-        self.groups.push(Group { configured, address, sockets, made_file: false });
+        let (made_file, file) = (false, None);
+        self.groups.push(Group { configured, address, sockets, made_file, file });
     }
 
-    /// The files of its Unix sockets are httplb's, of the group that was added last.
-    pub fn own_file(&mut self, made_file: bool) {
+    /// The file of its Unix socket is httplb's, and which it is, of the group that was added last.
+    pub fn own_file(&mut self, made_file: bool, file: Option<(u64, u64)>) {
         if let Some(last) = self.groups.last_mut() {
-            last.made_file = made_file;
+            (last.made_file, last.file) = (made_file, file);
         }
     }
 
@@ -237,8 +251,8 @@ impl Listeners<Listener> {
         let record = |group: &Group<Listener>| {
             let sockets = group.sockets.iter().map(|socket| exported.keep(socket));
             let sockets = sockets.collect::<Result<_, _>>()?;
-            let Group { configured, made_file, .. } = *group;
-            Ok(ListenerRecord { configured, sockets, made_file })
+            let Group { configured, made_file, file, .. } = *group;
+            Ok(ListenerRecord { configured, sockets, made_file, file })
         };
         self.groups.iter().map(record).collect()
     }
@@ -246,7 +260,7 @@ impl Listeners<Listener> {
     /// Takes what the image before has handed over.
     pub fn import(records: &[ListenerRecord]) -> Result<Listeners<Listener>, StartError> {
         let mut listeners = Listeners::default();
-        for ListenerRecord { configured, sockets: numbers, made_file } in records {
+        for ListenerRecord { configured, sockets: numbers, made_file, file } in records {
             let mut sockets = Vec::new();
             for number in numbers {
                 let socket = Listener::from_fd(number.take().map_err(handover::broken)?);
@@ -255,7 +269,7 @@ impl Listeners<Listener> {
             }
             let own = sockets.first().map_or(*configured, Listener::address);
             listeners.add(*configured, own, sockets);
-            listeners.own_file(*made_file);
+            listeners.own_file(*made_file, *file);
         }
         Ok(listeners)
     }
@@ -278,7 +292,11 @@ impl Listeners<Listener> {
                         self.groups.remove(place); // Who waits there is taken by those who leave.
                     }
                     self.add(address, first.address(), vec![first]);
-                    self.own_file(true);
+                    let file = match address {
+                        Endpoint::Unix(path) => Listener::file_identity(&path),
+                        Endpoint::Tcp(_) => None,
+                    };
+                    self.own_file(true, file);
                     self.groups.len() - 1
                 }
             };
@@ -323,6 +341,9 @@ impl Group<Listener> {
         };
         if path.abstract_name().is_some() {
             return Ok(true); // It has no file to be lost.
+        }
+        if !self.is_own(&path) {
+            return Ok(false); // It was removed, and perhaps somebody else listens there now.
         }
         let SocketFile { mode, group, .. } = binding(wanted, self.configured, user)?.file;
         match Listener::file(&path) {

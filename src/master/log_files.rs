@@ -52,14 +52,15 @@ fn name(log: &config::AccessLog) -> String {
 }
 
 /// Opens the log for a process that will soon not be allowed to.
-pub fn open(log: &config::AccessLog, user: Option<&User>) -> Result<AccessLogWriter, StartError> {
+pub fn open(config: &Config, user: Option<&User>) -> Result<AccessLogWriter, StartError> {
+    let log = &config.access_log;
     let opened = match (log, user) {
         (config::AccessLog::Path(path), Some(user)) => Some(LogFile::open_for(path, user)),
         (config::AccessLog::Path(_) | config::AccessLog::Off | config::AccessLog::Stdout, _) => {
             None
         }
     };
-    let opened = opened.transpose().and_then(|opened| AccessLogWriter::open(log, opened));
+    let opened = opened.transpose().and_then(|opened| AccessLogWriter::open(config, opened));
     opened.map_err(StartError::at(name(log), Tried::File))
 }
 

@@ -10,26 +10,24 @@ mod environment;
 mod forged_tests;
 mod generation;
 mod handover;
+mod helpers;
 mod image;
 pub mod inherited;
 pub mod listeners;
 mod log_files;
+mod memory_limit;
 pub mod notify;
 pub mod preflight;
 pub mod record;
 pub mod reload;
 mod restart_limit;
+mod saved;
 mod shutdown;
 mod start;
 mod state;
 mod supervisor;
 mod takeover;
+mod unit;
+pub mod warnings;
 
-use crate::net;
 pub use start::{resume, start};
-
-/// What of a valid configuration is hardly meant, each with its place and remedy.
-pub fn doubts(config: &crate::config::Config) -> Vec<String> {
-    let net = net::own::doubts(config).into_iter().chain(net::unix::doubts(config));
-    net.chain(cache_shm::doubts(config)).collect()
-}

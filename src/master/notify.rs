@@ -244,6 +244,15 @@ pub fn status(workers: usize, (up, all): (usize, usize)) -> String {
     format!("{workers} worker{plural}, {up}/{all} backends up")
 }
 
+/// So many characters of a reason stand in a status.
+const REASON: usize = 300;
+
+/// The first line of a reason: a status has one.
+pub fn in_a_status(why: &str) -> String {
+    let first = why.lines().next().unwrap_or_default();
+    first.chars().filter(|character| !character.is_control()).take(REASON).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

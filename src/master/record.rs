@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::shared::{LeftBackend, NameRecord, RegistryProgress};
+
 use super::admin_sockets::AdminSocketRecord;
 use super::backend_state::BackendRecord;
 use super::generation::GenerationRecord;
@@ -47,6 +49,12 @@ pub struct ServiceRecord {
     /// The descriptor of the rotations that generations share.
     #[serde(default)]
     pub rotations: Option<FdNumber>,
+    /// The descriptor of what generations leave to each other of what was counted of late.
+    #[serde(default)]
+    pub history: Option<FdNumber>,
+    /// The descriptor of what went wrong, and what the operator was told.
+    #[serde(default)]
+    pub diary: Option<FdNumber>,
     /// The descriptor of the master's waker.
     pub waker: FdNumber,
     /// Every address that is listened on.
@@ -59,6 +67,15 @@ pub struct ServiceRecord {
     /// What is known of the backends beyond the configuration.
     #[serde(default)]
     pub backends: Vec<BackendRecord>,
+    /// What operators have set of backends that have left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftBackend>,
+    /// How names stand, and what was counted of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameRecord>,
+    /// How far the registry is known.
+    #[serde(default, skip_serializing_if = "RegistryProgress::is_none")]
+    pub registry: RegistryProgress,
     /// What the service manager had no room for yet.
     #[serde(default, rename = "untold")]
     pub pending: Vec<PendingNotify>,
@@ -71,6 +88,18 @@ pub struct Reloads {
     pub done: u64,
     /// Nothing was changed.
     pub refused: u64,
+    /// The last of them.
+    #[serde(default)]
+    pub last: LastReload,
+}
+
+/// How the last reload went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// When it was over, in microseconds since the epoch; 0: there was none.
+    pub at: u64,
+    /// It was refused or given up.
+    pub failed: bool,
 }
 
 impl ServiceRecord {
@@ -105,8 +134,8 @@ mod tests {
     /// As version 0.2.0 has written it.
     const WRITTEN: &str = concat!(
         r#"{"format":1,"started":1767225600000000,"binary":"/usr/bin/httplb","#,
-        r#""reloads":{"done":3,"refused":1},"restarts":2,"withdrawn":true,"reload_again":true,"#,
-        r#""again_by":7,"asked_by":null,"rotations":77,"waker":9,"#,
+        r#""reloads":{"done":3,"refused":1,"last":{"at":9,"failed":true}},"restarts":2,"withdrawn":true,"reload_again":true,"#,
+        r#""again_by":7,"asked_by":null,"rotations":77,"history":78,"diary":79,"waker":9,"#,
         r#""listeners":[{"configured":"[::]:80","sockets":[10,11]}],"#,
         r#""doors":[{"place":{"socket":"/run/a"},"socket":24},"#,
         r#"{"place":{"token":"127.0.0.1:0"},"socket":25},"#,

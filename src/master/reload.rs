@@ -6,18 +6,19 @@
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 
-use crate::shared::Withdrawal;
+use crate::shared::diary::Diary;
 use crate::shared::ipc::ControlMessage;
+use crate::shared::{RegistryProgress, ReloadReport, Withdrawal};
 use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Ended, Pid};
-use crate::sys::{Channel, Tried};
+use crate::sys::{Channel, IoError, Tried, clock};
 
 use super::backend_state;
 use super::environment::{self, HANDOVER};
 use super::generation::Phase;
 use super::handover::ExportedFds;
 use super::preflight::{ITSELF, Trial};
-use super::record::{FORMAT, ServiceRecord};
+use super::record::{FORMAT, LastReload, ServiceRecord};
 use super::state::{Master, ReloadRequest, ShutdownState};
 
 impl Master {
@@ -25,7 +26,7 @@ impl Master {
     pub(super) fn reload(&mut self, request: ReloadRequest) {
         if self.shutdown != ShutdownState::Running {
             self.asked_by = request.by;
-            return self.report_outcome(ControlMessage::Refused, "the service is stopping");
+            return self.refuse("the service is stopping");
         }
         if self.is_reloading() {
             let by = request.by.or(self.next_reload.and_then(|earlier| earlier.by));
@@ -34,6 +35,7 @@ impl Master {
         }
         self.asked_by = request.by;
         self.notifier.reloading();
+        self.report_reloads(true);
         if self.identity.is_standard_input {
             return self.refuse("a configuration from standard input cannot be read again");
         }
@@ -125,12 +127,23 @@ impl Master {
             reload_again: self.next_reload.is_some(),
             again_by: self.next_reload.and_then(|request| request.by).map(Pid::number),
             rotations: Some(exported.keep(&self.rotations).map_err(error)?),
+            history: Some(exported.keep(&self.history).map_err(error)?),
+            diary: Some(exported.keep(&self.diary).map_err(error)?),
             waker: exported.keep(&self.waker).map_err(error)?,
             listeners: self.listeners.export(exported).map_err(error)?,
             admin_sockets: self.admin_sockets.export(exported).map_err(error)?,
             generations,
-            backends: resources
-                .map_or(Vec::new(), |resources| backend_state::collect(resources.segment)),
+            backends: resources.map_or(Vec::new(), |resources| {
+                backend_state::collect(resources.segment, &resources.config)
+            }),
+            left: resources.map_or(Vec::new(), |resources| {
+                resources.segment.all_left(self.now.millis()).collect()
+            }),
+            names: resources
+                .map_or(Vec::new(), |resources| resources.segment.collect_names(&resources.config)),
+            registry: resources.map_or_else(RegistryProgress::default, |resources| {
+                resources.segment.registry_progress()
+            }),
             pending: self.notifier.export(exported).map_err(error)?,
         })
     }
@@ -139,9 +152,30 @@ impl Master {
     pub(super) fn refuse(&mut self, why: &str) {
         log::reply(Level::Error, format_args!("not reloaded: {why}"));
         self.reloads.refused += 1;
+        self.reloads.last = LastReload { at: clock::wall().0, failed: true };
+        Diary::over(self.diary.cells()).set_refusal(why);
         self.publish();
         self.report_outcome(ControlMessage::Refused, why);
-        self.notifier.ready();
+        self.refused = Some(why.to_owned());
+        if self.shutdown == ShutdownState::Running {
+            self.notifier.ready();
+        }
+        self.report_reloads(false);
+    }
+
+    /// Tells those who asked by a signal how it stands.
+    pub(super) fn report_reloads(&self, under_way: bool) {
+        let place = std::env::var("RUNTIME_DIRECTORY").ok();
+        let Some(place) = place.as_deref().and_then(ReloadReport::place) else { return };
+        let report = ReloadReport {
+            ended: self.reloads.done + self.reloads.refused,
+            under_way: under_way || self.next_reload.is_some(),
+            refused: self.refused.clone(),
+        };
+        if let Err(error) = report.write(&place) {
+            let error = IoError::from(error);
+            log::write(Level::Warning, format_args!("{}: {error}", place.display()));
+        }
     }
 
     /// Gives a new generation up: the one that serves goes on.

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 
 use crate::cache::layout::MOST_WAITING;
 use crate::cache::store::{HELD, RECORDINGS};
-use crate::config::Config;
+use crate::config::{Config, ConfigFile};
 use crate::mem::time::{Micros, Millis};
-use crate::net::{own, unix};
 use crate::proxy::buffers::doubt_splicing;
 use crate::proxy::settings::{BACKGROUND, memory_bound_line};
 use crate::shared::{Rotations, Withdrawal};
@@ -18,14 +17,16 @@ use crate::sys::{StartError, Tried, Waker, clock, memory};
 use crate::worker::sticky_key;
 
 use super::admin_sockets::AdminSockets;
-use super::backend_state::BackendRecord;
 use super::generation::{Generation, GenerationResources};
+use super::handover::FdNumber;
 use super::image::ImageIdentity;
 use super::listeners::Listeners;
 use super::record::ServiceRecord;
+use super::saved::SavedBackends;
 use super::state::{Master, ReloadRequest};
+use super::supervisor::InheritedCells;
 use super::takeover::summary;
-use super::{backend_state, cache_shm, cpus, handover, inherited, log_files};
+use super::{backend_state, cpus, handover, helpers, inherited, log_files, warnings};
 
 /// All processes of a generation must serve after this time.
 const READY_TIMEOUT: Millis = Millis::from_secs(30);
@@ -36,19 +37,23 @@ const OTHER_DESCRIPTORS: u64 = 256;
 const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING + BACKGROUND) as u64;
 
 /// Serves, with the sockets that this process was given. In the children it returns too.
-pub fn start(config: Config, is_standard_input: bool, passed: Vec<(String, OwnedFd)>) -> ExitCode {
-    inherited::close_unnamed(Some(&config));
-    run(Master::start(config, is_standard_input, passed))
+pub fn start(
+    file: ConfigFile,
+    is_standard_input: bool,
+    passed: Vec<(String, OwnedFd)>,
+) -> ExitCode {
+    inherited::close_unnamed(Some(&file.config));
+    run(Master::start(file, is_standard_input, passed))
 }
 
-/// Goes on with the service that the image before this one has handed over. `config` is that for a
-/// new generation, or the message with every error.
+/// Goes on with the service that the image before this one has handed over. `file` has the configuration
+/// for a new generation; or it is the message with every error.
 pub fn resume(
-    config: Result<Config, String>,
+    file: Result<ConfigFile, String>,
     is_standard_input: bool,
     record: ServiceRecord,
 ) -> ExitCode {
-    run(Master::resume(config, is_standard_input, record))
+    run(Master::resume(file, is_standard_input, record))
 }
 
 fn run(master: Result<Master, StartError>) -> ExitCode {
@@ -63,17 +68,22 @@ fn run(master: Result<Master, StartError>) -> ExitCode {
 
 impl Master {
     fn start(
-        config: Config,
+        file: ConfigFile,
         is_standard_input: bool,
         passed: Vec<(String, OwnedFd)>,
     ) -> Result<Master, StartError> {
         let waker = Waker::new().map_err(StartError::at("a waker", Tried::Descriptor))?;
-        let mut master = Master::new(ImageIdentity::new(is_standard_input, None), waker, None)?;
-        master.listeners.take_passed(&config.listen, passed);
-        let workers = cpus::workers(config.workers);
-        let bound = memory_bound_line(&config, workers);
-        let listen = config.clone();
-        master.begin_generation(config)?;
+        let mut master = Master::new(
+            ImageIdentity::new(is_standard_input, None),
+            waker,
+            InheritedCells::default(),
+        )?;
+        master.listeners.take_passed(&file.config.listen, passed);
+        let workers = cpus::workers(file.config.workers);
+        let bound = memory_bound_line(&file.config, workers);
+        let listen = file.config.clone();
+        master.begin_generation(file)?;
+        master.restore_saved();
         let summary = summary(workers, &master.listeners, &listen);
         log::line(Level::Info, format_args!("httplb {}: {summary}", env!("CARGO_PKG_VERSION")));
         log::write(Level::Info, format_args!("{bound}"));
@@ -85,16 +95,20 @@ impl Master {
 
     /// Fails only where the image before was told wrong, for it has seen to all the rest.
     fn resume(
-        config: Result<Config, String>,
+        file: Result<ConfigFile, String>,
         is_standard_input: bool,
         record: ServiceRecord,
     ) -> Result<Master, StartError> {
         let waker = Waker::from_fd(record.waker.take().map_err(handover::broken)?);
-        let identity = ImageIdentity::new(is_standard_input, record.binary);
+        let identity = ImageIdentity::new(is_standard_input, record.binary.clone());
         // Without them the next generation begins where the last one is, at this moment.
-        let rotations = record.rotations.and_then(|number| number.take().ok());
-        let rotations = rotations.and_then(|shared| memory::from_fd(shared).ok());
-        let mut master = Master::new(identity, waker, rotations)?;
+        let cells = |number: Option<FdNumber>| memory::from_fd(number?.take().ok()?).ok();
+        let inherited = InheritedCells {
+            rotations: cells(record.rotations),
+            history: cells(record.history),
+            diary: cells(record.diary),
+        };
+        let mut master = Master::new(identity, waker, inherited)?;
         master.listeners = Listeners::import(&record.listeners)?;
         master.admin_sockets = AdminSockets::import(&record.admin_sockets);
         let rotations = Rotations::over(master.rotations.cells());
@@ -111,19 +125,19 @@ impl Master {
             master.generations.push(Generation::import(generation, rotations, note));
         }
         master.notifier.import(&record.pending);
-        inherited::close_unnamed(config.as_ref().ok());
+        inherited::close_unnamed(file.as_ref().ok().map(|file| &file.config));
         master.started = record.started;
         master.reloads = record.reloads;
         master.restarts = record.restarts;
         let by = record.again_by.and_then(Pid::new);
         master.next_reload = record.reload_again.then_some(ReloadRequest { by });
         master.asked_by = record.asked_by.and_then(Pid::new);
-        let begun = match config {
-            Ok(config) => master.begin_generation(config).map_err(|error| error.to_string()),
+        let begun = match file {
+            Ok(file) => master.begin_generation(file).map_err(|error| error.to_string()),
             Err(message) => Err(message),
         };
         match begun {
-            Ok(()) => master.restore(&record.backends, record.withdrawn),
+            Ok(()) => master.restore(&record),
             // The file has changed since it was tried, or names what cannot be tried.
             Err(why) => {
                 master.rollback();
@@ -134,19 +148,16 @@ impl Master {
     }
 
     /// Prepares a generation, whose processes the loop then forks.
-    fn begin_generation(&mut self, config: Config) -> Result<(), StartError> {
+    fn begin_generation(&mut self, file: ConfigFile) -> Result<(), StartError> {
+        warnings::tell(&file);
+        let config = file.config;
         let workers = cpus::workers(config.workers);
         raise_descriptor_limit(&config, self.own_descriptors(&config, workers));
         self.listeners.open(&config.listen, workers, self.user.as_ref())?;
         self.admin_sockets.open(&config, self.user.as_ref())?;
         log_files::prepare(&config, self.user.as_ref())?;
         doubt_splicing(workers);
-        for doubt in own::doubts(&config).into_iter().chain(unix::doubts(&config)) {
-            log::write(Level::Warning, format_args!("{doubt}"));
-        }
-        if let Some(doubt) = config.cache.as_ref().and_then(cache_shm::small_disk) {
-            log::write(Level::Warning, format_args!("{doubt}"));
-        }
+        helpers::registry_password(&config)?;
         let before = self.generations.last().and_then(|last| last.resources.as_ref());
         let sticky_key = sticky_key::load(&config, before.map(|resources| resources.sticky_key));
         let rotations = Rotations::over(self.rotations.cells());
@@ -162,12 +173,39 @@ impl Master {
     }
 
     /// Tells the newest generation what is known of the backends, and what operators want.
-    fn restore(&self, known: &[BackendRecord], withdrawn: bool) {
+    fn restore(&self, record: &ServiceRecord) {
         if let Some(GenerationResources { segment, config, .. }) =
             self.generations.last().and_then(|newest| newest.resources.as_ref())
         {
-            backend_state::restore(*segment, config, known, self.now.millis());
-            segment.set_withdrawn(Withdrawal::ByOperator, withdrawn);
+            let now = self.now.millis();
+            backend_state::restore(*segment, config, &record.backends, now);
+            record.left.iter().for_each(|one| segment.restore_left(one, now));
+            segment.restore_names(config, &record.names);
+            segment.set_registry_progress(record.registry);
+            segment.set_withdrawn(Withdrawal::ByOperator, record.withdrawn);
+        }
+    }
+
+    /// Tells the first generation who had registered before the service was started.
+    fn restore_saved(&mut self) {
+        let now = self.now.millis();
+        let first = self.generations.last().and_then(|first| first.resources.as_ref());
+        let Some(GenerationResources { segment, config, .. }) = first else { return };
+        let is_shared = |file: &&SavedBackends| file.is_shared() && config.registry.is_none();
+        for file in self.saved.iter().filter(|file| !is_shared(file)) {
+            let saved = file.read(now, clock::wall());
+            backend_state::take_over(*segment, config, &saved.backends, now);
+            saved.left.iter().for_each(|one| segment.restore_left(one, now));
+            if file.is_shared() {
+                segment.set_registry_progress(saved.registry);
+            }
+            let count = saved.backends.iter().filter(|one| one.registered.is_some()).count();
+            if count > 0 {
+                let noun = if count == 1 { "backend" } else { "backends" };
+                let place =
+                    if file.is_shared() { "were in the registry" } else { "had registered" };
+                log::write(Level::Notice, format_args!("{count} {noun} {place} before"));
+            }
         }
     }
 

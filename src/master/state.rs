@@ -12,6 +12,7 @@ use super::listeners::Listeners;
 use super::notify::Notifier;
 use super::preflight::Trial;
 use super::record::Reloads;
+use super::saved::SavedBackends;
 
 /// The service, as the process sees it that starts, watches and replaces the others.
 pub struct Master {
@@ -26,6 +27,10 @@ pub struct Master {
     pub(super) admin_sockets: AdminSockets,
     /// The rotations of all generations.
     pub(super) rotations: memory::Shared,
+    /// What was counted of late, over all generations.
+    pub(super) history: memory::Shared,
+    /// What went wrong, and what the operator was told.
+    pub(super) diary: memory::Shared,
     /// By number. At most one is starting, and at most one is serving.
     pub(super) generations: Vec<Generation>,
     /// Whom children become, if this is root.
@@ -39,10 +44,16 @@ pub struct Master {
     /// Another reload was asked for meanwhile.
     pub(super) next_reload: Option<ReloadRequest>,
     pub(super) reloads: Reloads,
+    /// Why the last reload changed nothing, if it did not.
+    pub(super) refused: Option<String>,
     pub(super) restarts: u64,
     /// Microseconds since the epoch.
     pub(super) started: u64,
     pub(super) fork_pause: Micros,
+    /// Who has registered, in files: here alone, and in the registry that many instances share.
+    pub(super) saved: [SavedBackends; 2],
+    /// When that is to be looked at again because it may not be written yet.
+    pub(super) save_due: Option<Micros>,
     /// When messages that were left out may be told again.
     pub(super) messages_due: Option<Micros>,
     /// When that was done last which takes longer.

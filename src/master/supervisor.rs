@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use crate::mem::time::{Micros, Millis};
 use crate::shared::Rotations;
+use crate::shared::diary::Diary;
+use crate::shared::history::History;
 use crate::sys::log::{self, Level};
 use crate::sys::process::{self, Ended, Forked, Pid};
 use crate::sys::{Channel, IoError, Poller, Signal, Signals, StartError, Tried, Waker};
@@ -18,6 +20,7 @@ use super::image::ImageIdentity;
 use super::listeners::Listeners;
 use super::notify::{self, Notifier};
 use super::record::Reloads;
+use super::saved::SavedBackends;
 use super::state::{Master, ReloadRequest, ShutdownState, StopMode};
 use super::{log_files, restart_limit};
 
@@ -27,10 +30,33 @@ const WAKER: u64 = 1;
 
 /// What leaving generations count is added up so often.
 const MERGE_INTERVAL: Micros = Micros::from_secs(1);
+/// Cells that are protected together: pages, of 64 KiB where they are largest.
+const PROTECTED: usize = 64 * 1024 / size_of::<u64>();
+
 /// Where there are several generations, each is told so often what the others have in work.
 const SPREAD_INTERVAL: Micros = Micros(100_000);
 /// When there can be no more processes, the next try is made after this time.
 const FORK_PAUSE: Millis = Millis(1000);
+
+/// Cells that outlive generations, from the image before this one, as far as there was one and it had
+/// them.
+#[derive(Default)]
+pub struct InheritedCells {
+    /// See [`Rotations`].
+    pub rotations: Option<memory::Shared>,
+    /// See [`History`].
+    pub history: Option<memory::Shared>,
+    /// See [`Diary`].
+    pub diary: Option<memory::Shared>,
+}
+
+/// Those that were inherited, if there are so many, or new ones.
+fn cells(inherited: Option<memory::Shared>, count: usize) -> Result<memory::Shared, StartError> {
+    match inherited.filter(|inherited| inherited.cells().len() == count) {
+        Some(inherited) => Ok(inherited),
+        None => memory::share(count).map_err(StartError::at("shared memory", Tried::Memory)),
+    }
+}
 
 /// What comes after a turn, if not another one.
 pub enum NextStep {
@@ -45,7 +71,7 @@ impl Master {
     pub fn new(
         identity: ImageIdentity,
         waker: Waker,
-        rotations: Option<memory::Shared>,
+        inherited: InheritedCells,
     ) -> Result<Master, StartError> {
         // First, as what standard error leads to is opened anew: who is hidden may not do that.
         log::never_wait();
@@ -61,11 +87,10 @@ impl Master {
         poller.watch_waker(&waker, WAKER).map_err(StartError::at("epoll", Tried::Descriptor))?;
         let _ = process::no_new_privileges(); // Where a filter refuses it, the children say so.
         let now = clock::now();
-        let rotations = match rotations {
-            Some(rotations) => rotations,
-            None => memory::share(Rotations::CELLS)
-                .map_err(StartError::at("shared memory", Tried::Memory))?,
-        };
+        let rotations = cells(inherited.rotations, Rotations::CELLS)?;
+        let history = cells(inherited.history, History::CELLS.next_multiple_of(PROTECTED))?;
+        let diary = cells(inherited.diary, Diary::CELLS)?;
+        log::keep_in(Diary::over(diary.cells()).messages);
         Ok(Master {
             identity,
             poller,
@@ -75,6 +100,8 @@ impl Master {
             listeners: Listeners::default(),
             admin_sockets: AdminSockets::default(),
             rotations,
+            history,
+            diary,
             generations: Vec::new(),
             user: log_files::user_of_children(),
             shutdown: ShutdownState::Running,
@@ -83,10 +110,13 @@ impl Master {
             takeover_until: None,
             next_reload: None,
             reloads: Reloads::default(),
+            refused: None,
             restarts: 0,
             started: clock::wall().0,
             fork_pause: Micros(0),
             messages_due: None,
+            saved: [SavedBackends::of_api(), SavedBackends::of_registry()],
+            save_due: None,
             merged: Micros(0),
             now,
         })
@@ -127,6 +157,7 @@ impl Master {
             || self.generations.iter().any(|generation| !generation.children.is_empty());
         Ok(match self.shutdown {
             ShutdownState::Stopping { status, .. } if !is_left => {
+                self.save_backends(true);
                 self.admin_sockets.remove_files();
                 Some(NextStep::Exit(status))
             }
@@ -223,7 +254,12 @@ impl Master {
             return;
         }
         let name = child.name();
-        if phase != Phase::Serving && !child.is_ready && matches!(ended, Ended::Exited(_)) {
+        let is_needed = !child.role.is_helper();
+        if phase != Phase::Serving
+            && !child.is_ready
+            && is_needed
+            && matches!(ended, Ended::Exited(_))
+        {
             // It has said itself why it could not start, and the next could not either.
             return self.fail(place, &format!("{name} could not start"));
         }
@@ -237,7 +273,7 @@ impl Master {
         }
         log::write(Level::Error, format_args!("{name} {ended}; another takes its place"));
         match child.role {
-            ChildRole::Control => (),
+            ChildRole::Control | ChildRole::Helper(_) => (),
             ChildRole::Worker(_) => {
                 self.restarts += 1;
                 if generation.restart_limit.note(self.now) {
@@ -274,6 +310,7 @@ impl Master {
     fn check_deadlines(&mut self) {
         self.messages_due = log::tick(self.now);
         self.count_dropped_messages();
+        self.save_backends(false);
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.until <= self.now) {
             trial.give_up();
         }
@@ -315,6 +352,24 @@ impl Master {
         self.update_status();
     }
 
+    /// Has the file of those who have registered say who that is. While another generation takes the place of
+    /// one, only the one before knows all of them.
+    fn save_backends(&mut self, is_last: bool) {
+        if self.takeover_until.is_some() && !is_last {
+            return;
+        }
+        let serving = self.generations.iter().find(|one| one.phase == Phase::Serving);
+        let stopping = self.generations.last().filter(|_| self.shutdown.is_stopping());
+        let known = serving.or(stopping).and_then(|one| one.resources.as_ref());
+        let Some(resources) = known else { return };
+        let cells = (resources.segment, &resources.config);
+        let mut has_more = false;
+        for file in &mut self.saved {
+            has_more |= file.write(cells, self.now, clock::wall(), is_last);
+        }
+        self.save_due = has_more.then(|| self.now + SavedBackends::PAUSE);
+    }
+
     fn update_status(&mut self) {
         let serving = |generation: &&Generation| generation.phase == Phase::Serving;
         let serving = self.generations.iter().find(serving);
@@ -322,6 +377,10 @@ impl Master {
             let status = notify::status(generation.workers, generation.backends());
             let is_withdrawn = generation.is_withdrawn();
             let status = if is_withdrawn { format!("withdrawn, {status}") } else { status };
+            let status = match &self.refused {
+                Some(why) => format!("{status}; not reloaded: {}", notify::in_a_status(why)),
+                None => status,
+            };
             self.notifier.set_status(status, self.now);
         }
         self.notifier.tick(self.now);
@@ -334,7 +393,8 @@ impl Master {
         if let Some(trial) = &self.trial {
             consider(trial.until);
         }
-        for time in [self.takeover_until, self.messages_due].into_iter().flatten() {
+        let saved = self.saved.iter().map(SavedBackends::next_deadline).chain([self.save_due]);
+        for time in [self.takeover_until, self.messages_due].into_iter().chain(saved).flatten() {
             consider(time);
         }
         if let ShutdownState::Withdrawing { until } = self.shutdown {
@@ -349,8 +409,8 @@ impl Master {
                         Phase::Leaving { until } => consider(until.min(self.now + MERGE_INTERVAL)),
                         Phase::Serving => (),
                     }
-                    if generation.lacks_control() {
-                        consider(generation.control_pause);
+                    if let Some(start) = generation.next_start() {
+                        consider(start);
                     }
                 }
                 if self.fork_pause > self.now {

@@ -9,12 +9,13 @@ use crate::proxy::settings::{BACKGROUND, spare_exchanges};
 use crate::shared::ipc::ControlMessage;
 use crate::shared::{Counter, Holdings, Most, ServiceCell, Withdrawal};
 use crate::sys::log::{self, Level};
-use crate::sys::process;
 use crate::sys::{Listener, Signal};
+use crate::sys::{clock, process};
 
 use super::backend_state;
-use super::generation::{ChildRole, GenerationResources, Phase};
+use super::generation::{GenerationResources, Phase};
 use super::listeners::{Listeners, stored_name};
+use super::record::LastReload;
 use super::state::Master;
 
 /// A control process that is replaced has this time to close its sockets.
@@ -52,6 +53,7 @@ impl Master {
             log::write(Level::Info, format_args!("ready"));
         } else {
             self.reloads.done += 1;
+            self.reloads.last = LastReload { at: clock::wall().0, failed: false };
             let summary = summary(workers, &self.listeners, &resources.config);
             log::reply(
                 Level::Notice,
@@ -86,13 +88,21 @@ impl Master {
         self.takeover_until = None;
         if let Some(resources) = &others[0].resources {
             if let Some(older) = older.and_then(|older| older.resources.as_ref()) {
-                let known = backend_state::collect(older.segment);
+                let known = backend_state::collect(older.segment, &older.config);
                 backend_state::catch_up(
                     resources.segment,
                     &resources.config,
                     &known,
                     self.now.millis(),
                 );
+                let now = self.now.millis();
+                older
+                    .segment
+                    .all_left(now)
+                    .for_each(|one| resources.segment.restore_left(&one, now));
+                let names = older.segment.collect_names(&older.config);
+                resources.segment.restore_names(&resources.config, &names);
+                resources.segment.set_registry_progress(older.segment.registry_progress());
                 let is_withdrawn = older.segment.is_withdrawn_by(Withdrawal::ByOperator);
                 resources.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
                 resources.wakers.wake_workers();
@@ -101,7 +111,9 @@ impl Master {
             resources.wakers.control.wake();
         }
         // Who hears of it finds the sockets of the new control process alone.
+        self.refused = None;
         self.report_outcome(ControlMessage::Reloaded, "");
+        self.report_reloads(false);
     }
 
     /// Tells the generation that served so far that it is replaced.
@@ -139,8 +151,7 @@ impl Master {
                     generation.clients()
                 ),
             );
-            for child in generation.children.iter().filter(|child| child.role != ChildRole::Control)
-            {
+            for child in generation.children.iter().filter(|child| child.role.is_worker()) {
                 // It fails only if the process has just ended.
                 let _ = process::signal(child.pid, Signal::Term);
             }
@@ -164,7 +175,8 @@ impl Master {
             if generation.is_retired()
                 && resources.segment.follow_states(&serving.segment, self.now.millis())
             {
-                resources.wakers.wake_waiting(&resources.segment);
+                // Also those who do not wait: one may be down.
+                resources.wakers.wake_workers();
             }
             if resources.segment.is_withdrawn_by(Withdrawal::ByOperator) != is_withdrawn {
                 resources.segment.set_withdrawn(Withdrawal::ByOperator, is_withdrawn);
@@ -208,6 +220,8 @@ impl Master {
                 (ServiceCell::WorkerRestarts, self.restarts),
                 (ServiceCell::ReloadsDone, self.reloads.done),
                 (ServiceCell::ReloadsFailed, self.reloads.refused),
+                (ServiceCell::LastReload, self.reloads.last.at),
+                (ServiceCell::LastReloadFailed, u64::from(self.reloads.last.failed)),
             ];
             for (cell, number) in numbers {
                 resources.segment.set_service(cell, number);
@@ -262,9 +276,13 @@ pub fn summary(workers: usize, listeners: &Listeners<Listener>, config: &Config)
         }
     }
     for pool in &config.pools {
-        let count = pool.backends.len();
+        let (count, names) = (pool.backends.len(), pool.names.len());
         let noun = if count == 1 { "backend" } else { "backends" };
         line.push_str(&format!(", pool {}: {count} {noun}", pool.name));
+        if names > 0 {
+            let noun = if names == 1 { "name" } else { "names" };
+            line.push_str(&format!(" and {names} {noun}"));
+        }
     }
     line
 }

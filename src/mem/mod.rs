@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod free_list;
 pub mod queue;
+pub mod record_ring;
 pub mod ring;
 pub mod slab;
 pub mod time;

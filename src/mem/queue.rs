@@ -46,6 +46,12 @@ impl<T> Queue<T> {
         self.values.front()
     }
 
+    /// The value at the end.
+    #[inline]
+    pub fn back(&self) -> Option<&T> {
+        self.values.back()
+    }
+
     /// The value with `position` values ahead of it.
     #[inline]
     pub fn get(&self, position: usize) -> Option<&T> {
@@ -56,6 +62,17 @@ impl<T> Queue<T> {
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.values.iter()
+    }
+
+    /// All values, to be changed.
+    #[inline]
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> + ExactSizeIterator {
+        self.values.iter_mut()
+    }
+
+    /// Takes out the value with `position` values ahead of it.
+    pub fn remove_at(&mut self, position: usize) -> Option<T> {
+        self.values.remove(position)
     }
 
     /// How many values it holds.
@@ -78,8 +95,11 @@ impl<T> Queue<T> {
 }
 
 impl<T: PartialEq> Queue<T> {
-    /// Takes the first value out that equals `value`, wherever it is. Tells whether there was one.
+    /// Takes a value out that equals `value`, wherever it is. Tells whether there was one.
     pub fn remove(&mut self, value: &T) -> bool {
+        if self.values.back() == Some(value) {
+            return self.values.pop_back().is_some();
+        }
         match self.values.iter().position(|other| other == value) {
             Some(position) => self.values.remove(position).is_some(),
             None => false,
@@ -126,6 +146,7 @@ mod tests {
     #[test]
     fn one_in_the_middle_can_leave() {
         let mut queue = queue(&[1, 2, 3]);
+        assert_eq!(queue.remove_at(3), None);
         assert!(queue.remove(&2));
         assert!(!queue.remove(&2));
         assert!(queue.iter().eq(&[1, 3]));

@@ -72,6 +72,9 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
+/// With a tag of its own. One that is hidden in a `T` with keys of sixteen bytes is as wide as these, and
+/// is looked at whenever a slot is.
+#[repr(u32)]
 enum Content<T> {
     Taken(T),
     Free { next: u32 },
@@ -110,10 +113,11 @@ impl<T, Tag> Slab<T, Tag> {
             return self.insert_new(value);
         }
         let slot = &mut self.slots[index as usize];
-        match mem::replace(&mut slot.content, Content::Taken(value)) {
-            Content::Free { next } => self.free = next,
-            Content::Taken(_) => panic!("a taken slot was listed as free"),
-        }
+        let Content::Free { next } = slot.content else {
+            panic!("a taken slot was listed as free");
+        };
+        self.free = next;
+        slot.content = Content::Taken(value);
         self.len += 1;
         Some(Id { index, generation: slot.generation, of: PhantomData })
     }
@@ -132,17 +136,29 @@ impl<T, Tag> Slab<T, Tag> {
     /// Takes out what `id` names. Panics if it is stale.
     #[inline]
     pub fn remove(&mut self, id: Id<Tag>) -> T {
-        assert!(self.contains(id), "{id:?} is stale");
-        let slot = &mut self.slots[id.index()];
-        let freed = mem::replace(&mut slot.content, Content::Free { next: self.free });
-        let next = slot.generation.get() % LAST_GENERATION + 1;
-        slot.generation = NonZeroU32::new(next).expect("generations begin at 1");
-        self.free = id.index;
-        self.len -= 1;
-        match freed {
+        let (content, next) = self.list_as_free(id);
+        match mem::replace(content, Content::Free { next }) {
             Content::Taken(value) => value,
             Content::Free { .. } => unreachable!(),
         }
+    }
+
+    /// The same, but what lies there is dropped in its place: nothing large is moved.
+    #[inline]
+    pub fn discard(&mut self, id: Id<Tag>) {
+        let (content, next) = self.list_as_free(id);
+        *content = Content::Free { next };
+    }
+
+    /// Lists a slot as free. What is still to be taken out of it, and which slot is the next free one.
+    #[inline]
+    fn list_as_free(&mut self, id: Id<Tag>) -> (&mut Content<T>, u32) {
+        assert!(self.contains(id), "{id:?} is stale");
+        let slot = &mut self.slots[id.index()];
+        let next = slot.generation.checked_add(1).filter(|next| next.get() <= LAST_GENERATION);
+        slot.generation = next.unwrap_or(NonZeroU32::MIN);
+        self.len -= 1;
+        (&mut slot.content, mem::replace(&mut self.free, id.index))
     }
 
     /// What `id` names, if it is not stale.

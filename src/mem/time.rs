@@ -15,6 +15,15 @@ pub struct Millis(pub u64);
 )]
 pub struct Micros(pub u64);
 
+/// What time it is, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Monotonic.
+    pub clock: Micros,
+    /// Since the epoch.
+    pub wall: Micros,
+}
+
 impl Millis {
     /// So many whole seconds.
     pub const fn from_secs(seconds: u64) -> Millis {

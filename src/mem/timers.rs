@@ -29,6 +29,8 @@ struct TimerQueue {
 /// highest one used, all cost memory.
 pub struct Timers {
     queues: Vec<TimerQueue>,
+    /// No timer ends before, so that the queues need not be asked at each turn.
+    soonest: Millis,
     nodes: Vec<TimerNode>,
     owners: usize,
 }
@@ -45,7 +47,7 @@ impl Timers {
             last: NOBODY,
         };
         let queues = durations.iter().map(queue).collect();
-        Timers { queues, nodes: Vec::with_capacity(owners), owners }
+        Timers { queues, soonest: NEVER, nodes: Vec::with_capacity(owners), owners }
     }
 
     /// How long a timer of `queue` runs.
@@ -59,6 +61,7 @@ impl Timers {
     pub fn start(&mut self, owner: u32, queue: usize, now: Millis) {
         self.touch(owner);
         let deadline = now + self.queues[queue].duration;
+        self.soonest = self.soonest.min(deadline);
         let last = self.queues[queue].last;
         if last == owner {
             self.push_back_deadline(queue, deadline);
@@ -118,8 +121,12 @@ impl Timers {
     /// Stops the timer that ended first, if one did by `now`, and tells its owner and queue.
     #[inline]
     pub fn expire(&mut self, now: Millis) -> Option<(u32, usize)> {
+        if self.soonest > now {
+            return None;
+        }
         let (queue, list) = self.queues.iter().enumerate().min_by_key(|(_, list)| list.deadline)?;
         let owner = list.first;
+        self.soonest = list.deadline;
         if owner == NOBODY || list.deadline > now {
             return None;
         }
@@ -127,8 +134,15 @@ impl Timers {
         Some((owner, queue))
     }
 
-    /// When the next timer ends. `None` if none runs.
+    /// No timer ends before this time, at which [`expire`](Timers::expire) is to be called; the first one
+    /// may end later, or have been stopped.
     #[inline]
+    pub fn soonest(&self) -> Option<Millis> {
+        (self.soonest != NEVER).then_some(self.soonest)
+    }
+
+    /// When the next timer ends. `None` if none runs.
+    #[cfg(test)]
     pub fn next_deadline(&self) -> Option<Millis> {
         let running = self.queues.iter().filter(|list| list.first != NOBODY);
         running.map(|list| list.deadline).min()

@@ -94,7 +94,11 @@ fn first(model: &Model) -> Option<(u32, usize, Millis)> {
 }
 
 fn check(timers: &Timers, model: &Model, owners: u32) {
-    assert_eq!(timers.next_deadline(), first(model).map(|(.., deadline)| deadline));
+    let deadline = first(model).map(|(.., deadline)| deadline);
+    assert_eq!(timers.next_deadline(), deadline);
+    assert!(
+        deadline.is_none_or(|deadline| timers.soonest().is_some_and(|soonest| soonest <= deadline))
+    );
     for owner in 0..owners {
         let queue = model.iter().find(|running| running.0 == owner).map(|running| running.1);
         assert_eq!(timers.running(owner), queue);

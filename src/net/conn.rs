@@ -126,19 +126,20 @@ impl Conn {
     ///
     /// Returns the number of bytes; 0 means nothing now, no room, or the end (see `end`).
     /// A reset is an error and also marks the connection `Broken`.
+    #[inline]
     pub fn fill(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
-        self.receive(rings, 0)
+        if self.readable { self.receive(rings, 0) } else { Ok(0) }
     }
 
     /// The same, but `spare` bytes of the ring stay free, which are fewer than it has.
+    #[inline]
     pub fn fill_sparing(&mut self, rings: &mut FreeList, spare: usize) -> Result<usize, IoError> {
-        self.receive(rings, spare)
+        if self.readable { self.receive(rings, spare) } else { Ok(0) }
     }
 
-    #[inline(always)]
     fn receive(&mut self, rings: &mut FreeList, spare: usize) -> Result<usize, IoError> {
         let has_room = !self.input.is_attached() || self.input.room() > spare;
-        if !self.readable || self.end == End::Broken || !has_room {
+        if self.end == End::Broken || !has_room {
             return Ok(0);
         }
         borrow(&mut self.input, rings);
@@ -191,10 +192,12 @@ impl Conn {
 
     /// Sends what the output ring holds, as much as the kernel takes. Returns the bytes sent.
     /// After an error the output is thrown away; what was received can still be read.
+    #[inline]
     pub fn flush(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
-        if !self.writable || self.output.is_empty() {
-            return Ok(0);
-        }
+        if self.writable && !self.output.is_empty() { self.send(rings) } else { Ok(0) }
+    }
+
+    fn send(&mut self, rings: &mut FreeList) -> Result<usize, IoError> {
         let waiting = self.output.len();
         let sent = match self.socket.send(self.output.slices()) {
             Ok(count) => {
@@ -269,6 +272,11 @@ impl Conn {
     pub fn release(&mut self, rings: &mut FreeList) {
         self.discard_input(rings);
         self.discard_output(rings);
+    }
+
+    /// Whether there is nothing to receive, nothing received, nothing to send, and no end in sight.
+    pub fn is_quiet(&self) -> bool {
+        !self.readable && self.end == End::Open && self.input.is_empty() && self.output.is_empty()
     }
 
     /// Whether everything that the peer will ever send has been received.

@@ -2,27 +2,24 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Backend, Config, Endpoint, Subject, Warning, Wrong};
 
 /// Tells of each backend that is a listen address of the service.
-pub fn doubts(config: &Config) -> Vec<String> {
-    let mut doubts = Vec::new();
-    for (index, pool) in config.pools.iter().enumerate() {
-        let path = match index {
-            0 => String::from("backend_servers"),
-            _ => format!("pools.{}.backend_servers", pool.name),
-        };
-        for (place, backend) in pool.backends.iter().enumerate() {
-            if config.listen.iter().any(|listen| is_same(listen.address, backend.address)) {
-                doubts.push(format!(
-                    "{path}[{place}]: {} is a listen address of this service: what is sent there \
-                     comes in again, until all connections are taken (name the server behind it)",
-                    backend.address
-                ));
+pub fn warnings(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (pool, backends) in config.pools.iter().map(|pool| &pool.backends).enumerate() {
+        for (backend, Backend { address, .. }) in backends.iter().enumerate() {
+            if config.listen.iter().any(|listen| is_same(listen.address, *address)) {
+                let fault = format!(
+                    "{address} is a listen address of this service: what is sent there comes in again, \
+                     until all connections are taken"
+                );
+                let wrong = Wrong::new(fault, "name the server behind it");
+                warnings.push(Warning { subject: Subject::Backend { pool, backend }, wrong });
             }
         }
     }
-    doubts
+    warnings
 }
 
 fn is_same(listen: Endpoint, backend: Endpoint) -> bool {

@@ -7,7 +7,7 @@
 //! workers, and who misses a turn (full, tried, down) does not get it later.
 use std::collections::VecDeque;
 
-use crate::config::Balance;
+use crate::config::{AUTO_CAP, Balance};
 
 /// Which members of a pool take turns with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Member {
     pub weight: u32,
     /// Whether it is asked only while no primary is up.
     pub backup: bool,
-    /// How many requests it may have at a time; 0: any number.
+    /// How many requests it may have at a time; 0: any number; [`AUTO_CAP`]: what the view says.
     pub cap: u32,
     /// Whether it may be asked at all: not marked, not draining.
     pub up: bool,
@@ -47,11 +47,6 @@ impl Member {
     /// What the sequences follow from.
     fn share(&self) -> (u32, u32, bool) {
         (self.id, self.weight, self.backup)
-    }
-
-    /// Whether it may have one more request than `load`.
-    pub fn has_room(&self, load: u32) -> bool {
-        has_room(self.cap, load)
     }
 }
 
@@ -252,6 +247,16 @@ pub trait PoolView {
     fn ticket(&self, tier: Tier) -> u64;
     /// How many requests a member has now, by its id.
     fn load(&self, id: u32) -> u32;
+    /// How many it may have, by its id, where that finds itself. 0, any number, where that is not known.
+    fn found_cap(&self, _id: u32) -> u32 {
+        0
+    }
+}
+
+/// Whether a member may have one more request than `load`.
+fn member_has_room(member: &Member, load: u32, view: &impl PoolView) -> bool {
+    let cap = if member.cap == AUTO_CAP { view.found_cap(member.id) } else { member.cap };
+    has_room(cap, load)
 }
 
 /// A member's turn, to be taken by setting the tier's ticket from the one to the other number. If
@@ -322,7 +327,8 @@ fn next_in_turn(
 ) -> Option<(u64, usize)> {
     let mut turns = members.turns_from(tier, ticket);
     let found = turns.find(|(_, _, member)| {
-        member.up && allowed(member) && (member.cap == 0 || member.has_room(view.load(member.id)))
+        let has_room = || member_has_room(member, view.load(member.id), view);
+        member.up && allowed(member) && (member.cap == 0 || has_room())
     });
     found.map(|(turn, place, _)| (turn, place))
 }
@@ -341,7 +347,7 @@ fn next_least_loaded(
     let able = |member: &Member| member.up && member.tier() == tier && allowed(member);
     let all = members.list.iter().enumerate().filter(|(_, member)| able(member));
     let with_load = all.map(|(place, member)| (place, member, view.load(member.id)));
-    let open = with_load.filter(|(_, member, load)| member.has_room(*load));
+    let open = with_load.filter(|(_, member, load)| member_has_room(member, *load, view));
     // Requests for each weight, compared without a division.
     let (least, weight, least_load) = open
         .map(|(place, member, load)| (place, u64::from(member.weight), u64::from(load)))
@@ -349,7 +355,7 @@ fn next_least_loaded(
     let mut turns = members.turns_from(tier, ticket);
     let found = turns.find(|(_, place, member)| {
         let is_idle = |load: u32| {
-            member.has_room(load)
+            member_has_room(member, load, view)
                 && u64::from(load) * weight <= least_load * u64::from(member.weight)
         };
         *place == least || able(member) && is_idle(view.load(member.id))

@@ -10,7 +10,7 @@ use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::{CacheStatus, FwdReason};
 use crate::http::message::Framing;
 
-use super::conditional::{self, ConditionalOutcome, Stored};
+use super::conditional::{self, ConditionalOutcome, MissingRange, Stored};
 use super::freshness::{Freshness, OriginFailure, ServeDecision, WhenStale};
 use super::storable;
 
@@ -81,6 +81,8 @@ pub enum Sharing {
 pub enum Meanwhile {
     /// There is none, or it is of no use.
     Nothing,
+    /// It is the beginning of the answer: the backend is asked for what is missing.
+    Part(MissingRange),
     /// It is kept, for the backend may fail.
     Kept {
         /// The backend is asked if it is still right.
@@ -128,20 +130,8 @@ pub fn decide(
 ) -> Decision {
     let Candidate { stored, freshness, has_validator, is_sendable } = candidate;
     let reply = conditional::reply(method, request_fields, stored, now);
-    let bypass = match reply {
-        ConditionalOutcome::Forward if request_fields.for_origin => Some(FwdReason::Bypass),
-        ConditionalOutcome::Forward => Some(FwdReason::Partial),
-        ConditionalOutcome::Whole
-        | ConditionalOutcome::NotModified
-        | ConditionalOutcome::Part(_)
-        | ConditionalOutcome::NoSuchPart => (!is_sendable).then_some(FwdReason::Bypass),
-    };
-    if let Some(why) = bypass {
-        return Decision::Ask(Asking {
-            why,
-            sharing: alone(request_fields),
-            stored: Meanwhile::Nothing,
-        });
+    if reply == ConditionalOutcome::Forward || !is_sendable {
+        return Decision::Ask(forwarding(method, request_fields, candidate, now));
     }
     let wanted = &request_fields.directives;
     let serve = |serving| Decision::Serve { reply, ttl: freshness.time_left(now), serving };
@@ -167,6 +157,25 @@ pub fn decide(
             };
             Decision::Ask(Asking { why, sharing, stored })
         }
+    }
+}
+
+/// What becomes of a request that a stored response fits and cannot answer.
+fn forwarding(
+    method: Method,
+    request_fields: &RequestCacheFields,
+    candidate: &Candidate,
+    now: u64,
+) -> Asking {
+    if request_fields.for_origin || !candidate.is_sendable {
+        let (sharing, stored) = (alone(request_fields), Meanwhile::Nothing);
+        return Asking { why: FwdReason::Bypass, sharing, stored };
+    }
+    let rest = conditional::rest(method, request_fields, &candidate.stored, now);
+    Asking {
+        why: FwdReason::Partial,
+        sharing: sharing(method, request_fields),
+        stored: rest.map_or(Meanwhile::Nothing, Meanwhile::Part),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Conditions of requests, as far as a cache judges them, and its own: RFC 9110 §13, RFC 9111 §4.3.
 
-use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields, is_condition};
+use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields, is_condition, is_strong};
 use crate::http::date;
 use crate::http::fields::{Fields, MAX_NAMES, NameSet};
 use crate::http::message::Single;
 use crate::http::method::Method;
-use crate::mem::Append;
+use crate::mem::{Append, append_decimal};
 
 use super::freshness::date_of;
 use super::ranges::{self, ContentRange, Part, RangeRequest};
+use super::segments::Segments;
 use super::storable::KeptFields;
 
 /// What of a stored answer conditions are judged by.
@@ -24,8 +25,8 @@ pub struct Stored<'a> {
     pub date: u64,
     /// How many bytes its body has.
     pub length: u64,
-    /// Where they belong, if they are a part.
-    pub part: Option<ContentRange>,
+    /// Which of them there are, if not all came together.
+    pub segments: Option<Segments<'a>>,
 }
 
 /// How a stored answer answers a request.
@@ -39,8 +40,19 @@ pub enum ConditionalOutcome {
     Part(Part),
     /// 416: the part that is asked for is not there.
     NoSuchPart,
-    /// Not at all: only a backend can tell.
+    /// Not at all: only a backend can tell, or has what is missing.
     Forward,
+}
+
+/// How a stored part answers a request together with the rest, which a backend has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingRange {
+    /// With all of it, or a part.
+    pub reply: ConditionalOutcome,
+    /// What of that is there: the beginning.
+    pub held: Part,
+    /// What is missing behind that.
+    pub missing: Part,
 }
 
 /// How a stored answer answers a request that it fits: RFC 9111 §4.3.2, in the order of RFC 9110
@@ -61,22 +73,57 @@ pub fn reply(
     if is_success && is_not_modified(request_fields, stored, now) {
         return ConditionalOutcome::NotModified;
     }
-    let range = match (method, request_fields.range.only()) {
-        // Ranges are for GET, and of what was found: RFC 9110 §14.2.
-        (Method::Get, Some(range)) if is_success && may_be_parted(request_fields, stored, now) => {
-            range
+    // Ranges are for GET, and of what was found: RFC 9110 §14.2.
+    let range = request_fields.range.only().filter(|_| method == Method::Get && is_success);
+    let range = range.filter(|_| may_be_parted(request_fields, stored, now));
+    let wanted = range.map_or(RangeRequest::Whole, |range| ranges::wanted(range, stored.length));
+    let missing = stored.segments.filter(|segments| !segments.are_all(stored.length));
+    match (wanted, missing) {
+        (RangeRequest::Nothing, _) => ConditionalOutcome::NoSuchPart,
+        (RangeRequest::Whole, None) => ConditionalOutcome::Whole,
+        (RangeRequest::Part(part), None) => ConditionalOutcome::Part(part),
+        (RangeRequest::Part(part), Some(there)) if there.cover(part) => {
+            ConditionalOutcome::Part(part)
         }
-        _ if stored.part.is_some() => return ConditionalOutcome::Forward,
-        _ => return ConditionalOutcome::Whole,
+        (RangeRequest::Whole | RangeRequest::Part(_), Some(_)) => ConditionalOutcome::Forward,
+    }
+}
+
+/// How a stored part, which does not answer a request by itself, does so together with the rest:
+/// RFC 9111 §3.4. `None` if its beginning is not there, or a backend must be asked as the client does.
+///
+/// Whether it is fresh makes no difference: a backend that gives the rest of it under a strong validator
+/// has confirmed it.
+pub fn rest(
+    method: Method,
+    request_fields: &RequestCacheFields,
+    stored: &Stored,
+    now: u64,
+) -> Option<MissingRange> {
+    let is_plain = method == Method::Get
+        && !request_fields.is_conditional()
+        && !request_fields.authorization
+        && !request_fields.directives.no_store;
+    let segments = stored.segments.filter(|_| is_plain && is_strong(stored.etag))?;
+    let (wanted, reply) = match request_fields.range {
+        Single::Absent => {
+            let last = stored.length.checked_sub(1)?;
+            (Part { first: 0, last }, ConditionalOutcome::Whole)
+        }
+        Single::Once(range) if may_be_parted(request_fields, stored, now) => {
+            match ranges::wanted(range, stored.length) {
+                RangeRequest::Part(part) => (part, ConditionalOutcome::Part(part)),
+                RangeRequest::Whole | RangeRequest::Nothing => return None,
+            }
+        }
+        Single::Once(_) | Single::Several => return None,
     };
-    if let Some(part) = stored.part {
-        return part.serves(range).map_or(ConditionalOutcome::Forward, ConditionalOutcome::Part);
-    }
-    match ranges::wanted(range, stored.length) {
-        RangeRequest::Whole => ConditionalOutcome::Whole,
-        RangeRequest::Part(part) => ConditionalOutcome::Part(part),
-        RangeRequest::Nothing => ConditionalOutcome::NoSuchPart,
-    }
+    let held = segments.next_from(wanted.first).filter(|held| held.first == wanted.first)?;
+    (held.last < wanted.last).then_some(MissingRange {
+        reply,
+        held,
+        missing: Part { first: held.last + 1, last: wanted.last },
+    })
 }
 
 /// `If-None-Match`, and only without it `If-Modified-Since`: RFC 9110 §13.1.2, §13.1.3.
@@ -144,7 +191,7 @@ fn same_weak(one: &[u8], other: &[u8]) -> bool {
 }
 
 fn same_strong(one: &[u8], other: &[u8]) -> bool {
-    one == other && one.starts_with(b"\"")
+    one == other && is_strong(one)
 }
 
 /// Writes a request that asks whether a stored answer is still right: RFC 9111 §4.3.1. `head` is the
@@ -160,6 +207,51 @@ pub fn write_validation(
     last_modified: &[u8],
     out: &mut impl Append,
 ) {
+    write_unconditional(head, fields, out);
+    for (name, value) in
+        [(&b"If-None-Match: "[..], etag), (&b"If-Modified-Since: "[..], last_modified)]
+    {
+        if !value.is_empty() {
+            out.append(name);
+            out.append(value);
+            out.append(b"\r\n");
+        }
+    }
+    out.append(b"\r\n");
+}
+
+/// Writes a request for what is missing of a stored part with this strong validator, or else for what
+/// there is by now: RFC 9110 §13.1.5. It is longer than `head` by [`REST_GROWTH`] and the validator at
+/// most.
+pub fn write_for_rest(
+    head: &[u8],
+    fields: &Fields,
+    etag: &[u8],
+    missing: Part,
+    out: &mut impl Append,
+) {
+    write_unconditional(head, fields, out);
+    out.append(b"Range: bytes=");
+    append_decimal(missing.first, out);
+    out.append(b"-");
+    append_decimal(missing.last, out);
+    out.append(b"\r\nIf-Range: ");
+    out.append(etag);
+    out.append(b"\r\n\r\n");
+}
+
+/// What that takes beside the validator, in bytes.
+pub const REST_GROWTH: usize = 80;
+
+/// Whether a 206 is the rest that was asked for, of the same representation.
+pub fn is_rest(fresh: &ResponseCacheFields, stored: &Stored, missing: Part) -> bool {
+    let range = fresh.content_range.only().and_then(ContentRange::parse);
+    fresh.etag.only().is_some_and(|tag| same_strong(tag, stored.etag))
+        && range == Some(ContentRange { part: missing, whole: stored.length })
+}
+
+/// Writes a request without its own conditions and range, and without the empty line.
+fn write_unconditional(head: &[u8], fields: &Fields, out: &mut impl Append) {
     let lines = fields.lines();
     let before = head.len() - lines.len() - b"\r\n".len();
     out.append(&head[..before]);
@@ -172,16 +264,6 @@ pub fn write_validation(
         at += field.line.len();
     }
     out.append(&lines[run..at]);
-    for (name, value) in
-        [(&b"If-None-Match: "[..], etag), (&b"If-Modified-Since: "[..], last_modified)]
-    {
-        if !value.is_empty() {
-            out.append(name);
-            out.append(value);
-            out.append(b"\r\n");
-        }
-    }
-    out.append(b"\r\n");
 }
 
 /// What the names and line ends of two validators take, in bytes.
@@ -198,6 +280,40 @@ pub fn confirms(fresh: &ResponseCacheFields, stored: &Stored, now: u64) -> bool 
     {
         (Some(date), Some(changed)) => date == changed,
         (Some(_), None) | (None, _) => true,
+    }
+}
+
+/// What the 200 to a HEAD tells of the answer to a GET that is stored: RFC 9111 §4.3.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadVerdict {
+    /// It is still right, and has these fields by now.
+    Confirmed,
+    /// There is another by now.
+    Outdated,
+    /// Nothing: no validator says that it is the same.
+    Unknown,
+}
+
+/// What the 200 to a HEAD, with this `Content-Length`, tells of what is stored. A length that is equal
+/// proves nothing, one that differs does.
+pub fn judge_head(
+    fresh: &ResponseCacheFields,
+    length: Option<u64>,
+    stored: &Stored,
+    now: u64,
+) -> HeadVerdict {
+    let tag = fresh.etag.only().map(|tag| same_weak(tag, stored.etag));
+    let date = fresh.last_modified.only().map(|text| {
+        let changed = date::parse(text, now);
+        changed.is_some() && changed == stored.last_modified
+    });
+    let is_found = matches!(stored.status, 200 | 206);
+    let has_length = length.is_none_or(|length| length == stored.length);
+    match (tag, date) {
+        _ if !is_found || !has_length => HeadVerdict::Outdated,
+        (Some(false), _) | (_, Some(false)) => HeadVerdict::Outdated,
+        (Some(true), _) | (_, Some(true)) => HeadVerdict::Confirmed,
+        (None, None) => HeadVerdict::Unknown,
     }
 }
 
@@ -276,10 +392,7 @@ impl<'a> Stored<'a> {
             last_modified: changed.and_then(|value| date::parse(value, received_at)),
             date: date_of(response_fields, received_at),
             length,
-            part: match status {
-                206 => response_fields.content_range.only().and_then(ContentRange::parse),
-                _ => None,
-            },
+            segments: None,
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::super::segments::{Segment, SegmentList};
 use super::*;
 use crate::http::date::imf_fixdate;
 use crate::http::{request, response};
@@ -180,17 +181,149 @@ fn if_range_is_obeyed() {
     assert_eq!(to_get(beyond, strong), ConditionalOutcome::Whole);
 }
 
+/// What is decided of a request where bytes 10 to 19, 20 to 39 and 90 to 99 of 100 are stored.
+fn of_part(
+    method: Method,
+    request: &str,
+    etag: &str,
+) -> (ConditionalOutcome, Option<MissingRange>) {
+    let mut list: Option<SegmentList> = None;
+    for (first, last) in [(10, 19), (20, 39), (90, 99)] {
+        let segment = Segment { part: Part { first, last }, sum: 0 };
+        match &mut list {
+            Some(list) => assert!(list.add(segment)),
+            None => list = Some(SegmentList::new(segment)),
+        }
+    }
+    let mut bytes = Vec::new();
+    list.expect("three").write(&mut bytes);
+    let stored = Stored {
+        status: 200,
+        etag: etag.as_bytes(),
+        last_modified: Some(NOW - 10),
+        date: NOW - 5,
+        length: 100,
+        segments: Segments::read(&bytes, 100),
+    };
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(request));
+    let head = request::parse(head.as_bytes()).expect("valid");
+    let request_fields = RequestCacheFields::new(head.fields, b"a");
+    let outcome = reply(method, &request_fields, &stored, NOW);
+    (outcome, rest(method, &request_fields, &stored, NOW))
+}
+
+/// docs/CACHE.md, rule 11.
 #[test]
 fn a_stored_part_answers_only_what_lies_within_it() {
-    let stored = "ETag: \"a\" | Content-Range: bytes 10-19/100";
-    let of = |request: &str| replied(Method::Get, request, 206, stored, 10);
-    assert_eq!(of("Range: bytes=12-13"), ConditionalOutcome::Part(Part { first: 12, last: 13 }));
-    assert_eq!(of("Range: bytes=5-13"), ConditionalOutcome::Forward);
-    assert_eq!(of(""), ConditionalOutcome::Forward);
-    assert_eq!(of("Range: bytes=12-13 | If-Range: \"b\""), ConditionalOutcome::Forward);
-    assert_eq!(of("Range: bytes=500-"), ConditionalOutcome::Forward);
-    assert_eq!(replied(Method::Head, "", 206, stored, 10), ConditionalOutcome::Forward);
-    assert_eq!(of("If-None-Match: \"a\""), ConditionalOutcome::NotModified);
+    let part = |first, last| ConditionalOutcome::Part(Part { first, last });
+    for (request, expected) in [
+        ("Range: bytes=12-13", part(12, 13)),
+        ("Range: bytes=10-39", part(10, 39)),
+        ("Range: bytes=15-25,24-30", part(15, 30)),
+        ("Range: bytes=90-", part(90, 99)),
+        ("Range: bytes=-5", part(95, 99)),
+        ("Range: bytes=92-500", part(92, 99)),
+        ("Range: bytes=12-13 | If-Range: \"a\"", part(12, 13)),
+        ("Range: bytes=12-13 | If-Range: {-10}", part(12, 13)),
+        ("Range: bytes=12-13 | If-Range: \"b\"", ConditionalOutcome::Forward),
+        ("Range: bytes=9-13", ConditionalOutcome::Forward),
+        ("Range: bytes=30-40", ConditionalOutcome::Forward),
+        ("Range: bytes=40-89", ConditionalOutcome::Forward),
+        ("Range: bytes=30-95", ConditionalOutcome::Forward),
+        ("Range: bytes=-50", ConditionalOutcome::Forward),
+        ("Range: bytes=10-11,90-91", ConditionalOutcome::Forward),
+        ("Range: lines=1-2", ConditionalOutcome::Forward),
+        ("Range: bytes=500-", ConditionalOutcome::NoSuchPart),
+        ("Range: bytes=12-13 | If-Match: \"a\"", ConditionalOutcome::Forward),
+        ("If-None-Match: \"a\"", ConditionalOutcome::NotModified),
+        ("", ConditionalOutcome::Forward),
+    ] {
+        assert_eq!(of_part(Method::Get, request, "\"a\"").0, expected, "{request}");
+    }
+    assert_eq!(of_part(Method::Head, "", "\"a\"").0, ConditionalOutcome::Forward);
+    let ranged = of_part(Method::Head, "Range: bytes=12-13", "\"a\"");
+    assert_eq!(ranged, (ConditionalOutcome::Forward, None));
+}
+
+/// docs/CACHE.md, rule 11.
+#[test]
+fn what_begins_in_a_part_needs_only_the_rest() {
+    let get = |request: &str| of_part(Method::Get, request, "\"a\"").1;
+    let parts = |request: &str| {
+        let rest = get(request)?;
+        Some((rest.held.first, rest.missing.first, rest.missing.last))
+    };
+    for (request, expected) in [
+        ("Range: bytes=30-50", Some((30, 40, 50))),
+        ("Range: bytes=10-", Some((10, 40, 99))),
+        ("Range: bytes=39-40", Some((39, 40, 40))),
+        ("Range: bytes=39-40 | If-Range: \"a\"", Some((39, 40, 40))),
+        ("Range: bytes=39-40 | Cache-Control: no-cache", Some((39, 40, 40))),
+        ("Range: bytes=39-40 | If-Range: \"b\"", None),
+        ("Range: bytes=39-40 | If-None-Match: \"b\"", None),
+        ("Range: bytes=39-40 | If-Modified-Since: {-100}", None),
+        ("Range: bytes=39-40 | If-Unmodified-Since: {-5}", None),
+        ("Range: bytes=39-40 | Authorization: Basic eA==", None),
+        ("Range: bytes=39-40 | Cache-Control: no-store", None),
+        ("Range: bytes=39-40 | Range: bytes=39-40", None),
+        ("Range: bytes=9-50", None),
+        ("Range: bytes=12-13", None),
+        ("Range: bytes=40-50", None),
+        ("Range: bytes=20-21,60-61", Some((20, 40, 61))),
+        ("Range: lines=1-2", None),
+        ("", None),
+    ] {
+        assert_eq!(parts(request), expected, "{request}");
+    }
+    let rest = get("Range: bytes=30-50").expect("its beginning is there");
+    assert_eq!(rest.reply, ConditionalOutcome::Part(Part { first: 30, last: 50 }));
+    for etag in ["", "W/\"a\"", "a"] {
+        assert_eq!(of_part(Method::Get, "Range: bytes=30-50", etag).1, None, "{etag}");
+    }
+}
+
+/// docs/CACHE.md, rule 11.
+#[test]
+fn the_rest_is_asked_for_by_its_range_and_validator() {
+    let head = b"GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=30-\r\nAccept: */*\r\n\
+        If-Range: {-10}\r\nX-A: b\r\n\r\n";
+    let fields = crate::http::rewrite::written_fields(head);
+    let mut out = Vec::new();
+    write_for_rest(head, &fields, b"\"a\"", Part { first: 40, last: u64::MAX }, &mut out);
+    let expected = "GET /a HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nX-A: b\r\n\
+        Range: bytes=40-18446744073709551615\r\nIf-Range: \"a\"\r\n\r\n";
+    assert_eq!(String::from_utf8_lossy(&out), expected);
+    assert!(out.len() <= head.len() + REST_GROWTH + 3);
+}
+
+/// docs/CACHE.md, rule 11.
+#[test]
+fn only_the_rest_of_the_same_representation_is_one() {
+    for (fields, expected) in [
+        ("ETag: \"a\" | Content-Range: bytes 40-50/100", true),
+        ("ETag: \"b\" | Content-Range: bytes 40-50/100", false),
+        ("ETag: W/\"a\" | Content-Range: bytes 40-50/100", false),
+        ("Content-Range: bytes 40-50/100", false),
+        ("ETag: \"a\" | ETag: \"a\" | Content-Range: bytes 40-50/100", false),
+        ("ETag: \"a\" | Content-Range: bytes 40-50/101", false),
+        ("ETag: \"a\" | Content-Range: bytes 40-50/*", false),
+        ("ETag: \"a\" | Content-Range: bytes 40-49/100", false),
+        ("ETag: \"a\" | Content-Range: bytes 39-50/100", false),
+        ("ETag: \"a\"", false),
+    ] {
+        let head = format!("HTTP/1.1 206 \r\n{}\r\n", lines(fields));
+        let response = response::parse(head.as_bytes()).expect("valid");
+        let fresh = ResponseCacheFields::new(response.fields);
+        let stored = Stored {
+            status: 200,
+            etag: b"\"a\"",
+            last_modified: None,
+            date: NOW,
+            length: 100,
+            segments: None,
+        };
+        assert_eq!(is_rest(&fresh, &stored, Part { first: 40, last: 50 }), expected, "{fields}");
+    }
 }
 
 /// docs/CACHE.md, rule 8.
@@ -281,5 +414,39 @@ fn no_list_of_tags_does_harm() {
             (0..random.below(12)).map(|_| b"\"W/a, \\\t\xe9"[random.below(9)]).collect();
         lists(&list, b"\"a\"");
         lists(&list, b"");
+    }
+}
+
+/// RFC 9111 §4.3.5.
+#[test]
+fn a_head_confirms_or_outdates_what_is_stored_for_get() {
+    use HeadVerdict::{Confirmed, Outdated, Unknown};
+    for (status, stored, head, expected) in [
+        (200, "ETag: \"a\"", "ETag: \"a\"", Confirmed),
+        (200, "ETag: \"a\"", "ETag: W/\"a\"", Confirmed),
+        (200, "ETag: \"a\"", "ETag: \"b\"", Outdated),
+        (200, "", "ETag: \"a\"", Outdated),
+        (200, "ETag: \"a\"", "ETag: \"a\" | Content-Length: 100", Confirmed),
+        (200, "ETag: \"a\"", "ETag: \"a\" | Content-Length: 99", Outdated),
+        (200, "ETag: \"a\"", "Content-Length: 100", Unknown),
+        (200, "ETag: \"a\"", "Content-Length: 101", Outdated),
+        (200, "ETag: \"a\"", "", Unknown),
+        (200, "", "", Unknown),
+        (200, "Last-Modified: {-10}", "Last-Modified: {-10}", Confirmed),
+        (200, "Last-Modified: {-10}", "Last-Modified: {-9}", Outdated),
+        (200, "Last-Modified: {-10}", "Last-Modified: x", Outdated),
+        (200, "ETag: \"a\" | Last-Modified: {-10}", "ETag: \"a\"", Confirmed),
+        (200, "ETag: \"a\" | Last-Modified: {-10}", "ETag: \"a\" | Last-Modified: {-9}", Outdated),
+        (404, "ETag: \"a\"", "ETag: \"a\"", Outdated),
+    ] {
+        let text = format!("HTTP/1.1 {status} \r\n{}\r\n", lines(stored));
+        let response = response::parse(text.as_bytes()).expect("valid");
+        let kept = Stored::of(status, &ResponseCacheFields::new(response.fields), 100, NOW);
+        let text = format!("HTTP/1.1 200 \r\n{}\r\n", lines(head));
+        let response = response::parse(text.as_bytes()).expect("valid");
+        let length = response.fields.values("content-length").next();
+        let length = length.and_then(crate::http::framing::decimal);
+        let fresh = ResponseCacheFields::new(response.fields);
+        assert_eq!(judge_head(&fresh, length, &kept, NOW), expected, "{head} of {stored}");
     }
 }

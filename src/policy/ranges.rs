@@ -147,18 +147,6 @@ impl ContentRange {
         let is_right = unit.eq_ignore_ascii_case(b"bytes ") && last < whole;
         is_right.then_some(ContentRange { part: Part { first, last }, whole })
     }
-
-    /// What the value of `Range` asks, if it lies within this part. `None`: the rest is needed.
-    pub fn serves(&self, range: &[u8]) -> Option<Part> {
-        match wanted(range, self.whole) {
-            RangeRequest::Part(part)
-                if self.part.first <= part.first && part.last <= self.part.last =>
-            {
-                Some(part)
-            }
-            RangeRequest::Part(_) | RangeRequest::Whole | RangeRequest::Nothing => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -277,27 +265,5 @@ mod tests {
         ] {
             assert_eq!(parse(value), None, "{value:?}");
         }
-    }
-
-    #[test]
-    fn a_part_serves_what_lies_within_it() {
-        let stored = ContentRange { part: Part { first: 5, last: 9 }, whole: 100 };
-        for (range, expected) in [
-            ("bytes=5-9", Some((5, 9))),
-            ("bytes=6-7", Some((6, 7))),
-            ("bytes=5-10", None),
-            ("bytes=4-9", None),
-            ("bytes=5-", None),
-            ("bytes=-5", None),
-            ("bytes=100-", None),
-            ("bytes=5-6,7-9", Some((5, 9))),
-            ("items=5-6", None),
-        ] {
-            let served = stored.serves(range.as_bytes()).map(|part| (part.first, part.last));
-            assert_eq!(served, expected, "{range}");
-        }
-        let tail = ContentRange { part: Part { first: 90, last: 99 }, whole: 100 };
-        assert_eq!(tail.serves(b"bytes=-4").map(|part| part.first), Some(96));
-        assert_eq!(tail.serves(b"bytes=95-").map(Part::len), Some(5));
     }
 }

@@ -93,6 +93,31 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// As a sentence for the operator ends with it.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Reason::RequestError => "requests that are malformed, or ask for what is not offered",
+            Reason::ClientTimeout => "clients that were too slow",
+            Reason::ClientAbort => "clients that went away",
+            Reason::BodyTooLarge => "bodies above max_body",
+            Reason::TargetTooLong => "request lines above the limit",
+            Reason::HeaderTooLarge => "request heads above the limit",
+            Reason::DestinationUnavailable => "no backend was up",
+            Reason::ConnectionLimit => "all backends have as many requests as they may",
+            Reason::ConnectionRefused => "connections refused",
+            Reason::ConnectionTimeout => "connections not opened in time",
+            Reason::ConnectionTerminated => "connections closed or reset before the response",
+            Reason::ProtocolError => "malformed responses",
+            Reason::ResponseHeaderTooLarge => "response heads above the limit",
+            Reason::IdentityMismatch => "responses to other requests",
+            Reason::ResponseTimeout => "no response in time",
+            Reason::ResponseIncomplete => "responses cut short",
+            Reason::LoopDetected => "requests that had been here before",
+        }
+    }
+}
+
 impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Reason {
         match refusal {

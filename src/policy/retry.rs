@@ -1,5 +1,6 @@
 //! What becomes of a request whose backend failed it.
 
+use crate::http::method::Method;
 use crate::mem::time::Millis;
 
 use super::reason::Reason;
@@ -89,20 +90,25 @@ impl Failure {
         }
     }
 
-    /// Whether another backend, or another connection, may do better. One that took too long is not
-    /// repeated: it would only load the next backend as well. Nor is one whose backend answered, if
+    /// Whether another backend, or another connection, may do better. Not where a backend answered, if
     /// only nonsense.
-    const fn may_pass(self) -> bool {
+    ///
+    /// One that took too long goes to another backend once, if it is safe: the backend may hang. It may
+    /// also be the request that takes so long, wherever it goes, so each would only load the next backend
+    /// as well.
+    const fn may_pass(self, context: &RetryContext) -> bool {
         match self {
             Failure::Refused
             | Failure::ConnectTimeout
             | Failure::Terminated
             | Failure::IdentityMismatch => true,
+            Failure::ResponseTimeout => {
+                is_asked_twice(context.method) && !context.timed_out_before && context.other_is_up
+            }
             Failure::NoBackend
             | Failure::QueueTimeout
             | Failure::Protocol
             | Failure::HeadTooLarge
-            | Failure::ResponseTimeout
             | Failure::Incomplete => false,
         }
     }
@@ -130,6 +136,19 @@ pub struct RetryContext {
     pub reused_and_silent: bool,
     /// The [`Budget`] allows one more repeat.
     pub budget_left: bool,
+    /// Its method: see [`is_asked_twice`].
+    pub method: Method,
+    /// A try before this one took too long.
+    pub timed_out_before: bool,
+    /// A backend of the pool is up that was not tried.
+    pub other_is_up: bool,
+}
+
+impl RetryContext {
+    /// Whether it may be sent once more: nothing can have been acted on, or to do so twice is no harm.
+    const fn is_harmless(&self) -> bool {
+        self.replayable && (self.idempotent || !self.sent)
+    }
 }
 
 /// What becomes of a request after a failed try.
@@ -156,14 +175,29 @@ pub fn verdict(failure: Failure, context: RetryContext) -> Verdict {
     if context.committed {
         return Verdict::Truncate;
     }
-    let harmless = failure.at_connect() || !context.sent || context.idempotent;
+    let harmless = context.is_harmless() || failure.at_connect() && context.replayable;
     let stale = failure == Failure::Terminated && context.reused_and_silent;
     let allowed = stale || (context.tries_left > 0 && context.budget_left);
-    if failure.may_pass() && harmless && context.replayable && allowed {
+    if failure.may_pass(&context) && harmless && allowed {
         Verdict::Retry { counts: !stale }
     } else {
         Verdict::Answer(failure)
     }
+}
+
+/// Whether a request is sent to another backend after one that took too long: if it asks for nothing but a
+/// response.
+pub const fn is_asked_twice(method: Method) -> bool {
+    matches!(method, Method::Get | Method::Head | Method::Options)
+}
+
+/// Whether a request leaves a backend that has gone down, from which no byte of a response came, for
+/// another one: *evacuation*.
+///
+/// That is one of its tries. It is none of the [`Budget`]'s: so many there are at most as the backend had
+/// in work, and to leave them there would be to let them fail.
+pub const fn evacuates(context: &RetryContext) -> bool {
+    !context.committed && context.is_harmless() && context.tries_left > 0
 }
 
 /// Over how many seconds requests and repeats are weighed against each other.

@@ -2,7 +2,7 @@ use super::*;
 
 /// All contexts there can be, with none, one and two tries left.
 fn all_contexts() -> impl Iterator<Item = RetryContext> {
-    (0..1 << 6).flat_map(|bits: u32| {
+    (0..1 << 9).flat_map(|bits: u32| {
         (0..3).map(move |tries_left| RetryContext {
             committed: bits & 1 != 0,
             sent: bits & 2 != 0,
@@ -10,6 +10,9 @@ fn all_contexts() -> impl Iterator<Item = RetryContext> {
             replayable: bits & 8 != 0,
             reused_and_silent: bits & 16 != 0,
             budget_left: bits & 32 != 0,
+            method: if bits & 64 != 0 { Method::Head } else { Method::Put },
+            timed_out_before: bits & 128 != 0,
+            other_is_up: bits & 256 != 0,
             tries_left,
         })
     })
@@ -60,18 +63,20 @@ fn what_is_no_longer_held_is_not_repeated() {
 }
 
 #[test]
-fn only_failed_connects_connections_that_ended_and_mismatches_are_repeated() {
+fn only_failed_connects_ended_connections_mismatches_and_silence_are_repeated() {
     for (failure, context, verdict) in all() {
         let repeatable = match failure {
             Failure::Refused
             | Failure::ConnectTimeout
             | Failure::Terminated
             | Failure::IdentityMismatch => true,
+            Failure::ResponseTimeout => {
+                context.method == Method::Head && !context.timed_out_before && context.other_is_up
+            }
             Failure::NoBackend
             | Failure::QueueTimeout
             | Failure::Protocol
             | Failure::HeadTooLarge
-            | Failure::ResponseTimeout
             | Failure::Incomplete => false,
         };
         assert!(repeatable || !repeated(verdict), "{failure:?} {context:?}");
@@ -107,11 +112,35 @@ fn all_that_3_4_allows_is_repeated() {
         let at_connect = matches!(failure, Failure::Refused | Failure::ConnectTimeout);
         let ended = matches!(failure, Failure::Terminated | Failure::IdentityMismatch);
         let not_acted_on = at_connect || (ended && !context.sent);
-        let allowed = not_acted_on || (context.idempotent && ended);
+        let is_late = failure == Failure::ResponseTimeout
+            && context.method == Method::Head
+            && !context.timed_out_before
+            && context.other_is_up;
+        let allowed = not_acted_on || (context.idempotent && (ended || is_late));
         let possible = context.replayable && context.tries_left > 0 && context.budget_left;
         if !context.committed && allowed && possible {
             assert!(repeated(verdict), "{failure:?} {context:?}");
         }
+    }
+}
+
+#[test]
+fn requests_that_ask_for_nothing_but_a_response_are_asked_twice_when_it_does_not_come() {
+    for method in [Method::Get, Method::Head, Method::Options] {
+        assert!(is_asked_twice(method));
+    }
+    use Method::*;
+    for method in [Trace, Put, Delete, Post, Patch, Connect, Other] {
+        assert!(!is_asked_twice(method), "{method:?}");
+    }
+}
+
+#[test]
+fn who_leaves_a_backend_that_is_down_needs_a_try_and_no_budget() {
+    for context in all_contexts() {
+        let harmless = context.idempotent || !context.sent;
+        let may = harmless && context.replayable && context.tries_left > 0 && !context.committed;
+        assert_eq!(evacuates(&context), may, "{context:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which pool a request is for.
+//! Which pool a request is for, or whether it is to come again by https.
 //!
 //! The value of the field that names a pool goes before the routes; the first route whose
 //! conditions all hold goes before the pool "default".
@@ -10,7 +10,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::config;
+use crate::config::{self, RouteTarget};
 use crate::http::request::RequestHead;
 
 /// The rules by which requests find their pools.
@@ -34,6 +34,13 @@ pub enum Choice {
         /// An index, as in the configuration.
         pool: usize,
     },
+    /// This route is the first that matches, and leads to https.
+    Redirected {
+        /// Its place in the list.
+        route: usize,
+        /// The status of the answer.
+        status: u16,
+    },
     /// No route matches: the pool "default", which is the first.
     Default,
 }
@@ -42,7 +49,7 @@ impl Choice {
     /// The place of the route that leads to the pool, if one does.
     pub const fn route(self) -> Option<usize> {
         match self {
-            Choice::Routed { route, .. } => Some(route),
+            Choice::Routed { route, .. } | Choice::Redirected { route, .. } => Some(route),
             Choice::Named(_) | Choice::Default | Choice::Unknown => None,
         }
     }
@@ -52,7 +59,7 @@ impl Choice {
         match self {
             Choice::Named(pool) | Choice::Routed { pool, .. } => Some(pool),
             Choice::Default => Some(0),
-            Choice::Unknown => None,
+            Choice::Unknown | Choice::Redirected { .. } => None,
         }
     }
 }
@@ -66,6 +73,8 @@ pub enum Condition {
     Path,
     /// The header at this place of its list.
     Header(usize),
+    /// It leads to https, by which the request has come.
+    Plain,
 }
 
 impl Routing {
@@ -89,8 +98,14 @@ impl Routing {
         self.pool_header.as_deref()
     }
 
-    /// The pool that the request is for; `find` gives the pool of a name.
-    pub fn choose(&self, head: &RequestHead, find: impl FnOnce(&[u8]) -> Option<usize>) -> Choice {
+    /// The pool that the request is for; `find` gives the pool of a name, `is_https` says whether it has come
+    /// by https.
+    pub fn choose(
+        &self,
+        head: &RequestHead,
+        is_https: impl Fn() -> bool,
+        find: impl FnOnce(&[u8]) -> Option<usize>,
+    ) -> Choice {
         if let Some(name) = &self.pool_header {
             match single(head, name) {
                 FieldMatch::Absent => (),
@@ -100,16 +115,21 @@ impl Routing {
                 FieldMatch::Several => return Choice::Unknown,
             }
         }
-        let matching = |route: &config::Route| mismatch(route, head).is_none();
-        match self.routes.iter().position(matching) {
-            Some(route) => Choice::Routed { route, pool: self.routes[route].pool },
-            None => Choice::Default,
+        let matching = |route: &config::Route| mismatch(route, head, &is_https).is_none();
+        let Some(route) = self.routes.iter().position(matching) else { return Choice::Default };
+        match self.routes[route].target {
+            RouteTarget::Pool(pool) => Choice::Routed { route, pool },
+            RouteTarget::Https { status } => Choice::Redirected { route, status },
         }
     }
 }
 
 /// The first condition of `route` that the request does not meet; none if it matches.
-pub fn mismatch(route: &config::Route, head: &RequestHead) -> Option<Condition> {
+pub fn mismatch(
+    route: &config::Route,
+    head: &RequestHead,
+    is_https: impl Fn() -> bool,
+) -> Option<Condition> {
     if route.host.as_ref().is_some_and(|wanted| !is_host(wanted, head.authority)) {
         return Some(Condition::Host);
     }
@@ -120,7 +140,13 @@ pub fn mismatch(route: &config::Route, head: &RequestHead) -> Option<Condition> 
         FieldMatch::Once(value) => value != wanted.as_bytes(),
         FieldMatch::Absent | FieldMatch::Several => true,
     };
-    route.headers.iter().position(fails).map(Condition::Header)
+    if let Some(header) = route.headers.iter().position(fails) {
+        return Some(Condition::Header(header));
+    }
+    match route.target {
+        RouteTarget::Pool(_) => None,
+        RouteTarget::Https { .. } => is_https().then_some(Condition::Plain),
+    }
 }
 
 /// What a request says under a name.

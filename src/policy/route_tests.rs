@@ -12,7 +12,7 @@ fn route(host: &str, path: &str, headers: &[(&str, &str)], pool: usize) -> confi
         host: given(host),
         path: given(path),
         headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
-        pool,
+        target: RouteTarget::Pool(pool),
     }
 }
 
@@ -20,16 +20,18 @@ const POOLS: [&str; 3] = ["default", "api", "2"];
 
 fn chosen(routing: &Routing, target: &str, lines: &str) -> Choice {
     let find = |name: &[u8]| POOLS.iter().position(|pool| pool.as_bytes() == name);
-    with_head(target, lines, |head| routing.choose(head, find))
+    with_head(target, lines, |head| routing.choose(head, || false, find))
 }
 
 fn matches_host(wanted: &str, host: &str) -> bool {
     let lines = format!("Host: {host}\r\n");
-    with_head("/", &lines, |head| mismatch(&route(wanted, "", &[], 1), head).is_none())
+    with_head("/", &lines, |head| mismatch(&route(wanted, "", &[], 1), head, || false).is_none())
 }
 
 fn matches_path(wanted: &str, target: &str) -> bool {
-    with_head(target, "Host: a\r\n", |head| mismatch(&route("", wanted, &[], 1), head).is_none())
+    with_head(target, "Host: a\r\n", |head| {
+        mismatch(&route("", wanted, &[], 1), head, || false).is_none()
+    })
 }
 
 #[test]
@@ -134,8 +136,8 @@ fn of_an_absolute_target_host_and_path_count() {
 fn a_request_for_the_whole_server_is_below_no_path() {
     let text = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
     let head = request::parse(text.as_bytes()).unwrap();
-    assert_eq!(mismatch(&route("", "/", &[], 1), &head), Some(Condition::Path));
-    assert_eq!(mismatch(&route("a", "", &[], 1), &head), None);
+    assert_eq!(mismatch(&route("", "/", &[], 1), &head, || false), Some(Condition::Path));
+    assert_eq!(mismatch(&route("a", "", &[], 1), &head, || false), None);
 }
 
 #[test]
@@ -153,12 +155,13 @@ fn a_header_has_exactly_this_value_on_exactly_one_line() {
         ("", false),
     ] {
         let lines = format!("Host: a\r\n{lines}");
-        let found = with_head("/", &lines, |head| mismatch(&wanted, head).is_none());
+        let found = with_head("/", &lines, |head| mismatch(&wanted, head, || false).is_none());
         assert_eq!(found, expected, "{lines}");
     }
     let of_host = route("", "", &[("host", "b:80")], 1);
     for (target, expected) in [("http://b:80/", true), ("http://b/", false), ("/", false)] {
-        let found = with_head(target, "Host: a\r\n", |head| mismatch(&of_host, head).is_none());
+        let found =
+            with_head(target, "Host: a\r\n", |head| mismatch(&of_host, head, || false).is_none());
         assert_eq!(found, expected, "{target}");
     }
 }
@@ -181,8 +184,8 @@ fn all_conditions_must_hold_and_the_first_route_wins() {
     assert_eq!(chosen(&routing, "/api", fewer), Choice::Routed { route: 1, pool: 2 });
     let elsewhere = "Host: b\r\nX-A: 1\r\nX-B: 2\r\n";
     assert_eq!(chosen(&routing, "/api", elsewhere), Choice::Routed { route: 2, pool: 0 });
-    let third =
-        with_head("/api", fewer, |head| mismatch(&routing.routes()[0], head)).expect("a mismatch");
+    let third = with_head("/api", fewer, |head| mismatch(&routing.routes()[0], head, || false))
+        .expect("a mismatch");
     assert_eq!(third, Condition::Header(1));
 }
 
@@ -211,5 +214,5 @@ fn a_route_without_conditions_matches_all() {
     let routing = Routing { routes: vec![route("", "", &[], 2)], pool_header: None };
     assert_eq!(chosen(&routing, "/", "Host:\r\n").pool(), Some(2));
     let head = request::parse(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    assert_eq!(routing.choose(&head, |_| None).pool(), Some(2));
+    assert_eq!(routing.choose(&head, || false, |_| None).pool(), Some(2));
 }

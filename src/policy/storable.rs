@@ -1,6 +1,6 @@
 //! May a response be stored: RFC 9111 §3. And which of its fields: §3.1.
 
-use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields};
+use crate::http::cache_fields::{RequestCacheFields, ResponseCacheFields, is_strong};
 use crate::http::fields::{Fields, NameSet, is_hop_by_hop, is_one_of};
 use crate::http::message::Single;
 use crate::http::method::Method;
@@ -207,12 +207,22 @@ fn is_reusable(
     may_be_stored && (is_fresh || says_so && (has_validator || stale_is_wanted))
 }
 
-/// One part of which it is known where it belongs: §3.3. With a length that says otherwise it is
-/// none.
+/// One part of which it is known where it belongs, and by a strong validator to what: §3.3, §3.4. A
+/// server may leave out what a client that asks by `If-Range` has already (RFC 9110 §15.3.7); one that
+/// says the type all the same has left nothing out.
 fn whole_part(input: &StorabilityInput) -> Result<ContentRange, Unstorable> {
-    let range = input.response_fields.content_range.only().and_then(ContentRange::parse);
-    range.ok_or(Unstorable::Conditional)
+    let StorabilityInput { request_fields, response_fields, .. } = input;
+    let range = response_fields.content_range.only().and_then(ContentRange::parse);
+    let kind = response_fields.fields.values("content-type").next();
+    let prefix = kind.and_then(|kind| kind.get(..MULTIPART.len()));
+    let is_one = prefix.is_none_or(|prefix| !prefix.eq_ignore_ascii_case(MULTIPART));
+    let has_all = request_fields.if_range == Single::Absent || kind.is_some();
+    let is_strong = response_fields.etag.only().is_some_and(is_strong);
+    range.filter(|_| is_one && has_all && is_strong).ok_or(Unstorable::Conditional)
 }
+
+/// What bodies of several parts are called: RFC 9110 §14.6.
+const MULTIPART: &[u8] = b"multipart/byteranges";
 
 /// Fields that a cache does not keep: RFC 9111 §3.1. What is written anew for each answer, what is
 /// for one connection, one recipient or one proxy.
@@ -227,6 +237,12 @@ const NOT_STORED: [&str; 9] = [
     "trailer",
     "x-request-id",
 ];
+
+/// Whether a field tells of the bytes that came with it, so that it is another for a part than for the whole:
+/// RFC 9110 §14.4, RFC 9530 §2.
+pub fn is_of_content(name: &[u8]) -> bool {
+    is_one_of(name, &["content-digest", "content-length", "content-md5", "content-range"])
+}
 
 /// Which fields of a response are stored with it.
 pub struct KeptFields<'a> {

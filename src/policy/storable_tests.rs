@@ -188,13 +188,27 @@ fn what_could_never_answer_again_is_not_stored() {
 fn a_part_is_stored_where_it_belongs_and_nothing_else_to_a_range() {
     let ranged = "Range: bytes=0-4";
     let fresh = "Cache-Control: max-age=60";
-    let part = format!("{fresh} | Content-Range: bytes 0-4/10");
+    let bare = format!("{fresh} | Content-Range: bytes 0-4/10");
+    let part = format!("{bare} | ETag: \"a\"");
     let plan = judged(Method::Get, ranged, 206, &part).expect("storable");
     assert_eq!(plan.part.map(|range| (range.part.len(), range.whole)), Some((5, 10)));
     assert_eq!(obstacle("", 206, &part), Some(Unstorable::Status));
     assert_eq!(obstacle(ranged, 206, fresh), Some(Unstorable::Conditional));
-    let unknown = format!("{fresh} | Content-Range: bytes 0-4/*");
-    assert_eq!(obstacle(ranged, 206, &unknown), Some(Unstorable::Conditional));
+    let changed = "Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT";
+    for response in [
+        format!("{fresh} | ETag: \"a\" | Content-Range: bytes 0-4/*"),
+        format!("{bare} | {changed}"),
+        format!("{bare} | ETag: W/\"a\""),
+        format!("{bare} | ETag: a"),
+        format!("{part} | Content-Type: Multipart/byteranges; boundary=x"),
+    ] {
+        let why = obstacle(ranged, 206, &response);
+        assert_eq!(why, Some(Unstorable::Conditional), "{response}");
+    }
+    // What a client has already may be left out: RFC 9110 §15.3.7.
+    let if_range = format!("{ranged} | If-Range: \"a\"");
+    assert_eq!(obstacle(&if_range, 206, &part), Some(Unstorable::Conditional));
+    assert_eq!(obstacle(&if_range, 206, &format!("{part} | Content-Type: a/b")), None);
     let twice = format!("{part} | Content-Range: bytes 0-4/10");
     assert_eq!(obstacle(ranged, 206, &twice), Some(Unstorable::Conditional));
     assert_eq!(judged(Method::Get, ranged, 200, fresh).map(|plan| plan.part), Ok(None));

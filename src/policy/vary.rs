@@ -68,6 +68,12 @@ pub fn is_plain(chosen: &Chosen) -> bool {
     !chosen.request_fields.overrides && chosen.pool.is_empty()
 }
 
+/// Whether selections by these names tell the request apart from those that mean another resource.
+pub fn tells_apart(names: Names, chosen: &Chosen) -> bool {
+    (!chosen.request_fields.overrides || names.contains(OVERRIDES))
+        && (chosen.pool.is_empty() || names.contains(POOL))
+}
+
 /// Writes what `before` has and then what an answer to `chosen` varies by beyond that.
 pub fn write_names(
     before: Names,
@@ -221,7 +227,15 @@ impl<'a> Preferences<'a> {
             let names = one.what.iter().map(lower).cmp(other.what.iter().map(lower));
             names.then(one.weight.cmp(&other.weight))
         });
-        for member in members {
+        // Who says it twice says no more than once.
+        let same = |one: &Preference, other: &Preference| {
+            one.weight == other.weight && one.what.eq_ignore_ascii_case(other.what)
+        };
+        let mut before = None;
+        for member in members.iter() {
+            if before.replace(member).is_some_and(|before| same(before, member)) {
+                continue;
+            }
             put_lower(member.what, out);
             let thousandths =
                 [1000, 100, 10, 1].map(|place| b'0' + (member.weight / place % 10) as u8);

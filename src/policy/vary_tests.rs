@@ -98,10 +98,18 @@ fn languages_and_encodings_are_sets_with_weights() {
             "gzip; q=0.50 , br;q=1",
             "gzip;Q=0.500,br;q=1.000",
             "br, , gzip;q=0.5,",
+            "br, gzip;q=0.5, BR",
         ] {
             assert_eq!(value(other), value("br, gzip;q=0.5"), "{other}");
         }
-        for other in ["br, gzip", "br, gzip;q=0.51", "br;q=0.5, gzip", "br", "br, gzip;q=0.5, x"] {
+        for other in [
+            "br, gzip",
+            "br, gzip;q=0.51",
+            "br;q=0.5, gzip",
+            "br",
+            "br, gzip;q=0.5, x",
+            "br, gzip;q=0.5, br;q=0.5",
+        ] {
             assert_ne!(value(other), value("br, gzip;q=0.5"), "{other}");
         }
         // Several lines are one list.

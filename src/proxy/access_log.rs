@@ -6,16 +6,18 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::http::cache_status::CacheResult;
 use crate::http::date;
 use crate::http::message::Version;
+use crate::http::rewrite;
 use crate::mem::append_decimal;
 use crate::mem::time::{Micros, elapsed};
 use crate::policy::sticky::StickyCookie;
 use crate::sys::log::{self, Level};
 use crate::sys::{IoError, LogFile, Tried, clock};
 
+use super::attempts::Attempt;
 use super::downstream::client::Client;
 use super::exchange::{Carrier, Exchange, Response};
 use super::settings;
@@ -27,6 +29,10 @@ const FULL: usize = 64 * 1024;
 const AROUND_HEAD: usize = 2048;
 /// What a byte of the head takes at most: it may be escaped.
 const ESCAPED: usize = 6;
+/// Bytes of a field's value that are logged at most, beside `User-Agent`.
+const LOGGED_VALUE: usize = 256;
+/// What a name and its value take at most, with what stands around them.
+const LOGGED_FIELD: usize = ESCAPED * LOGGED_VALUE + 64 + 6;
 /// The longest line: that of the largest head. A client must not be able to stay out of the log.
 /// What lines do not use of it costs no memory.
 const ROOM: usize = AROUND_HEAD + ESCAPED * settings::MAX_HEAD_SIZE;
@@ -34,6 +40,8 @@ const ROOM: usize = AROUND_HEAD + ESCAPED * settings::MAX_HEAD_SIZE;
 /// Where the lines go.
 pub struct AccessLogWriter {
     path: Option<PathBuf>,
+    /// Fields of requests that are logged, in lower case.
+    fields: Vec<String>,
     file: Option<LogFile>,
     buffer: Vec<u8>,
     /// Lines that were dropped since the last message about them.
@@ -45,11 +53,8 @@ pub struct AccessLogWriter {
 impl AccessLogWriter {
     /// Opens what is configured, unless the file was `opened` already. Fails where it cannot be opened
     /// for appending.
-    pub fn open(
-        config: &config::AccessLog,
-        opened: Option<LogFile>,
-    ) -> Result<AccessLogWriter, IoError> {
-        let (path, file) = match config {
+    pub fn open(config: &Config, opened: Option<LogFile>) -> Result<AccessLogWriter, IoError> {
+        let (path, file) = match &config.access_log {
             config::AccessLog::Off => (None, None),
             config::AccessLog::Stdout => (None, Some(LogFile::stdout()?)),
             config::AccessLog::Path(path) => {
@@ -57,9 +62,11 @@ impl AccessLogWriter {
                 (Some(path.clone()), Some(file))
             }
         };
-        let capacity = if file.is_some() { FULL + ROOM } else { 0 };
+        let fields = config.access_log_headers.clone();
+        let capacity = if file.is_some() { FULL + ROOM + room_for(&fields) } else { 0 };
         Ok(AccessLogWriter {
             path,
+            fields,
             file,
             buffer: Vec::with_capacity(capacity),
             dropped: 0,
@@ -134,31 +141,75 @@ impl AccessLogWriter {
         pool_and_backends: (&Pool, &[Backend]),
         now: Micros,
     ) {
-        // No part of the head is written twice.
-        let bound = AROUND_HEAD + ESCAPED * exchange.head.len();
-        self.add(bound, |line| write_line(line, exchange, client, pool_and_backends, now));
+        // No part of the head is written twice, but for these fields.
+        let bound = AROUND_HEAD + ESCAPED * exchange.head.len() + room_for(&self.fields);
+        if self.make_room(bound) {
+            let extract = Extract { fields: &self.fields, ..Extract::ALL };
+            let line = &mut self.buffer;
+            write_members(line, exchange, client, pool_and_backends, now, extract);
+            line.extend_from_slice(
+                b"}
+",
+            );
+        }
     }
 
-    /// Adds a line, if there is room for `bound` bytes.
-    fn add(&mut self, bound: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Whether there is room for a line of `bound` bytes. If there is none, it is dropped.
+    fn make_room(&mut self, bound: usize) -> bool {
         if self.buffer.len() >= FULL {
             self.flush();
         }
         if self.buffer.capacity() - self.buffer.len() < bound {
             self.dropped += 1;
             self.dropped_in_all += 1;
-            return;
+            return false;
         }
-        write(&mut self.buffer);
+        true
     }
 }
 
-fn write_line(
+/// What of an exchange is written, and whom it is about.
+#[derive(Clone, Copy)]
+pub(super) struct Extract<'f> {
+    /// Fields of the request that are written beside those that are in any case.
+    fields: &'f [String],
+    /// So many bytes of each value that the client sent.
+    most: usize,
+    /// The attempt that it is about, if not the last.
+    attempt: Option<Attempt>,
+}
+
+impl<'f> Extract<'f> {
+    const ALL: Extract<'f> = Extract { fields: &[], most: usize::MAX, attempt: None };
+
+    /// Of an attempt that failed before another succeeded, or of the last; with no more than so many
+    /// bytes of each value that the client sent.
+    pub(super) fn of(attempt: Option<Attempt>, most: usize) -> Extract<'f> {
+        Extract { fields: &[], most, attempt }
+    }
+
+    /// The beginning of a value. It ends where a character of UTF-8 does.
+    fn cut<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        if value.len() <= self.most {
+            return value;
+        }
+        let is_within = |end: &usize| value[*end] & 0xc0 == 0x80;
+        let mut end = self.most;
+        while is_within(&end) && end + 3 > self.most && end > 0 {
+            end -= 1;
+        }
+        &value[..end]
+    }
+}
+
+/// Writes the object of an exchange, but for its closing brace.
+pub(super) fn write_members(
     line: &mut Vec<u8>,
     exchange: &Exchange,
     client: &Client,
     (pool, backends): (&Pool, &[Backend]),
     now: Micros,
+    extract: Extract,
 ) {
     let spans = &exchange.request.spans;
     let times = &exchange.times;
@@ -170,9 +221,10 @@ fn write_line(
     text(line, "id", exchange.id());
     // Writing to a Vec cannot fail.
     let _ = write!(line, ",\"client\":\"{}\"", client.peer);
-    text(line, "method", &exchange.head[spans.method]);
-    text(line, "host", &exchange.head[spans.host]);
-    text(line, "target", &exchange.head[spans.target]);
+    let part = |span| extract.cut(&exchange.head[span]);
+    text(line, "method", part(spans.method));
+    text(line, "host", part(spans.host));
+    text(line, "target", part(spans.target));
     if !spans.method.is_empty() {
         let version: &[u8] = match exchange.request.version {
             Version::Http10 => b"1.0",
@@ -196,7 +248,8 @@ fn write_line(
     if exchange.is_routed {
         text(line, "pool", pool.name.as_bytes());
     }
-    if let Some(last) = exchange.last_backend {
+    let failed = extract.attempt;
+    if let Some(last) = failed.map(|attempt| attempt.backend).or(exchange.last_backend) {
         text(line, "backend", backends[last.0].name.as_bytes());
         key(line, "reused");
         line.extend_from_slice(if exchange.carrier.is_reused() { b"true" } else { b"false" });
@@ -205,15 +258,16 @@ fn write_line(
     text(line, "sticky", exchange.sticky.map_or("", StickyCookie::as_str).as_bytes());
     let cached = exchange.cached.filter(|result| *result != CacheResult::Bypass);
     text(line, "cache", cached.map_or("", CacheResult::as_str).as_bytes());
-    if let Some(reason) = exchange.reason() {
+    let failed = failed.map(|attempt| attempt.failure.reason());
+    if let Some(reason) = failed.or(exchange.reason()) {
         text(line, "reason", reason.as_str().as_bytes());
     }
+    headers(line, exchange, extract.fields);
     shared_and_hint(line, exchange);
     if let Some(route) = exchange.route {
         number(line, "route", route as u64);
     }
-    text(line, "ua", &exchange.head[spans.user_agent]);
-    line.extend_from_slice(b"}\n");
+    text(line, "ua", part(spans.user_agent));
 }
 
 /// How long the tries before the last took: that was no waiting for a backend.
@@ -228,12 +282,67 @@ fn shared_and_hint(line: &mut Vec<u8>, exchange: &Exchange) {
         line.extend_from_slice(b"true");
     }
     // After another failure, or with a stored answer, it would not have helped.
-    let hint = exchange.hint.filter(|_| matches!(exchange.answer, Response::Local(_)));
+    let is_own = matches!(exchange.answer, Response::Local(_) | Response::Page(..));
+    let hint = exchange.hint.filter(|_| is_own);
     if let Some(tolerance) = hint {
         key(line, "hint");
         line.extend_from_slice(b"\"tolerate ");
         line.extend_from_slice(tolerance.as_str().as_bytes());
         line.push(b'"');
+    }
+}
+
+/// What so many names and values take at most.
+fn room_for(fields: &[String]) -> usize {
+    if fields.is_empty() { 0 } else { br#","headers":{}"#.len() + fields.len() * LOGGED_FIELD }
+}
+
+/// The fields of the request that are wanted beside those that each line has, as they go to the backend.
+fn headers(line: &mut Vec<u8>, exchange: &Exchange, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let start = line.len();
+    key(line, "headers");
+    line.push(b'{');
+    let first = line.len();
+    for name in names {
+        let mut value = [0; LOGGED_VALUE];
+        if let Some(length) = value_of(exchange, name, &mut value) {
+            text(line, name, &value[..length]);
+        }
+    }
+    if line.len() == first {
+        return line.truncate(start); // The request has none of them.
+    }
+    line.remove(first); // The comma before the first one.
+    line.push(b'}');
+}
+
+/// Copies the value of a field, as much as fits: of several lines all, as one value (RFC 9110 §5.3).
+/// Returns how many bytes that is; `None`: the request has no such field.
+fn value_of(exchange: &Exchange, name: &str, value: &mut [u8; LOGGED_VALUE]) -> Option<usize> {
+    let mut length = None;
+    let fields = rewrite::written_fields(exchange.head.as_slice());
+    for field in fields.iter().filter(|field| field.is(name)) {
+        let mut end: usize = length.unwrap_or(0);
+        let separator: &[u8] = if length.is_some() { b", " } else { b"" };
+        for part in [separator, field.value] {
+            let part = cut(part, LOGGED_VALUE - end);
+            value[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        length = Some(end);
+    }
+    length
+}
+
+/// The first `most` bytes, or fewer, so that no character is cut in two.
+fn cut(text: &[u8], most: usize) -> &[u8] {
+    let Some(cut) = text.get(..most) else { return text };
+    match std::str::from_utf8(cut) {
+        Err(error) if error.error_len().is_none() => &cut[..error.valid_up_to()],
+        Ok(_) | Err(_) => cut,
     }
 }
 
@@ -274,7 +383,7 @@ fn millis(line: &mut Vec<u8>, name: &str, time: Micros) {
 
 /// A string, left out if it is empty. Nothing in it can end the string or the line: what JSON does
 /// not allow is escaped, and bytes that are no UTF-8 are written as the characters of Latin-1.
-fn text(line: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn text(line: &mut Vec<u8>, name: &str, value: &[u8]) {
     if value.is_empty() {
         return;
     }
@@ -306,6 +415,21 @@ fn escape(line: &mut Vec<u8>, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_character_is_cut_in_two() {
+        for (text, most, expected) in [
+            ("abc", 3, "abc"),
+            ("abc", 2, "ab"),
+            ("a\u{fc}", 3, "a\u{fc}"),
+            ("a\u{fc}", 2, "a"),
+            ("a\u{20ac}b", 3, "a"),
+            ("\u{20ac}", 0, ""),
+        ] {
+            assert_eq!(cut(text.as_bytes(), most), expected.as_bytes(), "{text} {most}");
+        }
+        assert_eq!(cut(b"\xff\xfe\xfd", 2), b"\xff\xfe");
+    }
 
     #[test]
     fn nothing_that_a_client_sends_ends_a_line_or_a_string() {

@@ -34,6 +34,11 @@ impl Attempts {
         }
     }
 
+    /// Whether there was none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// In their order.
     pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
         self.list.iter().flatten()

@@ -1,6 +1,6 @@
 //! Waiting: its turn, a stored answer, a backend, a connection.
 
-use crate::mem::time::Micros;
+use crate::mem::time::{Micros, elapsed};
 use crate::policy::order;
 use crate::policy::retry::Failure;
 use crate::policy::sticky::StickyTarget;
@@ -16,25 +16,36 @@ use super::upstream::connection::Reusable;
 use super::upstream::pick::{Need, Pick};
 use super::upstream::waiting::WaitQueue;
 
+/// So many are told at once that they wait in vain, for one that begins to.
+const MOST_TOLD: usize = 4;
+
 impl Proxy {
     /// Starts an exchange whose turn has come, if there is a backend and a connection for it.
     pub(super) fn dispatch(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let exchange = &self.exchanges[id];
+        let client = &self.downstream[exchange.client];
+        let is_first = client.first == Some(id);
         let in_order = exchange.dispatch_mode == DispatchMode::InOrder;
-        if !order::may_start(true, exchange.request.pipelinable, self.is_first(id), in_order) {
+        if !order::may_start(true, exchange.request.pipelinable, is_first, in_order) {
             return Ok(Progress::None);
         }
-        let bound = self.downstream[self.exchanges[id].client].bound;
-        if bound != Bound::Never && !self.is_first(id) {
+        let has_bound = client.bound != Bound::Never;
+        if has_bound && !is_first {
             return Ok(Progress::None); // Its turn on the connection that is the client's own.
         }
         if let Some(progress) = self.consult(id) {
             return Ok(progress);
         }
-        if self.exchanges[id].choice.is_none() && !self.choose(id)? {
-            return Ok(Progress::None);
+        if self.exchanges[id].choice.is_none() {
+            if has_bound {
+                self.prefer_bound(id);
+            }
+            if !self.choose(id)? {
+                return Ok(Progress::None);
+            }
         }
-        if self.multiplex(id) || self.share(id) || self.use_bound(id) {
+        let is_behind = !is_first;
+        if self.multiplex(id) || is_behind && self.share(id) || has_bound && self.use_bound(id) {
             self.dequeue_waiter(id);
             return Ok(Progress::Made);
         }
@@ -62,7 +73,6 @@ impl Proxy {
         if first.is_some_and(|first| first != id && waits(self.exchanges[first].wait_queue)) {
             return Ok(false); // See `upstream/pick.rs`: nobody waits in a circle.
         }
-        self.prefer_bound(id);
         loop {
             let Proxy { exchanges, upstream, turn, .. } = self;
             let exchange = &mut exchanges[id];
@@ -81,12 +91,15 @@ impl Proxy {
                 }
                 Pick::NoneUp => return Err(Failure::NoBackend),
                 Pick::Wait => {
-                    self.enqueue_waiter(id, WaitQueue::Pool);
-                    return Ok(false);
+                    self.join_queue(id)?;
+                    if !self.is_next_for_pool(id) {
+                        self.upstream.hand_turn_on(pool, &mut self.turn);
+                        return Ok(false);
+                    }
                 }
                 Pick::WaitForWorkers => {
                     // Listed first: if the others have left by now, it is this one's turn.
-                    self.enqueue_waiter(id, WaitQueue::Pool);
+                    self.join_queue(id)?;
                     self.upstream.wake_next(pool, &mut self.turn);
                     return Ok(false);
                 }
@@ -96,11 +109,39 @@ impl Proxy {
                 {
                     // Listed first, then another look: whoever frees a place after that look will
                     // see that this worker waits.
-                    self.enqueue_waiter(id, WaitQueue::Pool);
+                    self.join_queue(id)?;
                 }
                 Pick::Full => return Ok(false),
             }
         }
+    }
+
+    /// A first exchange stands in the pool's queue from now on, if it does not yet. Fails if it would not
+    /// be served in time; those that have been waiting for longest are told so in its place, if the newest
+    /// come first.
+    fn join_queue(&mut self, id: ExchangeId) -> Result<(), Failure> {
+        if self.exchanges[id].wait_queue == WaitQueue::Pool || !self.is_first(id) {
+            return Ok(());
+        }
+        let pool = self.exchanges[id].pool;
+        if !self.upstream.admits(pool, &self.turn) {
+            return Err(Failure::QueueTimeout);
+        }
+        self.enqueue_waiter(id, WaitQueue::Pool);
+        for _ in 0..MOST_TOLD {
+            let in_vain = self.upstream.waits_in_vain(pool, &self.turn);
+            let Some(waiter) = in_vain.filter(|waiter| waiter.exchange != id) else { break };
+            self.fail(waiter.exchange, Failure::QueueTimeout);
+            self.turn.wake(waiter.client);
+        }
+        Ok(())
+    }
+
+    /// Whether it stands in its pool's queue, and the next place is its own.
+    fn is_next_for_pool(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        let next = self.upstream[exchange.pool].next_waiter(self.turn.now);
+        exchange.wait_queue == WaitQueue::Pool && next.is_some_and(|next| next.exchange == id)
     }
 
     /// The exchange goes to this backend, where a place is claimed.
@@ -179,18 +220,26 @@ impl Proxy {
 
     /// Opens a connection, or waits in the queue until there may be one more.
     fn open(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
-        if !self.upstream.is_next_for_conn(id) || !self.make_room_for_conn(id) {
-            self.enqueue_waiter(id, WaitQueue::Connection);
+        let exchange = &self.exchanges[id];
+        let (slot, waiter) = (exchange.choice.ok_or(Failure::NoBackend)?, exchange.waiter(id));
+        let waits_for_backlog = exchange.wait_queue == WaitQueue::Backlog(slot);
+        if waits_for_backlog && !self.upstream.is_next_for_backlog(slot, id) {
             return Ok(Progress::None);
         }
-        let exchange = &self.exchanges[id];
-        let slot = exchange.choice.ok_or(Failure::NoBackend)?;
+        if !self.upstream.is_next_for_conn(id) || !self.make_room_for_conn(id) {
+            // As long as there is room it stays in the backlog: else it would change places with those who
+            // wait for a connection to the same backend, who come to stand there, and so on without end.
+            if !waits_for_backlog || !self.upstream.has_room_for_conn() {
+                self.enqueue_waiter(id, WaitQueue::Connection);
+            }
+            return Ok(Progress::None);
+        }
         if !self.upstream.is_next_for_backlog(slot, id) {
             self.enqueue_waiter(id, WaitQueue::Backlog(slot));
             return Ok(Progress::None);
         }
         let keepalive = self.settings.keepalive();
-        let conn = match self.upstream.open(slot, exchange.waiter(id), keepalive, &self.poller) {
+        let conn = match self.upstream.open(slot, waiter, keepalive, &self.poller) {
             Ok(conn) => conn,
             Err(IoError::Exhausted) => return Ok(self.without_descriptor(id)),
             Err(IoError::WouldBlock) => {
@@ -291,7 +340,8 @@ impl Proxy {
         self.let_held_go(id);
         let exchange = &mut self.exchanges[id];
         if let Some(slot) = exchange.choice.take() {
-            self.upstream.release(exchange.pool, slot, &mut self.turn);
+            let held = elapsed(exchange.times.chosen, self.turn.now);
+            self.upstream.give_back(exchange.pool, slot, held, &mut self.turn);
         }
     }
 
@@ -310,7 +360,7 @@ impl Proxy {
             WaitQueue::Nowhere => (),
             WaitQueue::Connection => self.upstream.enqueue_for_conn(waiter),
             WaitQueue::Pool => {
-                self.upstream.enqueue_for_pool(pool, waiter);
+                self.upstream.enqueue_for_pool(pool, waiter, &self.turn);
                 self.give_up_behind(id, |_| true);
             }
             WaitQueue::Backlog(slot) => {

@@ -9,6 +9,7 @@ use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::CacheResult;
 use crate::http::message::{Framing, Version};
 use crate::http::method::Method;
+use crate::http::reply;
 use crate::http::request::Refusal;
 use crate::http::response::Reading;
 use crate::http::rewrite::{self, RequestSpans};
@@ -73,7 +74,9 @@ pub enum Response {
     Backend(ReceivedHead),
     /// Made here.
     Local(LocalReply),
-    /// Made here for a request that may take no further hop.
+    /// Made here, with a body that the operator wrote: its head is written, and so many bytes behind that.
+    Page(LocalReply, u64),
+    /// Made here for a request that no backend is asked about.
     Final(Final),
     /// That of an entry of the cache, which is pinned.
     Stored(StoredAnswer),
@@ -95,13 +98,28 @@ pub struct ReceivedHead {
     pub keep_alive: bool,
 }
 
-/// The response to a request that is httplb's own to answer (RFC 9110 §7.6.2).
+/// The response to a request that is httplb's own to answer: RFC 9110 §7.6.2, or because a route says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Final {
     /// To OPTIONS: the methods.
     Methods,
     /// To TRACE: the request, which lies at the front of the exchange's head, before the identifier.
     Reflection,
+    /// To what came by plain HTTP: the same URL, with https.
+    Redirect {
+        /// 301, 302, 307 or 308.
+        status: u16,
+    },
+}
+
+impl Final {
+    /// Its status.
+    pub fn status(self) -> u16 {
+        match self {
+            Final::Methods | Final::Reflection => 200,
+            Final::Redirect { status } => status,
+        }
+    }
 }
 
 /// An answer that httplb makes: httplb(8) lists them.
@@ -310,7 +328,7 @@ impl Exchange {
     pub fn reason(&self) -> Option<Reason> {
         match (self.broken, self.answer) {
             (Some(reason), _) => Some(reason),
-            (None, Response::Local(answer)) => Some(answer.reason),
+            (None, Response::Local(answer) | Response::Page(answer, _)) => Some(answer.reason),
             (
                 None,
                 Response::Pending | Response::Backend(_) | Response::Final(_) | Response::Stored(_),
@@ -356,5 +374,16 @@ impl Exchange {
     /// The request identifier that goes both ways.
     pub fn id(&self) -> &[u8] {
         &self.head[self.request.spans.id]
+    }
+
+    /// No reply that httplb makes of `answer` is longer, in bytes.
+    pub fn final_len_bound(&self, answer: Final) -> usize {
+        let (host, target) = (self.request.spans.host, self.request.spans.target);
+        match answer {
+            Final::Methods | Final::Reflection => reply::MAX_LEN + self.head.len(),
+            Final::Redirect { .. } => {
+                reply::redirect_len_bound(&self.head[host], &self.head[target])
+            }
+        }
     }
 }

@@ -21,8 +21,10 @@ impl Proxy {
         self.upstream.give_turns(&mut self.turn);
         self.wake_fetch_waiters();
         self.release_from_what_hangs();
+        self.tell_of_slow_disk();
         self.upstream.close_old_idle(self.service.goes_on(), &mut self.turn);
         self.upstream.show_backends(self.turn.now.millis());
+        self.refresh_diary();
         if count % FORGETTING == 0 {
             self.upstream.forget_idle_limits();
         }
@@ -51,8 +53,10 @@ impl Proxy {
         self.upstream.close_old_idle(self.service.goes_on(), &mut self.turn);
         for index in 0..self.downstream.clients().capacity() {
             let Some(id) = self.downstream.clients().id_at(index) else { continue };
-            if self.downstream[id].is_background() && service == Service::Draining {
-                self.close(id);
+            if self.downstream[id].is_background() {
+                if service == Service::Draining && !self.is_followed_by_clients(id) {
+                    self.close(id);
+                }
             } else if self.downstream[id].is_idle() {
                 self.arm(id);
             }

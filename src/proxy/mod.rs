@@ -9,10 +9,12 @@ pub mod attempts;
 pub mod buffers;
 pub mod caching;
 mod chunked_relay;
+mod diary;
 pub mod dispatch;
 mod doubt;
 pub mod doubted;
 pub mod downstream;
+mod evacuate;
 pub mod exchange;
 pub mod fail;
 mod held;
@@ -22,6 +24,7 @@ mod multiplex;
 mod rate_limited_log;
 pub mod receive;
 pub mod relay;
+mod remarkable;
 pub mod request_ids;
 pub mod respond;
 pub mod send;
@@ -47,7 +50,9 @@ use crate::mem::free_list::FreeList;
 use crate::mem::slab::Slab;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
+use crate::net::Conn;
 use crate::policy::sticky::Key;
+use crate::shared::diary::Diary;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, WorkerCells};
 use crate::sys::{Event, IoError, Poller, memory};
@@ -55,7 +60,8 @@ use crate::sys::{Event, IoError, Poller, memory};
 use access_log::AccessLogWriter;
 use buffers::{Pipes, RelayBuffers};
 use caching::Caching;
-use downstream::client::Watch;
+use diary::DiaryWriter;
+use downstream::client::{Client, Watch};
 use downstream::{ClientLimits, Downstream};
 use exchange::{Exchange, State};
 pub use ids::Token;
@@ -95,6 +101,7 @@ pub struct Proxy {
     turn: Turn,
     ids: RequestIds,
     log: AccessLogWriter,
+    diary: DiaryWriter,
     /// Lines dropped from it that are counted.
     dropped_lines: u64,
     /// Of connections that began without the PROXY header that they were to begin with.
@@ -150,7 +157,7 @@ impl Proxy {
         let poller = Poller::new()?;
         poller.watch_waker(&wakers.wakers[worker], Token::Waker.pack())?;
         let conns = settings.backend_conns + settings.background;
-        let limits = upstream::Limits { conns, exchanges };
+        let limits = upstream::Limits { conns, exchanges, queue: config.timeouts.queue };
         let client_limits = ClientLimits {
             clients: settings.clients,
             background: settings.background,
@@ -172,6 +179,7 @@ impl Proxy {
             turn: Turn::new(crate::sys::clock::now(), clients),
             ids: RequestIds::new(),
             log,
+            diary: DiaryWriter::new(Diary::default()),
             dropped_lines: 0,
             bad_preambles: RateLimitedLog::default(),
             hints: Default::default(),
@@ -209,7 +217,9 @@ impl Proxy {
 
     /// Whether there is something to do without an event.
     pub fn is_ready(&self) -> bool {
-        self.turn.ready() > 0 || self.buffers.caching.as_ref().is_some_and(Caching::has_work)
+        self.turn.ready() > 0
+            || self.upstream.has_failed_backends()
+            || self.buffers.caching.as_ref().is_some_and(Caching::has_work)
     }
 
     /// Notes an event on a client's connection.
@@ -246,10 +256,12 @@ impl Proxy {
         }
     }
 
-    /// Another process says that something became free which this one waits for.
+    /// Another process says that something became free which this one waits for, or that a backend went
+    /// down.
     pub fn woken(&mut self) {
         // Before the look, so that no waking is lost.
         self.upstream.clear_waker();
+        self.upstream.refresh_all(&mut self.turn);
         self.upstream.give_turns(&mut self.turn);
         self.wake_fetch_waiters();
         self.make_room_elsewhere();
@@ -257,6 +269,7 @@ impl Proxy {
 
     /// Drives each client that is ready now once.
     pub fn drive_ready(&mut self) {
+        self.evacuate();
         self.turn.begin_driving();
         while let Some(id) = self.turn.next_ready() {
             if self.downstream.clients().contains(id) {
@@ -278,15 +291,31 @@ impl Proxy {
             let mut moved = self.read_requests(id);
             moved = moved.or(self.step_all(id));
             moved = moved.or(self.flush_all(id));
-            if self.downstream[id].is_broken() {
+            let client = &self.downstream[id];
+            if client.is_broken() {
                 return self.abandon(id);
             }
-            if moved == Progress::None {
+            if moved == Progress::None || self.is_at_rest(client) {
                 return self.settle(id);
             }
         }
         self.turn.wake(id);
         self.settle(id);
+    }
+
+    /// Whether another round would do nothing, as after most requests and most responses: there is
+    /// nothing to read from the client or to send to it, and its one exchange, if it has any, has been
+    /// sent and waits for a response of which nothing has come. Where this says no, the round says it.
+    fn is_at_rest(&self, client: &Client) -> bool {
+        if !client.conn().is_some_and(Conn::is_quiet) {
+            return false;
+        }
+        let Some(first) = client.first else { return true };
+        let exchange = &self.exchanges[first];
+        client.last == Some(first)
+            && exchange.state() == State::Awaiting
+            && exchange.upload.is_done()
+            && self.upstream[self.backend_conn(first)].conn.is_quiet()
     }
 
     /// Steps each exchange of a client, in their order. One that is done leaves at once, so that
@@ -302,7 +331,9 @@ impl Proxy {
                 moved = Progress::Made;
             }
             next = self.downstream.behind(exchange);
-            if self.exchanges[exchange].state() == State::Done && self.is_first(exchange) {
+            if self.exchanges[exchange].state() == State::Done
+                && self.downstream.is_first(id, exchange)
+            {
                 self.finish(id, exchange);
                 if self.downstream[id].first.is_none() {
                     break; // Also where an answer that closes has taken the others along.
@@ -372,9 +403,10 @@ impl Proxy {
     /// What a client that can go no further now leaves behind: rings returned, a timer set, events
     /// asked for, or the connection closed.
     fn settle(&mut self, id: ClientId) {
-        self.count_traffic_of(id);
         let client = &mut self.downstream[id];
         client.release_idle_buffers(&mut self.buffers.rings);
+        let traffic = client.take_traffic();
+        self.count_traffic(traffic);
         if self.close_if_over(id) {
             return;
         }
@@ -386,16 +418,18 @@ impl Proxy {
     /// Asks for events, unless the connection will be closed as soon as its answer is there.
     fn watch(&mut self, id: ClientId) {
         let client = &self.downstream[id];
+        if client.watch == Watch::Watched {
+            return;
+        }
         let answer_closes = client.first.is_some_and(|first| {
             let exchange = &self.exchanges[first];
             exchange.closing.closes()
                 && exchange.upload.is_done()
                 && self.downstream.behind(first).is_none()
         });
-        if client.watch == Watch::Watched || answer_closes && client.takes_all_at_once() {
-            return;
+        if !(answer_closes && client.takes_all_at_once()) {
+            self.watch_now(id);
         }
-        self.watch_now(id);
     }
 
     /// Asks for a client's events. Without them it cannot be served.

@@ -68,6 +68,9 @@ impl Proxy {
     /// waits for an exchange that goes elsewhere.
     fn may_multiplex(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
+        if self.upstream[exchange.pool].multiplex != Multiplex::Verified {
+            return false;
+        }
         let request = &exchange.request;
         let client = &self.downstream[exchange.client];
         let candidate = Candidate {
@@ -76,8 +79,7 @@ impl Proxy {
             id_made_here: request.id_made_here,
             authorizes_connection: request.authorizes_connection,
         };
-        self.upstream[exchange.pool].multiplex == Multiplex::Verified
-            && self.settings.request_id != RequestId::Off
+        self.settings.request_id != RequestId::Off
             && exchange.dispatch_mode == DispatchMode::Speculative
             && !exchange.wants_new
             && multiplexing::alone_because(candidate).is_none()
@@ -157,7 +159,9 @@ impl Proxy {
         let (_, backend) = self.upstream.conn_and_backend(conn);
         let exchange = &self.exchanges[id];
         let client = &mut self.downstream[exchange.client];
-        if exchange.is_committed() && !client.conn().is_none_or(|conn| conn.output.is_empty()) {
+        let waits_for_client = exchange.cache().has_part_left()
+            || !client.conn().is_none_or(|conn| conn.output.is_empty());
+        if exchange.is_committed() && waits_for_client {
             client.is_slow = true;
         } else {
             backend.multiplexing.held_up();
@@ -167,7 +171,7 @@ impl Proxy {
 
     /// Those behind the front exchange go to connections of their own, and this one is the front's alone.
     /// What comes here for the others, or for those who gave up, is not wanted: it is closed then.
-    fn move_those_behind(&mut self, conn: BackendConnId) {
+    pub(super) fn move_those_behind(&mut self, conn: BackendConnId) {
         let Some(front) = self.upstream.pop(conn) else { return };
         let is_spent = self.upstream[conn].load > 0 || !self.upstream[conn].abandoned.is_empty();
         self.clear_conn(conn, DispatchMode::Exclusive);

@@ -1,6 +1,6 @@
 //! Sending and Awaiting: the head of the response.
 
-use crate::config::Tolerance;
+use crate::config::{Tolerance, Tolerances};
 use crate::http::body::{self, Body};
 use crate::http::message::Version;
 use crate::http::method::Method;
@@ -34,6 +34,8 @@ const MAX_INTERIMS: u8 = 64;
 
 /// What a response head turned out to be.
 enum Head {
+    /// Not whole, or not valid, as far as can be told without a search for its end.
+    Unread,
     /// A 1xx that was passed on, or dropped for a client that does not know it.
     Interim,
     /// A 1xx that must wait, for its turn or for room.
@@ -70,73 +72,85 @@ impl Proxy {
             }
         }
         while interims < INTERIMS {
-            self.step_over_dropped(conn)?;
-            let backend = &mut self.upstream[conn];
+            let mut backend = &mut self.upstream[conn];
+            if !backend.dropped.is_done() {
+                self.step_over_dropped(conn)?;
+                backend = &mut self.upstream[conn];
+            }
             let input = &mut backend.conn.input;
             let scan = if input.is_empty() || !backend.dropped.is_done() {
-                Scan::Partial
+                Some(Scan::Partial)
             } else {
-                backend.scan.advance(input.flatten())
+                backend.scan.look(input.flatten())
             };
-            match scan {
-                Scan::Whole(end) if end <= self.settings.head_limit => {
-                    match self.on_response_head(id, end)? {
-                        Head::Final => {
-                            self.tell_cache_of_response(id);
-                            return Ok(Progress::Made);
-                        }
-                        Head::Interim | Head::Dropped => {
-                            interims += 1;
-                            moved = Progress::Made;
-                        }
-                        Head::InterimBlocked => return Ok(moved),
-                        Head::Held | Head::AskedAgain => return Ok(Progress::Made),
-                    }
+            let head = match scan {
+                None => self.on_response_head(id, None)?,
+                Some(Scan::Whole(end)) if end <= self.settings.head_limit => {
+                    self.on_response_head(id, Some(end))?
                 }
-                Scan::Whole(_) => return Err(Failure::HeadTooLarge),
-                Scan::Malformed(at) => self.tolerate_line_end(id, at)?,
-                Scan::Partial if input.len() >= self.settings.head_limit => {
+                Some(Scan::Whole(_)) => return Err(Failure::HeadTooLarge),
+                Some(Scan::Malformed(at)) => {
+                    self.tolerate_line_end(id, at)?;
+                    continue;
+                }
+                Some(Scan::Partial) if input.len() >= self.settings.head_limit => {
                     return Err(Failure::HeadTooLarge);
                 }
-                Scan::Partial => match fill(&mut backend.conn, &mut self.buffers, &self.settings) {
-                    Ok(0) if backend.conn.is_ended() => return Err(Failure::Terminated),
-                    Ok(0) => return Ok(moved),
-                    Ok(_) => {
-                        backend.heard |= backend.dropped.is_done() || !backend.demands_id();
-                        moved = Progress::Made;
+                Some(Scan::Partial) => {
+                    match fill(&mut backend.conn, &mut self.buffers, &self.settings) {
+                        Ok(0) if backend.conn.is_ended() => return Err(Failure::Terminated),
+                        Ok(0) => return Ok(moved),
+                        Ok(_) => {
+                            backend.heard |= backend.dropped.is_done() || !backend.demands_id();
+                            moved = Progress::Made;
+                            continue;
+                        }
+                        Err(_) => return Err(Failure::Terminated),
                     }
-                    Err(_) => return Err(Failure::Terminated),
-                },
+                }
+            };
+            match head {
+                Head::Unread => (),
+                Head::Final => {
+                    self.tell_cache_of_response(id);
+                    return Ok(Progress::Made);
+                }
+                Head::Interim | Head::Dropped => {
+                    interims += 1;
+                    moved = Progress::Made;
+                }
+                Head::InterimBlocked => return Ok(moved),
+                Head::Held | Head::AskedAgain => return Ok(Progress::Made),
             }
         }
         Ok(moved)
     }
 
-    /// Judges a whole head of `end` bytes at the front of the connection's ring.
-    fn on_response_head(&mut self, id: ExchangeId, end: usize) -> Result<Head, Failure> {
+    /// Judges a whole head of `end` bytes at the front of the connection's ring; without `end` only one
+    /// that is whole and valid.
+    fn on_response_head(&mut self, id: ExchangeId, end: Option<usize>) -> Result<Head, Failure> {
         let conn = self.backend_conn(id);
         let exchange = &mut self.exchanges[id];
         let tolerate = self.upstream[exchange.pool].tolerate;
         let backend = &mut self.upstream[conn];
         let demands_id = backend.demands_id();
         let bytes = backend.conn.input.flatten();
-        let max_fields = self.settings.max_response_fields();
-        let head = match response::parse_within(&bytes[..end], max_fields) {
+        let read = read_head(bytes, end, &self.settings, tolerate);
+        // Looked at where it lies, for it is large.
+        let head = match &read {
             Ok(head) => head,
-            Err(BadResponse::RepeatedChunked) if tolerate.has(Tolerance::RepeatedChunked) => {
-                let read = response::parse_repeats(&bytes[..end], max_fields);
-                read.map_err(|_| Failure::Protocol)?
-            }
-            Err(bad) => return Err(self.bad_head(id, bad)),
+            Err(_) if end.is_none() => return Ok(Head::Unread),
+            Err(bad) => return Err(self.bad_head(id, *bad)),
         };
         let is_interim = head.status < 200 && head.status != 101;
         let is_own = head.request_id == Some(exchange.id());
         if demands_id && !is_own {
-            let body = unwanted_body(&head, is_interim, &mut backend.abandoned)?;
+            let body = unwanted_body(head, is_interim, &mut backend.abandoned)?;
+            let end = head.whole_len();
             return drop_head(exchange, backend, end, body, self.turn.now);
         }
         if is_interim {
-            let interim = Reading::new(&head, end);
+            let interim = Reading::new(head);
             return self.pass_interim(id, interim);
         }
         let offered = &exchange.head[exchange.request.spans.upgrade];
@@ -149,12 +163,12 @@ impl Proxy {
             connection: conn.pack(),
             fresh: backend.responses == 0,
             made_here: exchange.request.id_made_here,
-            id: seen(&head, exchange.id(), earlier.is_some()),
+            id: seen(head, exchange.id(), earlier.is_some()),
             status: head.status,
         };
         let body_for = |method| match head.status {
             101 => Body::UntilClose,
-            _ => body::of_response(method, &head),
+            _ => body::of_response(method, head),
         };
         let own_method = exchange.request.method;
         let method_by_id = match earlier {
@@ -164,7 +178,7 @@ impl Proxy {
         };
         let body = body_for(own_method);
         let last = FinalHead {
-            head: Reading::new(&head, end),
+            head: Reading::new(head),
             body,
             body_by_id: body_for(method_by_id),
             digest_by_id: earlier.map_or(RequestDigest::UNKNOWN, |sent| sent.digest),
@@ -203,6 +217,7 @@ impl Proxy {
             keep_alive,
             keep_alive_timeout_secs: last.keep_alive_timeout_secs,
             carrier: exchange.carrier,
+            begun: exchange.times.chosen,
         };
         self.upstream.on_response(conn, response, &mut self.turn);
         self.check_multiplexed(id, last.head, &last.body);
@@ -236,6 +251,27 @@ impl Proxy {
         backend.conn.input.consume(interim.len());
         backend.scan = HeadScan::response();
         Ok(Head::Interim)
+    }
+}
+
+/// Reads the head of `end` bytes at the front of `bytes`; without `end` one that is whole, valid and within
+/// the limit.
+#[inline] // so that it is not moved
+fn read_head<'a>(
+    bytes: &'a [u8],
+    end: Option<usize>,
+    settings: &Settings,
+    tolerate: Tolerances,
+) -> Result<ResponseHead<'a>, BadResponse> {
+    let max_fields = settings.max_response_fields();
+    let Some(end) = end else {
+        return response::parse_front(&bytes[..bytes.len().min(settings.head_limit)], max_fields);
+    };
+    match response::parse_within(&bytes[..end], max_fields) {
+        Err(BadResponse::RepeatedChunked) if tolerate.has(Tolerance::RepeatedChunked) => {
+            response::parse_repeats(&bytes[..end], max_fields)
+        }
+        read => read,
     }
 }
 

@@ -15,6 +15,7 @@ use super::Proxy;
 use super::caching::Caching;
 use super::caching::context::cache_status_of_local_reply;
 use super::caching::record::timing_of;
+use super::downstream::write::OfRequest;
 use super::exchange::{Final, LocalReply, ReceivedHead, Response, State};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Progress, RelayError};
@@ -24,9 +25,11 @@ impl Proxy {
     pub(super) fn answered(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let uploaded = match self.exchanges[id].answer {
             Response::Backend(_) => self.upload(id),
-            Response::Pending | Response::Local(_) | Response::Final(_) | Response::Stored(_) => {
-                Progress::None
-            }
+            Response::Pending
+            | Response::Local(_)
+            | Response::Page(..)
+            | Response::Final(_)
+            | Response::Stored(_) => Progress::None,
         };
         if self.exchanges[id].state() != State::Answered || !self.is_first(id) {
             return Ok(uploaded);
@@ -43,11 +46,11 @@ impl Proxy {
                 self.commit_local(id, answer);
                 Ok(Progress::Made)
             }
-            Response::Final(_) if room < reply::MAX_LEN + self.exchanges[id].head.len() => {
+            Response::Final(answer) if room < self.exchanges[id].final_len_bound(answer) => {
                 Ok(uploaded)
             }
             Response::Final(answer) => {
-                self.commit_reply(id, 200, "", Some(answer));
+                self.commit_reply(id, answer.status(), "", Some(answer));
                 Ok(Progress::Made)
             }
             // The client's bytes are of the new protocol once the request is whole (RFC 9110 §7.8).
@@ -56,6 +59,9 @@ impl Proxy {
             {
                 Ok(uploaded)
             }
+            Response::Backend(received) if self.exchanges[id].cache().joins() => {
+                Ok(self.commit_with_rest(id, received))
+            }
             Response::Backend(received)
                 if room < rewrite::response_len_bound(received.head.len()) =>
             {
@@ -63,19 +69,49 @@ impl Proxy {
             }
             Response::Backend(received) => self.commit(id, received),
             Response::Stored(stored) => Ok(self.commit_stored(id, stored)),
-            Response::Pending => Ok(Progress::None),
+            Response::Page(..) | Response::Pending => Ok(Progress::None), // The one is committed.
         }
     }
 
-    /// Writes a reply of our own, whole.
+    /// Writes a reply of our own: whole, or with the body that the operator wrote for its status.
     fn commit_local(&mut self, id: ExchangeId, answer: LocalReply) {
         if answer.close {
             self.close_behind(id);
         }
         self.commit_reply(id, answer.status, answer.error, None);
+        if self.exchanges[id].state() == State::Responding {
+            self.exchanges[id].answer = Response::Page(answer, 0);
+            self.send_page(id, answer, 0);
+        }
     }
 
-    /// Writes the reply to a request that gets an error, or that ends here.
+    /// Sends what the client takes of a page, behind the first `sent` bytes.
+    fn send_page(&mut self, id: ExchangeId, answer: LocalReply, sent: u64) -> Progress {
+        let exchange = &mut self.exchanges[id];
+        let page = self.settings.error_page(answer.status);
+        let is_head = exchange.request.method == Method::Head;
+        let page = page.filter(|page| !is_head && sent < page.len(exchange.id()));
+        let Some(page) = page else {
+            exchange.enter(State::Done);
+            return Progress::Made;
+        };
+        let client = &mut self.downstream[exchange.client];
+        let ring_size = self.buffers.ring_size;
+        let rings = &mut self.buffers.rings;
+        let count = client.write_page(page, exchange.id(), sent, ring_size, rings);
+        if count == 0 {
+            return Progress::None;
+        }
+        exchange.bytes_out += count;
+        exchange.answer = Response::Page(answer, sent + count);
+        if sent + count == page.len(exchange.id()) {
+            exchange.enter(State::Done);
+        }
+        Progress::Made
+    }
+
+    /// Writes the reply to a request that gets an error, or that ends here. If the operator wrote a body for
+    /// its status, that is still to follow.
     fn commit_reply(
         &mut self,
         id: ExchangeId,
@@ -101,12 +137,24 @@ impl Proxy {
             cache: cache_status_of_local_reply(exchange),
             date: &date,
         };
-        let before_id = &exchange.head.as_slice()[..exchange.request.spans.id.start as usize];
+        let page = self.settings.error_page(status).map(|page| page.len(exchange.id()));
+        let spans = &exchange.request.spans;
+        let of_request = OfRequest {
+            before_id: &exchange.head.as_slice()[..spans.id.start as usize],
+            host: &exchange.head[spans.host],
+            target: &exchange.head[spans.target],
+        };
         let client = &mut self.downstream[exchange.client];
-        exchange.bytes_out = client.write_reply(&reply, to, before_id, &mut self.buffers.rings);
+        let rings = &mut self.buffers.rings;
+        exchange.bytes_out = match page {
+            None => client.write_reply(&reply, to, &of_request, rings),
+            Some(length) => client.write_reply_head(&reply, length, rings),
+        };
         exchange.status = status;
         exchange.enter(State::Responding);
-        exchange.enter(State::Done);
+        if page.is_none() {
+            exchange.enter(State::Done);
+        }
     }
 
     /// Passes the backend's head on: from here on nothing is repeated.
@@ -170,10 +218,10 @@ impl Proxy {
     /// Notes how the exchange came to the backend that has answered it, where clients are kept at
     /// theirs. The tag that the client is given, if it is given one.
     fn judge_sticky(&mut self, id: ExchangeId) -> Option<BackendTag> {
+        self.upstream[self.exchanges[id].pool].sticky.as_ref()?;
         let slot = self.upstream[self.backend_conn(id)].backend;
-        let exchange = &mut self.exchanges[id];
-        self.upstream[exchange.pool].sticky.as_ref()?;
         let tag = self.upstream[slot].tag;
+        let exchange = &mut self.exchanges[id];
         let sticky = sticky::verdict(exchange.sticky_target, tag);
         exchange.sticky = Some(sticky);
         sticky.sets_cookie().then_some(tag)
@@ -182,6 +230,11 @@ impl Proxy {
     /// The response is complete. What is left of the request's body goes on if the client need not see
     /// the end of its connection for the end of the response.
     fn end_response(&mut self, id: ExchangeId) {
+        let exchange = &self.exchanges[id];
+        if let (Some(slot), Response::Backend(_)) = (exchange.choice, exchange.answer) {
+            let (status, begun) = (exchange.status, exchange.times.chosen);
+            self.upstream.on_response_end(slot, status, begun, &mut self.turn);
+        }
         let exchange = &mut self.exchanges[id];
         exchange.bytes_out += exchange.download.payload();
         exchange.enter(State::Uploading);
@@ -198,6 +251,9 @@ impl Proxy {
 
     /// Relays the body, and what is left of the request's.
     pub(super) fn responding(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
+        if let Response::Page(answer, sent) = self.exchanges[id].answer {
+            return Ok(self.send_page(id, answer, sent));
+        }
         let uploaded = self.upload(id);
         let exchange = &mut self.exchanges[id];
         if exchange.state() != State::Responding {
@@ -205,6 +261,9 @@ impl Proxy {
         }
         if let Response::Stored(stored) = exchange.answer {
             return Ok(self.send_stored(id, stored));
+        }
+        if exchange.cache().has_part_left() {
+            return Ok(self.send_stored_part(id));
         }
         let Some(conn) = exchange.conn else { return Ok(uploaded) };
         let client = &mut self.downstream[exchange.client];

@@ -5,13 +5,18 @@ use std::net::IpAddr;
 use crate::cache::open_entries::PIECE;
 use crate::cache::{process_slots, store};
 use crate::config::{
-    Cache, Config, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance, TrustedProxy, address,
+    Cache, Config, ErrorPageFile, ForwardFields, MAX_HEAD_LIMIT, RequestId, Tolerance,
+    TrustedProxy, address,
 };
+use crate::http::error_page::ErrorPage;
 use crate::mem::time::{Micros, Millis};
 use crate::net::own;
 use crate::policy::route::Routing;
 use crate::policy::sticky::{KEY_LEN, Key};
 use crate::policy::{multiplexing, sharing};
+use crate::shared::Layout;
+use crate::shared::diary::Diary;
+use crate::shared::history::History;
 use crate::sys::KeepAlive;
 
 use super::caching::state::COLLAPSED;
@@ -80,8 +85,12 @@ pub struct Settings {
     pub sticky_key: Key,
     /// How requests find their pools.
     pub routing: Routing,
+    /// Bodies of errors of our own.
+    error_pages: Vec<ErrorPage>,
     /// Bytes that all processes keep of stored answers.
     cache: usize,
+    /// Bytes of what was counted of late.
+    history: usize,
     /// Whether the pool of a request may depend on more than its URL.
     pub pool_by_fields: bool,
     timeouts: crate::config::Timeouts,
@@ -110,15 +119,22 @@ impl Settings {
             splice_min: SPLICE_MIN,
             request_id: config.request_id,
             forward: config.forward,
-            counts_passes: !own::doubts(config).is_empty(),
+            counts_passes: !own::warnings(config).is_empty(),
             via: config.via.clone(),
             sticky_key,
             routing: Routing::new(config),
+            error_pages: error_pages(config),
             cache: config.cache.as_ref().map_or(0, |cache| cache_memory(cache, workers)),
+            history: history_memory(config, workers),
             pool_by_fields: Routing::new(config).looks_at_fields(),
             timeouts: config.timeouts,
             trusted_proxies: config.trusted_proxies.clone(),
         }
+    }
+
+    /// The body of errors of this status, if the operator wrote one.
+    pub fn error_page(&self, status: u16) -> Option<&ErrorPage> {
+        self.error_pages.iter().find(|page| page.status() == status)
     }
 
     /// Whether what a client says of those before it is believed.
@@ -190,7 +206,10 @@ impl Settings {
     /// connection.
     pub fn base(&self) -> usize {
         let background = self.workers * self.background * self.bytes_per_background();
-        BASE * (self.workers + OTHER_PROCESSES) + self.cache + background
+        let pages: usize = self.error_pages.iter().map(ErrorPage::memory).sum();
+        // Each process has the files as they were read, and a worker the pages besides.
+        let pages = pages * (2 * self.workers + OTHER_PROCESSES);
+        BASE * (self.workers + OTHER_PROCESSES) + self.cache + self.history + background + pages
     }
 
     /// That of one exchange in the background: its connection, and its head.
@@ -216,6 +235,11 @@ fn background(clients: usize, workers: usize) -> usize {
     (BACKGROUND.min(clients / BACKGROUND_SHARE) / workers).max(1)
 }
 
+fn error_pages(config: &Config) -> Vec<ErrorPage> {
+    let page = |file: &ErrorPageFile| ErrorPage::new(file.status, file.html.clone());
+    config.error_pages.iter().map(page).collect()
+}
+
 /// Code, tables and log buffers: what a process needs without any connection.
 const BASE: usize = 2 << 20;
 /// The master and the control process.
@@ -231,6 +255,13 @@ fn head_spare(config: &Config) -> usize {
 /// they share.
 fn cache_memory(cache: &Cache, workers: usize) -> usize {
     (workers + 1) * store::PIECES * PIECE + process_slots::sizes(cache, workers).bytes()
+}
+
+/// Bytes of what is kept of the service, its pools and backends, those too that may be added, and of the
+/// diary.
+fn history_memory(config: &Config, workers: usize) -> usize {
+    let layout = Layout::new(config, workers);
+    History::bytes(layout.pools, layout.backends) + Diary::BYTES
 }
 
 /// Exchanges beyond the one that each of so many clients is sure of, over all workers.

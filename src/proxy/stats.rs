@@ -2,27 +2,47 @@
 //! counted as long as a place there is claimed: then its slot can be no other's.
 
 use crate::mem::time::elapsed;
-use crate::shared::{Class, Counter};
+use crate::net::conn::Traffic;
+use crate::shared::{Class, Counter, PoolCounter};
 use crate::sys::LogFile;
 
 use super::Proxy;
-use crate::proxy::ids::{ClientId, ExchangeId};
+use crate::proxy::ids::ExchangeId;
 
 impl Proxy {
     /// Counts an exchange that is over.
     pub(super) fn count_end(&self, id: ExchangeId) {
         let exchange = &self.exchanges[id];
+        let took = elapsed(exchange.times.taken_in, self.turn.now);
+        let pool = self.row.pool(exchange.pool);
         // 499 stands in the log alone: nobody got it.
         if exchange.status != 0 {
-            self.row.add(Counter::Responses(Class::from_status(exchange.status)), 1);
+            let class = Class::from_status(exchange.status);
+            self.row.add(Counter::Responses(class), 1);
+            if exchange.is_routed {
+                pool.add(PoolCounter::Responses(class), 1);
+            }
         }
         if let Some(result) = exchange.cached {
             self.row.add(Counter::Cache(result), 1);
         }
-        if let Some(reason) = exchange.reason() {
-            self.row.add(Counter::Errors(reason), 1);
+        match exchange.reason() {
+            Some(reason) => {
+                self.row.add(Counter::Errors(reason), 1);
+                if exchange.is_routed {
+                    pool.add(PoolCounter::Errors(reason), 1);
+                }
+            }
+            None if exchange.status >= 500 => {
+                self.row.add(Counter::FailingResponses, 1);
+                pool.add(PoolCounter::FailingResponses, 1);
+            }
+            None => (),
         }
-        self.row.observe_duration(elapsed(exchange.times.taken_in, self.turn.now));
+        self.row.observe_duration(took);
+        if exchange.is_routed {
+            pool.observe_duration(took);
+        }
     }
 
     /// Logs an exchange that is over.
@@ -52,8 +72,7 @@ impl Proxy {
     }
 
     /// Counts what a client has sent and was sent since the last time.
-    pub(super) fn count_traffic_of(&mut self, id: ClientId) {
-        let traffic = self.downstream[id].take_traffic();
+    pub(super) fn count_traffic(&mut self, traffic: Traffic) {
         self.row.add(Counter::Received, traffic.received);
         self.row.add(Counter::Sent, traffic.sent);
         if self.buffers.spliced > 0 {

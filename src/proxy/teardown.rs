@@ -1,9 +1,11 @@
 //! Done: the exchange leaves its client's queue, its connection is kept or closed, its slot is free.
 
 use crate::config::Multiplex;
+use crate::mem::buffer::Buffer;
 use crate::policy::reason::Reason;
 
 use super::Proxy;
+use super::caching::follow::Leader;
 use super::exchange::{DispatchMode, Response, State};
 use super::timeouts::exchange_owner;
 use super::upstream::connection::Released;
@@ -37,6 +39,7 @@ impl Proxy {
     pub(super) fn drop_queue(&mut self, id: ClientId, reason: Reason) {
         while let Some(first) = self.downstream[id].first {
             self.dequeue_waiter(first);
+            self.let_fetch_go_on(first, Leader::Leaves);
             self.detach(first);
             let exchange = &mut self.exchanges[first];
             if exchange.state() == State::Uploading {
@@ -64,11 +67,14 @@ impl Proxy {
         if !self.downstream[self.exchanges[id].client].is_background() {
             self.count_end(id);
             self.write_log(id);
+            self.keep_if_remarkable(id);
         }
         self.leave_cache(id);
-        let exchange = self.exchanges.remove(id);
+        let exchange = &mut self.exchanges[id];
+        let head = std::mem::replace(&mut exchange.head, Buffer::detached());
         self.downstream.pop(exchange.client);
-        self.return_head(exchange.head);
+        self.exchanges.discard(id);
+        self.return_head(head);
     }
 
     /// Passes the backend connection on: to the exchange behind, to the idle ones, or away.
@@ -84,9 +90,11 @@ impl Proxy {
             Response::Backend(received) => {
                 received.keep_alive && uploaded && exchange.broken.is_none()
             }
-            Response::Pending | Response::Local(_) | Response::Final(_) | Response::Stored(_) => {
-                false
-            }
+            Response::Pending
+            | Response::Local(_)
+            | Response::Page(..)
+            | Response::Final(_)
+            | Response::Stored(_) => false,
         };
         upstream.take_off(conn, id);
         if upstream[exchange.pool].multiplex == Multiplex::Verified {

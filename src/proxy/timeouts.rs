@@ -11,9 +11,11 @@ use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
 
 use super::Proxy;
+use super::caching::follow::Leader;
 use super::downstream::client::Watch;
 use super::downstream::ending::ClientPhase;
-use super::exchange::{Carrier, LocalReply, Response, State};
+use super::exchange::{Carrier, Exchange, LocalReply, Response, State};
+use super::upstream::connection::BackendConn;
 use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ClientId, ExchangeId};
 
@@ -39,12 +41,15 @@ pub(super) const HOLDS_UP: usize = 15;
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timers.next_deadline().into_iter().chain(self.upstream.next_backlog_try()).min()
+        let cold = self.buffers.caching.as_ref().and_then(|caching| caching.cold().next_look());
+        let others = [self.upstream.next_backlog_try(), cold];
+        self.timers.soonest().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Acts on all timers that ended by `until`. All that came before then was seen.
     pub fn expire(&mut self, until: Micros) {
         self.upstream.retry_backlog(&mut self.turn);
+        self.look_again_at_disk();
         while let Some((owner, timer)) = self.timers.expire(until.millis()) {
             let index = owner as usize / 2;
             if owner % 2 == 0 {
@@ -116,6 +121,7 @@ impl Proxy {
     /// The client has ended its side, and what it waits for has not come in `timeouts.fin`. The answer,
     /// or the rest of it, is given up for a client that has left, and with it those behind it.
     fn give_up(&mut self, id: ExchangeId) {
+        self.let_fetch_go_on(id, Leader::Leaves);
         self.leave_cache(id);
         if self.exchanges[id].is_committed() {
             return self.truncate(id, Reason::ClientAbort);
@@ -193,9 +199,9 @@ impl Proxy {
     /// before may still be on its way.
     fn has_ended(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        let backend = exchange.conn.map(|conn| self.upstream[conn].conn.end);
+        let backend = || exchange.conn.map(|conn| self.upstream[conn].conn.end);
         self.downstream[exchange.client].has_ended()
-            || exchange.state() == State::Tunneling && backend != Some(End::Open)
+            || exchange.state() == State::Tunneling && backend() != Some(End::Open)
     }
 
     fn is_sooner(&self, timer: usize, other: usize) -> bool {
@@ -205,8 +211,12 @@ impl Proxy {
     /// The timer of what the exchange waits for.
     fn waits_for(&self, id: ExchangeId) -> Option<usize> {
         let exchange = &self.exchanges[id];
+        let conn = exchange.conn.map(|conn| &self.upstream[conn]);
+        let is_shared = conn.is_some_and(BackendConn::demands_id);
         match exchange.state() {
-            _ if self.holds_others_up(id) || self.waits_for_nobody(id) => Some(HOLDS_UP),
+            _ if is_shared && (self.holds_others_up(id) || self.waits_for_nobody(id)) => {
+                Some(HOLDS_UP)
+            }
             State::Waiting => match exchange.wait_queue {
                 WaitQueue::Nowhere => None,
                 WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),
@@ -217,42 +227,29 @@ impl Proxy {
             State::Sending | State::Awaiting if exchange.doubted.is_held() => Some(DOUBT),
             State::Sending | State::Awaiting if exchange.doubted.is_in_the_way() => Some(DOUBT),
             State::Sending if self.waits_for_upload(id) => Some(CLIENT),
-            State::Sending | State::Awaiting if !self.is_at_front(id) => None,
-            State::Sending | State::Awaiting if self.is_held_up(id) => {
-                self.is_first(id).then_some(CLIENT)
-            }
-            State::Sending | State::Awaiting if self.stood_behind(id) => Some(BEHIND),
-            State::Sending | State::Awaiting => Some(RESPONSE),
+            State::Sending | State::Awaiting => match conn.filter(|conn| conn.front == Some(id)) {
+                None => None, // Others are ahead of it: the backend cannot answer it yet.
+                Some(conn) if self.is_held_up(id, conn) => self.is_first(id).then_some(CLIENT),
+                Some(conn) if stood_behind(exchange, conn) => Some(BEHIND),
+                Some(_) => Some(RESPONSE),
+            },
+            State::Responding if self.waits_for_disk(id) => None,
             State::Responding if self.client_is_slow(id) => Some(CLIENT),
             State::Responding => Some(RESPONSE),
             State::Uploading if self.waits_for_upload(id) => Some(CLIENT),
             State::Uploading => Some(RESPONSE),
             State::Tunneling => Some(TUNNEL),
+            State::Answered if self.waits_for_disk(id) => None,
             // There is no room for its head: the client does not take the answers before it.
             State::Answered => self.is_first(id).then_some(CLIENT),
             State::Done => None,
         }
     }
 
-    /// Whether the backend could answer it: on a shared connection others may be ahead.
-    fn is_at_front(&self, id: ExchangeId) -> bool {
-        let conn = self.exchanges[id].conn;
-        conn.is_some_and(|conn| self.upstream[conn].front == Some(id))
-    }
-
-    /// Whether it stood behind another on its connection, and the backend has said nothing since.
-    fn stood_behind(&self, id: ExchangeId) -> bool {
-        let exchange = &self.exchanges[id];
-        let heard = exchange.conn.is_some_and(|conn| self.upstream[conn].heard);
-        exchange.carrier == Carrier::Shared && !heard
-    }
-
     /// Whether the backend has begun to answer, and there may be a 1xx that waits for its turn, or
     /// for room at the client.
-    fn is_held_up(&self, id: ExchangeId) -> bool {
-        let exchange = &self.exchanges[id];
-        let has_begun =
-            exchange.conn.is_some_and(|conn| !self.upstream[conn].conn.input.is_empty());
+    fn is_held_up(&self, id: ExchangeId, conn: &BackendConn) -> bool {
+        let has_begun = !conn.conn.input.is_empty();
         has_begun && (!self.is_first(id) || self.client_is_slow(id))
     }
 
@@ -264,13 +261,29 @@ impl Proxy {
         !exchange.upload.is_done() && !backend_is_slow && !exchange.waits_for_leave()
     }
 
+    /// Whether what is stored for it is to be read from the disk first.
+    fn waits_for_disk(&self, id: ExchangeId) -> bool {
+        matches!(self.exchanges[id].answer, Response::Stored(_))
+            && self.buffers.caching.as_ref().is_some_and(|caching| caching.cold().has(id))
+    }
+
     fn client_is_slow(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
-        // What is stored is there: only the client can be slow.
-        matches!(exchange.answer, Response::Stored(_))
+        let client = &self.downstream[exchange.client];
+        if matches!(exchange.answer, Response::Stored(stored) if stored.follows) {
+            return !client.takes_all_at_once();
+        }
+        // What is stored is there, as an error page is: only the client can be slow.
+        matches!(exchange.answer, Response::Stored(_) | Response::Page(..))
+            || exchange.cache().has_part_left()
             || exchange.download.is_stuck_in_pipe()
-            || !self.downstream[exchange.client].is_flushed()
+            || !client.is_flushed()
     }
+}
+
+/// Whether an exchange stood behind another on its connection, and the backend has said nothing since.
+fn stood_behind(exchange: &Exchange, conn: &BackendConn) -> bool {
+    exchange.carrier == Carrier::Shared && !conn.heard
 }
 
 /// The number under which a client has its timer: the even ones, so that both kinds lie densely.

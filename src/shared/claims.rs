@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::backends::LOAD;
-use super::counters::{BackendGauge, PoolGauge};
+use super::counters::{BackendGauge, PoolGauge, WorkerCells};
 use super::layout::{BackendId, PoolId};
 use super::pools::WAITING;
 use super::segment::{CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, Segment};
@@ -111,7 +111,7 @@ impl Segment {
             }
         };
         if claimed {
-            self.hold(worker, place, 1);
+            hold(row, place, 1);
         }
         row.set_intent(0);
         claimed
@@ -120,7 +120,7 @@ impl Segment {
     fn lower(&self, worker: usize, place: ClaimedPlace) {
         let row = self.worker(worker);
         row.set_intent(place.intent());
-        self.hold(worker, place, -1);
+        hold(row, place, -1);
         self.take_off(place, 1);
         row.set_intent(0);
     }
@@ -160,10 +160,6 @@ impl Segment {
             ClaimedPlace::Backend(slot) => row.backend(slot).held(),
             ClaimedPlace::Client => row.clients(),
         }
-    }
-
-    fn hold(&self, worker: usize, place: ClaimedPlace, more: i64) {
-        self.set_held(worker, place, self.held(worker, place).saturating_add_signed(more));
     }
 
     fn set_held(&self, worker: usize, place: ClaimedPlace, held: u64) {
@@ -240,11 +236,14 @@ impl Segment {
     }
 
     /// The worker that waits and is next behind `worker`, which comes last itself.
+    #[inline]
     pub fn next_waiting(&self, worker: usize, awaited: WaitFor) -> Option<usize> {
-        let cells = self.waiting(awaited);
-        if cells.iter().all(|cell| cell.load(SeqCst) == 0) {
-            return None; // Nearly always.
-        }
+        let nobody_waits = self.waiting(awaited).iter().all(|cell| cell.load(SeqCst) == 0);
+        if nobody_waits { None } else { self.find_waiting(worker, awaited) }
+    }
+
+    #[cold]
+    fn find_waiting(&self, worker: usize, awaited: WaitFor) -> Option<usize> {
         let workers = self.layout.workers;
         (1..=workers)
             .map(|distance| (worker + distance) % workers)
@@ -265,5 +264,16 @@ impl Segment {
             let row = self.worker(worker).backend(slot);
             row.held() > 0 || row.gauge(BackendGauge::Idle) > 0
         })
+    }
+}
+
+/// Notes in a worker's row that it has more of a place, or less.
+fn hold(row: WorkerCells, place: ClaimedPlace, more: i64) {
+    match place {
+        ClaimedPlace::Backend(slot) => {
+            let cells = row.backend(slot);
+            cells.set_held(cells.held().saturating_add_signed(more));
+        }
+        ClaimedPlace::Client => row.set_clients(row.clients().saturating_add_signed(more)),
     }
 }

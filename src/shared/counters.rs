@@ -11,7 +11,9 @@ use crate::mem::time::Micros;
 use crate::policy::identity::Outcome;
 use crate::policy::reason::Reason;
 
+use super::histogram::{Histogram, add, observe};
 use super::layout::{BackendId, LINE, Layout, PoolId};
+use super::place_times::PlaceTimes;
 
 // The row's head.
 const PID: usize = 0;
@@ -23,22 +25,25 @@ const HEAD: usize = (DURATION + Histogram::CELLS).next_multiple_of(LINE);
 
 // A row's part for one pool.
 const POOL_COUNTERS: usize = PoolGauge::ALL.len();
-const POOL: usize = POOL_COUNTERS + PoolCounter::ALL.len();
+const POOL_DURATION: usize = POOL_COUNTERS + PoolCounter::COUNT;
+const POOL: usize = POOL_DURATION + Histogram::CELLS;
 
 // A row's part for one backend.
 const HELD: usize = 0;
-const GAUGES: usize = 1;
+const PLACES: usize = 1;
+const GAUGES: usize = PLACES + 3;
 const BACKEND_COUNTERS: usize = GAUGES + BackendGauge::ALL.len();
 const RESPONSE: usize = BACKEND_COUNTERS + BackendCounter::COUNT;
 const BACKEND: usize = (RESPONSE + Histogram::CELLS).next_multiple_of(LINE);
 
-fn pools_len(layout: &Layout) -> usize {
-    (layout.pools * POOL).next_multiple_of(LINE)
+/// Where in a row the part for backends begins.
+pub(super) fn backends_at(layout: &Layout) -> usize {
+    HEAD + (layout.pools * POOL).next_multiple_of(LINE)
 }
 
 /// How many cells a row has.
 pub(super) fn row_cells(layout: &Layout) -> usize {
-    HEAD + pools_len(layout) + layout.backends * BACKEND
+    backends_at(layout) + layout.backends * BACKEND
 }
 
 /// The first digit of a status.
@@ -107,6 +112,10 @@ pub enum Counter {
     Recycled,
     /// `httplb_dropped_messages_total`: lines that standard error did not take.
     DroppedMessages,
+    /// Responses of backends that were passed on and have a status of the class 5xx.
+    FailingResponses,
+    /// `httplb_cache_slow_disk_total`: what was not stored, or not looked for, as the disk was slow.
+    SlowDisk,
     /// `httplb_responses_total{code}`: by the status that the client got.
     Responses(Class),
     /// `httplb_request_errors_total{reason}`: requests without a whole answer of a backend.
@@ -132,6 +141,8 @@ impl Counter {
             Counter::DroppedLines,
             Counter::Recycled,
             Counter::DroppedMessages,
+            Counter::FailingResponses,
+            Counter::SlowDisk,
         ];
         let responses = Class::ALL.map(Counter::Responses);
         let results = CacheResult::ALL.map(Counter::Cache);
@@ -151,9 +162,11 @@ impl Counter {
             Counter::DroppedLines => 7,
             Counter::Recycled => 8,
             Counter::DroppedMessages => 9,
-            Counter::Responses(class) => 10 + class as usize,
-            Counter::Errors(reason) => 10 + Class::ALL.len() + reason.index(),
-            Counter::Cache(result) => 10 + Class::ALL.len() + Reason::ALL.len() + result as usize,
+            Counter::FailingResponses => 10,
+            Counter::SlowDisk => 11,
+            Counter::Responses(class) => 12 + class as usize,
+            Counter::Errors(reason) => 12 + Class::ALL.len() + reason.index(),
+            Counter::Cache(result) => 12 + Class::ALL.len() + Reason::ALL.len() + result as usize,
         }
     }
 }
@@ -163,11 +176,44 @@ impl Counter {
 pub enum PoolCounter {
     /// `httplb_retries_total{pool}`.
     Retries,
+    /// `httplb_pool_requests_total{pool}`: requests that were routed there.
+    Requests,
+    /// Responses of its backends that were passed on and have a status of the class 5xx.
+    FailingResponses,
+    /// `httplb_pool_responses_total{pool,code}`: by the status that the client got.
+    Responses(Class),
+    /// `httplb_pool_errors_total{pool,reason}`: requests without a whole answer of a backend.
+    Errors(Reason),
+    /// Requests that had to wait for a backend below its limit.
+    Waits,
 }
 
 impl PoolCounter {
+    const COUNT: usize = PoolCounter::Errors(Reason::ALL[0]).index() + Reason::ALL.len();
+
     /// All there are.
-    pub const ALL: [PoolCounter; 1] = [PoolCounter::Retries];
+    #[cfg(test)]
+    pub fn all() -> impl Iterator<Item = PoolCounter> {
+        let plain = [
+            PoolCounter::Retries,
+            PoolCounter::Requests,
+            PoolCounter::FailingResponses,
+            PoolCounter::Waits,
+        ];
+        let responses = Class::ALL.map(PoolCounter::Responses);
+        plain.into_iter().chain(responses).chain(Reason::ALL.map(PoolCounter::Errors))
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            PoolCounter::Retries => 0,
+            PoolCounter::Requests => 1,
+            PoolCounter::FailingResponses => 2,
+            PoolCounter::Waits => 3,
+            PoolCounter::Responses(class) => 4 + class as usize,
+            PoolCounter::Errors(reason) => 4 + Class::ALL.len() + reason.index(),
+        }
+    }
 }
 
 /// What a worker has now of a pool.
@@ -197,6 +243,8 @@ pub enum BackendCounter {
     Mismatches,
     /// `httplb_backend_shared_requests_total`: requests behind those of others on a connection.
     Shared,
+    /// `httplb_backend_evacuated_requests_total`: requests that left it when it went down.
+    Evacuated,
     /// `httplb_backend_doubts_total{outcome}`: responses that seemed to be another request's.
     Doubts(Outcome),
     /// `httplb_backend_responses_total{code}`: by the status that it gave.
@@ -218,6 +266,7 @@ impl BackendCounter {
             BackendCounter::Stale,
             BackendCounter::Mismatches,
             BackendCounter::Shared,
+            BackendCounter::Evacuated,
             BackendCounter::Doubts(Outcome::Proved),
             BackendCounter::Doubts(Outcome::Unfounded),
         ];
@@ -233,9 +282,10 @@ impl BackendCounter {
             BackendCounter::Stale => 3,
             BackendCounter::Mismatches => 4,
             BackendCounter::Shared => 5,
-            BackendCounter::Doubts(outcome) => 6 + outcome as usize,
-            BackendCounter::Responses(class) => 8 + class as usize,
-            BackendCounter::Errors(reason) => 8 + Class::ALL.len() + reason.index(),
+            BackendCounter::Evacuated => 6,
+            BackendCounter::Doubts(outcome) => 7 + outcome as usize,
+            BackendCounter::Responses(class) => 9 + class as usize,
+            BackendCounter::Errors(reason) => 9 + Class::ALL.len() + reason.index(),
         }
     }
 }
@@ -266,90 +316,17 @@ impl BackendGauge {
     ];
 }
 
-/// How long something took, counted in buckets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Histogram {
-    /// How many took at most the bound of each bucket, and more than that of the one before. The
-    /// last has no bound.
-    pub buckets: [u64; Histogram::BOUNDS.len() + 1],
-    /// All of them together.
-    pub sum: Micros,
-}
-
-impl Histogram {
-    /// The bounds of the buckets, each of which is within.
-    pub const BOUNDS: [Micros; 15] = [
-        Micros(1_000),
-        Micros(2_500),
-        Micros(5_000),
-        Micros(10_000),
-        Micros(25_000),
-        Micros(50_000),
-        Micros(100_000),
-        Micros(250_000),
-        Micros(500_000),
-        Micros(1_000_000),
-        Micros(2_500_000),
-        Micros(5_000_000),
-        Micros(10_000_000),
-        Micros(30_000_000),
-        Micros(60_000_000),
-    ];
-    const CELLS: usize = Histogram::BOUNDS.len() + 2;
-
-    /// How many there were in all.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().copied().fold(0, u64::wrapping_add)
-    }
-
-    /// The time that `share` of all (0.5 is the median) did not exceed, as if they were spread
-    /// evenly within a bucket. Beyond the last bound it is that bound. `None` if there was none.
-    pub fn quantile(&self, share: f64) -> Option<Micros> {
-        let count = self.count();
-        let wanted = share * count as f64;
-        let mut below = 0.0;
-        let mut lower = Micros(0);
-        for (upper, inside) in Histogram::BOUNDS.into_iter().zip(self.buckets) {
-            if inside > 0 && below + inside as f64 >= wanted {
-                let part = (wanted - below) / inside as f64;
-                let within = part * (upper - lower).0 as f64;
-                return Some(Micros(lower.0 + within as u64));
-            }
-            below += inside as f64;
-            lower = upper;
-        }
-        (count > 0).then_some(lower)
-    }
-
-    pub(super) fn add_cells(&mut self, cells: &[AtomicU64]) {
-        for (bucket, cell) in self.buckets.iter_mut().zip(cells) {
-            *bucket = bucket.wrapping_add(cell.load(Relaxed));
-        }
-        self.sum = self.sum + Micros(cells[Histogram::CELLS - 1].load(Relaxed));
-    }
-}
-
-fn observe(cells: &[AtomicU64], took: Micros) {
-    let bucket = Histogram::BOUNDS.iter().take_while(|bound| **bound < took).count();
-    add(&cells[bucket], 1);
-    add(&cells[Histogram::CELLS - 1], took.0);
-}
-
-/// Only the worker whose row it is writes it, so that nothing is lost between load and store.
-pub(super) fn add(cell: &AtomicU64, count: u64) {
-    cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
-}
-
 /// A worker's row. Only the worker adds and sets.
 #[derive(Clone, Copy)]
 pub struct WorkerCells {
     cells: &'static [AtomicU64],
-    layout: Layout,
+    /// Where those for backends begin.
+    backends: usize,
 }
 
 impl WorkerCells {
-    pub(super) fn new(cells: &'static [AtomicU64], layout: Layout) -> WorkerCells {
-        WorkerCells { cells, layout }
+    pub(super) fn new(cells: &'static [AtomicU64], backends: usize) -> WorkerCells {
+        WorkerCells { cells, backends }
     }
 
     /// Counts.
@@ -387,7 +364,7 @@ impl WorkerCells {
     /// What it has of a backend.
     #[inline]
     pub fn backend(&self, slot: BackendId) -> WorkerBackendCells {
-        let start = HEAD + pools_len(&self.layout) + slot.0 * BACKEND;
+        let start = self.backends + slot.0 * BACKEND;
         WorkerBackendCells { cells: &self.cells[start..start + BACKEND] }
     }
 
@@ -430,12 +407,22 @@ pub struct WorkerPoolCells {
 impl WorkerPoolCells {
     /// Counts.
     pub fn add(&self, counter: PoolCounter, count: u64) {
-        add(&self.cells[POOL_COUNTERS + counter as usize], count);
+        add(&self.cells[POOL_COUNTERS + counter.index()], count);
     }
 
     /// What it has counted.
     pub fn get(&self, counter: PoolCounter) -> u64 {
-        self.cells[POOL_COUNTERS + counter as usize].load(Relaxed)
+        self.cells[POOL_COUNTERS + counter.index()].load(Relaxed)
+    }
+
+    /// Counts a request that took so long from its whole head to its end.
+    #[inline]
+    pub fn observe_duration(&self, took: Micros) {
+        observe(self.duration(), took);
+    }
+
+    pub(super) fn duration(&self) -> &'static [AtomicU64] {
+        &self.cells[POOL_DURATION..POOL_DURATION + Histogram::CELLS]
     }
 
     /// All that only grows.
@@ -490,6 +477,21 @@ impl WorkerBackendCells {
     /// All that only grows.
     pub(super) fn counters(&self) -> &'static [AtomicU64] {
         &self.cells[BACKEND_COUNTERS..RESPONSE + Histogram::CELLS]
+    }
+
+    /// Notes that a place at the backend was given back which was held for so long.
+    #[inline]
+    pub fn gave_place_back(&self, held: Micros) {
+        let squares = (held.0 / PlaceTimes::UNIT).saturating_mul(held.0 / PlaceTimes::UNIT);
+        for (cell, more) in self.cells[PLACES..].iter().zip([1, held.0, squares]) {
+            add(cell, more);
+        }
+    }
+
+    /// What was noted of that since the worker began, modulo 2 to the power of 64.
+    pub fn place_times(&self) -> PlaceTimes {
+        let [count, sum, squares] = std::array::from_fn(|at| self.cells[PLACES + at].load(Relaxed));
+        PlaceTimes { count, sum, squares }
     }
 
     /// For another backend that gets the slot.

@@ -2,14 +2,18 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::mem::time::Millis;
+use crate::mem::time::{Micros, Millis};
 use crate::policy::health::{
-    self, AdminState, Availability, Change, CheckRules, HealthEvent, Passive, Rules, availability,
+    self, AdminState, Availability, Change, CheckRules, HealthEvent, Moment, Passive, Rules,
+    availability,
 };
 
-use super::backends::{CHECK, CHECK_FAILURES, LastCheck, PASSIVE};
+use super::backends::{CHECK, CHECK_FAILURES, LAST_FAILURE, LastCheck, PASSIVE, PROVEN};
 use super::layout::{BackendId, PoolId};
 use super::segment::Segment;
+
+/// Quick failures of requests that were under way when one was seen count with that one for so long.
+const TOGETHER: Micros = Micros(250_000);
 
 impl Segment {
     /// How many members of a pool are up, and how many there are.
@@ -47,11 +51,7 @@ impl Segment {
         self.backend(slot).availability()
     }
 
-    /// Takes in what was seen of a backend at a request or a probe. Who is told of a change has
-    /// made it, and nobody else is: it is the caller's to log, and those who wait are to be rung.
-    ///
-    /// The last backend of its pool that is up is never marked, also if several processes mark the
-    /// last few at once.
+    /// Takes in what was seen of a backend at a probe: see `observe_request`.
     pub fn observe(
         &self,
         slot: BackendId,
@@ -59,12 +59,50 @@ impl Segment {
         now: Millis,
         rules: &Rules,
     ) -> Option<Change> {
+        self.observe_at(slot, event, Moment::at(now), rules)
+    }
+
+    /// Takes in what was seen of a backend at a request that has chosen it at `begun`. Who is told of a change has
+    /// made it, and nobody else is: it is the caller's to log, and those who wait are to be rung.
+    ///
+    /// The last backend of its pool that is up is never marked, also if several processes mark the
+    /// last few at once.
+    pub fn observe_request(
+        &self,
+        slot: BackendId,
+        event: HealthEvent,
+        (begun, now): (Micros, Micros),
+        rules: &Rules,
+    ) -> Option<Change> {
         let backend = self.backend(slot);
+        let before = backend.get_live(PASSIVE);
+        if before == 0 && !matches!(event, HealthEvent::Failed(_)) {
+            return None; // Nearly always: an answer of one that fares well.
+        }
+        let last = Micros(backend.get_live(LAST_FAILURE));
+        let together = begun < last && now - last < TOGETHER;
+        let moment = Moment { now: now.millis(), begun: begun.millis(), together };
+        let change = self.observe_at(slot, event, moment, rules);
+        if matches!(event, HealthEvent::Failed(_)) && backend.get_live(PASSIVE) != before {
+            backend.set_live(LAST_FAILURE, now.0);
+        }
+        change
+    }
+
+    fn observe_at(
+        &self,
+        slot: BackendId,
+        event: HealthEvent,
+        moment: Moment,
+        rules: &Rules,
+    ) -> Option<Change> {
+        let backend = self.backend(slot);
+        let now = moment.now;
         let mut before = backend.get_live(PASSIVE);
         let (after, change) = loop {
-            let (after, change) = self.after(slot, before, event, now, rules);
+            let (after, change) = self.after(slot, before, event, moment, rules);
             if after == before {
-                return None; // Nearly always: an answer of one that fares well.
+                return None;
             }
             match backend.live[PASSIVE].compare_exchange(before, after, SeqCst, SeqCst) {
                 Ok(_) => break (after, change),
@@ -73,6 +111,11 @@ impl Segment {
         };
         if change == Some(Change::Down) && self.is_unmarked_if_last(slot, before, after) {
             return None;
+        }
+        let was_on_trial = Passive::from_bits(before).is_on_trial();
+        if was_on_trial && change.is_none() && !Passive::from_bits(after).is_on_trial() {
+            backend.set_live(PROVEN, now.0.max(1));
+            self.pool(backend.pool()).bump(); // Its share grows from now on.
         }
         self.settle_change(slot, change, backend.check().is_up(), now)
     }
@@ -83,14 +126,14 @@ impl Segment {
         slot: BackendId,
         before: u64,
         event: HealthEvent,
-        now: Millis,
+        moment: Moment,
         rules: &Rules,
     ) -> (u64, Option<Change>) {
         let mut passive = Passive::from_bits(before);
-        let mut change = health::observe(&mut passive, event, now, rules, false);
+        let mut change = health::observe(&mut passive, event, moment, rules, false);
         if change == Some(Change::Down) && self.is_last_up(slot) {
             passive = Passive::from_bits(before);
-            change = health::observe(&mut passive, event, now, rules, true);
+            change = health::observe(&mut passive, event, moment, rules, true);
         }
         (passive.to_bits(), change)
     }

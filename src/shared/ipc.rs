@@ -7,6 +7,9 @@ pub enum ControlMessage {
     Ready,
     /// To the master, from the control process: the service is to be reloaded.
     Reload,
+    /// To the master, from the control process: one of its helpers is silent. The rest of the text says
+    /// which.
+    Hung,
     /// To the master, from a control process that is replaced: nothing is changed there any more.
     Closed,
     /// To a worker, with a descriptor: the access log, opened anew. A USR1 follows.
@@ -18,10 +21,11 @@ pub enum ControlMessage {
 }
 
 impl ControlMessage {
-    const ALL: [(ControlMessage, &str); 6] = [
+    const ALL: [(ControlMessage, &str); 7] = [
         (ControlMessage::Ready, "ready"),
         (ControlMessage::Reload, "reload"),
         (ControlMessage::Closed, "closed"),
+        (ControlMessage::Hung, "hung"),
         (ControlMessage::Log, "log"),
         (ControlMessage::Reloaded, "reloaded"),
         (ControlMessage::Refused, "refused"),

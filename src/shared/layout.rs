@@ -46,16 +46,21 @@ pub struct Layout {
     pub pools: usize,
     /// Backends of all pools.
     pub backends: usize,
+    /// Names that bring backends.
+    pub names: usize,
 }
 
 impl Layout {
     /// For what `config` names, and some that may be added later.
     pub fn new(config: &Config, workers: usize) -> Layout {
-        let named: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+        let written: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+        // As many as a name may bring may be going while it brings others.
+        let named: usize = config.named().map(|(_, named)| 2 * named.max).sum();
         Layout {
             workers,
             pools: config.pools.len() + SPARE_POOLS,
-            backends: named + SPARE_BACKENDS,
+            backends: written + named + SPARE_BACKENDS,
+            names: config.named().count(),
         }
     }
 }

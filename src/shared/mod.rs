@@ -40,32 +40,49 @@
 pub mod backends;
 mod claims;
 pub mod counters;
+pub mod diary;
 mod elsewhere;
+pub mod fleet;
 mod health;
+mod histogram;
+pub mod history;
 pub mod ipc;
 mod layout;
+mod name_cells;
+mod name_records;
+pub mod name_report;
+mod place_times;
 mod pools;
 mod registry;
+mod reload_report;
 pub mod report;
 mod rotations;
 mod segment;
 pub mod snapshot;
 mod snapshot_reader;
 mod states;
+pub mod tally;
 mod totals;
 pub mod wakers;
+mod wishes;
 mod withdrawal;
 
-pub use backends::{BackendCells, LastCheck, Registration, Source};
+pub use backends::{BackendCells, LastCheck, NameId, Registration, Source};
 pub use claims::WaitFor;
 pub use counters::{
-    BackendCounter, BackendGauge, Class, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells,
+    BackendCounter, BackendGauge, Class, Counter, PoolCounter, PoolGauge, WorkerCells,
 };
 pub use elsewhere::{Holdings, Most};
+pub use histogram::Histogram;
 pub use layout::{BackendId, Layout, PoolId};
+pub use name_cells::NameStanding;
+pub use name_records::NameRecord;
+pub use place_times::PlaceTimes;
+pub use reload_report::ReloadReport;
 pub use rotations::Rotations;
 pub use segment::{Segment, ServiceCell};
 pub use snapshot_reader::SnapshotReader;
+pub use wishes::{Held, LeftBackend, RegistryProgress, Wish};
 pub use withdrawal::Withdrawal;
 
 #[cfg(test)]

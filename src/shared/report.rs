@@ -1,21 +1,21 @@
 //! Messages about backends: written once, by the process that made the change.
 
-use crate::config::{Endpoint, UnixPath};
-use crate::policy::health::{Change, HealthEvent};
+use crate::config::{Endpoint, UnixPath, units};
+use crate::policy::health::{Change, Rules};
 use crate::sys::log::{self, Level};
 use crate::sys::{Listener, SocketFile};
 
 use super::layout::BackendId;
 use super::segment::Segment;
 
-/// What an event says of the backend, as the reason of a change.
-pub fn reason(event: HealthEvent) -> &'static str {
-    match event {
-        HealthEvent::ConnectFailed => "connections are refused or time out",
-        HealthEvent::ResponseTimedOut => "it does not answer in time",
-        HealthEvent::ProbeFailed => "it cannot be connected to",
-        HealthEvent::Answered => "it answers",
-        HealthEvent::ProbeSucceeded => "it takes connections",
+/// Why a backend is marked by what requests have found, and for how long at least.
+pub fn why_marked(segment: &Segment, slot: BackendId, rules: &Rules) -> String {
+    let passive = segment.backend(slot).passive();
+    // Another process may have ended the mark since.
+    let why = passive.why().map_or(String::from("requests failed"), |why| why.to_string());
+    match passive.least_time(rules) {
+        Some(time) => format!("{why}, and it is out for {} at least", units::write_duration(time)),
+        None => why,
     }
 }
 

@@ -5,25 +5,30 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::config::Config;
 
-use super::backends::BackendCells;
+use super::backends::{BackendCells, NameId};
 use super::counters::WorkerCells;
 use super::layout::{BackendId, LINE, Layout, PoolId};
+use super::name_cells::{self, NameCells};
 use super::pools::PoolCells;
 use super::rotations::Rotations;
 use super::{backends, counters, pools};
 
 /// Which cell means what; another number for every other meaning.
-pub(super) const LAYOUT_VERSION: u64 = 4;
+pub(super) const LAYOUT_VERSION: u64 = 9;
 /// That these are cells of ours at all.
 const MAGIC: u64 = u64::from_be_bytes(*b"httplb\0\0");
 
 // The header's cells.
 const FIRST_SPARE: usize = 5;
 pub(super) const NAMINGS: usize = 6;
-const HEADER: usize = 3 * LINE;
+const NAMES: usize = 7;
+const HEADER: usize = 4 * LINE;
 pub(super) const SERVICE: usize = LINE;
-pub(super) const CLIENTS_ELSEWHERE: usize = 2 * LINE;
+pub(super) const CLIENTS_ELSEWHERE: usize = 3 * LINE;
 pub(super) const ROOM_WANTED: usize = CLIENTS_ELSEWHERE + 1;
+pub(super) const REGISTRY_CLUSTER: usize = ROOM_WANTED + 1;
+pub(super) const REGISTRY_REVISION: usize = REGISTRY_CLUSTER + 1;
+pub(super) const REGISTRY_EVENTS: usize = REGISTRY_REVISION + 1;
 // Those of the live cells' header.
 pub(super) const CLIENTS: usize = 0;
 pub(super) const CLIENTS_WAITING: usize = CLIENTS + 1;
@@ -38,32 +43,51 @@ pub(super) const PAST_ROWS: usize = 2;
 impl Layout {
     /// How many cells that takes.
     pub fn cells(&self) -> usize {
-        self.row_at(self.workers + PAST_ROWS)
+        Starts::of(self).row(self.workers + PAST_ROWS)
     }
 
     /// How many of them, from the first on, are settings.
     pub fn settings(&self) -> usize {
-        self.backend_at(self.backends).next_multiple_of(PAGE)
+        Starts::of(self).live
+    }
+}
+
+/// Where which cells begin: worked out once, for each request asks for them many times.
+#[derive(Clone, Copy)]
+struct Starts {
+    backends: usize,
+    names: usize,
+    live: usize,
+    live_pools: usize,
+    live_backends: usize,
+    rows: usize,
+    row_cells: usize,
+    /// The part of a row for backends, in the row.
+    row_backends: usize,
+}
+
+impl Starts {
+    fn of(layout: &Layout) -> Starts {
+        let backends = HEADER + layout.pools * pools::SETTINGS;
+        let names = backends + layout.backends * backends::SETTINGS;
+        let live = (names + layout.names * name_cells::CELLS).next_multiple_of(PAGE);
+        let live_pools = live + LIVE_HEADER;
+        let live_backends = live_pools + layout.pools * pools::LIVE;
+        let rows = live_backends + layout.backends * backends::LIVE;
+        Starts {
+            backends,
+            names,
+            live,
+            live_pools,
+            live_backends,
+            rows,
+            row_cells: counters::row_cells(layout),
+            row_backends: counters::backends_at(layout),
+        }
     }
 
-    fn pool_at(&self, pool: usize) -> usize {
-        HEADER + pool * pools::SETTINGS
-    }
-
-    fn backend_at(&self, slot: usize) -> usize {
-        self.pool_at(self.pools) + slot * backends::SETTINGS
-    }
-
-    fn live_pool_at(&self, pool: usize) -> usize {
-        self.settings() + LIVE_HEADER + pool * pools::LIVE
-    }
-
-    fn live_backend_at(&self, slot: usize) -> usize {
-        self.live_pool_at(self.pools) + slot * backends::LIVE
-    }
-
-    fn row_at(&self, row: usize) -> usize {
-        self.live_backend_at(self.backends) + row * counters::row_cells(self)
+    fn row(&self, row: usize) -> usize {
+        self.rows + row * self.row_cells
     }
 }
 
@@ -86,6 +110,10 @@ pub enum ServiceCell {
     InPlace,
     /// Who has withdrawn the service: see [`Withdrawal`](super::Withdrawal). The control process changes it too.
     Withdrawn,
+    /// When the last reload was over, in microseconds since 1970; 0 if there was none.
+    LastReload,
+    /// 1 if that one failed.
+    LastReloadFailed,
 }
 
 /// The cells. A handle: copies mean the same cells.
@@ -93,6 +121,7 @@ pub enum ServiceCell {
 pub struct Segment {
     pub(super) cells: &'static [AtomicU64],
     pub(super) layout: Layout,
+    starts: Starts,
     /// The first slot that the file gives to no pool.
     first_spare: usize,
     rotations: Rotations,
@@ -112,7 +141,9 @@ impl Segment {
         for (cell, number) in cells.iter().zip(numbers) {
             cell.store(number, SeqCst);
         }
-        Segment { cells, layout, first_spare: 0, rotations: Rotations::default() }
+        cells[NAMES].store(layout.names as u64, SeqCst);
+        let (starts, rotations) = (Starts::of(&layout), Rotations::default());
+        Segment { cells, layout, starts, first_spare: 0, rotations }
     }
 
     /// With the rotations that generations share. Before a configuration is loaded.
@@ -128,10 +159,11 @@ impl Segment {
             return None;
         }
         let count = |place: usize| usize::try_from(number(place)?).ok();
-        let layout = Layout { workers: count(2)?, pools: count(3)?, backends: count(4)? };
+        let (workers, pools, backends) = (count(2)?, count(3)?, count(4)?);
+        let layout = Layout { workers, pools, backends, names: count(NAMES)? };
         let first_spare = count(FIRST_SPARE)?;
-        let rotations = Rotations::default();
-        let segment = Segment { cells, layout, first_spare, rotations };
+        let (starts, rotations) = (Starts::of(&layout), Rotations::default());
+        let segment = Segment { cells, layout, starts, first_spare, rotations };
         (cells.len() >= layout.cells()).then_some(segment)
     }
 
@@ -175,31 +207,41 @@ impl Segment {
     }
 
     /// A pool's cells.
+    #[inline]
     pub fn pool(&self, pool: PoolId) -> PoolCells {
         assert!(pool.0 < self.layout.pools);
         PoolCells {
-            settings: self.part(self.layout.pool_at(pool.0), pools::SETTINGS),
-            live: self.part(self.layout.live_pool_at(pool.0), pools::LIVE),
+            settings: self.part(HEADER + pool.0 * pools::SETTINGS, pools::SETTINGS),
+            live: self.part(self.starts.live_pools + pool.0 * pools::LIVE, pools::LIVE),
             rotations: self.rotations,
         }
     }
 
     /// A backend's cells.
+    #[inline]
     pub fn backend(&self, slot: BackendId) -> BackendCells {
         assert!(slot.0 < self.layout.backends);
         BackendCells {
-            settings: self.part(self.layout.backend_at(slot.0), backends::SETTINGS),
-            live: self.part(self.layout.live_backend_at(slot.0), backends::LIVE),
+            settings: self
+                .part(self.starts.backends + slot.0 * backends::SETTINGS, backends::SETTINGS),
+            live: self.part(self.starts.live_backends + slot.0 * backends::LIVE, backends::LIVE),
         }
     }
 
+    /// A name's cells.
+    pub fn name(&self, name: NameId) -> NameCells {
+        assert!(name.0 < self.layout.names);
+        NameCells(self.part(self.starts.names + name.0 * name_cells::CELLS, name_cells::CELLS))
+    }
+
+    #[inline]
     fn part(&self, start: usize, count: usize) -> &'static [AtomicU64] {
         &self.cells[start..start + count]
     }
 
     /// One of the live cells' header.
     pub(super) fn live_header(&self) -> &'static [AtomicU64] {
-        self.part(self.layout.settings(), LIVE_HEADER)
+        self.part(self.starts.live, LIVE_HEADER)
     }
 
     /// A worker's row.
@@ -209,8 +251,8 @@ impl Segment {
     }
 
     pub(super) fn row(&self, row: usize) -> WorkerCells {
-        let start = self.layout.row_at(row);
-        WorkerCells::new(&self.cells[start..self.layout.row_at(row + 1)], self.layout)
+        let cells = self.part(self.starts.row(row), self.starts.row_cells);
+        WorkerCells::new(cells, self.starts.row_backends)
     }
 
     /// Changes whenever a pool is named, or its name is free again. Never 0.

@@ -11,20 +11,13 @@ use crate::policy::explain::{BackendNow, PoolNow};
 use crate::policy::health::{AdminState, Availability};
 use crate::policy::identity::Outcome;
 use crate::policy::multiplexing::Unshared;
-use crate::policy::slow_start;
+use crate::policy::slow_start::TrafficShare;
 
 use super::backends::Source;
-use super::counters::Histogram;
+use super::histogram::Histogram;
+use super::history::Lately;
 use super::layout::PoolId;
-
-/// What time it is, by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// Monotonic.
-    pub clock: Micros,
-    /// Since the epoch.
-    pub wall: Micros,
-}
+use super::tally::Tally;
 
 /// The service at a moment, with totals `T` of each backend.
 #[derive(Clone, Debug)]
@@ -50,6 +43,10 @@ pub struct ServiceSnapshot {
     pub reloads_done: u64,
     /// Reloads that were refused, and changed nothing.
     pub reloads_refused: u64,
+    /// When the last reload was over, since the epoch, if there was one.
+    pub last_reload: Option<Micros>,
+    /// Whether that was refused.
+    pub last_reload_failed: bool,
     /// Whether the service is stopping.
     pub is_draining: bool,
     /// Whether clients are to be sent elsewhere, though it serves.
@@ -87,6 +84,8 @@ pub struct Totals {
     pub dropped_log_lines: u64,
     /// Messages that found no room.
     pub dropped_messages: u64,
+    /// What was not stored, or not looked for, as the disk was slow.
+    pub cache_slow_disk: u64,
     /// Requests by what the cache did, each result once.
     pub cache_requests: Vec<(&'static str, u64)>,
 }
@@ -106,6 +105,12 @@ pub struct PoolSnapshot<T> {
     pub queue: u64,
     /// Requests that were sent to a further backend.
     pub retries: u64,
+    /// What was counted of its requests since the start: for whoever shows it to fill in.
+    pub totals: Tally,
+    /// Requests without a whole answer of a backend, by reason: likewise.
+    pub errors: Vec<(&'static str, u64)>,
+    /// What was counted of late: likewise.
+    pub lately: Lately,
     /// In the order of the configuration, then those that registered themselves.
     pub backends: Vec<BackendSnapshot<T>>,
 }
@@ -119,20 +124,28 @@ pub struct BackendSnapshot<T> {
     pub state: Availability,
     /// How long it has been so.
     pub state_since: Millis,
-    /// How long ago it came up, if it did since the service started, and is up.
-    pub up_for: Option<Millis>,
+    /// How many tenths of its weight count, while it starts slowly.
+    pub parts: u32,
+    /// It has come back from a mark by what requests show, and is to give a good response first.
+    pub is_on_trial: bool,
+    /// Why it is down, in words.
+    pub why: Option<String>,
     /// What the operator wants.
     pub admin: AdminState,
     /// Who added it.
     pub source: Source,
+    /// The name that brings it, if one does.
+    pub name: Option<String>,
     /// Its share, from 1.
     pub weight: u32,
     /// Whether it gets requests only while no primary is up.
     pub is_backup: bool,
     /// Requests that it works on.
     pub active: u32,
-    /// How many of these it may have; 0 is no limit.
+    /// How many of these it may have, as was said; 0 is no limit, [`config::AUTO_CAP`] one that finds itself.
     pub max_connections: u32,
+    /// How many of these it may have now; 0 is no limit.
+    pub cap: u32,
     /// Requests of its pool that wait, while it is at its limit; else none waits for it.
     pub queue: u64,
     /// The last check of its health.
@@ -190,8 +203,12 @@ pub struct BackendTotals {
     pub echoes_id: bool,
     /// Requests that were sent behind those of other clients.
     pub shared_requests: u64,
+    /// Requests that left it for another one when it went down.
+    pub evacuated_requests: u64,
     /// From a request's dispatch to the end of its response.
     pub response_times: Histogram,
+    /// What was counted of late: for whoever samples it to fill in.
+    pub lately: Lately,
 }
 
 impl BackendTotals {
@@ -220,7 +237,8 @@ impl<T> PoolSnapshot<T> {
         PoolNow {
             name: self.name.clone(),
             keys,
-            backends: self.backends.iter().map(|one| one.to_explain(keys)).collect(),
+            backends: self.backends.iter().map(|one| one.to_explain()).collect(),
+            names: Vec::new(),
             turns: Some(self.rotation),
         }
     }
@@ -232,8 +250,7 @@ impl<T> BackendSnapshot<T> {
         self.address.canonical()
     }
 
-    fn to_explain(&self, keys: &config::Pool) -> BackendNow {
-        let parts = |up_for| slow_start::parts(up_for, keys.slow_start);
+    fn to_explain(&self) -> BackendNow {
         BackendNow {
             keys: config::Backend {
                 address: self.address,
@@ -242,9 +259,11 @@ impl<T> BackendSnapshot<T> {
                 backup: self.is_backup,
             },
             availability: Some(self.state),
+            why: self.why.clone(),
             admin: self.admin,
             load: self.active,
-            parts: self.up_for.map_or(slow_start::PARTS, parts),
+            cap: self.cap,
+            share: TrafficShare { parts: self.parts, is_on_trial: self.is_on_trial },
             shares: self.shares,
         }
     }

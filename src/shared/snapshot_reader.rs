@@ -3,22 +3,24 @@
 
 use crate::config::Config;
 use crate::http::cache_status::CacheResult;
-use crate::mem::time::{Micros, Millis};
+use crate::mem::time::{Clocks, Micros, Millis};
 use crate::policy::balance::Tier;
 use crate::policy::health::Availability;
 use crate::policy::identity::Outcome;
 use crate::policy::multiplexing::{self, Unshared};
 use crate::policy::reason::Reason;
+use crate::policy::slow_start;
 use crate::sys::log;
 
 use super::backends::Source;
 use super::counters::{BackendCounter, BackendGauge, Class, Counter, PoolCounter};
+use super::history::Lately;
 use super::layout::{BackendId, PoolId};
 use super::segment::{Segment, ServiceCell};
 use super::snapshot::{
-    BackendSnapshot, BackendTotals, CheckSnapshot, Clocks, PoolSnapshot, ServiceSnapshot, Snapshot,
-    Totals,
+    BackendSnapshot, BackendTotals, CheckSnapshot, PoolSnapshot, ServiceSnapshot, Snapshot, Totals,
 };
+use super::tally::Tally;
 
 /// Why a request can fail at a backend; the other reasons concern the client alone.
 const AT_BACKENDS: [Reason; 8] = [
@@ -71,6 +73,11 @@ impl<'a> SnapshotReader<'a> {
             worker_restarts: segment.service(ServiceCell::WorkerRestarts),
             reloads_done: segment.service(ServiceCell::ReloadsDone),
             reloads_refused: segment.service(ServiceCell::ReloadsFailed),
+            last_reload: match segment.service(ServiceCell::LastReload) {
+                0 => None,
+                at => Some(Micros(at)),
+            },
+            last_reload_failed: segment.service(ServiceCell::LastReloadFailed) != 0,
             is_draining: segment.service(ServiceCell::Draining) != 0,
             is_withdrawn: segment.is_withdrawn(),
             clients: u64::from(segment.clients()),
@@ -104,6 +111,7 @@ impl<'a> SnapshotReader<'a> {
             dropped_log_lines: total(Counter::DroppedLines),
             clients_recycled: total(Counter::Recycled),
             dropped_messages: total(Counter::DroppedMessages).wrapping_add(log::dropped()),
+            cache_slow_disk: total(Counter::SlowDisk),
             cache_requests: CacheResult::ALL
                 .map(|result| (result.as_str(), total(Counter::Cache(result))))
                 .to_vec(),
@@ -127,7 +135,14 @@ impl<'a> SnapshotReader<'a> {
             rotation: [Tier::Primaries, Tier::Backups].map(|tier| cells.rotation(tier)),
             queue,
             retries: segment.pool_total(id, PoolCounter::Retries),
-            backends: segment.members(id).map(|slot| self.member(slot, queue)).collect(),
+            totals: Tally::default(),
+            errors: Vec::new(),
+            lately: Lately::default(),
+            backends: segment
+                .in_order(id)
+                .into_iter()
+                .map(|slot| self.member(slot, queue))
+                .collect(),
         }
     }
 
@@ -143,19 +158,27 @@ impl<'a> SnapshotReader<'a> {
         let state = cells.availability();
         let changed = cells.state_since().map(|since| now - since);
         let state_since = changed.unwrap_or_else(|| self.uptime());
-        let (active, max_connections) = (cells.load(), cells.cap());
-        let is_full = max_connections > 0 && active >= max_connections;
+        let (active, cap) = (cells.load(), cells.cap());
+        let growth = cells.growth(now, cells.pool().keys(self.config).slow_start);
+        let is_full = cap > 0 && active >= cap;
         BackendSnapshot {
             address: cells.address(),
             state,
             state_since,
-            up_for: changed.filter(|_| state == Availability::Up),
+            parts: growth.map_or(slow_start::PARTS, |growth| growth.parts()),
+            is_on_trial: cells.is_up() && cells.passive().is_on_trial(),
+            why: cells.why(),
             admin: cells.admin(),
             source: cells.source().unwrap_or(Source::File),
+            name: cells.name().and_then(|id| {
+                let (_, named) = self.config.named().nth(id.0)?;
+                Some(named.lookup.name().to_string())
+            }),
             weight: cells.weight(),
             is_backup: cells.is_backup(),
             active,
-            max_connections,
+            max_connections: cells.max_connections(),
+            cap,
             queue: if is_full { queue } else { 0 },
             last_check: cells.last_check().map(|check| CheckSnapshot {
                 is_ok: check.passed,
@@ -220,7 +243,9 @@ impl ReadTotals for BackendTotals {
             idle_limit: reader.idle_limit(slot),
             echoes_id: reader.any_worker(slot, BackendGauge::Echoes) == 1,
             shared_requests: total(BackendCounter::Shared),
+            evacuated_requests: total(BackendCounter::Evacuated),
             response_times: segment.response_time(slot),
+            lately: Lately::default(),
         }
     }
 }

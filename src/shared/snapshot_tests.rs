@@ -25,7 +25,7 @@ fn at(millis: u64) -> Clocks {
 
 fn register(segment: Segment, pool: PoolId, lease: Option<Millis>) -> BackendId {
     let address = "[::ffff:10.0.0.7]:80".parse().unwrap();
-    let entry = Registration { address, weight: 3, max_connections: 0, lease };
+    let entry = Registration { weight: 3, lease, ..Registration::at(address) };
     segment.register(pool, entry).unwrap()
 }
 
@@ -95,11 +95,14 @@ fn an_explanation_has_all_that_is_in_the_cells() {
         config::Backend { max_connections: 1, backup: true, ..config.pools[0].backends[1] };
     assert_eq!((first.backends[1].load, first.backends[1].keys), (1, backup));
     let half = slow_start::parts(Millis(5_000), Millis(10_000));
-    assert_eq!((first.backends[0].parts, first.backends[1].parts), (half, slow_start::PARTS));
+    assert_eq!(
+        (first.backends[0].share.parts, first.backends[1].share.parts),
+        (half, slow_start::PARTS)
+    );
     assert!(half < slow_start::PARTS);
     assert_eq!((&*late.name, late.backends.len()), ("late", 1));
     let backend = &late.backends[0];
-    assert_eq!(backend.parts, slow_start::PARTS, "one that is drained does not start");
+    assert_eq!(backend.share.parts, slow_start::PARTS, "one that is drained does not start");
     // As it was registered: that is what its sticky cookie is made of.
     assert_eq!((backend.keys.weight, backend.keys.address), (3, segment.backend(slot).address()));
     assert_eq!(

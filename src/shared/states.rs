@@ -25,13 +25,13 @@ impl Segment {
                 (serving.servers(newer), serving.members(newer).next().is_some());
             for slot in self.members(pool) {
                 let own = self.backend(slot);
-                let state = || (own.admin(), own.availability(), own.cap());
+                let state = || (own.admin(), own.availability(), own.cap(), own.max_connections());
                 let before = state();
                 match servers.get(&own.server()) {
                     _ if own.admin() == AdminState::Leaving => (),
                     Some(newer) => self.follow_state(slot, serving.backend(*newer), now),
                     // It has left the service, which goes on without it.
-                    None if own.source() == Some(Source::Api) && goes_on => {
+                    None if own.source() != Some(Source::File) && goes_on => {
                         self.set_admin(slot, AdminState::Drain, now);
                     }
                     None => (),
@@ -45,8 +45,11 @@ impl Segment {
     fn follow_state(&self, slot: BackendId, newer: BackendCells, now: Millis) {
         let own = self.backend(slot);
         self.set_admin(slot, newer.admin(), now);
-        if own.cap() != newer.cap() {
-            self.set_cap(slot, newer.cap());
+        if own.max_connections() != newer.max_connections() {
+            self.set_cap(slot, newer.max_connections());
+        }
+        if own.found_cap() != newer.found_cap() {
+            own.set_found_cap(newer.found_cap());
         }
         if own.availability() != newer.availability() {
             self.set_health(slot, newer.check(), newer.passive());

@@ -1,7 +1,9 @@
 use super::*;
 use crate::config::{Backend, Config, Endpoint};
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{AdminState, Availability, Change, CheckRules, HealthEvent, Rules};
+use crate::policy::health::{
+    AdminState, Availability, Change, CheckRules, Fault, HealthEvent, Rules,
+};
 use crate::policy::reason::Reason;
 use crate::sys::memory;
 
@@ -35,7 +37,7 @@ fn segment(workers: usize) -> Segment {
 
 /// Marks a backend by as many failures as that takes.
 fn mark(segment: &Segment, slot: BackendId) -> Option<Change> {
-    let fail = || segment.observe(slot, HealthEvent::ConnectFailed, Millis(1000), &RULES);
+    let fail = || segment.observe(slot, HealthEvent::Failed(Fault::Refused), Millis(1000), &RULES);
     fail().or_else(fail)
 }
 
@@ -90,9 +92,10 @@ fn no_cell_is_used_twice() {
         row.set_intent(1);
         written += 5;
         for pool in (0..layout.pools).map(PoolId) {
-            row.pool(pool).add(PoolCounter::Retries, 1);
+            PoolCounter::all().for_each(|counter| row.pool(pool).add(counter, 1));
+            row.pool(pool).observe_duration(Micros(1));
             row.pool(pool).set(PoolGauge::Queue, 1);
-            written += 2;
+            written += PoolCounter::all().count() + 3;
         }
         for slot in (0..layout.backends).map(BackendId) {
             let backend = row.backend(slot);
@@ -228,12 +231,8 @@ fn checks_take_out_and_bring_back_beside_marks() {
 fn a_slot_is_free_again_when_nobody_has_anything_there() {
     let segment = segment(2);
     let (pool, now) = (PoolId(1), Millis(7));
-    let entry = |place| Registration {
-        address: address(place),
-        weight: 1,
-        max_connections: 0,
-        lease: Some(Millis(99)),
-    };
+    let entry =
+        |place| Registration { lease: Some(Millis(99)), ..Registration::at(address(place)) };
     let slot = segment.register(pool, entry(50)).expect("a spare slot");
     let first = segment.backend(slot).standing();
     assert_eq!(segment.members(pool).collect::<Vec<_>>(), [BackendId(3), slot]);
@@ -260,7 +259,7 @@ fn a_slot_has_room_for_any_endpoint_and_nothing_is_left_of_the_one_before() {
     let longest = format!("unix:/{}", "x".repeat(106));
     for text in ["10.0.0.7:80", &longest, "unix:@app", "[fd00::7]:65535", "unix:/a", "10.0.0.8:1"] {
         let address: Endpoint = text.parse().unwrap();
-        let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+        let entry = Registration::at(address);
         let slot = segment.register(PoolId(1), entry).expect("a spare slot");
         assert_eq!(slot, BackendId(4));
         assert_eq!(segment.backend(slot).address().to_string(), text);
@@ -276,7 +275,7 @@ fn tables_that_are_full_say_so() {
     let segment = segment(1);
     let entry = |port| {
         let address = ([10, 0, 1, 9], port).into();
-        Registration { address, weight: 1, max_connections: 0, lease: None }
+        Registration::at(address)
     };
     let add = |number| {
         let pool = segment.add_pool(&format!("p{number}"))?;
@@ -291,7 +290,7 @@ fn tables_that_are_full_say_so() {
 #[test]
 fn a_slot_is_counted_anew_for_another_backend() {
     let segment = segment(1);
-    let entry = Registration { address: address(9), weight: 1, max_connections: 0, lease: None };
+    let entry = Registration::at(address(9));
     let slot = segment.register(PoolId(0), entry).unwrap();
     segment.worker(0).backend(slot).add(BackendCounter::Requests, 7);
     segment.set_admin(slot, AdminState::Leaving, Millis(1));
@@ -357,25 +356,6 @@ fn who_waits_is_named_in_turn() {
 }
 
 #[test]
-fn histograms_count_in_buckets() {
-    let segment = segment(2);
-    let row = segment.worker(1);
-    for took in [0, 1000, 1001, 2_500, 60_000_000, 60_000_001] {
-        row.backend(BackendId(2)).observe_response(Micros(took));
-        segment.worker(0).observe_duration(Micros(took));
-    }
-    for histogram in [segment.response_time(BackendId(2)), segment.request_duration()] {
-        assert_eq!((histogram.count(), histogram.sum), (6, Micros(120_004_502)));
-        assert_eq!(histogram.buckets[..3], [2, 2, 0]);
-        assert_eq!(histogram.buckets[14..], [1, 1]);
-        // The third of six is half-way through the two that took from 1 to 2.5 ms.
-        assert_eq!(histogram.quantile(0.5), Some(Micros(1_750)));
-        assert_eq!(histogram.quantile(0.99), Some(Micros(60_000_000)));
-    }
-    assert_eq!(Histogram::default().quantile(0.5), None);
-}
-
-#[test]
 fn totals_are_sums_over_the_workers() {
     let segment = segment(3);
     for worker in 0..3 {
@@ -395,7 +375,7 @@ fn totals_are_sums_over_the_workers() {
 fn what_operators_set_of_one_that_is_down_shortens_no_downtime() {
     let segment = segment(1);
     let (slot, backend) = (BackendId(0), segment.backend(BackendId(0)));
-    let fail = || segment.observe(slot, HealthEvent::ConnectFailed, Millis(1000), &RULES);
+    let fail = || segment.observe(slot, HealthEvent::Failed(Fault::Refused), Millis(1000), &RULES);
     assert_eq!(fail().or_else(fail), Some(Change::Down));
     assert_eq!((backend.state_since(), backend.downtime()), (Some(Millis(1000)), Millis(0)));
     segment.set_admin(slot, AdminState::Drain, Millis(3000));

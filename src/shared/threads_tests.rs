@@ -5,7 +5,7 @@ use super::*;
 use crate::config::{Backend, Balance, Config};
 use crate::mem::time::Millis;
 use crate::policy::balance::{Member, Members, Pick, PoolView, Tier, TriedBackends, pick};
-use crate::policy::health::{Change, HealthEvent, Rules};
+use crate::policy::health::{Change, Fault, HealthEvent, Rules};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
@@ -17,7 +17,7 @@ const POOL: PoolId = PoolId(0);
 fn segment(backends: u8) -> Segment {
     let addresses: Vec<_> = (0..backends).map(|place| ([10, 0, 1, place], 80).into()).collect();
     let config = Config::for_backends(&addresses);
-    let layout = Layout { pools: 1, backends: backends.into(), workers: WORKERS };
+    let layout = Layout { pools: 1, backends: backends.into(), workers: WORKERS, names: 0 };
     let cells: Vec<AtomicU64> = (0..layout.cells()).map(|_| AtomicU64::new(0)).collect();
     let mut segment = Segment::create(cells.leak(), layout);
     segment.load_config(&config);
@@ -151,7 +151,8 @@ fn a_change_is_told_to_one_alone_and_one_backend_always_stays_up() {
     run(|worker| {
         for round in 0..20_000 {
             let slot = BackendId((worker + round) % 2);
-            let event = [HealthEvent::ConnectFailed, HealthEvent::ProbeSucceeded][round / 2 % 2];
+            let event =
+                [HealthEvent::Failed(Fault::Refused), HealthEvent::ProbeSucceeded][round / 2 % 2];
             match segment.observe(slot, event, Millis(round as u64), &rules) {
                 None => (),
                 Some(Change::Down) => _ = downs.fetch_add(1, SeqCst),

@@ -6,10 +6,10 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::counters::{
-    BackendCounter, BackendGauge, Counter, Histogram, PoolCounter, PoolGauge, WorkerCells, add,
-};
+use super::counters::{BackendCounter, BackendGauge, Counter, PoolCounter, PoolGauge, WorkerCells};
+use super::histogram::{Histogram, add};
 use super::layout::{BackendId, PoolId};
+use super::place_times::PlaceTimes;
 use super::segment::{PAST_ROWS, Segment};
 
 impl Segment {
@@ -46,6 +46,18 @@ impl Segment {
             .fold(self.queue_elsewhere(pool), u64::wrapping_add)
     }
 
+    /// Places at a backend that the workers of this generation have given back.
+    pub fn place_times(&self, slot: BackendId) -> PlaceTimes {
+        let rows = (0..self.layout.workers).map(|worker| self.worker(worker));
+        rows.map(|row| row.backend(slot).place_times()).fold(PlaceTimes::default(), PlaceTimes::and)
+    }
+
+    /// Requests of these that had to wait for a backend of a pool.
+    pub fn waits_total(&self, pool: PoolId) -> u64 {
+        let rows = (0..self.layout.workers).map(|worker| self.worker(worker));
+        rows.map(|row| row.pool(pool).get(PoolCounter::Waits)).fold(0, u64::wrapping_add)
+    }
+
     /// Idle connections that all workers have to a backend, those of other generations too.
     pub fn idle_connections(&self, slot: BackendId) -> u64 {
         self.counting_rows()
@@ -57,6 +69,13 @@ impl Segment {
     pub fn request_duration(&self) -> Histogram {
         let mut all = Histogram::default();
         self.counting_rows().for_each(|row| all.add_cells(row.duration()));
+        all
+    }
+
+    /// The same of a pool's requests.
+    pub fn pool_duration(&self, pool: PoolId) -> Histogram {
+        let mut all = Histogram::default();
+        self.counting_rows().for_each(|row| all.add_cells(row.pool(pool).duration()));
         all
     }
 

@@ -13,6 +13,7 @@ mod keepalive;
 pub mod linux;
 #[cfg(test)]
 pub mod sim;
+mod state_folder;
 
 pub use binding::{Binding, SocketFile};
 pub use error::{IoError, StartError, Tried};
@@ -21,3 +22,4 @@ pub use keepalive::KeepAlive;
 pub use linux::*;
 #[cfg(test)]
 pub use sim::*;
+pub use state_folder::state_folder;

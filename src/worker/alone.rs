@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::downstream::arrival::Arrival;
+use crate::shared::diary::Diary;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Layout, Segment};
 use crate::sys::{Binding, Listener, Signals, StartError, Tried, memory};
@@ -17,6 +18,8 @@ impl WorkerInit {
             .map_err(StartError::at("shared memory", Tried::Memory))?;
         let mut segment = Segment::create(memory.cells(), layout);
         segment.load_config(config);
+        let diary =
+            memory::share(Diary::CELLS).map_err(StartError::at("shared memory", Tried::Memory))?;
         let mut listeners = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
             let address = listen.address;
@@ -33,8 +36,9 @@ impl WorkerInit {
             wakers: Wakers::new(1).map_err(StartError::at("wakers", Tried::Descriptor))?,
             listeners,
             sticky_key: sticky_key::load(config, None),
-            log: AccessLogWriter::open(&config.access_log, None)
+            log: AccessLogWriter::open(config, None)
                 .map_err(StartError::at("access_log", Tried::File))?,
+            diary: Diary::over(diary.cells()),
             signals: Signals::block_and_open()
                 .map_err(StartError::at("signals", Tried::Descriptor))?,
             channel: None,

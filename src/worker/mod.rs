@@ -15,6 +15,7 @@ use crate::mem::time::{Micros, Millis};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::{Proxy, Service, Token};
+use crate::shared::diary::Diary;
 use crate::shared::ipc::ControlMessage;
 use crate::shared::wakers::Wakers;
 use crate::shared::{Segment, ServiceCell};
@@ -65,6 +66,8 @@ pub struct WorkerInit {
     pub sticky_key: Key,
     /// The access log.
     pub log: AccessLogWriter,
+    /// Where failures and slow requests are kept.
+    pub diary: Diary,
     /// The signals.
     pub signals: Signals,
     /// The line to the master, if there is one.
@@ -95,7 +98,7 @@ impl Worker {
     /// Reserves and opens all that it needs.
     pub fn open(config: &Config, worker: WorkerInit) -> Result<Worker, StartError> {
         let WorkerInit { index, segment, wakers, listeners, sticky_key, log, .. } = worker;
-        let WorkerInit { signals, channel, master, store, .. } = worker;
+        let WorkerInit { signals, channel, master, store, diary, .. } = worker;
         let keepalive = KeepAlive::after(config.timeouts.keepalive);
         for entrance in &listeners {
             let failed = StartError::at("keep-alive of the listening sockets", Tried::Descriptor);
@@ -118,6 +121,7 @@ impl Worker {
             next_tick: None,
             ticks: 0,
         };
+        worker.proxy.keep_diary(diary);
         worker.watch_all().map_err(StartError::at("epoll", Tried::Descriptor))?;
         worker.choose_service();
         Ok(worker)

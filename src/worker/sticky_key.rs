@@ -4,17 +4,15 @@
 //! It is 32 hexadecimal digits on one line, readable for its owner alone. Where there is none it
 //! is made; whoever is second of two that make it takes the first one's.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::policy::sticky::{KEY_LEN, Key};
 use crate::sys::log::{self, Level};
-use crate::sys::{IoError, Tried, random};
+use crate::sys::{IoError, Tried, random, state_folder};
 
 const FILE: &str = "sticky.key";
 /// Digits of a key.
@@ -53,11 +51,8 @@ pub fn look(config: &Config) -> Option<Key> {
 /// Where the key is, if there is a state directory and any pool is sticky.
 fn path(config: &Config) -> Option<PathBuf> {
     let is_sticky = config.pools.iter().any(|pool| pool.sticky.is_some());
-    let folders = std::env::var_os("STATE_DIRECTORY").filter(|_| is_sticky)?;
-    // systemd separates several by colons.
-    let first = folders.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
-    let folder = PathBuf::from(OsStr::from_bytes(first));
-    folder.is_absolute().then(|| folder.join(FILE))
+    let folder = state_folder().filter(|_| is_sticky)?;
+    Some(folder.join(FILE))
 }
 
 fn random_bytes() -> [u8; KEY_LEN] {

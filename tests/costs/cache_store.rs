@@ -1,6 +1,7 @@
 //! The store of answers on a real disk: what survives, what a kill leaves behind, what a hit costs.
 
 use httplb::cache::directory::Opened;
+use httplb::cache::in_memory::DiskRead;
 use httplb::cache::layout::Sizes;
 use httplb::cache::open_entries::Body;
 use httplb::cache::recorder::Response;
@@ -123,7 +124,7 @@ fn put(store: &mut Store, number: usize, fields: &str) -> bool {
     let head = response::parse(text.as_bytes()).unwrap();
     let response_fields = ResponseCacheFields::new(head.fields);
     with(&written(&target), &target, |query| {
-        let (found, token) = store.find(query, clock::now());
+        let (found, token) = store.find(query, clock::now(), DiskRead::Waits);
         if let Found::Answer(id) = found {
             store.release(id);
         }
@@ -151,10 +152,12 @@ fn put(store: &mut Store, number: usize, fields: &str) -> bool {
 
 fn get(store: &mut Store, number: usize) -> Option<Vec<u8>> {
     let target = format!("/{number}");
-    let (found, _) = with(&written(&target), &target, |query| store.find(query, clock::now()));
+    let (found, _) =
+        with(&written(&target), &target, |query| store.find(query, clock::now(), DiskRead::Waits));
     let Found::Answer(id) = found else { return None };
-    let verdict =
-        (0..).map(|_| store.verify(id, 200_000)).find(|verdict| *verdict != Verdict::Pending);
+    let verdict = (0..)
+        .map(|_| store.verify(id, 200_000, clock::now(), DiskRead::Waits))
+        .find(|verdict| *verdict != Verdict::Pending);
     let open_entry = store.entry(id);
     let bytes = match open_entry.body() {
         _ if verdict == Some(Verdict::Damaged) => None,
@@ -314,7 +317,8 @@ fn who_is_confined_stores_sends_sweeps_and_purges() {
 /// The first bytes of a body that is not in memory, as a client gets it.
 fn send_large(store: &mut Store, number: usize, client: &Socket) {
     let target = format!("/{number}");
-    let (found, _) = with(&written(&target), &target, |query| store.find(query, clock::now()));
+    let (found, _) =
+        with(&written(&target), &target, |query| store.find(query, clock::now(), DiskRead::Waits));
     let Found::Answer(id) = found else { panic!() };
     let Body::File(file, at) = store.entry(id).body() else { panic!() };
     let sent = (0..1000).find_map(|_| file.send(client, at, 1000).ok());
@@ -350,7 +354,9 @@ fn a_hit_allocates_nothing() {
 fn hit(store: &mut Store, head: &Buffer, out: &mut Vec<u8>) {
     with(head, "/0", |query| {
         let request_fields = query.chosen.request_fields;
-        let (Found::Answer(id), _) = store.find(query, clock::now()) else { panic!("a hit") };
+        let (Found::Answer(id), _) = store.find(query, clock::now(), DiskRead::Waits) else {
+            panic!("a hit")
+        };
         let open_entry = store.entry(id);
         let now = wall();
         assert_eq!(

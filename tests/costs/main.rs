@@ -8,8 +8,8 @@ mod common;
 mod counter;
 mod watched;
 
-use common::{Answer, Backend, Client, Program, json, noise, until};
-use httplb::config::{AccessLog, Config, Endpoint, Listen, Pool, Route, Sticky};
+use common::{Answer, Backend, Client, Program, Value, json, noise, until};
+use httplb::config::{AUTO_CAP, AccessLog, Config, Endpoint, Listen, Pool, Route, Sticky};
 use httplb::mem::time::Millis;
 use httplb::worker::{Worker, WorkerInit};
 use std::collections::BTreeMap;
@@ -90,6 +90,19 @@ fn a_kept_alive_request_allocates_nothing() {
 }
 
 #[test]
+fn one_to_backends_whose_limits_find_themselves_allocates_nothing() {
+    let backends = [Backend::named("one"), Backend::named("two")];
+    let worker = Plane::with(&backends.each_ref(), |config| {
+        let backends = &mut config.pools[0].backends;
+        backends.iter_mut().for_each(|backend| backend.max_connections = AUTO_CAP);
+    });
+    let mut clients = worker.clients::<4>();
+    worker.assert_allocates_nothing(500, |round| {
+        assert_eq!(clients[round % 4].get("/").status, 200);
+    });
+}
+
+#[test]
 fn a_logged_request_allocates_nothing() {
     let backend = Backend::named("one");
     let path = env::temp_dir().join(format!("httplb-costs-{}.log", process::id()));
@@ -119,7 +132,7 @@ fn a_request_to_a_sticky_pool_by_a_route_allocates_nothing() {
             host: Some("*.example".into()),
             path: Some("/api".into()),
             headers: vec![("X-Policy".into(), "2".into())],
-            pool: 1,
+            target: httplb::config::RouteTarget::Pool(1),
         });
         config.via = Some("lb".into());
     });
@@ -242,9 +255,9 @@ const CLIENTS: usize = 16;
 
 /// The system calls of a whole life of the program, in which each of 16 clients makes so many
 /// requests over one connection.
-fn system_calls(requests_each: usize) -> BTreeMap<String, u64> {
+fn system_calls(requests_each: usize, config: &Value) -> BTreeMap<String, u64> {
     let backends = [Backend::named("one"), Backend::named("two")];
-    let mut program = Watched::start(&STRACE, &backends.each_ref(), json!({}));
+    let mut program = Watched::start(&STRACE, &backends.each_ref(), config.clone());
     let address = program.address;
     let clients = (0..CLIENTS).map(|_| {
         thread::spawn(move || {
@@ -270,9 +283,18 @@ fn counts_of(report: String) -> BTreeMap<String, u64> {
 
 #[test]
 fn a_kept_alive_request_takes_two_receives_two_sends_and_a_share_of_a_wait() {
+    expect_few_system_calls(&json!({}));
+}
+
+#[test]
+fn nor_does_one_to_backends_whose_limits_find_themselves_take_more() {
+    expect_few_system_calls(&json!({"each_backend": {"max_connections": "auto"}}));
+}
+
+fn expect_few_system_calls(config: &Value) {
     const EACH: usize = 100;
-    let few = system_calls(EACH);
-    let many = system_calls(2 * EACH);
+    let few = system_calls(EACH, config);
+    let many = system_calls(2 * EACH, config);
     let mut of_one_request: BTreeMap<&str, f64> = BTreeMap::new();
     for (name, calls) in &many {
         let kind = match &name[..] {

@@ -1,6 +1,6 @@
 //! The program, run by a tool that looks on: strace, valgrind.
 
-use crate::common::{Backend, DEADLINE, Value, eventually, json, servers, until};
+use crate::common::{Backend, DEADLINE, Value, eventually, json, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     env, fs,
@@ -27,7 +27,8 @@ pub struct Tool {
 }
 
 impl Watched {
-    /// With this configuration before these backends, one worker, and an access log if wanted.
+    /// With this configuration before these backends, one worker, and an access log if wanted. What it has
+    /// for `each_backend` stands in each of them.
     pub fn start(tool: &Tool, backends: &[&Backend], mut config: Value) -> Watched {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +37,10 @@ impl Watched {
         let address = Backend::absent().address;
         config["listen"] = json!([address.to_string()]);
         config["workers"] = json!(1);
-        config["backend_servers"] = servers(backends);
+        let keys = config.as_object_mut().and_then(|keys| keys.remove("each_backend"));
+        let keys = keys.unwrap_or_else(|| json!({}));
+        let servers = backends.iter().map(|backend| backend.server_with(keys.clone()));
+        config["backend_servers"] = servers.collect();
         if config["access_log"] == "on" {
             config["access_log"] = json!(folder.join("access.log"));
         }

@@ -188,7 +188,10 @@ fn a_reload_tells_its_outcome() {
     );
     let errors = json["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 2, "{json}");
-    assert!(errors[0].as_str().unwrap().starts_with("workers: 0 is out of range"), "{json}");
+    assert!(
+        errors[0].as_str().unwrap().starts_with("line 1: workers: 0 is out of range"),
+        "{json}"
+    );
     assert_eq!(program.get("/").text(), "a");
 }
 
@@ -349,7 +352,8 @@ fn an_operator_withdraws_the_service_until_it_is_restored_also_over_a_reload() {
     assert_eq!(program.look("/v1/status")["withdrawn"], json!(true));
     let metrics = program.ask("GET /metrics", "").body;
     assert!(metrics.contains("\nhttplb_withdrawn 1\n"));
-    assert!(program.ask("GET /", "").body.contains("<span class=\"tag drain\">withdrawn</span>"));
+    let page = program.ask("GET /", "").body;
+    assert!(page.contains("withdrawn: clients are to be sent elsewhere"), "{page}");
 
     program.reload();
     assert_eq!(health(), "withdrawn\n");

@@ -232,3 +232,98 @@ fn what_is_validated_is_not_sent_again() {
         assert_eq!(requests.last().unwrap().field("If-None-Match"), Some("\"one\""));
     }
 }
+
+/// The head of an answer to all of `body`, its first half, and the second once the gate is open.
+fn in_halves(gate: &Gate, body: &[u8]) -> Backend {
+    let (gate, body) = (gate.clone(), body.to_vec());
+    Backend::talking(move |connection| {
+        while connection.request().is_some() {
+            let (first, second) = body.split_at(body.len() / 2);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            if !connection.send(head) || !connection.send(first) {
+                return;
+            }
+            gate.wait();
+            if !connection.send(second) {
+                return;
+            }
+        }
+    })
+}
+
+/// Reads what there is of an answer, up to so many bytes of its body.
+fn read_part(client: &mut Client, body: &[u8]) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(client.read_exactly(1));
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_same_bytes(&client.read_exactly(body.len()), body, &head);
+}
+
+/// docs/CACHE.md, rule 15.
+#[test]
+fn who_waits_gets_what_there_is_and_the_fetch_goes_on_without_the_one_who_asked() {
+    let gate = Gate::new();
+    let body = noise(900_000, 3);
+    let backend = in_halves(&gate, &body);
+    let shelf = Shelf::new();
+    let program = over_four_workers(&shelf, &backend);
+    let mut first = program.client();
+    first.ask("/a");
+    let (half, rest) = body.split_at(body.len() / 2);
+    read_part(&mut first, half);
+    let mut clients = ask_at_once(&program, 20);
+    for client in &mut clients {
+        read_part(client, half);
+    }
+    first.reset();
+    // Who comes after that follows as well.
+    let mut late = ask_at_once(&program, 3);
+    for client in &mut late {
+        read_part(client, half);
+    }
+    gate.open();
+    for client in clients.iter_mut().chain(&mut late) {
+        assert_same_bytes(&client.read_exactly(rest.len()), rest, "the rest");
+    }
+    until("it is stored", || is_hit(&ask(&program, "/a", "")));
+    assert_eq!(backend.request_count(), 1);
+    shelf.assert_no_leftovers();
+}
+
+/// docs/CACHE.md, rule 17.
+#[test]
+fn who_follows_a_worker_that_is_killed_is_cut_and_nothing_is_left_over() {
+    let gate = Gate::new();
+    let body = noise(900_000, 4);
+    let backend = in_halves(&gate, &body);
+    let shelf = Shelf::new();
+    let program = over_four_workers(&shelf, &backend);
+    let mut first = program.client();
+    first.ask("/a");
+    let half = &body[..body.len() / 2];
+    read_part(&mut first, half);
+    let mut clients = ask_at_once(&program, 12);
+    for client in &mut clients {
+        read_part(client, half);
+    }
+    let workers = program.workers();
+    let leader = process::holder(&workers, first.address(), program.address);
+    process::kill(leader.expect("one of the workers"));
+    for client in &mut clients {
+        client.expect_end();
+    }
+    gate.open();
+    until("it is fetched anew", || is_hit(&ask(&program, "/a", "")));
+    assert_same_bytes(&ask(&program, "/a", "").body, &body, "what is stored");
+    until("nothing is left over", || {
+        let places = shelf.files().len();
+        places == 1
+    });
+    shelf.assert_no_leftovers();
+}

@@ -129,14 +129,21 @@ fn the_dump_shows_the_size_of_a_buffer_that_is_used() {
 
 #[test]
 fn all_mistakes_are_reported_at_once_and_exit_with_78() {
-    let text = r#"{"pools": {"api": {"helth_check": {}}}, "timeouts": {"connect": "5"}}"#;
+    let text = r#"{
+        "pools": {"api": {"helth_check": {}}},
+        // why so short?
+        "timeouts": {"connect": "5"},
+        "proxy_pass": "http://10.0.0.1"
+    }"#;
     let path = file("mistakes.conf", text);
     let path = path.to_str().expect("UTF-8");
     let expected = format!(
-        r#"httplb: {path} has 2 errors; nothing was changed
-  pools.api.helth_check: unknown key (did you mean "health_check"?)
-  timeouts.connect: "5" has no unit (write "5s" or "250ms")
-"#
+        r##"httplb: {path} has 4 errors; nothing was changed
+  line 2: pools.api.helth_check: unknown key (did you mean "health_check"?)
+  line 3, column 9: JSON has no comments that start with // (write it as a key that starts with #, such as "# why": "")
+  line 4: timeouts.connect: "5" has no unit (write "5s" or "250ms")
+  line 5: proxy_pass: unknown key, as nginx has it (write "backend_servers": [{{"ip": "10.0.0.1", "port": 8001}}])
+"##
     );
     for arguments in [&["-t", path][..], &["-T", path], &["-c", path], &[path]] {
         assert_eq!(run(arguments), refused(78, &expected), "{arguments:?}");
@@ -146,7 +153,7 @@ fn all_mistakes_are_reported_at_once_and_exit_with_78() {
 #[test]
 fn what_is_not_json_is_named_by_line_and_column() {
     let errors = "httplb: standard input has 1 error; nothing was changed
-  line 2, column 14: expected `,` or `}` (is a comma or a closing bracket missing before it?)
+  line 2, column 13: a comma is missing here (add it: what follows is another value)
 ";
     let found = run_with_input(&["-t", "-"], b"{\n\"retries\": 1 \"workers\": 2}");
     assert_eq!(found, refused(78, errors));
@@ -290,8 +297,60 @@ fn a_backend_that_is_the_service_itself_is_warned_of() {
     }"#;
     let found = run_with_input(&["-t", "-c", "-"], config.as_bytes());
     assert_eq!(found.status, 0, "{found:?}");
-    let warning =
-        "pools.api.backend_servers[0]: 127.0.0.1:9000 is a listen address of this service";
+    let warning = "warning: line 4: pools.api.backend_servers[0]: 127.0.0.1:9000 is a listen address of \
+                   this service";
     assert!(found.errors.contains(warning), "{found:?}");
     assert!(!found.errors.contains("10.0.0.1"), "{found:?}");
+}
+
+#[test]
+fn what_is_valid_and_hardly_meant_is_warned_of_in_the_order_of_the_file() {
+    let config = r#"{
+        "listen": ["127.0.0.1:9000"],
+        "max_connections": 1000000,
+        "buffer_size": "1MiB",
+        "access_log": "/httplb-missing/log/access.log",
+        "admin": {
+            "socket": "/httplb-missing/run/admin.sock"
+        },
+        "cache": {"dir": "/httplb-missing/cache/a"},
+        "status_listen": "127.0.0.1:9000",
+        "pools": {"a": {}},
+        "routes": [
+            {"path": "/api", "pool": "a"},
+            {"path": "/api/v1", "pool": "default"},
+            {"path": "/b/*", "pool": "a"}
+        ]
+    }"#;
+    for option in ["-t", "-T"] {
+        let found = run_with_input(&[option, "-"], config.as_bytes());
+        assert_eq!(found.status, 0, "{found:?}");
+        let warnings =
+            found.errors.lines().filter_map(|line| line.strip_prefix("httplb: warning: "));
+        let mut places =
+            warnings.map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": "));
+        for expected in [
+            "line 1: backend_servers",
+            "line 3: max_connections",
+            "line 5: access_log",
+            "line 7: admin.socket",
+            "line 9: cache.dir",
+            "line 10: status_listen",
+            "line 14: routes[1]",
+            "line 15: routes[2].path",
+        ] {
+            assert_eq!(places.next().as_deref(), Some(expected), "{found:?}");
+        }
+        assert_eq!(places.next(), None, "{found:?}");
+        assert_eq!(found.output.is_empty(), option == "-t", "{found:?}");
+    }
+}
+
+#[test]
+fn a_file_of_another_program_is_known_as_such() {
+    let found = run_with_input(&["-t", "-"], b"# mine\nupstream app {\n  server 10.0.0.1:80;\n}\n");
+    assert_eq!(found.status, 78);
+    let told =
+        "  line 2, column 1: this is a configuration of nginx (httplb reads JSON: the least is ";
+    assert!(found.errors.contains(told), "{found:?}");
 }

@@ -43,7 +43,7 @@ fn there_is_a_master_a_control_process_and_a_worker_in_each_seat() {
     names.sort();
     assert_eq!(names, ["httplb", "httplb-control", "httplb-w0", "httplb-w1", "httplb-w2"]);
     assert!(program.stderr().contains(": 3 workers, listening on 127.0.0.1:"));
-    assert!(program.stderr().contains(" KiB + 10 MiB; idle connections"), "{}", program.stderr());
+    assert!(program.stderr().contains(" KiB + 15 MiB; idle connections"), "{}", program.stderr());
 }
 
 #[test]
@@ -195,8 +195,8 @@ fn each_process_keeps_what_it_needs_and_nothing_else() {
     };
     let check = || {
         let (master, control) = (program.pid(), program.control());
-        // The cells of the generation, and the rotations of all.
-        let mut all = vec![(master, 2), (control, 0)];
+        // The cells of the generation; the rotations, the history and the diary of all.
+        let mut all = vec![(master, 4), (control, 0)];
         // Listening sockets, the status page's, and the lines to three children; or to the master.
         assert_eq!(count(master, "socket:"), 4 + 1 + 3);
         assert_eq!(count(control, "socket:"), 1 + 1);
@@ -252,9 +252,11 @@ fn settings_are_mapped_read_only_in_workers_and_writable_in_the_others() {
         rights.collect::<Vec<_>>()
     };
     for worker in program.workers() {
-        assert_eq!(shown(worker), ["r--s", "rw-s", "rw-s"], "settings, live cells, rotations");
+        let rights = shown(worker);
+        let wanted = ["r--s", "rw-s", "rw-s", "r--s", "rw-s"];
+        assert_eq!(rights, wanted, "settings, live cells, rotations, history, diary");
     }
-    assert_eq!(shown(program.control()), ["rw-s", "rw-s"]);
+    assert_eq!(shown(program.control()), ["rw-s"; 4], "cells, rotations, history, diary");
     assert_eq!(program.get("/").text(), "a");
 }
 
@@ -499,4 +501,24 @@ fn root_follows_no_link_of_others_to_the_log_the_cache_or_the_socket() {
     assert_eq!(fs::read_dir(&system).unwrap().count(), 2);
     assert_eq!(fs::read_dir(system.join("folder")).unwrap().count(), 0);
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_list_of_processes_tells_the_role_and_the_service_of_each() {
+    let backend = Backend::named("a");
+    let program = Program::with(json!({"workers": 2, "backend_servers": servers(&[&backend])}));
+    let file = program.folder.join("servers.conf");
+    let shown = |pid: Pid| {
+        let bytes = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap();
+        String::from_utf8(bytes).unwrap().trim_end_matches('\0').replace('\0', " ")
+    };
+    for (pid, role) in [
+        (program.worker(0), "worker 0"),
+        (program.worker(1), "worker 1"),
+        (program.control(), "control"),
+    ] {
+        let expected = format!("httplb: {role} -c {}", file.display());
+        until(&format!("{role} is shown"), || shown(pid) == expected);
+    }
+    assert!(shown(program.pid()).ends_with(&format!(" -c {}", file.display())));
 }

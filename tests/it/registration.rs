@@ -1,10 +1,14 @@
 //! Backends that register themselves: pools that fill and empty while the service runs.
 
+use crate::common::program::{binary, plain};
 use crate::common::{Answer, Backend, Client, Program, Value, eventually, json, noise, until};
+use rustix::process::Signal;
 use std::{
     collections::{BTreeSet, HashMap, hash_map::DefaultHasher},
+    fs,
     hash::{Hash, Hasher},
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -252,4 +256,134 @@ fn who_comes_and_goes_during_reloads_is_not_forgotten() {
         let backends = shown["backends"].as_array().unwrap().iter();
         here == backends.map(|one| one["backend"].as_str().unwrap().to_owned()).collect()
     });
+}
+
+/// A state directory, gone with the test.
+struct State(PathBuf);
+
+impl State {
+    fn new(name: &str) -> State {
+        let path = std::env::temp_dir().join(format!("httplb-state-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        State(path)
+    }
+
+    fn saved(&self) -> String {
+        fs::read_to_string(self.0.join("registered.json")).unwrap_or_default()
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // only a temporary folder
+    }
+}
+
+fn with_state(config: Value, state: &Path) -> Program {
+    let mut command = plain(binary());
+    command.env("STATE_DIRECTORY", state);
+    Program::operated_by(config, command)
+}
+
+#[test]
+fn registered_backends_survive_a_restart_with_what_is_left_of_their_leases() {
+    let state = State::new("restart");
+    let (long, short, gone) =
+        (Backend::named("long"), Backend::named("short"), Backend::named("gone"));
+    let config = json!({"pool_header": "X-Pool"});
+    let mut program = with_state(config.clone(), &state.0);
+    assert_eq!(register(&program, "api", &long, "?lease=60s&weight=5&max_connections=9"), 201);
+    assert_eq!(register(&program, "api", &short, "?lease=1s&state=drain&backup=true"), 201);
+    assert_eq!(register(&program, "api", &gone, ""), 201);
+    program.ask(&format!("DELETE {}", path("api", gone.address)), "");
+    program.signal(Signal::TERM);
+    assert!(program.wait_for_exit().success());
+    let program = with_state(config.clone(), &state.0);
+    let shown = program.backend("api", long.address).expect("it is there from the first moment on");
+    assert_eq!((&shown["weight"], &shown["max_connections"]), (&json!(5), &json!(9)));
+    let left = shown["lease_s"].as_u64().unwrap();
+    assert!((30..60).contains(&left), "{left}");
+    let shown = program.backend("api", short.address).expect("it has ten seconds at least");
+    let left = shown["lease_s"].as_u64().unwrap();
+    assert!(shown["state"] == "drain" && (5..10).contains(&left), "{shown}");
+    assert_eq!(program.state("api", gone.address), "gone");
+    let mut client = program.client();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\nX-Pool: api\r\n\r\n");
+    assert_eq!(client.response().text(), "long");
+    // Who does not come back has no more than that.
+    program.wait_for_state("api", short.address, "gone");
+    assert_eq!(program.state("api", long.address), "up");
+    program.wait_for_message("2 backends had registered before");
+}
+
+/// Nobody has a last word then: what was told to be done is in the file soon after.
+#[test]
+fn registered_backends_survive_that_all_processes_are_killed() {
+    let state = State::new("killed");
+    let (one, other) = (Backend::named("one"), Backend::named("other"));
+    let mut program = with_state(json!({}), &state.0);
+    register(&program, "default", &one, "");
+    register(&program, "default", &other, "?weight=7");
+    program.ask(&format!("PATCH {}", path("default", one.address)), "{\"state\": \"maint\"}");
+    until("all is written", || {
+        let saved = state.saved();
+        saved.contains(&other.address.to_string()) && saved.contains("maint")
+    });
+    for process in program.processes() {
+        crate::common::process::kill(process);
+    }
+    program.wait_for_exit();
+    let program = with_state(json!({}), &state.0);
+    assert_eq!(program.state("default", one.address), "maint");
+    assert_eq!(program.get("/").text(), "other");
+    // And a reload in between is none that forgets.
+    assert_eq!(program.ask("POST /v1/reload", "").status, 200);
+    program.ask(&format!("DELETE {}", path("default", one.address)), "");
+    until("what was set of it is kept", || state.saved().contains("left_ms"));
+}
+
+#[test]
+fn what_an_operator_has_set_stays_over_a_new_registration_a_reload_and_a_restart() {
+    let state = State::new("wishes");
+    let backend = Backend::named("here");
+    let place = path("api", backend.address);
+    let mut program = with_state(json!({}), &state.0);
+    register(&program, "api", &backend, "");
+    program.ask(&format!("PATCH {place}"), "{\"state\": \"drain\", \"weight\": 9}");
+    let again = |program: &Program| {
+        program.ask(&format!("DELETE {place}"), "");
+        program.wait_for_state("api", backend.address, "gone");
+        assert_eq!(program.ask("POST /v1/reload", "").status, 200);
+        assert_eq!(register(program, "api", &backend, "?state=ready&weight=2"), 201);
+        let shown = program.backend("api", backend.address).unwrap();
+        assert_eq!((&shown["state"], &shown["weight"]), (&json!("drain"), &json!(9)));
+    };
+    again(&program);
+    program.ask(&format!("DELETE {place}"), "");
+    program.wait_for_state("api", backend.address, "gone");
+    program.signal(Signal::TERM);
+    program.wait_for_exit();
+    let program = with_state(json!({}), &state.0);
+    assert_eq!(register(&program, "api", &backend, "?state=ready"), 201);
+    assert_eq!(program.state("api", backend.address), "drain");
+    again(&program);
+    // The operator has the last word, and says what a registration alone cannot.
+    program.ask(&format!("PATCH {place}"), "{\"state\": \"ready\"}");
+    assert_eq!(program.state("api", backend.address), "up");
+}
+
+#[test]
+fn a_registered_backup_stands_in_for_primaries_alone() {
+    let (mut primary, backup) = (Backend::named("primary"), Backend::named("backup"));
+    let program = Program::operated(json!({}));
+    register(&program, "default", &backup, "?backup=true");
+    register(&program, "default", &primary, "");
+    for _ in 0..6 {
+        assert_eq!(program.get("/").text(), "primary");
+    }
+    primary.stop();
+    until("the backup stands in", || program.get("/").text() == "backup");
+    register(&program, "default", &backup, "?backup=false&state=drain");
+    assert_eq!(program.state("default", backup.address), "drain");
+    until("nobody is left", || program.get("/").status >= 502);
 }

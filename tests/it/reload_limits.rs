@@ -36,9 +36,12 @@ fn send(client: &mut Client, backend: &Backend, target: &str) {
     backend.wait_for_requests(before + 1);
 }
 
-/// Reloads, and returns when the new control process answers.
+/// Reloads, and returns when the new control process answers and who connects comes to new workers.
 fn reload(program: &Program) {
+    let before = program.workers();
     assert_eq!(program.ask("POST /v1/reload", "").status, 200);
+    let port = program.address.port();
+    until("no worker before accepts clients", || !process::any_listens(&before, port));
 }
 
 fn active(program: &Program, backend: &Backend) -> u64 {

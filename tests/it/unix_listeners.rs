@@ -305,6 +305,21 @@ fn a_reload_closes_what_is_not_listed_any_more_and_makes_what_is_lost() {
 }
 
 #[test]
+fn where_somebody_else_listens_by_now_a_reload_fails_and_the_file_stays() {
+    let (folder, backend) = (Folder::new("taken"), Backend::named("a"));
+    let path = at(&folder);
+    let mut program = Program::with(listening(unix(&path), &[&backend]));
+    fs::remove_file(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
+    let why = program.fail_to_reload();
+    assert!(why.contains("in use"), "{why}");
+    program.signal(Signal::TERM);
+    program.wait_for_exit();
+    assert!(path.exists(), "it is the other's");
+    drop(other);
+}
+
+#[test]
 fn a_refused_reload_leaves_no_socket_behind() {
     let (folder, backend) = (Folder::new("refused"), Backend::named("a"));
     let (first, second) = (at(&folder), folder.path().join("second.sock"));

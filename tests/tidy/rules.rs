@@ -5,13 +5,13 @@ use crate::scrub::{is_word, test_modules, without_comments_and_texts, without_te
 /// From the top down; neighbours on one line do not import each other.
 const LAYERS: [&[&str]; 10] = [
     &["main", "lib", "program", "cli"],
-    &["master"],
-    &["worker", "control"],
+    &["master", "ctl"],
+    &["worker", "control", "registry", "names"],
     &["proxy"],
     &["cache", "shared", "net"],
     &["sys"],
     &["policy"],
-    &["http"],
+    &["http", "dns"],
     &["config"],
     &["mem"],
 ];

@@ -129,7 +129,7 @@ pub fn words(decision: &Decision, request_fields: &RequestCacheFields) -> String
                 Meanwhile::Kept { stands_in: true, .. } => {
                     "; it answers if no backend can be reached"
                 }
-                Meanwhile::Kept { .. } | Meanwhile::Nothing => "",
+                Meanwhile::Kept { .. } | Meanwhile::Part(_) | Meanwhile::Nothing => "",
             };
             format!("{line}: {}{stands_in}", why_not(&asking, request_fields))
         }
@@ -145,6 +145,9 @@ fn why_not(asking: &Asking, request_fields: &RequestCacheFields) -> &'static str
             "only a backend can judge the condition"
         }
         (FwdReason::Bypass, _) => "the head of what is stored is longer than buffer_size allows",
+        (FwdReason::Partial, Meanwhile::Part(_)) => {
+            "only a part is stored, and a backend is asked for the rest"
+        }
         (FwdReason::Partial, _) => "only a part is stored",
         (FwdReason::Request | FwdReason::Stale, Meanwhile::Kept { validates: true, .. }) => {
             "what is stored must be confirmed by a backend first"

@@ -16,11 +16,11 @@ use super::health::{AdminState, Availability};
 use super::reason::Reason;
 use super::retry::Failure;
 use super::route::{self, Choice, Condition, Routing};
-use super::slow_start;
+use super::slow_start::TrafficShare;
 use super::sticky::Key;
 use crate::config::units::{write_duration, write_size};
-use crate::config::{self, Config, Tolerance, address};
-use crate::http::forwarded::Forward;
+use crate::config::{self, AUTO_CAP, Config, Tolerance, address};
+use crate::http::forwarded::{self, Forward};
 use crate::http::request::{self, Refusal, RequestHead};
 use crate::http::{HeadScan, Scan};
 use crate::http::{rewrite, upgrade};
@@ -61,43 +61,64 @@ pub struct PoolNow<'a> {
     pub keys: &'a config::Pool,
     /// In the order in which they take turns.
     pub backends: Vec<BackendNow>,
+    /// What is to be known of the names that bring further backends, in a sentence each.
+    pub names: Vec<String>,
     /// How many turns primaries and backups have taken; `None` where none are taken now.
     pub turns: Option<[u64; 2]>,
 }
 
 /// A backend at the moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BackendNow {
     /// Where it listens, its share, its cap, whether it stands in for others.
     pub keys: config::Backend,
     /// Whether it may be asked; `None` where that is not known.
     pub availability: Option<Availability>,
+    /// Why it is down, in words.
+    pub why: Option<String>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// Requests that it has now.
     pub load: u32,
-    /// How many tenths of its weight count, while it starts slowly.
-    pub parts: u32,
+    /// How many it may have now; 0 is any number.
+    pub cap: u32,
+    /// How much of its weight counts, while it starts slowly.
+    pub share: TrafficShare,
     /// Whether clients share its connections, with its usual time, or why not; `None` where that is not
     /// known, or they are not to.
     pub shares: Option<Result<Micros, Unshared>>,
 }
 
+impl Question {
+    /// Whether it is asked for a client that comes by https: the URL says so.
+    fn is_https(&self) -> bool {
+        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+}
+
 impl<'a> PoolNow<'a> {
     /// The pools of a configuration, of whose backends nothing is known.
     pub fn at_rest(config: &'a Config) -> Vec<PoolNow<'a>> {
+        let known_cap = |cap| if cap == AUTO_CAP { 0 } else { cap };
         let backend = |keys: &config::Backend| BackendNow {
             keys: *keys,
+            cap: known_cap(keys.max_connections),
             availability: None,
+            why: None,
             admin: AdminState::Ready,
             load: 0,
-            parts: slow_start::PARTS,
+            share: TrafficShare::WHOLE,
             shares: None,
+        };
+        let name = |named: &config::NamedServer| {
+            let name = named.lookup.name();
+            format!("{name} is looked up by the service: its backends are not known here")
         };
         let pool = |keys: &'a config::Pool| PoolNow {
             name: keys.name.clone(),
             keys,
             backends: keys.backends.iter().map(backend).collect(),
+            names: keys.names.iter().map(name).collect(),
             turns: None,
         };
         config.pools.iter().map(pool).collect()
@@ -151,9 +172,12 @@ impl StoredPlan {
             Some(Decision::Ask(asking)) => match (asking.sharing, asking.stored) {
                 (Sharing::Forbidden, _) => StoredPlan::MustAnswer,
                 (_, Meanwhile::Kept { stands_in: true, .. }) => StoredPlan::StandsIn,
-                (_, Meanwhile::Kept { stands_in: false, .. } | Meanwhile::Nothing) => {
-                    StoredPlan::DoesNot
-                }
+                (
+                    _,
+                    Meanwhile::Kept { stands_in: false, .. }
+                    | Meanwhile::Part(_)
+                    | Meanwhile::Nothing,
+                ) => StoredPlan::DoesNot,
             },
             None => StoredPlan::DoesNot,
         }
@@ -253,9 +277,7 @@ pub fn explain_with(
         limits: Vec::new(),
     };
     match read(&text, config) {
-        Ok((head, is_raw)) => {
-            explanation.find((&head, is_raw), question, config, pools, key, (scratch, lookup))
-        }
+        Ok(head) => explanation.find(&head, question, config, pools, key, (scratch, lookup)),
         Err(refusal) => explanation.answer = Some(AnswerAtOnce::to(refusal)),
     }
     explanation
@@ -278,7 +300,7 @@ fn head_of(question: &Question) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn read<'a>(text: &'a [u8], config: &Config) -> Result<(RequestHead<'a>, bool), Refusal> {
+fn read<'a>(text: &'a [u8], config: &Config) -> Result<RequestHead<'a>, Refusal> {
     let limit = config.head_limit();
     match HeadScan::request().advance(text) {
         Scan::Whole(end) if end > limit => Err(request::too_long(text, limit)),
@@ -292,7 +314,7 @@ fn read<'a>(text: &'a [u8], config: &Config) -> Result<(RequestHead<'a>, bool), 
 impl Explanation {
     fn find(
         &mut self,
-        (head, is_raw): (&RequestHead, bool),
+        head: &RequestHead,
         question: &Question,
         config: &Config,
         pools: &[PoolNow],
@@ -300,18 +322,27 @@ impl Explanation {
         (scratch, lookup): (&mut Buffer, &mut Lookup),
     ) {
         let routing = Routing::new(config);
-        let choice = routing.choose(head, |name| {
-            pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name)
-        });
-        self.route = Some(RoutePlan::new(choice, &routing, head));
-        let pool = choice.pool().and_then(|pool| pools.get(pool));
+        let trusted = address::is_trusted(&config.trusted_proxies, Some(question.client));
+        let tls = question.is_https();
+        let is_https = forwarded::is_https(head, trusted, tls);
+        let choice = routing.choose(
+            head,
+            || is_https,
+            |name| pools.iter().position(|pool| !name.is_empty() && pool.name.as_bytes() == name),
+        );
+        self.route = Some(RoutePlan::new(choice, &routing, head, is_https));
+        let pool = match choice {
+            Choice::Redirected { .. } => pools.first(), // What it tolerates counts here too.
+            _ => choice.pool().and_then(|pool| pools.get(pool)),
+        };
         let tolerates_raw = |pool: &PoolNow| pool.keys.tolerate.has(Tolerance::RawTarget);
-        if is_raw && !pool.is_some_and(tolerates_raw) {
+        if head.has_raw_target && !pool.is_some_and(tolerates_raw) {
             self.answer = Some(AnswerAtOnce::to(Refusal::RawTarget));
             return;
         }
         let forward = Forward {
-            trusted: address::is_trusted(&config.trusted_proxies, Some(question.client)),
+            trusted,
+            tls,
             fields: config.forward,
             via: config.via.as_deref(),
             normal_host: config.cache.is_some(),
@@ -324,6 +355,10 @@ impl Explanation {
             self.answer = Some(AnswerAtOnce::to(Refusal::HeadTooLong));
             return;
         };
+        if let Choice::Redirected { status, .. } = choice {
+            self.answer = Some(AnswerAtOnce::redirect(head, status));
+            return;
+        }
         let Some(pool) = pool else {
             self.answer =
                 Some(AnswerAtOnce::new(Failure::NoBackend, "no pool has the name that is given"));
@@ -366,16 +401,17 @@ impl Explanation {
 }
 
 impl RoutePlan {
-    fn new(choice: Choice, routing: &Routing, head: &RequestHead) -> RoutePlan {
+    fn new(choice: Choice, routing: &Routing, head: &RequestHead, is_https: bool) -> RoutePlan {
         let header = routing.pool_header().unwrap_or_default();
         let (by, before) = match choice {
             Choice::Named(_) => (format!("the header {header}"), 0),
             Choice::Unknown => (format!("the header {header}, which names no pool"), 0),
             Choice::Routed { route, .. } => (format!("routes[{route}]"), route),
+            Choice::Redirected { route, .. } => (format!("routes[{route}], to https"), route),
             Choice::Default => (String::from("no route matches"), routing.routes().len()),
         };
         let passed_over = routing.routes()[..before].iter().enumerate().map(|(place, route)| {
-            let because = match route::mismatch(route, head) {
+            let because = match route::mismatch(route, head, || is_https) {
                 Some(Condition::Host) => {
                     format!("its host is {:?}", route.host.as_deref().unwrap_or_default())
                 }
@@ -385,6 +421,9 @@ impl RoutePlan {
                 Some(Condition::Header(header)) => {
                     let (name, value) = &route.headers[header];
                     format!("its header {name} is {value:?}")
+                }
+                Some(Condition::Plain) => {
+                    String::from("it leads to https, by which the request comes")
                 }
                 None => String::new(), // one that matches is not passed over
             };
@@ -415,6 +454,15 @@ impl AnswerAtOnce {
             Refusal::TimedOut => "the client is too slow",
         };
         AnswerAtOnce { status: refusal.status(), reason: Reason::from(refusal).as_str(), because }
+    }
+
+    fn redirect(head: &RequestHead, status: u16) -> AnswerAtOnce {
+        let without_host = head.authority.is_empty().then_some(Refusal::Host);
+        if let Some(refusal) = admit::refusal(head, 0).or(without_host) {
+            return AnswerAtOnce::to(refusal);
+        }
+        let because = "it does not come by https, and is sent to the same URL with https";
+        AnswerAtOnce { status, reason: "redirect", because }
     }
 
     fn new(failure: Failure, because: &'static str) -> AnswerAtOnce {
@@ -451,7 +499,7 @@ fn limits(head: &RequestHead, config: &Config, keys: &config::Pool) -> Vec<Limit
             is: within(timeouts.response, "504, or close"),
         },
     ];
-    let budget = "20 % of the requests of the last 10 s, and 10 a second besides";
+    let budget = "20 % of the requests of the last 10 s, and 10 a second besides; evacuation is none of these";
     limits.push(LimitPlan { of: "retries in the pool", is: String::from(budget) });
     if upgrade::is_offered(head, &keys.upgrades) {
         limits.push(LimitPlan {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{AnswerAtOnce, BackendNow, PoolNow};
-use crate::config::Multiplex;
+use crate::config::{Multiplex, ShownCap};
 use crate::http::cookie::SetCookie;
 use crate::http::forwarded::Forward;
 use crate::http::request::RequestHead;
@@ -13,9 +13,10 @@ use crate::http::upgrade;
 use crate::policy::balance::{self, Member, Members, Pick, PoolView, Tier, TriedBackends};
 use crate::policy::health::Availability;
 use crate::policy::multiplexing::{self, Candidate};
+use crate::policy::order;
 use crate::policy::retry::{self, Failure, RetryContext, Verdict};
+use crate::policy::slow_start::{self, TrafficShare};
 use crate::policy::sticky::{self, BackendTag, Key, StickyCookie, StickyTarget};
-use crate::policy::{order, slow_start};
 
 /// A pool, and what it would do with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +27,9 @@ pub struct PoolPlan {
     pub balance: &'static str,
     /// Its backends.
     pub backends: Vec<BackendPlan>,
+    /// The names of which it has no backends, or perhaps not all, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// The cookie that keeps clients at their backends, if there is one.
     pub sticky: Option<StickyPlan>,
     /// What becomes of the request if a backend fails it.
@@ -46,6 +50,8 @@ pub struct BackendPlan {
     pub backend: String,
     /// `up`, `down`, `drain` or `maint`; `unknown` where the service is not asked.
     pub state: &'static str,
+    /// Why it is down, in words.
+    pub why: Option<String>,
     /// Its share.
     pub weight: u32,
     /// How many tenths of that count, while it starts slowly.
@@ -54,8 +60,10 @@ pub struct BackendPlan {
     pub backup: bool,
     /// Requests that it has.
     pub connections: u32,
-    /// Those that it may have; 0 is no cap.
-    pub max_connections: u32,
+    /// Those that it may have; 0 is no cap, "auto" one that finds itself.
+    pub max_connections: ShownCap,
+    /// Those that it may have now; `None` if any number, or if it is not known.
+    pub cap: Option<u32>,
     /// `next`, `candidate` or `out`.
     pub verdict: &'static str,
     /// Why it is out, or next; empty for the others.
@@ -90,6 +98,8 @@ pub struct RepeatPlan {
     pub repeated_after: Vec<&'static str>,
     /// Those after which it is not.
     pub answered_after: Vec<&'static str>,
+    /// Whether it leaves a backend that goes down while it waits there.
+    pub is_evacuated: bool,
 }
 
 /// The pool as balancing looks at it: when the turn with this number has come.
@@ -126,6 +136,7 @@ impl PoolPlan {
             balance: pool.keys.balance.as_str(),
             outcome,
             backends,
+            names: pool.names.clone(),
             sticky,
             repeats: RepeatPlan::new(pool, head),
             is_pipelined,
@@ -196,12 +207,12 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
         id: place as u32,
         weight: backend.keys.weight,
         backup: backend.keys.backup,
-        cap: backend.keys.max_connections,
+        cap: backend.cap,
         up: matches!(backend.availability, None | Some(Availability::Up)),
     };
     let mut list: Vec<Member> = pool.backends.iter().enumerate().map(member).collect();
-    let parts: Vec<u32> = pool.backends.iter().map(|backend| backend.parts).collect();
-    slow_start::apply(&mut list, &parts);
+    let shares: Vec<TrafficShare> = pool.backends.iter().map(|backend| backend.share).collect();
+    slow_start::apply(&mut list, &shares);
     let mut members = Members::default();
     members.refresh(&list);
     let pick = |turn| {
@@ -224,11 +235,13 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
         BackendPlan {
             backend: backend.keys.address.to_string(),
             state: backend.availability.map_or(UNKNOWN, Availability::as_str),
+            why: backend.why.clone(),
             weight: backend.keys.weight,
-            tenths: backend.parts,
+            tenths: backend.share.parts,
             backup: backend.keys.backup,
             connections: backend.load,
-            max_connections: backend.keys.max_connections,
+            max_connections: backend.keys.max_connections.into(),
+            cap: (backend.cap > 0).then_some(backend.cap),
             verdict,
             because,
             shares: backend.shares.map(multiplexing::described),
@@ -258,7 +271,9 @@ fn why_out(backend: &BackendNow, member: &Member) -> &'static str {
             "it is drained: only its sticky clients may ask it"
         }
         Availability::Drain => "it is to be forgotten",
-        Availability::Up if !member.has_room(backend.load) => "it has as many requests as it may",
+        Availability::Up if !balance::has_room(member.cap, backend.load) => {
+            "it has as many requests as it may"
+        }
         Availability::Up if member.backup => "it stands in for others, and one of those is up",
         Availability::Up => "others have fewer requests for their weight",
     }
@@ -299,7 +314,7 @@ impl StickyPlan {
         let sticky_backend = tags.iter().position(|tag| Some(*tag) == target.tag());
         let Some(sticky_backend) = sticky_backend else { return plan };
         let backend = &pool.backends[sticky_backend];
-        let cap = backend.keys.max_connections;
+        let cap = backend.cap;
         let (works, has_room) = (
             backend.availability.is_none_or(|known| sticky::may_keep(known, backend.admin)),
             balance::has_room(cap, backend.load),
@@ -338,6 +353,7 @@ impl RepeatPlan {
             is_idempotent: head.is_idempotent(),
             repeated_after: Vec::new(),
             answered_after: Vec::new(),
+            is_evacuated: false,
         };
         for failure in Failure::ALL {
             let sent = match failure {
@@ -358,7 +374,11 @@ impl RepeatPlan {
                 tries_left: plan.retries,
                 reused_and_silent: false,
                 budget_left: true,
+                method: head.method,
+                timed_out_before: false,
+                other_is_up: true,
             };
+            plan.is_evacuated |= sent && retry::evacuates(&context);
             match retry::verdict(failure, context) {
                 Verdict::Retry { .. } => plan.repeated_after.push(failure.reason().as_str()),
                 Verdict::Answer(_) | Verdict::Truncate => {

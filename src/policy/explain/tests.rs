@@ -68,6 +68,7 @@ backends:    10.0.0.1:80 state unknown, weight 1: candidate
              10.0.0.3:80 state unknown, weight 1, backup: out: it stands in for others, if none of those is up
 retried:     on no other backend; it is idempotent
              not after connection_refused, connection_timeout, connection_terminated, http_protocol_error, http_response_header_section_size, identity_mismatch, http_response_timeout
+             if its backend goes down, it waits there for its response
 cache:       off
 added:       X-Forwarded-For: 192.0.2.1
              X-Forwarded-Proto: http
@@ -86,7 +87,7 @@ limits:      head: 31KiB, then 431 or 414
              wait for a backend below its limit: 1s, then 503
              time to connect: 2s, then another backend, or 504
              wait for the response, and pause within it: 1m, then 504, or close
-             retries in the pool: 20 % of the requests of the last 10 s, and 10 a second besides
+             retries in the pool: 20 % of the requests of the last 10 s, and 10 a second besides; evacuation is none of these
 ";
     assert_eq!(text.to_string(), expected);
 }
@@ -197,6 +198,17 @@ fn each_backend_is_said_to_be_next_possible_or_out_and_why() {
 }
 
 #[test]
+fn why_a_backend_is_down_is_said_in_words() {
+    let config = config();
+    let mut pools = pools_with(&config, &[DOWN, UP, UP]);
+    pools[0].backends[0].why = Some(String::from("3 connections in a row were reset"));
+    let explanation = ask_of(&pools, None, "GET http://b/", &[]);
+    let text = explanation.to_string();
+    let line = "10.0.0.1:80 down (3 connections in a row were reset), weight";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn of_least_connections_those_with_the_fewest_could_be_next() {
     let config = config();
     let mut pools = PoolNow::at_rest(&config);
@@ -252,17 +264,22 @@ fn what_is_repeated_follows_from_the_method_and_the_retries() {
     let harmless = ["connection_refused", "connection_timeout"];
     let all =
         ["connection_refused", "connection_terminated", "identity_mismatch", "connection_timeout"];
+    let late = "http_response_timeout";
     let sorted = |mut reasons: Vec<&'static str>| {
         reasons.sort_unstable();
         reasons
     };
-    assert_eq!(sorted(get.repeated_after), sorted(all.to_vec()));
-    assert!(get.answered_after.contains(&"http_response_timeout"));
+    assert_eq!(sorted(get.repeated_after), sorted([&all[..], &[late]].concat()));
+    assert!(get.answered_after.contains(&"http_protocol_error") && get.is_evacuated);
     let post = plan("POST http://b/", &[]);
     assert_eq!(sorted(post.repeated_after), harmless);
-    assert!(!post.is_idempotent && post.retries == 2);
+    assert!(!post.is_idempotent && post.retries == 2 && !post.is_evacuated);
     let keyed = plan("POST http://b/", &["Idempotency-Key: 1"]);
     assert_eq!(sorted(keyed.repeated_after), sorted(all.to_vec()));
+    assert!(keyed.answered_after.contains(&late) && keyed.is_evacuated);
+    let text = ask("GET http://b/", &[]).to_string();
+    assert!(text.contains("http_response_timeout (once)"), "{text}");
+    assert!(text.contains("it leaves for another"), "{text}");
     assert!(plan("GET http://b/api", &[]).repeated_after.is_empty());
 }
 

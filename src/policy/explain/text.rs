@@ -2,8 +2,12 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::policy::reason::Reason;
+
+use super::pool::RepeatPlan;
 use super::pool::UNKNOWN;
 use super::{Explanation, PoolPlan, RoutePlan};
+use crate::config::ShownCap;
 
 /// Where what is said begins, behind the word that says of what.
 const INDENT: usize = 13;
@@ -91,9 +95,11 @@ impl PoolPlan {
                     tenths => format!(" ({tenths} tenths of it)"),
                 };
                 let backup = if backend.backup { ", backup" } else { "" };
-                let cap = match backend.max_connections {
-                    0 => String::new(),
-                    cap => format!(" of {cap}"),
+                let cap = match (backend.max_connections, backend.cap) {
+                    (ShownCap::Number(_), None) => String::new(),
+                    (ShownCap::Number(_), Some(cap)) => format!(" of {cap}"),
+                    (ShownCap::Word(word), None) => format!(" of {word}"),
+                    (ShownCap::Word(word), Some(cap)) => format!(" of {cap} ({word})"),
                 };
                 let because = match backend.because {
                     "" => String::new(),
@@ -101,7 +107,10 @@ impl PoolPlan {
                 };
                 let (state, requests) = match backend.state {
                     UNKNOWN => (String::from("state unknown"), String::new()),
-                    state => (state.to_owned(), format!(", {}{cap} requests", backend.connections)),
+                    state => (
+                        stated(state, backend.why.as_deref()),
+                        format!(", {}{cap} requests", backend.connections),
+                    ),
                 };
                 let shares = backend
                     .shares
@@ -113,20 +122,43 @@ impl PoolPlan {
                 )
             }),
         )?;
+        lines(out, "names", &self.names)?;
         if self.outcome == "waits" {
             line(out, "", "all are at their limit: it waits")?;
         }
-        let repeats = &self.repeats;
-        let kind = if repeats.is_idempotent { "idempotent" } else { "not idempotent" };
-        let more = match repeats.retries {
+        self.repeats.write(out)
+    }
+}
+
+/// A state, and why it is so where that is known.
+fn stated(state: &str, why: Option<&str>) -> String {
+    why.map_or(String::from(state), |why| format!("{state} ({why})"))
+}
+
+impl RepeatPlan {
+    fn write(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_idempotent { "idempotent" } else { "not idempotent" };
+        let more = match self.retries {
             0 => String::from("on no other backend"),
             1 => String::from("on 1 other backend"),
             most => format!("on up to {most} other backends"),
         };
         line(out, "retried", &format!("{more}; it is {kind}"))?;
-        if !repeats.repeated_after.is_empty() {
-            line(out, "", &format!("after {}", repeats.repeated_after.join(", ")))?;
+        if !self.repeated_after.is_empty() {
+            let after = self.repeated_after.iter().map(|reason| match *reason {
+                late if late == Reason::ResponseTimeout.as_str() => format!("{late} (once)"),
+                reason => String::from(reason),
+            });
+            let after: Vec<String> = after.collect();
+            line(out, "", &format!("after {}", after.join(", ")))?;
         }
-        line(out, "", &format!("not after {}", repeats.answered_after.join(", ")))
+        line(out, "", &format!("not after {}", self.answered_after.join(", ")))?;
+        let waits = match self.is_evacuated {
+            true => {
+                "if its backend goes down before a byte of the response came, it leaves for another"
+            }
+            false => "if its backend goes down, it waits there for its response",
+        };
+        line(out, "", waits)
     }
 }

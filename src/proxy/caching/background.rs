@@ -15,7 +15,7 @@ use crate::mem::time::Micros;
 use crate::policy::conditional;
 
 use super::Caching;
-use super::state::{CacheFetch, CacheState};
+use super::state::{Asks, CacheFetch, CacheState};
 use crate::proxy::downstream::client::Client;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::ids::ExchangeId;
@@ -35,10 +35,12 @@ impl Caching {
         };
         self.store.keep(entry);
         let stored = &self.store.entry(entry).entry;
+        let has_validator = !(stored.etag.is_empty() && stored.last_modified_text.is_empty());
+        let asks = if has_validator { Asks::IfChanged } else { Asks::AsIs };
         Some(CacheFetch {
             ticket: Some(ticket),
             stale: Some(entry),
-            validates: !(stored.etag.is_empty() && stored.last_modified_text.is_empty()),
+            asks,
             ..CacheFetch::new(FwdReason::Stale, token)
         })
     }

@@ -2,6 +2,8 @@
 
 use crate::cache::collapse::Waiting;
 use crate::policy::reason::Reason;
+use crate::shared::Counter;
+use crate::sys::log::{self, Level};
 
 use super::Caching;
 use super::context::{CacheContext, CacheStep};
@@ -32,6 +34,7 @@ impl Proxy {
         let pool: &[u8] = if settings.pool_by_fields { pool.name.as_bytes() } else { b"" };
         let mut context = CacheContext {
             now: turn.now,
+            id,
             is_first: client.first == Some(id),
             client,
             backend,
@@ -90,16 +93,39 @@ impl Proxy {
         }
     }
 
-    /// Those who wait for what is over have another look.
+    /// Those who wait for what is over, or may have come further, have another look; and those who
+    /// fetch what others wait for and have not been shown.
     pub(in crate::proxy) fn wake_fetch_waiters(&mut self) {
-        let mut position = 0;
-        while let Some(id) =
-            self.buffers.caching.as_ref().and_then(|caching| caching.waiter(position))
-        {
-            if self.with_cache(id, Caching::is_over) {
-                self.turn.wake(self.exchanges[id].client);
-            }
-            position += 1;
+        let Proxy { exchanges, buffers, turn, .. } = self;
+        let Some(caching) = &buffers.caching else { return };
+        caching.each_with_news(exchanges, |exchange| turn.wake(exchange.client));
+    }
+
+    /// Those that wait for the disk look again, if it is time.
+    pub(in crate::proxy) fn look_again_at_disk(&mut self) {
+        let Proxy { exchanges, buffers, turn, .. } = self;
+        let Some(caching) = &mut buffers.caching else { return };
+        caching.cold.look_again(turn.now, exchanges, |exchange| turn.wake(exchange.client));
+    }
+
+    /// Says it when the disk is left alone for a while, as it is slow, and when it is fast again.
+    pub(in crate::proxy) fn tell_of_slow_disk(&mut self) {
+        let Some(caching) = &mut self.buffers.caching else { return };
+        self.row.add(Counter::SlowDisk, caching.store.take_left_out());
+        let is_slow = caching.store.is_disk_slow();
+        if is_slow == caching.told_slow {
+            return;
+        }
+        caching.told_slow = is_slow;
+        match is_slow {
+            true => log::write(
+                Level::Warning,
+                format_args!(
+                    "cache.dir is slow: this worker leaves it alone for most of the time, and asks backends \
+                     instead (httplb_cache_slow_disk_total counts that)"
+                ),
+            ),
+            false => log::write(Level::Notice, format_args!("cache.dir is fast enough again")),
         }
     }
 

@@ -10,9 +10,10 @@ use crate::policy::cache_key::Url;
 use crate::policy::vary::Chosen;
 
 use super::Caching;
-use super::state::{CacheState, StoredAnswer};
+use super::state::{Asks, CacheState, StoredAnswer};
 use crate::proxy::downstream::client::Client;
 use crate::proxy::exchange::{Exchange, Response};
+use crate::proxy::ids::ExchangeId;
 use crate::proxy::upstream::connection::BackendConn;
 
 /// What becomes of an exchange.
@@ -39,6 +40,8 @@ pub enum CacheStep {
 pub struct CacheContext<'a> {
     /// The time of this turn.
     pub now: Micros,
+    /// The exchange.
+    pub id: ExchangeId,
     /// Whether it is the first of its client.
     pub is_first: bool,
     /// Its client.
@@ -95,26 +98,28 @@ impl Caching {
 
     /// The body does not pass to its end.
     pub fn on_cut(&mut self, exchange: &mut Exchange, context: &mut CacheContext) {
-        self.stop_recording(exchange);
+        self.keep_part(exchange, context.now);
         self.end_fetch(exchange, Ending::Failed, context.now);
     }
 
     /// The exchange has nothing to do with the cache any more: what it has of it goes back.
     pub fn abandon(&mut self, exchange: &mut Exchange, context: &mut CacheContext) {
+        self.cold.leave(context.id);
+        // In this order: the next who fetches it may show it under the same name.
+        self.keep_part(exchange, context.now);
         self.end_fetch(exchange, Ending::Abandoned, context.now);
-        self.stop_recording(exchange);
         self.release_stale(exchange);
         exchange.enter_cache(CacheState::Disabled);
         if let Response::Stored(stored) = exchange.answer {
             exchange.answer = Response::Pending;
-            self.store.release(stored.entry);
+            self.let_go(context.id, stored);
         }
     }
 
     /// What there was will not answer the exchange any more.
     pub fn release_stale(&mut self, exchange: &mut Exchange) {
         let Some(fetch) = exchange.fetch() else { return };
-        fetch.validates = false;
+        fetch.asks = Asks::AsIs;
         if let Some(entry) = fetch.stale.take() {
             self.store.release(entry);
         }
@@ -127,17 +132,12 @@ impl Caching {
         }
     }
 
-    /// Whether what an exchange waits for is over.
-    pub(super) fn is_over(&mut self, exchange: &mut Exchange, _: &mut CacheContext) -> bool {
-        match *exchange.cache() {
-            CacheState::WaitingForFetch(ticket, _) => !self.is_going_on(ticket),
-            CacheState::Disabled
-            | CacheState::Bypass(_)
-            | CacheState::NotLookedUp(_)
-            | CacheState::HitPending
-            | CacheState::Fetching(_)
-            | CacheState::Hit => true,
+    /// An answer out of an entry is over, or will not be given.
+    pub(super) fn let_go(&mut self, id: ExchangeId, stored: StoredAnswer) {
+        if stored.follows {
+            self.followers.remove(&id);
         }
+        self.store.release(stored.entry);
     }
 }
 

@@ -1,11 +1,14 @@
 //! Answered and Responding, where an entry of the cache answers: its head, and the body behind it.
 
+use crate::cache::in_memory::DiskRead;
 use crate::cache::open_entries::{Body, EntryId};
 use crate::cache::serve::{self, Serving};
-use crate::cache::store::Verdict;
+use crate::cache::store::{Store, Verdict};
+use crate::http::cache_status::CacheStatus;
 use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::rewrite::{Answering, ResponseFraming};
+use crate::policy::conditional::ConditionalOutcome;
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 
@@ -29,10 +32,12 @@ pub enum HitStep {
     Ready,
     /// More of it is verified in the next turn.
     Pending,
+    /// The disk has to read it first.
+    Cold,
     /// The client's ring has no room for its head.
     #[default]
     NoRoom,
-    /// It was damaged, and is gone.
+    /// It was damaged, or has broken off, and is gone.
     Damaged,
 }
 
@@ -56,11 +61,19 @@ impl Caching {
         &mut self,
         exchange: &mut Exchange,
         context: &CacheContext,
-        entry: EntryId,
+        stored: StoredAnswer,
     ) -> HitStep {
-        match self.store.verify(entry, VERIFIED_AT_ONCE) {
+        let entry = stored.entry;
+        match self.verify(context, entry) {
+            Verdict::Right if stored.follows && self.store.grown(entry).is_none() => {
+                self.let_go(context.id, stored);
+                exchange.answer = Response::Pending;
+                exchange.enter_cache(CacheState::NotLookedUp(CollapseWait::Fresh));
+                return HitStep::Damaged;
+            }
             Verdict::Right => (),
             Verdict::Pending => return HitStep::Pending,
+            Verdict::Cold => return HitStep::Cold,
             Verdict::Damaged => {
                 self.store.release(entry);
                 exchange.answer = Response::Pending;
@@ -75,6 +88,19 @@ impl Caching {
         HitStep::Ready
     }
 
+    /// Verifies more of an entry that an exchange wants. It waits where the disk is to read first.
+    pub(super) fn verify(&mut self, context: &CacheContext, entry: EntryId) -> Verdict {
+        let verify = |store: &mut Store, reading| {
+            store.verify(entry, VERIFIED_AT_ONCE, context.now, reading)
+        };
+        let verdict = self.read_for(context, verify).unwrap_or(Verdict::Cold);
+        match verdict {
+            Verdict::Cold => self.cold.wait(context.id, context.now),
+            Verdict::Right | Verdict::Pending | Verdict::Damaged => self.cold.leave(context.id),
+        }
+        verdict
+    }
+
     /// Writes the head of a stored answer, for which the client's ring has room.
     pub fn write_hit_head(
         &mut self,
@@ -83,10 +109,28 @@ impl Caching {
         stored: StoredAnswer,
         close: bool,
     ) {
-        let open_entry = self.store.entry(stored.entry);
+        let how = (stored.reply, stored.status);
+        let body = self.write_head(exchange, context, stored.entry, how, close);
+        exchange.cached = Some(stored.result);
+        let left = body.filter(|_| exchange.request.method != Method::Head);
+        exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
+        exchange.enter(State::Responding);
+    }
+
+    /// Writes the head of an answer that an entry gives or begins, as this reply and with this status.
+    /// Returns what of the body belongs to it.
+    pub(super) fn write_head(
+        &self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        entry: EntryId,
+        (reply, status): (ConditionalOutcome, CacheStatus),
+        close: bool,
+    ) -> Option<Part> {
+        let open_entry = self.store.entry(entry);
         let serving = Serving {
-            reply: stored.reply,
-            status: stored.status,
+            reply,
+            status,
             answering: Answering {
                 close,
                 keep_alive_10: exchange.request.version == Version::Http10 && !close,
@@ -97,11 +141,8 @@ impl Caching {
         };
         let (written, body) = context.client.write_stored_head(open_entry, &serving, context.rings);
         exchange.bytes_out = written;
-        exchange.status = serve::status_of(open_entry, stored.reply);
-        exchange.cached = Some(stored.result);
-        let left = body.filter(|_| exchange.request.method != Method::Head);
-        exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
-        exchange.enter(State::Responding);
+        exchange.status = serve::status_of(open_entry, reply);
+        body
     }
 
     /// Sends what the client takes of a stored body.
@@ -112,31 +153,79 @@ impl Caching {
         stored: StoredAnswer,
     ) -> HitSent {
         let Some(left) = stored.left else { return HitSent::All };
-        let client = &mut *context.client;
-        let sent = match self.store.entry(stored.entry).body() {
-            Body::Memory(bytes) => {
-                let (first, end) = (left.first as usize, left.last as usize + 1);
-                client.write_part(&bytes[first..end], context.ring_size, context.rings)
-            }
-            Body::File(file, at) => {
-                match client.send_file(file, at + left.first, left.len(), context.rings) {
-                    Ok(sent) => sent,
-                    Err(SendFileError::Client) => {
-                        client.break_off();
-                        return HitSent::Some;
-                    }
-                    Err(SendFileError::File) => return HitSent::Cut,
-                }
-            }
-        };
-        if sent == 0 {
+        let Some(there) = self.there(stored, left) else { return HitSent::Cut };
+        if there == 0 {
             return HitSent::Nothing;
         }
+        let there = match self.store.entry(stored.entry).body() {
+            // Who follows is given what was written just now.
+            Body::File(..) if !stored.follows => {
+                if !context.client.takes_all_at_once() {
+                    return HitSent::Nothing;
+                }
+                let Some(there) = self.in_memory(stored.entry, left.first, there, context) else {
+                    self.cold.wait(context.id, context.now);
+                    return HitSent::Nothing;
+                };
+                self.cold.leave(context.id);
+                there
+            }
+            Body::File(..) | Body::Memory(_) => there,
+        };
+        let sent = match self.send_bytes(context, stored.entry, (left.first, there)) {
+            Ok(sent) => sent,
+            Err(other) => return other,
+        };
         exchange.bytes_out += sent;
         let first = left.first + sent;
         let left = (first <= left.last).then_some(Part { first, ..left });
         exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
         if left.is_none() { HitSent::All } else { HitSent::Some }
+    }
+
+    /// How many of the next `len` bytes of a body in a file are to be sent now; `None`: the disk reads them
+    /// first.
+    fn in_memory(
+        &mut self,
+        entry: EntryId,
+        at: u64,
+        len: u64,
+        context: &CacheContext,
+    ) -> Option<u64> {
+        if self.cold.is_impatient(context.now) {
+            return Some(len);
+        }
+        self.read_for(context, |store, reading| match reading {
+            DiskRead::Ahead => store.at_once(entry, at, len, context.now),
+            DiskRead::Waits => Some(store.read_in(entry, at, len)),
+        })?
+    }
+
+    /// Sends so many bytes of a body from `first` on, as many as the client takes: how many, one at least.
+    pub(super) fn send_bytes(
+        &self,
+        context: &mut CacheContext,
+        entry: EntryId,
+        (first, count): (u64, u64),
+    ) -> Result<u64, HitSent> {
+        let client = &mut *context.client;
+        let sent = match self.store.entry(entry).body() {
+            Body::Memory(bytes) => {
+                let range = first as usize..(first + count) as usize;
+                client.write_part(&bytes[range], context.ring_size, context.rings)
+            }
+            Body::File(file, at) => {
+                match client.send_file(file, at + first, count, context.rings) {
+                    Ok(sent) => sent,
+                    Err(SendFileError::Client) => {
+                        client.break_off();
+                        return Err(HitSent::Some);
+                    }
+                    Err(SendFileError::File) => return Err(HitSent::Cut),
+                }
+            }
+        };
+        if sent == 0 { Err(HitSent::Nothing) } else { Ok(sent) }
     }
 }
 
@@ -148,11 +237,11 @@ impl Proxy {
         stored: StoredAnswer,
     ) -> Progress {
         let step = self.with_cache(id, |caching, exchange, context| {
-            caching.verify_hit(exchange, context, stored.entry)
+            caching.verify_hit(exchange, context, stored)
         });
         match step {
             HitStep::Ready => (),
-            HitStep::NoRoom => return Progress::None,
+            HitStep::NoRoom | HitStep::Cold => return Progress::None,
             HitStep::Pending => {
                 self.turn.wake(self.exchanges[id].client);
                 return Progress::None;

@@ -3,13 +3,13 @@
 use crate::cache::collapse::{Collapse, Ending, FetchTicket};
 use crate::cache::open_entries::EntryId;
 use crate::cache::serve;
-use crate::cache::store::{Found, LookupToken};
+use crate::cache::store::{Found, LookupToken, Store};
 use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::mem::time::{Micros, elapsed};
 use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
 
 use super::context::{CacheContext, CacheStep};
-use super::state::{COLLAPSED, CacheFetch, CacheState, CollapseWait, StoredAnswer};
+use super::state::{Asks, COLLAPSED, CacheFetch, CacheState, CollapseWait, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, Request};
@@ -24,6 +24,8 @@ enum Finding {
     Response(StoredAnswer, Option<LookupToken>),
     /// A backend is to be asked.
     Fetch(CacheFetch, Sharing),
+    /// That is not known before something was read.
+    Later,
 }
 
 impl Caching {
@@ -41,13 +43,20 @@ impl Caching {
             }
             CacheState::HitPending if !context.is_first => return CacheStep::Wait,
             CacheState::HitPending => CollapseWait::Fresh,
-            CacheState::WaitingForFetch(ticket, _) if self.is_going_on(ticket) => {
-                return CacheStep::Wait;
+            CacheState::WaitingForFetch(mut ticket, why) => {
+                if self.look_at_fetch(&mut ticket) {
+                    exchange.enter_cache(CacheState::WaitingForFetch(ticket, why));
+                    return self.follow(exchange, context, (ticket, why));
+                }
+                CollapseWait::Waited(why)
             }
-            CacheState::WaitingForFetch(_, why) => CollapseWait::Waited(why),
             CacheState::NotLookedUp(wait) => wait,
         };
-        match self.look(exchange, context) {
+        let finding = self.look(exchange, context);
+        if !matches!(finding, Finding::Later) {
+            self.cold.leave(context.id);
+        }
+        match finding {
             Finding::Response(stored, revalidation) if context.is_first => {
                 let status = match (wait, stored.status) {
                     (CollapseWait::Waited(why), CacheStatus::Hit { .. }) => {
@@ -62,6 +71,14 @@ impl Caching {
             }
             Finding::Response(stored, _) => {
                 self.store.release(stored.entry);
+                exchange.enter_cache(CacheState::HitPending);
+                CacheStep::Wait
+            }
+            Finding::Later if context.is_first => {
+                self.cold.wait(context.id, context.now);
+                CacheStep::Wait
+            }
+            Finding::Later => {
                 exchange.enter_cache(CacheState::HitPending);
                 CacheStep::Wait
             }
@@ -82,10 +99,12 @@ impl Caching {
     fn look(&mut self, exchange: &Exchange, context: &CacheContext) -> Finding {
         let request_fields = exchange.cache_fields();
         let query = context.query(exchange, &request_fields);
-        let (found, token) = self.store.find(&query, context.now);
+        let find = |store: &mut Store, reading| store.find(&query, context.now, reading);
+        let Some((found, token)) = self.read_for(context, find) else { return Finding::Later };
         let method = exchange.request.method;
         let entry = match found {
             Found::Answer(entry) => entry,
+            Found::Cold => return Finding::Later,
             Found::Nothing(why) => {
                 let asking = Asking::without(method, &request_fields, why);
                 return Finding::Fetch(CacheFetch::new(why, token), asking.sharing);
@@ -106,15 +125,21 @@ impl Caching {
                     Serving::WhileRevalidating => (CacheResult::Stale, Some(token)),
                 };
                 let status = decision.status();
-                let stored = StoredAnswer { entry, reply, status, result, left: None };
+                let stored =
+                    StoredAnswer { entry, reply, status, result, left: None, follows: false };
                 Finding::Response(stored, revalidation)
             }
             Decision::Ask(Asking { why, sharing, stored }) => {
                 let fetch = CacheFetch::new(why, token);
                 match stored {
                     Meanwhile::Kept { validates, .. } => {
-                        let fetch = CacheFetch { stale: Some(entry), validates, ..fetch };
+                        let asks = if validates { Asks::IfChanged } else { Asks::AsIs };
+                        let fetch = CacheFetch { stale: Some(entry), asks, ..fetch };
                         Finding::Fetch(fetch, sharing)
+                    }
+                    Meanwhile::Part(rest) => {
+                        let asks = Asks::ForRest(rest);
+                        Finding::Fetch(CacheFetch { stale: Some(entry), asks, ..fetch }, sharing)
                     }
                     Meanwhile::Nothing => {
                         self.store.release(entry);
@@ -136,16 +161,26 @@ impl Caching {
         match fetches.begin(self.worker, fetch.token.fetch_key, context.now) {
             Collapse::Lead(ticket) => self.lead(exchange, context, fetch, ticket),
             Collapse::Follow(ticket) => {
-                if let Some(entry) = fetch.stale {
-                    self.store.release(entry);
-                }
+                self.give_up(fetch);
                 exchange.enter_cache(CacheState::WaitingForFetch(ticket, fetch.why));
-                CacheStep::WaitForFetch
+                // Who fetches shows only what somebody waits for.
+                self.wake(fetches.leader(ticket));
+                match self.follow(exchange, context, (ticket, fetch.why)) {
+                    CacheStep::Wait => CacheStep::WaitForFetch,
+                    step => step,
+                }
             }
             Collapse::Alone => {
                 exchange.enter_cache(CacheState::Fetching(fetch));
                 CacheStep::Proceed
             }
+        }
+    }
+
+    /// A fetch is not to be made: what was found for it goes back.
+    fn give_up(&mut self, fetch: CacheFetch) {
+        if let Some(entry) = fetch.stale {
+            self.store.release(entry);
         }
     }
 
@@ -158,14 +193,20 @@ impl Caching {
         fetch: CacheFetch,
         ticket: FetchTicket,
     ) -> CacheStep {
-        let again = fetch.stale.is_none().then(|| self.look(exchange, context));
+        let looks_again = fetch.stale.is_none() || matches!(fetch.asks, Asks::ForRest(_));
+        let again = looks_again.then(|| self.look(exchange, context));
         let fetch = match again {
             Some(Finding::Response(stored, _)) => {
+                self.give_up(fetch);
                 self.end(ticket, Ending::Stored, context.now);
                 return serve_by(exchange, stored, None);
             }
-            Some(Finding::Fetch(fetch, _)) => fetch,
-            None => fetch,
+            Some(Finding::Fetch(found, _)) => {
+                self.give_up(fetch);
+                found
+            }
+            // What was found before still holds, as far as is known.
+            Some(Finding::Later) | None => fetch,
         };
         let fetch = CacheFetch { ticket: Some(ticket), ..fetch };
         exchange.enter_cache(CacheState::Fetching(fetch));
@@ -206,11 +247,8 @@ impl Proxy {
         self.buffers.caching.is_some()
     }
 
-    /// Where a request that was just taken in stands with the cache.
+    /// Where a request that was just taken in stands with the cache, if there is one.
     pub(in crate::proxy) fn first_cache_state(&self, request: &Request) -> CacheState {
-        if !self.has_cache() {
-            return CacheState::Disabled;
-        }
         match caching::concerns(request.method, request.framing, request.may_switch()) {
             Ok(()) => CacheState::NotLookedUp(CollapseWait::Fresh),
             Err(why) => CacheState::Bypass(why),

@@ -8,9 +8,13 @@
 //! ```text
 //! on_request         lookup      its turn has come: is there a stored answer, does another fetch it?
 //! on_response_head   revalidate  the head of a backend's answer is there: 304, an error, an unsafe method
+//! cold               cold        what is stored is not in memory: it looks again soon
 //! on_failure         revalidate  a backend failed: may a stale answer take its place?
+//! on_rest            rest        the rest of a stored part is there, or something else
 //! on_commit          record      a backend's answer goes on to the client: is it recorded?
 //! on_body            record      a part of its body has passed
+//! show               follow      others wait for it: they get what has come
+//! follow             follow      it waits for what is shown so: that answers it
 //! on_body_end        record      the body has passed, whole
 //! on_tick            record      twice a second: is its end worth to wait for?
 //! on_cut, on_local_reply, abandon            context: it ends otherwise
@@ -19,10 +23,13 @@
 
 pub mod background;
 mod carry_out;
+pub mod cold;
 pub mod context;
+pub mod follow;
 pub mod hit;
 pub mod lookup;
 pub mod record;
+pub mod rest;
 pub mod revalidate;
 pub mod state;
 
@@ -35,16 +42,32 @@ use crate::mem::time::Micros;
 use crate::sys::clock;
 
 use super::ids::{ExchangeId, RecorderTag};
+use cold::ColdReads;
 
 /// The cache, as the data plane of a worker has it.
 pub struct Caching {
     store: Store,
-    recorders: Slab<Recorder, RecorderTag>,
+    recorders: Slab<Recording, RecorderTag>,
     /// Exchanges of this worker that wait for what others fetch.
     waiters: Queue<ExchangeId>,
+    /// Those that are answered by it as it comes.
+    followers: Queue<ExchangeId>,
+    /// Exchanges that wait for the disk.
+    cold: ColdReads,
     /// Who waits for fetches that have ended.
     woken: Option<Waiting>,
     worker: usize,
+    /// Whether the operator was told that the disk is slow.
+    told_slow: bool,
+}
+
+/// A response that is recorded as it passes.
+struct Recording {
+    recorder: Recorder,
+    /// The exchange whose response it is.
+    of: ExchangeId,
+    /// The fetch that others may wait for.
+    ticket: Option<FetchTicket>,
 }
 
 /// Now, in seconds since the epoch.
@@ -60,8 +83,11 @@ impl Caching {
             store,
             recorders: Slab::with_capacity(RECORDINGS),
             waiters: Queue::with_capacity(exchanges),
+            followers: Queue::with_capacity(exchanges),
+            cold: ColdReads::new(exchanges),
             woken: None,
             worker,
+            told_slow: false,
         }
     }
 
@@ -91,7 +117,23 @@ impl Caching {
         self.waiters.get(position).copied()
     }
 
+    /// The one in this place of those that are answered by what another one fetches.
+    fn follower(&self, position: usize) -> Option<ExchangeId> {
+        self.followers.get(position).copied()
+    }
+
     /// All of them.
+    #[cfg(test)]
+    pub fn followers(&self) -> &Queue<ExchangeId> {
+        &self.followers
+    }
+
+    /// Exchanges that wait for the disk.
+    pub fn cold(&self) -> &ColdReads {
+        &self.cold
+    }
+
+    /// All that wait.
     #[cfg(test)]
     pub fn waiters(&self) -> &Queue<ExchangeId> {
         &self.waiters
@@ -110,10 +152,16 @@ impl Caching {
     /// A fetch has ended: those who wait for it are to be woken, here and in other workers.
     fn end(&mut self, ticket: FetchTicket, ending: Ending, now: Micros) {
         let waiting = self.store.directory().cells.fetches.end(ticket, ending, now);
-        self.woken.get_or_insert_default().join(waiting);
+        self.wake(waiting);
     }
 
-    fn is_going_on(&self, ticket: FetchTicket) -> bool {
-        self.store.directory().cells.fetches.is_going_on(self.worker, ticket)
+    /// Whether a fetch goes on that is about to be looked at; its news from here on wake the worker.
+    fn look_at_fetch(&self, ticket: &mut FetchTicket) -> bool {
+        self.store.directory().cells.fetches.look(self.worker, ticket)
+    }
+
+    /// These are to be woken.
+    fn wake(&mut self, workers: Waiting) {
+        self.woken.get_or_insert_default().join(workers);
     }
 }

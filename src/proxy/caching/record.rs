@@ -10,8 +10,9 @@ use crate::policy::reason::Reason;
 use crate::policy::storable::{self, Unstorable};
 
 use super::context::{CacheContext, CacheStep};
+use super::follow::Leader;
 use super::state::{CacheFetch, CacheState, UNANNOUNCED};
-use super::{Caching, wall_seconds};
+use super::{Caching, Recording, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::buffers::RelayBuffers;
 use crate::proxy::exchange::{Exchange, ReceivedHead, State};
@@ -25,6 +26,16 @@ enum End {
     Unannounced,
     /// It goes on for as long as somebody listens.
     NotInSight,
+}
+
+/// How a client takes what others wait for as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as it comes, or nobody has to wait for that.
+    #[default]
+    Right,
+    /// Others, who follow, would get it faster.
+    HoldsOthersUp,
 }
 
 impl Caching {
@@ -123,7 +134,8 @@ impl Caching {
         };
         let response = Response { head: &head, response_fields: &response_fields, length, plan };
         let recorder = self.store.record(&query, fetch.token, &response, now)?;
-        match self.recorders.insert(recorder) {
+        let recording = Recording { recorder, of: context.id, ticket: fetch.ticket };
+        match self.recorders.insert(recording) {
             Some(recorder) => {
                 exchange.download.be_recorded(recorder);
                 Ok(end)
@@ -136,6 +148,7 @@ impl Caching {
     /// if there is nobody else who gets it, it ends.
     pub fn on_body(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> CacheStep {
         if exchange.download.recorder().is_some() {
+            self.show(exchange);
             return CacheStep::Proceed;
         }
         self.end_fetch(exchange, Ending::Unshareable, context.now);
@@ -152,7 +165,7 @@ impl Caching {
     }
 
     fn publish(&mut self, recorder: RecorderId, status: u16, now: Micros) -> Ending {
-        let recorder = self.recorders.remove(recorder);
+        let Recording { recorder, .. } = self.recorders.remove(recorder);
         let hash = recorder.hash();
         match recorder.finish(&mut self.store, now) {
             Ok(()) => {
@@ -165,33 +178,44 @@ impl Caching {
     }
 
     /// Those who wait for what does not come to its end need not either. If a client takes it too
-    /// slowly, another has its turn. If the backend pauses, or goes on and on, and has not said how
+    /// slowly, another has its turn; what others follow goes on without it. If the backend pauses, or goes on and on, and has not said how
     /// long it is, all go.
-    pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) {
+    pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> Pace {
         let (payload, length) = (exchange.download.payload(), exchange.download.length());
         let took = elapsed(exchange.times.answered, context.now);
-        if exchange.state() != State::Responding {
-            return;
-        }
-        let Some(fetch) = exchange.fetch().filter(|fetch| fetch.ticket.is_some()) else { return };
+        let is_followed = self.is_followed(exchange);
+        let is_responding = exchange.state() == State::Responding;
+        let fetch = exchange.fetch().filter(|fetch| is_responding && fetch.ticket.is_some());
+        let Some(fetch) = fetch else { return Pace::Right };
         let is_stuck = fetch.passed.replace(payload) == Some(payload);
         let is_late = took > Micros::from(fetch.patience);
-        if is_stuck && !context.client.is_flushed() {
-            self.end_fetch(exchange, Ending::Abandoned, context.now);
-        } else if (is_stuck || is_late) && length.is_none() {
-            self.end_fetch(exchange, Ending::Unshareable, context.now);
+        match context.client.is_flushed() {
+            false if is_followed => return Pace::HoldsOthersUp,
+            false if is_stuck => self.end_fetch(exchange, Ending::Abandoned, context.now),
+            _ if (is_stuck || is_late) && length.is_none() => {
+                self.end_fetch(exchange, Ending::Unshareable, context.now);
+            }
+            _ => (),
         }
+        Pace::Right
     }
 
-    /// The body does not pass to its end, or not to be recorded.
+    /// The body is not to be recorded any more.
     pub(super) fn stop_recording(&mut self, exchange: &mut Exchange) {
         if let Some(recorder) = exchange.download.take_recorder() {
             self.abandon_recording(recorder);
         }
     }
 
+    /// The body does not pass to its end: what has passed of it is a part, if it may be one.
+    pub(super) fn keep_part(&mut self, exchange: &mut Exchange, now: Micros) {
+        if let Some(recorder) = exchange.download.take_recorder() {
+            self.recorders.remove(recorder).recorder.cut(&mut self.store, now);
+        }
+    }
+
     fn abandon_recording(&mut self, id: RecorderId) {
-        self.recorders.remove(id).abandon(&mut self.store);
+        self.recorders.remove(id).recorder.abandon(&mut self.store);
     }
 
     /// Records the first `count` bytes of these parts. `false`: that fails, and is over.
@@ -203,7 +227,7 @@ impl Caching {
             if part.is_empty() {
                 continue;
             }
-            if self.recorders[id].take(&mut self.store, part).is_err() {
+            if self.recorders[id].recorder.take(&mut self.store, part).is_err() {
                 self.abandon_recording(id);
                 return false;
             }
@@ -242,8 +266,10 @@ impl Proxy {
             return;
         }
         for index in 0..self.exchanges.capacity() {
-            if let Some(id) = self.exchanges.id_at(index) {
-                self.with_cache(id, Caching::on_tick);
+            if let Some(id) = self.exchanges.id_at(index)
+                && self.with_cache(id, Caching::on_tick) == Pace::HoldsOthersUp
+            {
+                self.let_fetch_go_on(id, Leader::Stays);
             }
         }
     }
@@ -260,7 +286,7 @@ pub(in crate::proxy) fn timing_of(sent: Micros, answered: Micros, now: Micros) -
 }
 
 /// What those who wait are told of an answer that is not stored.
-fn ending_of(lost: NotRecorded, status: u16) -> Ending {
+pub(super) fn ending_of(lost: NotRecorded, status: u16) -> Ending {
     match lost {
         NotRecorded::Unstorable(_) if status >= 500 => Ending::Failed, // It may be over soon.
         // That is because of this request, and tells nothing of others.
@@ -270,7 +296,9 @@ fn ending_of(lost: NotRecorded, status: u16) -> Ending {
             | Unstorable::RequestNoStore
             | Unstorable::Authorization,
         ) => Ending::Abandoned,
-        NotRecorded::Unstorable(_) | NotRecorded::TooLong => Ending::Unshareable,
+        NotRecorded::Unstorable(_) | NotRecorded::TooLong | NotRecorded::SlowDisk => {
+            Ending::Unshareable
+        }
         NotRecorded::NoRoom | NotRecorded::Disk | NotRecorded::Incomplete | NotRecorded::Void => {
             Ending::Failed
         }

@@ -5,56 +5,64 @@ use crate::cache::keys::UrlKey;
 use crate::cache::open_entries::EntryId;
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
+use crate::http::framing;
+use crate::http::method::Method;
 use crate::http::rewrite;
 use crate::mem::Append;
-use crate::policy::conditional::{self, ConditionalOutcome, VALIDATION_GROWTH};
+use crate::policy::conditional::{
+    self, ConditionalOutcome, HeadVerdict, MissingRange, REST_GROWTH, VALIDATION_GROWTH,
+};
 use crate::policy::freshness::OriginFailure;
 use crate::policy::invalidation;
+use crate::policy::ranges::Part;
 use crate::policy::retry::Failure;
 use crate::policy::siphash::SipHasher;
 
 use super::context::{CacheContext, CacheStep, url_of};
 use super::lookup::serve_by;
 use super::record::timing_of;
-use super::state::{CacheFetch, CacheState, StoredAnswer};
+use super::state::{Asks, CacheFetch, CacheState, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, ReceivedHead, Response};
 use crate::proxy::ids::ExchangeId;
 
 /// What a request asks about an entry by.
-struct Validators<'a> {
-    etag: &'a [u8],
-    last_modified: &'a [u8],
+enum Validators<'a> {
+    /// Whether it is still right.
+    IfChanged { etag: &'a [u8], last_modified: &'a [u8] },
+    /// For what is missing of it.
+    ForRest { etag: &'a [u8], missing: Part },
 }
 
 impl Caching {
     /// The validators that a request is sent with, if it asks about an entry.
     fn validators(&self, exchange: &Exchange) -> Option<Validators<'_>> {
-        match *exchange.cache() {
-            CacheState::Fetching(CacheFetch { stale: Some(entry), validates: true, .. }) => {
-                let open_entry = self.store.entry(entry);
-                let (front, entry) = (open_entry.front(), &open_entry.entry);
-                Some(Validators {
-                    etag: &front[entry.etag.range()],
-                    last_modified: &front[entry.last_modified_text.range()],
-                })
+        let CacheState::Fetching(CacheFetch { stale: Some(entry), asks, .. }) = *exchange.cache()
+        else {
+            return None;
+        };
+        let open_entry = self.store.entry(entry);
+        let (front, entry) = (open_entry.front(), &open_entry.entry);
+        let etag = &front[entry.etag.range()];
+        let last_modified = &front[entry.last_modified_text.range()];
+        match asks {
+            Asks::IfChanged => Some(Validators::IfChanged { etag, last_modified }),
+            Asks::ForRest(MissingRange { missing, .. }) => {
+                Some(Validators::ForRest { etag, missing })
             }
-            CacheState::Disabled
-            | CacheState::Bypass(_)
-            | CacheState::NotLookedUp(_)
-            | CacheState::HitPending
-            | CacheState::WaitingForFetch(..)
-            | CacheState::Fetching(_)
-            | CacheState::Hit => None,
+            Asks::AsIs | Asks::Joins(..) => None,
         }
     }
 
     /// How many bytes they add to a request.
     fn validators_len(&mut self, exchange: &mut Exchange, _: &mut CacheContext) -> usize {
         let added = self.validators(exchange);
-        added.map_or(0, |Validators { etag, last_modified }| {
-            VALIDATION_GROWTH + etag.len() + last_modified.len()
+        added.map_or(0, |added| match added {
+            Validators::IfChanged { etag, last_modified } => {
+                VALIDATION_GROWTH + etag.len() + last_modified.len()
+            }
+            Validators::ForRest { etag, .. } => REST_GROWTH + etag.len(),
         })
     }
 
@@ -64,10 +72,13 @@ impl Caching {
         let Some(backend) = &mut context.backend else { return };
         let output = backend.conn.prepare_output(context.rings);
         let head = &exchange.head.as_slice()[from..];
+        let fields = || rewrite::written_fields(head);
         match self.validators(exchange) {
-            Some(Validators { etag, last_modified }) => {
-                let fields = rewrite::written_fields(head);
-                conditional::write_validation(head, &fields, etag, last_modified, output);
+            Some(Validators::IfChanged { etag, last_modified }) => {
+                conditional::write_validation(head, &fields(), etag, last_modified, output);
+            }
+            Some(Validators::ForRest { etag, missing }) => {
+                conditional::write_for_rest(head, &fields(), etag, missing, output);
             }
             None => output.append(head),
         }
@@ -97,14 +108,53 @@ impl Caching {
             | CacheState::Hit => return CacheStep::Proceed,
             CacheState::Fetching(fetch @ CacheFetch { stale: Some(entry), .. }) => (fetch, entry),
         };
-        if fetch.validates && status == 304 {
+        if fetch.asks == Asks::IfChanged && status == 304 {
             return self.not_modified(exchange, context, (fetch, entry), received);
+        }
+        if let Asks::ForRest(rest) = fetch.asks {
+            return self.on_rest(exchange, context, (entry, rest), received);
         }
         if self.may_replace(exchange, context, entry, OriginFailure::Status(status)) {
             return self.serve_stale(exchange, context, (fetch, entry), Some(status));
         }
+        if exchange.request.method == Method::Head && status == 200 {
+            self.on_head(exchange, context, (fetch, entry), received);
+        }
         self.release_stale(exchange);
         CacheStep::Proceed
+    }
+
+    /// The answer to a HEAD tells whether what is stored for GET is still right.
+    fn on_head(
+        &mut self,
+        exchange: &mut Exchange,
+        context: &mut CacheContext,
+        (fetch, entry): (CacheFetch, EntryId),
+        received: ReceivedHead,
+    ) {
+        let Some(backend) = context.backend.as_mut().filter(|backend| !backend.is_bound) else {
+            return;
+        };
+        let head = received.head.open(backend.conn.input.flatten());
+        let fresh = ResponseCacheFields::new(head.fields);
+        let open_entry = self.store.entry(entry);
+        let stored = open_entry.entry.stored(open_entry.front());
+        let length = head.fields.values("content-length").next().and_then(framing::decimal);
+        match conditional::judge_head(&fresh, length, &stored, wall_seconds()) {
+            HeadVerdict::Outdated => self.store.outdate(entry, fetch.token, context.now),
+            // What was said to one user is not for others.
+            HeadVerdict::Confirmed if exchange.cache_fields().authorization => (),
+            HeadVerdict::Confirmed => {
+                let times = &exchange.times;
+                let timing = timing_of(times.sent, times.answered, context.now);
+                let fresh = (&fresh, timing);
+                let freshened = self.store.freshen(entry, fetch.token, fresh, context.now);
+                if let (Some((entry, _)), Some(fetch)) = (freshened, exchange.fetch()) {
+                    fetch.stale = Some(entry);
+                }
+            }
+            HeadVerdict::Unknown => (),
+        }
     }
 
     /// A backend has failed: a stored answer takes its place, if there is one that may.
@@ -137,10 +187,16 @@ impl Caching {
         entry: EntryId,
         failure: OriginFailure,
     ) -> bool {
-        let directives = exchange.cache_fields().directives;
-        let freshness = self.store.entry(entry).entry.freshness;
+        let request_fields = exchange.cache_fields();
+        let directives = request_fields.directives;
+        let open_entry = self.store.entry(entry);
+        let freshness = open_entry.entry.freshness;
+        let stored = open_entry.entry.stored(open_entry.front());
+        let method = exchange.request.method;
         // One that nobody waits for is there for the entry alone.
         !context.client.is_background()
+            && conditional::reply(method, &request_fields, &stored, wall_seconds())
+                != ConditionalOutcome::Forward
             && freshness.may_replace(failure, &directives, wall_seconds())
     }
 
@@ -160,7 +216,7 @@ impl Caching {
 
     /// An entry, which is pinned, answers instead of a backend: as the client's own conditions have it.
     fn serve_entry(
-        &self,
+        &mut self,
         exchange: &mut Exchange,
         entry: EntryId,
         status: CacheStatus,
@@ -169,12 +225,20 @@ impl Caching {
         let open_entry = self.store.entry(entry);
         let stored = open_entry.entry.stored(open_entry.front());
         let method = exchange.request.method;
+        let is_part = stored.segments.is_some();
         let reply =
             match conditional::reply(method, &exchange.cache_fields(), &stored, wall_seconds()) {
+                ConditionalOutcome::Forward if is_part => {
+                    // What has changed with it is what the client's range depends on.
+                    self.store.release(entry);
+                    return CacheStep::AskAgain;
+                }
                 ConditionalOutcome::Forward => ConditionalOutcome::Whole,
                 reply => reply,
             };
-        serve_by(exchange, StoredAnswer { entry, reply, status, result, left: None }, None)
+        let left = None;
+        let stored = StoredAnswer { entry, reply, status, result, left, follows: false };
+        serve_by(exchange, stored, None)
     }
 
     /// A 304 to our own question: the entry answers, if that is what it says.
@@ -283,6 +347,7 @@ impl Proxy {
             Response::Pending
             | Response::Backend(_)
             | Response::Local(_)
+            | Response::Page(..)
             | Response::Final(_)
             | Response::Stored(_) => self.detach(id),
         }

@@ -34,7 +34,7 @@ use crate::cache::open_entries::EntryId;
 use crate::cache::store::LookupToken;
 use crate::http::cache_status::{CacheResult, CacheStatus, FwdReason};
 use crate::mem::time::Millis;
-use crate::policy::conditional::ConditionalOutcome;
+use crate::policy::conditional::{ConditionalOutcome, MissingRange};
 use crate::policy::ranges::Part;
 use crate::proxy::state::State;
 
@@ -43,8 +43,10 @@ pub const COLLAPSED: Millis = Millis(5_000);
 /// The same for the end of an answer that only the operator calls fresh, and that has not said how long
 /// it is: it may well be a stream.
 pub const UNANNOUNCED: Millis = Millis(250);
-/// Where an exchange stands with the cache.
+
+/// Where an exchange stands with the cache. (With a tag of its own: else it is as wide as a key.)
 #[derive(Clone, Copy, Debug)]
+#[repr(u8)]
 pub enum CacheState {
     /// The cache has no part in it: there is none, the exchange was never to be answered by anybody
     /// else, or it is over.
@@ -74,6 +76,20 @@ pub enum CollapseWait {
     Over,
 }
 
+/// What a request asks of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// What its client asks.
+    AsIs,
+    /// Whether what there is is still right.
+    IfChanged,
+    /// For the rest of it.
+    ForRest(MissingRange),
+    /// The rest of it is coming, by this plan. So much of what there is goes before that, as far as it was
+    /// not sent yet; and whether the two together may be stored.
+    Joins(MissingRange, Option<Part>, bool),
+}
+
 /// What a request is sent to a backend for.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheFetch {
@@ -85,8 +101,8 @@ pub struct CacheFetch {
     pub ticket: Option<FetchTicket>,
     /// What there is, and cannot answer as it is; pinned.
     pub stale: Option<EntryId>,
-    /// Whether the backend is asked if that is still right.
-    pub validates: bool,
+    /// What the backend is asked about that.
+    pub asks: Asks,
     /// They wait so long for the end of a body of unknown length.
     pub patience: Millis,
     /// Bytes of the body that had passed when it was last looked at, if it ever was.
@@ -101,7 +117,7 @@ impl CacheFetch {
             token,
             ticket: None,
             stale: None,
-            validates: false,
+            asks: Asks::AsIs,
             patience: COLLAPSED,
             passed: None,
         }
@@ -121,6 +137,8 @@ pub struct StoredAnswer {
     pub result: CacheResult,
     /// Bytes of the body that are still to be sent, once the head was.
     pub left: Option<Part>,
+    /// Whether it is what another request fetches, of which more may be there later.
+    pub follows: bool,
 }
 
 impl CacheState {
@@ -162,6 +180,16 @@ impl CacheState {
             State::Tunneling => matches!(self, Disabled | Bypass(_)),
             State::Done => true,
         }
+    }
+
+    /// Whether a stored part and the rest, which is coming, are the answer.
+    pub fn joins(&self) -> bool {
+        matches!(self, CacheState::Fetching(CacheFetch { asks: Asks::Joins(..), .. }))
+    }
+
+    /// Whether there is something of a stored part that goes before what a backend sends.
+    pub fn has_part_left(&self) -> bool {
+        matches!(self, CacheState::Fetching(CacheFetch { asks: Asks::Joins(_, Some(_), _), .. }))
     }
 
     /// What an exchange is sent to a backend for, on the cache's behalf as well.

@@ -175,6 +175,11 @@ impl Client {
         self.conn().is_some_and(|conn| !conn.input.is_empty())
     }
 
+    /// Whether there may be something to be read of it: bytes that have come, or come now.
+    pub fn may_have_sent(&self) -> bool {
+        self.conn().is_some_and(|conn| conn.readable || !conn.input.is_empty())
+    }
+
     /// Whether it has ended its side. What it sent before may still be on its way.
     pub fn has_ended(&self) -> bool {
         self.conn().is_some_and(|conn| conn.end != End::Open)

@@ -115,8 +115,8 @@ impl Proxy {
 
     /// Whether the client's connection is so old that it closes with its next response.
     fn is_past_its_age(&self, id: ClientId) -> bool {
-        let age = self.turn.now - self.downstream[id].since;
-        self.settings.client_age().is_some_and(|limit| age >= limit)
+        let age = || self.turn.now - self.downstream[id].since;
+        self.settings.client_age().is_some_and(|limit| age() >= limit)
     }
 }
 
@@ -258,8 +258,8 @@ impl Proxy {
         self.timers.stop(client_owner(id));
         let Proxy { upstream, downstream, buffers, turn, .. } = self;
         upstream.close_all_bound(&mut downstream[id].bound, &mut buffers.rings, turn);
-        self.count_traffic_of(id);
         let mut client = self.downstream.remove(id);
+        self.count_traffic(client.take_traffic());
         self.turn.forget(id);
         if let Some(conn) = client.conn_mut() {
             conn.release(&mut self.buffers.rings);

@@ -8,7 +8,7 @@ use crate::http::rewrite::RequestSpans;
 use crate::http::scan::{HeadScan, Scan};
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
-use crate::shared::Counter;
+use crate::shared::{Counter, PoolCounter};
 
 use super::accept_head::Accepted;
 use super::arrival::ProxyProtocol;
@@ -21,14 +21,26 @@ use crate::proxy::step::{Frame, Progress};
 impl Proxy {
     /// Takes in the heads that the client has sent, as many as may be in work at once.
     pub(in crate::proxy) fn read_requests(&mut self, id: ClientId) -> Progress {
-        let mut moved = self.read_preamble(id);
-        self.downstream[id].batch = self.downstream[id].batch.wrapping_add(1);
-        while self.may_take_in(id) {
+        let client = &mut self.downstream[id];
+        client.batch = client.batch.wrapping_add(1);
+        let mut moved = match client.arrival.preamble {
+            ProxyProtocol::None => Progress::None,
+            ProxyProtocol::ProxyHeader => self.read_preamble(id),
+        };
+        while self.downstream[id].may_have_sent() && self.may_take_in(id) {
             let client = &mut self.downstream[id];
             let Some(conn) = client.sink.conn_mut() else { break };
             let input = &mut conn.input;
-            let scan =
-                if input.is_empty() { Scan::Partial } else { client.scan.advance(input.flatten()) };
+            let scan = match input.is_empty() {
+                true => Some(Scan::Partial),
+                false => client.scan.look(input.flatten()),
+            };
+            let Some(scan) = scan else {
+                if self.enqueue_request(id, None).is_ok() {
+                    moved = Progress::Made;
+                }
+                continue;
+            };
             if scan == Scan::Partial && input.len() < self.settings.head_limit {
                 // A failed read shows as an end; what is in work may still be answered.
                 match conn.fill(&mut self.buffers.rings) {
@@ -51,19 +63,19 @@ impl Proxy {
             return false;
         }
         let Some(last) = client.last else { return true };
+        let last = &self.exchanges[last];
         // Requests to fast backends share connections and sends if they are taken in together:
         // there, batches are worth more than a queue that is always full.
         let half_empty = 2 * client.in_work as usize <= self.settings.pipeline;
-        let pool = self.exchanges[last].pool;
         if client.queue_was_full
             && !half_empty
-            && self.upstream.shares(pool, self.turn.now.millis())
+            && self.upstream.shares(last.pool, self.turn.now.millis())
         {
             return false;
         }
         let spare_taken = self.exchanges.len() - self.downstream.busy();
-        self.exchanges[last].request.pipelinable
-            && !self.exchanges[last].closing.closes()
+        last.request.pipelinable
+            && !last.closing.closes()
             && (client.in_work as usize) < self.settings.pipeline
             && spare_taken < self.settings.spare_exchanges
     }
@@ -73,7 +85,7 @@ impl Proxy {
         let limit = self.settings.head_limit;
         let taken = match scan {
             Scan::Whole(end) | Scan::Malformed(end) if end <= limit => {
-                self.enqueue_request(id, end)
+                self.enqueue_request(id, Some(end))
             }
             Scan::Whole(_) | Scan::Malformed(_) | Scan::Partial => {
                 let conn = self.downstream[id].conn_mut();
@@ -86,8 +98,9 @@ impl Proxy {
         }
     }
 
-    /// Rewrites the head of `end` bytes into a new exchange.
-    fn enqueue_request(&mut self, id: ClientId, end: usize) -> Result<(), Refusal> {
+    /// Rewrites the head of `end` bytes into a new exchange. Without `end` it reads what is there as one that is
+    /// whole and valid, and a refusal says nothing but that it is not.
+    fn enqueue_request(&mut self, id: ClientId, end: Option<usize>) -> Result<(), Refusal> {
         let mut buffer = self.lend_head();
         let taken = match self.read_request(id, end, &mut buffer) {
             Ok(taken) => taken,
@@ -96,10 +109,10 @@ impl Proxy {
                 return Err(refusal);
             }
         };
-        let Accepted { request, pool, route, sticky_target, body, answer } = taken;
+        let Accepted { len, request, pool, route, sticky_target, body, answer } = taken;
         let client = &mut self.downstream[id];
         if let Some(conn) = client.conn_mut() {
-            conn.input.consume(end);
+            conn.input.consume(len);
         }
         client.scan = HeadScan::request();
         client.requests += 1;
@@ -108,7 +121,7 @@ impl Proxy {
         exchange.sticky_target = sticky_target;
         exchange.naming = self.upstream[exchange.pool].naming;
         exchange.times.taken_in = self.turn.now;
-        exchange.bytes_in = end as u64;
+        exchange.bytes_in = len as u64;
         let frame = match request.framing {
             Framing::None | Framing::Length(_) => Frame::Raw,
             Framing::Chunked => Frame::Chunked,
@@ -120,7 +133,9 @@ impl Proxy {
                 exchange.enter(State::Answered);
             }
             None => {
-                exchange.enter_cache(self.first_cache_state(&request));
+                if self.has_cache() {
+                    exchange.enter_cache(self.first_cache_state(&request));
+                }
                 self.upstream[exchange.pool].budget.request(self.turn.now.millis());
             }
         }
@@ -167,8 +182,12 @@ impl Proxy {
         exchange
     }
 
+    #[inline]
     fn enqueue(&mut self, id: ClientId, exchange: Exchange) -> ExchangeId {
         self.row.add(Counter::Requests, 1);
+        if exchange.is_routed {
+            self.row.pool(exchange.pool).add(PoolCounter::Requests, 1);
+        }
         if self.downstream[id].first.is_some() {
             self.row.add(Counter::Pipelined, 1);
             self.downstream[id].ending.expect_more();
@@ -177,6 +196,7 @@ impl Proxy {
     }
 
     /// Puts an exchange at the end of its client's queue.
+    #[inline] // so that it is not moved once more: it is large
     pub(in crate::proxy) fn push_exchange(
         &mut self,
         id: ClientId,

@@ -4,6 +4,7 @@
 use crate::cache::open_entries::OpenEntry;
 use crate::cache::serve::{self, Serving};
 use crate::http::body::Body;
+use crate::http::error_page::ErrorPage;
 use crate::http::message::Version;
 use crate::http::reply::{self, Reply};
 use crate::http::response::ResponseHead;
@@ -31,6 +32,16 @@ pub enum SendFileError {
     Client,
     /// It is shorter than it was, or cannot be read.
     File,
+}
+
+/// What of a request a reply to it may repeat.
+pub struct OfRequest<'a> {
+    /// Its head up to the identifier.
+    pub before_id: &'a [u8],
+    /// The value of `Host`.
+    pub host: &'a [u8],
+    /// The target.
+    pub target: &'a [u8],
 }
 
 impl Client {
@@ -67,20 +78,47 @@ impl Client {
         self.write(rings, |output| rewrite::interim(head, via, output));
     }
 
-    /// Writes a reply of our own, whole: an error, or what a request is answered that ends here. `request` is
-    /// its head up to the identifier. Returns how many bytes that was.
+    /// Writes a reply of our own, whole: an error, or what a request is answered that ends here. Returns how
+    /// many bytes that was.
     pub fn write_reply(
         &mut self,
         reply: &Reply,
         to: Option<Final>,
-        request: &[u8],
+        request: &OfRequest,
         rings: &mut FreeList,
     ) -> u64 {
         self.write(rings, |output| match to {
             None => reply::write(reply, output),
             Some(Final::Methods) => reply::write_methods(reply, output),
-            Some(Final::Reflection) => reply::write_reflection(reply, request, output),
+            Some(Final::Reflection) => reply::write_reflection(reply, request.before_id, output),
+            Some(Final::Redirect { .. }) => {
+                reply::write_redirect(reply, request.host, request.target, output);
+            }
         })
+    }
+
+    /// Writes the head of an error whose body, of so many bytes, follows. Returns how many bytes that was.
+    pub fn write_reply_head(&mut self, reply: &Reply, length: u64, rings: &mut FreeList) -> u64 {
+        self.write(rings, |output| reply::write_head(reply, length, output))
+    }
+
+    /// Writes a part of an error page, behind the first `sent` bytes, as much as there is room for. Returns how
+    /// many bytes that was.
+    pub fn write_page(
+        &mut self,
+        page: &ErrorPage,
+        id: &[u8],
+        sent: u64,
+        ring_size: usize,
+        rings: &mut FreeList,
+    ) -> u64 {
+        match (&self.sink, self.room(ring_size)) {
+            (Sink::Nobody, _) => page.len(id) - sent,
+            (Sink::Http1(_), 0) => 0,
+            (Sink::Http1(_), room) => self.write(rings, |output| {
+                page.write(id, sent, room, output);
+            }),
+        }
     }
 
     /// Writes the head of a backend's response. Returns how many bytes that was.

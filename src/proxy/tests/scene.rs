@@ -222,8 +222,7 @@ impl Scene {
 
     /// Another backend registers itself.
     pub fn join(&mut self, address: SocketAddr) {
-        let entry =
-            Registration { address: address.into(), weight: 1, max_connections: 0, lease: None };
+        let entry = Registration::at(address.into());
         let segment = self.service.proxy.segment();
         segment.register(PoolId(0), entry).expect("a free slot");
         let server = world::listen(address);

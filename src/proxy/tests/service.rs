@@ -103,7 +103,7 @@ impl Service {
     ) -> Service {
         let address = SocketAddr::from(([10, 0, 0, 100 + seat.worker as u8], 80));
         let listener = Listener::bind(address, 16).expect("no other listens");
-        let log = AccessLogWriter::open(&config.access_log, None).expect("a log");
+        let log = AccessLogWriter::open(config, None).expect("a log");
         let key = Key::new(*b"0123456789abcdef");
         let mut settings = Settings::new(config, seat.segment.layout().workers, key);
         change(&mut settings);
@@ -275,16 +275,16 @@ impl Service {
 pub struct Team {
     pub workers: Vec<Service>,
     pub segment: Segment,
+    pub wakers: Wakers,
 }
 
 impl Team {
     /// Starts so many, each with its limits changed by `change`.
     pub fn start(count: usize, config: &Config, mut change: impl FnMut(&mut Settings)) -> Team {
-        let seats = Seats::new(config, count);
-        let seats = (0..count).map(|worker| seats.seat(worker));
-        let segment = seats.clone().next().expect("a worker").segment;
+        let all = Seats::new(config, count);
+        let seats = (0..count).map(|worker| all.seat(worker));
         let workers = seats.map(|seat| Service::start_in(&seat, config, &mut change)).collect();
-        Team { workers, segment }
+        Team { workers, segment: all.segment, wakers: all.wakers }
     }
 
     /// A turn of each that has something to do; if none has, time passes, at most `limit`.

@@ -10,17 +10,22 @@
 mod cached;
 mod client;
 mod habits;
+mod operator;
 mod plan;
 mod server;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
-use crate::config::{AccessLog, Balance, Cache, Config, Multiplex, RequestId};
+use crate::config::{
+    AUTO_CAP, AccessLog, Balance, Cache, Config, ErrorPageFile, Multiplex, RequestId,
+};
 use crate::mem::time::{Micros, Millis};
+use crate::policy::concurrency::FoundCap;
 use crate::policy::identity::EchoSupport;
 use crate::proxy::Service as State;
 use crate::proxy::upstream::pools::Backend;
+use crate::shared::{PoolId, WaitFor};
 use crate::sys::world::Faults;
 use crate::sys::{clock, world};
 
@@ -28,6 +33,7 @@ use super::invariants;
 use super::service::{Service, Team};
 use cached::Shelf;
 use client::Client;
+use operator::Operator;
 use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
 
@@ -36,6 +42,7 @@ use server::Server;
 const WORLDS: u64 = 6000;
 const CACHED_WORLDS: u64 = 1500;
 const MULTIPLEXED_WORLDS: u64 = 3000;
+const CROWDED_WORLDS: u64 = 400;
 /// Where requests are logged.
 const LOG: &str = "/log";
 /// A world that turns so often runs in a circle.
@@ -52,7 +59,20 @@ fn in_any_world_answers_are_right_or_honest_and_nothing_is_left_2() {
 }
 
 fn play_every_other(first: u64) {
-    play_many(WORLDS, |seed| seed % 2 == first, |seed, trace| drop(play(seed, Kind::Plain, trace)));
+    let (mut evacuated, mut worlds) = (0, 0);
+    play_many(
+        WORLDS,
+        |seed| seed % 2 == first,
+        |seed, trace| {
+            evacuated += play(seed, Kind::Plain, trace).evacuated;
+            worlds += 1;
+        },
+    );
+    let is_one = number("HTTPLB_SEED").is_some();
+    assert!(
+        evacuated > worlds / 20 || is_one,
+        "{evacuated} requests that left a backend in {worlds} worlds are too few to prove anything"
+    );
 }
 
 #[test]
@@ -73,6 +93,11 @@ fn in_any_world_nobody_gets_a_strangers_answer_over_a_connection_that_clients_sh
     );
 }
 
+#[test]
+fn in_any_world_nobody_waits_for_ever_where_backends_and_connections_are_few() {
+    play_many(CROWDED_WORLDS, |_| true, |seed, trace| drop(play(seed, Kind::Crowded, trace)));
+}
+
 /// What a world is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -81,21 +106,27 @@ enum Kind {
     Cached,
     /// Connections that clients share.
     Multiplexed,
+    /// The same, to Unix sockets whose queues are small, with few connections: they wait in both ways.
+    Crowded,
 }
 
 #[test]
 fn in_any_world_what_is_stored_is_what_a_backend_gave() {
-    let (mut served, mut hits) = (0, 0);
+    let (mut served, mut hits, mut parts, mut joined, mut worlds) = (0, 0, 0, 0, 0);
     play_many(
         CACHED_WORLDS,
         |_| true,
         |seed, trace| {
-            let Shelf { served: more, hits: found, .. } = play(seed, Kind::Cached, trace).shelf;
-            (served, hits) = (served + more, hits + found);
+            let shelf = play(seed, Kind::Cached, trace).shelf;
+            (served, hits) = (served + shelf.served, hits + shelf.hits);
+            (parts, joined) = (parts + shelf.parts, joined + shelf.joined);
+            worlds += 1;
         },
     );
     let is_one = number("HTTPLB_SEED").is_some();
-    assert!(hits * 5 > served || is_one, "{hits} hits of {served} are too few to prove anything");
+    assert!(hits * 6 > served || is_one, "{hits} hits of {served} are too few to prove anything");
+    let are_enough = parts > worlds / 10 && joined > worlds / 20;
+    assert!(are_enough || is_one, "{parts} parts, {joined} joined in {worlds} worlds are too few");
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -128,6 +159,7 @@ fn play(seed: u64, kind: Kind, trace: Trace) -> Book {
         Kind::Plain => (0, Weather::roll),
         Kind::Cached => (0x00ca_c4ed, cached::weather),
         Kind::Multiplexed => (0x0005_4a3e, Weather::roll_multiplexed),
+        Kind::Crowded => (0x0c20_3ded, Weather::roll_crowded),
     };
     let is_cached = kind == Kind::Cached;
     let mut dice = Dice::new(seed ^ salt);
@@ -135,12 +167,15 @@ fn play(seed: u64, kind: Kind, trace: Trace) -> Book {
     // It starts well.
     world::reset(seed, Faults { disk_errors: 0, ..weather.kernel });
     trace.note(|| format!("{weather:?}"));
-    let mut book =
-        Book { dice, weather, plans: Vec::new(), shelf: Shelf::default(), shared: 0, trace };
+    let is_steady = kind == Kind::Cached && dice.one_in(2);
+    let (plans, mut shelf) = (Vec::new(), Shelf::default());
+    shelf.is_steady = is_steady;
+    let mut book = Book { dice, weather, plans, shelf, shared: 0, evacuated: 0, trace };
     let (clients, servers) = match kind {
         Kind::Plain => (1..=4, 3),
         Kind::Cached => (2..=6, 2),
         Kind::Multiplexed => (3..=9, 2),
+        Kind::Crowded => (3..=9, 3),
     };
     let clients = book.dice.between(*clients.start(), *clients.end());
     let servers = book.dice.between(1, servers);
@@ -148,7 +183,7 @@ fn play(seed: u64, kind: Kind, trace: Trace) -> Book {
         (0..servers).map(|place| ([10, 0, 1, place as u8], 80).into()).collect();
     let mut config = Config::for_backends(&addresses);
     for (place, backend) in config.pools[0].backends.iter_mut().enumerate() {
-        if book.dice.one_in(4) {
+        if book.dice.one_in(if kind == Kind::Crowded { 1 } else { 4 }) {
             backend.address = format!("unix:/run/{place}.sock").parse().expect("a path");
         }
     }
@@ -183,6 +218,7 @@ fn play_out(team: &mut Team, clients: &mut [Client], servers: &mut [Server], boo
     let cut_at = drain_at + book.dice.millis(100);
     let (mut drains, mut cuts_off) = (weather.drains, weather.cuts_off);
     let mut turns = 0;
+    let mut operator = Operator::new(book);
     while !clients.iter().all(Client::is_done) {
         turns += 1;
         let shown = || team.shown();
@@ -199,9 +235,22 @@ fn play_out(team: &mut Team, clients: &mut [Client], servers: &mut [Server], boo
             book.trace.note(|| "the drain is over".to_owned());
             team.workers.iter_mut().for_each(Service::cut_off_clients);
         }
-        let wish = act(clients, servers, book).into_iter();
+        find_caps(team, book);
+        let wish = operator.act(team, book).into_iter().chain(act(clients, servers, book));
         let wish = wish.chain(drains.then_some(drain_at)).chain(cuts_off.then_some(cut_at)).min();
         team.turn(until(wish, end));
+    }
+}
+
+/// Now and then another cap is found, in place of the control process. In the end there is room.
+fn find_caps(team: &Team, book: &mut Book) {
+    for slot in team.segment.members(PoolId(0)) {
+        let cells = team.segment.backend(slot);
+        if cells.max_connections() == AUTO_CAP && book.dice.one_in(20) {
+            let cap = *book.dice.choose(&[1, 1, 2, 3, 30]);
+            cells.set_found_cap(FoundCap { cap, is_saturated: book.dice.one_in(2) });
+            team.wakers.wake_all(&team.segment, WaitFor::Pool(PoolId(0)));
+        }
     }
 }
 
@@ -249,6 +298,7 @@ fn finish(mut team: Team, mut servers: Vec<Server>, clients: Vec<Client>, book: 
     invariants::is_unclaimed(team.segment);
     invariants::is_counted(team.segment);
     book.shared = invariants::shared(team.segment);
+    book.evacuated = operator::evacuated(team.segment);
     team.workers.iter_mut().for_each(|worker| worker.proxy.flush_log());
     invariants::is_logged(team.segment, &world::take_log(LOG));
     if book.weather.shares {
@@ -262,7 +312,7 @@ fn new_client(name: usize, team: &Team, book: &mut Book) -> Client {
     let weather = book.weather;
     for place in 0..count {
         let mut plan = match weather.shares {
-            true => cached::plan(&mut book.dice, name),
+            true => cached::plan(&mut book.dice, name, book.shelf.is_steady),
             false => Plan::roll(&mut book.dice, name, &weather, place + 1 == count),
         };
         let before = book.plans[first..].last();
@@ -293,13 +343,22 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
         max_object: 1 << 20,
         default_ttl: Millis(0),
     });
+    // Some have pages of their own, that fit a ring and that do not.
+    let length = [0, 10, 3000, 30_000][config.max_connections % 4];
+    let statuses = [400, 408, 502, 503, 504].into_iter().filter(|_| length > 0);
+    let page = |status| ErrorPageFile { status, path: "/page".into(), html: "x".repeat(length) };
+    config.error_pages.extend(statuses.map(page));
     let pool = &mut config.pools[0];
     pool.multiplex = if weather.multiplexes { Multiplex::Verified } else { Multiplex::Off };
     pool.balance = *dice.choose(&[Balance::RoundRobin, Balance::LeastConnections]);
     pool.retries = dice.between(0, 3) as u32;
     for backend in &mut pool.backends {
         backend.weight = dice.between(1, 3) as u32;
-        backend.max_connections = if dice.one_in(4) { dice.between(1, 3) as u32 } else { 0 };
+        backend.max_connections = match dice.one_in(4).then(|| dice.between(1, 3)) {
+            None => 0,
+            Some(3) => AUTO_CAP,
+            Some(cap) => cap as u32,
+        };
         backend.backup = dice.one_in(10);
     }
     let timeouts = &mut config.timeouts;
@@ -322,7 +381,7 @@ fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
 
 fn start(config: &Config, book: &mut Book) -> Team {
     let dice = &mut book.dice;
-    let conns = dice.between(1, config.max_connections + 3);
+    let conns = dice.between(1, if book.weather.crowds { 2 } else { config.max_connections + 3 });
     let spare = dice.between(0, 8);
     let splice_min = *dice.choose(&[1, 500, 5000, 32 * 1024]);
     let reach = *dice.choose(&[100, 5000, 1 << 20]);

@@ -117,6 +117,11 @@ impl BackendConn {
         self.owner == Owner::Multiplexed || self.is_spent
     }
 
+    /// Whether it broke, rather than that the backend ended it.
+    pub fn was_reset(&self) -> bool {
+        matches!(self.conn.end, End::Reset | End::Broken)
+    }
+
     /// From now on the front exchange waits for its answer.
     pub fn expect_response(&mut self, now: Micros) {
         self.scan = HeadScan::response();
@@ -183,6 +188,12 @@ impl Upstream {
     pub fn attach(&mut self, id: BackendConnId, by: Waiter) {
         self[id].owner = Owner::Client(by.client);
         self.push(id, by.exchange);
+    }
+
+    /// An exchange that is alone on its connection leaves it to another, with all that comes over it.
+    pub fn hand_over(&mut self, id: BackendConnId, from: ExchangeId, to: Waiter) {
+        self.take_off(id, from);
+        self.attach(id, to);
     }
 
     /// Puts an exchange behind the others on their connection.

@@ -1,7 +1,7 @@
 //! What is learned of a backend by what it does: whether it is up, how long it keeps its connections.
 
 use crate::mem::time::{Micros, Millis};
-use crate::policy::health::{Change, HealthEvent};
+use crate::policy::health::{Change, Fault, HealthEvent};
 use crate::shared::{BackendCounter, BackendId, Class, WaitFor, report};
 use crate::sys::log::{self, Level};
 use crate::sys::{Event, IoError};
@@ -23,10 +23,12 @@ pub struct Responded {
     pub keep_alive_timeout_secs: Option<u32>,
     /// What the connection had been used for before.
     pub carrier: Carrier,
+    /// When the request had chosen the backend.
+    pub begun: Micros,
 }
 
 impl Upstream {
-    /// The answer of the front exchange of a connection has begun.
+    /// The answer of the front exchange of a connection has begun. It had chosen the backend at `begun`.
     pub fn on_response(&mut self, id: BackendConnId, response: Responded, turn: &mut Turn) {
         let (conn, backend) = self.conn_and_backend(id);
         conn.responses += 1;
@@ -41,22 +43,49 @@ impl Upstream {
         let row = self.row.backend(slot);
         row.add(BackendCounter::Responses(Class::from_status(response.status)), 1);
         row.observe_response(took);
-        self.observe(slot, HealthEvent::Answered, turn);
+        let pool = &self.pools[self.backends[slot.0].pool.0];
+        let event = match &pool.fail_status {
+            Some(failing) if failing.contain(response.status) => HealthEvent::Failed(Fault::Status),
+            // Nothing follows that could be cut short.
+            _ if response.is_bare || response.status == 101 => HealthEvent::Answered,
+            _ => HealthEvent::Responding,
+        };
+        self.observe(slot, event, response.begun, turn);
     }
 
-    /// Notes what was seen of a backend, and acts on the change that makes. Other workers see it at
+    /// The answer of an exchange, which had chosen its backend at `begun`, has come to its end.
+    pub fn on_response_end(
+        &mut self,
+        slot: BackendId,
+        status: u16,
+        begun: Micros,
+        turn: &mut Turn,
+    ) {
+        let pool = &self.pools[self.backends[slot.0].pool.0];
+        if !pool.fail_status.as_ref().is_some_and(|failing| failing.contain(status)) {
+            self.observe(slot, HealthEvent::Answered, begun, turn);
+        }
+    }
+
+    /// Notes what was seen of a backend at a request that had chosen it at `begun`, and acts on the change that makes. Other workers see it at
     /// their next pick; only this one tells of it.
-    pub fn observe(&mut self, slot: BackendId, event: HealthEvent, turn: &mut Turn) {
+    pub fn observe(&mut self, slot: BackendId, event: HealthEvent, begun: Micros, turn: &mut Turn) {
         let pool = self[slot].pool;
         let rules = &self.pools[pool.0].rules;
-        let Some(change) = self.segment.observe(slot, event, turn.now.millis(), rules) else {
+        let times = (begun, turn.now);
+        let Some(change) = self.segment.observe_request(slot, event, times, rules) else {
             return;
         };
-        report::log_change(&self.segment, slot, change, report::reason(event));
+        let reason = report::why_marked(&self.segment, slot, rules);
+        report::log_change(&self.segment, slot, change, &reason);
         self.refresh(pool, turn);
         match change {
-            // It is checked from now on, and the first time at once.
-            Change::Down => self.wakers.control.wake(),
+            // It is checked from now on, and the first time at once. What waits there for any worker goes
+            // elsewhere.
+            Change::Down => {
+                self.wakers.control.wake();
+                self.wakers.wake_workers();
+            }
             Change::Up => {
                 self.wakers.wake_all(&self.segment, WaitFor::Pool(pool));
                 self.give_turn(pool, turn);

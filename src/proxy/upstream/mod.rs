@@ -80,6 +80,8 @@ pub struct Upstream {
     backlog: Backlog,
     /// Which names the pools had when they were read.
     known_namings: u64,
+    /// Backends that were found to be down, or were taken out, since that was last asked.
+    failed: Vec<BackendId>,
     /// For members that are read anew.
     scratch: Vec<Member>,
 }
@@ -91,6 +93,8 @@ pub struct Limits {
     pub conns: usize,
     /// Exchanges that there can be.
     pub exchanges: usize,
+    /// How long one waits for a backend below its limit.
+    pub queue: Millis,
 }
 
 impl Upstream {
@@ -107,7 +111,7 @@ impl Upstream {
         let budget = Budget::share(worker, layout.workers);
         // Pools that are added later have the keys of the first, "default".
         let keys = config.pools.iter().chain(std::iter::repeat(&config.pools[0]));
-        let pools = keys.take(layout.pools).map(|keys| Pool::new(keys, limits.exchanges, budget));
+        let pools = keys.take(layout.pools).map(|keys| Pool::new(keys, limits, budget));
         let backend = |_| Backend::unknown(config.timeouts.backend_idle);
         Upstream {
             segment,
@@ -124,6 +128,7 @@ impl Upstream {
             to_be_flushed: Vec::new(),
             backlog: Backlog::new(limits.exchanges),
             known_namings: 0,
+            failed: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -160,6 +165,16 @@ impl Upstream {
     /// A connection, and the pool of what it carries.
     pub fn conn_and_pool(&mut self, id: BackendConnId, pool: PoolId) -> (&mut BackendConn, &Pool) {
         (&mut self.conns[id], &self.pools[pool.0])
+    }
+
+    /// Whether there are backends that were found to be down.
+    pub fn has_failed_backends(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// One of them, once: what waits there is to go elsewhere.
+    pub fn next_failed_backend(&mut self) -> Option<BackendId> {
+        self.failed.pop()
     }
 
     /// Shows what was learned of the backends, for operators.

@@ -5,6 +5,8 @@
 //! one waits for a place, or for what another fetches, those behind it in its client's queue, which
 //! wait for it, hold none.
 
+use crate::config::AUTO_CAP;
+use crate::mem::time::Micros;
 use crate::policy::balance::{self, Member, PickTurn, TriedBackends};
 use crate::policy::sticky::StickyTarget;
 use crate::shared::{BackendId, PoolId};
@@ -52,8 +54,10 @@ impl Upstream {
         if need.naming != self[pool].naming {
             return Pick::NoneUp;
         }
-        let is_next = self[pool].queue.front().is_none_or(|first| first.exchange == need.exchange);
+        let next = self[pool].next_waiter(turn.now);
+        let is_next = next.is_none_or(|next| next.exchange == need.exchange);
         if let Some(slot) = self.claim_sticky(need, is_next, turn) {
+            self.note_served(pool, turn);
             return Pick::Claimed(slot);
         }
         if !is_next {
@@ -63,7 +67,18 @@ impl Upstream {
         if matches!(pick, Pick::Claimed(_) | Pick::Full) {
             self[pool].has_turn = false;
         }
+        if matches!(pick, Pick::Claimed(_)) {
+            self.note_served(pool, turn);
+        }
         pick
+    }
+
+    /// One of this worker got a place.
+    fn note_served(&mut self, pool: PoolId, turn: &Turn) {
+        let pool = &mut self[pool];
+        if pool.is_adaptive {
+            pool.pace.served(turn.now);
+        }
     }
 
     /// Takes a place at the backend that the request's cookie names, if there is one and it was not
@@ -87,9 +102,19 @@ impl Upstream {
         *need.sticky =
             if named.is_some() { StickyTarget::Lent(tag) } else { StickyTarget::To(tag) };
         let named = named.filter(|named| !named.up || is_next && !self.others_are_first(pool))?;
+        if self.is_tried_out(BackendId::of_id(named.id)) {
+            return None;
+        }
         let slot = self.claim_place(pool, named, turn)?;
         *need.sticky = StickyTarget::To(tag);
         Some(slot)
+    }
+
+    /// Whether a backend is on trial and has a request by which that may end: its clients do not come back
+    /// all at once.
+    fn is_tried_out(&self, slot: BackendId) -> bool {
+        let cells = self.segment.backend(slot);
+        cells.passive().is_on_trial() && cells.load() > 0
     }
 
     /// Takes the next turn in the pool's rotation, and a place at the backend whose turn it is.
@@ -97,7 +122,7 @@ impl Upstream {
         let pool = need.pool;
         loop {
             self.refresh(pool, turn);
-            let board = PoolBoard { segment: self.segment, pool };
+            let board = PoolBoard { segment: &self.segment, pool };
             let Pool { balance, members, .. } = &self[pool];
             match balance::pick(*balance, members, need.tried, &board) {
                 balance::Pick::NoneUp => return Pick::NoneUp,
@@ -132,7 +157,11 @@ impl Upstream {
     /// `None`: it has as many requests as it may, or is another one by now.
     fn claim_place(&mut self, pool: PoolId, member: Member, turn: &mut Turn) -> Option<BackendId> {
         let slot = BackendId::of_id(member.id);
-        if !self.segment.claim(self.worker, slot, member.cap) {
+        let cap = match member.cap {
+            AUTO_CAP => self.segment.backend(slot).found_cap().cap,
+            cap => cap,
+        };
+        if !self.segment.claim(self.worker, slot, cap) {
             return None;
         }
         // After the claim: a backend whose slot was to be freed is found to be leaving here, or
@@ -145,6 +174,14 @@ impl Upstream {
         None
     }
 
+    /// Gives a place at a backend back that was held for so long.
+    pub fn give_back(&mut self, pool: PoolId, slot: BackendId, held: Micros, turn: &mut Turn) {
+        if self[pool].is_adaptive {
+            self.row.backend(slot).gave_place_back(held);
+        }
+        self.release(pool, slot, turn);
+    }
+
     /// Gives a place at a backend back. The next that waits for one is woken, in whichever worker.
     pub fn release(&mut self, pool: PoolId, slot: BackendId, turn: &mut Turn) {
         self.segment.release(self.worker, slot);
@@ -155,7 +192,7 @@ impl Upstream {
     #[cfg(test)]
     pub fn has_place(&mut self, pool: PoolId, tried: &TriedBackends, turn: &mut Turn) -> bool {
         self.refresh(pool, turn);
-        let board = PoolBoard { segment: self.segment, pool };
+        let board = PoolBoard { segment: &self.segment, pool };
         let Pool { balance, members, .. } = &self[pool];
         matches!(balance::pick(*balance, members, tried, &board), balance::Pick::Backend(_))
     }

@@ -3,26 +3,25 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::{self, Endpoint, Tolerances, UnixPath};
+use crate::config::{self, AUTO_CAP, Endpoint, Statuses, Tolerances, UnixPath};
 use crate::mem::queue::Queue;
-#[cfg(test)]
-use crate::mem::time::Micros;
-use crate::mem::time::Millis;
+use crate::mem::time::{Micros, Millis};
 use crate::policy::balance::{Member, Members, PoolView, Tier};
-use crate::policy::health::Rules;
+use crate::policy::health::{Availability, Rules};
 use crate::policy::identity::{EchoSupport, Telling};
 use crate::policy::multiplexing::{Multiplexing, Unshared};
+use crate::policy::queueing::QueuePace;
 use crate::policy::retry::Budget;
 use crate::policy::reuse::{IdleLimit, Keeping};
 use crate::policy::sharing::{LatencyEstimate, Leave, Sharing};
-use crate::policy::slow_start;
+use crate::policy::slow_start::{self, TrafficShare};
 use crate::policy::sticky::{self, BackendTag};
 use crate::shared::backends::SlotState;
 use crate::shared::{BackendId, PoolId, Segment};
 
 use super::idle::IdleStack;
-use super::waiting::Waiter;
-use super::{Turn, Upstream};
+use super::waiting::{PoolWaiter, Waiter};
+use super::{Limits, Turn, Upstream};
 use crate::proxy::attempts::Carrier;
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 
@@ -43,6 +42,8 @@ pub struct Pool {
     pub max_body: u64,
     /// When a backend is taken out.
     pub rules: Rules,
+    /// Statuses that count as failures.
+    pub fail_status: Option<Statuses>,
     /// The cookie that keeps clients at their backends.
     pub sticky: Option<config::Sticky>,
     /// The protocols to which a connection may be switched.
@@ -58,7 +59,11 @@ pub struct Pool {
     /// When the share of one of `members` grows next.
     pub next_step: Option<Millis>,
     /// Exchanges of this worker that wait for a backend below its limit.
-    pub queue: Queue<Waiter>,
+    pub queue: Queue<PoolWaiter>,
+    /// Whether the cap of one of `members` finds itself.
+    pub is_adaptive: bool,
+    /// How fast `queue` is served; followed where caps find themselves.
+    pub pace: QueuePace,
     /// The first in `queue` was told of a place, and need not care for other workers that wait.
     pub has_turn: bool,
     /// Limits the repeats.
@@ -73,6 +78,9 @@ pub struct Backend {
     pub pool: PoolId,
     /// It is not to be asked, so that none of its connections is kept.
     pub is_out: bool,
+    /// It does not work, or the operator wants it to do nothing: what waits there goes elsewhere. Not while
+    /// it is drained.
+    pub has_failed: bool,
     /// Where it listens.
     pub address: Endpoint,
     /// The same, as the log writes it.
@@ -106,8 +114,8 @@ pub struct Backend {
 }
 
 impl Pool {
-    /// A pool with the keys of `config` and no members yet, with room for `exchanges` in its queue.
-    pub fn new(config: &config::Pool, exchanges: usize, budget: Budget) -> Pool {
+    /// A pool with the keys of `config` and no members yet, with room for all exchanges in its queue.
+    pub fn new(config: &config::Pool, limits: Limits, budget: Budget) -> Pool {
         Pool {
             name: String::new(),
             naming: 0,
@@ -116,6 +124,7 @@ impl Pool {
             tolerate: config.tolerate,
             max_body: config.max_body,
             rules: Rules { max_fails: config.max_fails, fail_timeout: config.fail_timeout },
+            fail_status: config.fail_status.clone(),
             sticky: config.sticky.clone(),
             upgrades: config.upgrades.clone(),
             multiplex: config.multiplex,
@@ -123,10 +132,31 @@ impl Pool {
             epoch: 0,
             slow_start: config.slow_start,
             next_step: None,
-            queue: Queue::with_capacity(exchanges),
+            queue: Queue::with_capacity(limits.exchanges),
+            is_adaptive: false,
+            pace: QueuePace::new(limits.queue.into()),
             has_turn: false,
             budget,
         }
+    }
+}
+
+impl Pool {
+    /// Who has the next place has another try.
+    pub(super) fn wake_next_waiter(&self, turn: &mut Turn) {
+        if let Some(next) = self.next_waiter(turn.now) {
+            turn.wake(next.client);
+        }
+    }
+
+    /// Who in the queue has the next place: the first, unless there is too much to do for a backend whose
+    /// cap finds itself.
+    pub fn next_waiter(&self, now: Micros) -> Option<Waiter> {
+        let first = self.queue.front()?;
+        let is_newest =
+            self.is_adaptive && self.pace.newest_first(first.since, self.queue.len(), now);
+        let next = if is_newest { self.queue.back() } else { Some(first) };
+        next.map(|next| next.waiter)
     }
 }
 
@@ -137,6 +167,7 @@ impl Backend {
             slot_state: SlotState::default(),
             pool: PoolId(0),
             is_out: false,
+            has_failed: false,
             address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             name: String::new(),
             tag: BackendTag::default(),
@@ -208,18 +239,22 @@ impl Backend {
 }
 
 /// A pool's cells, as balancing looks at them.
-pub(super) struct PoolBoard {
-    pub segment: Segment,
+pub(super) struct PoolBoard<'a> {
+    pub segment: &'a Segment,
     pub pool: PoolId,
 }
 
-impl PoolView for PoolBoard {
+impl PoolView for PoolBoard<'_> {
     fn ticket(&self, tier: Tier) -> u64 {
         self.segment.pool(self.pool).rotation(tier)
     }
 
     fn load(&self, id: u32) -> u32 {
         self.segment.backend(BackendId::of_id(id)).load()
+    }
+
+    fn found_cap(&self, id: u32) -> u32 {
+        self.segment.backend(BackendId::of_id(id)).found_cap().cap
     }
 }
 
@@ -267,30 +302,31 @@ impl Upstream {
         }
         let (slow_start, now) = (pool.slow_start, turn.now.millis());
         let mut next_step: Option<Millis> = None;
-        let mut parts = Vec::new();
+        let mut shares = Vec::new();
         let mut members = std::mem::take(&mut self.scratch);
         members.clear();
-        for slot in segment.members(id) {
+        for slot in segment.in_order(id) {
             self.read_backend(id, slot, turn);
             let cells = segment.backend(slot);
-            if slow_start > Millis(0) {
-                let up = cells.up_for(now);
-                parts.push(up.map_or(slow_start::PARTS, |up| slow_start::parts(up, slow_start)));
-                let step =
-                    up.and_then(|up| Some(now - up + slow_start::next_step(up, slow_start)?));
-                next_step = next_step.into_iter().chain(step).min();
-            }
+            let growth = cells.growth(now, slow_start);
+            shares.push(growth.map_or(TrafficShare::WHOLE, |growth| TrafficShare {
+                parts: growth.parts(),
+                is_on_trial: growth.waits,
+            }));
+            let step = growth.and_then(|growth| Some(now + growth.next_in()?));
+            next_step = next_step.into_iter().chain(step).min();
             members.push(Member {
                 id: slot.id(),
                 weight: cells.weight(),
                 backup: cells.is_backup(),
-                cap: cells.cap(),
+                cap: cells.max_connections(),
                 up: cells.is_up(),
             });
         }
-        slow_start::apply(&mut members, &parts);
+        slow_start::apply(&mut members, &shares);
         let pool = &mut self[id];
         pool.next_step = next_step;
+        pool.is_adaptive = members.iter().any(|member| member.cap == AUTO_CAP);
         pool.members.refresh(&members);
         self.scratch = members;
     }
@@ -300,13 +336,19 @@ impl Upstream {
     fn read_backend(&mut self, pool: PoolId, slot: BackendId, turn: &mut Turn) {
         let cells = self.segment.backend(slot);
         let slot_state = cells.standing();
-        let is_out = !sticky::may_keep(cells.availability(), slot_state.admin());
+        let availability = cells.availability();
+        let is_out = !sticky::may_keep(availability, slot_state.admin());
+        let has_failed = matches!(availability, Availability::Down | Availability::Maint);
+        if has_failed && !self[slot].has_failed {
+            self.failed.push(slot);
+        }
         let backend = &mut self.backends[slot.0];
         let is_other = backend.slot_state.generation() != slot_state.generation();
         let came_back = backend.is_out && !is_out;
         backend.slot_state = slot_state;
         backend.pool = pool;
         backend.is_out = is_out;
+        backend.has_failed = has_failed;
         if is_other {
             backend.address = cells.address();
             backend.name = backend.address.to_string();

@@ -32,7 +32,7 @@ fn sides(backends: u8, max_connections: u32) -> [Side; 2] {
     segment.load_config(&config);
     let wakers = Wakers::new(2).unwrap();
     [0, 1].map(|worker| {
-        let limits = Limits { conns: 4, exchanges: 8 };
+        let limits = Limits { conns: 4, exchanges: 8, queue: Millis(1000) };
         let wakers = wakers.try_clone().unwrap();
         let key = Key::new(*b"0123456789abcdef");
         let upstream = Upstream::new(&config, limits, key, segment, worker, wakers);
@@ -89,7 +89,7 @@ fn a_place_that_is_given_back_goes_to_who_has_waited_in_whichever_worker() {
     let [mut one, mut other] = sides(1, 1);
     let slot = one.claim(0);
     assert_eq!(other.pick(1), Pick::Full);
-    other.upstream.enqueue_for_pool(POOL, waiter(1));
+    other.upstream.enqueue_for_pool(POOL, waiter(1), &other.turn);
     assert_eq!(other.pick(1), Pick::Full);
     one.upstream.release(POOL, slot, &mut one.turn);
     assert!(one.woken().is_empty() && other.woken().is_empty());
@@ -109,9 +109,9 @@ fn a_place_that_is_given_back_goes_to_who_has_waited_in_whichever_worker() {
 fn who_leaves_the_queue_passes_the_turn_on() {
     let [mut one, mut other] = sides(1, 1);
     let slot = one.claim(0);
-    other.upstream.enqueue_for_pool(POOL, waiter(1));
-    other.upstream.enqueue_for_pool(POOL, waiter(2));
-    one.upstream.enqueue_for_pool(POOL, waiter(3));
+    other.upstream.enqueue_for_pool(POOL, waiter(1), &other.turn);
+    other.upstream.enqueue_for_pool(POOL, waiter(2), &other.turn);
+    one.upstream.enqueue_for_pool(POOL, waiter(3), &one.turn);
     other.upstream.dequeue_for_pool(POOL, waiter(1), &mut other.turn);
     assert_eq!(other.woken(), [waiter(2).client]);
     one.upstream.release(POOL, slot, &mut one.turn);

@@ -5,8 +5,10 @@
 //! stands in it the worker is listed as waiting, and is woken when a place is free (see
 //! `shared/wakers.rs`).
 
+use crate::config::AUTO_CAP;
 use crate::mem::queue::Queue;
-use crate::shared::{BackendId, PoolGauge, PoolId, WaitFor};
+use crate::mem::time::Micros;
+use crate::shared::{BackendId, PoolCounter, PoolGauge, PoolId, WaitFor};
 
 use super::{Turn, Upstream};
 use crate::proxy::ids::{ClientId, ExchangeId};
@@ -35,10 +37,27 @@ pub struct Waiter {
     pub client: ClientId,
 }
 
+/// One in a pool's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolWaiter {
+    /// Who it is.
+    pub waiter: Waiter,
+    /// Since when.
+    pub since: Micros,
+}
+
+impl PartialEq for PoolWaiter {
+    fn eq(&self, other: &PoolWaiter) -> bool {
+        self.waiter == other.waiter
+    }
+}
+
 impl Upstream {
     /// Puts a waiter at the end of a pool's queue.
-    pub fn enqueue_for_pool(&mut self, pool: PoolId, waiter: Waiter) {
+    pub fn enqueue_for_pool(&mut self, pool: PoolId, waiter: Waiter, turn: &Turn) {
+        self.row.pool(pool).add(PoolCounter::Waits, 1);
         let queue = &mut self[pool].queue;
+        let waiter = PoolWaiter { waiter, since: turn.now };
         queue.push_back(waiter).expect("a queue has room for all exchanges");
         if queue.len() == 1 {
             self.segment.wait(self.worker, WaitFor::Pool(pool));
@@ -48,15 +67,44 @@ impl Upstream {
 
     /// Takes a waiter out of its pool's queue; the one that is now first in it has another try.
     pub fn dequeue_for_pool(&mut self, pool: PoolId, waiter: Waiter, turn: &mut Turn) {
-        self[pool].queue.remove(&waiter);
+        self[pool].queue.remove(&PoolWaiter { waiter, since: turn.now });
         self.show_queue(pool);
         if self[pool].queue.is_empty() {
             self[pool].has_turn = false;
+            self[pool].pace.emptied();
             self.segment.unwait(self.worker, WaitFor::Pool(pool));
             self.wake_next(pool, turn);
         } else {
-            wake_first(&self[pool].queue, turn);
+            self[pool].wake_next_waiter(turn);
         }
+    }
+
+    /// Whether one that comes now may wait in a pool's queue. Where caps find themselves it is told at once
+    /// if it would not be served in time.
+    pub fn admits(&mut self, pool: PoolId, turn: &Turn) -> bool {
+        let is_known = self.is_known(pool);
+        let pool = &mut self[pool];
+        !pool.is_adaptive || pool.pace.admits(pool.queue.len(), is_known, turn.now)
+    }
+
+    /// The one that waits for longest, if it will not be served in time.
+    pub fn waits_in_vain(&self, pool: PoolId, turn: &Turn) -> Option<Waiter> {
+        let is_known = self.is_known(pool);
+        let pool = &self[pool];
+        let oldest = pool.queue.front().filter(|_| pool.is_adaptive && pool.queue.len() > 1)?;
+        let newer = pool.queue.len() - 1;
+        let is_in_vain = pool.pace.is_in_vain(oldest.since, newer, is_known, turn.now);
+        is_in_vain.then_some(oldest.waiter)
+    }
+
+    /// Whether it is known of all backends of a pool how many requests they bear. Looked at only where
+    /// all are full.
+    fn is_known(&self, pool: PoolId) -> bool {
+        let mut up = self[pool].members.list().iter().filter(|member| member.up);
+        up.all(|member| {
+            let cells = self.segment.backend(BackendId::of_id(member.id));
+            member.cap != AUTO_CAP || cells.found_cap().is_saturated
+        })
     }
 
     /// Puts a waiter at the end of the queue for a connection.
@@ -94,7 +142,14 @@ impl Upstream {
     /// A backend may be below its limit again: the first in this worker's queue has another try.
     pub fn give_turn(&mut self, pool: PoolId, turn: &mut Turn) {
         self[pool].has_turn = !self[pool].queue.is_empty();
-        wake_first(&self[pool].queue, turn);
+        self[pool].wake_next_waiter(turn);
+    }
+
+    /// A turn that one was told of is another's, before which it came.
+    pub fn hand_turn_on(&self, pool: PoolId, turn: &mut Turn) {
+        if self[pool].has_turn {
+            self[pool].wake_next_waiter(turn);
+        }
     }
 
     /// The same for the next worker that waits, which may be this one.

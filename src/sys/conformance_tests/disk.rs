@@ -72,6 +72,29 @@ macro_rules! scripts {
                 notes
             }
 
+            pub fn names_that_go_while_they_are_listed(path: &Path) -> Notes {
+                let mut notes = Notes::default();
+                let root = Directory::open(path).unwrap();
+                root.make_below(c"a").unwrap();
+                for number in 0..1000 {
+                    let name = std::ffi::CString::new(format!("a/{number:032}")).unwrap();
+                    root.new_file(&name).unwrap();
+                }
+                let mut below = root.open_below(c"a").unwrap();
+                let (mut listed, mut rounds, mut more) = (Vec::new(), 0, true);
+                while more {
+                    let before = listed.len();
+                    more = below.list_more(|name| listed.push(name.to_owned())).unwrap();
+                    listed[before..].iter().for_each(|name| below.remove(name).unwrap());
+                    rounds += 1;
+                }
+                listed.sort();
+                listed.dedup();
+                notes.note("each once, not all at once", (listed.len(), rounds > 2));
+                notes.note("names", names(&below));
+                notes
+            }
+
             pub fn files_without_a_name(path: &Path) -> Notes {
                 let mut notes = Notes::default();
                 let root = Directory::open(path).unwrap();
@@ -109,7 +132,7 @@ macro_rules! scripts {
                 notes.note("middle", (file.read_at(&mut room, 4), room));
                 notes.note("end", (file.read_at(&mut room, 9), &room[..2]));
                 notes.note("beyond", file.read_at(&mut room, 100));
-                let FileMetadata { len, is_plain, changed } = file.metadata().unwrap();
+                let FileMetadata { len, is_plain, changed, .. } = file.metadata().unwrap();
                 notes.note("metadata", (len, is_plain));
                 $kernel::pause();
                 file.write_at(b"H", 0).unwrap();
@@ -122,10 +145,28 @@ macro_rules! scripts {
                 }
                 notes.note("copied", text(&copy));
                 notes.note("copied at the end", copy.copy_from(&file, 11, 0, 10));
-                notes.done("reserve", &copy.reserve(20_000));
+                notes.done("reserve", &copy.reserve(5000, 15_000));
                 notes.note("as long as before", copy.metadata().unwrap().len);
                 notes.done("trim", &copy.trim(7));
                 notes.note("text", text(&copy));
+                let holed = root.unnamed_file(c".").unwrap();
+                holed.write_at(b"far", 1 << 24).unwrap();
+                let metadata = holed.metadata().unwrap();
+                notes.note("with a hole", (metadata.len, metadata.allocated < 1 << 20));
+                notes
+            }
+
+            pub fn reading_what_is_in_memory(path: &Path) -> Notes {
+                let mut notes = Notes::default();
+                let root = Directory::open(path).unwrap();
+                let file = root.unnamed_file(c".").unwrap();
+                file.write_at(b"0123456789", 0).unwrap();
+                let mut room = [0; 4];
+                notes.note("some", (file.read_now(&mut room, 2), room));
+                notes.note("end", (file.read_now(&mut room, 8), &room[..2]));
+                notes.note("beyond", file.read_now(&mut room, 100));
+                file.read_ahead(0, 100);
+                notes.note("again", (file.read_now(&mut room, 0), room));
                 notes
             }
 
@@ -193,7 +234,9 @@ macro_rules! same {
 
 same! {
     names_and_folders
+    names_that_go_while_they_are_listed
     files_without_a_name
     reading_and_writing
+    reading_what_is_in_memory
     sending
 }

@@ -7,9 +7,9 @@ use crate::sys::IoError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::fs::{RawDir, SeekFrom};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::ffi::CStr;
-use std::io::Write;
+use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::path::Path;
 
@@ -130,17 +130,32 @@ impl Directory {
     /// Hands over the names of all that is in it, in no order.
     pub fn list(&self, mut each: impl FnMut(&CStr)) -> Result<(), IoError> {
         fs::seek(&self.descriptor, SeekFrom::Start(0))?;
-        let mut room = [MaybeUninit::uninit(); 16 * 1024];
-        let mut entries = RawDir::new(&self.descriptor, &mut room);
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                each(name);
-            }
-        }
+        while read_some(self.as_fd(), &mut each)? {}
         Ok(())
     }
+
+    /// Hands over some more of the names, in no order: what stays meanwhile comes once. Says whether there
+    /// may be more.
+    pub fn list_more(&mut self, mut each: impl FnMut(&CStr)) -> Result<bool, IoError> {
+        read_some(self.as_fd(), &mut each)
+    }
+}
+
+/// Reads as many names as one call gives, from where the last one has ended.
+fn read_some(directory: BorrowedFd<'_>, each: &mut impl FnMut(&CStr)) -> Result<bool, IoError> {
+    let mut room = [MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = RawDir::new(directory, &mut room);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            each(name);
+        }
+        if entries.is_buffer_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl AsFd for Directory {
@@ -195,6 +210,8 @@ pub fn disk_size(path: &Path) -> Result<u64, IoError> {
 pub struct FileMetadata {
     /// How many bytes it has.
     pub len: u64,
+    /// How many bytes of the disk it takes: fewer where it has holes.
+    pub allocated: u64,
     /// Another one after each change of its content or its names, as a rule.
     pub changed: u64,
     /// Whether it is a plain file at all.
@@ -213,6 +230,7 @@ impl File {
         let seconds = u64::try_from(stat.st_ctime).unwrap_or(0);
         Ok(FileMetadata {
             len: u64::try_from(stat.st_size).unwrap_or(0),
+            allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             changed: seconds.wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as u64),
             is_plain: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         })
@@ -232,6 +250,21 @@ impl File {
         Ok(count)
     }
 
+    /// The same without waiting for the disk: what is in memory already, up to the first byte that is not.
+    /// `WouldBlock` if that is the first of all; the kernel may have begun to read it then. Where this
+    /// disk or kernel cannot tell, it waits as `read_at` does.
+    pub fn read_now(&self, room: &mut [u8], at: u64) -> Result<usize, IoError> {
+        let mut pieces = [IoSliceMut::new(room)];
+        match preadv2(&self.descriptor, &mut pieces, at, ReadWriteFlags::NOWAIT) {
+            Ok(count) => Ok(count),
+            Err(Errno::AGAIN) => Err(IoError::WouldBlock),
+            Err(Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+                self.read_at(room, at)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes all of `bytes` from `at` on. `Full` if the disk, or what this user may have of it, is.
     pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), IoError> {
         let mut written = 0;
@@ -246,11 +279,11 @@ impl File {
         Ok(())
     }
 
-    /// Reserves room on the disk for its first `len` bytes, which need not be written yet. `Full` if
+    /// Reserves room on the disk for `len` bytes from `at` on, which need not be written yet. `Full` if
     /// there is not so much. On a disk that cannot reserve anything, nothing happens.
-    pub fn reserve(&self, len: u64) -> Result<(), IoError> {
+    pub fn reserve(&self, at: u64, len: u64) -> Result<(), IoError> {
         loop {
-            match fs::fallocate(&self.descriptor, FallocateFlags::KEEP_SIZE, 0, len) {
+            match fs::fallocate(&self.descriptor, FallocateFlags::KEEP_SIZE, at, len) {
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
                     return Ok(());
                 }
@@ -309,7 +342,6 @@ impl File {
     }
 
     /// Has the disk read `len` bytes from `at` on, without waiting for them.
-    #[cfg(any(test, feature = "internals"))]
     pub fn read_ahead(&self, at: u64, len: u64) {
         let advice = fs::Advice::WillNeed;
         // It is a hint. Without it the bytes come when they are asked for.

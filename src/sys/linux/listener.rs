@@ -124,6 +124,12 @@ impl Listener {
         unix::file(path)
     }
 
+    /// Which file stands at `path`, whosever: its device and its number there. Another file has others for as
+    /// long as this one is there.
+    pub fn file_identity(path: &UnixPath) -> Option<(u64, u64)> {
+        unix::file_identity(path)
+    }
+
     /// Has the connections that are made from now on begin with `Socket::keep_alive`, or without:
     /// they inherit it, so that it costs no call. Those by a Unix socket need none: the kernel knows
     /// when a peer has gone.

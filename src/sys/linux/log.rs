@@ -4,6 +4,7 @@
 //! message is repeated within a minute: see [`mod@limit`].
 use super::file::{self, WriteMode};
 use super::{clock, memory};
+use crate::mem::record_ring::RecordRing;
 use crate::mem::time::Micros;
 use limit::{CELLS, Limit, LimitVerdict};
 use rustix::fd::AsFd;
@@ -28,6 +29,21 @@ pub enum Level {
     Info = 6,
 }
 
+impl Level {
+    /// All there are.
+    pub const ALL: [Level; 4] = [Level::Error, Level::Warning, Level::Notice, Level::Info];
+
+    /// As operators read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Notice => "notice",
+            Level::Info => "info",
+        }
+    }
+}
+
 /// A pipe takes so many bytes in one piece: pipe(7).
 const PIECE: usize = 4096;
 /// So many messages are remembered that are to be told again.
@@ -37,6 +53,8 @@ const MOST_KEPT: usize = 64;
 static WRITE_MODE: OnceLock<WriteMode> = OnceLock::new();
 /// What all processes of this service share: lines dropped, and the cells of the workers' limit.
 static SHARED: OnceLock<&'static [AtomicU64]> = OnceLock::new();
+/// Where messages are kept for whoever asks for them later.
+static KEPT_IN: OnceLock<RecordRing> = OnceLock::new();
 /// This process is one of the workers.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// The cells of a process that shares none.
@@ -73,6 +91,12 @@ pub fn never_wait() {
     if let Ok(cells) = memory::share_with_children(1 + CELLS) {
         let _ = SHARED.set(cells);
     }
+}
+
+/// From now on what this process writes, and each that it forks, is kept there as well: its level and the
+/// time in numbers, and its text without the name of the program.
+pub fn keep_in(ring: RecordRing) {
+    let _ = KEPT_IN.set(ring); // It is called once.
 }
 
 /// This process leaves out what any other worker has told.
@@ -161,11 +185,16 @@ fn limit() -> Limit<'static> {
 fn write_again(level: Level, text: &str, repeats: u64) {
     match repeats {
         0 => put(level, text),
+        1 => put(level, &format!("{text} … once more")),
         _ => put(level, &format!("{text} … {repeats} times more")),
     }
 }
 
 fn put(level: Level, text: &str) {
+    if let Some(ring) = KEPT_IN.get() {
+        let own = text.strip_prefix("httplb: ").unwrap_or(text);
+        ring.write([level as u64, clock::wall().0], own.as_bytes());
+    }
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = with_level(level, text, journal);
     let dropped = match WRITE_MODE.get() {

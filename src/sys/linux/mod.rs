@@ -18,10 +18,12 @@ mod place;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod resolver;
 pub mod seccomp;
 mod signals;
 mod socket;
 mod spawn;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod unix;
@@ -41,6 +43,7 @@ pub use poller::{Event, Poller};
 pub use signals::{Signal, Signals, ignore_file_size_signal, reset_signals};
 pub use socket::Socket;
 pub use spawn::{kill_group, spawn};
+pub use terminal::Terminal;
 pub use waker::Waker;
 
 use super::IoError;

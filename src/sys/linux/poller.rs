@@ -1,5 +1,5 @@
 //! Readiness: epoll.
-use super::{Listener, Signals, Socket, Waker};
+use super::{Channel, Listener, Signals, Socket, Terminal, Waker};
 use crate::mem::time::Millis;
 use crate::sys::IoError;
 use rustix::buffer::spare_capacity;
@@ -70,6 +70,16 @@ impl Poller {
     /// Watches a waker, level-triggered: events come until it is silenced.
     pub fn watch_waker(&self, waker: &Waker, token: u64) -> Result<(), IoError> {
         self.add(waker, token, epoll::EventFlags::IN)
+    }
+
+    /// Watches for keys, level-triggered: events come for as long as some are unread.
+    pub fn watch_terminal(&self, terminal: &Terminal, token: u64) -> Result<(), IoError> {
+        self.add(terminal, token, epoll::EventFlags::IN)
+    }
+
+    /// Watches for messages, level-triggered: events come for as long as some are unread.
+    pub fn watch_channel(&self, channel: &Channel, token: u64) -> Result<(), IoError> {
+        self.add(channel, token, epoll::EventFlags::IN)
     }
 
     /// Waits until something happens, at most for `timeout` (with `None`, for ever), and

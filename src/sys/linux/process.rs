@@ -5,13 +5,16 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 mod children;
+mod title;
 mod user;
 
 #[cfg(test)]
 pub(super) use children::status;
 pub use children::{
-    Ended, Forked, Pid, die_with_parent, execute, fork, is_child_of, kill, reap, signal,
+    Ended, Forked, Pid, die_with_parent, execute, exists, fork, is_child_of, kill, limit_life,
+    reap, signal,
 };
+pub use title::set_command_line;
 pub use user::{
     User, drop_privileges, give_up_capabilities, group_named, hide_memory, is_root,
     limit_capabilities, may_become, no_new_privileges, own_user,
@@ -22,6 +25,14 @@ const TITLE_BYTES: usize = 15;
 
 /// Where /proc does not list what is open, so many numbers are tried.
 const UNLISTED: u64 = 65536;
+
+/// What this host is called. Without /proc nobody knows.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let is_plain = |one: &char| one.is_ascii_graphic() && *one != '/';
+    let name: String = name.trim().chars().filter(is_plain).collect();
+    if name.is_empty() { String::from("unknown") } else { name }
+}
 
 /// Asks that this process may have `wanted` descriptors open, and says how many it may have
 /// now: perhaps fewer, as only root raises the hard limit; perhaps more, as no limit is lowered.

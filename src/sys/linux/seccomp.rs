@@ -16,6 +16,12 @@ pub enum Role {
     Worker,
     /// It checks backends, answers operators, and removes files from the cache.
     Control,
+    /// It has names looked up by children.
+    Names,
+    /// It is one of these.
+    Lookup,
+    /// It speaks to the registry.
+    Registry,
 }
 
 /// By what a confined process may speak to others.
@@ -98,6 +104,39 @@ const WORKER: &[c_long] = &[
     libc::SYS_copy_file_range,
 ];
 
+/// What the C library's resolver calls, with all that it loads: files of the host, name servers, local
+/// services.
+const LOOKUP: &[c_long] = &[
+    libc::SYS_bind,
+    libc::SYS_sendmmsg,
+    libc::SYS_ioctl,
+    libc::SYS_gettimeofday,
+    libc::SYS_uname,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_faccessat,
+    libc::SYS_readlinkat,
+    libc::SYS_fstatfs,
+    libc::SYS_sysinfo,
+    libc::SYS_epoll_create1,
+];
+
+/// What it calls beside who starts such processes, limits and ends them, and keeps what they have found.
+const NAMES: &[c_long] = &[
+    libc::SYS_clone,
+    libc::SYS_wait4,
+    libc::SYS_kill,
+    libc::SYS_prctl,
+    libc::SYS_seccomp,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_socketpair,
+    libc::SYS_setitimer,
+    libc::SYS_ftruncate,
+];
+
 /// Calls that have other names on younger processors.
 #[cfg(target_arch = "x86_64")]
 mod old {
@@ -105,6 +144,14 @@ mod old {
 
     pub const EVERYBODY: &[c_long] = &[libc::SYS_open, libc::SYS_unlink];
     pub const WORKER: &[c_long] = &[libc::SYS_rename, libc::SYS_mkdir];
+    pub const LOOKUP: &[c_long] = &[
+        libc::SYS_poll,
+        libc::SYS_access,
+        libc::SYS_stat,
+        libc::SYS_readlink,
+        libc::SYS_epoll_wait,
+    ];
+    pub const NAMES: &[c_long] = &[libc::SYS_alarm];
     /// AUDIT_ARCH_X86_64 of linux/audit.h.
     pub const ARCHITECTURE: u32 = 0xc000_003e;
 }
@@ -115,6 +162,8 @@ mod old {
 
     pub const EVERYBODY: &[c_long] = &[];
     pub const WORKER: &[c_long] = &[];
+    pub const LOOKUP: &[c_long] = &[];
+    pub const NAMES: &[c_long] = &[];
     /// AUDIT_ARCH_AARCH64 of linux/audit.h.
     pub const ARCHITECTURE: u32 = 0xc000_00b7;
 }
@@ -166,17 +215,50 @@ fn program(role: Role, peers: Peers, own: Pid) -> Vec<libc::sock_filter> {
     // What another architecture calls has other numbers, and is refused altogether.
     let mut program = vec![load(ARCHITECTURE_AT), equal(old::ARCHITECTURE, 1, 0), refuse()];
     program.push(load(NUMBER_AT));
-    let of_role: [&[c_long]; 2] = match role {
-        Role::Worker => [WORKER, old::WORKER],
-        Role::Control => [&[], &[]],
-    };
-    for number in [EVERYBODY, old::EVERYBODY].into_iter().chain(of_role).flatten() {
+    for number in [EVERYBODY, old::EVERYBODY].iter().chain(calls_of(role)).copied().flatten() {
         allow(&mut program, *number, &[]);
     }
-    let all_bits = |argument, values| ArgumentCheck { argument, mask: ALL_BITS, values };
+    match role {
+        Role::Worker | Role::Control | Role::Registry => allow_streams(&mut program, peers),
+        Role::Names | Role::Lookup => allow_resolving(&mut program),
+    }
+    allow(&mut program, libc::SYS_fcntl, &[all_bits(1, FCNTL_COMMANDS)]);
+    // So a process can abort, and send a signal to no other.
+    allow(&mut program, libc::SYS_tgkill, &[all_bits(0, &[own.number()])]);
+    program.push(refuse());
+    program
+}
+
+/// The calls of a role beside those of everybody.
+fn calls_of(role: Role) -> &'static [&'static [c_long]] {
+    match role {
+        Role::Worker => &[WORKER, old::WORKER],
+        Role::Control | Role::Registry => &[],
+        Role::Names => &[LOOKUP, old::LOOKUP, NAMES, old::NAMES],
+        Role::Lookup => &[LOOKUP, old::LOOKUP],
+    }
+}
+
+fn all_bits(argument: u32, values: &[c_int]) -> ArgumentCheck<'_> {
+    ArgumentCheck { argument, mask: ALL_BITS, values }
+}
+
+/// The modules of the resolver are code that is loaded when they are wanted. It speaks to name servers, to
+/// local services and, to sort what it finds, to the kernel.
+fn allow_resolving(program: &mut Vec<libc::sock_filter>) {
+    allow(program, libc::SYS_mmap, &[]);
+    allow(program, libc::SYS_mprotect, &[]);
+    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
+    allow(program, libc::SYS_socket, &[all_bits(0, &families)]);
+    let levels = [libc::SOL_SOCKET, libc::IPPROTO_TCP, libc::IPPROTO_IP, libc::IPPROTO_IPV6];
+    allow(program, libc::SYS_setsockopt, &[all_bits(1, &levels)]);
+}
+
+/// No code is made, and nobody is spoken to but by streams.
+fn allow_streams(program: &mut Vec<libc::sock_filter>, peers: Peers) {
     let not_executable = [ArgumentCheck { argument: 2, mask: libc::PROT_EXEC, values: &[0] }];
-    allow(&mut program, libc::SYS_mmap, &not_executable);
-    allow(&mut program, libc::SYS_mprotect, &not_executable);
+    allow(program, libc::SYS_mmap, &not_executable);
+    allow(program, libc::SYS_mprotect, &not_executable);
     let families: &[c_int] = match peers {
         Peers::Tcp => &[libc::AF_INET, libc::AF_INET6],
         Peers::TcpAndUnix => &[libc::AF_INET, libc::AF_INET6, libc::AF_UNIX],
@@ -185,14 +267,9 @@ fn program(role: Role, peers: Peers, own: Pid) -> Vec<libc::sock_filter> {
         all_bits(0, families),
         ArgumentCheck { argument: 1, mask: SOCKET_TYPE, values: &[libc::SOCK_STREAM] },
     ];
-    allow(&mut program, libc::SYS_socket, &streams);
+    allow(program, libc::SYS_socket, &streams);
     let levels = [all_bits(1, &[libc::SOL_SOCKET, libc::IPPROTO_TCP])];
-    allow(&mut program, libc::SYS_setsockopt, &levels);
-    allow(&mut program, libc::SYS_fcntl, &[all_bits(1, FCNTL_COMMANDS)]);
-    // So a process can abort, and send a signal to no other.
-    allow(&mut program, libc::SYS_tgkill, &[all_bits(0, &[own.number()])]);
-    program.push(refuse());
-    program
+    allow(program, libc::SYS_setsockopt, &levels);
 }
 
 /// Allows the call `number`, if its arguments meet all the conditions. Expects the number in the

@@ -12,7 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::{fs, io, thread};
 
-const ROLES: [Role; 2] = [Role::Worker, Role::Control];
+/// Those that keep to what they were started with.
+const ROLES: [Role; 3] = [Role::Worker, Role::Control, Role::Registry];
+/// Those by which names are looked up.
+const RESOLVERS: [Role; 2] = [Role::Names, Role::Lookup];
 
 /// Runs `act` in a thread of its own: to the kernel a thread is what a process is, and one that is
 /// confined leaves the others as they are.
@@ -74,15 +77,17 @@ fn who_may_get_new_privileges_cannot_be_confined_but_by_root() {
 
 #[test]
 fn every_call_is_allowed_that_is_listed_and_no_other() {
-    for role in ROLES {
+    let code = [libc::SYS_mmap, libc::SYS_mprotect];
+    for role in ROLES.into_iter().chain(RESOLVERS) {
         confined(role, || {
             assert!(is_forbidden(libc::SYS_setuid), "else what follows could do harm");
             let ends = [libc::SYS_exit, libc::SYS_exit_group, libc::SYS_rt_sigreturn];
             // What lies between is the kernel's own: uretprobe ends whoever calls it by hand.
             for number in (0..335).chain(424..600).filter(|number| !ends.contains(number)) {
-                let worker = WORKER.contains(&number) || old::WORKER.contains(&number);
                 let listed = EVERYBODY.contains(&number) || old::EVERYBODY.contains(&number);
-                let allowed = listed || worker && role == Role::Worker;
+                let of_role = calls_of(role).iter().any(|calls| calls.contains(&number));
+                let loads = RESOLVERS.contains(&role) && code.contains(&number);
+                let allowed = listed || of_role || loads;
                 assert_eq!(is_forbidden(number), !allowed, "call {number} of a {role:?}");
             }
         });
@@ -101,6 +106,68 @@ fn a_confined_process_cannot_become_or_start_another() {
             assert_eq!(confine(role, Peers::Tcp), Err(IoError::Denied));
         });
     }
+}
+
+#[test]
+fn a_confined_lookup_looks_names_up_and_starts_nothing() {
+    use crate::sys::linux::resolver::{AddressFamily, addresses, service_records};
+    let folder = folder("lookup");
+    let listener =
+        Listener::bind(UnixPath::parse(folder.join("a").to_str().unwrap()).unwrap(), 16).unwrap();
+    confined(Role::Lookup, || {
+        let local = addresses("localhost", AddressFamily::Ipv4);
+        assert_eq!(local, Ok(vec![[127, 0, 0, 1].into()]));
+        // Whatever comes of them: names of this kind are nobody's (RFC 6761).
+        let _ = addresses("httplb.invalid.", AddressFamily::Ipv6);
+        let _ = service_records("_http._tcp.httplb.invalid.", &mut [0; 512]);
+        assert!(UnixStream::connect(folder.join("a")).is_ok(), "services of the host");
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.connect(udp.local_addr().unwrap()).unwrap();
+        assert_eq!(udp.send(b"question").unwrap(), 8);
+        assert_eq!(fork(), Err(IoError::Denied));
+        assert_eq!(execute(c"/bin/true", &[], &[]), IoError::Denied);
+        assert_eq!(signal(Pid::own(), Signal::Usr1), Err(IoError::Denied));
+        assert_eq!(confine(Role::Lookup, Peers::Tcp), Err(IoError::Denied));
+        assert!(denied(fs::remove_dir(folder.join("a"))), "no folders");
+    });
+    drop(listener);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_confined_parent_of_lookups_starts_confines_and_ends_them() {
+    if !alone(a_confined_parent_of_lookups_starts_confines_and_ends_them) {
+        return;
+    }
+    use crate::sys::linux::Channel;
+    use crate::sys::linux::process::{Forked, kill, limit_life, reap};
+    let ended = in_child(|| {
+        enter(Role::Names);
+        let (line, of_child) = Channel::pair().unwrap();
+        let parent = Pid::own();
+        let Ok(Forked::Parent(child)) = fork().inspect(|forked| {
+            if *forked == Forked::Child {
+                let lives = limit_life(parent, Millis(60_000));
+                let confined = confine(Role::Lookup, Peers::Tcp).is_ok();
+                let is_alone = fork() == Err(IoError::Denied);
+                let told = of_child.send(&format!("{lives} {confined} {is_alone}"), None);
+                let _ = told; // Who is not told fails below.
+                loop {
+                    thread::sleep(std::time::Duration::from_secs(1));
+                }
+            }
+        }) else {
+            return 1;
+        };
+        let told = std::iter::repeat_with(|| line.receive()).flatten().next();
+        let is_right = told.is_some_and(|message| message.text == "true true true");
+        let killed = kill(child).is_ok();
+        let ended = std::iter::repeat_with(reap).flatten().next();
+        let is_ended = ended == Some((child, Ended::Killed(libc::SIGKILL)));
+        let no_program = execute(c"/bin/true", &[], &[]) == IoError::Denied;
+        i32::from(!(is_right && killed && is_ended && no_program)) * 2
+    });
+    assert_eq!(ended, Ended::Exited(0));
 }
 
 #[test]

@@ -59,6 +59,15 @@ pub(super) fn file(path: &UnixPath) -> Result<SocketFile, IoError> {
     Ok(SocketFile { mode, owner: Some(found.st_uid), group: Some(found.st_gid) })
 }
 
+/// Which file stands at `path`: see [`Listener::file_identity`](super::Listener::file_identity).
+pub(super) fn file_identity(path: &UnixPath) -> Option<(u64, u64)> {
+    if path.abstract_name().is_some() {
+        return None;
+    }
+    let found = rustix::fs::stat(path.as_str()).ok()?;
+    Some((found.st_dev, found.st_ino))
+}
+
 /// The path, or the abstract name, of a socket whose address this is, if it has one.
 pub(super) fn path_of(address: &SocketAddrAny) -> Option<UnixPath> {
     let address = SocketAddrUnix::try_from(address.clone()).ok()?;

@@ -8,15 +8,24 @@ use super::descriptor::Descriptor;
 use super::dice::Dice;
 use super::kernel::{self, Kernel};
 use super::process::User;
+use crate::mem::time::Micros;
 use crate::sys::IoError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
 pub use crate::sys::linux::FileMetadata;
 
+/// Bytes that are written and freed together.
+const BLOCK: usize = 4096;
 /// Input and output error: the disk itself fails.
 const EIO: i32 = 5;
+/// So many names are listed by a call.
+const LISTED_AT_ONCE: usize = 16;
+/// Bytes that are in memory or not.
+const PAGE: u64 = 4096;
+/// Nobody has asked for it.
+const NEVER: Micros = Micros(u64::MAX);
 /// A name is that of a directory, or is none where one is wanted.
 const EISDIR: i32 = 21;
 
@@ -39,12 +48,35 @@ struct Content {
     bytes: Vec<u8>,
     /// The bytes that it takes at least.
     reserved: usize,
+    /// The blocks that were written: the others are holes.
+    blocks: BTreeSet<usize>,
     changed: u64,
     links: usize,
     opened: usize,
+    /// Its pages that are not in memory, and when they will be.
+    cold: BTreeMap<u64, Micros>,
 }
 
 impl Content {
+    fn read(&self, room: &mut [u8], at: u64) -> usize {
+        let from = self.bytes.len().min(at as usize);
+        let count = room.len().min(self.bytes.len() - from);
+        room[..count].copy_from_slice(&self.bytes[from..from + count]);
+        count
+    }
+
+    fn chill(&mut self) {
+        let pages = (self.bytes.len() as u64).div_ceil(PAGE);
+        self.cold = (0..pages).map(|page| (page, NEVER)).collect();
+    }
+
+    /// Has some bytes in memory. Whether that takes waiting for the disk.
+    fn warm(&mut self, at: u64, len: u64, now: Micros) -> bool {
+        let pages = pages(at, len);
+        let is_cold = self.cold.range(pages.clone()).any(|(_, time)| *time > now);
+        self.cold.retain(|page, _| !pages.contains(page));
+        is_cold
+    }
     fn room(&self) -> usize {
         self.bytes.len().max(self.reserved)
     }
@@ -68,6 +100,18 @@ impl Disk {
         let content = self.contents.get_mut(number).expect("it has a name");
         content.changed += 1;
         change(&mut content.bytes);
+        content.blocks.extend(0..content.bytes.len().div_ceil(BLOCK));
+    }
+
+    /// Nothing of any file is in memory any more.
+    pub fn chill(&mut self) {
+        self.contents.values_mut().for_each(Content::chill);
+    }
+
+    /// Files of which something is to be read ahead.
+    pub fn asked_for(&self) -> usize {
+        let is_asked = |content: &&Content| content.cold.values().any(|time| *time != NEVER);
+        self.contents.values().filter(is_asked).count()
     }
 
     /// Takes a name away, or all below it, behind the program's back.
@@ -96,7 +140,15 @@ impl Disk {
 
     fn add(&mut self) -> u64 {
         self.made += 1;
-        let content = Content { bytes: Vec::new(), reserved: 0, changed: 0, links: 0, opened: 0 };
+        let content = Content {
+            bytes: Vec::new(),
+            reserved: 0,
+            blocks: BTreeSet::new(),
+            changed: 0,
+            links: 0,
+            opened: 0,
+            cold: BTreeMap::new(),
+        };
         self.contents.insert(self.made, content);
         self.made
     }
@@ -124,9 +176,15 @@ impl Disk {
     }
 }
 
+/// The pages in which these bytes lie.
+fn pages(at: u64, len: u64) -> std::ops::Range<u64> {
+    at / PAGE..(at + len).div_ceil(PAGE)
+}
+
 /// The disk fails by chance, if there are such faults.
 fn falter(kernel: &mut Kernel) -> Result<(), IoError> {
     kernel.calls.disk += 1;
+    kernel.now = kernel.now + kernel.faults.disk_slow;
     let chances = kernel.faults.disk_errors;
     let fails = |dice: &mut Dice| chances > 0 && dice.one_in(chances);
     if fails(&mut kernel.dice) { Err(IoError::Other(EIO)) } else { Ok(()) }
@@ -139,6 +197,8 @@ fn writable(kernel: &Kernel) -> Result<(), IoError> {
 /// A directory that is open.
 pub struct Directory {
     path: String,
+    /// The last name that `list_more` has given.
+    listed: CString,
     _descriptor: Descriptor,
 }
 
@@ -159,7 +219,7 @@ impl Directory {
             }
             Ok(())
         })?;
-        Ok(Directory { path, _descriptor: Descriptor::take()? })
+        Ok(Directory { path, listed: CString::default(), _descriptor: Descriptor::take()? })
     }
 
     pub fn open_for(path: &Path, _: &User) -> Result<Directory, IoError> {
@@ -175,7 +235,13 @@ impl Directory {
         let descriptor = Descriptor::take();
         kernel::with(|kernel| match descriptor {
             Ok(descriptor) => {
-                kernel.disk.contents.get_mut(&number).expect("found just now").opened += 1;
+                let is_cold =
+                    kernel.faults.disk_cold > 0 && kernel.dice.one_in(kernel.faults.disk_cold);
+                let content = kernel.disk.contents.get_mut(&number).expect("found just now");
+                content.opened += 1;
+                if is_cold {
+                    content.chill();
+                }
                 Ok(File { number, epoch: kernel.epoch, _descriptor: descriptor })
             }
             Err(error) => {
@@ -199,7 +265,7 @@ impl Directory {
             let is_folder = kernel.disk.names.get(&path) == Some(&Node::Folder);
             if is_folder { Ok(()) } else { Err(IoError::NotFound) }
         })?;
-        Ok(Directory { path, _descriptor: Descriptor::take()? })
+        Ok(Directory { path, listed: CString::default(), _descriptor: Descriptor::take()? })
     }
 
     pub fn make_below(&self, name: &CStr) -> Result<(), IoError> {
@@ -287,15 +353,27 @@ impl Directory {
     }
 
     pub fn list(&self, mut each: impl FnMut(&CStr)) -> Result<(), IoError> {
-        let names = kernel::with(|kernel| -> Result<Vec<CString>, IoError> {
+        self.names()?.iter().for_each(|name| each(name));
+        Ok(())
+    }
+
+    pub fn list_more(&mut self, mut each: impl FnMut(&CStr)) -> Result<bool, IoError> {
+        let names = self.names()?;
+        let more = names.into_iter().filter(|name| *name > self.listed).take(LISTED_AT_ONCE);
+        let more: Vec<CString> = more.collect();
+        more.iter().for_each(|name| each(name));
+        self.listed = more.last().cloned().unwrap_or_default();
+        Ok(!more.is_empty())
+    }
+
+    fn names(&self) -> Result<Vec<CString>, IoError> {
+        kernel::with(|kernel| {
             falter(kernel)?;
             let below = format!("{}/", self.path);
             let names = kernel.disk.names.keys().filter_map(|path| path.strip_prefix(&below));
             let direct = names.filter(|name| !name.contains('/'));
             Ok(direct.filter_map(|name| CString::new(name).ok()).collect())
-        })?;
-        names.iter().for_each(|name| each(name));
-        Ok(())
+        })
     }
 }
 
@@ -324,17 +402,30 @@ impl File {
         self.with(|kernel, number| {
             let content = &kernel.disk.contents[&number];
             let (len, changed) = (content.bytes.len() as u64, content.changed);
-            Ok(FileMetadata { len, changed, is_plain: true })
+            let allocated = (content.blocks.len() * BLOCK) as u64;
+            Ok(FileMetadata { len, allocated, changed, is_plain: true })
         })
     }
 
     pub fn read_at(&self, room: &mut [u8], at: u64) -> Result<usize, IoError> {
         self.with(|kernel, number| {
-            let bytes = &kernel.disk.contents[&number].bytes;
-            let from = bytes.len().min(at as usize);
-            let count = room.len().min(bytes.len() - from);
-            room[..count].copy_from_slice(&bytes[from..from + count]);
-            Ok(count)
+            let content = kernel.disk.contents.get_mut(&number).expect("it is open");
+            kernel.calls.disk_wait += u64::from(content.warm(at, room.len() as u64, kernel.now));
+            Ok(content.read(room, at))
+        })
+    }
+
+    pub fn read_now(&self, room: &mut [u8], at: u64) -> Result<usize, IoError> {
+        let len = room.len() as u64;
+        self.with(|kernel, number| {
+            let content = &kernel.disk.contents[&number];
+            let mut cold = content.cold.range(pages(at, len));
+            let first = cold.find(|(_, time)| **time > kernel.now);
+            let there = first.map_or(len, |(page, _)| (page * PAGE).saturating_sub(at));
+            if there == 0 && len > 0 {
+                return Err(IoError::WouldBlock);
+            }
+            Ok(content.read(&mut room[..there as usize], at))
         })
     }
 
@@ -349,19 +440,21 @@ impl File {
             }
             content.bytes.resize(content.bytes.len().max(end), 0);
             content.bytes[at as usize..end].copy_from_slice(bytes);
+            content.blocks.extend(at as usize / BLOCK..end.div_ceil(BLOCK));
             content.changed = (content.changed + 1).max(changed);
             Ok(())
         })
     }
 
-    pub fn reserve(&self, len: u64) -> Result<(), IoError> {
+    pub fn reserve(&self, at: u64, len: u64) -> Result<(), IoError> {
         self.with(|kernel, number| {
             let left = kernel.faults.disk_room.saturating_sub(kernel.disk.used());
             let content = kernel.disk.contents.get_mut(&number).expect("it is open");
-            if len.saturating_sub(content.room() as u64) > left {
+            let end = at.saturating_add(len);
+            if end.saturating_sub(content.room() as u64) > left {
                 return Err(IoError::Full);
             }
-            content.reserved = content.reserved.max(len as usize);
+            content.reserved = content.reserved.max(end as usize);
             Ok(())
         })
     }
@@ -371,6 +464,7 @@ impl File {
             let content = kernel.disk.contents.get_mut(&number).expect("it is open");
             content.bytes.resize(len as usize, 0);
             content.reserved = len as usize;
+            content.blocks.retain(|block| block * BLOCK < len as usize);
             Ok(())
         })
     }
@@ -408,7 +502,18 @@ impl File {
         socket.send_from_file(&room[..count])
     }
 
-    pub fn read_ahead(&self, _at: u64, _len: u64) {}
+    pub fn read_ahead(&self, at: u64, len: u64) {
+        let asked = self.with(|kernel, number| {
+            let there = kernel.now + kernel.faults.disk_delay;
+            let content = kernel.disk.contents.get_mut(&number).expect("it is open");
+            for (_, time) in content.cold.range_mut(pages(at, len)) {
+                *time = (*time).min(there);
+            }
+            Ok(())
+        });
+        // It is a hint.
+        let _ = asked;
+    }
 }
 
 impl Drop for File {

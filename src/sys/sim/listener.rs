@@ -58,6 +58,11 @@ impl Listener {
         Ok(SocketFile { mode: 0o600, owner: Some(1001), group: Some(1002) })
     }
 
+    /// There are no files.
+    pub fn file_identity(_: &UnixPath) -> Option<(u64, u64)> {
+        None
+    }
+
     pub fn keep_alive(&self, _: Option<KeepAlive>) -> Result<(), IoError> {
         Ok(())
     }

@@ -19,6 +19,7 @@ mod pipe;
 mod poller;
 pub mod process;
 pub mod random;
+pub mod resolver;
 pub mod seccomp;
 mod signals;
 mod socket;
@@ -31,6 +32,8 @@ pub mod world;
 pub use super::linux::DirectoryLock;
 /// The service manager is not simulated: it hears nothing unless the environment names it.
 pub use super::linux::NotifySocket;
+/// Nobody sits before a simulated terminal.
+pub use super::linux::Terminal;
 pub use super::linux::{Channel, Event, Message, Signal, kill_group, spawn};
 pub use super::linux::{ignore_file_size_signal, reset_signals};
 pub use disk::{Directory, File, FileMetadata, disk_size};

@@ -3,7 +3,7 @@
 use super::descriptor::Descriptor;
 use super::kernel::{self, Id, Kernel};
 use super::stream::Mask;
-use super::{Event, Listener, Signals, Socket, Waker};
+use super::{Channel, Event, Listener, Signals, Socket, Terminal, Waker};
 use crate::mem::time::{Micros, Millis};
 use crate::sys::IoError;
 use std::collections::{BTreeMap, VecDeque};
@@ -192,6 +192,11 @@ impl Poller {
         });
     }
 
+    /// See `linux::Poller`: there is nobody who presses a key.
+    pub fn watch_terminal(&self, _terminal: &Terminal, _token: u64) -> Result<(), IoError> {
+        Ok(())
+    }
+
     pub fn watch_waker(&self, waker: &Waker, token: u64) -> Result<(), IoError> {
         kernel::with(|kernel| kernel.watch(self.id, waker.id(), token, Source::Waker));
         Ok(())
@@ -202,6 +207,11 @@ impl Poller {
             let signals = kernel.watches(self.id).signals;
             kernel.watch(self.id, signals, token, Source::Signals);
         });
+        Ok(())
+    }
+
+    /// Messages between processes are not simulated: whoever waits for one looks for it.
+    pub fn watch_channel(&self, _: &Channel, _: u64) -> Result<(), IoError> {
         Ok(())
     }
 

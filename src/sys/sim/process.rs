@@ -4,9 +4,9 @@ use super::kernel;
 
 pub use crate::sys::linux::process::{
     Ended, Forked, Pid, User, affinity_count, close_inherited, die_with_parent, drop_privileges,
-    execute, fork, give_up_capabilities, group_named, hide_memory, is_child_of, is_root,
-    keep_over_exec, kill, limit_capabilities, may_become, no_new_privileges, own_user, reap,
-    set_title, signal, take_inherited,
+    execute, exists, fork, give_up_capabilities, group_named, hide_memory, host_name, is_child_of,
+    is_root, keep_over_exec, kill, limit_capabilities, limit_life, may_become, no_new_privileges,
+    own_user, reap, set_command_line, set_title, signal, take_inherited,
 };
 
 /// See `linux::process`. The limit is that of the faults.

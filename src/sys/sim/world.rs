@@ -45,6 +45,12 @@ pub struct Faults {
     pub disk_room: u64,
     /// One in so many calls to the disk fails; 0: none.
     pub disk_errors: usize,
+    /// One in so many files that are opened has nothing in memory; 0: none.
+    pub disk_cold: usize,
+    /// How long it takes until what is to be read ahead is in memory.
+    pub disk_delay: Micros,
+    /// How long each call to the disk takes.
+    pub disk_slow: Micros,
     /// Nothing on the disk can be changed.
     pub disk_is_read_only: bool,
     /// The disk has no files without a name.
@@ -85,6 +91,9 @@ impl Default for Faults {
             log_room: usize::MAX,
             disk_room: u64::MAX,
             disk_errors: 0,
+            disk_cold: 0,
+            disk_delay: Micros(0),
+            disk_slow: Micros(0),
             disk_is_read_only: false,
             disk_wants_names: false,
             fragments: false,
@@ -133,6 +142,8 @@ pub struct Calls {
     pub log: u64,
     /// To files and directories of any kind.
     pub disk: u64,
+    /// Those of them that waited for the disk.
+    pub disk_wait: u64,
     pub sendfile: u64,
 }
 

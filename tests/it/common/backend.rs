@@ -93,6 +93,17 @@ impl Backend {
         backend
     }
 
+    /// One that reads whole requests and answers each, at an address of the test's choice.
+    pub fn answering_on(
+        address: SocketAddr,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Backend {
+        let shared = Arc::new(Shared::new(answer_each(answer)));
+        let mut backend = Backend { address, unix: None, shared, acceptor: None };
+        backend.start_again();
+        backend
+    }
+
     /// The same at a Unix socket.
     pub fn talking_at(
         unix: UnixPlace,

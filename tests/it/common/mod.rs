@@ -7,6 +7,8 @@
 
 pub mod backend;
 pub mod client;
+pub mod dns;
+pub mod etcd;
 pub mod message;
 pub mod ntlm;
 pub mod operator;

@@ -7,6 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// The path of a program. Fails with the name of the package that has it.
@@ -22,7 +23,10 @@ pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Folder {
-        let folder = env::temp_dir().join(format!("httplb-peer-{}-{name}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("httplb-peer-{}-{number}-{name}", std::process::id());
+        let folder = env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
         Folder(folder)
     }

@@ -84,18 +84,32 @@ pub fn holder(processes: &[Pid], client: SocketAddr, server: SocketAddr) -> Opti
 
 /// How many connections that are open these processes have, IPv4 ones, at `own` port or to `other`.
 pub fn connection_count(processes: &[Pid], own: Option<u16>, other: Option<u16>) -> usize {
+    let inodes = sockets("01", own, other);
+    let files = processes.iter().flat_map(|pid| open_files(*pid));
+    files.filter(|file| inodes.contains(file)).count()
+}
+
+/// Whether one of these processes, those of them that live, accepts clients at an IPv4 `port`.
+pub fn any_listens(processes: &[Pid], port: u16) -> bool {
+    let inodes = sockets("0A", Some(port), None);
+    let links = |pid: &Pid| fs::read_dir(file(*pid, "fd")).into_iter().flatten().flatten();
+    processes.iter().flat_map(links).any(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|to| inodes.iter().any(|it| to.as_os_str() == &**it))
+    })
+}
+
+/// The TCP sockets by IPv4 in a state, at `own` port or to `other`, as descriptors name them.
+fn sockets(state: &str, own: Option<u16>, other: Option<u16>) -> Vec<String> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let is_at = |place: &str, port: Option<u16>| {
         port.is_none_or(|port| place.ends_with(&format!(":{port:04X}")))
     };
-    let inodes: Vec<String> = table
+    table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields[3] == "01" && is_at(fields[1], own) && is_at(fields[2], other))
+        .filter(|fields| fields[3] == state && is_at(fields[1], own) && is_at(fields[2], other))
         .map(|fields| format!("socket:[{}]", fields[9]))
-        .collect();
-    let files = processes.iter().flat_map(|pid| open_files(*pid));
-    files.filter(|file| inodes.contains(file)).count()
+        .collect()
 }
 
 /// Ends a process of the program at once, if it is there.

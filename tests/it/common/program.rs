@@ -43,6 +43,25 @@ fn new_folder() -> PathBuf {
     folder
 }
 
+/// A folder for a test alone, which goes with it.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        Scratch(new_folder())
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // only a temporary folder
+    }
+}
+
 impl Program {
     /// With this configuration, an access log, and this folder for its state.
     pub fn with_state(mut config: Value, state: &Path) -> Program {

@@ -1,7 +1,7 @@
 //! Traffic of which every byte is checked: connections that are kept and such that are not, GET and
 //! POST. Nothing of it may be lost, whatever is done to the service meanwhile.
 
-use super::{Answer, Backend, Client, noise};
+use super::{Answer, Backend, Client, Request, noise};
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -21,12 +21,15 @@ pub struct Traffic {
 
 /// A backend for them: the answer depends on all bytes of the request.
 pub fn mirror() -> Backend {
-    Backend::answering(|request| {
-        let size: usize = request.target.trim_start_matches("/?").parse().unwrap_or(0);
-        let mut body = noise(size, size as u64);
-        body.extend_from_slice(&request.body);
-        Answer::text(body)
-    })
+    Backend::answering(mirrored)
+}
+
+/// What it answers.
+pub fn mirrored(request: &Request) -> Answer {
+    let size: usize = request.target.trim_start_matches("/?").parse().unwrap_or(0);
+    let mut body = noise(size, size as u64);
+    body.extend_from_slice(&request.body);
+    Answer::text(body)
 }
 
 impl Traffic {

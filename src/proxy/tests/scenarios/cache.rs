@@ -1,7 +1,9 @@
 //! The cache in the data plane.
 
+mod cold;
 mod collapsing;
 mod hits;
+mod parts;
 mod recording;
 mod stale;
 mod validation;
@@ -73,8 +75,8 @@ fn is(status: u16, cache: &str, body: &str) -> (u16, String, String) {
     (status, cache.to_owned(), body.to_owned())
 }
 
-/// Hits, misses, stale and revalidated answers, and those past the cache.
-fn counted(scene: &Scene) -> [u64; 5] {
+/// Hits, misses, stale and revalidated answers, those past the cache, and those with a stored part.
+fn counted(scene: &Scene) -> [u64; 6] {
     CacheResult::ALL.map(|result| scene.seats.segment.total(Counter::Cache(result)))
 }
 

@@ -1,11 +1,11 @@
 //! What `policy/explain` says of a request is what happens to it.
 
-use crate::config::{Config, Pool, Route, Sticky};
+use crate::config::{Config, Pool, Route, RouteTarget, Sticky};
 use crate::mem::buffer::Buffer;
+use crate::mem::time::Clocks;
 use crate::policy::explain::{self, Question};
 use crate::policy::health::AdminState;
 use crate::proxy::tests::scene::Scene;
-use crate::shared::snapshot::Clocks;
 use crate::shared::{BackendId, SnapshotReader};
 use crate::sys::clock;
 
@@ -23,7 +23,12 @@ fn configure(config: &mut Config) {
     config.pools[0].backends = backends[..2].to_vec();
     config.pools[1].max_body = 5;
     let path = Some(String::from("/api"));
-    config.routes.push(Route { host: None, path, headers: Vec::new(), pool: 1 });
+    config.routes.push(Route {
+        host: None,
+        path,
+        headers: Vec::new(),
+        target: RouteTarget::Pool(1),
+    });
 }
 
 /// Asks and explains the same, and compares.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::config::Sticky;
-use crate::policy::health::AdminState;
+use crate::mem::time::Millis;
+use crate::policy::health::{AdminState, Fault, HealthEvent, Rules};
 use crate::proxy::tests::scene::Scene;
 use crate::shared::BackendId;
 use crate::sys::clock;
@@ -162,4 +163,33 @@ fn a_backend_that_came_a_moment_ago_is_known_by_its_cookie() {
     assert_eq!(scene.place_of("/after").0, 2);
     scene.answer("/after", "");
     assert!(!sets(&mut scene));
+}
+
+#[test]
+fn a_backend_on_trial_has_one_request_of_its_sticky_clients_at_a_time() {
+    let mut scene = scene(2);
+    let value = tag(&scene, 0);
+    let segment = scene.service.proxy.segment();
+    let rules = Rules { max_fails: 1, fail_timeout: Millis(0) };
+    let now = clock::now().millis();
+    for event in [HealthEvent::Failed(Fault::Reset), HealthEvent::ProbeSucceeded] {
+        segment.observe(BackendId(0), event, now, &rules);
+    }
+    let clients: Vec<usize> = (0..6).map(|_| scene.client()).collect();
+    for (number, client) in clients.iter().enumerate() {
+        ask(&mut scene, *client, &format!("/{number}"), &value);
+    }
+    assert_eq!(scene.place_of("/0").0, 0);
+    let elsewhere = |number: &usize| scene.place_of(&format!("/{number}")).0 == 1;
+    let elsewhere: Vec<usize> = (1..6).filter(elsewhere).collect();
+    assert!(elsewhere.len() >= 4, "but for one whose turn it was: {elsewhere:?}");
+    for number in elsewhere {
+        scene.answer(&format!("/{number}"), "");
+        let message = scene.messages(clients[number]).pop().expect("an answer");
+        assert_eq!(message.head.get("set-cookie"), None, "it keeps its cookie");
+    }
+    scene.answer("/0", "");
+    for path in ["/well", "/too"] {
+        assert_eq!(asked_with(&mut scene, path, 0), (0, None));
+    }
 }

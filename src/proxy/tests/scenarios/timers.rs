@@ -2,6 +2,8 @@
 
 use crate::config::Config;
 use crate::proxy::tests::scene::Scene;
+use crate::shared::PoolId;
+use crate::sys::clock;
 use crate::sys::world::{self, End};
 
 /// Timeouts that differ, so that each is known by its time.
@@ -12,16 +14,54 @@ fn timed(config: &mut Config) {
     config.timeouts.idle.0 = 9000;
 }
 
+/// Sends a request of which no backend says anything. So many were asked, and so long it takes to a 504.
+fn time_out(backends: usize, retries: u32, request: &str) -> (usize, u64) {
+    let configure = |config: &mut Config| {
+        timed(config);
+        config.pools[0].retries = retries;
+    };
+    let mut scene = Scene::with(backends, configure, |_| ());
+    let client = scene.client();
+    scene.send(client, request);
+    let begun = clock::now();
+    while scene.received(client).is_empty() {
+        scene.advance(100);
+    }
+    assert_eq!(scene.last_error(client), (504, "http_response_timeout".to_owned()));
+    assert_eq!(scene.backend_conns(), 0, "a late response comes to nobody");
+    let asked = scene.asked();
+    (asked.len(), (clock::now() - begun).millis().0 / 1000)
+}
+
 #[test]
-fn a_backend_that_does_not_answer_costs_504_and_is_not_repeated() {
+fn what_asks_for_nothing_but_a_response_is_repeated_once_when_it_does_not_come() {
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(
+            time_out(3, 2, &request),
+            (2, 10),
+            "{method}: on another backend, and then no more"
+        );
+        assert_eq!(time_out(1, 2, &request), (1, 5), "{method}: there is no other");
+        assert_eq!(time_out(3, 0, &request), (1, 5), "{method}: it may not be repeated");
+    }
+    for request in ["TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        assert_eq!(time_out(3, 2, request), (1, 5), "{request}");
+    }
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: 1\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(time_out(3, 2, request), (1, 5));
+}
+
+#[test]
+fn a_repeat_after_silence_needs_the_budget() {
     let mut scene = Scene::with(2, timed, |_| ());
     let client = scene.client();
     scene.get(client, &["/"]);
-    scene.advance(4900);
-    assert_eq!(scene.received(client), "");
-    scene.advance(200);
+    let pool = &mut scene.service.proxy.upstream[PoolId(0)];
+    while pool.budget.try_repeat(clock::now().millis()) {}
+    scene.advance(5100);
     assert_eq!(scene.last_error(client), (504, "http_response_timeout".to_owned()));
-    assert_eq!((scene.times_asked("/"), scene.backend_conns()), (1, 0));
+    assert_eq!(scene.times_asked("/"), 1);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Several workers of one service: what they share.
 
-use crate::config::{Balance, Config, Route};
+use crate::config::{Balance, Config, Route, RouteTarget};
 use crate::mem::time::Millis;
-use crate::policy::health::{AdminState, HealthEvent, Rules};
+use crate::policy::health::{AdminState, Fault, HealthEvent, Rules};
 use crate::proxy::tests::scene::Scene;
 use crate::shared::{
     BackendCounter, BackendId, Counter, PoolCounter, PoolId, Registration, WaitFor,
@@ -137,7 +137,12 @@ fn two_pools(config: &mut Config) {
     config.pools[0].backends.truncate(1);
     config.pools.push(other);
     let path = Some(String::from("/b"));
-    config.routes.push(Route { host: None, path, headers: Vec::new(), pool: 1 });
+    config.routes.push(Route {
+        host: None,
+        path,
+        headers: Vec::new(),
+        target: RouteTarget::Pool(1),
+    });
 }
 
 #[test]
@@ -228,7 +233,9 @@ fn idle_connections_to_a_backend_that_went_down_are_closed_by_all() {
     let rules = Rules { max_fails: 1, fail_timeout: Millis(1) };
     let segment = scene.seats.segment;
     let now = clock::now().millis();
-    assert!(segment.observe(BackendId(0), HealthEvent::ConnectFailed, now, &rules).is_some());
+    assert!(
+        segment.observe(BackendId(0), HealthEvent::Failed(Fault::Refused), now, &rules).is_some()
+    );
     scene.warm_up(one, "/4");
     assert_eq!(scene.backend_conns(), 3, "at the next pick of the one");
     scene.advance(600);
@@ -334,7 +341,7 @@ fn a_backend_that_registers_is_asked_at_the_next_pick_and_one_that_leaves_is_not
     scene.warm_up(one, "/0");
     let segment = scene.seats.segment;
     let address = ([10, 0, 1, 2], 80).into();
-    let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+    let entry = Registration::at(address);
     let slot = segment.register(POOL, entry).expect("a free slot");
     for (place, path) in ["/1", "/2", "/3"].into_iter().enumerate() {
         scene.warm_up([one, other][place % 2], path);
@@ -392,7 +399,7 @@ fn a_pool_that_is_added_is_found_by_its_name() {
     scene.send(client, ask("/1"));
     assert_eq!(scene.last_error(client).0, 503, "it has no backend yet");
     let address = ([10, 0, 1, 1], 80).into();
-    let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+    let entry = Registration::at(address);
     segment.register(pool, entry).expect("a free slot");
     scene.send(client, ask("/2"));
     assert_eq!(scene.place_of("/2").0, 1);
@@ -408,7 +415,7 @@ fn a_request_of_a_pool_that_is_gone_goes_to_no_other_that_has_its_place() {
     });
     let segment = scene.seats.segment;
     let address = ([10, 0, 1, 1], 80).into();
-    let entry = Registration { address, weight: 1, max_connections: 0, lease: None };
+    let entry = Registration::at(address);
     let old = segment.add_pool("old").expect("a spare pool");
     let slot = segment.register(old, entry).expect("a free slot");
     let client = scene.client_of(1);

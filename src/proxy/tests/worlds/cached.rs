@@ -10,6 +10,7 @@ mod wish;
 
 use super::LOG;
 use super::plan::{Book, Dice, Plan, Weather};
+use crate::cache::entry::Entry;
 use crate::cache::testing::entry_files;
 use crate::config::{AccessLog, Cache, Config};
 use crate::mem::time::{Micros, Millis};
@@ -37,6 +38,8 @@ pub struct Given {
     was_private: bool,
     /// A backend has given all of it once.
     pub was_whole: bool,
+    /// Which of its bytes have been given by any.
+    pub sent: Vec<bool>,
     /// When it was given or confirmed last.
     at: Micros,
 }
@@ -45,12 +48,18 @@ pub struct Given {
 #[derive(Debug, Default)]
 pub struct Shelf {
     pub given: Vec<Given>,
+    /// Resources change seldom, and have what parts are joined by.
+    pub is_steady: bool,
     /// The representation that a backend would give now, by resource and variant.
-    current: [[Option<usize>; 3]; 4],
+    pub(super) current: [[Option<usize>; 3]; 4],
     /// Whoever asks from now on for a resource gets none below this number.
-    first_valid: [usize; 4],
+    pub(super) first_valid: [usize; 4],
     pub served: usize,
     pub hits: usize,
+    /// Answers out of what was never given whole.
+    pub parts: usize,
+    /// Answers that a stored part and the rest made.
+    pub joined: usize,
 }
 
 /// What goes wrong.
@@ -66,6 +75,7 @@ pub fn weather(dice: &mut Dice) -> Weather {
         slow_readers: often(3),
         ..Weather::default()
     };
+    weather.evacuates = dice.one_in(3);
     weather.kernel = Faults {
         buffer: *dice.choose(&[1000, 4096, 64 * 1024]),
         fragments: dice.one_in(2),
@@ -74,6 +84,8 @@ pub fn weather(dice: &mut Dice) -> Weather {
         spurious_events: dice.one_in(2),
         disk_errors: if !fair && dice.one_in(4) { dice.between(5, 300) } else { 0 },
         disk_room: if !fair && dice.one_in(6) { 150_000 } else { u64::MAX },
+        disk_cold: *dice.choose(&[0, 0, 1, 3]),
+        disk_delay: *dice.choose(&[Micros(0), Micros(3000), Micros(2_000_000)]),
         disk_wants_names: dice.one_in(4),
         refuses_sendfile: *dice.choose(&[0, 0, 1, 3]),
         descriptors: 100_000,
@@ -83,12 +95,13 @@ pub fn weather(dice: &mut Dice) -> Weather {
 }
 
 /// The plan of a request for what others want as well.
-pub fn plan(dice: &mut Dice, client: usize) -> Plan {
-    let method = *dice.choose(&["GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST"]);
+pub fn plan(dice: &mut Dice, client: usize, is_steady: bool) -> Plan {
+    let methods = ["GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST"];
+    let method = if is_steady && !dice.one_in(4) { "GET" } else { *dice.choose(&methods) };
     Plan {
         client,
         method,
-        wish: Some(Wish::roll(dice)),
+        wish: Some(Wish::roll(dice, is_steady)),
         delay: if dice.one_in(3) { dice.millis(1500) } else { Micros(0) },
         ..Plan::default()
     }
@@ -129,9 +142,12 @@ pub fn is_over(team: &Team, weather: &Weather) {
     if !weather.spoils_disks() {
         let bytes = entry_files().into_iter().map(|path| {
             world::disk(|disk| {
-                let mut len = 0;
-                disk.change(&path, |bytes| len = bytes.len() as u64);
-                crate::cache::shared_cells::on_disk(len)
+                let mut room = 0;
+                disk.change(&path, |bytes| {
+                    let entry = Entry::read(bytes, bytes.len() as u64).expect("an entry");
+                    room = entry.room(bytes);
+                });
+                room
             })
         });
         assert_eq!(bytes.sum::<u64>(), cells.used(), "the bytes of all entries");

@@ -15,6 +15,8 @@ pub struct Weather {
     pub shares: bool,
     /// Requests of several clients go over one connection.
     pub multiplexes: bool,
+    /// Connections are few, and so are those that may wait to be accepted.
+    pub crowds: bool,
     /// Backends that echo answer in another order now and then.
     pub swaps: bool,
     /// Backends close or reset within an answer, or instead of one.
@@ -52,6 +54,8 @@ pub struct Weather {
     pub scarcity: bool,
     /// The process begins to drain at some time.
     pub drains: bool,
+    /// Backends are taken out, or found to be down, while they have something in work, and come back.
+    pub evacuates: bool,
     /// Its drain ends before its clients do.
     pub cuts_off: bool,
 }
@@ -97,6 +101,7 @@ impl Weather {
         };
         weather.cuts_off = !fair && weather.drains && dice.one_in(2);
         weather.surplus = !weather.mix_ups && dice.one_in(4);
+        weather.evacuates = dice.one_in(3);
         weather.forgets = dice.one_in(3);
         weather.logins = dice.one_in(3);
         weather.shuts_doors = !fair && dice.one_in(5);
@@ -129,6 +134,17 @@ impl Weather {
         let swaps = !rolled.is_fair() && dice.one_in(2);
         // There, an identifier that is not the right one proves nothing.
         Weather { multiplexes: true, swaps, mix_ups: false, ..rolled }
+    }
+}
+
+impl Weather {
+    /// Where they wait for connections, and for backends at Unix sockets to accept them.
+    pub fn roll_crowded(dice: &mut Dice) -> Weather {
+        let mut weather = Weather::roll_multiplexed(dice);
+        weather.crowds = true;
+        weather.multiplexes = dice.one_in(2);
+        weather.kernel.backlog = dice.below(2);
+        weather
     }
 }
 
@@ -352,6 +368,8 @@ pub struct Book {
     pub shelf: Shelf,
     /// Requests that were sent behind those of others.
     pub shared: u64,
+    /// Requests that left a backend that went down.
+    pub evacuated: u64,
     pub trace: Trace,
 }
 
@@ -366,6 +384,11 @@ impl Book {
         if let Some(wish) = &mut self.plans[number].wish {
             wish.note_sending(&self.shelf);
         }
+    }
+
+    /// A backend has given so many bytes of what is stored, from the one in this place on.
+    pub fn note_sent(&mut self, number: usize, first: usize, count: usize) {
+        self.shelf.given[number].sent[first..first + count].fill(true);
     }
 
     /// A backend has given a whole answer, by the number that it has for who makes it.

@@ -50,6 +50,9 @@ pub struct Answer {
     pub lasts_until_close: bool,
     /// Where its final head begins.
     final_at: usize,
+    /// Of what is stored, where the body begins in it, and with which byte of the whole: if it says how
+    /// long it is.
+    pub body: Option<(usize, usize)>,
     /// It was sent before.
     is_surplus: bool,
 }
@@ -66,6 +69,7 @@ impl Answer {
             is_whole: false,
             lasts_until_close: false,
             final_at: 0,
+            body: None,
             is_surplus: false,
         }
     }
@@ -361,6 +365,9 @@ impl Conn {
                 _ => peer.send(&answer.bytes[answer.sent..answer.sent + part]),
             };
             answer.sent += sent;
+            if let Some((at, first)) = answer.body {
+                book.note_sent(answer.number, first, answer.sent.saturating_sub(at));
+            }
             if answer.sent < answer.bytes.len() {
                 if sent == 0 {
                     return None;

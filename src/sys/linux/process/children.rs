@@ -1,4 +1,5 @@
 //! Processes that this one starts, and what becomes of them; the program that it becomes.
+use crate::mem::time::Millis;
 use crate::sys::IoError;
 use crate::sys::linux::{Signal, last_error};
 use std::ffi::{CStr, CString, c_char};
@@ -109,6 +110,11 @@ pub fn kill(process: Pid) -> Result<(), IoError> {
     send(process, libc::SIGKILL)
 }
 
+/// Whether there is such a process, also where /proc does not show it.
+pub fn exists(process: Pid) -> bool {
+    !matches!(send(process, 0), Err(IoError::Other(libc::ESRCH)))
+}
+
 fn send(process: Pid, number: libc::c_int) -> Result<(), IoError> {
     // SAFETY: it has no conditions as far as memory is concerned.
     let sent = unsafe { libc::kill(process.number(), number) };
@@ -122,6 +128,19 @@ pub fn die_with_parent(parent: Pid) -> bool {
     // SAFETY: the operation takes the number of a signal, and concerns no memory.
     let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
     let _ = set; // Where a filter refuses it, the line to the parent still tells of its end.
+    is_child_of(parent)
+}
+
+/// Ends this process at once when `parent` ends, or when its time is over, whatever it does then; and says
+/// whether the parent still lives.
+pub fn limit_life(parent: Pid, limit: Millis) -> bool {
+    let seconds = u32::try_from(limit.0.div_ceil(1000)).unwrap_or(u32::MAX);
+    // SAFETY: both take numbers, and concern no memory. Nobody here catches the signal.
+    unsafe {
+        // Where a filter refuses the one, there is the other.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
+        libc::alarm(seconds);
+    }
     is_child_of(parent)
 }
 

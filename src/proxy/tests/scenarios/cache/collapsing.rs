@@ -1,6 +1,7 @@
 //! Equal misses become one request.
 
 use super::*;
+use crate::sys::world::End;
 
 /// Clients of these workers, each of which asks for `/a`.
 fn crowd(scene: &mut Scene, workers: usize, count: usize) -> Vec<usize> {
@@ -26,7 +27,7 @@ fn one_asks_for_all_who_want_the_same_over_all_workers() {
             assert!(got == body, "{place}");
         }
         assert_eq!(scene.times_asked("/a"), 1);
-        assert_eq!(counted(&scene), [11, 1, 0, 0, 0]);
+        assert_eq!(counted(&scene), [11, 1, 0, 0, 0, 0]);
     }
 }
 
@@ -48,8 +49,10 @@ fn an_answer_for_nobody_else_releases_all_at_its_head() {
 
 #[test]
 fn where_the_one_who_asks_leaves_another_takes_its_place() {
-    for sent in ["", "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhe"]
-    {
+    for sent in [
+        "",
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n",
+    ] {
         let mut scene = workers(2);
         let clients = crowd(&mut scene, 2, 6);
         scene.respond("/a", sent);
@@ -61,6 +64,136 @@ fn where_the_one_who_asks_leaves_another_takes_its_place() {
         }
         assert_eq!(scene.times_asked("/a"), 2);
     }
+}
+
+/// The head of an answer with so many bytes, and the first of them.
+fn begun(length: usize, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// The body that a client has so far, which is still to come to its end.
+fn so_far(scene: &mut Scene, client: usize) -> String {
+    let received = scene.received(client);
+    received.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+}
+
+/// docs/CACHE.md, rule 15.
+#[test]
+fn what_another_fetches_comes_as_it_is_written() {
+    for length in [8, 400_000] {
+        let body = long_body(length);
+        let (first, rest) = body.split_at(length / 2);
+        let (second, third) = rest.split_at(length / 4);
+        let mut scene = workers(3);
+        let clients = crowd(&mut scene, 3, 6);
+        let place = scene.place_of("/a");
+        scene.respond("/a", begun(length, first));
+        for client in &clients {
+            assert!(so_far(&mut scene, *client) == first, "{length}");
+        }
+        // Who comes now has what there is at once, also while the backend pauses.
+        let late = scene.client_of(1);
+        scene.get(late, &["/a"]);
+        assert!(so_far(&mut scene, late) == first);
+        scene.respond_at(place, second);
+        assert!(so_far(&mut scene, late) == body[..length / 2 + length / 4]);
+        scene.respond_at(place, third);
+        for client in clients[1..].iter().chain([&late]) {
+            let (status, cache, got) = last(&mut scene, *client);
+            assert_eq!((status, cache.as_str()), (200, "fwd=uri-miss; collapsed"));
+            assert!(got == body);
+        }
+        assert_eq!(scene.times_asked("/a"), 1);
+        let after = scene.client_of(2);
+        scene.get(after, &["/a"]);
+        let (_, cache, got) = last(&mut scene, after);
+        assert!(cache.starts_with("hit") && got == body, "{cache}");
+        assert_eq!(scene.times_asked("/a"), 1);
+    }
+}
+
+#[test]
+fn one_who_comes_while_a_backend_pauses_is_shown_what_there_is() {
+    for worker in [0, 1] {
+        let mut scene = workers(2);
+        let leads = scene.client_of(0);
+        scene.get(leads, &["/a"]);
+        let place = scene.place_of("/a");
+        scene.respond("/a", begun(5, "he"));
+        let late = scene.client_of(worker);
+        scene.get(late, &["/a"]);
+        assert_eq!(so_far(&mut scene, late), "he");
+        scene.respond_at(place, "llo");
+        assert_eq!(last(&mut scene, late).2, "hello");
+        assert_eq!(scene.times_asked("/a"), 1);
+    }
+}
+
+#[test]
+fn a_fetch_that_others_follow_goes_on_without_the_one_who_asked() {
+    for length in [8, 400_000] {
+        let body = long_body(length);
+        let (first, rest) = body.split_at(length / 2);
+        let mut scene = workers(2);
+        let clients = crowd(&mut scene, 2, 4);
+        let place = scene.place_of("/a");
+        scene.respond("/a", begun(length, first));
+        scene.leave(clients[0]);
+        scene.respond_at(place, rest);
+        for client in &clients[1..] {
+            assert!(last(&mut scene, *client).2 == body);
+        }
+        let after = scene.client_of(1);
+        scene.get(after, &["/a"]);
+        assert!(last(&mut scene, after).2 == body);
+        assert_eq!(scene.times_asked("/a"), 1);
+    }
+}
+
+#[test]
+fn where_nobody_follows_a_fetch_ends_with_the_one_who_asked() {
+    let mut scene = workers(2);
+    let client = scene.client_of(0);
+    scene.get(client, &["/a"]);
+    scene.respond("/a", begun(8, "hell"));
+    scene.leave(client);
+    let other = scene.client_of(1);
+    scene.get(other, &["/a"]);
+    assert_eq!(scene.times_asked("/a"), 2);
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert_eq!(last(&mut scene, other).2, "hello");
+}
+
+#[test]
+fn what_breaks_off_is_cut_for_those_who_have_a_part_and_asked_for_anew_by_those_who_have_none() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 2);
+    let other = scene.client_of(1);
+    // The selection of this one is another: it waits for what is stored.
+    ask(&mut scene, other, "/a", "X-A: 1");
+    assert_eq!(scene.times_asked("/a"), 1);
+    scene.respond("/a", begun(9, "hal").replace("max-age=60", "max-age=60\r\nVary: X-A"));
+    assert_eq!(so_far(&mut scene, clients[1]), "hal");
+    scene.reset("/a");
+    assert_eq!(scene.times_asked("/a"), 2);
+    scene.respond("/a", answer(FRESH, "hello"));
+    assert_eq!(last(&mut scene, other).2, "hello");
+    assert_eq!(so_far(&mut scene, clients[1]), "hal");
+    assert_ne!(scene.end_of(clients[1]), End::Open, "what it has must not look whole");
+}
+
+#[test]
+fn a_follower_goes_at_its_own_pace() {
+    let mut scene = workers(2);
+    let clients = crowd(&mut scene, 2, 3);
+    scene.set_reading(clients[1], false);
+    let body = long_body(900_000);
+    scene.respond("/a", answer(FRESH, &body));
+    assert!(last(&mut scene, clients[0]).2 == body && last(&mut scene, clients[2]).2 == body);
+    scene.set_reading(clients[1], true);
+    scene.settle();
+    assert!(last(&mut scene, clients[1]).2 == body);
+    assert_eq!(scene.times_asked("/a"), 1);
 }
 
 #[test]
@@ -95,7 +228,70 @@ fn a_slow_reader_holds_nobody_up_for_longer() {
     let other = scene.client_of(1);
     scene.get(other, &["/a"]);
     let body = long_body(900_000);
-    scene.respond("/a", answer(FRESH, &body));
+    let text = answer(FRESH, &body);
+    let place = scene.place_of("/a");
+    let mut sent = scene.respond("/a", &text);
+    assert_eq!(scene.times_asked("/a"), 1);
+    assert!(sent < text.len(), "the backend is held up");
+    scene.advance(1700);
+    while sent < text.len() {
+        let count = scene.respond_at(place, &text[sent..]);
+        assert!(count > 0, "the backend is held up still");
+        sent += count;
+    }
+    assert!(last(&mut scene, other).2 == body);
+    assert_eq!(scene.times_asked("/a"), 1);
+    // The slow one goes on where it was.
+    scene.set_reading(slow, true);
+    scene.settle();
+    let (status, cache, got) = last(&mut scene, slow);
+    assert_eq!((status, cache.as_str()), (200, "fwd=uri-miss; stored"));
+    assert!(got == body);
+}
+
+#[test]
+fn a_slow_reader_holds_nobody_up_where_what_it_began_is_void_or_stale_by_then() {
+    for (fresh, unsafe_method) in [("Cache-Control: max-age=1", false), (FRESH, true)] {
+        let mut scene = workers(2);
+        let slow = scene.client_of(0);
+        scene.set_reading(slow, false);
+        scene.get(slow, &["/a"]);
+        let other = scene.client_of(1);
+        scene.get(other, &["/a"]);
+        let body = long_body(900_000);
+        let text = answer(fresh, &body);
+        let place = scene.place_of("/a");
+        let mut sent = scene.respond("/a", &text);
+        if unsafe_method {
+            let third = scene.client_of(1);
+            scene.send(third, "DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n");
+            scene.respond("/a", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+        scene.advance(2700);
+        while sent < text.len() {
+            let count = scene.respond_at(place, &text[sent..]);
+            assert!(count > 0, "the backend is held up still");
+            sent += count;
+        }
+        assert!(last(&mut scene, other).2 == body);
+        scene.set_reading(slow, true);
+        scene.settle();
+        assert!(last(&mut scene, slow).2 == body);
+    }
+}
+
+/// One whose length is not known is not shown as it comes: there another has its turn.
+#[test]
+fn a_slow_reader_of_what_cannot_be_followed_is_waited_for_no_longer() {
+    let mut scene = workers(2);
+    let slow = scene.client_of(0);
+    scene.set_reading(slow, false);
+    scene.get(slow, &["/a"]);
+    let other = scene.client_of(1);
+    scene.get(other, &["/a"]);
+    let body = long_body(900_000);
+    let head = format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    scene.respond("/a", format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
     assert_eq!(scene.times_asked("/a"), 1);
     scene.advance(1700);
     assert_eq!(scene.times_asked("/a"), 2);
@@ -120,7 +316,8 @@ fn a_failure_releases_all() {
 fn a_body_that_breaks_off_releases_all() {
     let mut scene = workers(2);
     let clients = crowd(&mut scene, 2, 3);
-    scene.respond("/a", format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nContent-Length: 9\r\n\r\nhal"));
+    let head = format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    scene.respond("/a", format!("{head}9\r\nhal"));
     scene.reset("/a");
     assert_eq!(scene.times_asked("/a"), 3);
     scene.respond("/a", answer(FRESH, "hello"));

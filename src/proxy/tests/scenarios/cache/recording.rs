@@ -126,7 +126,7 @@ fn what_may_not_be_stored_is_asked_for_each_time() {
             assert_eq!(last(&mut scene, client), is(200, "fwd=uri-miss", "hello"), "{fields}");
         }
         assert_eq!(scene.times_asked("/a"), 2);
-        assert_eq!(counted(&scene), [0, 2, 0, 0, 0]);
+        assert_eq!(counted(&scene), [0, 2, 0, 0, 0, 0]);
     }
 }
 

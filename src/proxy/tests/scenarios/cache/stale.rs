@@ -33,7 +33,7 @@ fn a_stale_answer_is_given_at_once_and_asked_for_anew_behind_it() {
     scene.respond("/a", answer(FRESH, "new"));
     scene.get(other, &["/a"]);
     assert_eq!(last(&mut scene, other), is(200, "hit; ttl=60", "new"));
-    assert_eq!(counted(&scene), [1, 1, 4, 0, 0]);
+    assert_eq!(counted(&scene), [1, 1, 4, 0, 0, 0]);
     assert_eq!(scene.seats.segment.total(Counter::Requests), 6);
 }
 

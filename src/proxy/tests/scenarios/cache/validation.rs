@@ -40,7 +40,7 @@ fn what_is_stale_is_asked_about_and_answers_when_it_was_confirmed() {
         assert!(got == body);
         assert_eq!(last_field(&mut scene, client, "x-a").as_deref(), Some("new"));
         assert_eq!(scene.times_asked("/a"), 2);
-        assert_eq!(counted(&scene), [1, 1, 0, 1, 0]);
+        assert_eq!(counted(&scene), [1, 1, 0, 1, 0, 0]);
         // The connection is free for others.
         scene.warm_up(client, "/b");
         assert_eq!(scene.place_of("/b"), scene.place_of("/a"));
@@ -118,7 +118,7 @@ fn a_client_may_want_it_new() {
     let late = scene.client();
     ask(&mut scene, late, "/a", "Cache-Control: max-stale=30");
     assert_eq!(last(&mut scene, late), is(200, "hit; ttl=-5", "hello"));
-    assert_eq!(counted(&scene), [1, 4, 1, 0, 0]);
+    assert_eq!(counted(&scene), [1, 4, 1, 0, 0, 0]);
 }
 
 #[test]
@@ -207,4 +207,79 @@ fn what_was_asked_for_before_a_change_is_not_stored_after_it() {
     scene.get(other, &["/a"]);
     assert_eq!(scene.times_asked("/a"), 3);
     scene.answer("/a", "new");
+}
+
+/// A client asks for the head of `/a` past what is stored, and gets one with these fields.
+fn ask_for_head(scene: &mut Scene, client: usize, fields: &str) {
+    scene.send(client, "HEAD /a HTTP/1.1\r\nHost: a\r\nCache-Control: no-cache\r\n\r\n");
+    let lines = fields.replace(" | ", "\r\n");
+    scene.respond("/a", format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n"));
+}
+
+/// RFC 9111 §4.3.5.
+#[test]
+fn a_head_that_confirms_what_is_stored_renews_it() {
+    for body in [String::from("hello"), long_body(200_000)] {
+        let (mut scene, client) = stale(BOTH, &body);
+        let length = body.len();
+        ask_for_head(
+            &mut scene,
+            client,
+            &format!(
+                "ETag: \"e\" | X-A: new | Cache-Control: max-age=99 | Content-Length: {length}"
+            ),
+        );
+        scene.settle();
+        let other = scene.client();
+        scene.get(other, &["/a"]);
+        let (status, cache, got) = last(&mut scene, other);
+        assert_eq!((status, cache.as_str(), got == body), (200, "hit; ttl=99", true));
+        assert_eq!(last_field(&mut scene, other, "x-a").as_deref(), Some("new"));
+        assert_eq!(scene.times_asked("/a"), 2);
+    }
+}
+
+/// RFC 9111 §4.3.5.
+#[test]
+fn a_head_that_tells_of_another_answer_makes_what_is_stored_stale() {
+    for (body, why) in [(String::from("hello"), "stale"), (long_body(200_000), "uri-miss")] {
+        for head in ["ETag: \"f\"", "ETag: \"e\" | Content-Length: 7"] {
+            let mut scene = scene();
+            let client = scene.client();
+            store(
+                &mut scene,
+                client,
+                "/a",
+                "Cache-Control: max-age=60, stale-while-revalidate=60 | ETag: \"e\"",
+                &body,
+            );
+            let client = scene.client();
+            ask_for_head(&mut scene, client, &format!("{head} | Cache-Control: max-age=60"));
+            let other = scene.client();
+            scene.get(other, &["/a"]);
+            assert_eq!(scene.times_asked("/a"), 3, "{head}");
+            scene.respond("/a", answer("Cache-Control: max-age=60 | ETag: \"f\"", "new"));
+            assert_eq!(last(&mut scene, other), is(200, &format!("fwd={why}; stored"), "new"));
+        }
+    }
+}
+
+#[test]
+fn a_head_that_tells_nothing_or_for_one_user_changes_nothing() {
+    let mut scene = scene();
+    let client = scene.client();
+    store(&mut scene, client, "/a", &format!("{BOTH} | Cache-Control: public"), "hello");
+    scene.advance(10_000);
+    let client = scene.client();
+    ask_for_head(&mut scene, client, "X-A: new | Content-Length: 5");
+    scene.send(
+        client,
+        "HEAD /a HTTP/1.1\r\nHost: a\r\nAuthorization: Basic eA==\r\n\
+         Cache-Control: no-cache\r\n\r\n",
+    );
+    scene.respond("/a", "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nX-A: own\r\n\r\n");
+    let other = scene.client();
+    scene.get(other, &["/a"]);
+    assert_eq!(last(&mut scene, other), is(200, "hit; ttl=50", "hello"));
+    assert_eq!(last_field(&mut scene, other, "x-a").as_deref(), Some("old"));
 }

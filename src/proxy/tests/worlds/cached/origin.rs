@@ -44,8 +44,9 @@ fn represent(key: usize, method: &str, request: &Message, answer: &mut Answer, b
     let variant: usize =
         request.head.get("x-variant").map_or(0, |value| value.parse().expect("a number"));
     let authorized = request.head.get("authorization").is_some();
+    let is_steady = book.shelf.is_steady;
     let version = match book.shelf.current[key][variant] {
-        Some(version) if book.dice.one_in(2) => version,
+        Some(version) if book.dice.one_in(2) || is_steady && !book.dice.one_in(8) => version,
         Some(_) | None => {
             let given = new_version(key, variant, authorized, book);
             book.shelf.given.push(given);
@@ -63,11 +64,21 @@ fn represent(key: usize, method: &str, request: &Message, answer: &mut Answer, b
         return;
     }
     let (lines, len) = (given.lines.clone(), given.len);
+    if let Some((first, end)) = wanted_part(request, version, &given.lines, len)
+        && method == "GET"
+        && (is_steady && !book.dice.one_in(8) || book.dice.below(3) > 0)
+    {
+        // One that is asked for the rest may give less, or what was not asked for.
+        let gives_less = request.head.get("if-range").is_some() && book.dice.one_in(8);
+        let end = if gives_less { end.max(first + 2) - 1 } else { end };
+        return give_part(answer, version, &lines, (first, end, len), book);
+    }
     let body = pattern(version, len);
     let mut head = format!("HTTP/1.1 200 OK\r\n{lines}");
-    let wire = match book.dice.below(4) {
+    let wire = match book.dice.below(if is_steady { 2 } else { 4 }) {
         0 | 1 => {
             head += &format!("Content-Length: {len}\r\n");
+            answer.body = Some((head.len() + 2, 0));
             body
         }
         2 => {
@@ -82,18 +93,63 @@ fn represent(key: usize, method: &str, request: &Message, answer: &mut Answer, b
     };
     answer.bytes = format!("{head}\r\n").into_bytes();
     if method == "HEAD" {
+        answer.body = None;
         return;
     }
     answer.bytes.extend(wire);
     (answer.number, answer.is_whole) = (version, true);
 }
 
+/// Where the part begins and ends that a request asks for, if there is any, and what it is a part of is
+/// still the same.
+fn wanted_part(
+    request: &Message,
+    version: usize,
+    lines: &str,
+    len: usize,
+) -> Option<(usize, usize)> {
+    let (first, last) = request.head.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+    let is_same = |tag: &str| tag == format!("\"{version}\"") && lines.contains("ETag: \"");
+    // Some do not look at the condition.
+    let applies = version % 8 == 3 || request.head.get("if-range").is_none_or(is_same);
+    (applies && first < len).then(|| (first, len.min(last + 1)))
+}
+
+/// A 206, now and then one that is no good for any cache.
+fn give_part(
+    answer: &mut Answer,
+    version: usize,
+    lines: &str,
+    (first, end, len): (usize, usize, usize),
+    book: &mut Book,
+) {
+    let range = format!("bytes {first}-{}/{len}", end - 1);
+    let head =
+        format!("HTTP/1.1 206 Partial\r\n{lines}Content-Type: a/b\r\nContent-Range: {range}\r\n");
+    let body = &pattern(version, len)[first..end];
+    let (head, wire) = match book.dice.one_in(6) {
+        true => {
+            (head + "Transfer-Encoding: chunked\r\n", chunked(body, &mut book.dice, Spoiled::No))
+        }
+        false => {
+            let head = format!("{head}Content-Length: {}\r\n", end - first);
+            answer.body = Some((head.len() + 2, first));
+            (head, body.to_vec())
+        }
+    };
+    answer.bytes = format!("{head}\r\n").into_bytes();
+    answer.bytes.extend(wire);
+    answer.number = version;
+}
+
 fn new_version(key: usize, variant: usize, authorized: bool, book: &mut Book) -> Given {
     let version = book.shelf.given.len();
+    let is_steady = book.shelf.is_steady;
     let dice = &mut book.dice;
-    let len = dice.size();
+    let len = if is_steady { *dice.choose(&[20_000, 30_000]) } else { dice.size() };
     let varies = key == 3;
-    let max_age = *dice.choose(&[0, 1, 2, 10, 100]);
+    let max_age = *dice.choose(if is_steady { &[10, 100][..] } else { &[0, 1, 2, 10, 100] });
     let while_revalidate = if dice.one_in(3) { 3 } else { 0 };
     let if_error = if dice.one_in(3) { 5 } else { 0 };
     let word = *dice.choose(&[
@@ -107,6 +163,7 @@ fn new_version(key: usize, variant: usize, authorized: bool, book: &mut Book) ->
         "must-revalidate, ",
         "public, ",
     ]);
+    let word = if is_steady && !dice.one_in(4) { "" } else { word };
     let mut lines = format!(
         "X-Key: {key}\r\nX-Version: {version}\r\nX-Length: {len}\r\nCache-Control: {word}max-age={max_age}"
     );
@@ -120,7 +177,7 @@ fn new_version(key: usize, variant: usize, authorized: bool, book: &mut Book) ->
     if varies {
         lines += &format!("Vary: X-Variant\r\nX-For: {variant}\r\n");
     }
-    if dice.one_in(2) || word == "no-cache, " {
+    if is_steady || dice.one_in(2) || word == "no-cache, " {
         lines += &format!("ETag: \"{version}\"\r\n");
     }
     Given {
@@ -137,6 +194,7 @@ fn new_version(key: usize, variant: usize, authorized: bool, book: &mut Book) ->
         is_public: matches!(word, "public, " | "must-revalidate, "),
         was_private: authorized,
         was_whole: false,
+        sent: vec![false; len],
         at: clock::now(),
     }
 }

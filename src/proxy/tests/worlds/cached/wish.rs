@@ -1,5 +1,7 @@
 //! What a client wants of what is stored, and whether it may get what it gets.
 
+use std::ops::Range;
+
 use super::super::plan::{Book, Dice, pattern};
 use super::Shelf;
 use crate::mem::time::Micros;
@@ -25,13 +27,18 @@ pub struct Wish {
 }
 
 impl Wish {
-    pub fn roll(dice: &mut Dice) -> Wish {
-        let start = dice.below(3000);
+    /// Of what is steady many want parts, some as they would to go on.
+    pub fn roll(dice: &mut Dice, is_steady: bool) -> Wish {
+        let (reach, wants_part) = match is_steady {
+            true => (*dice.choose(&[1, 20_000]), !dice.one_in(8)),
+            false => (3000, dice.one_in(6)),
+        };
+        let start = dice.below(reach);
         Wish {
-            key: if dice.one_in(2) { 0 } else { dice.below(4) },
+            key: if is_steady || dice.one_in(2) { 0 } else { dice.below(4) },
             variant: dice.below(3),
             authorized: dice.one_in(10),
-            range: dice.one_in(6).then(|| (start, start + dice.below(3000))),
+            range: wants_part.then(|| (start, start + dice.below(8000))),
             known: dice.one_in(6).then(|| dice.below(20)),
             directive: if dice.one_in(2) { "" } else { DIRECTIVES[dice.below(DIRECTIVES.len())] },
             at: None,
@@ -91,14 +98,20 @@ impl Wish {
         let given = &book.shelf.given[version];
         assert_eq!(given.key, self.key, "another resource");
         assert!(given.variant.is_none_or(|variant| variant == self.variant), "another variant");
-        self.check_body(method, version, given.len, message);
+        let part = self.check_body(method, version, given.len, message);
         let is_stored = ["hit", "collapsed", "fwd-status"].iter().any(|word| cache.contains(word));
         if !is_stored {
             return;
         }
         book.shelf.hits += 1;
+        book.shelf.joined += usize::from(cache.contains("fwd-status=206"));
+        book.shelf.parts +=
+            usize::from(cache.contains("hit") && !book.shelf.given[version].was_whole);
+        let given = &book.shelf.given[version];
         assert!(given.is_storable, "{version} was for one alone");
-        assert!(given.was_whole, "{version} was never given whole");
+        // What is told of it may be known without any of its body.
+        let was_given = given.was_whole || given.sent[part].iter().all(|was_sent| *was_sent);
+        assert!(was_given, "{version} was never given");
         assert!(!given.was_private || given.is_public, "{version} was for somebody else");
         assert!(!self.authorized || given.is_public, "{version} is not for credentials");
         assert!(status != 304 || self.known == Some(version) || !cache.contains("hit"));
@@ -124,21 +137,30 @@ impl Wish {
         }
     }
 
-    fn check_body(&self, method: &str, version: usize, len: usize, message: &Message) {
+    /// The body is the right one. Which bytes of the whole it has.
+    fn check_body(
+        &self,
+        method: &str,
+        version: usize,
+        len: usize,
+        message: &Message,
+    ) -> Range<usize> {
         let whole = pattern(version, len);
         let expected = match (message.head.status(), message.head.get("content-range")) {
-            (200, None) => &whole[..],
+            (200, None) => 0..len,
             (206, Some(range)) => {
                 let (first, last) = self.range.expect("a part that nobody wanted");
                 let last = last.min(len - 1);
                 assert_eq!(range, format!("bytes {first}-{last}/{len}"));
-                &whole[first..=last]
+                first..last + 1
             }
-            (304, None) => &[],
+            (304, None) => 0..0,
             other => panic!("{other:?}: {:?}", message.head),
         };
-        let expected = if method == "HEAD" { &[] } else { expected };
-        assert!(message.body == expected, "{version} came changed: {} bytes", message.body.len());
+        let part = if method == "HEAD" { 0..0 } else { expected };
+        let is_right = message.body == whole[part.clone()];
+        assert!(is_right, "{version} came changed: {} bytes", message.body.len());
+        part
     }
 
     /// What comes out of the store is fresh, or stale within its limits. It is no younger than when the
@@ -149,7 +171,7 @@ impl Wish {
         let asked = at.0.saturating_sub(given.at.0) / 1_000_000;
         let said = |word: &str| cache.contains(word);
         let slack = 2;
-        if said("fwd-status=304") || said("collapsed") {
+        if said("fwd-status=304") || said("fwd-status=206") || said("collapsed") {
             return;
         }
         if said("fwd-status") {

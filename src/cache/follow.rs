@@ -1,0 +1,118 @@
+//! Follows an answer that another request is fetching, perhaps in another process, as it is written.
+//!
+//! Who fetches gives the file a name while others wait ([`Recorder::show`]), writes through what it had
+//! in memory, and rings. Who follows opens it: its front says all that an entry's does, and how long
+//! the body will be; how long the file is says how much of it is there. One that breaks off is cut to
+//! nothing, so that whoever has it open sees that no more will come; where the one who fetched has died,
+//! the fetch is over and the file is short. So nobody takes a part for the whole.
+//!
+//! [`Recorder::show`]: super::recorder::Recorder::show
+
+use crate::mem::buffer::Scratch;
+use crate::policy::vary::{self, Names};
+
+use super::collapse::FetchTicket;
+use super::entry::{Entry, Kind};
+use super::front::NAMES_ROOM;
+use super::open_entries::{EntryId, Growth, OpenEntry, Verified};
+use super::store::{CacheQuery, Same, Store};
+
+impl Store {
+    /// The answer that is fetched under `ticket`, if it is shown, and one that the request may have.
+    /// It is pinned: [`Store::release`] is due.
+    pub fn follow(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Option<EntryId> {
+        let is_wanted = |store: &Store, voided| {
+            store.directory.cells.voided(store.directory.primary(&query.url)) == voided
+        };
+        self.open_shown(ticket, query, is_wanted)
+    }
+
+    /// The same for the request that fetches it: what is made void meanwhile was asked for before.
+    pub fn follow_own(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Option<EntryId> {
+        self.open_shown(ticket, query, |_, _| true)
+    }
+
+    fn open_shown(
+        &mut self,
+        ticket: FetchTicket,
+        query: &CacheQuery,
+        is_wanted: impl Fn(&Store, u64) -> bool,
+    ) -> Option<EntryId> {
+        // One who died may have left another file there.
+        if !self.directory.cells.fetches.is_shown(ticket) {
+            return None;
+        }
+        let file = self.directory.files.shown(ticket.hash()).ok()?;
+        if !self.open_entries.make_room() {
+            return None;
+        }
+        let mut bytes = self.open_entries.lend()?;
+        let count = file.read_at(bytes.free(), 0).unwrap_or(0);
+        bytes.filled(count);
+        let read = Entry::read_growing(bytes.as_mut_slice()).ok();
+        let Some((entry, _)) = read.filter(|(entry, voided)| {
+            self.may_follow(entry, bytes.as_slice(), query) && is_wanted(self, *voided)
+        }) else {
+            self.open_entries.give_back(bytes);
+            return None;
+        };
+        bytes.truncate(entry.body_at as usize);
+        let names = (ticket.hash(), self.directory.primary(&query.url));
+        let file = Some((file, entry.body_at, 0));
+        let mut open_entry = OpenEntry::new(entry, names, [0; 2], bytes, file);
+        open_entry.verified = Verified::Whole; // What was written just now.
+        open_entry.growth = Growth::UpTo(0, ticket);
+        let id = self.open_entries.insert_unlisted(open_entry);
+        self.open_entries.pin(id);
+        Some(id)
+    }
+
+    /// Whether it is an answer for this request: of its URL, and of its selection.
+    fn may_follow(&self, entry: &Entry, front: &[u8], query: &CacheQuery) -> bool {
+        let mut key = Same::to(&front[entry.key.range()]);
+        query.url.write(&mut key);
+        let selection = &front[entry.selection.range()];
+        let mut names = Scratch::<NAMES_ROOM>::new();
+        vary::write_names_of(selection, &mut names);
+        let Some(names) = names.as_slice().map(Names) else { return false };
+        let mut same = Same::to(selection);
+        vary::write_selection(names, &query.chosen, &mut same);
+        entry.kind == Kind::Answer
+            && entry.segments.is_empty()
+            && (entry.for_authorized || !query.chosen.request_fields.authorization)
+            && vary::tells_apart(names, &query.chosen)
+            && key.is_same()
+            && same.is_same()
+    }
+
+    /// How many bytes of a body are there by now. `None`: it has broken off.
+    pub fn grown(&mut self, id: EntryId) -> Option<u64> {
+        let open_entry = self.open_entries.get_mut(id);
+        let Growth::UpTo(_, ticket) = &mut open_entry.growth else {
+            return Some(open_entry.entry.body_len);
+        };
+        // In this order: what was written before the fetch was over is seen.
+        let goes_on = self.directory.cells.fetches.look(self.directory.worker, ticket);
+        let (file, body_at, _) = open_entry.file.as_ref()?;
+        let there = file.metadata().ok()?.len.checked_sub(*body_at)?;
+        let ticket = *ticket;
+        if there >= open_entry.entry.body_len {
+            open_entry.growth = Growth::Whole;
+            return Some(open_entry.entry.body_len);
+        }
+        open_entry.growth = Growth::UpTo(there, ticket);
+        goes_on.then_some(there)
+    }
+
+    /// Whether there may be more of a body that grows than was seen.
+    pub fn may_have_grown(&self, id: EntryId) -> bool {
+        match self.open_entries.get(id).growth {
+            Growth::Whole => false,
+            Growth::UpTo(_, ticket) => self.directory.cells.fetches.has_news(ticket),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

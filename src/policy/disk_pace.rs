@@ -1,0 +1,119 @@
+//! How long a process may wait for a slow disk: not for more than about a tenth of its time.
+//!
+//! A worker that waits for the disk serves nobody. What it would store or look for there can be had from a
+//! backend, so it does without the disk for a while once that has cost too much.
+
+use crate::mem::time::Micros;
+
+/// A call that takes less is no matter of the disk.
+const SLOW: Micros = Micros(5_000);
+/// So long a process waits in slow calls within
+const MOST: Micros = Micros(100_000);
+/// this time, and then does without the disk.
+const PERIOD: Micros = Micros::from_secs(1);
+/// For so many times as long as it has waited,
+const SHARE: u64 = 10;
+/// and at most for this time.
+const LONGEST: Micros = Micros::from_secs(32);
+
+/// What one process knows of the pace of a disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskPace {
+    /// When the period began of which the time is counted,
+    begun: Micros,
+    /// the time that was lost in it,
+    lost: Micros,
+    /// and until when the disk is left alone.
+    until: Micros,
+    is_slow: bool,
+}
+
+impl DiskPace {
+    /// Whether the disk may be used.
+    pub fn may_use(&self, now: Micros) -> bool {
+        self.until <= now
+    }
+
+    /// Whether it was too slow when it was used last.
+    pub fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+
+    /// Something was done with it, from then to then.
+    pub fn took(&mut self, from: Micros, to: Micros) {
+        if from.0.saturating_sub(self.begun.0) >= PERIOD.0 {
+            // One that was left alone in between has not been used for all of the time.
+            self.is_slow &= self.begun < self.until;
+            (self.begun, self.lost) = (from, Micros(0));
+        }
+        let time = to - from;
+        if time < SLOW {
+            return;
+        }
+        self.lost = self.lost + time;
+        if self.lost >= MOST {
+            let pause = Micros(self.lost.0.saturating_mul(SHARE)).min(LONGEST);
+            self.until = to + pause;
+            self.is_slow = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses the disk as often as it may for so many seconds, a call taking `time`. Returns the share of the
+    /// time, in thousandths, that was lost.
+    fn share(pace: &mut DiskPace, start: u64, seconds: u64, time: u64) -> u64 {
+        let (mut now, end, mut lost) = (start, start + seconds * 1_000_000, 0);
+        while now < end {
+            if pace.may_use(Micros(now)) {
+                pace.took(Micros(now), Micros(now + time));
+                lost += time;
+                now += time;
+            }
+            now += 100;
+        }
+        lost * 1000 / (now - start)
+    }
+
+    #[test]
+    fn a_fast_disk_is_used_all_the_time() {
+        let mut pace = DiskPace::default();
+        assert!(share(&mut pace, 1, 10, 4_900) > 950);
+        assert!(!pace.is_slow());
+    }
+
+    #[test]
+    fn a_slow_one_costs_a_tenth_of_the_time_however_slow() {
+        for time in [5_000, 10_000, 99_000, 100_000, 1_000_000, 3_000_000] {
+            let mut pace = DiskPace::default();
+            let share = share(&mut pace, 1, 200, time);
+            assert!((40..130).contains(&share), "{time}: {share}");
+            assert!(pace.is_slow());
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_now_and_then_is_forgiven() {
+        let mut pace = DiskPace::default();
+        for second in 1..20 {
+            let now = Micros::from_secs(second);
+            pace.took(now, now + Micros(90_000));
+            assert!(pace.may_use(now + Micros(90_000)) && !pace.is_slow());
+        }
+    }
+
+    #[test]
+    fn it_is_used_again_and_known_to_be_fast_after_a_second() {
+        let mut pace = DiskPace::default();
+        share(&mut pace, 1, 5, 10_000);
+        assert!(pace.is_slow());
+        let later = 10_000_000;
+        share(&mut pace, later, 1, 100);
+        assert!(pace.may_use(Micros(later + 1_000_000)) && pace.is_slow());
+        share(&mut pace, later + 1_000_000, 1, 100);
+        assert!(!pace.is_slow());
+    }
+}
