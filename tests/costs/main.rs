@@ -308,11 +308,12 @@ fn expect_few_system_calls(config: &Value) {
     }
     println!("system calls a request: {of_one_request:.3?}");
     for (kind, calls) in of_one_request {
+        // Connections to backends are as many as requests happen to meet, with some ten calls each.
         let (least, most) = match kind {
-            "receive" | "send" => (1.98, 2.02),
+            "receive" | "send" => (1.95, 2.05),
             // The busier the machine, the more each wait brings: it may be fewer for more requests.
-            "wait" => (-1.0, 1.02),
-            _ => (-0.02, 0.02),
+            "wait" => (-1.0, 1.05),
+            _ => (-0.05, 0.05),
         };
         assert!((least..=most).contains(&calls), "{calls} of {kind}: {few:?} and {many:?}");
     }

@@ -3,7 +3,7 @@
 
 use crate::common::{
     Answer, Backend, Client, Gate, Program, Traffic, eventually, json, process, servers,
-    traffic::mirror, until,
+    traffic::mirror, until, until_none,
 };
 use crate::watched::{Tool, Watched};
 use rustix::process::{Pid, Signal, getuid, kill_process};
@@ -193,38 +193,47 @@ fn each_process_keeps_what_it_needs_and_nothing_else() {
     let count = |pid: Pid, what: &str| {
         process::open_files(pid).iter().filter(|file| file.starts_with(what)).count()
     };
-    let check = || {
+    // What differs from what is wanted; a process that has just begun may still have more.
+    let differs = || {
         let (master, control) = (program.pid(), program.control());
         // The cells of the generation; the rotations, the history and the diary of all.
         let mut all = vec![(master, 4), (control, 0)];
         // Listening sockets, the status page's, and the lines to three children; or to the master.
-        assert_eq!(count(master, "socket:"), 4 + 1 + 3);
-        assert_eq!(count(control, "socket:"), 1 + 1);
+        let mut wanted = vec![(master, "socket:", 4 + 1 + 3), (control, "socket:", 1 + 1)];
         for worker in program.workers() {
-            assert_eq!(count(worker, "socket:"), 2 + 1);
+            wanted.push((worker, "socket:", 2 + 1));
             // Its doorbell, the other worker's, and that of the control process.
-            assert_eq!(count(worker, "anon_inode:[eventfd]"), 3);
+            wanted.push((worker, "anon_inode:[eventfd]", 3));
             all.push((worker, 0));
         }
-        for (pid, cells) in all {
-            assert_eq!(count(pid, "anon_inode:[eventpoll]"), 1);
-            assert_eq!(count(pid, "anon_inode:[signalfd]"), 1);
-            assert_eq!(count(pid, "/memfd:"), cells);
-            let known = ["socket:", "anon_inode:", "/memfd:httplb-cells", "/dev/null", "pipe:"];
-            for file in process::open_files(pid) {
-                assert!(known.iter().any(|known| file.starts_with(known)), "{file}");
-            }
+        for &(pid, cells) in &all {
+            wanted.push((pid, "anon_inode:[eventpoll]", 1));
+            wanted.push((pid, "anon_inode:[signalfd]", 1));
+            wanted.push((pid, "/memfd:", cells));
             // Standard input and output; standard error is a pipe.
-            assert_eq!((count(pid, "/dev/null"), count(pid, "pipe:")), (2, 1));
+            wanted.push((pid, "/dev/null", 2));
+            wanted.push((pid, "pipe:", 1));
+        }
+        let counts =
+            wanted.into_iter().map(|(pid, what, wanted)| (pid, what, count(pid, what), wanted));
+        let mut differs: Vec<_> = counts
+            .filter(|(_, _, found, wanted)| found != wanted)
+            .map(|(pid, what, found, wanted)| format!("{pid:?}: {found} of {what}, not {wanted}"))
+            .collect();
+        for (pid, _) in all {
+            let known = ["socket:", "anon_inode:", "/memfd:httplb-cells", "/dev/null", "pipe:"];
+            let files = process::open_files(pid).into_iter();
+            differs.extend(files.filter(|file| !known.iter().any(|known| file.starts_with(known))));
             let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).unwrap();
             let mut rights = maps.lines().filter_map(|line| line.split_whitespace().nth(1));
             assert!(!rights.any(|rights| rights.contains("wx")), "{maps}");
         }
+        differs
     };
-    check();
+    until_none("what differs", differs);
     program.reload();
     until("the old ones have ended", || program.processes().len() == 4);
-    check();
+    until_none("what differs after a reload", differs);
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub use unix::UnixPlace;
 pub use wire::End;
 
 use std::{
+    fmt::Debug,
     sync::{Arc, Condvar, Mutex},
     thread,
     time::{Duration, Instant},
@@ -56,6 +57,19 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     eventually(what, || condition().then_some(()));
+}
+
+/// Waits until nothing of a list is left, and tells what is if something remains.
+pub fn until_none<T: Debug>(what: &str, mut list: impl FnMut() -> Vec<T>) {
+    let start = Instant::now();
+    loop {
+        let left = list();
+        if left.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "{what}: {left:#?}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Keeps backends waiting until the test opens it.
