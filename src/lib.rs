@@ -231,6 +231,7 @@
 //!   state_folder.rs  where the service keeps what outlives it
 //!   linux/           socket listener unix poller waker pipe file disk memory log process
 //!                    terminal signals notify seccomp landlock clock random channel spawn
+//!                    cpu_queue: how long others had the processor
 //!                    place: paths through folders of others
 //!                    process/: children, title, user
 //!                    log/limit.rs: what is left out of the messages to the operator

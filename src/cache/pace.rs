@@ -21,7 +21,7 @@ impl Store {
     pub(super) fn timed<T>(&mut self, act: impl FnOnce(&mut Store) -> T) -> T {
         let begun = clock::now();
         let done = act(self);
-        self.storing.took(begun, clock::now());
+        self.storing.took(begun, clock::now(), || self.cpu_queue.waited());
         done
     }
 

@@ -9,7 +9,7 @@ use crate::policy::cache_key::Url;
 use crate::policy::disk_pace::DiskPace;
 use crate::policy::segments::Segment;
 use crate::policy::vary::{self, Chosen, Names};
-use crate::sys::{File, IoError, clock, memory};
+use crate::sys::{CpuQueue, File, IoError, clock, memory};
 
 use super::checksum::Checksum;
 use super::directory::{CacheDirectory, Opened};
@@ -55,6 +55,8 @@ pub struct Store {
     pub(super) storing: DiskPace,
     /// and to find what is stored.
     pub(super) finding: DiskPace,
+    /// What of the time is not the disk's.
+    pub(super) cpu_queue: CpuQueue,
     /// How often that was left, as the disk was slow.
     pub(super) left_out: u64,
     pub(super) joined_at_once: u64,
@@ -155,6 +157,7 @@ impl Store {
             copying: None,
             storing: DiskPace::default(),
             finding: DiskPace::default(),
+            cpu_queue: CpuQueue::open(),
             left_out: 0,
             joined_at_once: JOINED_AT_ONCE,
         })
@@ -231,7 +234,7 @@ impl Store {
             None => {
                 let begun = clock::now();
                 let opened = self.open(hash, primary, query, (now, reading));
-                self.finding.took(begun, clock::now());
+                self.finding.took(begun, clock::now(), || self.cpu_queue.waited());
                 opened?
             }
         };

@@ -1,7 +1,8 @@
 //! How long a process may wait for a slow disk: not for more than about a tenth of its time.
 //!
 //! A worker that waits for the disk serves nobody. What it would store or look for there can be had from a
-//! backend, so it does without the disk for a while once that has cost too much.
+//! backend, so it does without the disk for a while once that has cost too much. A call is long too when others
+//! have the processor: what the process waited for that meanwhile is no time of the disk.
 
 use crate::mem::time::Micros;
 
@@ -23,6 +24,10 @@ pub struct DiskPace {
     begun: Micros,
     /// the time that was lost in it,
     lost: Micros,
+    /// how long the process had waited for a processor when the period began,
+    queued: Micros,
+    /// and when that was asked last,
+    told: Micros,
     /// and until when the disk is left alone.
     until: Micros,
     is_slow: bool,
@@ -39,21 +44,30 @@ impl DiskPace {
         self.is_slow
     }
 
-    /// Something was done with it, from then to then.
-    pub fn took(&mut self, from: Micros, to: Micros) {
-        if from.0.saturating_sub(self.begun.0) >= PERIOD.0 {
+    /// Something was done with it, from then to then. `queued` tells how long the process has waited for a
+    /// processor since it began; it is asked about once in a period, and when the disk seems slow.
+    pub fn took(&mut self, from: Micros, to: Micros, queued: impl FnOnce() -> Micros) {
+        let is_new = from.0.saturating_sub(self.begun.0) >= PERIOD.0;
+        let is_long = to - from >= SLOW;
+        if !is_new && !is_long {
+            return;
+        }
+        let before = std::mem::replace(&mut self.told, queued());
+        if is_new {
             // One that was left alone in between has not been used for all of the time.
             self.is_slow &= self.begun < self.until;
             (self.begun, self.lost) = (from, Micros(0));
+            // Nobody has asked just before a long call: what was told last may count too much.
+            self.queued = if is_long { before } else { self.told };
         }
-        let time = to - from;
-        if time < SLOW {
+        if !is_long {
             return;
         }
-        self.lost = self.lost + time;
-        if self.lost >= MOST {
-            let pause = Micros(self.lost.0.saturating_mul(SHARE)).min(LONGEST);
-            self.until = to + pause;
+        self.lost = self.lost + (to - from);
+        let elsewhere = self.told.0.saturating_sub(self.queued.0);
+        let lost = self.lost.0.saturating_sub(elsewhere);
+        if lost >= MOST.0 {
+            self.until = to + Micros(lost.saturating_mul(SHARE)).min(LONGEST);
             self.is_slow = true;
         }
     }
@@ -69,7 +83,7 @@ mod tests {
         let (mut now, end, mut lost) = (start, start + seconds * 1_000_000, 0);
         while now < end {
             if pace.may_use(Micros(now)) {
-                pace.took(Micros(now), Micros(now + time));
+                pace.took(Micros(now), Micros(now + time), || Micros(0));
                 lost += time;
                 now += time;
             }
@@ -100,8 +114,32 @@ mod tests {
         let mut pace = DiskPace::default();
         for second in 1..20 {
             let now = Micros::from_secs(second);
-            pace.took(now, now + Micros(90_000));
+            pace.took(now, now + Micros(90_000), || Micros(0));
             assert!(pace.may_use(now + Micros(90_000)) && !pace.is_slow());
+        }
+    }
+
+    /// Calls of `time`, of which `queued` is spent in the queue for a processor.
+    fn is_slow(time: u64, queued: u64) -> bool {
+        let (mut pace, mut waited) = (DiskPace::default(), 1_000_000_000);
+        // An hour of a busy machine without any use of the disk.
+        pace.took(Micros(1), Micros(2), || Micros(waited));
+        waited += 3_000_000_000;
+        let mut now = 3_600_000_000;
+        for _ in 0..500 {
+            waited += queued;
+            pace.took(Micros(now), Micros(now + time), || Micros(waited));
+            now += time;
+        }
+        pace.is_slow()
+    }
+
+    #[test]
+    fn who_waits_for_a_processor_does_not_wait_for_the_disk() {
+        for time in [6_000, 30_000, 300_000, 3_000_000] {
+            assert!(!is_slow(time, time - 500), "{time}");
+            assert!(!is_slow(time, time * 98 / 100), "{time}");
+            assert!(is_slow(time, 0) && is_slow(time, time / 2), "{time}");
         }
     }
 

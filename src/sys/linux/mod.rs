@@ -6,6 +6,7 @@
 
 mod channel;
 pub mod clock;
+mod cpu_queue;
 mod disk;
 mod file;
 pub mod landlock;
@@ -32,6 +33,7 @@ mod waker;
 pub use channel::Channel;
 #[cfg(test)]
 pub use channel::Message;
+pub use cpu_queue::CpuQueue;
 #[cfg(test)]
 pub use disk::FileMetadata;
 pub use disk::{Directory, DirectoryLock, File, disk_size};

@@ -184,7 +184,8 @@ fn pages(at: u64, len: u64) -> std::ops::Range<u64> {
 /// The disk fails by chance, if there are such faults.
 fn falter(kernel: &mut Kernel) -> Result<(), IoError> {
     kernel.calls.disk += 1;
-    kernel.now = kernel.now + kernel.faults.disk_slow;
+    kernel.now = kernel.now + kernel.faults.disk_slow + kernel.faults.cpu_slow;
+    kernel.queued = kernel.queued + kernel.faults.cpu_slow;
     let chances = kernel.faults.disk_errors;
     let fails = |dice: &mut Dice| chances > 0 && dice.one_in(chances);
     if fails(&mut kernel.dice) { Err(IoError::Other(EIO)) } else { Ok(()) }

@@ -70,6 +70,8 @@ pub fn is_unix(address: SocketAddr) -> bool {
 pub struct Kernel {
     pub epoch: u64,
     pub now: Micros,
+    /// How long of that the program has waited for a processor.
+    pub queued: Micros,
     pub dice: Dice,
     pub faults: Faults,
     pub calls: Calls,
@@ -118,6 +120,7 @@ impl Kernel {
             epoch,
             // A real clock does not start at 0 either.
             now: Micros(1_000_000_000),
+            queued: Micros(0),
             dice: Dice::new(seed),
             faults,
             calls: Calls::default(),

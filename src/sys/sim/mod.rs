@@ -6,6 +6,7 @@
 //! test, has a world of its own. `../conformance.rs` holds it against the real kernel.
 
 pub mod clock;
+mod cpu_queue;
 mod descriptor;
 mod dice;
 mod disk;
@@ -36,6 +37,7 @@ pub use super::linux::NotifySocket;
 pub use super::linux::Terminal;
 pub use super::linux::{Channel, Event, Message, Signal, kill_group, spawn};
 pub use super::linux::{ignore_file_size_signal, reset_signals};
+pub use cpu_queue::CpuQueue;
 pub use disk::{Directory, File, FileMetadata, disk_size};
 pub use file::LogFile;
 pub use listener::Listener;

@@ -51,6 +51,8 @@ pub struct Faults {
     pub disk_delay: Micros,
     /// How long each call to the disk takes.
     pub disk_slow: Micros,
+    /// How long each call to the disk waits for a processor.
+    pub cpu_slow: Micros,
     /// Nothing on the disk can be changed.
     pub disk_is_read_only: bool,
     /// The disk has no files without a name.
@@ -94,6 +96,7 @@ impl Default for Faults {
             disk_cold: 0,
             disk_delay: Micros(0),
             disk_slow: Micros(0),
+            cpu_slow: Micros(0),
             disk_is_read_only: false,
             disk_wants_names: false,
             fragments: false,

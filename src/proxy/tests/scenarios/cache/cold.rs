@@ -153,6 +153,21 @@ fn a_client_that_leaves_meanwhile_leaves_nothing() {
     }
 }
 
+/// A machine with much to do is no slow disk.
+#[test]
+fn who_waits_for_a_processor_stores_all_the_same() {
+    let mut scene = scene();
+    let client = scene.client();
+    world::change_faults(|faults| faults.cpu_slow = Micros(10_000));
+    for number in 0..200 {
+        store(&mut scene, client, &format!("/{number}"), FRESH, "stored");
+        scene.get(client, &[&format!("/{number}")]);
+        assert_eq!(last(&mut scene, client).2, "stored");
+        assert_eq!(scene.times_asked(&format!("/{number}")), 1);
+    }
+    assert_eq!(scene.seats.segment.total(Counter::SlowDisk), 0);
+}
+
 /// What takes its time is done without, and what is at hand is given all the same.
 #[test]
 fn a_slow_disk_holds_nobody_up_for_long() {
