@@ -11,8 +11,8 @@ use crate::mem::time::{Micros, Millis};
 
 use super::sharing::{LatencyEstimate, Leave};
 
-/// Responses are usually below this size, or are not shared.
-const SMALL: u64 = 16 * 1024;
+/// Responses are usually below this size, head and all, or are not shared: 16 KiB and a head.
+const SMALL: u64 = 18 * 1024;
 /// No more stand on a connection.
 const MOST: u32 = 64;
 /// Those on a connection take no longer than this, as a rule.
@@ -103,7 +103,7 @@ impl Unshared {
             Unshared::Slow => {
                 "it answers slowly, closes its connections, or did not take a second request early"
             }
-            Unshared::Large => "its responses are usually 16 KiB or larger",
+            Unshared::Large => "its responses are usually larger than 16 KiB",
             Unshared::Barred => "a response on a shared connection had not the right X-Request-ID",
             Unshared::HoldsUp => "single responses take ten times as long as usual",
         }
