@@ -107,6 +107,7 @@
 //!   turn.rs          Turn: the time, and who is to be driven
 //!   step.rs          what a step comes to: Progress, RelayError, Frame
 //!   exchange.rs      Exchange, Response           state.rs       State and the changes it allows
+//!   exchange/renew.rs   one made of one that is over
 //!   attempts.rs      how an exchange is tried, and was before
 //!   caching/         what the cache has to do with an exchange
 //!     mod.rs         Caching, the owner
@@ -316,6 +317,7 @@
 //! mem/               containers that are made once and then never allocate
 //!   ring.rs          bytes in a circle                 buffer.rs     bytes in a line: a head
 //!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena, lent
+//!   slab/reusing.rs  slots whose values stay, for what is large
 //!   record_ring.rs   the last records of several processes
 //!   queue.rs         first in, first out               timers.rs     a queue for each duration
 //!   time.rs          Millis, Micros                    xorshift.rs   random numbers for tests

@@ -1,4 +1,7 @@
 //! Slots with generational ids: things name each other by id, and a stale one finds nothing.
+
+pub mod reusing;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -136,29 +139,16 @@ impl<T, Tag> Slab<T, Tag> {
     /// Takes out what `id` names. Panics if it is stale.
     #[inline]
     pub fn remove(&mut self, id: Id<Tag>) -> T {
-        let (content, next) = self.list_as_free(id);
-        match mem::replace(content, Content::Free { next }) {
-            Content::Taken(value) => value,
-            Content::Free { .. } => unreachable!(),
-        }
-    }
-
-    /// The same, but what lies there is dropped in its place: nothing large is moved.
-    #[inline]
-    pub fn discard(&mut self, id: Id<Tag>) {
-        let (content, next) = self.list_as_free(id);
-        *content = Content::Free { next };
-    }
-
-    /// Lists a slot as free. What is still to be taken out of it, and which slot is the next free one.
-    #[inline]
-    fn list_as_free(&mut self, id: Id<Tag>) -> (&mut Content<T>, u32) {
         assert!(self.contains(id), "{id:?} is stale");
         let slot = &mut self.slots[id.index()];
         let next = slot.generation.checked_add(1).filter(|next| next.get() <= LAST_GENERATION);
         slot.generation = next.unwrap_or(NonZeroU32::MIN);
         self.len -= 1;
-        (&mut slot.content, mem::replace(&mut self.free, id.index))
+        let next = mem::replace(&mut self.free, id.index);
+        match mem::replace(&mut slot.content, Content::Free { next }) {
+            Content::Taken(value) => value,
+            Content::Free { .. } => unreachable!(),
+        }
     }
 
     /// What `id` names, if it is not stale.

@@ -78,18 +78,6 @@ fn indexing_by_a_stale_id_panics() {
 }
 
 #[test]
-fn what_is_discarded_is_dropped_once() {
-    let value = std::rc::Rc::new(());
-    let mut slab: Slab<_> = Slab::with_capacity(1);
-    for _ in 0..2 {
-        let id = slab.insert(value.clone()).unwrap();
-        assert_eq!(std::rc::Rc::strong_count(&value), 2);
-        slab.discard(id);
-        assert_eq!((std::rc::Rc::strong_count(&value), slab.contains(id)), (1, false));
-    }
-}
-
-#[test]
 #[should_panic(expected = "stale")]
 fn removing_twice_panics() {
     let mut slab: Slab<_> = Slab::with_capacity(1);
@@ -119,12 +107,6 @@ impl Pair {
             (0, Some(_)) => {
                 let id = self.live.swap_remove(place);
                 assert_eq!(Some(self.slab.remove(id)), self.model.remove(&id));
-                self.gone.push(id);
-            }
-            (4, Some(_)) => {
-                let id = self.live.swap_remove(place);
-                self.slab.discard(id);
-                self.model.remove(&id);
                 self.gone.push(id);
             }
             (1, Some(id)) => {

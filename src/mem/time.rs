@@ -82,6 +82,15 @@ pub fn elapsed(start: Micros, now: Micros) -> Micros {
     if start == Micros(0) { Micros(0) } else { Micros(now.0.saturating_sub(start.0)) }
 }
 
+/// The one of two times that comes first, as far as there are any.
+#[inline]
+pub fn sooner(one: Option<Millis>, other: Option<Millis>) -> Option<Millis> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,11 @@ impl Attempts {
         }
     }
 
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Whether there was none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -41,7 +46,7 @@ impl Attempts {
 
     /// In their order.
     pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
-        self.list.iter().flatten()
+        self.list.iter().take(usize::from(self.len)).flatten()
     }
 }
 

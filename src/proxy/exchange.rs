@@ -4,6 +4,8 @@
 //! Until it is *committed* (Responding, Uploading, Tunneling) everything can be repeated; from then on nothing
 //! can. Only the first exchange in a client's queue commits.
 
+mod renew;
+
 use crate::config::Tolerance;
 use crate::http::cache_fields::RequestCacheFields;
 use crate::http::cache_status::CacheResult;
@@ -239,50 +241,6 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request that was just taken in, for this pool.
-    pub fn new(client: ClientId, pool: Option<PoolId>, head: Buffer, request: Request) -> Exchange {
-        Exchange {
-            client,
-            state: State::Waiting,
-            pool: pool.unwrap_or(PoolId(0)),
-            is_routed: pool.is_some(),
-            naming: 0,
-            route: None,
-            hint: None,
-            sticky_target: StickyTarget::None,
-            sticky: None,
-            choice: None,
-            last_backend: None,
-            conn: None,
-            head,
-            request,
-            upload: Relay::nothing(),
-            download: Relay::nothing(),
-            answer: Response::Pending,
-            doubted: Doubted::Not,
-            cache: CacheState::Disabled,
-            cached: None,
-            tried: TriedBackends::default(),
-            attempts: Attempts::default(),
-            tries: 0,
-            dispatch_mode: DispatchMode::Speculative,
-            wants_new: false,
-            waited_in_turn: None,
-            wait_queue: WaitQueue::Nowhere,
-            sent: false,
-            carrier: Carrier::New,
-            is_multiplexed: false,
-            progress: true,
-            interims: 0,
-            broken: None,
-            closing: Closing::No,
-            status: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            times: Times::default(),
-        }
-    }
-
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state

@@ -47,7 +47,7 @@ mod tests;
 use crate::cache::store::Store;
 use crate::config::{Config, Tolerance};
 use crate::mem::free_list::FreeList;
-use crate::mem::slab::Slab;
+use crate::mem::slab::reusing::ReusingSlab;
 use crate::mem::time::Micros;
 use crate::mem::timers::Timers;
 use crate::net::Conn;
@@ -93,7 +93,7 @@ pub struct Proxy {
     upstream: Upstream,
     /// The clients' side.
     downstream: Downstream,
-    exchanges: Slab<Exchange, ExchangeTag>,
+    exchanges: ReusingSlab<Exchange, ExchangeTag>,
     buffers: RelayBuffers,
     heads: FreeList,
     timers: Timers,
@@ -171,7 +171,7 @@ impl Proxy {
             segment,
             worker,
             downstream: Downstream::new(client_limits, segment, worker),
-            exchanges: Slab::with_capacity(exchanges),
+            exchanges: ReusingSlab::with_capacity(exchanges),
             buffers,
             heads: FreeList::new(heads, settings.head_size()),
             timers,
@@ -325,10 +325,14 @@ impl Proxy {
         let mut next = self.downstream[id].first;
         while let Some(exchange) = next {
             for _ in 0..STEPS {
-                if self.step(exchange) == Progress::None {
+                let before = self.exchanges[exchange].state();
+                if before == State::Done || self.step(exchange, before) == Progress::None {
                     break;
                 }
                 moved = Progress::Made;
+                if before == State::Waiting && self.waits_to_be_flushed(exchange) {
+                    break;
+                }
             }
             next = self.downstream.behind(exchange);
             if self.exchanges[exchange].state() == State::Done
@@ -343,9 +347,16 @@ impl Proxy {
         moved
     }
 
-    /// One step of one exchange, whatever its state.
-    fn step(&mut self, id: ExchangeId) -> Progress {
-        let outcome = match self.exchanges[id].state() {
+    /// Whether an exchange that was dispatched just now has all it has to send in an output ring: the next
+    /// step would do nothing before that has left.
+    fn waits_to_be_flushed(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[id];
+        exchange.state() == State::Sending && exchange.upload.is_done()
+    }
+
+    /// One step of one exchange, whatever its state, which the caller has at hand.
+    fn step(&mut self, id: ExchangeId, state: State) -> Progress {
+        let outcome = match state {
             State::Waiting => self.dispatch(id),
             State::Connecting => self.connecting(id),
             State::Sending => self.sending(id),

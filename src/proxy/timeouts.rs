@@ -5,7 +5,7 @@
 //! side looks the same whether it reads on or has left: what it waits for may take `timeouts.fin`, if
 //! that is less.
 
-use crate::mem::time::{Micros, Millis};
+use crate::mem::time::{Micros, Millis, sooner};
 use crate::net::End;
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
@@ -42,8 +42,7 @@ impl Proxy {
     /// When the next timer ends, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<Millis> {
         let cold = self.buffers.caching.as_ref().and_then(|caching| caching.cold().next_look());
-        let others = [self.upstream.next_backlog_try(), cold];
-        self.timers.soonest().into_iter().chain(others.into_iter().flatten()).min()
+        sooner(self.timers.soonest(), sooner(self.upstream.next_backlog_try(), cold))
     }
 
     /// Acts on all timers that ended by `until`. All that came before then was seen.

@@ -11,7 +11,7 @@ pub mod sticky_key;
 
 use crate::cache::store::Store;
 use crate::config::Config;
-use crate::mem::time::{Micros, Millis};
+use crate::mem::time::{Micros, Millis, sooner};
 use crate::policy::sticky::Key;
 use crate::proxy::access_log::AccessLogWriter;
 use crate::proxy::{Proxy, Service, Token};
@@ -299,20 +299,13 @@ impl Worker {
         if self.proxy.is_ready() || deadline.is_some_and(|deadline| deadline <= now.millis()) {
             return Some(Millis(0));
         }
-        let mut next = self.next_tick.map(Micros::millis);
-        let mut consider = |time: Option<Millis>| {
-            next = match (next, time) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-        };
-        consider(deadline);
-        match self.life {
-            WorkerState::Serving | WorkerState::Over => (),
+        let end = match self.life {
+            WorkerState::Serving | WorkerState::Over => None,
             WorkerState::Replaced { until } | WorkerState::Stopping { until } => {
-                consider(Some(until.millis()))
+                Some(until.millis())
             }
-        }
+        };
+        let next = sooner(self.next_tick.map(Micros::millis), sooner(deadline, end));
         // A millisecond more, so that what is due is past when the wait is over.
         next.map(|time| Millis(time.0.saturating_sub(now.millis().0) + 1))
     }

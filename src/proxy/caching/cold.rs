@@ -7,7 +7,7 @@
 use crate::cache::in_memory::DiskRead;
 use crate::cache::store::Store;
 use crate::mem::queue::Queue;
-use crate::mem::slab::Slab;
+use crate::mem::slab::reusing::ReusingSlab;
 use crate::mem::time::{Micros, Millis, elapsed};
 use crate::sys::clock;
 
@@ -133,7 +133,7 @@ impl ColdReads {
     pub fn look_again(
         &mut self,
         now: Micros,
-        exchanges: &Slab<Exchange, ExchangeTag>,
+        exchanges: &ReusingSlab<Exchange, ExchangeTag>,
         mut each: impl FnMut(&Exchange),
     ) {
         if self.next_look.is_none_or(|time| time > now.millis()) {

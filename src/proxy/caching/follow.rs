@@ -15,7 +15,7 @@ use crate::cache::serve;
 use crate::cache::store::RECORDINGS;
 use crate::http::cache_status::{CacheResult, CacheStatus, FwdReason};
 use crate::mem::Append;
-use crate::mem::slab::Slab;
+use crate::mem::slab::reusing::ReusingSlab;
 use crate::policy::caching::{self, Decision, Serving};
 use crate::policy::conditional::ConditionalOutcome;
 use crate::policy::ranges::Part;
@@ -121,7 +121,7 @@ impl Caching {
     /// fetches what others wait for and were not shown.
     pub(super) fn each_with_news(
         &self,
-        exchanges: &Slab<Exchange, ExchangeTag>,
+        exchanges: &ReusingSlab<Exchange, ExchangeTag>,
         mut each: impl FnMut(&Exchange),
     ) {
         let fetches = self.store.directory().cells.fetches;

@@ -8,7 +8,7 @@ use crate::http::rewrite::RequestSpans;
 use crate::http::scan::{HeadScan, Scan};
 use crate::mem::Append;
 use crate::mem::buffer::{Buffer, Span};
-use crate::shared::{Counter, PoolCounter};
+use crate::shared::{Counter, PoolCounter, PoolId};
 
 use super::accept_head::Accepted;
 use super::arrival::ProxyProtocol;
@@ -116,7 +116,8 @@ impl Proxy {
         }
         client.scan = HeadScan::request();
         client.requests += 1;
-        let mut exchange = Exchange::new(id, pool, buffer, request);
+        let new = self.renew_exchange(id, pool, buffer, request);
+        let exchange = &mut self.exchanges[new];
         exchange.route = route;
         exchange.sticky_target = sticky_target;
         exchange.naming = self.upstream[exchange.pool].naming;
@@ -133,15 +134,38 @@ impl Proxy {
                 exchange.enter(State::Answered);
             }
             None => {
-                if self.has_cache() {
-                    exchange.enter_cache(self.first_cache_state(&request));
-                }
                 self.upstream[exchange.pool].budget.request(self.turn.now.millis());
+                if self.buffers.caching.is_some() {
+                    let state = self.first_cache_state(&request);
+                    self.exchanges[new].enter_cache(state);
+                }
             }
         }
-        let new = self.enqueue(id, exchange);
+        self.enqueue(id, new);
         self.close_behind_last(new);
         Ok(())
+    }
+
+    /// An exchange for a request that was just taken in, which stands in no queue yet. Most are made of one
+    /// that is over, where it lies: they are large.
+    fn renew_exchange(
+        &mut self,
+        id: ClientId,
+        pool: Option<PoolId>,
+        head: Buffer,
+        request: Request,
+    ) -> ExchangeId {
+        match self.exchanges.reuse() {
+            Some((new, exchange)) => {
+                exchange.renew(id, pool, head, request);
+                new
+            }
+            None => self.insert_exchange(Exchange::new(id, pool, head, request)),
+        }
+    }
+
+    fn insert_exchange(&mut self, exchange: Exchange) -> ExchangeId {
+        self.exchanges.insert(exchange).expect("each client is sure of one exchange")
     }
 
     /// Puts an answer of our own into the queue. Nothing that follows can be trusted: the
@@ -150,7 +174,8 @@ impl Proxy {
         let mut exchange = self.own_exchange(id, refusal);
         exchange.bytes_in = self.downstream[id].conn().map_or(0, |conn| conn.input.len() as u64);
         self.stop_reading(id);
-        let new = self.enqueue(id, exchange);
+        let new = self.insert_exchange(exchange);
+        self.enqueue(id, new);
         self.close_behind(new);
         if refusal == Refusal::RawTarget {
             self.hint(new, Tolerance::RawTarget);
@@ -182,9 +207,11 @@ impl Proxy {
         exchange
     }
 
+    /// Counts an exchange, and puts it at the end of its client's queue.
     #[inline]
-    fn enqueue(&mut self, id: ClientId, exchange: Exchange) -> ExchangeId {
+    fn enqueue(&mut self, id: ClientId, new: ExchangeId) {
         self.row.add(Counter::Requests, 1);
+        let exchange = &self.exchanges[new];
         if exchange.is_routed {
             self.row.pool(exchange.pool).add(PoolCounter::Requests, 1);
         }
@@ -192,17 +219,16 @@ impl Proxy {
             self.row.add(Counter::Pipelined, 1);
             self.downstream[id].ending.expect_more();
         }
-        self.push_exchange(id, exchange)
+        self.downstream.push(id, new);
     }
 
-    /// Puts an exchange at the end of its client's queue.
-    #[inline] // so that it is not moved once more: it is large
+    /// Puts an exchange of our own making into its client's queue.
     pub(in crate::proxy) fn push_exchange(
         &mut self,
         id: ClientId,
         exchange: Exchange,
     ) -> ExchangeId {
-        let new = self.exchanges.insert(exchange).expect("each client is sure of one exchange");
+        let new = self.insert_exchange(exchange);
         self.downstream.push(id, new);
         new
     }
