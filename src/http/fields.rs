@@ -54,8 +54,13 @@ impl Line {
     /// The field of the line, which stands at the front of `bytes`.
     pub fn field<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
         let line = &bytes[..self.len];
-        let value = trim_blanks(&line[self.name_len + 1..self.len - 2]);
-        Field { name: &line[..self.name_len], value, line }
+        Field { name: &line[..self.name_len], value: self.value(line), line }
+    }
+
+    /// Its value alone.
+    #[inline]
+    pub fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        trim_blanks(&bytes[self.name_len + 1..self.len - 2])
     }
 }
 
@@ -283,6 +288,7 @@ pub fn is_token(word: &[u8]) -> bool {
 }
 
 /// `value` without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
+#[inline]
 pub fn trim_blanks(value: &[u8]) -> &[u8] {
     // Nearly always one space before it is all there is.
     match value.strip_prefix(b" ").unwrap_or(value) {

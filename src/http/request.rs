@@ -387,9 +387,8 @@ fn is_ip_literal(literal: &[u8]) -> bool {
 fn reg_name_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     loop {
-        while bytes.get(len).is_some_and(|byte| is_reg_name_byte(*byte)) {
-            len += 1;
-        }
+        let rest = bytes.get(len..).unwrap_or_default();
+        len += rest.iter().take_while(|byte| is_reg_name_byte(**byte)).count();
         match bytes.get(len..) {
             Some([b'%', high, low, ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 len += 3;
@@ -443,7 +442,7 @@ impl<'a> RequestFields<'a> {
         while !rest.starts_with(b"\r\n") {
             let line = Line::read(rest).ok_or(Refusal::Malformed)?;
             if line.name != Name::Other {
-                self.add(line.name, line.field(rest).value);
+                self.add(line.name, || line.value(rest));
                 self.notes.add(bytes.len() - rest.len(), line);
             }
             rest = &rest[line.len..];
@@ -463,20 +462,21 @@ impl<'a> RequestFields<'a> {
         }
     }
 
-    /// Takes in one field.
-    fn add(&mut self, name: Name, value: &'a [u8]) {
+    /// Takes in one field. Of many only the name is asked for.
+    #[inline(always)]
+    fn add(&mut self, name: Name, value: impl FnOnce() -> &'a [u8]) {
         match name {
-            Name::Authorization => self.authorizes_connection |= auth::is_of_connection(value),
-            Name::Connection => self.connection.add(value),
-            Name::ContentLength => self.framing.add_length(value),
-            Name::Expect => self.add_expect(value),
-            Name::Host => self.host.add(value),
+            Name::Authorization => self.authorizes_connection |= auth::is_of_connection(value()),
+            Name::Connection => self.connection.add(value()),
+            Name::ContentLength => self.framing.add_length(value()),
+            Name::Expect => self.add_expect(value()),
+            Name::Host => self.host.add(value()),
             Name::IdempotencyKey => self.idempotency_key = true,
-            Name::MaxForwards => self.max_forwards.add(value),
-            Name::Te => self.te_trailers |= lists(value, b"trailers"),
-            Name::TransferEncoding => self.framing.add_coding(value),
+            Name::MaxForwards => self.max_forwards.add(value()),
+            Name::Te => self.te_trailers |= lists(value(), b"trailers"),
+            Name::TransferEncoding => self.framing.add_coding(value()),
             Name::Upgrade => self.has_upgrade = true,
-            Name::XRequestId => self.request_id.add(value),
+            Name::XRequestId => self.request_id.add(value()),
             Name::Other
             | Name::CdnLoop
             | Name::Cookie

@@ -240,8 +240,18 @@ struct StatusLine<'a> {
 }
 
 impl<'a> StatusLine<'a> {
-    /// Reads the line, and returns what follows it.
+    /// Reads the line, and returns what follows it. Nearly all are the same.
     fn read(head: &'a [u8]) -> Option<(StatusLine<'a>, &'a [u8])> {
+        match head.strip_prefix(b"HTTP/1.1 200 OK\r\n") {
+            Some(lines) => {
+                let version = Version::Http11;
+                Some((StatusLine { version, status: 200, reason: b"OK" }, lines))
+            }
+            None => StatusLine::read_any(head),
+        }
+    }
+
+    fn read_any(head: &'a [u8]) -> Option<(StatusLine<'a>, &'a [u8])> {
         let (minor, rest) = head.strip_prefix(b"HTTP/1.")?.split_first()?;
         let version = match minor {
             b'0' => Version::Http10,
@@ -285,7 +295,7 @@ impl<'a> ResponseFields<'a> {
         while !rest.starts_with(b"\r\n") {
             let line = Line::read(rest).ok_or(BadResponse::Field)?;
             if line.name != Name::Other {
-                self.add(line.name, line.field(rest).value);
+                self.add(line.name, || line.value(rest));
                 self.notes.add(bytes.len() - rest.len(), line);
             }
             rest = &rest[line.len..];
@@ -305,19 +315,20 @@ impl<'a> ResponseFields<'a> {
         }
     }
 
-    /// Takes in one field.
-    fn add(&mut self, name: Name, value: &'a [u8]) {
+    /// Takes in one field. Of many only the name is asked for.
+    #[inline(always)]
+    fn add(&mut self, name: Name, value: impl FnOnce() -> &'a [u8]) {
         match name {
-            Name::Connection => self.connection.add(value),
-            Name::ContentLength => self.framing.add_length(value),
+            Name::Connection => self.connection.add(value()),
+            Name::ContentLength => self.framing.add_length(value()),
             Name::Date => self.has_date = true,
-            Name::KeepAlive => self.keep_alive_timeout_secs = keep_alive_timeout(value),
-            Name::TransferEncoding => self.framing.add_coding(value),
-            Name::Upgrade => self.upgrade.add(value),
+            Name::KeepAlive => self.keep_alive_timeout_secs = keep_alive_timeout(value()),
+            Name::TransferEncoding => self.framing.add_coding(value()),
+            Name::Upgrade => self.upgrade.add(value()),
             Name::WwwAuthenticate => {
-                self.authenticates_connection |= auth::is_of_connection(value);
+                self.authenticates_connection |= auth::is_of_connection(value());
             }
-            Name::XRequestId => self.request_id.add(value),
+            Name::XRequestId => self.request_id.add(value()),
             Name::Other
             | Name::Authorization
             | Name::CdnLoop

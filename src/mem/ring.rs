@@ -169,7 +169,9 @@ impl Ring {
         let n = (self.len() - offset).min(limit).min(sink.room());
         let [first, second] = self.content(offset, n);
         sink.append(first);
-        sink.append(second);
+        if !second.is_empty() {
+            sink.append(second);
+        }
         n
     }
 

@@ -309,6 +309,7 @@ impl SentIds {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AbandonedIds {
     marks: [u64; AbandonedIds::KEPT],
+    count: u8,
 }
 
 impl AbandonedIds {
@@ -318,7 +319,10 @@ impl AbandonedIds {
     pub fn add(&mut self, id: &[u8]) -> bool {
         let mark = mark(id);
         let free = self.marks.iter_mut().find(|known| **known == 0 && mark != 0);
-        free.map(|free| *free = mark).is_some()
+        let Some(free) = free else { return false };
+        *free = mark;
+        self.count += 1;
+        true
     }
 
     /// Whether `id` is among them.
@@ -331,12 +335,15 @@ impl AbandonedIds {
     pub fn remove(&mut self, id: &[u8]) -> bool {
         let mark = mark(id);
         let known = self.marks.iter_mut().find(|known| **known == mark && mark != 0);
-        known.map(|known| *known = 0).is_some()
+        let Some(known) = known else { return false };
+        *known = 0;
+        self.count -= 1;
+        true
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.marks == [0; AbandonedIds::KEPT]
+        self.count == 0
     }
 }
 

@@ -54,10 +54,12 @@ impl IdleLimit {
     /// How long a connection to this backend may be unused: the least of our own limit, the
     /// announced time less a second, and 0.8 of the shortest time seen.
     pub fn limit(&self) -> Millis {
-        let announced = self.announced.unwrap_or(self.configured);
-        let Millis(seen) = self.closed_after.unwrap_or(Millis(u64::MAX));
-        let safe = Millis(seen / 5 * 4 + seen % 5 * 4 / 5); // 0.8, without overflow
-        self.configured.min(announced).min(safe)
+        let limit =
+            self.announced.map_or(self.configured, |announced| announced.min(self.configured));
+        self.closed_after.map_or(limit, |Millis(seen)| {
+            let safe = Millis(seen / 5 * 4 + seen % 5 * 4 / 5); // 0.8, without overflow
+            limit.min(safe)
+        })
     }
 }
 

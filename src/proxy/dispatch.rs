@@ -387,7 +387,14 @@ impl Proxy {
     }
 
     /// Takes an exchange out of its queue; the one that is now first in it has another try.
+    #[inline]
     pub(super) fn dequeue_waiter(&mut self, id: ExchangeId) {
+        if self.exchanges[id].wait_queue != WaitQueue::Nowhere {
+            self.leave_queue(id);
+        }
+    }
+
+    fn leave_queue(&mut self, id: ExchangeId) {
         let exchange = &mut self.exchanges[id];
         let queue = std::mem::replace(&mut exchange.wait_queue, WaitQueue::Nowhere);
         let (pool, waiter) = (exchange.pool, exchange.waiter(id));

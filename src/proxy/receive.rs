@@ -170,17 +170,16 @@ impl Proxy {
             101 => Body::UntilClose,
             _ => body::of_response(method, head),
         };
-        let own_method = exchange.request.method;
-        let method_by_id = match earlier {
-            None => own_method,
-            Some(Sent { is_head: true, .. }) => Method::Head,
-            Some(_) => Method::Get, // Of all others the responses are framed alike.
+        let body = body_for(exchange.request.method);
+        let body_by_id = match earlier {
+            None => body,
+            Some(Sent { is_head: true, .. }) => body_for(Method::Head),
+            Some(_) => body_for(Method::Get), // Of all others the responses are framed alike.
         };
-        let body = body_for(own_method);
         let last = FinalHead {
             head: Reading::new(head),
             body,
-            body_by_id: body_for(method_by_id),
+            body_by_id,
             digest_by_id: earlier.map_or(RequestDigest::UNKNOWN, |sent| sent.digest),
             authenticates_connection: head.authenticates_connection,
             keep_alive: head.keep_alive && !matches!(body, Body::UntilClose),

@@ -88,12 +88,17 @@ impl Proxy {
     }
 
     /// Moves the request's body towards the backend, whatever the state of the response.
+    #[inline]
     pub(super) fn upload(&mut self, id: ExchangeId) -> Progress {
-        let exchange = &mut self.exchanges[id];
-        let Some(conn) = exchange.conn else { return Progress::None };
-        if exchange.upload.is_done() {
+        if self.exchanges[id].upload.is_done() {
             return Progress::None;
         }
+        self.upload_on(id)
+    }
+
+    fn upload_on(&mut self, id: ExchangeId) -> Progress {
+        let exchange = &mut self.exchanges[id];
+        let Some(conn) = exchange.conn else { return Progress::None };
         let Some(source) = self.downstream[exchange.client].conn_mut() else {
             return Progress::None;
         };

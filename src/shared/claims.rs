@@ -13,11 +13,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::backends::LOAD;
 use super::counters::{BackendGauge, PoolGauge, WorkerCells};
 use super::layout::{BackendId, PoolId};
-use super::pools::WAITING;
-use super::segment::{CLIENTS, CLIENTS_ELSEWHERE, CLIENTS_WAITING, Segment};
+use super::segment::{CLIENTS, CLIENTS_ELSEWHERE, Segment, WAITING_BITS};
 
-/// Workers for which one cell has bits.
-const BITS: usize = 64;
 /// The cell of all has the count in its lower half, and in the upper one the number of changes, so
 /// that whoever compares two readings sees any change between them.
 const CHANGE: u64 = 1 << 32;
@@ -138,9 +135,10 @@ impl Segment {
         }
     }
 
+    #[inline]
     fn cell(&self, place: ClaimedPlace) -> &'static AtomicU64 {
         match place {
-            ClaimedPlace::Backend(slot) => &self.backend(slot).live[LOAD],
+            ClaimedPlace::Backend(slot) => &self.live(slot)[LOAD],
             ClaimedPlace::Client => &self.live_header()[CLIENTS],
         }
     }
@@ -221,18 +219,20 @@ impl Segment {
 
     /// Sets the bit of a worker that waits. It must look once more before it sleeps.
     pub fn wait(&self, worker: usize, awaited: WaitFor) {
-        self.waiting(awaited)[worker / BITS].fetch_or(1 << (worker % BITS), SeqCst);
+        self.waiting(awaited)[worker / WAITING_BITS].fetch_or(1 << (worker % WAITING_BITS), SeqCst);
     }
 
     /// Clears the bit of one that does not wait any more. What became free for it may have been
     /// told to it alone: it rings the next.
     pub fn unwait(&self, worker: usize, awaited: WaitFor) {
-        self.waiting(awaited)[worker / BITS].fetch_and(!(1 << (worker % BITS)), SeqCst);
+        self.waiting(awaited)[worker / WAITING_BITS]
+            .fetch_and(!(1 << (worker % WAITING_BITS)), SeqCst);
     }
 
     /// Whether a worker waits.
     pub fn waits(&self, worker: usize, awaited: WaitFor) -> bool {
-        self.waiting(awaited)[worker / BITS].load(SeqCst) >> (worker % BITS) & 1 == 1
+        self.waiting(awaited)[worker / WAITING_BITS].load(SeqCst) >> (worker % WAITING_BITS) & 1
+            == 1
     }
 
     /// The worker that waits and is next behind `worker`, which comes last itself.
@@ -250,11 +250,14 @@ impl Segment {
             .find(|other| self.waits(*other, awaited))
     }
 
+    #[inline]
     fn waiting(&self, awaited: WaitFor) -> &'static [AtomicU64] {
-        let cells = self.layout.workers.div_ceil(BITS);
         match awaited {
-            WaitFor::Client => &self.live_header()[CLIENTS_WAITING..][..cells],
-            WaitFor::Pool(pool) => &self.pool(pool).live[WAITING..][..cells],
+            WaitFor::Client => self.waiting_cells(None),
+            WaitFor::Pool(pool) => {
+                assert!(pool.0 < self.layout.pools);
+                self.waiting_cells(Some(pool))
+            }
         }
     }
 

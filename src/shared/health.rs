@@ -74,11 +74,11 @@ impl Segment {
         (begun, now): (Micros, Micros),
         rules: &Rules,
     ) -> Option<Change> {
-        let backend = self.backend(slot);
-        let before = backend.get_live(PASSIVE);
+        let before = self.live(slot)[PASSIVE].load(SeqCst);
         if before == 0 && !matches!(event, HealthEvent::Failed(_)) {
             return None; // Nearly always: an answer of one that fares well.
         }
+        let backend = self.backend(slot);
         let last = Micros(backend.get_live(LAST_FAILURE));
         let together = begun < last && now - last < TOGETHER;
         let moment = Moment { now: now.millis(), begun: begun.millis(), together };

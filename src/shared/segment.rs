@@ -33,6 +33,8 @@ pub(super) const REGISTRY_EVENTS: usize = REGISTRY_REVISION + 1;
 pub(super) const CLIENTS: usize = 0;
 pub(super) const CLIENTS_WAITING: usize = CLIENTS + 1;
 const LIVE_HEADER: usize = LINE;
+/// Workers for which one cell has bits.
+pub(super) const WAITING_BITS: usize = 64;
 
 /// Settings fill whole pages, of 64 KiB where they are largest: what is protected together.
 const PAGE: usize = 64 * 1024 / size_of::<AtomicU64>();
@@ -62,6 +64,8 @@ struct Starts {
     live_backends: usize,
     rows: usize,
     row_cells: usize,
+    /// Cells with the bits of those who wait.
+    waiting: usize,
     /// The part of a row for backends, in the row.
     row_backends: usize,
 }
@@ -82,6 +86,7 @@ impl Starts {
             live_backends,
             rows,
             row_cells: counters::row_cells(layout),
+            waiting: layout.workers.div_ceil(WAITING_BITS),
             row_backends: counters::backends_at(layout),
         }
     }
@@ -237,6 +242,23 @@ impl Segment {
     #[inline]
     fn part(&self, start: usize, count: usize) -> &'static [AtomicU64] {
         &self.cells[start..start + count]
+    }
+
+    /// Those of a backend that workers write.
+    #[inline]
+    pub(super) fn live(&self, slot: BackendId) -> &'static [AtomicU64] {
+        assert!(slot.0 < self.layout.backends);
+        self.part(self.starts.live_backends + slot.0 * backends::LIVE, backends::LIVE)
+    }
+
+    /// The bits of workers that wait, for all or for one of a pool.
+    #[inline]
+    pub(super) fn waiting_cells(&self, pool: Option<PoolId>) -> &'static [AtomicU64] {
+        let start = match pool {
+            None => self.starts.live + CLIENTS_WAITING,
+            Some(pool) => self.starts.live_pools + pool.0 * pools::LIVE + pools::WAITING,
+        };
+        self.part(start, self.starts.waiting)
     }
 
     /// One of the live cells' header.

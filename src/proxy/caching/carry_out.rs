@@ -15,7 +15,19 @@ use crate::proxy::upstream::waiting::WaitQueue;
 
 impl Proxy {
     /// Tells the cache of an exchange, if there is one, and wakes those whose wait that has ended.
+    #[inline]
     pub(in crate::proxy) fn with_cache<T: Default>(
+        &mut self,
+        id: ExchangeId,
+        tell: impl FnOnce(&mut Caching, &mut Exchange, &mut CacheContext) -> T,
+    ) -> T {
+        if self.buffers.caching.is_none() {
+            return T::default();
+        }
+        self.with_some_cache(id, tell)
+    }
+
+    fn with_some_cache<T: Default>(
         &mut self,
         id: ExchangeId,
         tell: impl FnOnce(&mut Caching, &mut Exchange, &mut CacheContext) -> T,
@@ -144,6 +156,7 @@ impl Proxy {
     }
 
     /// The exchange has nothing to do with the cache any more.
+    #[inline]
     pub(in crate::proxy) fn leave_cache(&mut self, id: ExchangeId) {
         self.with_cache(id, Caching::abandon);
     }

@@ -316,7 +316,7 @@ impl Proxy {
     /// Writes the request into the ring of its connection, which has room for it.
     pub(in crate::proxy) fn write_request(&mut self, id: ExchangeId) {
         // Validators that would not fit into a ring are none.
-        if self.wire_len(id) > self.buffers.ring_size {
+        if self.has_cache() && self.wire_len(id) > self.buffers.ring_size {
             self.with_cache(id, |caching, exchange, _| caching.release_stale(exchange));
         }
         let from = self.put_own_host(id);
