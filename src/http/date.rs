@@ -29,9 +29,38 @@ pub fn imf_fixdate(seconds_since_epoch: u64) -> [u8; 29] {
 
 /// Writes the line `Date` that says this time.
 pub fn put_field(seconds_since_epoch: u64, out: &mut impl Append) {
+    put_text(&imf_fixdate(seconds_since_epoch), out);
+}
+
+/// The same of a time that is written already.
+pub fn put_text(text: &[u8; 29], out: &mut impl Append) {
     out.append(b"Date: ");
-    out.append(&imf_fixdate(seconds_since_epoch));
+    out.append(text);
     out.append(b"\r\n");
+}
+
+/// The text of the second that was asked for last: most responses of a second want the same.
+pub struct LastDate {
+    second: u64,
+    text: [u8; 29],
+}
+
+impl Default for LastDate {
+    fn default() -> LastDate {
+        LastDate { second: 0, text: imf_fixdate(0) }
+    }
+}
+
+impl LastDate {
+    /// [`imf_fixdate`] of this time.
+    #[inline]
+    pub fn at(&mut self, seconds_since_epoch: u64) -> &[u8; 29] {
+        if self.second != seconds_since_epoch {
+            *self =
+                LastDate { second: seconds_since_epoch, text: imf_fixdate(seconds_since_epoch) };
+        }
+        &self.text
+    }
 }
 
 /// `2026-11-21T08:40:01.123Z`: RFC 3339, rounded down to milliseconds. Beyond the year 9999 its

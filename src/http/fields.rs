@@ -265,10 +265,17 @@ impl Iterator for InQuestion<'_, '_> {
 
     #[inline]
     fn next(&mut self) -> Option<(usize, Line)> {
-        if !self.is_each {
-            self.at += 1;
-            return self.fields.notes.get(self.at - 1);
+        if self.is_each {
+            return self.read_next();
         }
+        self.at += 1;
+        self.fields.notes.get(self.at - 1)
+    }
+}
+
+impl InQuestion<'_, '_> {
+    #[inline(never)] // so that the other way stays short
+    fn read_next(&mut self) -> Option<(usize, Line)> {
         let start = self.at;
         let line = Line::read(self.fields.lines.get(start..)?)?;
         self.at += line.len;

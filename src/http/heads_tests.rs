@@ -216,7 +216,7 @@ fn responses_are_read_and_written_as_byte_by_byte_and_line_by_line() {
         let answering = Answering {
             close: coin(),
             keep_alive_10: coin(),
-            date: coin().then_some(784_111_777),
+            date: coin().then_some(b"Sun, 06 Nov 1994 08:49:37 GMT"),
             ..Answering::new(id, framing)
         };
         let anew = response_anew(&wanted, &answering);

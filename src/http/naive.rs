@@ -12,7 +12,7 @@ use super::names::is_read_as;
 use super::request::{Refusal, RequestHead};
 use super::response::{BadResponse, ResponseHead};
 use super::rewrite::{Answering, ResponseFraming};
-use super::{auth, cookie, date};
+use super::{auth, cookie};
 use std::net::Ipv6Addr;
 
 // Reading.
@@ -366,8 +366,8 @@ pub fn response_anew(head: &ResponseHead, answering: &Answering) -> Vec<u8> {
     if framing == ResponseFraming::Chunked {
         add(b"Transfer-Encoding: chunked\r\n");
     }
-    if let Some(seconds) = answering.date {
-        add(&[b"Date: ", &date::imf_fixdate(seconds)[..], b"\r\n"].concat());
+    if let Some(text) = answering.date {
+        add(&[b"Date: ", &text[..], b"\r\n"].concat());
     }
     if head.request_id.is_none() && !answering.id.is_empty() {
         add(&[b"X-Request-ID: ", answering.id, b"\r\n"].concat());

@@ -274,13 +274,16 @@ impl<'a> RequestLine<'a> {
         head: &'a [u8],
         target_len: impl Fn(&[u8]) -> usize,
     ) -> Result<(RequestLine<'a>, &'a [u8]), Refusal> {
-        let (method_name, rest) = split_word(head, scan::token_len(head))?;
+        let (method, method_name, rest) = match head.strip_prefix(b"GET ") {
+            Some(rest) => (Method::Get, &head[..3], rest), // as most are
+            None => {
+                let (name, rest) = split_word(head, scan::token_len(head))?;
+                (Method::from_name(name), name, rest)
+            }
+        };
         let (target, rest) = split_word(rest, target_len(rest))?;
         let (version, lines) = read_version(rest)?;
-        Ok((
-            RequestLine { method: Method::from_name(method_name), method_name, target, version },
-            lines,
-        ))
+        Ok((RequestLine { method, method_name, target, version }, lines))
     }
 }
 
@@ -293,7 +296,15 @@ fn split_word(bytes: &[u8], len: usize) -> Result<(&[u8], &[u8]), Refusal> {
 
 /// The version at the end of a request line, and what follows its CRLF (RFC 9112 §2.3). HTTP/0.9
 /// had no such line, so whoever writes one means nothing good.
+#[inline]
 fn read_version(bytes: &[u8]) -> Result<(Version, &[u8]), Refusal> {
+    match bytes.strip_prefix(b"HTTP/1.1\r\n") {
+        Some(rest) => Ok((Version::Http11, rest)), // as nearly all say
+        None => read_other_version(bytes),
+    }
+}
+
+fn read_other_version(bytes: &[u8]) -> Result<(Version, &[u8]), Refusal> {
     match bytes {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r', b'\n', rest @ ..] => {
             match (major, minor) {
@@ -315,6 +326,7 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    #[inline]
     fn parse(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
         match target {
             [b'/', ..] => Ok(Target { authority: None, path_and_query: target }),
@@ -328,6 +340,7 @@ impl<'a> Target<'a> {
     /// `http://authority/path?query`. Without a path `/` is meant, or for OPTIONS the server as a
     /// whole (RFC 9112 §3.2.4). Of a query without a path the slash does not stand in the head:
     /// whoever writes it anew puts it before.
+    #[inline(never)]
     fn absolute(method: Method, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
         let rest = strip_scheme(target, b"http://")
             .or_else(|| strip_scheme(target, b"https://"))
@@ -508,6 +521,7 @@ impl<'a> RequestFields<'a> {
 
     /// How many hops more a request of this method may take. Numbers beyond 2⁶⁴ are that (RFC 9110
     /// §7.6.2). What is no number says nothing, and passes as it is.
+    #[inline]
     fn max_forwards(&self, method: Method) -> Option<u64> {
         match (method, self.max_forwards) {
             (Method::Trace | Method::Options, Single::Once(hops))

@@ -106,6 +106,7 @@ impl Reading {
 
     /// The head at the front of `bytes`, which begin as they did when it was read. What is needed
     /// only then (the value of `X-Request-ID`, `Keep-Alive`, whether it authenticates) is not there again.
+    #[inline]
     pub fn open<'a>(&self, bytes: &'a [u8]) -> ResponseHead<'a> {
         let end = self.len - b"\r\n".len();
         let lines = &bytes[end - self.lines_len..end];

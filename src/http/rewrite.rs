@@ -310,7 +310,7 @@ pub enum ResponseFraming {
 #[derive(Clone, Copy, Debug)]
 pub struct Answering<'a> {
     /// When it came, in seconds since the epoch, for one without `Date`; without it none is added.
-    pub date: Option<u64>,
+    pub date: Option<&'a [u8; 29]>,
     /// The request's `X-Request-ID`, at most 128 bytes; empty: none is added.
     pub id: &'a [u8],
     /// Whether the connection closes after it.
@@ -358,8 +358,8 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
         ResponseFraming::Chunked if has_body => out.append(CHUNKED),
         ResponseFraming::AsIs | ResponseFraming::Chunked | ResponseFraming::Close => (),
     }
-    if let Some(seconds) = answering.date {
-        date::put_field(seconds, out); // RFC 9110 §6.6.1
+    if let Some(text) = answering.date {
+        date::put_text(text, out); // RFC 9110 §6.6.1
     }
     if head.request_id.is_none() {
         put_id(answering.id, out);

@@ -171,7 +171,8 @@ fn a_date_is_added_where_the_backend_sent_none_that_goes_on() {
         let noted = response::Reading::new(&head);
         assert_eq!((noted.has_date(), noted.open(text.as_bytes()).has_date), (has_date, has_date));
     }
-    let answering = Answering { date: Some(784_111_777), ..ANSWERING };
+    let mut last = date::LastDate::default();
+    let answering = Answering { date: Some(last.at(784_111_777)), ..ANSWERING };
     assert_eq!(
         answered_by(&answering, "HTTP/1.1 200 OK\r\nX-A: b\r\n\r\n"),
         "HTTP/1.1 200 OK\r\nX-A: b\r\nTransfer-Encoding: chunked\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\

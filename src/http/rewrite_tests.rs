@@ -537,7 +537,7 @@ fn the_room_asked_for_is_enough_for_the_longest() {
                 let (stored, collapsed) = (true, true);
                 let cache = Some(CacheStatus::Forwarded { why, status, stored, collapsed });
                 let rest = Answering { close, keep_alive_10, ..Answering::new(id, framing) };
-                let date = Some(u64::MAX);
+                let date = Some(b"Fri, 31 Dec 9999 23:59:59 GMT");
                 answered_by(&Answering { date, via, cookie, cache, ..rest }, head);
             }
         }

@@ -151,6 +151,7 @@ impl Ring {
     /// and tells how many.
     ///
     /// If all goes into an empty ring of the same size, the rings just change their memory.
+    #[inline(always)]
     pub fn pour_into(&mut self, sink: &mut Ring, limit: usize) -> usize {
         let n = self.len().min(limit).min(sink.room());
         if n > 0 && n == self.len() && sink.is_empty() && sink.capacity() == self.capacity() {
@@ -164,6 +165,7 @@ impl Ring {
 
     /// Copies up to `limit` bytes of the content from `offset` on to the end of `sink`, as many as
     /// there are and it has room for, and tells how many.
+    #[inline(always)]
     pub fn copy_into(&self, offset: usize, sink: &mut Ring, limit: usize) -> usize {
         assert!(offset <= self.len(), "an offset beyond the content");
         let n = (self.len() - offset).min(limit).min(sink.room());
@@ -176,6 +178,7 @@ impl Ring {
     }
 
     /// Writes behind the content what may not lie flat there.
+    #[cold]
     fn copy_around_the_end(&mut self, bytes: &[u8]) {
         let [first, second] = self.free();
         let (head, tail) = bytes.split_at(first.len().min(bytes.len()));

@@ -263,6 +263,7 @@ impl Conn {
     }
 
     /// Returns the rings that are empty to the stock.
+    #[inline]
     pub fn release_idle_buffers(&mut self, rings: &mut FreeList) {
         give_back_if_empty(&mut self.input, rings);
         give_back_if_empty(&mut self.output, rings);
@@ -292,6 +293,7 @@ fn borrow(ring: &mut Ring, rings: &mut FreeList) {
     }
 }
 
+#[inline]
 fn give_back_if_empty(ring: &mut Ring, rings: &mut FreeList) {
     if ring.is_attached() && ring.is_empty() {
         rings.give_back(ring.take_bytes());

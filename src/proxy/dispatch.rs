@@ -387,13 +387,14 @@ impl Proxy {
     }
 
     /// Takes an exchange out of its queue; the one that is now first in it has another try.
-    #[inline]
+    #[inline(always)] // for most never wait
     pub(super) fn dequeue_waiter(&mut self, id: ExchangeId) {
         if self.exchanges[id].wait_queue != WaitQueue::Nowhere {
             self.leave_queue(id);
         }
     }
 
+    #[inline(never)]
     fn leave_queue(&mut self, id: ExchangeId) {
         let exchange = &mut self.exchanges[id];
         let queue = std::mem::replace(&mut exchange.wait_queue, WaitQueue::Nowhere);

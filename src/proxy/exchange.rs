@@ -284,7 +284,7 @@ impl Exchange {
 
     /// Why it did not get a backend's answer, or not a whole one.
     pub fn reason(&self) -> Option<Reason> {
-        match (self.broken, self.answer) {
+        match (self.broken, &self.answer) {
             (Some(reason), _) => Some(reason),
             (None, Response::Local(answer) | Response::Page(answer, _)) => Some(answer.reason),
             (

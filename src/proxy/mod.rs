@@ -46,6 +46,7 @@ mod tests;
 
 use crate::cache::store::Store;
 use crate::config::{Config, Tolerance};
+use crate::http::date::LastDate;
 use crate::mem::free_list::FreeList;
 use crate::mem::slab::reusing::ReusingSlab;
 use crate::mem::time::Micros;
@@ -100,6 +101,7 @@ pub struct Proxy {
     poller: Poller,
     turn: Turn,
     ids: RequestIds,
+    last_date: LastDate,
     log: AccessLogWriter,
     diary: DiaryWriter,
     /// Lines dropped from it that are counted.
@@ -178,6 +180,7 @@ impl Proxy {
             poller,
             turn: Turn::new(crate::sys::clock::now(), clients),
             ids: RequestIds::new(),
+            last_date: LastDate::default(),
             log,
             diary: DiaryWriter::new(Diary::default()),
             dropped_lines: 0,

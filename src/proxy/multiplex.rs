@@ -190,7 +190,7 @@ impl Proxy {
 
     /// The front exchange of a multiplexed connection has its response: if that may take long to pass, or
     /// is the last one there, or asks its client to log in, nobody is to wait behind it.
-    pub(super) fn check_multiplexed(&mut self, id: ExchangeId, head: Reading, body: &Body) {
+    pub(super) fn check_multiplexed(&mut self, id: ExchangeId, head: &Reading, body: &Body) {
         let conn = self.backend_conn(id);
         if !self.upstream.is_multiplexed(conn) {
             return;

@@ -83,11 +83,9 @@ impl Proxy {
             } else {
                 backend.scan.look(input.flatten())
             };
-            let head = match scan {
-                None => self.on_response_head(id, None)?,
-                Some(Scan::Whole(end)) if end <= self.settings.head_limit => {
-                    self.on_response_head(id, Some(end))?
-                }
+            let end = match scan {
+                None => None,
+                Some(Scan::Whole(end)) if end <= self.settings.head_limit => Some(end),
                 Some(Scan::Whole(_)) => return Err(Failure::HeadTooLarge),
                 Some(Scan::Malformed(at)) => {
                     self.tolerate_line_end(id, at)?;
@@ -109,7 +107,7 @@ impl Proxy {
                     }
                 }
             };
-            match head {
+            match self.on_response_head(id, end)? {
                 Head::Unread => (),
                 Head::Final => {
                     self.tell_cache_of_response(id);
@@ -219,7 +217,7 @@ impl Proxy {
             begun: exchange.times.chosen,
         };
         self.upstream.on_response(conn, response, &mut self.turn);
-        self.check_multiplexed(id, last.head, &last.body);
+        self.check_multiplexed(id, &last.head, &last.body);
     }
 
     /// Passes on an interim response, which lies at the front of the connection's ring, or drops it

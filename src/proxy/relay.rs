@@ -548,6 +548,7 @@ fn record(
 }
 
 /// Moves up to `limit` bytes as they are. Returns how many.
+#[inline]
 fn copy_raw(
     source: &mut Conn,
     sink: &mut Sink<&mut Conn>,

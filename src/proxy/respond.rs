@@ -5,6 +5,7 @@ use crate::http::date;
 use crate::http::message::Version;
 use crate::http::method::Method;
 use crate::http::reply::{self, Reply};
+use crate::http::response::Reading;
 use crate::http::rewrite::{self, Answering, ResponseFraming};
 use crate::policy::reason::Reason;
 use crate::policy::retry::Failure;
@@ -16,7 +17,7 @@ use super::caching::Caching;
 use super::caching::context::cache_status_of_local_reply;
 use super::caching::record::timing_of;
 use super::downstream::write::OfRequest;
-use super::exchange::{Final, LocalReply, ReceivedHead, Response, State};
+use super::exchange::{Final, LocalReply, Response, State, Times};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::{Progress, RelayError};
 
@@ -54,7 +55,7 @@ impl Proxy {
                 Ok(Progress::Made)
             }
             // The client's bytes are of the new protocol once the request is whole (RFC 9110 §7.8).
-            Response::Backend(received)
+            Response::Backend(ref received)
                 if received.head.status() == 101 && !self.exchanges[id].upload.is_done() =>
             {
                 Ok(uploaded)
@@ -62,12 +63,12 @@ impl Proxy {
             Response::Backend(received) if self.exchanges[id].cache().joins() => {
                 Ok(self.commit_with_rest(id, received))
             }
-            Response::Backend(received)
+            Response::Backend(ref received)
                 if room < rewrite::response_len_bound(received.head.len()) =>
             {
                 Ok(uploaded)
             }
-            Response::Backend(received) => self.commit(id, received),
+            Response::Backend(_) => self.commit(id),
             Response::Stored(stored) => Ok(self.commit_stored(id, stored)),
             Response::Page(..) | Response::Pending => Ok(Progress::None), // The one is committed.
         }
@@ -158,20 +159,23 @@ impl Proxy {
     }
 
     /// Passes the backend's head on: from here on nothing is repeated.
-    fn commit(&mut self, id: ExchangeId, received: ReceivedHead) -> Result<Progress, Failure> {
+    fn commit(&mut self, id: ExchangeId) -> Result<Progress, Failure> {
         let exchange = &self.exchanges[id];
+        let status = received_head(&exchange.answer).status();
         let client = &self.downstream[exchange.client];
-        let framing = client.framing(received.head.status(), &exchange.download);
+        let framing = client.framing(status, &exchange.download);
         if framing == ResponseFraming::Close {
             self.end_by_close(id);
         }
-        let close = received.head.status() != 101 && self.decide_close(id);
+        let close = status != 101 && self.decide_close(id);
         let conn = self.backend_conn(id);
         let tag = self.judge_sticky(id);
         let cache = self.with_cache(id, |caching, exchange, context| {
+            let Response::Backend(received) = exchange.answer else { return None };
             caching.on_commit(exchange, context, received)
         });
         let exchange = &mut self.exchanges[id];
+        let received = received_head(&exchange.answer);
         let client = &mut self.downstream[exchange.client];
         let (backend, pool) = self.upstream.conn_and_pool(conn, exchange.pool);
         let keeps = pool.sticky.as_ref();
@@ -181,10 +185,14 @@ impl Proxy {
             max_age_secs: keeps.max_age_secs(),
             secure: exchange.request.is_https,
         });
-        let head = received.head.open(backend.conn.input.flatten());
-        let came = || timing_of(exchange.times.sent, exchange.times.answered, self.turn.now).at;
+        let head = received.open(backend.conn.input.flatten());
+        let Times { sent, answered, .. } = exchange.times;
+        let date = match received.has_date() {
+            true => None,
+            false => Some(self.last_date.at(timing_of(sent, answered, self.turn.now).at)),
+        };
         let answering = Answering {
-            date: (!received.head.has_date()).then(came),
+            date,
             id: &exchange.head[exchange.request.spans.id],
             close,
             keep_alive_10: exchange.request.version == Version::Http10 && !close,
@@ -194,13 +202,13 @@ impl Proxy {
             cache,
         };
         exchange.bytes_out = client.write_head(&head, &answering, &mut self.buffers.rings);
-        exchange.status = received.head.status();
-        backend.conn.input.consume(received.head.len());
+        exchange.status = status;
+        backend.conn.input.consume(received.len());
         exchange.enter(State::Answered);
         if let Some(source) = client.conn_mut() {
             exchange.upload.let_go(source);
         }
-        if received.head.status() == 101 {
+        if status == 101 {
             self.begin_tunnel(id);
             return Ok(Progress::Made);
         }
@@ -288,5 +296,17 @@ impl Proxy {
                 Ok(Progress::Made)
             }
         }
+    }
+}
+
+/// The head of the backend's response that is about to be committed.
+fn received_head(answer: &Response) -> &Reading {
+    match answer {
+        Response::Backend(received) => &received.head,
+        Response::Pending
+        | Response::Local(_)
+        | Response::Page(..)
+        | Response::Final(_)
+        | Response::Stored(_) => unreachable!("a backend's response is committed"),
     }
 }

@@ -14,6 +14,7 @@ use super::doubt;
 use super::downstream::sink::Sink;
 use super::exchange::{LocalReply, State};
 use super::upstream::bound;
+use super::upstream::connection::Owner;
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 use crate::proxy::step::{Progress, RelayError};
 
@@ -88,7 +89,7 @@ impl Proxy {
     }
 
     /// Moves the request's body towards the backend, whatever the state of the response.
-    #[inline]
+    #[inline(always)] // for most requests have no body
     pub(super) fn upload(&mut self, id: ExchangeId) -> Progress {
         if self.exchanges[id].upload.is_done() {
             return Progress::None;
@@ -96,6 +97,7 @@ impl Proxy {
         self.upload_on(id)
     }
 
+    #[inline(never)]
     fn upload_on(&mut self, id: ExchangeId) -> Progress {
         let exchange = &mut self.exchanges[id];
         let Some(conn) = exchange.conn else { return Progress::None };
@@ -171,25 +173,24 @@ impl Proxy {
 
     /// Flushes what an exchange has for its backend.
     pub(super) fn flush_backend(&mut self, id: ExchangeId) -> Progress {
-        let exchange = &self.exchanges[id];
+        let exchange = &mut self.exchanges[id];
         let Some(conn) = exchange.conn else { return Progress::None };
         if exchange.state() == State::Connecting {
             return Progress::None;
         }
-        if self.upstream.is_multiplexed(conn) {
-            if !self.upstream[conn].conn.output.is_empty() {
+        let backend = &mut self.upstream[conn];
+        if backend.owner == Owner::Multiplexed {
+            if !backend.conn.output.is_empty() {
                 self.upstream.flush_later(conn);
             }
             return Progress::None; // At the end of the turn.
         }
-        let outcome = self.upstream[conn].conn.flush(&mut self.buffers.rings);
-        let exchange = &mut self.exchanges[id];
-        let flushed = match outcome {
+        let flushed = match backend.conn.flush(&mut self.buffers.rings) {
             Ok(count) => count,
             Err(error) => return self.flush_failed(id, error),
         };
         if exchange.state() == State::Sending {
-            let all = self.upstream[conn].conn.output.is_empty();
+            let all = backend.conn.output.is_empty();
             exchange.sent |= flushed > 0 || all;
             if all && exchange.upload.is_done() {
                 exchange.enter(State::Awaiting);

@@ -73,8 +73,10 @@ impl Proxy {
 
     /// Counts what a client has sent and was sent since the last time.
     pub(super) fn count_traffic(&mut self, traffic: Traffic) {
-        self.row.add(Counter::Received, traffic.received);
-        self.row.add(Counter::Sent, traffic.sent);
+        if traffic != Traffic::default() {
+            self.row.add(Counter::Received, traffic.received);
+            self.row.add(Counter::Sent, traffic.sent);
+        }
         if self.buffers.spliced > 0 {
             self.row.add(Counter::Spliced, std::mem::take(&mut self.buffers.spliced));
         }

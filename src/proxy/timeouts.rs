@@ -196,6 +196,7 @@ impl Proxy {
 
     /// Whether the client has ended its side, or of a tunnel the backend its own. What they sent
     /// before may still be on its way.
+    #[inline]
     fn has_ended(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         let backend = || exchange.conn.map(|conn| self.upstream[conn].conn.end);

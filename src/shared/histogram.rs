@@ -127,15 +127,21 @@ pub(super) fn add(cell: &AtomicU64, count: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
 }
 
-/// Counts one more, in the cells of a histogram.
+/// In which bucket a time is counted.
 #[inline]
-pub(super) fn observe(cells: &[AtomicU64], took: Micros) {
+fn bucket_of(took: Micros) -> usize {
     let bits = u64::BITS - took.0.leading_zeros();
     let mut bucket = usize::from(FIRST[bits as usize]);
     while Histogram::BOUNDS.get(bucket).is_some_and(|bound| *bound < took) {
         bucket += 1;
     }
-    add(&cells[bucket], 1);
+    bucket
+}
+
+/// Counts one more, in the cells of a histogram.
+#[inline]
+pub(super) fn observe(cells: &[AtomicU64], took: Micros) {
+    add(&cells[bucket_of(took)], 1);
     add(&cells[Histogram::CELLS - 1], took.0);
 }
 

@@ -15,7 +15,7 @@ use crate::proxy::upstream::waiting::WaitQueue;
 
 impl Proxy {
     /// Tells the cache of an exchange, if there is one, and wakes those whose wait that has ended.
-    #[inline]
+    #[inline(always)] // for most have no cache
     pub(in crate::proxy) fn with_cache<T: Default>(
         &mut self,
         id: ExchangeId,
@@ -27,6 +27,7 @@ impl Proxy {
         self.with_some_cache(id, tell)
     }
 
+    #[inline(never)]
     fn with_some_cache<T: Default>(
         &mut self,
         id: ExchangeId,
@@ -156,7 +157,7 @@ impl Proxy {
     }
 
     /// The exchange has nothing to do with the cache any more.
-    #[inline]
+    #[inline(always)]
     pub(in crate::proxy) fn leave_cache(&mut self, id: ExchangeId) {
         self.with_cache(id, Caching::abandon);
     }

@@ -109,7 +109,7 @@ impl Sink<&mut Conn> {
     }
 
     /// Takes up to `limit` bytes out of `input`, as many as there is room for. Returns how many.
-    #[inline]
+    #[inline(always)] // lest a body be handed from function to function
     pub fn pour(&mut self, input: &mut Ring, limit: usize, rings: &mut FreeList) -> usize {
         match self {
             Sink::Http1(conn) => input.pour_into(conn.prepare_output(rings), limit),

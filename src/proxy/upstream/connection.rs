@@ -179,9 +179,12 @@ impl Upstream {
     /// Gives a connection that carries nothing and was used before, and has lain idle for so long, to an
     /// exchange.
     pub fn reuse(&mut self, id: BackendConnId, by: Waiter, idled: Micros) {
-        self[id].idled = idled;
-        self.attach(id, by);
-        self.count_reuse(id);
+        let conn = &mut self.conns[id];
+        conn.idled = idled;
+        conn.owner = Owner::Client(by.client);
+        let slot = conn.backend;
+        self.push(id, by.exchange);
+        self.row.backend(slot).add(BackendCounter::Reuses, 1);
     }
 
     /// A connection that carries nothing is an exchange's from now on.

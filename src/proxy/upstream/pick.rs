@@ -121,7 +121,6 @@ impl Upstream {
     fn claim_by_turn(&mut self, need: &Need, turn: &mut Turn) -> Pick {
         let pool = need.pool;
         loop {
-            self.refresh(pool, turn);
             let board = PoolBoard { segment: &self.segment, pool };
             let Pool { balance, members, .. } = &self[pool];
             match balance::pick(*balance, members, need.tried, &board) {
@@ -134,6 +133,7 @@ impl Upstream {
                     if let Some(slot) = self.try_to_claim(pool, picked, turn) {
                         return Pick::Claimed(slot);
                     }
+                    self.refresh(pool, turn);
                 }
             }
         }
