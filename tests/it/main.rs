@@ -11,6 +11,7 @@ mod balancing;
 mod bodies;
 mod cache;
 mod cache_parts;
+mod cache_seeking;
 mod cache_survival;
 mod cache_waiting;
 mod command_line;
