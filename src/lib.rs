@@ -105,7 +105,7 @@
 //!   mod.rs           Proxy: clients, exchanges, backends; events, wake, turn, drive, step, settle
 //!   ids.rs           what clients, exchanges and connections are named by; Token
 //!   turn.rs          Turn: the time, and who is to be driven
-//!   step.rs          what a step comes to: Progress, RelayError, Frame
+//!   step.rs          what a step comes to: Progress, RelayError, Frame, ChunkPlace
 //!   exchange.rs      Exchange, Response           state.rs       State and the changes it allows
 //!   exchange/renew.rs   one made of one that is over
 //!   attempts.rs      how an exchange is tried, and was before
@@ -117,6 +117,7 @@
 //!     lookup.rs      Waiting: a stored answer, or what another request fetches
 //!     follow.rs      what another request fetches, as it comes; a fetch without its client
 //!     hit.rs         an entry's answer: from memory by the ring, from files past it
+//!     in_chunks.rs   what is followed and has not said its length, in chunks
 //!     cold.rs        exchanges whose answer is to be read from the disk first
 //!     record.rs      answers recorded while they pass
 //!     rest.rs        a stored part before the rest, for which a backend is asked

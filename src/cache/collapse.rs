@@ -36,6 +36,9 @@ const NEWS: u64 = 2;
 
 /// How long a key is known to be one that nobody needs to wait for.
 const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);
+/// The same for one that turned out to be longer than what is stored, when others had begun to follow it: they
+/// were cut.
+const TOO_LONG_FOR: Micros = Micros::from_secs(600);
 /// The same after a failure, which may be over soon.
 const FAILED_FOR: Micros = Micros::from_secs(1);
 
@@ -75,6 +78,8 @@ pub enum Ending {
     Stored,
     /// The answer is for nobody else.
     Unshareable,
+    /// It turned out to be longer than what is stored.
+    TooLong,
     /// No answer came that could be stored.
     Failed,
     /// Nobody wanted it any more.
@@ -257,6 +262,7 @@ impl FetchTable {
         match ending {
             Ending::Stored => self.forget(fetch.hash),
             Ending::Unshareable => self.remember(fetch.hash, now + UNSHAREABLE_FOR),
+            Ending::TooLong => self.remember(fetch.hash, now + TOO_LONG_FOR),
             Ending::Failed => self.remember(fetch.hash, now + FAILED_FOR),
             Ending::Abandoned => (),
         }

@@ -49,6 +49,8 @@ pub const FIXED: usize = WORDS * 8;
 const CHECKED_FROM: usize = 24;
 /// Stands for what there is not.
 const NONE: u64 = u64::MAX;
+/// The length of a body that grows, and has not said how long it will be: it reaches as far as can be.
+pub const UNKNOWN_LENGTH: u64 = NONE;
 const NONE_32: u32 = u32::MAX;
 
 /// What an entry is.
@@ -258,8 +260,8 @@ impl Entry {
         }
     }
 
-    /// Writes the fixed part of a file that grows, of an answer that will be as long as this says. Who
-    /// follows it compares the `voided` count.
+    /// Writes the fixed part of a file that grows, of an answer that will be as long as this says, which
+    /// may be [`UNKNOWN_LENGTH`]. Who follows it compares the `voided` count.
     pub fn write_growing(&self, voided: u64, front: &mut [u8]) {
         Entry { body_sum: voided, ..*self }.write_fixed(front);
         front[..8].copy_from_slice(&GROWING);
@@ -271,7 +273,7 @@ impl Entry {
             let bytes = front.get(word * 8..)?.first_chunk()?;
             Some(u64::from_le_bytes(*bytes))
         };
-        let file_len = len(BODY_AT).zip(len(BODY_AT + 1)).and_then(|(at, len)| at.checked_add(len));
+        let file_len = len(BODY_AT).zip(len(BODY_AT + 1)).map(|(at, len)| at.saturating_add(len));
         match (front.first_chunk_mut(), file_len) {
             (Some(magic), Some(file_len)) if *magic == GROWING => {
                 *magic = MAGIC.to_le_bytes();
@@ -280,6 +282,16 @@ impl Entry {
             }
             _ => Err(NoEntry::Damaged),
         }
+    }
+
+    /// How long the body turned out to be of a file that grew without a word of that. `None`: its fixed part,
+    /// of which these are the first bytes, was not written anew, as it is when all has come.
+    pub fn read_grown(fixed: &[u8; FIXED], file_len: u64) -> Option<u64> {
+        let word =
+            |place: usize| fixed[place * 8..].first_chunk().map(|word| u64::from_le_bytes(*word));
+        let (body_at, body_len) = (word(BODY_AT)?, word(BODY_AT + 1)?);
+        let is_whole = word(0)? == MAGIC && body_at.checked_add(body_len) == Some(file_len);
+        is_whole.then_some(body_len)
     }
 
     fn of_words(words: &[u64; WORDS]) -> Option<Entry> {

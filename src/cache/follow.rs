@@ -2,17 +2,20 @@
 //!
 //! Who fetches gives the file a name while others wait ([`Recorder::show`]), writes through what it had
 //! in memory, and rings. Who follows opens it: its front says all that an entry's does, and how long
-//! the body will be; how long the file is says how much of it is there. One that breaks off is cut to
-//! nothing, so that whoever has it open sees that no more will come; where the one who fetched has died,
-//! the fetch is over and the file is short. So nobody takes a part for the whole.
+//! the body will be, if that is known; how long the file is says how much of it is there. One that breaks
+//! off is cut to nothing, so that whoever has it open sees that no more will come; where the one who fetched
+//! has died, the fetch is over and the file is short, or its front still that of one which grows: where no
+//! length was said, only the front of an entry, which is written when all has come, says that this is the
+//! end. So nobody takes a part for the whole.
 //!
 //! [`Recorder::show`]: super::recorder::Recorder::show
 
 use crate::mem::buffer::Scratch;
 use crate::policy::vary::{self, Names};
+use crate::sys::File;
 
 use super::collapse::FetchTicket;
-use super::entry::{Entry, Kind};
+use super::entry::{Entry, FIXED, Kind, UNKNOWN_LENGTH};
 use super::front::NAMES_ROOM;
 use super::open_entries::{EntryId, Growth, OpenEntry, Verified};
 use super::store::{CacheQuery, Same, Store};
@@ -61,7 +64,10 @@ impl Store {
         let file = Some((file, entry.body_at, 0));
         let mut open_entry = OpenEntry::new(entry, names, [0; 2], bytes, file);
         open_entry.verified = Verified::Whole; // What was written just now.
-        open_entry.growth = Growth::UpTo(0, ticket);
+        open_entry.growth = match entry.body_len {
+            UNKNOWN_LENGTH => Growth::Open(0, ticket),
+            _ => Growth::UpTo(0, ticket),
+        };
         let id = self.open_entries.insert_unlisted(open_entry);
         self.open_entries.pin(id);
         Some(id)
@@ -88,19 +94,29 @@ impl Store {
     /// How many bytes of a body are there by now. `None`: it has broken off.
     pub fn grown(&mut self, id: EntryId) -> Option<u64> {
         let open_entry = self.open_entries.get_mut(id);
-        let Growth::UpTo(_, ticket) = &mut open_entry.growth else {
+        let (Growth::UpTo(_, ticket) | Growth::Open(_, ticket)) = &mut open_entry.growth else {
             return Some(open_entry.entry.body_len);
         };
         // In this order: what was written before the fetch was over is seen.
         let goes_on = self.directory.cells.fetches.look(self.directory.worker, ticket);
         let (file, body_at, _) = open_entry.file.as_ref()?;
-        let there = file.metadata().ok()?.len.checked_sub(*body_at)?;
-        let ticket = *ticket;
-        if there >= open_entry.entry.body_len {
+        let file_len = file.metadata().ok()?.len;
+        let there = file_len.checked_sub(*body_at)?;
+        let end = match open_entry.growth {
+            Growth::Whole | Growth::UpTo(..) => Some(open_entry.entry.body_len),
+            Growth::Open(known, _) if goes_on && there > known => None,
+            // Also while it seems to go on: that may be the next one, by the same worker.
+            Growth::Open(..) => end_of_grown(file, file_len),
+        };
+        if let Some(end) = end.filter(|end| there >= *end) {
+            (open_entry.entry.body_len, open_entry.entry.body_end) = (end, end);
             open_entry.growth = Growth::Whole;
-            return Some(open_entry.entry.body_len);
+            return Some(end);
         }
-        open_entry.growth = Growth::UpTo(there, ticket);
+        match &mut open_entry.growth {
+            Growth::Whole => (),
+            Growth::UpTo(known, _) | Growth::Open(known, _) => *known = there,
+        }
         goes_on.then_some(there)
     }
 
@@ -108,9 +124,18 @@ impl Store {
     pub fn may_have_grown(&self, id: EntryId) -> bool {
         match self.open_entries.get(id).growth {
             Growth::Whole => false,
-            Growth::UpTo(_, ticket) => self.directory.cells.fetches.has_news(ticket),
+            Growth::UpTo(_, ticket) | Growth::Open(_, ticket) => {
+                self.directory.cells.fetches.has_news(ticket)
+            }
         }
     }
+}
+
+/// How long the body of a file is that grew, once all of it is there.
+fn end_of_grown(file: &File, file_len: u64) -> Option<u64> {
+    let mut fixed = [0; FIXED];
+    let count = file.read_at(&mut fixed, 0).ok()?;
+    Entry::read_grown(&fixed, file_len).filter(|_| count == FIXED)
 }
 
 #[cfg(test)]

@@ -149,9 +149,57 @@ fn only_who_may_have_it_follows() {
 }
 
 #[test]
-fn a_length_that_is_not_known_is_not_shown() {
+fn the_end_of_what_has_not_said_its_length_is_seen_when_all_of_it_is_there() {
+    for (length, is_void) in [(0, false), (5, false), (100_000, false), (100_000, true)] {
+        let (mut one, mut other) = two_workers();
+        let bytes = body(length, 1);
+        let (mut recorder, led, followed) = fetching(&mut one, &mut other, FRESH, None);
+        recorder.take(&mut one, &bytes).expect("it is taken");
+        assert_eq!(recorder.show(&one, led), Ok(true));
+        let id = follow(&mut other, followed, "").expect("it is shown");
+        assert!(seen(&mut other, id).as_ref() == Some(&bytes));
+        let is_open = |store: &Store| matches!(store.entry(id).growth, Growth::Open(..));
+        assert!(seen(&mut other, id).is_some() && is_open(&other), "there may be more");
+        if is_void {
+            let primary = with("/a", "", |query| one.directory().primary(&query.url));
+            one.directory().invalidate(primary);
+        }
+        assert_eq!(recorder.finish(&mut one, Micros(1)).is_err(), is_void);
+        // It is seen before the fetch is over, which may look like the next one that has begun.
+        assert!(seen(&mut other, id) == Some(bytes) && !is_open(&other));
+        one.directory().cells.fetches.end(led, Ending::Stored, Micros(1));
+        assert!(!other.may_have_grown(id), "all of it is there");
+        assert_eq!(other.entry(id).entry.body_len, length as u64);
+        other.release(id);
+    }
+}
+
+#[test]
+fn what_breaks_off_without_a_length_is_never_taken_for_whole() {
+    for dies in [false, true] {
+        let (mut one, mut other) = two_workers();
+        let (mut recorder, led, followed) = fetching(&mut one, &mut other, FRESH, None);
+        recorder.take(&mut one, &body(60_000, 1)).expect("it is taken");
+        recorder.show(&one, led).expect("it is shown");
+        let id = follow(&mut other, followed, "").expect("it is shown");
+        if dies {
+            std::mem::forget(recorder);
+            one.directory().cells.reap(0);
+        } else {
+            recorder.abandon(&mut one);
+            one.directory().cells.fetches.end(led, Ending::Failed, Micros(1));
+        }
+        assert_eq!(other.grown(id), None);
+        other.release(id);
+    }
+}
+
+/// It may be a stream, for one alone.
+#[test]
+fn what_only_the_operator_calls_fresh_and_has_no_length_is_not_shown() {
     let (mut one, mut other) = two_workers();
-    let (mut recorder, led, followed) = fetching(&mut one, &mut other, FRESH, None);
+    one.settings.default_ttl = 60;
+    let (mut recorder, led, followed) = fetching(&mut one, &mut other, "X-A: 1", None);
     recorder.take(&mut one, &body(60_000, 1)).expect("it is taken");
     assert_eq!(recorder.show(&one, led), Ok(false));
     assert_eq!(follow(&mut other, followed, ""), None);

@@ -41,8 +41,10 @@ pub enum Verified {
 pub enum Growth {
     /// All of it.
     Whole,
-    /// So many bytes, and more as this is fetched.
+    /// So many bytes, and more as this is fetched, up to the length that it has said.
     UpTo(u64, FetchTicket),
+    /// The same, up to an end of which nothing is known before it is there.
+    Open(u64, FetchTicket),
 }
 
 /// Where a body is.

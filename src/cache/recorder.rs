@@ -12,13 +12,13 @@ use crate::http::response::ResponseHead;
 use crate::mem::buffer::{Buffer, Fitting, Scratch, Span};
 use crate::mem::time::Micros;
 use crate::mem::{Append, append_decimal};
-use crate::policy::freshness::ResponseTiming;
+use crate::policy::freshness::{Basis, ResponseTiming};
 use crate::policy::storable::{self, StorabilityInput, StorePlan, Unstorable};
 use crate::policy::vary;
 
 use super::checksum::Checksum;
 use super::collapse::FetchTicket;
-use super::entry::{Entry, FIXED};
+use super::entry::{Entry, FIXED, UNKNOWN_LENGTH};
 use super::files::TempFile;
 use super::keys::{EntryKey, UrlKey};
 use super::shared_cells::{BLOCK, on_disk};
@@ -63,7 +63,7 @@ enum Shown {
     Not,
     /// Under the name of this fetch, so many bytes of the body.
     As(EntryKey, u64),
-    /// The disk does not do that.
+    /// The disk does not do that, or it may go on for ever.
     Never,
 }
 
@@ -137,6 +137,11 @@ impl Store {
         })
     }
 
+    /// Whether a body of so many bytes is longer than the operator allows.
+    pub fn is_too_long(&self, length: u64) -> bool {
+        length > self.settings.max_object
+    }
+
     /// Begins to record a response to a request that came of `token`.
     pub fn record(
         &mut self,
@@ -150,9 +155,15 @@ impl Store {
             return Err(NotRecorded::Unstorable(Unstorable::Conditional));
         }
         let first = part.map_or(0, |range| range.part.first);
-        self.begin_recorder((first, response.length), token, |store, bytes| {
+        let begun = self.begin_recorder((first, response.length), token, |store, bytes| {
             store.write_front(query, response, bytes, now)
-        })
+        });
+        let mut recorder = begun?;
+        if response.length.is_none() && response.plan.basis == Basis::Configured {
+            // Nobody but the operator says that others may have it: it may be a stream for one alone.
+            recorder.shown = Shown::Never;
+        }
+        Ok(recorder)
     }
 
     /// The same for so many bytes of a body from its byte `first` on; `begin` writes what lies before the
@@ -163,7 +174,7 @@ impl Store {
         token: LookupToken,
         begin: impl FnOnce(&mut Store, &mut Buffer) -> Option<(Entry, NewNames)>,
     ) -> Result<Recorder, NotRecorded> {
-        if length.is_some_and(|length| length > self.settings.max_object) {
+        if length.is_some_and(|length| self.is_too_long(length)) {
             return Err(NotRecorded::TooLong);
         }
         if self.recordings == RECORDINGS {
@@ -333,17 +344,16 @@ impl Recorder {
     }
 
     fn reserve_more(&mut self, store: &Store) -> Result<(), NotRecorded> {
-        if self.len > store.settings.max_object {
+        if store.is_too_long(self.len) {
             return Err(NotRecorded::TooLong);
         }
         let needed = on_disk(self.entry.body_at + self.len);
         if needed > self.reserved {
             let most = on_disk(self.entry.body_at + store.settings.max_object);
-            let more = (2 * self.reserved).min(most).max(needed) - self.reserved;
-            if !store.directory.reserve(more) {
-                return Err(NotRecorded::NoRoom);
-            }
-            self.reserved += more;
+            let ahead = (2 * self.reserved).min(most).max(needed) - self.reserved;
+            let least = needed - self.reserved;
+            let more = [ahead, least].into_iter().find(|more| store.directory.reserve(*more));
+            self.reserved += more.ok_or(NotRecorded::NoRoom)?;
         }
         Ok(())
     }
@@ -369,21 +379,28 @@ impl Recorder {
         matches!(self.shown, Shown::As(..))
     }
 
+    /// Whether others may see it as it comes. Who follows a part would want what comes before as well.
+    pub fn may_be_shown(&self) -> bool {
+        match self.shown {
+            Shown::Not => !self.is_of_part(),
+            Shown::As(..) => true,
+            Shown::Never => false,
+        }
+    }
+
     /// Shows what has come to those who wait for the fetch of that name: see [`Store::follow`]. Whether
-    /// there is something that they have not seen. What has not said how long it is is never shown.
+    /// there is something that they have not seen.
     ///
     /// If it fails, the recording is to be given up.
     pub fn show(&mut self, store: &Store, fetch: FetchTicket) -> Result<bool, NotRecorded> {
-        let Some(expected) = self.expected else { return Ok(false) };
         match self.shown {
-            Shown::Never => return Ok(false),
-            // Who follows it would want what comes before as well.
-            Shown::Not if self.is_of_part() => return Ok(false),
+            _ if !self.may_be_shown() => return Ok(false),
             Shown::As(_, len) if len == self.len => return Ok(false),
-            Shown::Not | Shown::As(..) => self.flush(self.len)?,
+            Shown::Not | Shown::As(..) | Shown::Never => self.flush(self.len)?,
         }
         if self.shown == Shown::Not {
-            let entry = Entry { body_end: expected, ..self.entry };
+            let length = self.expected.unwrap_or(UNKNOWN_LENGTH);
+            let entry = Entry { body_len: length, body_end: length, ..self.entry };
             entry.write_growing(self.voided, self.bytes.as_mut_slice());
             self.write(self.bytes.as_slice(), 0)?;
             let temp = self.temp.as_ref().ok_or(NotRecorded::Disk)?;
@@ -400,7 +417,7 @@ impl Recorder {
     /// The body has ended, and its framing proved it: the entry is published.
     pub fn finish(mut self, store: &mut Store, now: Micros) -> Result<(), NotRecorded> {
         let published = store.timed(|store| self.publish(store, now));
-        self.abandon(store);
+        self.leave(store, How::Ended);
         published
     }
 
@@ -474,6 +491,7 @@ impl Recorder {
             let start = self.entry.head.range().end;
             self.bytes.as_mut_slice()[start..start + line.len()].copy_from_slice(line);
             self.entry.head = Span::new(self.entry.head.start as usize, start + line.len());
+            self.expected = Some(self.len);
         }
         (self.entry.body_len, self.entry.body_end) = (self.len, self.len);
         self.entry.body_sum = self.sum.finish();
@@ -481,23 +499,41 @@ impl Recorder {
     }
 
     /// Gives the recording up, and all that it took.
-    pub fn abandon(mut self, store: &mut Store) {
+    pub fn abandon(self, store: &mut Store) {
+        self.leave(store, How::Cut);
+    }
+
+    /// Gives back all that it took and that was not published. Who follows sees how it ended.
+    fn leave(mut self, store: &mut Store, how: How) {
         if let Shown::As(fetch, _) = self.shown {
             store.directory.files.hide(fetch);
-        }
-        let is_seen_whole = self.is_shown()
-            && self.expected == Some(self.len)
-            && self.temp.is_some()
-            && self.flush(self.first + self.len).is_ok();
-        if let Some(temp) = self.temp.take() {
-            if self.is_shown() && !is_seen_whole {
+            if self.temp.is_some() && !self.is_seen_whole(how) {
                 // Who has opened it sees that there will be no more.
-                let _ = temp.file.trim(0);
+                let _ = self.temp.as_ref().map(|temp| temp.file.trim(0));
             }
+        }
+        if let Some(temp) = self.temp.take() {
             store.directory.files.discard(temp);
         }
         store.directory.cells.settle(store.directory.worker, self.reserved, 0);
         store.recordings -= 1;
         store.open_entries.give_back(std::mem::replace(&mut self.bytes, Buffer::detached()));
+    }
+
+    /// Whether those who follow what is not published, though all of it has come, see that they have all.
+    fn is_seen_whole(&mut self, how: How) -> bool {
+        let is_whole = match self.expected {
+            Some(expected) => expected == self.len,
+            None => how == How::Ended,
+        };
+        is_whole && self.flush(self.first + self.len).is_ok() && self.tell_end().is_ok()
+    }
+
+    /// Where no length was said, the front says now where the body ends.
+    fn tell_end(&mut self) -> Result<(), NotRecorded> {
+        if self.expected.is_none() {
+            self.complete();
+        }
+        self.write(&self.bytes.as_slice()[..self.entry.body_at as usize], 0)
     }
 }

@@ -12,7 +12,8 @@ use crate::policy::storable::is_of_content;
 
 use super::open_entries::OpenEntry;
 
-/// What is added to what is stored takes less, in bytes: status line, `Age`, `Content-Range`, `Date`.
+/// What is added to what is stored takes less, in bytes: status line, `Age`, `Content-Range`, `Date`,
+/// `Transfer-Encoding`.
 const GROWTH: usize = 256 + cache_status::MAX_LEN;
 
 /// How an entry answers.
@@ -55,7 +56,7 @@ pub fn status_of(open_entry: &OpenEntry, reply: ConditionalOutcome) -> u16 {
 }
 
 /// Writes the head of the answer. Returns which bytes of the body follow, unless the request is HEAD;
-/// `None`: none.
+/// `None`: none. Of a body of unknown length they end as far away as can be.
 pub fn write_head(
     open_entry: &OpenEntry,
     serving: &Serving,

@@ -142,6 +142,11 @@ impl Chunks {
         self.total
     }
 
+    /// Whether a chunk's line was read, and not yet all of the line end behind its data.
+    pub const fn in_chunk(&self) -> bool {
+        matches!(self.state, ChunkState::Data | ChunkState::DataReturn | ChunkState::DataFeed)
+    }
+
     /// Whether the next bytes are trailer lines, which are read whole.
     pub const fn in_trailers(&self) -> bool {
         matches!(self.state, ChunkState::Trailers)

@@ -380,9 +380,12 @@ pub fn response(head: &ResponseHead, answering: &Answering, out: &mut impl Appen
     }
 }
 
-/// Writes the end of a head whose lines were stored before: what each answer is given on its way, and
-/// the empty line. At most [`response_len_bound`] of nothing.
+/// Writes the end of a head whose lines were stored before, without a length if it has none: what each answer
+/// is given on its way, and the empty line. At most [`response_len_bound`] of nothing.
 pub fn end_of_stored(answering: &Answering, out: &mut impl Append) {
+    if answering.framing == ResponseFraming::Chunked {
+        out.append(CHUNKED);
+    }
     put_id(answering.id, out);
     put_via(Version::Http11, answering.via, out);
     put_connection(answering, false, out);

@@ -14,7 +14,7 @@ use super::buffers::RelayBuffers;
 use super::chunked_relay::{Ahead, ChunkCopy, FRAMING_MAX};
 use super::downstream::sink::Sink;
 use crate::proxy::ids::RecorderId;
-use crate::proxy::step::{Frame, Progress, RelayError};
+use crate::proxy::step::{ChunkPlace, Frame, Progress, RelayError};
 
 /// A splice that moves less than this would have been cheaper by the rings.
 const SMALL: usize = 16 * 1024;
@@ -155,6 +155,17 @@ impl Relay {
     /// How the sink is told.
     pub fn frame(&self) -> Frame {
         self.frame
+    }
+
+    /// Where the sink stands in its chunks, of a body that was only copied.
+    pub(super) fn chunk_place(&self) -> ChunkPlace {
+        match &self.body {
+            Body::Chunked(chunks) if chunks.in_trailers() => ChunkPlace::Behind,
+            Body::Chunked(chunks) if chunks.in_chunk() => ChunkPlace::Within(chunks.data_left()),
+            Body::Chunked(_) | Body::UntilClose | Body::Empty | Body::Length(_) => {
+                ChunkPlace::Between
+            }
+        }
     }
 
     /// Throws the body away where all of it is in the source's ring already.

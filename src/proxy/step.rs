@@ -30,6 +30,23 @@ pub enum RelayError {
     SinkBroken,
 }
 
+/// Where a sink stands in the chunks that it is given.
+///
+/// ```text
+/// Between -> Within, or the last chunk
+/// Within  -> Within Between
+/// Behind  -> the empty line
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkPlace {
+    /// A chunk's line, or the last one's, comes next.
+    Between,
+    /// So many bytes of a chunk's data are to come, and its line end.
+    Within(u64),
+    /// The line of the last chunk was written: the empty line comes next.
+    Behind,
+}
+
 /// How the sink is told where the body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {

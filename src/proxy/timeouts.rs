@@ -270,7 +270,7 @@ impl Proxy {
     fn client_is_slow(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         let client = &self.downstream[exchange.client];
-        if matches!(exchange.answer, Response::Stored(stored) if stored.follows) {
+        if matches!(exchange.answer, Response::Stored(stored) if stored.delivery.follows()) {
             return !client.takes_all_at_once();
         }
         // What is stored is there, as an error page is: only the client can be slow.

@@ -327,3 +327,89 @@ fn who_follows_a_worker_that_is_killed_is_cut_and_nothing_is_left_over() {
     });
     shelf.assert_no_leftovers();
 }
+
+/// The same without its length: in chunks, or until it closes. What breaks off does so behind the first half.
+fn in_halves_of_unknown_length(gate: &Gate, body: &[u8], in_chunks: bool, breaks: bool) -> Backend {
+    let (gate, body) = (gate.clone(), body.to_vec());
+    Backend::talking(move |connection| {
+        while connection.request().is_some() {
+            let coding = if in_chunks { "Transfer-Encoding: chunked\r\n" } else { "" };
+            let head = format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{coding}\r\n");
+            let part = |bytes: &[u8]| match in_chunks {
+                false => bytes.to_vec(),
+                true => {
+                    let line = format!("{:x}\r\n", bytes.len()).into_bytes();
+                    [&line, bytes, b"\r\n"].concat()
+                }
+            };
+            let (first, second) = body.split_at(body.len() / 2);
+            if !connection.send(head) || !connection.send(part(first)) {
+                return;
+            }
+            gate.wait();
+            if breaks {
+                return connection.reset();
+            }
+            if !connection.send(part(second)) || !in_chunks || !connection.send("0\r\n\r\n") {
+                return;
+            }
+        }
+    })
+}
+
+/// Returns when a client has the head of an answer and so much of its body, all of which stays to be read.
+fn wait_for_part(client: &mut Client, len: usize) {
+    let wire = &mut client.wire;
+    until("a part is there", || {
+        wire.buffer.len() > len || wire.more().is_ok() && wire.buffer.len() > len
+    });
+}
+
+/// docs/CACHE.md, rules 15 and 17.
+#[test]
+fn what_does_not_say_its_length_is_followed_over_a_reload_and_ends_as_it_should() {
+    for (in_chunks, breaks) in [(true, false), (false, false), (true, true), (false, true)] {
+        let gate = Gate::new();
+        let body = noise(900_000, 6);
+        let backend = in_halves_of_unknown_length(&gate, &body, in_chunks, breaks);
+        let shelf = Shelf::new();
+        let program = over_four_workers(&shelf, &backend);
+        let half = body.len() / 2;
+        let mut first = program.client();
+        first.ask("/a");
+        wait_for_part(&mut first, half);
+        let mut clients = ask_at_once(&program, 12);
+        let mut old = program.client();
+        old.send("GET /a HTTP/1.0\r\nHost: test\r\n\r\n");
+        clients.iter_mut().for_each(|client| wait_for_part(client, half));
+        wait_for_part(&mut old, half);
+        first.reset();
+        // The workers of before go on with it; those of now show it to whoever comes.
+        program.reload();
+        clients.extend(ask_at_once(&program, 4));
+        clients.iter_mut().for_each(|client| wait_for_part(client, half));
+        assert_eq!(backend.request_count(), 1);
+        gate.open();
+        clients.push(old);
+        for client in &mut clients {
+            match client.receive("GET") {
+                Ok(response) => {
+                    assert!(!breaks, "what was cut looks whole");
+                    assert_same_bytes(&response.body, &body, "a client that followed");
+                }
+                Err(cut) => {
+                    assert!(breaks, "{:?}", cut.end);
+                    let part = cut.response.expect("a part").body;
+                    assert_same_bytes(&part, &body[..part.len()], "a part");
+                }
+            }
+        }
+        if !breaks {
+            assert_eq!(backend.request_count(), 1);
+            until("it is stored", || is_hit(&ask(&program, "/a", "")));
+            assert_same_bytes(&ask(&program, "/a", "").body, &body, "what is stored");
+        }
+        until("nothing is left over", || shelf.files().len() == usize::from(!breaks));
+        shelf.assert_no_leftovers();
+    }
+}

@@ -134,7 +134,7 @@ impl Caching {
 
     /// An answer out of an entry is over, or will not be given.
     pub(super) fn let_go(&mut self, id: ExchangeId, stored: StoredAnswer) {
-        if stored.follows {
+        if stored.delivery.follows() {
             self.followers.remove(&id);
         }
         self.store.release(stored.entry);

@@ -3,13 +3,14 @@
 //!
 //! A first exchange that waits for a fetch is answered by what that has brought so far, once it is shown
 //! ([`Caching::show`]): from then on it is committed, and goes at the pace of its own client, woken
-//! where there is more. Once others follow, the client that leads holds nobody up: where it leaves or takes
+//! where there is more; where no length was said, in chunks, or up to the end of its connection. Once others follow, the client that leads holds nobody up: where it leaves or takes
 //! its time, an exchange without a client takes its place, and one that only takes its time follows
 //! like the others.
 
 use std::mem::replace;
 
 use crate::cache::collapse::FetchTicket;
+use crate::cache::entry::UNKNOWN_LENGTH;
 use crate::cache::open_entries::{EntryId, Growth};
 use crate::cache::serve;
 use crate::cache::store::RECORDINGS;
@@ -22,13 +23,14 @@ use crate::policy::ranges::Part;
 
 use super::context::{CacheContext, CacheStep};
 use super::lookup::serve_by;
-use super::state::{CacheState, StoredAnswer};
+use super::state::{CacheState, Delivery, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::exchange::{Exchange, Response, State};
 use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId, ExchangeTag};
 use crate::proxy::relay::Relay;
+use crate::proxy::step::Frame;
 
 /// What becomes of the client whose request began a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,19 @@ pub enum Leader {
     Leaves,
     /// It takes what there is in its own time.
     Stays,
+}
+
+/// What comes next of a stored body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// From this byte on so many.
+    Bytes(u64, u64),
+    /// It is not there yet.
+    Later,
+    /// Nothing: all has been sent.
+    End,
+    /// Nothing will come any more, though this is not the end.
+    Broken,
 }
 
 impl Caching {
@@ -52,7 +67,9 @@ impl Caching {
         };
         let status = CacheStatus::Forwarded { why, status: None, stored: false, collapsed: true };
         let (reply, result) = (ConditionalOutcome::Whole, CacheResult::Hit);
-        let stored = StoredAnswer { entry, reply, status, result, left: None, follows: true };
+        let has_length = !matches!(self.store.entry(entry).growth, Growth::Open(..));
+        let delivery = Delivery::of_fetched(has_length, exchange.request.version);
+        let stored = StoredAnswer { entry, reply, status, result, left: None, delivery };
         self.enlist(context.id);
         serve_by(exchange, stored, None)
     }
@@ -107,14 +124,22 @@ impl Caching {
         is_led && recorder.is_some_and(|id| self.recorders[id].recorder.is_shown())
     }
 
-    /// So many of the bytes that are `left` of a body are there. `None`: it has broken off.
-    pub(super) fn there(&mut self, stored: StoredAnswer, left: Part) -> Option<u64> {
+    /// What comes next of a stored body.
+    pub(super) fn next_of(&mut self, stored: StoredAnswer) -> Next {
+        let Some(left) = stored.left else { return Next::End };
         let known = match self.store.entry(stored.entry).growth {
-            Growth::Whole => return Some(left.len()),
-            Growth::UpTo(known, _) => known,
+            Growth::Whole => Some(left.last + 1),
+            Growth::UpTo(known, _) | Growth::Open(known, _) if known > left.first => Some(known),
+            Growth::UpTo(..) | Growth::Open(..) => self.store.grown(stored.entry),
         };
-        let there = if known > left.first { known } else { self.store.grown(stored.entry)? };
-        Some(left.len().min(there.saturating_sub(left.first)))
+        let Some(known) = known else { return Next::Broken };
+        // Where the end was not known, it may be now.
+        let end = self.store.entry(stored.entry).entry.body_len.min(left.last + 1);
+        match known.min(end).saturating_sub(left.first) {
+            _ if left.first >= end => Next::End,
+            0 => Next::Later,
+            count => Next::Bytes(left.first, count),
+        }
     }
 
     /// Hands over each exchange that may go on: it waits for or follows what has come further, or it
@@ -156,21 +181,22 @@ impl Caching {
     /// The client of a fetch that others follow becomes one of them: it has so many bytes of the body.
     fn follow_own(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> bool {
         let ticket = exchange.fetch().and_then(|fetch| fetch.ticket);
-        let (Some(ticket), Some(length)) = (ticket, exchange.download.length()) else {
-            return false;
+        let Some(ticket) = ticket else { return false };
+        let (first, length) = (exchange.download.payload(), exchange.download.length());
+        let delivery = match (length, exchange.download.frame()) {
+            (Some(length), _) if first >= length => return false,
+            (Some(_), _) => Delivery::AsItComes,
+            (None, Frame::Chunked) => Delivery::InChunks(exchange.download.chunk_place()),
+            (None, Frame::Raw) => Delivery::UntilClose,
         };
-        let first = exchange.download.payload();
-        if first >= length {
-            return false;
-        }
         // Whether that is fresh or void by now is nothing to it: it has its head, and wants all of it.
         let request_fields = exchange.cache_fields();
         let query = context.query(exchange, &request_fields);
         let Some(entry) = self.store.follow_own(ticket, &query) else { return false };
         let status = CacheStatus::Hit { ttl: 0 }; // Its head has gone.
-        let left = Some(Part { first, last: length - 1 });
+        let left = Some(Part { first, last: length.unwrap_or(UNKNOWN_LENGTH) - 1 });
         let (reply, result) = (ConditionalOutcome::Whole, CacheResult::Miss);
-        let stored = StoredAnswer { entry, reply, status, result, left, follows: true };
+        let stored = StoredAnswer { entry, reply, status, result, left, delivery };
         exchange.answer = Response::Stored(stored);
         self.enlist(context.id);
         true

@@ -13,7 +13,8 @@ use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 
 use super::context::CacheContext;
-use super::state::{CacheState, CollapseWait, StoredAnswer};
+use super::follow::Next;
+use super::state::{CacheState, CollapseWait, Delivery, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::downstream::write::SendFileError;
@@ -65,7 +66,7 @@ impl Caching {
     ) -> HitStep {
         let entry = stored.entry;
         match self.verify(context, entry) {
-            Verdict::Right if stored.follows && self.store.grown(entry).is_none() => {
+            Verdict::Right if stored.delivery.follows() && self.store.grown(entry).is_none() => {
                 self.let_go(context.id, stored);
                 exchange.answer = Response::Pending;
                 exchange.enter_cache(CacheState::NotLookedUp(CollapseWait::Fresh));
@@ -109,7 +110,7 @@ impl Caching {
         stored: StoredAnswer,
         close: bool,
     ) {
-        let how = (stored.reply, stored.status);
+        let how = (stored.reply, stored.status, stored.delivery.framing());
         let body = self.write_head(exchange, context, stored.entry, how, close);
         exchange.cached = Some(stored.result);
         let left = body.filter(|_| exchange.request.method != Method::Head);
@@ -117,14 +118,14 @@ impl Caching {
         exchange.enter(State::Responding);
     }
 
-    /// Writes the head of an answer that an entry gives or begins, as this reply and with this status.
-    /// Returns what of the body belongs to it.
+    /// Writes the head of an answer that an entry gives or begins, as this reply, with this status and
+    /// framing. Returns what of the body belongs to it.
     pub(super) fn write_head(
         &self,
         exchange: &mut Exchange,
         context: &mut CacheContext,
         entry: EntryId,
-        (reply, status): (ConditionalOutcome, CacheStatus),
+        (reply, status, framing): (ConditionalOutcome, CacheStatus, ResponseFraming),
         close: bool,
     ) -> Option<Part> {
         let open_entry = self.store.entry(entry);
@@ -135,7 +136,7 @@ impl Caching {
                 close,
                 keep_alive_10: exchange.request.version == Version::Http10 && !close,
                 via: context.via,
-                ..Answering::new(exchange.id(), ResponseFraming::AsIs)
+                ..Answering::new(exchange.id(), framing)
             },
             now: wall_seconds(),
         };
@@ -152,18 +153,23 @@ impl Caching {
         context: &mut CacheContext,
         stored: StoredAnswer,
     ) -> HitSent {
-        let Some(left) = stored.left else { return HitSent::All };
-        let Some(there) = self.there(stored, left) else { return HitSent::Cut };
-        if there == 0 {
-            return HitSent::Nothing;
+        let next = self.next_of(stored);
+        if let Delivery::InChunks(place) = stored.delivery {
+            return self.send_in_chunks(exchange, context, (stored, place), next);
         }
+        let (first, there) = match next {
+            Next::Bytes(first, count) => (first, count),
+            Next::Later => return HitSent::Nothing,
+            Next::End => return HitSent::All,
+            Next::Broken => return HitSent::Cut,
+        };
         let there = match self.store.entry(stored.entry).body() {
             // Who follows is given what was written just now.
-            Body::File(..) if !stored.follows => {
+            Body::File(..) if !stored.delivery.follows() => {
                 if !context.client.takes_all_at_once() {
                     return HitSent::Nothing;
                 }
-                let Some(there) = self.in_memory(stored.entry, left.first, there, context) else {
+                let Some(there) = self.in_memory(stored.entry, first, there, context) else {
                     self.cold.wait(context.id, context.now);
                     return HitSent::Nothing;
                 };
@@ -172,15 +178,10 @@ impl Caching {
             }
             Body::File(..) | Body::Memory(_) => there,
         };
-        let sent = match self.send_bytes(context, stored.entry, (left.first, there)) {
-            Ok(sent) => sent,
-            Err(other) => return other,
-        };
-        exchange.bytes_out += sent;
-        let first = left.first + sent;
-        let left = (first <= left.last).then_some(Part { first, ..left });
-        exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
-        if left.is_none() { HitSent::All } else { HitSent::Some }
+        match self.send_bytes(context, stored.entry, (first, there)) {
+            Ok(sent) => went(exchange, stored, sent),
+            Err(other) => other,
+        }
     }
 
     /// How many of the next `len` bytes of a body in a file are to be sent now; `None`: the disk reads them
@@ -229,6 +230,16 @@ impl Caching {
     }
 }
 
+/// So many bytes of a stored body went.
+pub(super) fn went(exchange: &mut Exchange, stored: StoredAnswer, sent: u64) -> HitSent {
+    exchange.bytes_out += sent;
+    let Some(part) = stored.left else { return HitSent::All };
+    let first = part.first + sent;
+    let left = (first <= part.last).then_some(Part { first, ..part });
+    exchange.answer = Response::Stored(StoredAnswer { left, ..stored });
+    if left.is_none() { HitSent::All } else { HitSent::Some }
+}
+
 impl Proxy {
     /// Commits a stored answer, if it is right and the client's ring has room for its head.
     pub(in crate::proxy) fn commit_stored(
@@ -250,6 +261,9 @@ impl Proxy {
                 self.exchanges[id].enter(State::Waiting);
                 return Progress::Made;
             }
+        }
+        if stored.delivery.framing() == ResponseFraming::Close {
+            self.end_by_close(id);
         }
         let close = self.decide_close(id);
         self.with_cache(id, |caching, exchange, context| {

@@ -9,7 +9,7 @@ use crate::mem::time::{Micros, elapsed};
 use crate::policy::caching::{self, Asking, Decision, Meanwhile, Serving, Sharing};
 
 use super::context::{CacheContext, CacheStep};
-use super::state::{Asks, COLLAPSED, CacheFetch, CacheState, CollapseWait, StoredAnswer};
+use super::state::{Asks, COLLAPSED, CacheFetch, CacheState, CollapseWait, Delivery, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, Request};
@@ -125,8 +125,8 @@ impl Caching {
                     Serving::WhileRevalidating => (CacheResult::Stale, Some(token)),
                 };
                 let status = decision.status();
-                let stored =
-                    StoredAnswer { entry, reply, status, result, left: None, follows: false };
+                let (left, delivery) = (None, Delivery::Stored);
+                let stored = StoredAnswer { entry, reply, status, result, left, delivery };
                 Finding::Response(stored, revalidation)
             }
             Decision::Ask(Asking { why, sharing, stored }) => {

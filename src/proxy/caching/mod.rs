@@ -18,7 +18,7 @@
 //! on_body_end        record      the body has passed, whole
 //! on_tick            record      twice a second: is its end worth to wait for?
 //! on_cut, on_local_reply, abandon            context: it ends otherwise
-//! verify_hit, write_hit_head, send_hit_body  hit: a stored answer on its way to the client
+//! verify_hit, write_hit_head, send_hit_body  hit, in_chunks: a stored answer on its way to the client
 //! ```
 
 pub mod background;
@@ -27,6 +27,7 @@ pub mod cold;
 pub mod context;
 pub mod follow;
 pub mod hit;
+mod in_chunks;
 pub mod lookup;
 pub mod record;
 pub mod rest;

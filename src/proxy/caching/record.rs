@@ -1,7 +1,7 @@
 //! Responses that are recorded while they pass.
 
 use crate::cache::collapse::Ending;
-use crate::cache::recorder::{NotRecorded, Response};
+use crate::cache::recorder::{NotRecorded, Recorder, Response};
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
 use crate::mem::time::{Micros, elapsed};
@@ -151,7 +151,8 @@ impl Caching {
             self.show(exchange);
             return CacheStep::Proceed;
         }
-        self.end_fetch(exchange, Ending::Unshareable, context.now);
+        let ending = self.ending_unrecorded(exchange, Ending::Unshareable);
+        self.end_fetch(exchange, ending, context.now);
         if context.client.is_background() { CacheStep::End } else { CacheStep::Proceed }
     }
 
@@ -159,9 +160,18 @@ impl Caching {
     pub fn on_body_end(&mut self, exchange: &mut Exchange, context: &mut CacheContext) {
         let ending = match exchange.download.take_recorder() {
             Some(recorder) => self.publish(recorder, exchange.status, context.now),
-            None => Ending::Failed,
+            None => self.ending_unrecorded(exchange, Ending::Failed),
         };
         self.end_fetch(exchange, ending, context.now);
+    }
+
+    /// How a fetch ends whose recording was given up amid the body; `otherwise` if that is not because it is too
+    /// long.
+    fn ending_unrecorded(&self, exchange: &Exchange, otherwise: Ending) -> Ending {
+        match self.store.is_too_long(exchange.download.payload()) {
+            true => Ending::TooLong,
+            false => otherwise,
+        }
     }
 
     fn publish(&mut self, recorder: RecorderId, status: u16, now: Micros) -> Ending {
@@ -178,11 +188,13 @@ impl Caching {
     }
 
     /// Those who wait for what does not come to its end need not either. If a client takes it too
-    /// slowly, another has its turn; what others follow goes on without it. If the backend pauses, or goes on and on, and has not said how
-    /// long it is, all go.
+    /// slowly, another has its turn; what others follow goes on without it. If the backend pauses, or goes on
+    /// and on, and nobody can follow what it sends, for it has not said how long it is, all go.
     pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> Pace {
         let (payload, length) = (exchange.download.payload(), exchange.download.length());
         let took = elapsed(exchange.times.answered, context.now);
+        let recorder = exchange.download.recorder().map(|id| &self.recorders[id].recorder);
+        let may_be_shown = recorder.is_some_and(Recorder::may_be_shown);
         let is_followed = self.is_followed(exchange);
         let is_responding = exchange.state() == State::Responding;
         let fetch = exchange.fetch().filter(|fetch| is_responding && fetch.ticket.is_some());
@@ -192,7 +204,7 @@ impl Caching {
         match context.client.is_flushed() {
             false if is_followed => return Pace::HoldsOthersUp,
             false if is_stuck => self.end_fetch(exchange, Ending::Abandoned, context.now),
-            _ if (is_stuck || is_late) && length.is_none() => {
+            _ if (is_stuck || is_late) && length.is_none() && !may_be_shown => {
                 self.end_fetch(exchange, Ending::Unshareable, context.now);
             }
             _ => (),

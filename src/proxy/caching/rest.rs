@@ -12,6 +12,7 @@ use crate::cache::serve;
 use crate::cache::store::Verdict;
 use crate::http::cache_fields::ResponseCacheFields;
 use crate::http::cache_status::{CacheResult, CacheStatus};
+use crate::http::rewrite::ResponseFraming;
 use crate::policy::conditional::{self, MissingRange};
 use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
@@ -120,7 +121,13 @@ impl Caching {
         };
         let (why, status) = (fetch.why, Some(received.head.status()));
         let status = CacheStatus::Forwarded { why, status, stored, collapsed: false };
-        self.write_head(exchange, context, entry, (rest.reply, status), close);
+        self.write_head(
+            exchange,
+            context,
+            entry,
+            (rest.reply, status, ResponseFraming::AsIs),
+            close,
+        );
         exchange.cached = Some(CacheResult::Part);
         if let Some(backend) = &mut context.backend {
             backend.conn.input.consume(received.head.len());

@@ -21,7 +21,7 @@ use crate::policy::siphash::SipHasher;
 use super::context::{CacheContext, CacheStep, url_of};
 use super::lookup::serve_by;
 use super::record::timing_of;
-use super::state::{Asks, CacheFetch, CacheState, StoredAnswer};
+use super::state::{Asks, CacheFetch, CacheState, Delivery, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
 use crate::proxy::exchange::{Exchange, ReceivedHead, Response};
@@ -236,8 +236,8 @@ impl Caching {
                 ConditionalOutcome::Forward => ConditionalOutcome::Whole,
                 reply => reply,
             };
-        let left = None;
-        let stored = StoredAnswer { entry, reply, status, result, left, follows: false };
+        let (left, delivery) = (None, Delivery::Stored);
+        let stored = StoredAnswer { entry, reply, status, result, left, delivery };
         serve_by(exchange, stored, None)
     }
 

@@ -33,10 +33,13 @@ use crate::cache::collapse::FetchTicket;
 use crate::cache::open_entries::EntryId;
 use crate::cache::store::LookupToken;
 use crate::http::cache_status::{CacheResult, CacheStatus, FwdReason};
+use crate::http::message::Version;
+use crate::http::rewrite::ResponseFraming;
 use crate::mem::time::Millis;
 use crate::policy::conditional::{ConditionalOutcome, MissingRange};
 use crate::policy::ranges::Part;
 use crate::proxy::state::State;
+use crate::proxy::step::ChunkPlace;
 
 /// So long a request waits for what another one fetches. Then it goes to a backend itself.
 pub const COLLAPSED: Millis = Millis(5_000);
@@ -137,8 +140,49 @@ pub struct StoredAnswer {
     pub result: CacheResult,
     /// Bytes of the body that are still to be sent, once the head was.
     pub left: Option<Part>,
+    /// How its body comes.
+    pub delivery: Delivery,
+}
+
+/// How the body of a stored answer comes to its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// All of it is there.
+    Stored,
+    /// As another request fetches it: its head says how long it will be.
+    AsItComes,
+    /// The same, of unknown length, in chunks; the client stands here in them.
+    InChunks(ChunkPlace),
+    /// The same, and the end of the connection is its end.
+    UntilClose,
+}
+
+impl Delivery {
+    /// Of what another request fetches, whose length is known or not, to a client of this version.
+    pub fn of_fetched(has_length: bool, version: Version) -> Delivery {
+        match version {
+            _ if has_length => Delivery::AsItComes,
+            Version::Http11 => Delivery::InChunks(ChunkPlace::Between),
+            Version::Http10 => Delivery::UntilClose,
+        }
+    }
+
     /// Whether it is what another request fetches, of which more may be there later.
-    pub follows: bool,
+    pub fn follows(self) -> bool {
+        match self {
+            Delivery::Stored => false,
+            Delivery::AsItComes | Delivery::InChunks(_) | Delivery::UntilClose => true,
+        }
+    }
+
+    /// How the head tells where the body ends.
+    pub fn framing(self) -> ResponseFraming {
+        match self {
+            Delivery::Stored | Delivery::AsItComes => ResponseFraming::AsIs,
+            Delivery::InChunks(_) => ResponseFraming::Chunked,
+            Delivery::UntilClose => ResponseFraming::Close,
+        }
+    }
 }
 
 impl CacheState {

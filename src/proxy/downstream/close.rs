@@ -7,6 +7,7 @@ use crate::policy::reason::Reason;
 use super::client::{Client, Watch};
 use super::ending::{ClientPhase, Closing};
 use crate::proxy::Proxy;
+use crate::proxy::exchange::State;
 use crate::proxy::ids::{ClientId, ExchangeId};
 use crate::proxy::service::Service;
 use crate::proxy::timeouts::client_owner;
@@ -98,7 +99,7 @@ impl Proxy {
         let exchange = &mut self.exchanges[id];
         exchange.broken = Some(reason);
         exchange.closing.after_this();
-        if exchange.closing == Closing::ByEnd && !exchange.download.is_done() {
+        if exchange.closing == Closing::ByEnd && exchange.state() == State::Responding {
             exchange.closing.enter(Closing::Hard);
         }
     }

@@ -168,9 +168,12 @@ fn waiters(proxy: &Proxy) {
         waiting += caching.waiters().len();
         for id in caching.followers().iter() {
             let answer = proxy.exchanges.get(*id).expect("a queue of live exchanges").answer;
-            assert!(matches!(answer, Response::Stored(stored) if stored.follows), "it follows");
+            assert!(
+                matches!(answer, Response::Stored(stored) if stored.delivery.follows()),
+                "it follows"
+            );
         }
-        let follows = |id: &ExchangeId| matches!(proxy.exchanges[*id].answer, Response::Stored(stored) if stored.follows);
+        let follows = |id: &ExchangeId| matches!(proxy.exchanges[*id].answer, Response::Stored(stored) if stored.delivery.follows());
         let following = proxy.exchanges.ids().filter(follows).count();
         assert_eq!(following, caching.followers().len(), "who follows");
     }

@@ -317,7 +317,11 @@ impl Scene {
 
     /// The backend that was asked for `path` ends its side of the connection.
     pub fn hang_up(&mut self, path: &str) {
-        let (host, conn) = self.place_of(path);
+        self.hang_up_at(self.place_of(path));
+    }
+
+    /// A backend ends its side of this connection.
+    pub fn hang_up_at(&mut self, (host, conn): (usize, usize)) {
         let peer = self.hosts[host].conns[conn].peer.as_ref();
         peer.expect("an open connection").shutdown_write();
         self.settle();

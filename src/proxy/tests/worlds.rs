@@ -31,16 +31,17 @@ use crate::sys::{clock, world};
 
 use super::invariants;
 use super::service::{Service, Team};
-use cached::Shelf;
+use cached::{Offer, Shelf};
 use client::Client;
 use operator::Operator;
 use plan::{Book, Dice, Plan, Trace, Weather};
 use server::Server;
 
-/// So many worlds are played, and so many with a cache, and where clients share
-/// connections.
+/// So many worlds are played, and so many with a cache, and where many follow what another fetches, and where
+/// clients share connections.
 const WORLDS: u64 = 6000;
 const CACHED_WORLDS: u64 = 1500;
+const STREAMED_WORLDS: u64 = 1000;
 const MULTIPLEXED_WORLDS: u64 = 3000;
 const CROWDED_WORLDS: u64 = 400;
 /// Where requests are logged.
@@ -104,6 +105,8 @@ enum Kind {
     Plain,
     /// What is stored.
     Cached,
+    /// The same, of unknown length, for many at once.
+    Streamed,
     /// Connections that clients share.
     Multiplexed,
     /// The same, to Unix sockets whose queues are small, with few connections: they wait in both ways.
@@ -127,6 +130,25 @@ fn in_any_world_what_is_stored_is_what_a_backend_gave() {
     assert!(hits * 6 > served || is_one, "{hits} hits of {served} are too few to prove anything");
     let are_enough = parts > worlds / 10 && joined > worlds / 20;
     assert!(are_enough || is_one, "{parts} parts, {joined} joined in {worlds} worlds are too few");
+}
+
+#[test]
+fn in_any_world_who_follows_what_has_not_said_its_length_gets_all_of_it_or_sees_that_it_was_cut() {
+    let (mut whole, mut cut, mut to_close, mut worlds) = (0, 0, 0, 0);
+    play_many(
+        STREAMED_WORLDS,
+        |_| true,
+        |seed, trace| {
+            let shelf = play(seed, Kind::Streamed, trace).shelf;
+            (whole, cut) = (whole + shelf.followed, cut + shelf.followed_cut);
+            (to_close, worlds) = (to_close + shelf.followed_to_close, worlds + 1);
+        },
+    );
+    let counts = format!("{whole} whole, {cut} cut, {to_close} of them to the end of a connection");
+    eprintln!("{counts}, in {worlds} worlds");
+    let are_enough = whole > worlds / 4 && cut > worlds / 40 && to_close > worlds / 100;
+    let is_one = number("HTTPLB_SEED").is_some();
+    assert!(are_enough || is_one, "{counts}, in {worlds} worlds: too few to prove anything");
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -158,22 +180,27 @@ fn play(seed: u64, kind: Kind, trace: Trace) -> Book {
     let (salt, roll): (u64, fn(&mut Dice) -> Weather) = match kind {
         Kind::Plain => (0, Weather::roll),
         Kind::Cached => (0x00ca_c4ed, cached::weather),
+        Kind::Streamed => (0x0057_4ea3, cached::weather),
         Kind::Multiplexed => (0x0005_4a3e, Weather::roll_multiplexed),
         Kind::Crowded => (0x0c20_3ded, Weather::roll_crowded),
     };
-    let is_cached = kind == Kind::Cached;
+    let is_cached = matches!(kind, Kind::Cached | Kind::Streamed);
     let mut dice = Dice::new(seed ^ salt);
     let weather = roll(&mut dice);
     // It starts well.
     world::reset(seed, Faults { disk_errors: 0, ..weather.kernel });
     trace.note(|| format!("{weather:?}"));
-    let is_steady = kind == Kind::Cached && dice.one_in(2);
-    let (plans, mut shelf) = (Vec::new(), Shelf::default());
-    shelf.is_steady = is_steady;
+    let offer = match kind {
+        Kind::Cached if dice.one_in(2) => Offer::Steady,
+        Kind::Streamed => Offer::Streamed,
+        Kind::Cached | Kind::Plain | Kind::Multiplexed | Kind::Crowded => Offer::Anything,
+    };
+    let (plans, shelf) = (Vec::new(), Shelf { offer, ..Shelf::default() });
     let mut book = Book { dice, weather, plans, shelf, shared: 0, evacuated: 0, trace };
     let (clients, servers) = match kind {
         Kind::Plain => (1..=4, 3),
         Kind::Cached => (2..=6, 2),
+        Kind::Streamed => (3..=8, 2),
         Kind::Multiplexed => (3..=9, 2),
         Kind::Crowded => (3..=9, 3),
     };
@@ -312,7 +339,7 @@ fn new_client(name: usize, team: &Team, book: &mut Book) -> Client {
     let weather = book.weather;
     for place in 0..count {
         let mut plan = match weather.shares {
-            true => cached::plan(&mut book.dice, name, book.shelf.is_steady),
+            true => cached::plan(&mut book.dice, name, book.shelf.offer, place + 1 == count),
             false => Plan::roll(&mut book.dice, name, &weather, place + 1 == count),
         };
         let before = book.plans[first..].last();

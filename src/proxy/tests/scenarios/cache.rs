@@ -6,6 +6,7 @@ mod hits;
 mod parts;
 mod recording;
 mod stale;
+mod streaming;
 mod validation;
 
 use crate::config::{Cache, Config};

@@ -44,12 +44,22 @@ pub struct Given {
     at: Micros,
 }
 
+/// What backends have to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offer {
+    #[default]
+    Anything,
+    /// It changes seldom, and has what parts are joined by.
+    Steady,
+    /// It seldom says how long it is, and many want it at once.
+    Streamed,
+}
+
 /// What backends have given of what is stored.
 #[derive(Debug, Default)]
 pub struct Shelf {
     pub given: Vec<Given>,
-    /// Resources change seldom, and have what parts are joined by.
-    pub is_steady: bool,
+    pub offer: Offer,
     /// The representation that a backend would give now, by resource and variant.
     pub(super) current: [[Option<usize>; 3]; 4],
     /// Whoever asks from now on for a resource gets none below this number.
@@ -60,6 +70,13 @@ pub struct Shelf {
     pub parts: usize,
     /// Answers that a stored part and the rest made.
     pub joined: usize,
+    /// Answers of unknown length that came as another request fetched them, whole; cut; and those among them
+    /// that the end of the connection ends, or was to end.
+    pub followed: usize,
+    pub followed_cut: usize,
+    pub followed_to_close: usize,
+    /// The longest body that is stored for certain where nothing goes wrong.
+    pub certain: usize,
 }
 
 /// What goes wrong.
@@ -95,20 +112,25 @@ pub fn weather(dice: &mut Dice) -> Weather {
 }
 
 /// The plan of a request for what others want as well.
-pub fn plan(dice: &mut Dice, client: usize, is_steady: bool) -> Plan {
+pub fn plan(dice: &mut Dice, client: usize, offer: Offer, is_last: bool) -> Plan {
     let methods = ["GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST"];
-    let method = if is_steady && !dice.one_in(4) { "GET" } else { *dice.choose(&methods) };
+    let is_any = offer == Offer::Anything || dice.one_in(4);
+    let method = if is_any { *dice.choose(&methods) } else { "GET" };
+    let longest = if offer == Offer::Streamed { 100 } else { 1500 };
     Plan {
         client,
         method,
-        wish: Some(Wish::roll(dice, is_steady)),
-        delay: if dice.one_in(3) { dice.millis(1500) } else { Micros(0) },
+        wish: Some(Wish::roll(dice, offer)),
+        is_http10: is_last && dice.one_in(3),
+        delay: if dice.one_in(3) { dice.millis(longest) } else { Micros(0) },
         ..Plan::default()
     }
 }
 
 pub fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config {
     let dice = &mut book.dice;
+    let max_object = *dice.choose(&[10_000, 60_000, 200_000]);
+    let max_size = *dice.choose(&[100_000, 4 << 20]);
     config.buffer_size = 4096;
     config.max_connections = clients + dice.between(1, 6);
     config.access_log = AccessLog::Path(LOG.into());
@@ -120,10 +142,11 @@ pub fn configure(mut config: Config, clients: usize, book: &mut Book) -> Config 
     config.timeouts.queue = Millis(20_000);
     config.cache = Some(Cache {
         dir: "/cache".into(),
-        max_size: *dice.choose(&[100_000, 4 << 20]),
-        max_object: *dice.choose(&[10_000, 60_000]),
+        max_size,
+        max_object: max_object as u64,
         default_ttl: Millis(0),
     });
+    book.shelf.certain = if max_size == 100_000 { 0 } else { max_object };
     config
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::cached::Offer;
 use super::plan::{Book, Plan, Upload, pattern};
 use crate::mem::time::{Micros, Millis};
 use crate::proxy::tests::message::{Kind, Message, Reader};
@@ -66,7 +67,11 @@ impl Client {
             if shares { (2000, [1, 1, 2, 100]) } else { (200, [1, 2, 100, 100]) };
         let depth = *book.dice.choose(&depths);
         // Who comes late finds what others have fetched.
-        let begins = if shares { book.dice.millis(3000) } else { book.pause() };
+        let begins = match book.shelf.offer {
+            Offer::Streamed => book.dice.millis(60),
+            Offer::Anything | Offer::Steady if shares => book.dice.millis(3000),
+            Offer::Anything | Offer::Steady => book.pause(),
+        };
         Client {
             name,
             peer: None,
@@ -288,6 +293,11 @@ impl Client {
         let may_leave = |plan: &Plan| !weather.is_fair() || plan.was_left_unsaid;
         let was_cut = before.is_some_and(|plan| plan.answered_early && may_leave(plan));
         let excused = gave_way || was_given_up || was_cut || weather.stalls || weather.cuts_off;
+        let wish = book.plans[number].wish.clone();
+        let coming = self.reader.current();
+        let was_too_long =
+            wish.zip(coming).is_some_and(|(wish, message)| wish.judge_cut(message, book));
+        let excused = excused || was_too_long;
         assert!(
             fault && cut || excused,
             "client {}: cut off ({end:?}) at {number}, {} bytes of a head, an answer begun: {cut}",

@@ -256,10 +256,10 @@ impl Plan {
 
     /// The request as the client sends it: the head, and the body.
     pub fn wire(&self, number: usize, dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
-        if let Some(wish) = &self.wish {
-            return (wish.head(self.method).into_bytes(), Vec::new());
-        }
         let version = if self.is_http10 { "1.0" } else { "1.1" };
+        if let Some(wish) = &self.wish {
+            return (wish.head(self.method, version).into_bytes(), Vec::new());
+        }
         let mut head = format!("{} /{number} HTTP/{version}\r\nHost: a\r\n", self.method);
         if let Some(id) = &self.id {
             head += &format!("X-Request-ID: {id}\r\n");

@@ -2,7 +2,7 @@
 
 use super::super::plan::{Book, Spoiled, chunked, pattern};
 use super::super::server::{After, Answer};
-use super::Given;
+use super::{Given, Offer};
 use crate::proxy::tests::message::Message;
 use crate::sys::clock;
 
@@ -44,7 +44,7 @@ fn represent(key: usize, method: &str, request: &Message, answer: &mut Answer, b
     let variant: usize =
         request.head.get("x-variant").map_or(0, |value| value.parse().expect("a number"));
     let authorized = request.head.get("authorization").is_some();
-    let is_steady = book.shelf.is_steady;
+    let (offer, is_steady) = (book.shelf.offer, book.shelf.offer == Offer::Steady);
     let version = match book.shelf.current[key][variant] {
         Some(version) if book.dice.one_in(2) || is_steady && !book.dice.one_in(8) => version,
         Some(_) | None => {
@@ -75,7 +75,12 @@ fn represent(key: usize, method: &str, request: &Message, answer: &mut Answer, b
     }
     let body = pattern(version, len);
     let mut head = format!("HTTP/1.1 200 OK\r\n{lines}");
-    let wire = match book.dice.below(if is_steady { 2 } else { 4 }) {
+    let way = match offer {
+        Offer::Anything => book.dice.below(4),
+        Offer::Steady => 0,
+        Offer::Streamed => 3 - book.dice.below(8) / 3,
+    };
+    let wire = match way {
         0 | 1 => {
             head += &format!("Content-Length: {len}\r\n");
             answer.body = Some((head.len() + 2, 0));
@@ -145,9 +150,13 @@ fn give_part(
 
 fn new_version(key: usize, variant: usize, authorized: bool, book: &mut Book) -> Given {
     let version = book.shelf.given.len();
-    let is_steady = book.shelf.is_steady;
+    let (offer, is_steady) = (book.shelf.offer, book.shelf.offer == Offer::Steady);
     let dice = &mut book.dice;
-    let len = if is_steady { *dice.choose(&[20_000, 30_000]) } else { dice.size() };
+    let len = match offer {
+        Offer::Anything => dice.size(),
+        Offer::Steady => *dice.choose(&[20_000, 30_000]),
+        Offer::Streamed => *dice.choose(&[0, 5, 3000, 20_000, 50_000, 90_000]),
+    };
     let varies = key == 3;
     let max_age = *dice.choose(if is_steady { &[10, 100][..] } else { &[0, 1, 2, 10, 100] });
     let while_revalidate = if dice.one_in(3) { 3 } else { 0 };
@@ -163,7 +172,7 @@ fn new_version(key: usize, variant: usize, authorized: bool, book: &mut Book) ->
         "must-revalidate, ",
         "public, ",
     ]);
-    let word = if is_steady && !dice.one_in(4) { "" } else { word };
+    let word = if offer != Offer::Anything && !dice.one_in(4) { "" } else { word };
     let mut lines = format!(
         "X-Key: {key}\r\nX-Version: {version}\r\nX-Length: {len}\r\nCache-Control: {word}max-age={max_age}"
     );

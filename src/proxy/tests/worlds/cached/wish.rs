@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::super::plan::{Book, Dice, pattern};
-use super::Shelf;
+use super::{Offer, Shelf};
 use crate::mem::time::Micros;
-use crate::proxy::tests::message::Message;
+use crate::proxy::tests::message::{Head, Message};
 use crate::sys::clock;
 
 const DIRECTIVES: [&str; 8] =
@@ -26,21 +26,32 @@ pub struct Wish {
     first_valid: usize,
 }
 
+/// Whether an answer of unknown length came as another request fetched it: what was stored says its length.
+fn is_followed(head: &Head) -> bool {
+    let is_collapsed = head.get("cache-status").is_some_and(|cache| cache.contains("collapsed"));
+    is_collapsed && head.status() == 200 && head.get("content-length").is_none()
+}
+
 impl Wish {
-    /// Of what is steady many want parts, some as they would to go on.
-    pub fn roll(dice: &mut Dice, is_steady: bool) -> Wish {
-        let (reach, wants_part) = match is_steady {
-            true => (*dice.choose(&[1, 20_000]), !dice.one_in(8)),
-            false => (3000, dice.one_in(6)),
+    /// Of what is steady many want parts, some as they would to go on; of what is streamed most want all.
+    pub fn roll(dice: &mut Dice, offer: Offer) -> Wish {
+        let (reach, wants_part) = match offer {
+            Offer::Steady => (*dice.choose(&[1, 20_000]), !dice.one_in(8)),
+            Offer::Anything => (3000, dice.one_in(6)),
+            Offer::Streamed => (3000, dice.one_in(16)),
         };
+        let is_odd = offer != Offer::Streamed || dice.one_in(8);
         let start = dice.below(reach);
         Wish {
-            key: if is_steady || dice.one_in(2) { 0 } else { dice.below(4) },
+            key: if offer != Offer::Anything || dice.one_in(2) { 0 } else { dice.below(4) },
             variant: dice.below(3),
             authorized: dice.one_in(10),
             range: wants_part.then(|| (start, start + dice.below(8000))),
-            known: dice.one_in(6).then(|| dice.below(20)),
-            directive: if dice.one_in(2) { "" } else { DIRECTIVES[dice.below(DIRECTIVES.len())] },
+            known: (is_odd && dice.one_in(6)).then(|| dice.below(20)),
+            directive: match is_odd && dice.one_in(2) {
+                true => DIRECTIVES[dice.below(DIRECTIVES.len())],
+                false => "",
+            },
             at: None,
             first_valid: 0,
         }
@@ -53,8 +64,8 @@ impl Wish {
         }
     }
 
-    pub fn head(&self, method: &str) -> String {
-        let mut text = format!("{method} /k{} HTTP/1.1\r\nHost: a\r\n", self.key);
+    pub fn head(&self, method: &str, version: &str) -> String {
+        let mut text = format!("{method} /k{} HTTP/{version}\r\nHost: a\r\n", self.key);
         text += &format!("X-Variant: {}\r\n", self.variant);
         if self.authorized {
             text += "Authorization: Basic eA==\r\n";
@@ -99,6 +110,10 @@ impl Wish {
         assert_eq!(given.key, self.key, "another resource");
         assert!(given.variant.is_none_or(|variant| variant == self.variant), "another variant");
         let part = self.check_body(method, version, given.len, message);
+        if is_followed(head) {
+            book.shelf.followed += 1;
+            book.shelf.followed_to_close += usize::from(head.get("transfer-encoding").is_none());
+        }
         let is_stored = ["hit", "collapsed", "fwd-status"].iter().any(|word| cache.contains(word));
         if !is_stored {
             return;
@@ -119,6 +134,28 @@ impl Wish {
             assert!(version >= self.first_valid, "{version} was void below {}", self.first_valid);
         }
         self.check_age(version, &cache, book);
+    }
+
+    /// What came of an answer that was cut must be right. Whether it had to be cut though nothing goes wrong:
+    /// it turned out to be longer than what there is room for, and was given as it was stored.
+    pub fn judge_cut(&self, message: &Message, book: &mut Book) -> bool {
+        let head = &message.head;
+        let Some(version) = head.get("x-version") else { return false };
+        let version: usize = version.parse().expect("a number");
+        let len = book.shelf.given[version].len;
+        let first = match head.get("content-range") {
+            Some(_) => self.range.expect("a part that nobody wanted").0,
+            None => 0,
+        };
+        let whole = pattern(version, len);
+        assert!(whole[first..].starts_with(&message.body), "{version} came changed, and was cut");
+        if is_followed(head) {
+            book.shelf.followed_cut += 1;
+            book.shelf.followed_to_close += usize::from(head.get("transfer-encoding").is_none());
+        }
+        let cache = head.get("cache-status").unwrap_or_default();
+        let is_stored = cache.contains("stored") || cache.contains("collapsed");
+        is_stored && head.get("content-length").is_none() && len > book.shelf.certain
     }
 
     fn judge_error(&self, method: &str, message: &Message, book: &Book) {
