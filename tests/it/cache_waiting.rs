@@ -413,3 +413,45 @@ fn what_does_not_say_its_length_is_followed_over_a_reload_and_ends_as_it_should(
         shelf.assert_no_leftovers();
     }
 }
+
+/// docs/CACHE.md, rule 17.
+#[test]
+fn what_a_killed_worker_has_fetched_without_a_length_looks_whole_to_nobody() {
+    for in_chunks in [true, false] {
+        let gate = Gate::new();
+        let body = noise(900_000, 7);
+        let backend = in_halves_of_unknown_length(&gate, &body, in_chunks, false);
+        let shelf = Shelf::new();
+        let program = over_four_workers(&shelf, &backend);
+        let half = &body[..body.len() / 2];
+        let mut first = program.client();
+        first.ask("/a");
+        wait_for_part(&mut first, half.len());
+        let mut clients = ask_at_once(&program, 12);
+        for _ in 0..4 {
+            let mut old = program.client();
+            old.send("GET /a HTTP/1.0\r\nHost: test\r\n\r\n");
+            clients.push(old);
+        }
+        clients.iter_mut().for_each(|client| wait_for_part(client, half.len()));
+        let workers = program.workers();
+        let holder = |client: &Client| process::holder(&workers, client.address(), program.address);
+        let leader = holder(&first).expect("one of the workers");
+        // The kernel ends the connections of one that was killed as if it had ended them itself.
+        let is_lost: Vec<bool> =
+            clients.iter().map(|client| holder(client) == Some(leader)).collect();
+        process::kill(leader);
+        for (client, is_lost) in clients.iter_mut().zip(is_lost) {
+            match client.receive("GET") {
+                Ok(response) => assert!(is_lost && !response.head.has("Transfer-Encoding")),
+                Err(cut) => {
+                    assert_same_bytes(&cut.response.expect("a part").body, half, "a part");
+                }
+            }
+        }
+        gate.open();
+        until("it is fetched anew", || is_hit(&ask(&program, "/a", "")));
+        assert_same_bytes(&ask(&program, "/a", "").body, &body, "what is stored");
+        until("nothing is left over", || shelf.files().len() == 1);
+    }
+}

@@ -41,7 +41,7 @@ use server::Server;
 /// clients share connections.
 const WORLDS: u64 = 6000;
 const CACHED_WORLDS: u64 = 1500;
-const STREAMED_WORLDS: u64 = 1000;
+const STREAMED_WORLDS: u64 = 600;
 const MULTIPLEXED_WORLDS: u64 = 3000;
 const CROWDED_WORLDS: u64 = 400;
 /// Where requests are logged.

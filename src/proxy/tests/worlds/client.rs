@@ -186,7 +186,9 @@ impl Client {
         self.reader.feed(&peer.receive_at_most(limit));
         let more = peer.unread() > 0;
         if more {
-            self.not_before = clock::now() + book.dice.millis(20);
+            // So slow that others are held up.
+            let longest = if slow && book.shelf.offer == Offer::Streamed { 500 } else { 20 };
+            self.not_before = clock::now() + book.dice.millis(longest);
         }
         while self.answered < self.row.len() {
             let number = self.row[self.answered];

@@ -171,6 +171,30 @@ fn what_breaks_off_before_its_end_looks_whole_to_nobody() {
 }
 
 #[test]
+fn what_a_dead_worker_has_left_unfinished_looks_whole_to_nobody() {
+    for wire in WIRES {
+        let mut scene = workers(2);
+        let dies = scene.client_of(1);
+        scene.get(dies, &["/a"]);
+        let clients = [0, 0].map(|worker| scene.client_of(worker));
+        scene.get(clients[0], &["/a"]);
+        scene.send(clients[1], "GET /a HTTP/1.0\r\nHost: a\r\n\r\n");
+        scene.respond("/a", wire.head(FRESH) + &wire.body("hal"));
+        assert!(clients.iter().all(|client| so_far(&mut scene, *client) == "hal"));
+        scene.others.clear();
+        scene.seats.segment.reap(1);
+        let cache = scene.service.proxy.buffers.caching.as_ref().expect("a cache");
+        let waiting = cache.store().directory().cells.reap(1);
+        waiting.workers().for_each(|worker| scene.seats.wakers.wake(worker));
+        scene.settle();
+        assert!(!message(&mut scene, clients[0]).is_whole(), "{wire:?}");
+        assert_ne!(scene.end_of(clients[0]), End::Open, "{wire:?}");
+        assert_eq!(scene.end_of(clients[1]), End::Reset, "{wire:?}");
+        scene.forget(dies);
+    }
+}
+
+#[test]
 fn a_fetch_without_a_length_goes_on_without_the_one_who_asked() {
     for wire in WIRES {
         let body = long_body(300_000);
