@@ -288,7 +288,8 @@ impl Client {
         // An idle client may be closed for its descriptor while its next request is on the way.
         let gave_way = (weather.scarcity || weather.drains) && !cut;
         // Nor does one that has ended its side wait as long as others.
-        let was_given_up = self.has_shut && weather.is_rough();
+        let others_are_slow = weather.slow_readers && book.shelf.offer == Offer::Streamed;
+        let was_given_up = self.has_shut && (weather.is_rough() || others_are_slow);
         // A backend that left unsaid took no more of the upload that it had answered.
         let before = self.answered.checked_sub(1).map(|place| &book.plans[self.row[place]]);
         // In fair weather only one that answered HEAD with no word of its end does.
