@@ -36,8 +36,7 @@ const NEWS: u64 = 2;
 
 /// How long a key is known to be one that nobody needs to wait for.
 const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);
-/// The same for one that turned out to be longer than what is stored, when others had begun to follow it: they
-/// were cut.
+/// The same for one that is longer than what is stored: those who follow it may be cut.
 const TOO_LONG_FOR: Micros = Micros::from_secs(600);
 /// The same after a failure, which may be over soon.
 const FAILED_FOR: Micros = Micros::from_secs(1);

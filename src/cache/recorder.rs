@@ -27,6 +27,9 @@ use super::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 /// So much is reserved at first for a body whose length is not known, and as much again as there is
 /// whenever that is used up.
 const FIRST_RESERVATION: u64 = 64 * 1024;
+/// What others follow, and turns out to be longer than what is stored, goes on for them, up to this part of
+/// all room.
+const FOLLOWED_SHARE: u64 = 4;
 /// What `Content-Length: ` and its line end take with a number of 20 digits.
 pub(super) const LENGTH_ROOM: usize = 38;
 
@@ -344,12 +347,14 @@ impl Recorder {
     }
 
     fn reserve_more(&mut self, store: &Store) -> Result<(), NotRecorded> {
-        if store.is_too_long(self.len) {
+        let for_followers = store.directory.cells.max_size() / FOLLOWED_SHARE;
+        if store.is_too_long(self.len) && !(self.is_shown() && self.len <= for_followers) {
             return Err(NotRecorded::TooLong);
         }
         let needed = on_disk(self.entry.body_at + self.len);
         if needed > self.reserved {
             let most = on_disk(self.entry.body_at + store.settings.max_object);
+            let most = most.max(needed + FIRST_RESERVATION);
             let ahead = (2 * self.reserved).min(most).max(needed) - self.reserved;
             let least = needed - self.reserved;
             let more = [ahead, least].into_iter().find(|more| store.directory.reserve(*more));
@@ -427,6 +432,9 @@ impl Recorder {
         }
         if self.is_of_part() {
             return self.publish_part(store, How::Ended, now);
+        }
+        if store.is_too_long(self.len) {
+            return Err(NotRecorded::TooLong);
         }
         self.check_void(store)?;
         self.complete();

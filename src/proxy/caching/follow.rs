@@ -3,9 +3,9 @@
 //!
 //! A first exchange that waits for a fetch is answered by what that has brought so far, once it is shown
 //! ([`Caching::show`]): from then on it is committed, and goes at the pace of its own client, woken
-//! where there is more; where no length was said, in chunks, or up to the end of its connection. Once others follow, the client that leads holds nobody up: where it leaves or takes
-//! its time, an exchange without a client takes its place, and one that only takes its time follows
-//! like the others.
+//! where there is more; where no length was said, in chunks, or up to the end of its connection. Once others
+//! follow, the client that leads holds nobody up: where it leaves or takes its time, an exchange without a
+//! client takes its place, and one that only takes its time follows like the others.
 
 use std::mem::replace;
 

@@ -308,9 +308,8 @@ pub(super) fn ending_of(lost: NotRecorded, status: u16) -> Ending {
             | Unstorable::RequestNoStore
             | Unstorable::Authorization,
         ) => Ending::Abandoned,
-        NotRecorded::Unstorable(_) | NotRecorded::TooLong | NotRecorded::SlowDisk => {
-            Ending::Unshareable
-        }
+        NotRecorded::TooLong => Ending::TooLong,
+        NotRecorded::Unstorable(_) | NotRecorded::SlowDisk => Ending::Unshareable,
         NotRecorded::NoRoom | NotRecorded::Disk | NotRecorded::Incomplete | NotRecorded::Void => {
             Ending::Failed
         }

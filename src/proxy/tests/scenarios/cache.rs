@@ -31,8 +31,14 @@ fn scene() -> Scene {
 
 /// So many workers, and two backends.
 fn workers(count: usize) -> Scene {
+    workers_with_room(count, 64 << 20)
+}
+
+/// The same with so much room for all that is stored.
+fn workers_with_room(count: usize, max_size: u64) -> Scene {
     let configure = |config: &mut Config| {
         with_cache(config);
+        config.cache.as_mut().expect("a cache").max_size = max_size;
         config.max_connections = 40;
     };
     Scene::of_workers(count, 2, configure, |_| ())

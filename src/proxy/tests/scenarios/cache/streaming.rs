@@ -264,12 +264,33 @@ fn a_slow_reader_of_what_breaks_off_does_not_take_it_for_the_end() {
     }
 }
 
+/// It is not stored, but whoever follows it gets all of it.
+#[test]
+fn what_turns_out_to_be_longer_than_what_is_stored_comes_whole() {
+    for wire in WIRES {
+        let body = long_body((1 << 20) + 300_000);
+        let mut scene = workers(2);
+        let clients = crowd(&mut scene, 4);
+        let place = scene.place_of("/a");
+        let text = wire.head(FRESH) + &wire.body(&body);
+        let sent = scene.respond("/a", &text);
+        respond_all(&mut scene, place, &text[sent..]);
+        wire.end(&mut scene, place);
+        assert_whole(&mut scene, &clients, &body);
+        for worker in [0, 1] {
+            let late = scene.client_of(worker);
+            scene.get(late, &["/a"]);
+        }
+        assert_eq!(scene.times_asked("/a"), 3, "{wire:?}: nobody waits for it now");
+    }
+}
+
 /// The one who asked gets all of it, those who follow are cut, and whoever comes then asks for itself.
 #[test]
-fn what_turns_out_to_be_too_long_for_the_cache_looks_whole_to_nobody_who_has_a_part() {
+fn what_turns_out_to_be_too_long_for_all_room_looks_whole_to_nobody_who_has_a_part() {
     for wire in WIRES {
         let body = long_body((1 << 20) + 50_000);
-        let mut scene = workers(2);
+        let mut scene = workers_with_room(2, 2 << 20);
         let clients = crowd(&mut scene, 4);
         let place = scene.place_of("/a");
         let text = wire.head(FRESH) + &wire.body(&body);
