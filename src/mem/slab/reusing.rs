@@ -10,7 +10,7 @@ use std::ops::{Index, IndexMut};
 /// In the place of the next free slot.
 const TAKEN: u32 = NO_SLOT - 1;
 
-struct Slot<T> {
+struct ReusedSlot<T> {
     /// Of what lies here, or of what comes next: no id names that yet.
     generation: NonZeroU32,
     /// The next free slot, or `TAKEN`.
@@ -22,7 +22,7 @@ struct Slot<T> {
 /// A fixed number of slots, as in a [`Slab`](super::Slab), whose values stay until others are made of them.
 /// Whoever discards one has taken out of it what must not stay.
 pub struct ReusingSlab<T, Tag = T> {
-    slots: Vec<Slot<T>>,
+    slots: Vec<ReusedSlot<T>>,
     capacity: u32,
     len: u32,
     free: u32,
@@ -60,7 +60,7 @@ impl<T, Tag> ReusingSlab<T, Tag> {
             return None;
         }
         let generation = NonZeroU32::MIN;
-        self.slots.push(Slot { generation, next: TAKEN, value });
+        self.slots.push(ReusedSlot { generation, next: TAKEN, value });
         self.len += 1;
         Some(Id { index, generation, of: PhantomData })
     }

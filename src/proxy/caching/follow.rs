@@ -43,7 +43,7 @@ pub enum Leader {
 
 /// What comes next of a stored body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextBytes {
     /// From this byte on so many.
     Bytes(u64, u64),
     /// It is not there yet.
@@ -125,20 +125,20 @@ impl Caching {
     }
 
     /// What comes next of a stored body.
-    pub(super) fn next_of(&mut self, stored: StoredAnswer) -> Next {
-        let Some(left) = stored.left else { return Next::End };
+    pub(super) fn next_of(&mut self, stored: StoredAnswer) -> NextBytes {
+        let Some(left) = stored.left else { return NextBytes::End };
         let known = match self.store.entry(stored.entry).growth {
             Growth::Whole => Some(left.last + 1),
             Growth::UpTo(known, _) | Growth::Open(known, _) if known > left.first => Some(known),
             Growth::UpTo(..) | Growth::Open(..) => self.store.grown(stored.entry),
         };
-        let Some(known) = known else { return Next::Broken };
+        let Some(known) = known else { return NextBytes::Broken };
         // Where the end was not known, it may be now.
         let end = self.store.entry(stored.entry).entry.body_len.min(left.last + 1);
         match known.min(end).saturating_sub(left.first) {
-            _ if left.first >= end => Next::End,
-            0 => Next::Later,
-            count => Next::Bytes(left.first, count),
+            _ if left.first >= end => NextBytes::End,
+            0 => NextBytes::Later,
+            count => NextBytes::Bytes(left.first, count),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::policy::ranges::Part;
 use crate::policy::reason::Reason;
 
 use super::context::CacheContext;
-use super::follow::Next;
+use super::follow::NextBytes;
 use super::state::{CacheState, CollapseWait, Delivery, StoredAnswer};
 use super::{Caching, wall_seconds};
 use crate::proxy::Proxy;
@@ -158,10 +158,10 @@ impl Caching {
             return self.send_in_chunks(exchange, context, (stored, place), next);
         }
         let (first, there) = match next {
-            Next::Bytes(first, count) => (first, count),
-            Next::Later => return HitSent::Nothing,
-            Next::End => return HitSent::All,
-            Next::Broken => return HitSent::Cut,
+            NextBytes::Bytes(first, count) => (first, count),
+            NextBytes::Later => return HitSent::Nothing,
+            NextBytes::End => return HitSent::All,
+            NextBytes::Broken => return HitSent::Cut,
         };
         let there = match self.store.entry(stored.entry).body() {
             // Who follows is given what was written just now.

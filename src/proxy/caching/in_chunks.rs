@@ -8,7 +8,7 @@ use crate::http::chunked::Chunks;
 
 use super::Caching;
 use super::context::CacheContext;
-use super::follow::Next;
+use super::follow::NextBytes;
 use super::hit::{HitSent, went};
 use super::state::{Delivery, StoredAnswer};
 use crate::proxy::exchange::{Exchange, Response};
@@ -24,11 +24,11 @@ impl Caching {
         exchange: &mut Exchange,
         context: &mut CacheContext,
         (stored, place): (StoredAnswer, ChunkPlace),
-        next: Next,
+        next: NextBytes,
     ) -> HitSent {
         let has_room = context.client.room(context.ring_size) >= LINES_MAX;
         match (place, next) {
-            (_, Next::Broken) => HitSent::Cut,
+            (_, NextBytes::Broken) => HitSent::Cut,
             (ChunkPlace::Within(0), _) if has_room => {
                 self.write_line(context, b"\r\n");
                 let between = ChunkPlace::Between;
@@ -39,26 +39,25 @@ impl Caching {
                     other => other,
                 }
             }
-            (ChunkPlace::Between, Next::Bytes(_, count)) if has_room => {
+            (ChunkPlace::Between, NextBytes::Bytes(_, count)) if has_room => {
                 self.write_line(context, Chunks::size_line(count, &mut [0; 20]));
                 stand(exchange, stored, ChunkPlace::Within(count));
                 HitSent::Some
             }
-            (ChunkPlace::Between, Next::End) if has_room => {
+            (ChunkPlace::Between, NextBytes::End) if has_room => {
                 self.write_line(context, b"0\r\n\r\n");
                 HitSent::All
             }
-            (ChunkPlace::Behind, Next::End) if has_room => {
+            (ChunkPlace::Behind, NextBytes::End) if has_room => {
                 self.write_line(context, b"\r\n");
                 HitSent::All
             }
-            (ChunkPlace::Within(open), Next::Bytes(first, count)) if open > 0 => {
+            (ChunkPlace::Within(open), NextBytes::Bytes(first, count)) if open > 0 => {
                 self.send_data(exchange, context, (stored, open), (first, count.min(open)))
             }
             // More is there than was said.
-            (ChunkPlace::Within(1..), Next::End) | (ChunkPlace::Behind, Next::Bytes(..)) => {
-                HitSent::Cut
-            }
+            (ChunkPlace::Within(1..), NextBytes::End)
+            | (ChunkPlace::Behind, NextBytes::Bytes(..)) => HitSent::Cut,
             (ChunkPlace::Between | ChunkPlace::Within(_) | ChunkPlace::Behind, _) => {
                 HitSent::Nothing
             }
