@@ -1,5 +1,5 @@
 //! A look at httplb in a minute: three small backends that say who they are, and httplb before
-//! them on port 9000, with the `servers.conf` of this repository.
+//! them on port 9000, with the `servers.conf` of this repository and `"multiplex": "verified"`.
 //!
 //! `cargo run --release --example demo`, and follow what it prints. Ctrl-C ends it.
 
@@ -8,10 +8,10 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    env,
+    env, fs,
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Child, Command},
     sync::{
         Arc, Mutex,
@@ -33,6 +33,11 @@ Try in another terminal:
   and the responses in order:
       slow='GET /slow HTTP/1.1\r\nHost: demo\r\n'
       time printf "$slow\r\n$slow\r\n${slow}Connection: close\r\n\r\n" | curl -s telnet://localhost:9000
+
+  many clients at once over one connection to each backend: they return X-Request-ID, which tells
+  whose each response is; how many shared a connection:
+      curl -sZ --parallel-max 200 'localhost:9000/[1-5000]' >/dev/null
+      curl -s localhost:9001/metrics | grep ^httplb_backend_shared_requests_total
 
   what the backends do, in a browser:
       http://localhost:9001/
@@ -88,7 +93,7 @@ impl Backend {
     /// Answers request after request until the connection ends.
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
         let mut input = BufReader::new(stream);
-        while let Some(target) = read_request(&mut input)? {
+        while let Some((target, id)) = read_request(&mut input)? {
             let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
             if target == "/slow" {
                 thread::sleep(Duration::from_millis(500));
@@ -98,7 +103,7 @@ impl Backend {
                 _ => format!("backend {} says hello, for the {number}. time\n", self.port),
             };
             let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nX-Request-ID: {id}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             { stream }.write_all((head + &body).as_bytes())?;
@@ -110,22 +115,27 @@ impl Backend {
     }
 }
 
-/// The target of the next request, after its body is read too. `None` at the end.
-fn read_request(input: &mut impl BufRead) -> io::Result<Option<String>> {
-    let (mut target, mut length) = (None, 0);
+/// The target of the next request and its X-Request-ID, after its body is read too. `None` at the end.
+fn read_request(input: &mut impl BufRead) -> io::Result<Option<(String, String)>> {
+    let (mut target, mut id, mut length) = (None, String::new(), 0);
     loop {
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 {
             return Ok(None);
         }
         let line = line.trim_end();
-        if target.is_none() {
+        let Some(target) = &mut target else {
             target = line.split(' ').nth(1).map(str::to_string);
-        } else if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        } else if line.is_empty() {
-            io::copy(&mut input.take(length), &mut io::sink())?;
-            return Ok(target);
+            continue;
+        };
+        match line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim())) {
+            Some((name, value)) if name == "content-length" => length = value.parse().unwrap_or(0),
+            Some((name, value)) if name == "x-request-id" => id = value.to_string(),
+            None if line.is_empty() => {
+                io::copy(&mut input.take(length), &mut io::sink())?;
+                return Ok(Some((std::mem::take(target), id)));
+            }
+            _ => (),
         }
     }
 }
@@ -167,14 +177,23 @@ fn build_program() -> PathBuf {
     program
 }
 
+/// The `servers.conf` of this repository, where clients share connections to backends.
+fn write_configuration(path: &Path) -> io::Result<()> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/servers.conf"))?;
+    fs::write(path, text.replacen('{', "{ \"multiplex\": \"verified\",", 1))
+}
+
 /// Starts httplb and returns once it takes connections.
 fn start_program() -> Child {
     if let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 9000)) {
         give_up(&explain_taken(&error, 9000));
     }
-    let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/servers.conf");
+    let configuration = env::current_exe().unwrap_or_default().with_file_name("demo.conf");
+    if let Err(error) = write_configuration(&configuration) {
+        give_up(&format!("{}: {error}", configuration.display()));
+    }
     let mut command = Command::new(build_program());
-    let mut child = match command.args(["-c", configuration]).spawn() {
+    let mut child = match command.arg("-c").arg(&configuration).spawn() {
         Ok(child) => child,
         Err(error) => give_up(&format!("{:?}: {error}", command.get_program())),
     };
