@@ -1,10 +1,10 @@
 //! The directory of the entries: `a/bc/abc…`, named by 32 digits of a keyed hash.
 //!
 //! A new entry is a file without a name until it is whole, and then gets one at once; where one of its
-//! name is there already, that goes first. So whoever is killed at whatever moment leaves nothing that
-//! is not whole, and nothing beside the entries. Where others follow one as it grows, it has a name in
-//! `new/` for so long, which is emptied when a process has died; where the disk has no files without a name, they
-//! are made there.
+//! name is there already, it takes its place, so that whoever looks finds one of the two. Whoever is killed at
+//! whatever moment leaves nothing that is not whole, and nothing beside the entries but what lies in `new/`, which
+//! is emptied when a process has died: one that others follow as it grows has a name there for so long, one that
+//! takes another's place for a moment; where the disk has no files without a name, they are made there.
 
 use std::ffi::CStr;
 
@@ -54,6 +54,13 @@ impl Name {
     /// Where the file lies that is fetched for a hash, as long as it grows.
     fn of_shown(hash: EntryKey) -> Name {
         Name::of(&[NEW.to_bytes(), b"/", &digits(hash.0)])
+    }
+
+    /// One that no other file has, for one that is no entry yet.
+    fn of_new() -> Name {
+        let mut number = [0; 16];
+        random::fill(&mut number);
+        Name::of_shown(EntryKey(u128::from_le_bytes(number)))
     }
 
     /// The two folders of an entry, the upper one first.
@@ -173,9 +180,7 @@ impl Files {
                 Err(error) => return Err(error),
             }
         }
-        let mut number = [0; 16];
-        random::fill(&mut number);
-        let name = Name::of(&[NEW.to_bytes(), b"/", &digits(u128::from_le_bytes(number))]);
+        let name = Name::of_new();
         let made = match self.root.new_file(name.path()) {
             Err(IoError::NotFound) => {
                 made_or_there(self.root.make_below(NEW))?;
@@ -190,9 +195,13 @@ impl Files {
     pub fn publish(&self, temp: &TempFile, hash: EntryKey) -> Result<(), IoError> {
         let name = Name::of_entry(hash);
         for _ in 0..3 {
-            match self.name(temp, name.path()) {
-                Err(IoError::Exists) => gone_or_removed(self.root.remove(name.path()))?,
+            let named = match self.name(temp, name.path()) {
+                Err(IoError::Exists) => self.replace(temp, name.path()),
+                named => named,
+            };
+            match named {
                 Err(IoError::NotFound) => {
+                    made_or_there(self.root.make_below(NEW))?;
                     for folder in Name::folders_of(hash) {
                         made_or_there(self.root.make_below(folder.path()))?;
                     }
@@ -200,8 +209,20 @@ impl Files {
                 named => return named,
             }
         }
-        // Somebody else publishes the same, faster than this one.
-        Err(IoError::Exists)
+        // What is in the making is swept away, faster than this one makes it.
+        Err(IoError::NotFound)
+    }
+
+    /// Has a file without a name take the place of the one of this name, which is there until then.
+    fn replace(&self, temp: &TempFile, name: &CStr) -> Result<(), IoError> {
+        let beside = Name::of_new();
+        self.root.link(&temp.file, beside.path())?;
+        let replaced = self.root.rename(beside.path(), name);
+        if replaced.is_err() {
+            // What cannot be removed now is when the folder is emptied.
+            let _ = self.root.remove(beside.path());
+        }
+        replaced
     }
 
     fn name(&self, temp: &TempFile, name: &CStr) -> Result<(), IoError> {
@@ -345,6 +366,32 @@ mod tests {
         }
     }
 
+    /// Others read it, and join what they have to it, at any moment.
+    #[test]
+    fn an_entry_is_there_until_another_has_its_name() {
+        let (mut kept, mut replaced) = (0, 0);
+        for seed in 0..100 {
+            world::reset(seed, Faults::default());
+            let (mut files, _) = open();
+            assert_eq!(put(&mut files, HASH, "one"), Ok(()));
+            let temp = files.make().expect("it is made");
+            temp.file.write_at(b"two", 0).expect("it is written");
+            world::change_faults(|faults| faults.disk_errors = 3);
+            let published = files.publish(&temp, HASH);
+            world::change_faults(|faults| faults.disk_errors = 0);
+            let found = text(&files.entry(HASH).expect("one of the two"));
+            assert_eq!(found, if published.is_ok() { "two" } else { "one" }, "{seed}");
+            if published.is_ok() {
+                replaced += 1
+            } else {
+                kept += 1
+            }
+            assert_eq!(files.sweep_new(|_| false), Ok(()));
+            assert_eq!(world::disk(|disk| disk.files().len()), 2);
+        }
+        assert!(kept > 10 && replaced > 10, "{kept} {replaced}");
+    }
+
     #[test]
     fn the_secret_outlives_a_restart_and_a_damaged_one_is_made_anew() {
         world::reset(1, Faults::default());
@@ -372,7 +419,7 @@ mod tests {
         temp.file.write_at(b"half", 0).expect("it is written");
         assert_eq!(world::disk(|disk| disk.files().len()), 2);
         assert_eq!(files.sweep_new(|_| false), Ok(()));
-        assert_eq!(files.publish(&temp, HASH), Err(IoError::Exists));
+        assert_eq!(files.publish(&temp, HASH), Err(IoError::NotFound));
         files.discard(temp);
         let kept = files.make().expect("it is made");
         files.discard(kept);
