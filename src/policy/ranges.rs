@@ -15,6 +15,9 @@ const MAX_SPECS: usize = 16;
 /// another part.
 const SMALL_GAP: u64 = 80;
 
+/// Parts of a longer whole lie where no file reaches.
+const LONGEST_WHOLE: u64 = 1 << 43;
+
 /// Bytes of a representation, from the first to the last, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -137,12 +140,13 @@ pub struct ContentRange {
 }
 
 impl ContentRange {
-    /// `bytes 0-9/100`. `None` for anything else, also if the length of the whole is not said.
+    /// `bytes 0-9/100`. `None` for anything else, also if the length of the whole is not said, or is beyond
+    /// all that can be stored.
     pub fn parse(value: &[u8]) -> Option<ContentRange> {
         let (unit, rest) = value.split_at_checked("bytes ".len())?;
         let slash = memchr::memchr(b'/', rest)?;
         let (range, whole) = rest.split_at_checked(slash)?;
-        let whole = position(whole.get(1..)?)?;
+        let whole = position(whole.get(1..)?).filter(|whole| *whole <= LONGEST_WHOLE)?;
         let Spec::From { first, last } = Spec::read(range)? else { return None };
         let is_right = unit.eq_ignore_ascii_case(b"bytes ") && last < whole;
         is_right.then_some(ContentRange { part: Part { first, last }, whole })
@@ -262,6 +266,10 @@ mod tests {
             "items 5-9/100",
             "bytes 5-9/x",
             "bytes  5-9/100",
+            "bytes 5-9/8796093022209",
+            "bytes 5-9/18446744073709551615",
+            "bytes 5-9/99999999999999999999999",
+            "bytes 18446744073709551610-18446744073709551614/18446744073709551615",
         ] {
             assert_eq!(parse(value), None, "{value:?}");
         }

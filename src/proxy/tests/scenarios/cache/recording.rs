@@ -276,3 +276,26 @@ fn where_the_disk_has_no_room_nothing_is_said_to_be_stored() {
         assert_eq!(last(&mut scene, client), is(200, "fwd=uri-miss; stored", &body));
     }
 }
+
+/// docs/CACHE.md, rule 11: its place is the backend's word alone.
+#[test]
+fn a_part_that_lies_where_no_file_reaches_passes_unstored() {
+    let mut scene = scene();
+    let client = scene.client();
+    for (first, whole) in [
+        (u64::MAX - 10, "18446744073709551615"),
+        (u64::MAX - 20, "99999999999999999999999"),
+        (1 << 62, "9223372036854775807"),
+        (1 << 44, "17592186044426000"),
+        (1000, "99999999999999999999999"),
+    ] {
+        let range = format!("{first}-{}", first + 4);
+        for _ in 0..2 {
+            ask(&mut scene, client, "/a", &format!("Range: bytes={range}"));
+            let fields = format!("{FRESH}\r\nETag: \"1\"\r\nContent-Range: bytes {range}/{whole}");
+            let head = format!("HTTP/1.1 206 Partial Content\r\n{fields}\r\n");
+            scene.respond("/a", format!("{head}Content-Length: 5\r\n\r\nhello"));
+            assert_eq!(last(&mut scene, client), is(206, "fwd=uri-miss", "hello"), "{range}");
+        }
+    }
+}
