@@ -22,6 +22,15 @@ impl EntryKey {
     pub fn folder(self) -> usize {
         (self.0 >> (u128::BITS - FOLDER_BITS)) as usize
     }
+
+    /// What those who want the entry wait for, once the answers of its URL were made void so often: what was
+    /// asked for before is not for them, and they wait for each other.
+    pub(super) fn fetched_after(self, voided: u64) -> EntryKey {
+        // The bits by which a fetch has its places and is told from others. By the others it is remembered
+        // what an answer was like, whenever it was.
+        let count = u128::from(voided & 0x7fff_ffff);
+        EntryKey(self.0 ^ count << 65 ^ (count & 0xfff) << 20 ^ count & 0xfff)
+    }
 }
 
 impl UrlKey {

@@ -173,7 +173,11 @@ impl Store {
         let primary = self.directory.primary(&query.url);
         let own = primary.own_entry();
         let voided = self.directory.cells.voided(primary);
-        let token = |fetch_key: EntryKey| LookupToken { primary, fetch_key, voided };
+        let token = |entry: EntryKey| LookupToken {
+            primary,
+            fetch_key: entry.fetched_after(voided),
+            voided,
+        };
         let first = match self.hold_by(own, primary, query, (now, reading)) {
             Ok(first) => first,
             Err(NotHeld::NotThere) => return (Found::Nothing(FwdReason::UriMiss), token(own)),

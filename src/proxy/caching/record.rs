@@ -307,11 +307,10 @@ pub(super) fn ending_of(lost: NotRecorded, status: u16) -> Ending {
             | Unstorable::RequestBody
             | Unstorable::RequestNoStore
             | Unstorable::Authorization,
-        ) => Ending::Abandoned,
+        )
+        | NotRecorded::Void => Ending::Abandoned,
         NotRecorded::TooLong => Ending::TooLong,
         NotRecorded::Unstorable(_) | NotRecorded::SlowDisk => Ending::Unshareable,
-        NotRecorded::NoRoom | NotRecorded::Disk | NotRecorded::Incomplete | NotRecorded::Void => {
-            Ending::Failed
-        }
+        NotRecorded::NoRoom | NotRecorded::Disk | NotRecorded::Incomplete => Ending::Failed,
     }
 }

@@ -336,6 +336,41 @@ fn who_follows_what_is_made_void_meanwhile_gets_all_of_it_and_who_comes_then_som
     }
 }
 
+/// docs/CACHE.md, rule 15.
+#[test]
+fn who_comes_after_a_purge_waits_for_those_who_came_after_it() {
+    for shows in [false, true] {
+        let mut scene = workers(2);
+        let clients = crowd(&mut scene, 4);
+        let place = scene.place_of("/a");
+        let head = Wire::Chunks(5).head(FRESH);
+        if shows {
+            scene.respond("/a", head.clone() + &Wire::Chunks(5).body("hel"));
+        }
+        let other = scene.client_of(1);
+        scene.send(other, "DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        scene.respond("/a", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let later: Vec<usize> = [0, 1, 0, 1].map(|worker| scene.client_of(worker)).to_vec();
+        later.iter().for_each(|client| scene.get(*client, &["/a"]));
+        // One fetches what is new, at once, though what is void goes on.
+        let fetches = scene.times_asked("/a") - 1;
+        assert_eq!(fetches, 2, "{shows}");
+        scene.respond("/a", head.clone() + &Wire::Chunks(5).body("ne"));
+        for client in &later {
+            assert_eq!(so_far(&mut scene, *client), "ne", "{shows}");
+        }
+        scene.respond("/a", "1\r\nw\r\n0\r\n\r\n");
+        assert_whole(&mut scene, &later, "new");
+        if shows {
+            scene.respond_at(place, Wire::Chunks(5).body("lo") + "0\r\n\r\n");
+            assert_whole(&mut scene, &clients, "hello");
+        }
+        let last_one = scene.client_of(0);
+        scene.get(last_one, &["/a"]);
+        assert_eq!(last(&mut scene, last_one).2, "new", "{shows}");
+    }
+}
+
 /// What the client has is a whole answer to it, also where it has ended its side.
 #[test]
 fn one_who_has_ended_its_side_gets_all_of_it_or_a_reset() {
