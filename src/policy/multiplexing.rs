@@ -105,7 +105,9 @@ impl Unshared {
             }
             Unshared::Large => "its responses are usually larger than 16 KiB",
             Unshared::Barred => "a response on a shared connection had not the right X-Request-ID",
-            Unshared::HoldsUp => "single responses take ten times as long as usual",
+            Unshared::HoldsUp => {
+                "single responses are larger than buffer_size or take ten times as long as usual"
+            }
         }
     }
 }
@@ -214,7 +216,8 @@ impl Multiplexing {
         }
     }
 
-    /// A response held others up for longer than the patience: fewer stand together.
+    /// A response held others up for longer than the patience, or was too large to be waited for: fewer stand
+    /// together.
     pub fn held_up(&mut self) {
         self.window = (self.window / 2).max(1);
         self.answered = 0;

@@ -202,6 +202,11 @@ impl Proxy {
             Body::UntilClose => true,
         };
         let is_last = !matches!(self.exchanges[id].answer, Response::Backend(received) if received.keep_alive);
+        if is_larger && self.holds_others_up(id) {
+            // Those behind it are sent twice: where that happens often, fewer are to stand together.
+            let (_, backend) = self.upstream.conn_and_backend(conn);
+            backend.multiplexing.held_up();
+        }
         if is_larger || is_last || self.upstream[conn].is_bound {
             self.move_those_behind(conn);
         }

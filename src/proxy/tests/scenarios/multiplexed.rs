@@ -142,6 +142,25 @@ fn a_response_that_nobody_wants_any_more_and_trickles_does_not_make_the_next_wai
 }
 
 #[test]
+fn where_responses_are_larger_than_a_ring_again_and_again_nobody_stands_behind_one_any_more() {
+    let mut scene = crowd(24);
+    let mut pairs = 0;
+    for client in (0..24).step_by(2) {
+        let [path, behind] = [client, client + 1].map(|client| format!("/{client}"));
+        scene.get_unheard(client, &path);
+        scene.get_unheard(client + 1, &behind);
+        scene.settle();
+        pairs += usize::from(scene.place_of(&path) == scene.place_of(&behind));
+        let large = head(&scene, &path, 8000) + &"x".repeat(8000);
+        scene.respond(&path, large);
+        echo(&mut scene, &behind);
+        assert_eq!(scene.bodies(client).last(), Some(&"x".repeat(8000)));
+        assert_eq!(scene.bodies(client + 1).last(), Some(&behind));
+    }
+    assert_eq!(pairs, 6, "64 stood together, 32, 16, 8, 4, 2, and then one");
+}
+
+#[test]
 fn interim_responses_without_an_identifier_have_an_end() {
     let mut scene = crowd(2);
     ask_at_once(&mut scene, 0..2);
