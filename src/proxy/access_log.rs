@@ -44,6 +44,8 @@ pub struct AccessLogWriter {
     fields: Vec<String>,
     file: Option<LogFile>,
     buffer: Vec<u8>,
+    /// The first part of the line at the front of the buffer is in the file already.
+    has_begun: bool,
     /// Lines that were dropped since the last message about them.
     dropped: u64,
     /// The same, over the life of the process.
@@ -69,6 +71,7 @@ impl AccessLogWriter {
             fields,
             file,
             buffer: Vec::with_capacity(capacity),
+            has_begun: false,
             dropped: 0,
             dropped_in_all: 0,
         })
@@ -80,7 +83,13 @@ impl AccessLogWriter {
         self.flush();
         let Some(path) = &self.path else { return };
         match file.map_or_else(|| LogFile::open(path), Ok) {
-            Ok(file) => self.file = Some(file),
+            Ok(file) => {
+                if std::mem::take(&mut self.has_begun) {
+                    let rest = self.end_of_first_line();
+                    self.drop_lines(0..rest);
+                }
+                self.file = Some(file);
+            }
             Err(error) => log::write(
                 Level::Error,
                 format_args!(
@@ -105,21 +114,24 @@ impl AccessLogWriter {
     /// Writes what has gathered, as much as is taken without waiting.
     pub fn flush(&mut self) {
         let Some(file) = &self.file else { return };
+        let mut has_failed = false;
         while !self.buffer.is_empty() {
             match file.write(&self.buffer) {
                 Ok(0) | Err(IoError::WouldBlock) => break,
                 Ok(count) => {
+                    self.has_begun = self.buffer[count - 1] != b'\n';
                     self.buffer.drain(..count);
                 }
                 Err(_) => {
-                    let lines = self.buffer.iter().filter(|byte| **byte == b'\n').count();
-                    self.dropped += lines as u64;
-                    self.dropped_in_all += lines as u64;
-                    self.buffer.clear();
+                    // What is in the file of a line is to get its end, lest the next one be taken for that.
+                    let kept = if self.has_begun { self.end_of_first_line() } else { 0 };
+                    self.drop_lines(kept..self.buffer.len());
+                    has_failed = true;
+                    break;
                 }
             }
         }
-        if self.dropped > 0 && self.buffer.is_empty() {
+        if self.dropped > 0 && (has_failed || self.buffer.is_empty()) {
             log::write_about(
                 Level::Warning,
                 "access log: ",
@@ -131,6 +143,16 @@ impl AccessLogWriter {
             );
             self.dropped = 0;
         }
+    }
+
+    fn end_of_first_line(&self) -> usize {
+        self.buffer.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+    }
+
+    fn drop_lines(&mut self, at: std::ops::Range<usize>) {
+        let lines = self.buffer.drain(at).filter(|byte| *byte == b'\n').count() as u64;
+        self.dropped += lines;
+        self.dropped_in_all += lines;
     }
 
     /// Adds the line of an exchange that is over. Its pool is `pool`.

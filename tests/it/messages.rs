@@ -3,7 +3,7 @@
 
 use crate::common::{
     Answer, Backend, Client, Program, Value, eventually, json, process, program::binary,
-    program::plain, servers, until,
+    program::plain, servers, stored::Shelf, until,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -177,6 +177,32 @@ fn what_all_workers_notice_is_told_once_a_minute() {
     }
     assert_eq!(program.count_messages("answered another request"), 1, "{}", program.stderr());
     assert_eq!(program.count_messages("lines were dropped"), 1, "{}", program.stderr());
+}
+
+#[test]
+fn a_line_that_a_full_disk_has_cut_gets_its_end_when_there_is_room_again() {
+    let Some(shelf) = Shelf::small(1) else { return };
+    let folder = shelf.path().parent().unwrap().to_owned();
+    let (filler, log) = (folder.join("filler"), folder.join("access.log"));
+    fs::write(&filler, vec![b'x'; (1 << 20) - (16 << 10)]).unwrap();
+    let backend = Backend::named("a");
+    let program = Program::with(json!({
+        "workers": 1,
+        "access_log": log,
+        "backend_servers": servers(&[&backend]),
+    }));
+    (0..200).for_each(|_| assert_eq!(program.get("/before").status, 200));
+    program.wait_for_message("lines were dropped");
+    fs::remove_file(filler).unwrap();
+    assert_eq!(program.get("/after").status, 200);
+    let text = eventually("there is a line again", || {
+        fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.contains("/after\"") && text.ends_with('\n'))
+    });
+    for line in text.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
 }
 
 fn in_journal(config: Value) -> Program {
