@@ -20,6 +20,7 @@ mod dashboards;
 mod documents;
 mod endurance;
 mod evacuation;
+mod examples;
 mod explained;
 mod failover;
 mod faults;
