@@ -180,7 +180,7 @@ fn kills_leave_nothing_behind_and_nothing_cut_is_served() {
         }
         crowd.wait_for(3);
         kill_all(&mut program);
-        shelf.assert_no_leftovers();
+        shelf.assert_no_leftovers_but_new();
         program = start();
         *crowd.address.lock().unwrap() = program.address;
     }

@@ -3,7 +3,7 @@ use crate::mem::time::Micros;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-/// What the scheduler tells of this process: proc(5), `/proc/PID/schedstat`.
+/// What the scheduler tells of the thread that asks first, the only one outside of tests: `/proc/PID/schedstat` of proc(5).
 pub struct CpuQueue {
     file: Option<OwnedFd>,
 }
@@ -12,7 +12,7 @@ impl CpuQueue {
     /// For the process that asks, before it is confined.
     pub fn open() -> CpuQueue {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        CpuQueue { file: openat(CWD, "/proc/self/schedstat", flags, Mode::empty()).ok() }
+        CpuQueue { file: openat(CWD, "/proc/thread-self/schedstat", flags, Mode::empty()).ok() }
     }
 
     /// How long it has been ready to run without running, since it began. 0 where the kernel does not tell.

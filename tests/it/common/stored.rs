@@ -62,10 +62,23 @@ impl Shelf {
 
     /// Whether each file has the place of a stored answer: none is left over.
     pub fn assert_no_leftovers(&self) {
-        for path in self.files() {
-            let name = path.strip_prefix(self.path()).unwrap().to_string_lossy().into_owned();
-            assert_eq!(name.len(), "a/bc/".len() + 32, "{name} was left over");
-        }
+        super::until_none("what was left over", || self.leftovers());
+    }
+
+    /// What is neither an entry nor one that is being made. That has a name in `new/` while others follow it, or
+    /// until it takes the place of another; of who was killed it goes later.
+    pub fn assert_no_leftovers_but_new(&self) {
+        let mut left = self.leftovers();
+        left.retain(|name| !name.starts_with("new/"));
+        assert_eq!(left, [""; 0], "left over");
+    }
+
+    /// The names of what is no entry.
+    fn leftovers(&self) -> Vec<String> {
+        let files = self.files().into_iter();
+        let names = files
+            .map(|path| path.strip_prefix(self.path()).unwrap().to_string_lossy().into_owned());
+        names.filter(|name| name.len() != "a/bc/".len() + 32).collect()
     }
 
     /// The bytes that all stored answers take of the disk.
