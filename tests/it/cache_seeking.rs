@@ -270,6 +270,27 @@ fn asked_for_file(backend: &Backend) -> Vec<Request> {
     requests.filter(|request| request.target == "/sound.wav").collect()
 }
 
+/// One of three visits gets what is held (there is some that it wants) without another request for it. Where the
+/// disk seems slow, as on a machine with much else to do, it is left alone for a while.
+fn visit_without_asking(
+    tap: &Tap,
+    backend: &Backend,
+    asked: impl Fn() -> usize,
+    is_held: impl Fn(&Passed) -> bool,
+) {
+    let mut visits = Vec::new();
+    for _ in 0..3 {
+        let before = asked();
+        let passed = watch(tap, backend);
+        let mut held = passed.iter().filter(|passed| is_held(passed)).peekable();
+        if held.peek().is_some() && held.all(|passed| passed.was_hit) && asked() == before {
+            return;
+        }
+        visits.push((asked() - before, passed));
+    }
+    panic!("what is held was asked for again: {visits:#?}");
+}
+
 #[test]
 fn a_video_element_seeks_in_what_is_stored_in_parts_and_whole() {
     if Command::new("chromium").arg("--version").output().is_err() {
@@ -287,12 +308,8 @@ fn a_video_element_seeks_in_what_is_stored_in_parts_and_whole() {
     let tail = first.iter().filter(|passed| passed.is_whole() && passed.first > LARGE / 2);
     let tail = tail.map(|passed| passed.first).min().expect("the end came whole");
     let is_of_tail = |request: &Request| range_of(request).is_some_and(|(first, _)| first >= tail);
-    let asked = asked_for_file(&backend).into_iter().filter(is_of_tail).count();
-    let second = watch(&tap, &backend);
-    let is_in_tail = |passed: &&Passed| passed.first >= tail;
-    assert!(second.iter().any(|passed| is_in_tail(&passed)), "{second:?}");
-    assert!(second.iter().filter(is_in_tail).all(|passed| passed.was_hit), "{second:?}");
-    assert_eq!(asked_for_file(&backend).into_iter().filter(is_of_tail).count(), asked);
+    let asked = || asked_for_file(&backend).into_iter().filter(is_of_tail).count();
+    visit_without_asking(&tap, &backend, asked, |passed| passed.first >= tail);
 
     // All of it, by another client under the same name. Large parts are joined behind an answer.
     until("all of it is stored", || {
@@ -303,9 +320,6 @@ fn a_video_element_seeks_in_what_is_stored_in_parts_and_whole() {
         assert_same_bytes(&whole.body, &file, "the file");
         is_hit(&whole)
     });
-    let asked = asked_for_file(&backend).len();
-    let third = watch(&tap, &backend);
-    assert!(third.iter().all(|passed| passed.was_hit), "{third:?}");
-    assert_eq!(asked_for_file(&backend).len(), asked, "what is held was asked for again");
+    visit_without_asking(&tap, &backend, || asked_for_file(&backend).len(), |_| true);
     shelf.assert_no_leftovers();
 }
