@@ -201,7 +201,6 @@ impl Files {
             };
             match named {
                 Err(IoError::NotFound) => {
-                    made_or_there(self.root.make_below(NEW))?;
                     for folder in Name::folders_of(hash) {
                         made_or_there(self.root.make_below(folder.path()))?;
                     }
@@ -216,13 +215,24 @@ impl Files {
     /// Has a file without a name take the place of the one of this name, which is there until then.
     fn replace(&self, temp: &TempFile, name: &CStr) -> Result<(), IoError> {
         let beside = Name::of_new();
-        self.root.link(&temp.file, beside.path())?;
+        self.link_in_new(temp, &beside)?;
         let replaced = self.root.rename(beside.path(), name);
         if replaced.is_err() {
             // What cannot be removed now is when the folder is emptied.
             let _ = self.root.remove(beside.path());
         }
         replaced
+    }
+
+    /// Gives a file a name as well in the folder of what is in the making, which is made if need be.
+    fn link_in_new(&self, temp: &TempFile, name: &Name) -> Result<(), IoError> {
+        match self.root.link(&temp.file, name.path()) {
+            Err(IoError::NotFound) => {
+                made_or_there(self.root.make_below(NEW))?;
+                self.root.link(&temp.file, name.path())
+            }
+            linked => linked,
+        }
     }
 
     fn name(&self, temp: &TempFile, name: &CStr) -> Result<(), IoError> {
@@ -236,10 +246,9 @@ impl Files {
     pub fn show(&self, temp: &TempFile, hash: EntryKey) -> Result<(), IoError> {
         let name = Name::of_shown(hash);
         for _ in 0..3 {
-            match self.root.link(&temp.file, name.path()) {
+            match self.link_in_new(temp, &name) {
                 // One who died has left it there.
                 Err(IoError::Exists) => gone_or_removed(self.root.remove(name.path()))?,
-                Err(IoError::NotFound) => made_or_there(self.root.make_below(NEW))?,
                 shown => return shown,
             }
         }

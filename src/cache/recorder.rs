@@ -347,8 +347,7 @@ impl Recorder {
     }
 
     fn reserve_more(&mut self, store: &Store) -> Result<(), NotRecorded> {
-        let for_followers = store.directory.cells.max_size() / FOLLOWED_SHARE;
-        if store.is_too_long(self.len) && !(self.is_shown() && self.len <= for_followers) {
+        if store.is_too_long(self.len) && !self.goes_on_for_followers(store) {
             return Err(NotRecorded::TooLong);
         }
         let needed = on_disk(self.entry.body_at + self.len);
@@ -361,6 +360,10 @@ impl Recorder {
             self.reserved += more.ok_or(NotRecorded::NoRoom)?;
         }
         Ok(())
+    }
+
+    fn goes_on_for_followers(&self, store: &Store) -> bool {
+        self.is_shown() && self.len <= store.directory.cells.max_size() / FOLLOWED_SHARE
     }
 
     /// Writes the bytes of the body in memory to the file: they end at `end` of the body.
