@@ -292,7 +292,9 @@ fn nor_does_one_to_backends_whose_limits_find_themselves_take_more() {
 }
 
 fn expect_few_system_calls(config: &Value) {
-    const EACH: usize = 100;
+    // Connections to backends are as many as requests happen to meet, with some ten calls each: many
+    // requests, so that these do not count.
+    const EACH: usize = 500;
     let few = system_calls(EACH, config);
     let many = system_calls(2 * EACH, config);
     let mut of_one_request: BTreeMap<&str, f64> = BTreeMap::new();
@@ -308,12 +310,11 @@ fn expect_few_system_calls(config: &Value) {
     }
     println!("system calls a request: {of_one_request:.3?}");
     for (kind, calls) in of_one_request {
-        // Connections to backends are as many as requests happen to meet, with some ten calls each.
         let (least, most) = match kind {
-            "receive" | "send" => (1.95, 2.05),
+            "receive" | "send" => (1.98, 2.02),
             // The busier the machine, the more each wait brings: it may be fewer for more requests.
-            "wait" => (-1.0, 1.05),
-            _ => (-0.05, 0.05),
+            "wait" => (-1.0, 1.02),
+            _ => (-0.02, 0.02),
         };
         assert!((least..=most).contains(&calls), "{calls} of {kind}: {few:?} and {many:?}");
     }
