@@ -1,6 +1,7 @@
 //! Whether clients are to be sent here: for those who spread them over several services, such as
 //! keepalived, a BGP daemon or a cloud's balancer.
 
+use crate::config::is_pool_name;
 use crate::config::text::quote;
 use crate::config::units;
 use crate::policy::health::Availability;
@@ -30,9 +31,9 @@ pub fn needed(query: &str) -> Result<Vec<Needed>, ApiResponse> {
             let count = units::whole(count).filter(|count| (1..=1024).contains(count))?;
             Some(Needed { pool: pool.to_owned(), count: count as usize })
         });
-        let remedy = "write up=POOL:N, where N is 1 to 1024";
+        let remedy = "write up=POOL:N, where POOL may be a pool's name and N is 1 to 1024";
         let malformed = || wrong(format!("up: {} is not right ({remedy})", quote(&value)));
-        all.push(one.filter(|one| !one.pool.is_empty()).ok_or_else(malformed)?);
+        all.push(one.filter(|one| is_pool_name(&one.pool)).ok_or_else(malformed)?);
     }
     Ok(all)
 }

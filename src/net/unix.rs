@@ -1,22 +1,28 @@
-//! Backends at Unix sockets that are not there.
+//! Backends at Unix sockets where there is no socket.
 
 use crate::config::{Backend, Config, Endpoint, Subject, Warning, Wrong};
 use crate::sys::{IoError, Listener};
 
-/// Tells of each backend whose socket has no file now.
+/// Tells of each backend at whose path there is no socket now.
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (pool, backends) in config.pools.iter().map(|pool| &pool.backends).enumerate() {
         for (backend, Backend { address, .. }) in backends.iter().enumerate() {
             let Endpoint::Unix(path) = address else { continue };
-            let is_missing = path.abstract_name().is_none()
-                && Listener::file(path).err() == Some(IoError::NotFound);
-            if is_missing {
-                let remedy = "start the application; is the path right, and not in /tmp, which PrivateTmp= \
-                              of the unit hides?";
-                let wrong = Wrong::new(format!("there is no socket {path}"), remedy);
-                warnings.push(Warning { subject: Subject::Backend { pool, backend }, wrong });
-            }
+            let wrong = match Listener::file(path) {
+                _ if path.abstract_name().is_some() => continue,
+                Err(IoError::NotFound) => Wrong::new(
+                    format!("there is no socket {path}"),
+                    "start the application; is the path right, and not in /tmp, which PrivateTmp= of the \
+                     unit hides?",
+                ),
+                Err(IoError::Exists) => Wrong::new(
+                    format!("{path} is no socket"),
+                    "name the one at which the application listens",
+                ),
+                Ok(_) | Err(_) => continue,
+            };
+            warnings.push(Warning { subject: Subject::Backend { pool, backend }, wrong });
         }
     }
     warnings

@@ -3,7 +3,7 @@
 use crate::config::{Endpoint, UnixPath, units};
 use crate::policy::health::{Change, Rules};
 use crate::sys::log::{self, Level};
-use crate::sys::{Listener, SocketFile};
+use crate::sys::{IoError, Listener, SocketFile};
 
 use super::layout::BackendId;
 use super::segment::Segment;
@@ -34,8 +34,12 @@ pub fn log_denied(segment: &Segment, slot: BackendId, user: &str) {
 }
 
 fn why_denied(path: &UnixPath, user: &str) -> String {
-    let Ok(SocketFile { mode, owner, group }) = Listener::file(path) else {
-        return format!("a directory above the socket is closed to {user} (chmod +x it)");
+    let SocketFile { mode, owner, group } = match Listener::file(path) {
+        Ok(file) => file,
+        Err(IoError::Exists) => {
+            return String::from("it is no socket (name the one at which the application listens)");
+        }
+        Err(_) => return format!("a directory above the socket is closed to {user} (chmod +x it)"),
     };
     let (owner, group) = (owner.unwrap_or_default(), group.unwrap_or_default());
     format!(

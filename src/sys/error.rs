@@ -93,7 +93,9 @@ impl IoError {
             (Tried::ListenUnix, Denied) => {
                 "the user who starts httplb must be allowed to write its directory, and be in its group"
             }
-            (Tried::ListenUnix, InUse | Exists) => "stop the other program, or choose another path",
+            (Tried::ListenUnix, InUse | Exists) => {
+                "stop the other program, or remove what is there if it is no socket; or choose another path"
+            }
             (Tried::File, NotFound) => "is the path right? A missing directory is not made",
             (Tried::File, Denied) => {
                 "its user must be allowed to write the file, and to enter each directory above it"

@@ -201,6 +201,8 @@ fn health_says_whether_so_many_backends_of_a_pool_are_up() {
         "up=default:+1",
         "up=default:01",
         "up=:1",
+        "up=default:1:1",
+        "up=../default:1",
         "down=a:1",
     ] {
         assert_eq!(ask(query).0, 400, "{query}");

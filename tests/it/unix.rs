@@ -399,6 +399,13 @@ fn a_socket_that_is_not_there_is_warned_of_and_no_more() {
     let in_line = format!("warning: line 1: {warning}");
     assert!(status == Some(0) && told.contains(&in_line), "{told}");
     assert!(!told.contains("no-file-at-all"), "{told}");
+    fs::write(&missing, "").unwrap();
+    let told = test().1;
+    assert!(
+        told.contains(&format!("backend_servers[0]: {} is no socket", missing.display())),
+        "{told}"
+    );
+    fs::remove_file(&missing).unwrap();
     let program = Program::with(text);
     program.wait_for_message(&warning);
     program.reload();

@@ -123,7 +123,7 @@ fn where_somebody_listens_or_no_socket_can_be_nothing_is_changed() {
     let path = at(&folder);
     let mut program = Program::with(listening(unix(&path), &[&backend]));
     for (other, reason) in [
-        ("taken.sock", "the address is in use (stop the other program, or choose another path)"),
+        ("taken.sock", "the address is in use (stop the other program, or remove what is there"),
         ("missing/http.sock", "its directory is missing"),
         ("file", "the address is in use"),
     ] {

@@ -119,7 +119,7 @@ impl Listener {
     }
 
     /// What the file of the Unix socket at `path` is like, whoever listens there. `Denied` if this
-    /// process may not even look, and `NotFound` if there is none.
+    /// process may not even look, `NotFound` if there is none, and `Exists` if something else is there.
     pub fn file(path: &UnixPath) -> Result<SocketFile, IoError> {
         unix::file(path)
     }

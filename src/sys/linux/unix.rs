@@ -55,6 +55,9 @@ pub(super) fn file(path: &UnixPath) -> Result<SocketFile, IoError> {
         return Err(IoError::NotFound);
     }
     let found = rustix::fs::stat(path.as_str())?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(IoError::Exists);
+    }
     let mode = found.st_mode & 0o7777;
     Ok(SocketFile { mode, owner: Some(found.st_uid), group: Some(found.st_gid) })
 }
