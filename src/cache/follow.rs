@@ -11,19 +11,42 @@
 //! [`Recorder::show`]: super::recorder::Recorder::show
 
 use crate::mem::buffer::Scratch;
+use crate::policy::siphash::SipHasher;
 use crate::policy::vary::{self, Names};
 use crate::sys::File;
 
 use super::collapse::FetchTicket;
 use super::entry::{Entry, FIXED, Kind, UNKNOWN_LENGTH};
 use super::front::NAMES_ROOM;
+use super::keys::EntryKey;
 use super::open_entries::{EntryId, Growth, OpenEntry, Verified};
 use super::store::{CacheQuery, Same, Store};
 
+/// What is shown of a fetch, for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// An answer that it may have, pinned: [`Store::release`] is due.
+    Answer(EntryId),
+    /// One for requests of another selection (RFC 9111 §4.1). Those of this one's may wait for each other,
+    /// by this key.
+    ForOthers(EntryKey),
+    /// Nothing that it may have, so far.
+    Nothing,
+}
+
+/// Whether a request may have an answer.
+enum Fit {
+    Right,
+    OtherSelection(EntryKey),
+    Wrong,
+}
+
+/// No vary marker has it: [`Store::write_selection`] draws from 1 on.
+const NO_NUMBER: u64 = 0;
+
 impl Store {
-    /// The answer that is fetched under `ticket`, if it is shown, and one that the request may have.
-    /// It is pinned: [`Store::release`] is due.
-    pub fn follow(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Option<EntryId> {
+    /// The answer that is fetched under `ticket`, if it is shown.
+    pub fn follow(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Shown {
         let is_wanted = |store: &Store, voided| {
             store.directory.cells.voided(store.directory.primary(&query.url)) == voided
         };
@@ -32,7 +55,10 @@ impl Store {
 
     /// The same for the request that fetches it: what is made void meanwhile was asked for before.
     pub fn follow_own(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Option<EntryId> {
-        self.open_shown(ticket, query, |_, _| true)
+        match self.open_shown(ticket, query, |_, _| true) {
+            Shown::Answer(id) => Some(id),
+            Shown::ForOthers(_) | Shown::Nothing => None,
+        }
     }
 
     fn open_shown(
@@ -40,25 +66,31 @@ impl Store {
         ticket: FetchTicket,
         query: &CacheQuery,
         is_wanted: impl Fn(&Store, u64) -> bool,
-    ) -> Option<EntryId> {
+    ) -> Shown {
         // One who died may have left another file there.
         if !self.directory.cells.fetches.is_shown(ticket) {
-            return None;
+            return Shown::Nothing;
         }
-        let file = self.directory.files.shown(ticket.hash()).ok()?;
+        let Ok(file) = self.directory.files.shown(ticket.hash()) else { return Shown::Nothing };
         if !self.open_entries.make_room() {
-            return None;
+            return Shown::Nothing;
         }
-        let mut bytes = self.open_entries.lend()?;
+        let Some(mut bytes) = self.open_entries.lend() else { return Shown::Nothing };
         let count = file.read_at(bytes.free(), 0).unwrap_or(0);
         bytes.filled(count);
         let read = Entry::read_growing(bytes.as_mut_slice()).ok();
-        let Some((entry, _)) = read.filter(|(entry, voided)| {
-            self.may_follow(entry, bytes.as_slice(), query) && is_wanted(self, *voided)
-        }) else {
-            self.open_entries.give_back(bytes);
-            return None;
-        };
+        let wanted = read.filter(|(_, voided)| is_wanted(self, *voided));
+        let entry =
+            match wanted.map(|(entry, _)| (entry, self.fit(&entry, bytes.as_slice(), query))) {
+                Some((entry, Fit::Right)) => entry,
+                unfit => {
+                    self.open_entries.give_back(bytes);
+                    return match unfit {
+                        Some((_, Fit::OtherSelection(key))) => Shown::ForOthers(key),
+                        _ => Shown::Nothing,
+                    };
+                }
+            };
         bytes.truncate(entry.body_at as usize);
         let names = (ticket.hash(), self.directory.primary(&query.url));
         let file = Some((file, entry.body_at, 0));
@@ -70,25 +102,36 @@ impl Store {
         };
         let id = self.open_entries.insert_unlisted(open_entry);
         self.open_entries.pin(id);
-        Some(id)
+        Shown::Answer(id)
     }
 
     /// Whether it is an answer for this request: of its URL, and of its selection.
-    fn may_follow(&self, entry: &Entry, front: &[u8], query: &CacheQuery) -> bool {
+    fn fit(&self, entry: &Entry, front: &[u8], query: &CacheQuery) -> Fit {
         let mut key = Same::to(&front[entry.key.range()]);
         query.url.write(&mut key);
         let selection = &front[entry.selection.range()];
         let mut names = Scratch::<NAMES_ROOM>::new();
         vary::write_names_of(selection, &mut names);
-        let Some(names) = names.as_slice().map(Names) else { return false };
+        let Some(names) = names.as_slice().map(Names) else { return Fit::Wrong };
+        if entry.kind != Kind::Answer || !key.is_same() || !vary::tells_apart(names, &query.chosen)
+        {
+            return Fit::Wrong;
+        }
         let mut same = Same::to(selection);
         vary::write_selection(names, &query.chosen, &mut same);
-        entry.kind == Kind::Answer
-            && entry.segments.is_empty()
-            && (entry.for_authorized || !query.chosen.request_fields.authorization)
-            && vary::tells_apart(names, &query.chosen)
-            && key.is_same()
-            && same.is_same()
+        if !same.is_same() {
+            return Fit::OtherSelection(self.fetch_key_by(names, query));
+        }
+        let may_have = entry.for_authorized || !query.chosen.request_fields.authorization;
+        if entry.segments.is_empty() && may_have { Fit::Right } else { Fit::Wrong }
+    }
+
+    /// What requests of one selection wait for, before it is known by what number their answers are stored.
+    fn fetch_key_by(&self, names: Names, query: &CacheQuery) -> EntryKey {
+        let primary = self.directory.primary(&query.url);
+        let write = |hasher: &mut SipHasher| vary::write_selection(names, &query.chosen, hasher);
+        let key = self.directory.name_below(primary, NO_NUMBER, write);
+        key.fetched_after(self.directory.cells.voided(primary))
     }
 
     /// How many bytes of a body are there by now. `None`: it has broken off.

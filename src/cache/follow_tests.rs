@@ -34,7 +34,33 @@ fn fetching(
 }
 
 fn follow(store: &mut Store, ticket: FetchTicket, fields: &str) -> Option<EntryId> {
-    with("/a", fields, |query| store.follow(ticket, query))
+    match with("/a", fields, |query| store.follow(ticket, query)) {
+        Shown::Answer(id) => Some(id),
+        Shown::ForOthers(_) | Shown::Nothing => None,
+    }
+}
+
+#[test]
+fn who_wants_another_selection_is_told_what_to_wait_for() {
+    let (mut one, mut other) = two_workers();
+    let response = "Cache-Control: max-age=60 | Vary: X-A";
+    let (mut recorder, led, followed) = fetching(&mut one, &mut other, response, Some(100_000));
+    recorder.show(&one, led).expect("it is shown");
+    let key = |store: &mut Store, fields: &str| match with("/a", fields, |query| {
+        store.follow(followed, query)
+    }) {
+        Shown::ForOthers(key) => key,
+        shown => panic!("{shown:?}"),
+    };
+    let [first, same, second] =
+        ["X-A: 1", "X-B: 5 | X-A: 1", "X-A: 2"].map(|fields| key(&mut other, fields));
+    assert!(first == same && first != second);
+    assert_eq!(key(&mut one, "X-A: 1"), first, "over all workers");
+    assert_ne!(followed.hash(), first);
+    // One that may not share answers at all is told nothing.
+    let shown = with("/a", "X-A: 1 | X-Original-URL: /b", |query| other.follow(followed, query));
+    assert_eq!(shown, Shown::Nothing);
+    recorder.abandon(&mut one);
 }
 
 /// What is there of a body.
@@ -143,7 +169,7 @@ fn only_who_may_have_it_follows() {
             other.release(id);
         }
         let elsewhere = with("/b", "", |query| other.follow(followed, query));
-        assert_eq!(elsewhere, None, "another URL");
+        assert_eq!(elsewhere, Shown::Nothing, "another URL");
         recorder.abandon(&mut one);
     }
 }

@@ -193,7 +193,7 @@ fn what_is_cut_is_a_part() {
                 }
             }
             let follower = is_shown
-                .then(|| with("/a", "", |query| store.follow(ticket, query)).expect("shown"));
+                .then(|| with("/a", "", |query| store.follow_own(ticket, query)).expect("shown"));
             recorder.cut(&mut store, clock::now());
             let ending = super::super::collapse::Ending::Failed;
             store.directory.cells.fetches.end(ticket, ending, clock::now());

@@ -11,6 +11,7 @@ use std::mem::replace;
 
 use crate::cache::collapse::FetchTicket;
 use crate::cache::entry::UNKNOWN_LENGTH;
+use crate::cache::follow::Shown;
 use crate::cache::open_entries::{EntryId, Growth};
 use crate::cache::serve;
 use crate::cache::store::RECORDINGS;
@@ -55,16 +56,13 @@ pub(super) enum NextBytes {
 }
 
 impl Caching {
-    /// An exchange that waits for a fetch is answered by what has come of it, if that is shown and fits.
+    /// An exchange that waited for a fetch is answered by what has come of it: by an entry that is pinned.
     pub(super) fn follow(
         &mut self,
         exchange: &mut Exchange,
         context: &mut CacheContext,
-        (ticket, why): (FetchTicket, FwdReason),
+        (entry, why): (EntryId, FwdReason),
     ) -> CacheStep {
-        let Some(entry) = self.find_shown(exchange, context, ticket) else {
-            return CacheStep::Wait;
-        };
         let status = CacheStatus::Forwarded { why, status: None, stored: false, collapsed: true };
         let (reply, result) = (ConditionalOutcome::Whole, CacheResult::Hit);
         let has_length = !matches!(self.store.entry(entry).growth, Growth::Open(..));
@@ -78,25 +76,28 @@ impl Caching {
         self.followers.push_back(id).expect("a queue has room for all exchanges");
     }
 
-    /// What is shown of a fetch, if the exchange may have all of it as it is. It is pinned then.
-    fn find_shown(
+    /// What is shown of a fetch: an answer if the exchange may have all of it as it is.
+    pub(super) fn find_shown(
         &mut self,
         exchange: &Exchange,
         context: &CacheContext,
         ticket: FetchTicket,
-    ) -> Option<EntryId> {
+    ) -> Shown {
         let request_fields = exchange.cache_fields();
         let query = context.query(exchange, &request_fields);
-        let entry = self.store.follow(ticket, &query)?;
+        let entry = match self.store.follow(ticket, &query) {
+            Shown::Answer(entry) => entry,
+            other => return other,
+        };
         let candidate = serve::candidate(self.store.entry(entry), context.ring_size);
         let method = exchange.request.method;
         match caching::decide(method, &request_fields, &candidate, wall_seconds()) {
             Decision::Serve {
                 reply: ConditionalOutcome::Whole, serving: Serving::Fresh, ..
-            } => Some(entry),
+            } => Shown::Answer(entry),
             Decision::Serve { .. } | Decision::Ask(_) => {
                 self.store.release(entry);
-                None
+                Shown::Nothing
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Waiting: is there a stored answer, does another request fetch it already, or whose turn is it?
 
 use crate::cache::collapse::{Collapse, Ending, FetchTicket};
+use crate::cache::follow::Shown;
+use crate::cache::keys::EntryKey;
 use crate::cache::open_entries::EntryId;
 use crate::cache::serve;
 use crate::cache::store::{Found, LookupToken, Store};
@@ -46,7 +48,13 @@ impl Caching {
             CacheState::WaitingForFetch(mut ticket, why) => {
                 if self.look_at_fetch(&mut ticket) {
                     exchange.enter_cache(CacheState::WaitingForFetch(ticket, why));
-                    return self.follow(exchange, context, (ticket, why));
+                    match self.find_shown(exchange, context, ticket) {
+                        Shown::Answer(entry) => {
+                            return self.follow(exchange, context, (entry, why));
+                        }
+                        Shown::Nothing => return CacheStep::Wait,
+                        Shown::ForOthers(_) => (), // Another is waited for, or none.
+                    }
                 }
                 CollapseWait::Waited(why)
             }
@@ -84,7 +92,7 @@ impl Caching {
             }
             Finding::Fetch(fetch, sharing) => {
                 if may_collapse(exchange, context, sharing, wait) {
-                    return self.collapse(exchange, context, fetch);
+                    return self.collapse(exchange, context, fetch, fetch.token.fetch_key);
                 }
                 exchange.enter_cache(CacheState::Fetching(fetch));
                 match sharing {
@@ -150,29 +158,42 @@ impl Caching {
         }
     }
 
-    /// Leads the fetch that a request needs, or waits for one that goes on.
+    /// Leads the fetch of this key that a request needs, or waits for one that goes on.
     fn collapse(
         &mut self,
         exchange: &mut Exchange,
         context: &mut CacheContext,
         fetch: CacheFetch,
+        key: EntryKey,
     ) -> CacheStep {
         let fetches = self.store.directory().cells.fetches;
-        match fetches.begin(self.worker, fetch.token.fetch_key, context.now) {
-            Collapse::Lead(ticket) => self.lead(exchange, context, fetch, ticket),
-            Collapse::Follow(ticket) => {
+        let ticket = match fetches.begin(self.worker, key, context.now) {
+            Collapse::Lead(ticket) => return self.lead(exchange, context, fetch, ticket),
+            Collapse::Follow(ticket) => ticket,
+            Collapse::Alone => {
+                exchange.enter_cache(CacheState::Fetching(fetch));
+                return CacheStep::Proceed;
+            }
+        };
+        match self.find_shown(exchange, context, ticket) {
+            Shown::Answer(entry) => {
+                self.give_up(fetch);
+                self.follow(exchange, context, (entry, fetch.why))
+            }
+            Shown::ForOthers(other) if key == fetch.token.fetch_key && other != key => {
+                self.collapse(exchange, context, fetch, other)
+            }
+            // Whatever it waits for turns out to be for others still.
+            Shown::ForOthers(_) => {
+                exchange.enter_cache(CacheState::Fetching(fetch));
+                CacheStep::Proceed
+            }
+            Shown::Nothing => {
                 self.give_up(fetch);
                 exchange.enter_cache(CacheState::WaitingForFetch(ticket, fetch.why));
                 // Who fetches shows only what somebody waits for.
                 self.wake(fetches.leader(ticket));
-                match self.follow(exchange, context, (ticket, fetch.why)) {
-                    CacheStep::Wait => CacheStep::WaitForFetch,
-                    step => step,
-                }
-            }
-            Collapse::Alone => {
-                exchange.enter_cache(CacheState::Fetching(fetch));
-                CacheStep::Proceed
+                CacheStep::WaitForFetch
             }
         }
     }

@@ -262,6 +262,19 @@ impl Scene {
         (host, asked.conn)
     }
 
+    /// The same for the request for `path` that has this value in a field.
+    pub fn place_with(&self, path: &str, (name, value): (&str, &str)) -> (usize, usize) {
+        let hosts = self.hosts.iter().enumerate();
+        let mut all =
+            hosts.flat_map(|(place, host)| host.asked.iter().map(move |asked| (place, asked)));
+        let found = all.find(|(_, asked)| {
+            let head = &asked.message.head;
+            head.word() == path && head.get(name) == Some(value)
+        });
+        let (host, asked) = found.unwrap_or_else(|| panic!("nobody has {path} with {value}"));
+        (host, asked.conn)
+    }
+
     /// Whether the connection that `path` came over last is open.
     pub fn place_is_open(&self, path: &str) -> bool {
         let (host, conn) = self.place_of(path);

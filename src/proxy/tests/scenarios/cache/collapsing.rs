@@ -167,10 +167,10 @@ fn what_breaks_off_is_cut_for_those_who_have_a_part_and_asked_for_anew_by_those_
     let mut scene = workers(2);
     let clients = crowd(&mut scene, 2, 2);
     let other = scene.client_of(1);
-    // The selection of this one is another: it waits for what is stored.
-    ask(&mut scene, other, "/a", "X-A: 1");
+    // This one wants it fresher than it comes: it waits for what is stored.
+    ask(&mut scene, other, "/a", "Cache-Control: min-fresh=3600");
     assert_eq!(scene.times_asked("/a"), 1);
-    scene.respond("/a", begun(9, "hal").replace("max-age=60", "max-age=60\r\nVary: X-A"));
+    scene.respond("/a", begun(9, "hal"));
     assert_eq!(so_far(&mut scene, clients[1]), "hal");
     scene.reset("/a");
     assert_eq!(scene.times_asked("/a"), 2);
@@ -178,6 +178,42 @@ fn what_breaks_off_is_cut_for_those_who_have_a_part_and_asked_for_anew_by_those_
     assert_eq!(last(&mut scene, other).2, "hello");
     assert_eq!(so_far(&mut scene, clients[1]), "hal");
     assert_ne!(scene.end_of(clients[1]), End::Open, "what it has must not look whole");
+}
+
+/// docs/CACHE.md, rule 15.
+#[test]
+fn who_cannot_have_what_is_fetched_as_it_varies_waits_only_for_its_own() {
+    for comes_early in [true, false] {
+        let mut scene = workers(2);
+        let first = crowd(&mut scene, 2, 2);
+        let first_place = scene.place_of("/a");
+        let plain = begun(9, "hal").replace("max-age=60", "max-age=60\r\nVary: X-A");
+        let mut others = Vec::new();
+        if !comes_early {
+            scene.respond("/a", &plain);
+        }
+        for number in 0..6 {
+            others.push(scene.client_of(number % 2));
+            ask(&mut scene, others[number], "/a", &format!("X-A: {}", number / 3));
+        }
+        if comes_early {
+            assert_eq!(scene.times_asked("/a"), 1);
+            scene.respond_at(first_place, &plain);
+        }
+        // One for each selection, while the first goes on.
+        assert_eq!((scene.times_asked("/a"), so_far(&mut scene, first[1])), (3, "hal".into()));
+        for (value, body) in [("0", "zero"), ("1", "one")] {
+            let place = scene.place_with("/a", ("x-a", value));
+            scene.respond_at(place, answer(&format!("{FRESH} | Vary: X-A"), body));
+        }
+        for (number, other) in others.iter().enumerate() {
+            let (status, cache, body) = last(&mut scene, *other);
+            assert_eq!((status, &body[..]), (200, ["zero", "one"][number / 3]), "{cache}");
+        }
+        scene.respond_at(first_place, "fway!!");
+        assert_eq!(last(&mut scene, first[1]).2, "halfway!!");
+        assert_eq!(scene.times_asked("/a"), 3);
+    }
 }
 
 #[test]

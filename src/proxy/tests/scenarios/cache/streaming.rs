@@ -152,10 +152,9 @@ fn what_breaks_off_before_its_end_looks_whole_to_nobody() {
         let mut scene = workers(2);
         let clients = crowd(&mut scene, 5);
         let other = scene.client_of(1);
-        // The selection of this one is another: it waits for what is stored.
-        ask(&mut scene, other, "/a", "X-A: 1");
-        let fields = format!("{FRESH}\r\nVary: X-A");
-        scene.respond("/a", wire.head(&fields) + &wire.body("hal"));
+        // This one wants it fresher than it comes: it waits for what is stored.
+        ask(&mut scene, other, "/a", "Cache-Control: min-fresh=3600");
+        scene.respond("/a", wire.head(FRESH) + &wire.body("hal"));
         scene.reset("/a");
         assert_eq!(scene.times_asked("/a"), 2, "{wire:?}");
         scene.respond("/a", answer(FRESH, "hello"));
