@@ -1,6 +1,7 @@
 //! Where a message ends: RFC 9112 §6.
 
 use super::chunked::{BadChunk, Chunks};
+use super::fields::Fields;
 use super::message::Framing;
 use super::method::Method;
 use super::request::RequestHead;
@@ -35,6 +36,16 @@ impl Body {
             Body::Chunked(chunks) => chunks.is_done(),
             Body::UntilClose => false,
         }
+    }
+
+    /// The same body, whose trailer section has at most `max_fields` lines. None of them passes where
+    /// `Connection` names fields that may be among them (RFC 9110 §7.6.1): the names are gone with the head.
+    #[inline]
+    pub fn with_trailers(mut self, max_fields: usize, head: &Fields) -> Body {
+        if let Body::Chunked(chunks) = &mut self {
+            chunks.limit_trailers(max_fields, !head.nominates_trailers());
+        }
+        self
     }
 
     /// Steps over what of the body lies at the front of `bytes`, and returns how much that is. Where it

@@ -19,8 +19,8 @@ use super::scan;
 /// the size, and extensions. In bytes.
 pub const MAX_PADDING: u16 = 4096;
 
-/// The most trailer lines of one message: as many as a head may have.
-pub const MAX_TRAILERS: u8 = MAX_FIELDS as u8;
+/// The most trailer lines of one message, unless [`Chunks::limit_trailers`] says otherwise.
+pub const MAX_TRAILERS: u16 = MAX_FIELDS as u16;
 
 /// The most bytes of trailer lines of one message: as many as a head may have.
 pub const MAX_TRAILER_BYTES: u32 = 65_536;
@@ -72,7 +72,7 @@ pub enum BadChunk {
     DataEnd,
     /// A trailer line that is no valid field.
     Trailer,
-    /// More than [`MAX_TRAILERS`] or [`MAX_TRAILER_BYTES`].
+    /// More lines than the message may have, or more than [`MAX_TRAILER_BYTES`].
     TrailersTooLong,
 }
 
@@ -108,15 +108,37 @@ pub struct Chunks {
     /// How many bytes of the trailer line that is partly here were found to be good.
     searched: u32,
     padding: u16,
-    trailers: u8,
+    /// How many trailer lines may still come.
+    trailers_left: u16,
+    /// Whether trailer lines may be passed on at all.
+    passes_trailers: bool,
     state: ChunkState,
 }
 
 impl Chunks {
     /// At the start of a body.
     pub const fn new() -> Chunks {
-        let state = ChunkState::Start;
-        Chunks { size: 0, total: 0, trailer_bytes: 0, searched: 0, padding: 0, trailers: 0, state }
+        Chunks {
+            size: 0,
+            total: 0,
+            trailer_bytes: 0,
+            searched: 0,
+            padding: 0,
+            trailers_left: MAX_TRAILERS,
+            passes_trailers: true,
+            state: ChunkState::Start,
+        }
+    }
+
+    /// Allows `most` trailer lines, and to pass them on or not.
+    pub fn limit_trailers(&mut self, most: usize, passes: bool) {
+        self.trailers_left = u16::try_from(most).unwrap_or(u16::MAX);
+        self.passes_trailers = passes;
+    }
+
+    /// Whether trailer lines may be passed on at all. Which names may is for `http::fields` to say.
+    pub const fn passes_trailers(&self) -> bool {
+        self.passes_trailers
     }
 
     /// How many bytes of data are to be moved before [`Chunks::read`] may be called again.
@@ -317,10 +339,7 @@ impl Chunks {
             return Ok((end, Chunk::End));
         }
         Field::read(&bytes[..end]).ok_or(BadChunk::Trailer)?;
-        if self.trailers == MAX_TRAILERS {
-            return Err(BadChunk::TrailersTooLong);
-        }
-        self.trailers += 1;
+        self.trailers_left = self.trailers_left.checked_sub(1).ok_or(BadChunk::TrailersTooLong)?;
         self.trailer_bytes += end as u32; // both below twice MAX_TRAILER_BYTES
         Ok((end, Chunk::Trailer { start: 0, end }))
     }

@@ -1,6 +1,6 @@
 //! Field lines: reading them, walking them, and what their names say to an intermediary.
 
-use super::names::{self, Name};
+use super::names::{self, Name, is_read_as};
 use super::scan;
 
 /// One field line (RFC 9112 §5).
@@ -191,6 +191,12 @@ impl<'a> Fields<'a> {
         self.nominates
     }
 
+    /// Whether `Connection` names a field that could come in the trailer section.
+    pub(super) fn nominates_trailers(&self) -> bool {
+        let may_come = |name: &[u8]| !name.eq_ignore_ascii_case(b"close") && may_trail(name);
+        self.nominates && self.values("connection").flat_map(list_members).any(may_come)
+    }
+
     pub(super) fn notes(&self) -> Notes {
         self.notes
     }
@@ -372,19 +378,11 @@ pub fn is_one_of(name: &[u8], names: &[&str]) -> bool {
 /// `Trailer` is none of these, and `Proxy-Authorization` is for whoever asked for it. `Proxy` is no
 /// field at all: CGI programs would find it in the variable by which operators set their proxy.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    is_one_of(
-        name,
-        &[
-            "connection",
-            "keep-alive",
-            "proxy",
-            "proxy-connection",
-            "te",
-            "transfer-encoding",
-            "upgrade",
-        ],
-    )
+    is_one_of(name, &HOP_BY_HOP)
 }
+
+const HOP_BY_HOP: [&str; 7] =
+    ["connection", "keep-alive", "proxy", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// Whether `name` would be that of a framing field, were its underscores hyphens. Servers that
 /// hand fields on as CGI variables cannot tell the two, so such a field never goes on.
@@ -451,15 +449,16 @@ const SUMS: [&str; 2] = ["content-digest", "content-md5"];
 const NO_PREFIX_IN_TRAILERS: [&[u8]; 3] = [b"content-", b"if-", b"x-forwarded-"];
 
 /// Whether a trailer field of that name may be passed on (RFC 9110 §6.5.1): one that nobody needs
-/// to know before the body, and that is harmless where a recipient merges trailers into the head.
+/// to know before the body, and that is harmless where a recipient merges trailers into the head, also
+/// as CGI variables, in which underscores are hyphens.
 pub fn may_trail(name: &[u8]) -> bool {
-    let begins_badly = |prefix: &&[u8]| {
-        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
-    !is_hop_by_hop(name)
-        && !is_shadow_of_framing(name)
+    let is_in = |names: &[&str]| names.iter().any(|known| is_read_as(name, known.as_bytes()));
+    let begins_badly =
+        |prefix: &&[u8]| name.get(..prefix.len()).is_some_and(|start| is_read_as(start, prefix));
+    !is_in(&HOP_BY_HOP)
+        && !is_in(&["content-length", "transfer-encoding"])
         && (!NO_PREFIX_IN_TRAILERS.iter().any(begins_badly) || is_one_of(name, &SUMS))
-        && !NOT_IN_TRAILERS.iter().any(|names| is_one_of(name, names))
+        && !NOT_IN_TRAILERS.iter().any(|names| is_in(names))
 }
 
 #[cfg(test)]

@@ -101,8 +101,10 @@ impl HeadScan {
                 self.searched = u32::try_from(feed).unwrap_or(u32::MAX);
                 return Scan::Malformed(feed);
             };
-            if line.last() == Some(&b'\n') {
-                return Scan::Whole(feed + 1);
+            match line.last() {
+                Some(b'\n') => return Scan::Whole(feed + 1),
+                Some(b'\r') => return Scan::Malformed(feed - 1), // The first CR lacks its LF.
+                Some(_) | None => (),
             }
             if self.reached == ScanProgress::FirstLine {
                 if self.kind == HeadKind::Request && !ends_in_version(line) {

@@ -66,6 +66,13 @@ fn a_line_feed_alone_ends_no_line() {
 }
 
 #[test]
+fn a_cr_too_many_ends_no_line() {
+    assert_eq!(request(b"GET / HTTP/1.1\r\r\n"), Scan::Malformed(15));
+    assert_eq!(request(b"GET / HTTP/1.1\r\nA: b\r\n\r\r\n"), Scan::Malformed(23));
+    assert_eq!(response(b"HTTP/1.1 200 OK\r\nA: b\r\r\n"), Scan::Malformed(22));
+}
+
+#[test]
 fn each_byte_is_searched_once() {
     let mut bytes = b"GET / HTTP/1.1\r\nA: ".to_vec();
     let mut scan = HeadScan::request();

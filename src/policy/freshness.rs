@@ -124,13 +124,17 @@ impl Freshness {
             WhenStale::Never => return ServeDecision::Validate,
             WhenStale::Allowed => (),
         }
-        if -left <= i64::from(self.stale_while_revalidate) && self.stale_while_revalidate > 0 {
-            return ServeDecision::WhileRevalidating;
-        }
+        let is_allowed =
+            -left <= i64::from(self.stale_while_revalidate) && self.stale_while_revalidate > 0;
         match wanted.max_stale {
-            MaxStale::Any => ServeDecision::Stale, // §5.2.1.2
-            MaxStale::By(seconds) if -left <= i64::from(seconds) => ServeDecision::Stale,
-            MaxStale::By(_) | MaxStale::Unsaid => ServeDecision::Validate,
+            MaxStale::By(seconds) if -left > i64::from(seconds) => ServeDecision::Validate, // §5.2.1.2
+            // Who says how old it may be takes nothing that is stale: §5.2.1.1.
+            MaxStale::Unsaid if wanted.max_age.is_some() => ServeDecision::Validate,
+            MaxStale::Unsaid | MaxStale::By(_) | MaxStale::Any if is_allowed => {
+                ServeDecision::WhileRevalidating
+            }
+            MaxStale::By(_) | MaxStale::Any => ServeDecision::Stale,
+            MaxStale::Unsaid => ServeDecision::Validate,
         }
     }
 

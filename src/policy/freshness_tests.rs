@@ -232,6 +232,10 @@ fn a_stale_answer_is_served_while_it_is_asked_for_anew() {
     assert_eq!(judge("", 91), ServeDecision::Validate);
     assert_eq!(judge("no-cache", 61), ServeDecision::Validate);
     assert_eq!(judge("max-age=60", 61), ServeDecision::Validate);
+    assert_eq!(judge("max-age=100", 61), ServeDecision::Validate, "RFC 9111 §5.2.1.1");
+    assert_eq!(judge("max-age=100, max-stale", 61), ServeDecision::WhileRevalidating);
+    assert_eq!(judge("max-stale=0", 61), ServeDecision::Validate);
+    assert_eq!(judge("max-stale=1", 61), ServeDecision::WhileRevalidating);
     assert_eq!(judge("max-stale", 91), ServeDecision::Stale);
     for forbidding in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
         let fields = format!("Cache-Control: max-age=60, stale-while-revalidate=30, {forbidding}");

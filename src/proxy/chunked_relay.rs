@@ -111,7 +111,7 @@ impl ChunkCopy<'_> {
                 Chunk::Trailer { start, end } => {
                     let line = &bytes[start..end];
                     let name = line.split(|byte| *byte == b':').next().unwrap_or(line);
-                    if may_trail(name) {
+                    if self.chunks.passes_trailers() && may_trail(name) {
                         sink.write(line, rings);
                     }
                 }

@@ -166,7 +166,8 @@ impl Proxy {
         };
         let body_for = |method| match head.status {
             101 => Body::UntilClose,
-            _ => body::of_response(method, head),
+            _ => body::of_response(method, head)
+                .with_trailers(self.settings.max_response_fields(), &head.fields),
         };
         let body = body_for(exchange.request.method);
         let body_by_id = match earlier {

@@ -125,7 +125,8 @@ impl Proxy {
             batch: client.batch,
             ..known_of(head, spans)
         };
-        let (route, body) = (choice.route(), body::of_request(head));
+        let body = body::of_request(head).with_trailers(self.settings.max_fields, &head.fields);
+        let route = choice.route();
         Ok(Accepted { len: head.whole_len(), request, pool, route, sticky_target, body, answer })
     }
 }

@@ -60,7 +60,8 @@ pub struct Arrival {
     pub preamble: ProxyProtocol,
     /// Whether clients speak TLS with what stands before it.
     pub https: bool,
-    /// The port that clients connected to; none where what stands before it has another.
+    /// The port that clients connected to, unless a PROXY header says another; none where what stands before
+    /// it has one of its own.
     pub port: Option<u16>,
 }
 
@@ -76,7 +77,6 @@ impl Arrival {
             true => ProxyProtocol::ProxyHeader,
             false => ProxyProtocol::None,
         };
-        let is_own = !listen.https && !listen.proxy_protocol;
-        Arrival { preamble, https: listen.https, port: port.filter(|_| is_own) }
+        Arrival { preamble, https: listen.https, port: port.filter(|_| !listen.https) }
     }
 }

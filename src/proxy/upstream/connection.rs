@@ -271,9 +271,13 @@ impl Upstream {
             && matches!(conn.conn.fill(rings), Ok(0))
             && conn.conn.end == End::Open
             && conn.conn.output.is_empty();
-        let has_ended = conn.conn.end != End::Open && conn.conn.input.is_empty();
+        let says_more = !conn.conn.input.is_empty();
+        let has_ended = conn.conn.end != End::Open && !says_more;
         conn.conn.release_idle_buffers(rings);
         let (slot, is_bound, responses) = (conn.backend, conn.is_bound, conn.responses);
+        if says_more {
+            self[slot].sharing.failed(turn.now.millis());
+        }
         if has_ended {
             self.learn_of_closing(slot, responses, Millis(0), turn);
         }

@@ -96,10 +96,13 @@ impl Upstream {
     /// An idle connection closes, or says something that nobody asked for.
     pub fn idle_conn_spoke(&mut self, id: BackendConnId, event: Event, turn: &mut Turn) {
         let (slot, responses) = (self[id].backend, self[id].responses);
-        let idled = self.idle_for(id, turn).map(Micros::millis);
+        let Some(idled) = self.idle_for(id, turn) else { return };
         self.close_idle(id, turn);
-        if let (true, Some(idled)) = (event.closed || event.failed, idled) {
-            self.learn_of_closing(slot, responses, idled, turn);
+        if event.closed || event.failed {
+            self.learn_of_closing(slot, responses, idled.millis(), turn);
+        } else if idled <= self[slot].pace.patience() {
+            // It belongs to the last response. Behind another request it would have answered that.
+            self[slot].sharing.failed(turn.now.millis());
         }
     }
 

@@ -350,6 +350,55 @@ fn trailers_pass_and_extensions_do_not() {
     assert_eq!((message.body, message.trailers), (b"abc".to_vec(), vec!["X-Trailer: t".into()]));
 }
 
+/// RFC 9110 §7.6.1: what `Connection` names are header or trailer fields.
+#[test]
+fn trailers_that_connection_names_do_not_pass_and_te_names_none() {
+    const CHUNKS: &str = "3\r\nabc\r\n0\r\nX-T: t\r\nX-V: v\r\n\r\n";
+    for (connection, passing) in
+        [("X-T", 0), ("close, x-u", 0), ("TE", 2), ("keep-alive, te, upgrade", 2)]
+    {
+        let mut scene = Scene::with_backends(1);
+        let client = scene.client();
+        let head = format!("Connection: {connection}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        scene.send(client, format!("POST / HTTP/1.1\r\nHost: a\r\n{head}{CHUNKS}"));
+        assert_eq!(scene.request("/").trailers.len(), passing, "{connection}");
+        assert_eq!(scene.request("/").body, b"abc");
+        scene.respond("/", format!("HTTP/1.1 200 OK\r\n{head}{CHUNKS}"));
+        let message = scene.messages(client).pop().expect("an answer");
+        assert_eq!(
+            (message.body, message.trailers.len()),
+            (b"abc".to_vec(), passing),
+            "{connection}"
+        );
+    }
+}
+
+/// As many as a head may have fields, and ten times that in a response.
+#[test]
+fn trailers_are_limited_like_a_head() {
+    let chunks = |count: usize| format!("0\r\n{}\r\n", "X-T: t\r\n".repeat(count));
+    for (most, sent, is_taken) in [(10, 10, true), (10, 11, false), (150, 150, true)] {
+        let mut scene = Scene::with(1, |config| config.max_fields = most, |_| ());
+        let client = scene.client();
+        let request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        scene.send(client, format!("{request}{}", chunks(sent)));
+        if !is_taken {
+            assert_eq!(scene.last_error(client).0, 400);
+            continue;
+        }
+        assert_eq!(scene.request("/").trailers.len(), sent);
+        scene.respond("/", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        scene.respond("/", chunks(10 * most));
+        assert_eq!(scene.messages(client).pop().expect("an answer").trailers.len(), 10 * most);
+    }
+    let mut scene = Scene::with(1, |config| config.max_fields = 10, |_| ());
+    let client = scene.client();
+    scene.get(client, &["/"]);
+    scene.respond("/", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    scene.respond("/", chunks(101));
+    assert_ne!(scene.end_of(client), End::Open);
+}
+
 #[test]
 fn a_body_that_does_not_fit_into_a_ring_goes_up_and_down_at_once() {
     let mut scene = Scene::with_backends(1);

@@ -229,6 +229,56 @@ fn a_get_behind_a_response_that_is_malformed_moves_to_a_connection_of_its_own() 
     }
 }
 
+/// Behind another request, what a backend sends too much is taken for the response to that.
+#[test]
+fn a_backend_that_sends_more_than_it_was_asked_for_shares_nothing_for_a_while() {
+    let surplus = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n0";
+    for (paths, pause) in [(&["/0"][..], None), (&["/0", "/1"][..], None), (&["/0"][..], Some(20))]
+    {
+        let mut scene = Scene::with_backends(1);
+        let client = scene.client();
+        show_sharing(&mut scene, client);
+        scene.get(client, paths);
+        let place = scene.place_of("/0");
+        match pause {
+            None => drop(scene.respond_at(place, format!("{answer}{surplus}"))),
+            Some(pause) => {
+                scene.respond_at(place, answer);
+                scene.advance(pause);
+                scene.respond_at(place, surplus);
+            }
+        }
+        if paths.len() == 2 {
+            scene.respond_at(place, answer); // The one to /1, of which nobody can know any more.
+        }
+        assert!(!scene.place_is_open("/0"));
+        scene.warm_up(client, "/again");
+        scene.get(client, &["/2", "/3"]);
+        assert_ne!(scene.place_of("/2"), scene.place_of("/3"), "{paths:?} {pause:?}");
+        scene.answer("/2", "2");
+        scene.answer("/3", "3");
+        assert_eq!(scene.bodies(client)[SHOWN + paths.len() + 1..], ["2", "3"]);
+    }
+}
+
+/// Some servers say 408 over a connection that was idle for long before they close it.
+#[test]
+fn what_comes_over_a_connection_that_was_idle_for_long_says_nothing_of_sharing() {
+    let mut scene = Scene::with_backends(1);
+    let client = scene.client();
+    show_sharing(&mut scene, client);
+    let place = scene.place_of("/pair9");
+    scene.advance(2_000);
+    scene.respond_at(place, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    assert!(!scene.place_is_open("/pair9"));
+    scene.warm_up(client, "/again");
+    scene.get(client, &["/0", "/1"]);
+    assert_eq!(scene.place_of("/0"), scene.place_of("/1"));
+    scene.answer("/0", "");
+    scene.answer("/1", "");
+}
+
 #[test]
 fn a_response_that_is_malformed_itself_is_an_error_and_what_stands_behind_it_moves() {
     let mut scene = Scene::with_backends(1);
