@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
+use super::endpoint::Endpoint;
 use super::error::Warning;
 use super::lines::{Lines, place_of_item};
-use super::listen::overlap;
 use super::model::{Config, Listen, Pool, Route, RouteTarget};
 use super::text::quote;
 
@@ -95,11 +95,21 @@ fn takes_all(earlier: &Route, later: &Route) -> bool {
 /// That operators and clients are to come by the same address.
 fn taken_twice(config: &Config, key: &str, address: Option<SocketAddr>) -> Option<Warning> {
     let address = address?;
-    let own = Listen::on(address);
-    let listen = config.listen.iter().find(|listen| overlap(listen, &own))?;
+    let takes = |listen: &&Listen| match listen.address {
+        Endpoint::Tcp(other) if other.port() == address.port() && address.port() != 0 => {
+            other == address || takes_all_of(other, address) || takes_all_of(address, other)
+        }
+        Endpoint::Tcp(_) | Endpoint::Unix(_) => false,
+    };
+    let listen = config.listen.iter().find(takes)?;
     let fault =
         format!("{address} is taken by {} of \"listen\"", quote(&listen.address.to_string()));
     Some(Warning::of(key, fault, "choose another port"))
+}
+
+/// Whether who listens at `wide` does so at every address of the other's kind: `[::]` takes IPv4 as well.
+fn takes_all_of(wide: SocketAddr, other: SocketAddr) -> bool {
+    wide.ip().is_unspecified() && (wide.is_ipv6() || other.is_ipv4())
 }
 
 #[cfg(test)]
@@ -206,6 +216,12 @@ mod tests {
         assert_eq!(with(r#""status_listen": "0.0.0.0:9000""#), told);
         let admin = with("\"admin\":\n{\"listen\": \"[::]:9000\", \"token_file\": \"/t\"}");
         assert!(admin.starts_with("line 3: admin.listen: [::]:9000 is taken"), "{admin}");
+        let told = "line 2: status_listen: 127.0.0.1:9000 is taken by \"[::]:9000\" of \"listen\" (choose another port)";
+        assert_eq!(with(r#""status_listen": "127.0.0.1:9000""#), told);
+        let wide = with(r#""listen": ["127.0.0.1:9000"], "status_listen": ":9000""#);
+        assert!(wide.contains("[::]:9000 is taken by \"127.0.0.1:9000\""), "{wide}");
+        let apart = with(r#""listen": ["0.0.0.0:9000"], "status_listen": "[::1]:9000""#);
+        assert_eq!(apart, "");
         assert_eq!(with(r#""status_listen": "127.0.0.1:9001""#), "");
         assert_eq!(with(r#""listen": [":0"], "status_listen": "127.0.0.1:0""#), "");
     }

@@ -1,6 +1,7 @@
 //! What an operator asks for: a request to a command, or to the answer that says why it is none.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::{self, AUTO_CAP, Endpoint, MOST_REQUESTS, WrittenCap, address, text, units};
 use crate::http::Method;
@@ -341,8 +342,8 @@ fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ApiResp
 #[serde(deny_unknown_fields)]
 struct AdjustmentJson {
     state: Option<String>,
-    weight: Option<u32>,
-    max_connections: Option<WrittenCap>,
+    weight: Option<Value>,
+    max_connections: Option<Value>,
 }
 
 /// `{"state": "drain", "weight": 5, "max_connections": "auto"}`, at least one of them.
@@ -355,18 +356,21 @@ fn adjustment(body: &[u8]) -> Result<Wish, ApiResponse> {
     let json: AdjustmentJson =
         serde_json::from_slice(body).map_err(|error| wrong(format!("{error} ({example})")))?;
     let state = json.state.as_deref().map(|value| state("state", value)).transpose()?;
-    if json.weight.is_some_and(|weight| !(1..=256).contains(&weight)) {
-        return Err(wrong("weight is out of range (write 1 to 256)"));
-    }
-    let max_connections = json.max_connections.map(|written| {
-        let refused = || wrong("max_connections is not right (write 0 to 1000000, or \"auto\")");
-        written.read().ok_or_else(refused)
+    let weight = json.weight.map(|written| {
+        let number = written.as_u64().filter(|weight| (1..=256).contains(weight));
+        let refused = || wrong(format!("weight: {written} is not right (write 1 to 256)"));
+        number.map(|weight| weight as u32).ok_or_else(refused)
     });
-    let max_connections = max_connections.transpose()?;
-    if state.is_none() && json.weight.is_none() && max_connections.is_none() {
+    let max_connections = json.max_connections.map(|written| {
+        let cap = WrittenCap::deserialize(&written).ok().and_then(|written| written.read());
+        let remedy = "write 0 to 1000000, or \"auto\"";
+        cap.ok_or_else(|| wrong(format!("max_connections: {written} is not right ({remedy})")))
+    });
+    let (weight, max_connections) = (weight.transpose()?, max_connections.transpose()?);
+    if state.is_none() && weight.is_none() && max_connections.is_none() {
         return Err(wrong(format!("nothing is to be changed ({example})")));
     }
-    Ok(Wish { state, weight: json.weight, max_connections })
+    Ok(Wish { state, weight, max_connections })
 }
 
 #[derive(Deserialize)]

@@ -300,6 +300,14 @@ impl Commands {
         log::write(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
     }
 
+    /// What an operator has changed, each time: the last message says how it is.
+    fn tell(&self, slot: BackendId, what: std::fmt::Arguments<'_>) {
+        let cells = self.segment.backend(slot);
+        let pool = self.segment.pool(cells.pool()).name();
+        let address = cells.address();
+        log::reply(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
+    }
+
     /// The backend as it is now, as JSON.
     pub(super) fn shown(&mut self, status: u16, slot: BackendId) -> ApiResponse {
         let backend = self.viewer.backend(slot, self.now);
@@ -446,15 +454,15 @@ impl Commands {
         self.segment.set_wish(slot, self.segment.wish(slot).and(wanted));
         if let Some(weight) = wanted.weight {
             self.segment.set_weight(slot, weight);
-            self.log(slot, format_args!("has weight {weight} now"));
+            self.tell(slot, format_args!("has weight {weight} now"));
         }
         if let Some(cap) = wanted.max_connections {
             self.segment.set_cap(slot, cap);
-            self.log(slot, format_args!("{}", said_of_limit(cap)));
+            self.tell(slot, format_args!("{}", said_of_limit(cap)));
         }
         if let Some(state) = wanted.state {
             self.segment.set_admin(slot, state, self.now.clock.millis());
-            self.log(slot, format_args!("is set to {}", json::admin(state)));
+            self.tell(slot, format_args!("is set to {}", json::admin(state)));
         }
         self.wake_for(slot);
         self.master.wake(); // It tells those whom this generation has replaced.
@@ -506,7 +514,7 @@ impl Commands {
             self.wakers.wake_workers();
             self.master.wake();
             let what = if withdrawn { "withdrawn" } else { "restored" };
-            log::write(Level::Notice, format_args!("{what}: an operator has asked for it"));
+            log::reply(Level::Notice, format_args!("{what}: an operator has asked for it"));
         }
         ApiResponse::json(200, format!("{{\"withdrawn\":{}}}\n", self.segment.is_withdrawn()))
     }
@@ -566,7 +574,10 @@ impl ApiHandler for Commands {
 
 /// There is no room for another one.
 pub(super) fn full(what: &str) -> ApiResponse {
-    let message = format!("the table of {what} is full (a reload makes room)");
+    let message = format!(
+        "there is no room for more {what}: 256 backends and 16 pools have it beside those of the file \
+         (DELETE backends that are not used)"
+    );
     ApiResponse::error(507, &message)
 }
 

@@ -143,20 +143,26 @@ impl Fleet {
         self.segment.set_wish(slot, wish);
         if backend.weight() != weight {
             self.segment.set_weight(slot, weight);
-            self.log(key, format_args!("has weight {weight} now"));
+            self.tell(key, format_args!("has weight {weight} now"));
             self.has_changed = true;
         }
         if backend.max_connections() != limit {
             self.segment.set_cap(slot, limit);
-            self.log(key, format_args!("{}", said_of_limit(limit)));
+            self.tell(key, format_args!("{}", said_of_limit(limit)));
             self.has_changed = true;
         }
         if backend.admin() != state {
             self.segment.set_admin(slot, state, now.millis());
-            self.log(key, format_args!("is set to {}", state.word()));
+            self.tell(key, format_args!("is set to {}", state.word()));
             self.has_changed = true;
         }
         wakers.wake_all(&self.segment, WaitFor::Pool(backend.pool()));
+    }
+
+    /// What an operator has changed, each time: the last message says how it is.
+    fn tell(&self, key: &ServerKey, what: std::fmt::Arguments<'_>) {
+        let ServerKey { pool, address } = key;
+        log::reply(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
     }
 
     fn log(&self, key: &ServerKey, what: std::fmt::Arguments<'_>) {

@@ -413,7 +413,7 @@ impl Entry {
     fn tell_full(&mut self, segment: &Segment, address: SocketAddr, now: Micros) {
         if self.told + TELL_AGAIN <= now || self.told == Micros(0) {
             self.told = now;
-            let why = "the table of backends is full (a reload makes room)";
+            let why = "there is no room for more than 256 backends beside those of the file";
             self.log(segment, Level::Warning, format_args!(": {address} is left out: {why}"));
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::mem::time::Micros;
 use crate::shared::fleet::{FleetChange, RegistrationChange, ServerKey};
-use crate::shared::{Source, Wish};
+use crate::shared::{BackendId, Source, Wish};
 
 use super::admin::Pending;
 use super::answer::ApiResponse;
@@ -57,13 +57,27 @@ impl Commands {
         let key = &settled.key;
         let pool = self.segment.find_pool(&key.pool);
         match pool.and_then(|pool| self.segment.find_any(pool, key.address)) {
-            Some(slot) => self.shown(status, slot),
+            Some(slot) => {
+                self.show_lease(slot, settled.change);
+                self.shown(status, slot)
+            }
             // It had nothing left.
             None => {
                 let address = key.address;
                 let text = format!("{{\"backend\":\"{address}\",\"admin\":\"leaving\"}}\n");
                 ApiResponse::json(status, text)
             }
+        }
+    }
+
+    /// The lease of a backend that has registered here is shown here, though the registry ends it. One that
+    /// is renewed at other instances alone is not known.
+    fn show_lease(&mut self, slot: BackendId, change: FleetChange) {
+        let is_shared = self.segment.backend(slot).source() == Some(Source::Registry);
+        if let (true, FleetChange::Register(RegistrationChange { lease: Some(lease), .. })) =
+            (is_shared, change)
+        {
+            self.segment.set_lease(slot, Some(self.now.clock.millis() + lease));
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use crate::config::{AccessLog, Config, ConfigFile, Warning, units};
+use crate::config::text::quote;
+use crate::config::{AccessLog, Config, ConfigFile, Endpoint, Listen, Warning, units};
 use crate::mem::time::Millis;
 use crate::net;
 use crate::proxy::settings;
 use crate::sys::log::{self, Level};
+use crate::sys::process;
 
 use super::memory_limit::{MemoryOwner, memory_limit};
 use super::{cache_shm, cpus, unit};
@@ -30,8 +32,16 @@ fn of_this_machine(config: &Config) -> Vec<Warning> {
         warnings.extend(no_folder("admin.socket", Path::new(path.as_str())));
     }
     if let Some(path) = &config.admin.token_file {
-        warnings.extend(no_token(path));
+        let remedy = format!("make it: openssl rand -hex 32 > {}", path.display());
+        warnings.extend(no_file("admin.token_file", path, &remedy));
     }
+    let registry = config.registry.as_ref();
+    if let Some(path) = registry.and_then(|registry| registry.password_file.as_ref()) {
+        let remedy = "make it, with the password of the registry's user and mode 0600";
+        warnings.extend(no_file("registry.password_file", path, remedy));
+    }
+    let listens = config.listen.iter().enumerate();
+    warnings.extend(listens.flat_map(|(index, listen)| no_place(index, listen)));
     warnings.extend(too_short_a_stop(config, unit::stop_timeout()));
     warnings
 }
@@ -76,13 +86,26 @@ fn no_folder(key: &str, path: &Path) -> Option<Warning> {
     Some(Warning::of(key, format!("there is no folder {folder}"), remedy))
 }
 
-/// That the token is not there without which the service does not start.
-fn no_token(path: &Path) -> Option<Warning> {
+/// That a file is not there without which the service does not start.
+fn no_file(key: &str, path: &Path, remedy: &str) -> Option<Warning> {
     let error = std::fs::metadata(path).err()?;
-    let path = path.display();
-    let remedy = format!("make it: openssl rand -hex 32 > {path}; without it nothing starts");
+    let fault = format!("there is no file {}", path.display());
     let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-    is_missing.then(|| Warning::of("admin.token_file", format!("there is no file {path}"), remedy))
+    is_missing.then(|| Warning::of(key, fault, format!("{remedy}; without it nothing starts")))
+}
+
+/// That a Unix socket for clients cannot be made: its folder is not there, or the group it is to have.
+fn no_place(index: usize, listen: &Listen) -> Vec<Warning> {
+    let Endpoint::Unix(path) = listen.address else { return Vec::new() };
+    let key = format!("listen[{index}]");
+    let has_folder = path.abstract_name().is_none();
+    let folder = has_folder.then(|| no_folder(&key, Path::new(path.as_str()))).flatten();
+    let is_unknown = |name: &&String| process::group_named(name).is_none();
+    let group = listen.access.group.as_ref().filter(is_unknown).map(|name| {
+        let remedy = "name one of /etc/group; without it nothing starts";
+        Warning::of(&key, format!("there is no group {}", quote(name)), remedy)
+    });
+    folder.into_iter().chain(group).collect()
 }
 
 /// That systemd would kill the service before its graceful stop is over.
@@ -104,6 +127,7 @@ fn too_short_a_stop(config: &Config, timeout: Option<(String, u64)>) -> Option<W
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn told(warning: Option<Warning>) -> String {
         warning.map_or_else(String::new, |warning| warning.wrong.to_string())
@@ -152,12 +176,29 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_not_there_is_told() {
-        assert_eq!(no_token(Path::new("/proc/self/stat")), None);
-        let missing = told(no_token(Path::new("/httplb-missing/token")));
-        assert!(
-            missing.starts_with("there is no file /httplb-missing/token (make it"),
-            "{missing}"
-        );
+    fn a_file_that_is_not_there_is_told() {
+        let told = |path| told(no_file("admin.token_file", Path::new(path), "make it"));
+        assert_eq!(told("/proc/self/stat"), "");
+        let missing = "there is no file /httplb-missing/token (make it; without it nothing starts)";
+        assert_eq!(told("/httplb-missing/token"), missing);
+    }
+
+    #[test]
+    fn a_socket_for_clients_that_cannot_be_made_is_told() {
+        let listen = |path: &str, group: Option<&str>| {
+            let mut listen = Listen::on(SocketAddr::from(([127, 0, 0, 1], 80)));
+            listen.address = format!("unix:{path}").parse().expect("a path");
+            listen.access.group = group.map(String::from);
+            no_place(1, &listen)
+                .iter()
+                .map(|one| one.wrong.to_string())
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        assert_eq!(listen("/proc/a.sock", Some("root")), "");
+        assert_eq!(listen("@abstract", None), "");
+        let told = listen("/httplb-missing/a.sock", Some("httplb-no-such-group"));
+        assert!(told.starts_with("there is no folder /httplb-missing (make it"), "{told}");
+        assert!(told.contains("; there is no group \"httplb-no-such-group\" (name one"), "{told}");
     }
 }

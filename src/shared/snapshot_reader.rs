@@ -191,7 +191,7 @@ impl<'a> SnapshotReader<'a> {
                 Availability::Down => cells.downtime() + state_since,
                 Availability::Up | Availability::Drain | Availability::Maint => cells.downtime(),
             },
-            lease: cells.lease().map(|end| end - now),
+            lease: cells.lease().filter(|end| *end > now).map(|end| end - now),
             shares: self.shares(slot),
             totals: T::read(self, slot),
         }

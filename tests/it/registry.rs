@@ -120,6 +120,8 @@ fn what_registers_at_one_instance_is_known_to_all() {
     assert_eq!(ask(&one, "PUT", backend.address, query, ""), 201);
     let shown = one.backend("default", backend.address).expect("who is answered finds it");
     assert_eq!((&shown["source"], &shown["weight"]), (&json!("registry"), &json!(5)));
+    let lease = shown["lease_s"].as_u64().expect("a lease, at the instance that was asked");
+    assert!((30..=60).contains(&lease), "{lease}");
     other.wait_for_state("default", backend.address, "up");
     let shown = other.backend("default", backend.address).unwrap();
     assert_eq!((&shown["max_connections"], &shown["lease_s"]), (&json!(9), &Value::Null));

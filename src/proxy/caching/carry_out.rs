@@ -73,7 +73,8 @@ impl Proxy {
                 return Some(Progress::None);
             }
             CacheStep::GatewayTimeout => {
-                let (status, reason) = (504, Reason::DestinationUnavailable);
+                // It asks for what is not here: no backend has failed.
+                let (status, reason) = (504, Reason::RequestError);
                 self.answer_instead(id, LocalReply { status, error: "", reason, close: false });
             }
             CacheStep::Serve(stored, revalidation) => {
