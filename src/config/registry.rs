@@ -1,6 +1,6 @@
 //! The key `registry`: where backends of many instances are known.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::address;
@@ -110,6 +110,10 @@ fn member(node: &Node) -> Result<SocketAddr, Wrong> {
         let remedy = "put stunnel before etcd and write its address, see servers.conf(5)";
         return Err(node.wrong("cannot be spoken to: there is no TLS here", remedy));
     }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        let remedy = format!("write \"{}\"", SocketAddr::from((ip, 2379)));
+        return Err(node.wrong("has no port", remedy));
+    }
     match address::backend(text.strip_prefix("http://").unwrap_or(text))? {
         Endpoint::Tcp(address) => Ok(address),
         Endpoint::Unix(_) => Err(node.wrong("is not an address of TCP", remedy)),
@@ -191,7 +195,7 @@ mod tests {
         for (text, part) in [
             ("{}", "there is no"),
             ("{\"etcd\": []}", "etcd"),
-            ("{\"etcd\": [\"10.0.0.1\"]}", "no port"),
+            ("{\"etcd\": [\"10.0.0.1\"]}", "has no port (write \"10.0.0.1:2379\")"),
             ("{\"etcd\": [\"https://10.0.0.1:2379\"]}", "stunnel"),
             ("{\"etcd\": [\"unix:/run/etcd\"]}", "address of TCP"),
             ("{\"etcd\": [\"10.0.0.1:1\", \"10.0.0.1:1\"]}", "twice"),

@@ -305,7 +305,11 @@ pub fn registry(answer: &Value, coloured: bool) -> String {
         }
     }
     if let Some(age) = answer["age_s"].as_f64() {
-        let _ = write!(more, ", heard of {} ago", seconds(age.max(0.0) as u64));
+        let age = seconds(age.max(0.0) as u64);
+        let _ = match &state[..] {
+            "never" => write!(more, ", asked for {age}"),
+            _ => write!(more, ", heard of {age} ago"),
+        };
     }
     let _ = writeln!(text, "{}", clean(&more));
     for instance in answer["instances"].as_array().into_iter().flatten() {

@@ -113,6 +113,8 @@ fn names_and_the_registry_are_shown() {
   instance name b, version 1
 ";
     assert_eq!(text, lines);
+    let never = json!({"state": "never", "endpoint": null, "age_s": 3, "instances": []});
+    assert_eq!(registry(&never, false), "never, asked for 3s\n");
 }
 
 #[test]
