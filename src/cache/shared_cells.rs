@@ -6,7 +6,7 @@
 //! reserved  a line for each worker: the bytes that its recordings have reserved
 //! stamps    counts of changes, by key: who keeps an entry at hand sees here that it is another by now
 //! voids     counts of invalidations, by key: who records an answer sees here that it is void by now
-//! fetches   see `fetches`
+//! fetches   see `collapse`
 //! index     see `index`
 //! ```
 //!

@@ -116,9 +116,9 @@ pub struct Proxy {
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
-    /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `wakers` has a waker
-    /// for each. With `store`, which
-    /// was made for the same number, answers are stored and answered from there.
+    /// `segment` is where `config` was loaded. `worker` is this process's number, `wakers` has one waker
+    /// for each worker. `sticky_key` signs sticky cookies and is the same in all workers. With `store`,
+    /// made for the same worker number, responses are stored and answered from there.
     pub fn new(
         config: &Config,
         sticky_key: Key,
@@ -132,7 +132,7 @@ impl Proxy {
         Proxy::with_settings(config, settings, segment, worker, wakers, log, store)
     }
 
-    /// The same, within other limits than those that follow from the configuration.
+    /// As [`Proxy::new`], with `settings` in place of those that follow from `config`.
     fn with_settings(
         config: &Config,
         settings: Settings,

@@ -173,7 +173,7 @@ impl Settings {
         (age > Millis(0)).then(|| Micros::from(age))
     }
 
-    /// The durations of the timers, in the order of `timing`'s numbers.
+    /// The durations of the timers, in the order of the numbers in `timeouts`.
     pub fn durations(&self) -> [Millis; 16] {
         let timeouts = &self.timeouts;
         [

@@ -33,7 +33,7 @@ pub struct Source {
     pub text: String,
     /// The text without comments, the contents of literals and tests.
     pub code: String,
-    /// Files and folders of its modules that are tests, as `src/sys/conformance`.
+    /// Files and folders of its modules that are tests, as `src/sys/conformance_tests`.
     test_modules: Vec<String>,
 }
 
