@@ -18,7 +18,7 @@ use crate::shared::BackendId;
 use super::Proxy;
 use super::exchange::{Carrier, DispatchMode, Exchange, Response, State};
 use super::ids::{BackendConnId, ExchangeId};
-use super::timeouts::{self, exchange_owner};
+use super::timeouts::{Timer, exchange_owner};
 use super::upstream::bound::Bound;
 use super::upstream::connection::Reusable;
 use super::upstream::multiplexed::Room;
@@ -104,9 +104,13 @@ impl Proxy {
     /// others up.
     fn hurry_front(&mut self, conn: BackendConnId) {
         if let Some(front) = self.upstream[conn].front
-            && self.timers.running(exchange_owner(front)) != Some(timeouts::HOLDS_UP)
+            && self.timers.running(exchange_owner(front)) != Some(Timer::HoldsUp as usize)
         {
-            self.timers.start(exchange_owner(front), timeouts::HOLDS_UP, self.turn.now.millis());
+            self.timers.start(
+                exchange_owner(front),
+                Timer::HoldsUp as usize,
+                self.turn.now.millis(),
+            );
         }
     }
 

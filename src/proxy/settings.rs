@@ -22,6 +22,7 @@ use crate::sys::KeepAlive;
 use super::caching::state::COLLAPSED;
 use super::downstream::client::Client;
 use super::exchange::Exchange;
+use super::timeouts::Timer;
 use super::upstream::connection::BackendConn;
 
 /// Splicing pays from this many bytes on; below, two copies cost less than two more calls.
@@ -173,27 +174,30 @@ impl Settings {
         (age > Millis(0)).then(|| Micros::from(age))
     }
 
-    /// The durations of the timers, in the order of the numbers in `timeouts`.
-    pub fn durations(&self) -> [Millis; 16] {
+    /// The durations of the timers, each at its number.
+    pub fn durations(&self) -> [Millis; Timer::ALL.len()] {
+        Timer::ALL.map(|timer| self.duration(timer))
+    }
+
+    fn duration(&self, timer: Timer) -> Millis {
         let timeouts = &self.timeouts;
-        [
-            timeouts.header,
-            timeouts.idle,
-            timeouts.client,
-            LINGER,
-            UNWATCHED,
-            timeouts.queue,
-            timeouts.connect,
-            timeouts.response,
-            timeouts.tunnel,
-            timeouts.client,
-            COLLAPSED,
-            timeouts.fin,
-            BRIEF,
-            DOUBT,
-            sharing::LEAST_PATIENCE,
-            multiplexing::LEAST_PATIENCE,
-        ]
+        match timer {
+            Timer::Header => timeouts.header,
+            Timer::Idle => timeouts.idle,
+            Timer::Flush | Timer::Client => timeouts.client,
+            Timer::Linger => LINGER,
+            Timer::Unwatched => UNWATCHED,
+            Timer::Queue => timeouts.queue,
+            Timer::Connect => timeouts.connect,
+            Timer::Response => timeouts.response,
+            Timer::Tunnel => timeouts.tunnel,
+            Timer::Collapsed => COLLAPSED,
+            Timer::Fin => timeouts.fin,
+            Timer::Brief => BRIEF,
+            Timer::Doubt => DOUBT,
+            Timer::Behind => sharing::LEAST_PATIENCE,
+            Timer::HoldsUp => multiplexing::LEAST_PATIENCE,
+        }
     }
 
     /// Bytes of memory that are never exceeded: connections, their buffers and what is kept of

@@ -13,7 +13,7 @@ use super::arrival::{Arrival, Peer};
 use super::client::Client;
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
-use crate::proxy::timeouts::{HEADER, IDLE, LINGER};
+use crate::proxy::timeouts::Timer;
 
 /// Idle clients that make room at a time for those of a later generation.
 const RECYCLED: usize = 64;
@@ -80,7 +80,7 @@ impl Proxy {
         client.since = self.turn.now;
         let id = self.downstream.insert(client);
         self.row.add(Counter::Connections, 1);
-        self.start_client_timer(id, HEADER);
+        self.start_client_timer(id, Timer::Header);
         self.turn.wake(id);
     }
 
@@ -168,8 +168,11 @@ impl Proxy {
     /// The client that has lingered behind its last answer for longest, of those that have for long enough.
     fn longest_lingering(&self) -> Option<ClientId> {
         let since = Millis(self.turn.now.millis().0.saturating_sub(LINGER_AT_LEAST.0));
-        let (owner, _) =
-            self.timers.started(LINGER).take_while(|(_, start)| *start <= since).next()?;
+        let (owner, _) = self
+            .timers
+            .started(Timer::Linger as usize)
+            .take_while(|(_, start)| *start <= since)
+            .next()?;
         self.downstream.clients().id_at(owner as usize / 2)
     }
 
@@ -177,8 +180,11 @@ impl Proxy {
     /// those that have not sent anything in the second since they came.
     fn longest_idle(&self) -> [Option<ClientId>; MOST_IDLE] {
         let silent_since = Millis(self.turn.now.millis().0.saturating_sub(SILENT.0));
-        let silent = self.timers.started(HEADER).take_while(|(_, since)| *since <= silent_since);
-        let owners = self.timers.started(IDLE).chain(silent);
+        let silent = self
+            .timers
+            .started(Timer::Header as usize)
+            .take_while(|(_, since)| *since <= silent_since);
+        let owners = self.timers.started(Timer::Idle as usize).chain(silent);
         let mut clients = owners
             .filter(|(owner, _)| owner % 2 == 0)
             .filter_map(|(owner, _)| self.downstream.clients().id_at(owner as usize / 2))
