@@ -30,6 +30,17 @@ enum Way {
     Rings,
 }
 
+/// Whether the bytes that went on are still there, for a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReplayCopy {
+    /// None are kept: the body can be sent again only while nothing of it went on.
+    Off,
+    /// All are kept, at the front of the source's ring.
+    Kept,
+    /// Some were kept and are gone: the body cannot be sent again.
+    Lost,
+}
+
 /// One direction of an exchange.
 pub struct Relay {
     /// How the source frames it, as it was at first.
@@ -40,12 +51,10 @@ pub struct Relay {
     frame: Frame,
     /// Bytes of the body proper that were moved.
     payload: u64,
-    /// Bytes at the front of the source's ring that went on already and are kept for a repeat.
+    /// Bytes at the front of the source's ring that went on already and are kept for a retry.
     kept: usize,
-    /// Whether bytes are kept.
-    keeping: bool,
-    /// Some that were kept are gone.
-    gone: bool,
+    /// Whether they are kept.
+    replay: ReplayCopy,
     /// Whether splicing is possible.
     way: Way,
     /// The pipe of a splice that is under way.
@@ -74,8 +83,7 @@ impl Relay {
             frame,
             payload: 0,
             kept: 0,
-            keeping: false,
-            gone: false,
+            replay: ReplayCopy::Off,
             way: Way::Splice,
             pipe: None,
             flows: false,
@@ -88,7 +96,8 @@ impl Relay {
     /// The same, but what was moved stays at the front of the source's ring, as long as that
     /// has room, so that `restart` can send it again.
     pub fn keeping(body: Body, frame: Frame) -> Relay {
-        Relay { keeping: !body.is_done(), ..Relay::new(body, frame) }
+        let replay = if body.is_done() { ReplayCopy::Off } else { ReplayCopy::Kept };
+        Relay { replay, ..Relay::new(body, frame) }
     }
 
     /// Whether the body went whole to the sink's ring or socket.
@@ -113,7 +122,11 @@ impl Relay {
 
     /// Whether nothing has been moved, or all that was is still there.
     pub fn is_replayable(&self) -> bool {
-        self.keeping || self.payload == 0 && self.ahead.cleared() == 0 && !self.gone
+        match self.replay {
+            ReplayCopy::Off => self.payload == 0 && self.ahead.cleared() == 0,
+            ReplayCopy::Kept => true,
+            ReplayCopy::Lost => false,
+        }
     }
 
     /// Whether a pipe holds bytes that the sink has not taken.
@@ -182,9 +195,12 @@ impl Relay {
     /// Stops keeping, for nothing will be sent again, and frees what was kept.
     pub fn let_go(&mut self, source: &mut Conn) {
         source.input.consume(self.kept);
-        self.gone |= self.kept > 0;
+        self.replay = match self.replay {
+            _ if self.kept > 0 => ReplayCopy::Lost,
+            ReplayCopy::Off | ReplayCopy::Kept => ReplayCopy::Off,
+            ReplayCopy::Lost => ReplayCopy::Lost,
+        };
         self.kept = 0;
-        self.keeping = false;
     }
 
     /// Gives the pipe back, at the end or when the exchange is given up.
@@ -219,7 +235,7 @@ impl Relay {
         let mut received = 0;
         if source.input.len() > self.kept {
             moved = self.copy(source, sink, buffers)?;
-            if moved == 0 && self.flows && !self.keeping && !sink.is_flushed() {
+            if moved == 0 && self.flows && self.replay != ReplayCopy::Kept && !sink.is_flushed() {
                 return Ok(Progress::None); // With more behind it, the ring would not empty for a pipe.
             }
         }
@@ -239,7 +255,7 @@ impl Relay {
         Ok(if moved > 0 || received > 0 { Progress::Made } else { Progress::None })
     }
 
-    /// A full ring whose bytes all went on is emptied: the repeat is given up for the room. What is
+    /// A full ring whose bytes all went on is emptied: the retry is given up for the room. What is
     /// left in it may only wait for room at the sink.
     fn make_room(&mut self, source: &mut Conn, sink: &Sink<&mut Conn>) {
         let is_used = self.kept == source.input.len() || sink.is_flushed();
@@ -255,20 +271,21 @@ impl Relay {
         sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<usize, RelayError> {
-        let Relay { body, frame, keeping, kept, payload, ahead, recorder, .. } = self;
+        let keeping = self.replay == ReplayCopy::Kept;
+        let Relay { body, frame, kept, payload, ahead, recorder, .. } = self;
         match (body, *frame) {
             (Body::Empty, _) => Ok(0),
             (Body::Length(left), _) => {
                 let limit = usize::try_from(*left).unwrap_or(usize::MAX);
                 record(source, sink, buffers, limit, recorder);
-                let moved = copy_raw(source, sink, buffers, limit, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, limit, keeping, kept);
                 *left -= moved as u64;
                 *payload += moved as u64;
                 Ok(moved)
             }
             (Body::UntilClose, Frame::Raw) => {
                 record(source, sink, buffers, usize::MAX, recorder);
-                let moved = copy_raw(source, sink, buffers, usize::MAX, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, usize::MAX, keeping, kept);
                 *payload += moved as u64;
                 Ok(moved)
             }
@@ -288,13 +305,13 @@ impl Relay {
             }
             (Body::Chunked(_), _) if ahead.cleared() > 0 => {
                 let limit = usize::try_from(ahead.cleared()).unwrap_or(usize::MAX);
-                let moved = copy_raw(source, sink, buffers, limit, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, limit, keeping, kept);
                 *payload += ahead.advance(moved as u64);
                 Ok(moved)
             }
             (Body::Chunked(chunks), _) => {
                 let mut copy =
-                    ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload, recorder };
+                    ChunkCopy { chunks, frame: *frame, keeping, kept, payload, recorder };
                 copy.run(&mut source.input, sink, buffers)
             }
         }
@@ -344,7 +361,7 @@ impl Relay {
         let may = pays
             && source.input.is_empty()
             && source.readable
-            && !self.keeping
+            && self.replay != ReplayCopy::Kept
             && self.recorder.is_none()
             && self.way != Way::Rings;
         if may && !buffers.pipes.has_spare() {
