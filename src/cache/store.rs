@@ -108,6 +108,13 @@ pub enum Found {
     Cold,
 }
 
+/// A look at what is stored: when, and whether it may wait for the disk.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub now: Micros,
+    pub disk: DiskRead,
+}
+
 /// Why there is no entry of a name.
 enum NotHeld {
     NotThere,
@@ -170,6 +177,7 @@ impl Store {
         now: Micros,
         reading: DiskRead,
     ) -> (Found, LookupToken) {
+        let look = Look { now, disk: reading };
         let primary = self.directory.primary(&query.url);
         let own = primary.own_entry();
         let voided = self.directory.cells.voided(primary);
@@ -178,7 +186,7 @@ impl Store {
             fetch_key: entry.fetched_after(voided),
             voided,
         };
-        let first = match self.hold_by(own, primary, query, (now, reading)) {
+        let first = match self.hold_by(own, primary, query, look) {
             Ok(first) => first,
             Err(NotHeld::NotThere) => return (Found::Nothing(FwdReason::UriMiss), token(own)),
             Err(NotHeld::NotInMemory) => return (Found::Cold, token(own)),
@@ -192,7 +200,7 @@ impl Store {
                 let hash = self.directory.name_below(primary, open_entry.entry.nonce, |hasher| {
                     vary::write_selection(names, &query.chosen, hasher);
                 });
-                match self.hold_by(hash, primary, query, (now, reading)) {
+                match self.hold_by(hash, primary, query, look) {
                     Err(NotHeld::NotInMemory) => return (Found::Cold, token(hash)),
                     held => (hash, held.ok().filter(|_| tells_apart)),
                 }
@@ -221,7 +229,7 @@ impl Store {
         query: &CacheQuery,
         now: Micros,
     ) -> Option<EntryId> {
-        self.hold_by(hash, primary, query, (now, DiskRead::Waits)).ok()
+        self.hold_by(hash, primary, query, Look { now, disk: DiskRead::Waits }).ok()
     }
 
     fn hold_by(
@@ -229,20 +237,20 @@ impl Store {
         hash: EntryKey,
         primary: UrlKey,
         query: &CacheQuery,
-        (now, reading): (Micros, DiskRead),
+        look: Look,
     ) -> Result<EntryId, NotHeld> {
         let found = match self.at_hand(hash) {
             Some(id) => id,
             None if !self.may_be_stored(hash) => return Err(NotHeld::NotThere),
-            None if !self.may_look(now, reading) => return Err(NotHeld::NotThere),
+            None if !self.may_look(look) => return Err(NotHeld::NotThere),
             None => {
                 let begun = clock::now();
-                let opened = self.open(hash, primary, query, (now, reading));
+                let opened = self.open(hash, primary, query, look);
                 self.finding.took(begun, clock::now(), || self.cpu_queue.waited());
                 opened?
             }
         };
-        self.directory.cells.index.touch(hash, Used::at(now));
+        self.directory.cells.index.touch(hash, Used::at(look.now));
         Ok(found)
     }
 
@@ -274,7 +282,7 @@ impl Store {
         hash: EntryKey,
         primary: UrlKey,
         query: &CacheQuery,
-        (now, reading): (Micros, DiskRead),
+        look: Look,
     ) -> Result<EntryId, NotHeld> {
         // What changes from here on is seen the next time.
         let stamps = self.directory.stamps(hash, primary);
@@ -291,7 +299,7 @@ impl Store {
             return Err(NotHeld::NotThere);
         }
         let mut bytes = self.open_entries.lend().ok_or(NotHeld::NotThere)?;
-        let count = in_memory::read_front(&file, metadata.len, bytes.free(), reading);
+        let count = in_memory::read_front(&file, metadata.len, bytes.free(), look.disk);
         if count == Err(IoError::WouldBlock) {
             self.open_entries.give_back(bytes);
             return Err(NotHeld::NotInMemory);
@@ -323,7 +331,7 @@ impl Store {
         if !is_whole {
             bytes.truncate(body_at);
         }
-        self.directory.note(hash, entry.room(bytes.as_slice()), now);
+        self.directory.note(hash, entry.room(bytes.as_slice()), look.now);
         let file = (!is_whole).then_some((file, entry.body_at, metadata.changed));
         Ok(self.open_entries.insert(OpenEntry::new(entry, (hash, primary), stamps, bytes, file)))
     }
