@@ -165,6 +165,7 @@
 //!   buffers.rs       what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   service.rs       whether clients are to come back
 //!   timeouts.rs      which timer runs for what a client or an exchange waits for
+//!   timer.rs         the timers, by name
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
 //!   rate_limited_log.rs messages that are written now and then, however often there is cause

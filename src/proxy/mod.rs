@@ -36,6 +36,7 @@ mod stats;
 pub mod step;
 mod teardown;
 pub mod timeouts;
+pub mod timer;
 mod tolerance;
 pub mod tunnel;
 pub mod turn;

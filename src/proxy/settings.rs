@@ -22,7 +22,7 @@ use crate::sys::KeepAlive;
 use super::caching::state::COLLAPSED;
 use super::downstream::client::Client;
 use super::exchange::Exchange;
-use super::timeouts::Timer;
+use super::timer::Timer;
 use super::upstream::connection::BackendConn;
 
 /// Splicing pays from this many bytes on; below, two copies cost less than two more calls.

@@ -13,7 +13,7 @@ use super::arrival::{Arrival, Peer};
 use super::client::Client;
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
-use crate::proxy::timeouts::Timer;
+use crate::proxy::timer::Timer;
 
 /// Idle clients that make room at a time for those of a later generation.
 const RECYCLED: usize = 64;
