@@ -6,15 +6,15 @@ use crate::sys::{IoError, Pipe, PipeQuota, Socket};
 
 use super::caching::Caching;
 
-/// Bytes that a wide pipe is asked to hold, the most that a user without privileges may have in one.
+/// Bytes that a wide pipe holds: the most that a user without privileges may have in one pipe.
 const WIDE_BYTES: usize = 1024 * 1024;
-/// So many pipes are wide.
+/// Wide pipes of a process, at most.
 const WIDE: usize = 8;
-/// Bytes that others are asked to hold: less costs calls.
+/// Bytes that each further pipe holds: with smaller ones, a body takes more system calls.
 const NARROW_BYTES: usize = 256 * 1024;
-/// Those of the last ones that there is room for. With less, rings do better.
+/// Bytes of a pipe where the process's share has no room for a narrow one. Below that, rings do better.
 const SMALL_BYTES: usize = 64 * 1024;
-/// One process has so many pipes at most: 22 MiB.
+/// Pipes of a process, at most: 22 MiB.
 const PIPES: usize = 64;
 
 /// What a relay needs of its process.
@@ -32,15 +32,15 @@ pub struct RelayBuffers {
     /// Bodies that would have gone by splice, and were copied for want of a pipe, or as the kernel
     /// refuses.
     pub splice_fallbacks: u64,
-    /// Where there is a cache, what has to do with it: it records bodies that pass.
+    /// The worker's side of the cache, if there is one: it records bodies that pass.
     pub(super) caching: Option<Caching>,
 }
 
-/// A small stock of pipes. A user without privileges may have 64 MiB in pipes, or what the
-/// administrator has set, over all programs: so this process opens no more than its part of that, and
-/// looks at what it really got, as others may have taken theirs.
+/// The pipes of a process. A user without privileges may have 64 MiB in pipes over all programs, or what the
+/// administrator has set: so a process opens pipes within its share of that only, and asks the kernel how
+/// large each pipe really is, as other programs may have taken their part.
 ///
-/// The wide ones are lent first, so that all are wide that few relays need.
+/// Wide pipes are handed out first: as long as few relays need pipes, all of these are wide.
 pub struct Pipes {
     wide: Vec<Pipe>,
     narrow: Vec<Pipe>,
@@ -50,9 +50,9 @@ pub struct Pipes {
     held: usize,
     share: Share,
     access: Access,
-    /// The operator was told that there are none.
+    /// Whether the operator was told that no pipe is to be had.
     has_complained: bool,
-    /// Where framing is looked at that goes by splice.
+    /// A view of the framing of bytes that go by splice.
     pub(super) sight: Sight,
 }
 
@@ -60,13 +60,13 @@ pub struct Pipes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     bytes: usize,
-    /// So many of them are wide.
+    /// Wide pipes among them.
     wide: usize,
 }
 
 impl Share {
-    /// That of one of `workers` processes of this user: together three quarters of the quota. Those
-    /// of the generation before may still have some for a while, and other programs too.
+    /// The share of one of `workers` processes of this user: together they have three quarters of the quota.
+    /// Processes of the generation before may still have pipes for a while, and so may other programs.
     fn new(quota: PipeQuota, workers: usize) -> Share {
         let bytes = quota.all / 4 * 3 / workers;
         let wide = if quota.one < WIDE_BYTES { 0 } else { (bytes / 2 / WIDE_BYTES).min(WIDE) };
@@ -77,25 +77,25 @@ impl Share {
 /// Whether more pipes may be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// Within this process's share.
+    /// Pipes are opened within this process's share.
     Open,
-    /// One was not to be had. The next is asked for later, as each that is refused costs calls.
+    /// The kernel refused a pipe. The next one is asked for later, as each refusal costs system calls.
     Paused,
-    /// Those that were lent are closed when they come back, and no others are opened.
+    /// No pipes are opened, and those in use are closed when they come back.
     Closed,
 }
 
 /// What a relay sees of bytes that stay in the kernel.
 pub(super) struct Sight {
-    /// Room for as many as a wide pipe takes.
+    /// Room for as many bytes as a wide pipe holds.
     pub bytes: Vec<u8>,
     /// Whether the kernel lets us look at framing behind data that we do not look at.
     pub is_far: bool,
 }
 
 impl Pipes {
-    /// None yet. Each is opened when it is first needed, within what one of so many workers may have;
-    /// none where splicing was tried and is refused.
+    /// No pipes yet. Each is opened when it is first needed, within the share of one of `workers` processes;
+    /// none is opened if the kernel refuses to splice, which is tried here.
     pub fn new(workers: usize) -> Pipes {
         let (wide, narrow) = (Vec::with_capacity(WIDE), Vec::with_capacity(PIPES));
         let sight = Sight { bytes: vec![0; WIDE_BYTES], is_far: Socket::supports_peek_offset() };
@@ -164,14 +164,15 @@ impl Pipes {
         self.wide_open -= usize::from(is_wide(pipe));
     }
 
-    /// Time has passed: what was not to be had may be asked for again.
+    /// Lets pipes be opened again, some time after the kernel refused one.
     pub fn resume(&mut self) {
         if self.access == Access::Paused {
             self.access = Access::Open;
         }
     }
 
-    /// This process is about to end, and leaves its share to those that come after it.
+    /// Closes the pipes that are not in use, and opens no others: the process is about to end, and leaves its
+    /// share to those that come after it.
     pub fn retire(&mut self) {
         self.access = Access::Closed;
         let spare: Vec<Pipe> = self.wide.drain(..).chain(self.narrow.drain(..)).collect();

@@ -193,7 +193,7 @@ impl Caching {
         len: u64,
         context: &CacheContext,
     ) -> Option<u64> {
-        if self.cold.is_impatient(context.now) {
+        if self.cold.is_read_ahead_off(context.now) {
             return Some(len);
         }
         self.read_for(context, |store, reading| match reading {
