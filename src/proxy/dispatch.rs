@@ -16,7 +16,7 @@ use super::upstream::connection::Reusable;
 use super::upstream::pick::{Need, Pick};
 use super::upstream::waiting::WaitQueue;
 
-/// So many are told at once that they wait in vain, for one that begins to.
+/// Waiting exchanges, at most, that are told they wait in vain when one more begins to wait.
 const MOST_TOLD: usize = 4;
 
 impl Proxy {

@@ -23,7 +23,7 @@ use super::exchange::{Attempt, DispatchMode, Exchange, Request, Response, State}
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 use crate::proxy::step::Progress;
 
-/// Who asks for what, in a request that may not be asked again.
+/// A keyed hash of the client and what it asks for, in a request that may not be asked again.
 pub(super) fn digest_of(exchange: &Exchange, key: &Key) -> RequestDigest {
     let Request { spans, pipelinable, .. } = exchange.request;
     if pipelinable {

@@ -70,17 +70,18 @@ impl Request {
 /// The answer, as far as there is one.
 #[derive(Clone, Copy)]
 pub enum Response {
-    /// Not yet.
+    /// No response yet.
     Pending,
-    /// A backend's; its head lies at the front of the connection's input ring.
+    /// A backend's response; its head lies at the front of the connection's input ring.
     Backend(ReceivedHead),
-    /// Made here.
+    /// A response made here.
     Local(LocalReply),
-    /// Made here, with a body that the operator wrote: its head is written, and so many bytes behind that.
+    /// A response made here, with a body that the operator wrote: its head is written, and so many bytes behind
+    /// that.
     Page(LocalReply, u64),
-    /// Made here for a request that no backend is asked about.
+    /// A response made here to a request that no backend is asked about.
     Final(Final),
-    /// That of an entry of the cache, which is pinned.
+    /// The response of a cache entry, which is pinned.
     Stored(StoredAnswer),
 }
 

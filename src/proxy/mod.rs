@@ -89,7 +89,7 @@ pub struct Proxy {
     segment: Segment,
     /// This worker's number.
     worker: usize,
-    /// Its row.
+    /// This worker's row of cells.
     row: WorkerCells,
     /// The backends' side.
     upstream: Upstream,
@@ -105,11 +105,11 @@ pub struct Proxy {
     last_date: LastDate,
     log: AccessLogWriter,
     diary: DiaryWriter,
-    /// Lines dropped from it that are counted.
+    /// Lines dropped from `log` that are counted already.
     dropped_lines: u64,
-    /// Of connections that began without the PROXY header that they were to begin with.
+    /// Messages about connections that began without the PROXY header that they were to begin with.
     bad_preambles: RateLimitedLog,
-    /// Of each tolerance that would have helped.
+    /// Messages about requests that a tolerance would have helped, by tolerance.
     hints: [RateLimitedLog; Tolerance::ALL.len()],
     service: Service,
 }
@@ -260,8 +260,8 @@ impl Proxy {
         }
     }
 
-    /// Another process says that something became free which this one waits for, or that a backend went
-    /// down.
+    /// Called when another process says that something became free which this one waits for, or that a backend
+    /// went down.
     pub fn woken(&mut self) {
         // Before the look, so that no waking is lost.
         self.upstream.clear_waker();

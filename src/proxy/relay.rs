@@ -22,11 +22,12 @@ const SMALL: usize = 16 * 1024;
 /// Whether a body goes by splice where that pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// As far as there are pipes.
+    /// By splice, as far as there are pipes.
     Splice,
-    /// The same, but there was once no pipe, which was counted.
+    /// By splice, but a pipe was missing once, which was counted.
     SpliceAgain,
-    /// The kernel refuses it for these sockets: the rest, in the pipe too, goes by the rings.
+    /// By the rings: the kernel refuses to splice these sockets. What is still in the pipe goes by the rings,
+    /// too.
     Rings,
 }
 
@@ -43,9 +44,9 @@ enum ReplayCopy {
 
 /// One direction of an exchange.
 pub struct Relay {
-    /// How the source frames it, as it was at first.
+    /// How the source frames the body, as it was at first.
     whole: Body,
-    /// The same, less what was moved.
+    /// `whole`, less what was moved.
     body: Body,
     /// How the sink is told.
     frame: Frame,
@@ -59,13 +60,13 @@ pub struct Relay {
     way: Way,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
-    /// Of a body whose end is not known: the last read brought so much that splicing pays.
+    /// For a body whose end is not known: whether the last read brought so much that splicing pays.
     flows: bool,
     /// Chunks at the source that may be spliced.
     ahead: Ahead,
-    /// The data of a chunk went out by splice: its line end is due.
+    /// Whether the data of a chunk went out by splice, and its line end is due.
     line_end_due: bool,
-    /// What records it.
+    /// The recorder of the body, if it is being stored.
     recorder: Option<RecorderId>,
 }
 
@@ -93,8 +94,8 @@ impl Relay {
         }
     }
 
-    /// The same, but what was moved stays at the front of the source's ring, as long as that
-    /// has room, so that `restart` can send it again.
+    /// A body framed as in [`Relay::new`]. What was moved stays at the front of the source's ring, as long as
+    /// that has room, so that `restart` can send it again.
     pub fn keeping(body: Body, frame: Frame) -> Relay {
         let replay = if body.is_done() { ReplayCopy::Off } else { ReplayCopy::Kept };
         Relay { replay, ..Relay::new(body, frame) }
@@ -105,17 +106,17 @@ impl Relay {
         self.body.is_done() && self.pipe.is_none() && !self.line_end_due
     }
 
-    /// Has all that will pass recorded.
+    /// Has all that passes from here on recorded.
     pub(super) fn be_recorded(&mut self, recorder: RecorderId) {
         self.recorder = Some(recorder);
     }
 
-    /// What records it; nothing any more once that has failed.
+    /// The recorder of the body; none any more once that has failed.
     pub(super) fn recorder(&self) -> Option<RecorderId> {
         self.recorder
     }
 
-    /// It is recorded no more. What recorded it.
+    /// Stops recording, and returns the recorder.
     pub(super) fn take_recorder(&mut self) -> Option<RecorderId> {
         self.recorder.take()
     }
@@ -151,7 +152,8 @@ impl Relay {
         self.kept
     }
 
-    /// All had gone before `restart`: so much is kept of a ring that holds it yet, so much was payload.
+    /// Undoes a `restart`: the whole body had gone. So many bytes are still kept in the ring, and so much of it
+    /// was payload.
     pub fn had_gone(&mut self, kept: usize, payload: u64) {
         (self.body, self.kept, self.payload) = (Body::Empty, kept, payload);
     }
@@ -521,7 +523,7 @@ impl Relay {
         }
     }
 
-    /// So many bytes went into the pipe.
+    /// Notes that so many bytes went into the pipe.
     fn take_off(&mut self, count: u64) {
         match &mut self.body {
             Body::Length(left) => *left -= count,

@@ -44,7 +44,7 @@ const DOUBT: Millis = Millis(100);
 /// Stale entries that are revalidated in the background at once, over all workers: backends are not to
 /// be kept busy for the sake of those whom nobody waits for.
 pub const BACKGROUND: usize = 64;
-/// They are no more than this share of the client connections; but each worker may have one.
+/// At most one background revalidation for so many client connections; but each worker may have one.
 const BACKGROUND_SHARE: usize = 16;
 
 /// The limits of one process.
@@ -216,7 +216,7 @@ impl Settings {
         BASE * (self.workers + OTHER_PROCESSES) + self.cache + self.history + background + pages
     }
 
-    /// That of one exchange in the background: its connection, and its head.
+    /// Bytes of one exchange in the background: its connection, and its head.
     fn bytes_per_background(&self) -> usize {
         let slots = size_of::<Exchange>() + size_of::<Client>() + size_of::<BackendConn>();
         2 * self.ring_size + self.head_size() + slots
@@ -273,7 +273,7 @@ pub fn spare_exchanges(clients: usize, workers: usize) -> usize {
     (clients / 4).max(64).max(workers)
 }
 
-/// Those of one of so many workers, for whoever only wants to know what they come to.
+/// The settings of one of so many workers, with no key, for callers that only want to know what they come to.
 pub fn without_key(config: &Config, workers: usize) -> Settings {
     Settings::new(config, workers, Key::new([0; KEY_LEN]))
 }

@@ -22,25 +22,26 @@ use crate::proxy::ids::{ExchangeId, RecorderId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     InSight,
-    /// Not for long: nothing but the operator's word says that others may have it.
+    /// The end is waited for only briefly: nothing but the operator's word says that others may have the
+    /// response.
     Unannounced,
-    /// It goes on for as long as somebody listens.
+    /// The response goes on for as long as somebody listens.
     NotInSight,
 }
 
 /// How a client takes what others wait for as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pace {
-    /// As fast as it comes, or nobody has to wait for that.
+    /// The client takes the response as fast as it comes, or no other has to wait for that.
     #[default]
     Right,
-    /// Others, who follow, would get it faster.
+    /// Clients that follow the fetch would get the response faster than this one takes it.
     HoldsOthersUp,
 }
 
 impl Caching {
-    /// A backend's answer is committed: it is recorded from here on, if it may be. What the client is
-    /// told of that.
+    /// Called when a backend's response is committed: it is recorded from here on, if it may be. Returns what
+    /// the client is told of that.
     pub fn on_commit(
         &mut self,
         exchange: &mut Exchange,
@@ -187,9 +188,10 @@ impl Caching {
         }
     }
 
-    /// Those who wait for what does not come to its end need not either. If a client takes it too
-    /// slowly, another has its turn; what others follow goes on without it. If the backend pauses, or goes on
-    /// and on, and nobody can follow what it sends, for it has not said how long it is, all go.
+    /// Called about twice a second for each exchange: releases the exchanges that wait for its fetch, if that
+    /// does not come to its end. If a client takes the response too slowly, another exchange fetches; a fetch
+    /// that others follow goes on without this client. If the backend pauses, or goes on and on, and the
+    /// response cannot be followed, for it has not said how long it is, all who wait go to a backend.
     pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> Pace {
         let (payload, length) = (exchange.download.payload(), exchange.download.length());
         let took = elapsed(exchange.times.answered, context.now);
@@ -272,7 +274,7 @@ impl Proxy {
         }
     }
 
-    /// Those who wait for what hangs go on. Called about twice a second.
+    /// Releases the exchanges that wait for fetches which hang. Called about twice a second.
     pub(in crate::proxy) fn release_from_what_hangs(&mut self) {
         if self.buffers.caching.as_ref().is_none_or(|caching| caching.recordings() == 0) {
             return;

@@ -17,7 +17,7 @@ use crate::proxy::timer::Timer;
 
 /// Idle clients that make room at a time for those of a later generation.
 const RECYCLED: usize = 64;
-/// So many idle clients are looked at when one is to make room.
+/// Idle clients that are looked at when one of them is to make room.
 const MOST_IDLE: usize = 8;
 /// A client that lingers is left so much time, whoever waits for its room: what it was still sending when its
 /// last response went out arrives meanwhile, and would be answered by a reset that takes the response back.
@@ -135,16 +135,16 @@ impl Proxy {
         false
     }
 
-    /// The same for a client that waits to be accepted, here or by another worker.
+    /// Makes room for a client that waits to be accepted, here or by another worker.
     pub fn make_room_for_who_waits(&mut self) {
         if self.downstream.lacks_room() {
             self.recycle();
         }
     }
 
-    /// The same for clients of the generation that has replaced this worker's, when the service is full.
-    /// Those that are idle here have one more request at most, so they go before any that are idle
-    /// there; how many others wait is not known, so some go at a time.
+    /// Makes room for clients of the generation that has replaced this worker's, when the service is full.
+    /// Clients that are idle here have one more request at most, so they go before any that are idle there; how
+    /// many clients wait there is not known, so some go at a time.
     pub(in crate::proxy) fn make_room_elsewhere(&mut self) {
         if self.segment.is_room_wanted() {
             let _ = (0..RECYCLED).take_while(|_| self.recycle()).count();

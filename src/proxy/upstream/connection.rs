@@ -117,12 +117,12 @@ impl BackendConn {
         self.owner == Owner::Multiplexed || self.is_spent
     }
 
-    /// Whether it broke, rather than that the backend ended it.
+    /// Whether the connection broke, rather than that the backend ended it.
     pub fn was_reset(&self) -> bool {
         matches!(self.conn.end, End::Reset | End::Broken)
     }
 
-    /// From now on the front exchange waits for its answer.
+    /// Notes that from now on the front exchange waits for its response.
     pub fn expect_response(&mut self, now: Micros) {
         self.scan = HeadScan::response();
         self.heard = !self.conn.input.is_empty();
@@ -136,7 +136,7 @@ impl BackendConn {
 pub enum Reusable {
     /// This one may be used.
     Ready(BackendConnId),
-    /// One may be used in the next turn of the event loop.
+    /// A connection may be used in the next turn of the event loop.
     NextTurn,
     /// A new one is needed.
     None,

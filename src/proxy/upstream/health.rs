@@ -135,7 +135,7 @@ impl Upstream {
         }
     }
 
-    /// None of a backend's connections is kept from now on.
+    /// Closes a backend's idle connections, and keeps none from now on.
     fn keep_none(&mut self, slot: BackendId, turn: &mut Turn) {
         log::write(
             Level::Warning,

@@ -31,18 +31,18 @@ impl IdleStack {
         self.len == 0
     }
 
-    /// The one used last.
+    /// The connection that was used last.
     pub fn newest(&self) -> Option<BackendConnId> {
         self.newest
     }
 
-    /// The one used last, if not in this turn of the event loop. Events of the turns behind it have told
-    /// by then whether bytes followed its last response at once.
+    /// The connection that was used last, if not in this turn of the event loop. Events of the turns behind it
+    /// have told by then whether bytes followed its last response at once.
     pub fn newest_rested(&self, turn: u64) -> Option<BackendConnId> {
         if self.turn == turn { self.rested } else { self.newest }
     }
 
-    /// The one that has been idle for longest.
+    /// The connection that has been idle for longest.
     pub fn oldest(&self) -> Option<BackendConnId> {
         self.oldest
     }

@@ -73,7 +73,7 @@ impl Upstream {
         pick
     }
 
-    /// One of this worker got a place.
+    /// Notes that an exchange of this worker got a place in a pool.
     fn note_served(&mut self, pool: PoolId, turn: &Turn) {
         let pool = &mut self[pool];
         if pool.is_adaptive {
