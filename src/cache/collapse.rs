@@ -78,7 +78,7 @@ pub enum Ending {
     Stored,
     /// The answer is for nobody else.
     Unshareable,
-    /// It turned out to be longer than what is stored.
+    /// The response turned out to be longer than what is stored.
     TooLong,
     /// No answer came that could be stored.
     Failed,

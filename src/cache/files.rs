@@ -56,7 +56,7 @@ impl Name {
         Name::of(&[NEW.to_bytes(), b"/", &digits(hash.0)])
     }
 
-    /// One that no other file has, for one that is no entry yet.
+    /// A random name, which no other file has, for a file that is no entry yet.
     fn of_new() -> Name {
         let mut number = [0; 16];
         random::fill(&mut number);

@@ -25,12 +25,12 @@ use super::store::{CacheQuery, Same, Store};
 /// What is shown of a fetch, for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// An answer that it may have, pinned: [`Store::release`] is due.
+    /// A response that the request may have, pinned: [`Store::release`] is due.
     Answer(EntryId),
-    /// One for requests of another selection (RFC 9111 §4.1). Those of this one's may wait for each other,
-    /// by this key.
+    /// A response for requests of another selection (RFC 9111 §4.1). Requests of this one's selection may wait
+    /// for each other, by this key.
     ForOthers(EntryKey),
-    /// Nothing that it may have, so far.
+    /// Nothing that the request may have, so far.
     Nothing,
 }
 
@@ -53,7 +53,8 @@ impl Store {
         self.open_shown(ticket, query, is_wanted)
     }
 
-    /// The same for the request that fetches it: what is made void meanwhile was asked for before.
+    /// The response that is fetched under `ticket`, for the request that fetches it. It may have it even if the
+    /// URL was made void meanwhile: it was sent before that.
     pub fn follow_own(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Option<EntryId> {
         match self.open_shown(ticket, query, |_, _| true) {
             Shown::Answer(id) => Some(id),

@@ -15,9 +15,9 @@ const ASKED_AGAIN: Micros = Micros(100_000);
 /// Whether what is not in memory is waited for, with the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskRead {
-    /// It is, for as long as the disk takes.
+    /// The process waits, for as long as the disk takes.
     Waits,
-    /// It is not: the disk is asked for it.
+    /// The process does not wait: the disk is asked to read ahead.
     Ahead,
 }
 

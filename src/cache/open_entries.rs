@@ -29,21 +29,21 @@ pub type EntryId = Id<OpenEntry>;
 /// How far a body was verified.
 #[derive(Clone, Debug)]
 pub enum Verified {
-    /// All of it is right.
+    /// The whole body is right.
     Whole,
-    /// It is, but for what begins with this segment; so many bytes of that were read, and have this
-    /// checksum.
+    /// The body is right up to this segment; so many bytes of that were read, and have this checksum.
     UpTo(usize, u64, Checksum),
 }
 
 /// How much of a body is there.
 #[derive(Clone, Copy, Debug)]
 pub enum Growth {
-    /// All of it.
+    /// The whole body.
     Whole,
-    /// So many bytes, and more as this is fetched, up to the length that it has said.
+    /// So many bytes are there, and more come as this is fetched, up to the length that the head says.
     UpTo(u64, FetchTicket),
-    /// The same, up to an end of which nothing is known before it is there.
+    /// So many bytes are there, and more come as this is fetched, up to an end that is not known before it is
+    /// there.
     Open(u64, FetchTicket),
 }
 
@@ -81,7 +81,7 @@ pub struct OpenEntry {
 }
 
 impl OpenEntry {
-    /// One that nobody has pinned.
+    /// An open entry that nobody has pinned.
     pub fn new(
         entry: Entry,
         names: (EntryKey, UrlKey),
@@ -183,7 +183,7 @@ impl OpenEntries {
         &self.open_entry[id]
     }
 
-    /// The same, to be changed.
+    /// An entry that was found or pinned just now, to be changed.
     pub fn get_mut(&mut self, id: EntryId) -> &mut OpenEntry {
         &mut self.open_entry[id]
     }
@@ -236,7 +236,8 @@ impl OpenEntries {
         self.open_entry.insert(open_entry).expect("room was made for it")
     }
 
-    /// One of the set makes room: one that is not pinned if there is, or one that nobody finds then.
+    /// Frees a place in the set of a hash: that of an entry that is not pinned, if there is one; else an entry
+    /// is unlisted, and nobody finds it any more.
     fn clear_a_way(&mut self, hash: EntryKey) -> usize {
         let set = *self.set(hash);
         let is_free = |id: &Option<EntryId>| id.is_some_and(|id| self.open_entry[id].pins == 0);

@@ -20,10 +20,10 @@ use super::recorder::{How, NewNames, NotRecorded, Recorder};
 use super::shared_cells::{BLOCK, on_disk};
 use super::store::{FreshenCopy, JoinedEntry, LookupToken, Store};
 
-/// So many are copied for a part of any length.
+/// Bytes that are copied for a part of any length.
 const JOINED_FOR_ANY: u64 = 1 << 20;
-/// Beyond that, so many for each byte of the part, unless the two are the whole: small ranges must not cost
-/// more than they are worth, however many a client asks for.
+/// Bytes that are copied beyond that for each byte of the part, unless the two are the whole: small ranges must
+/// not cost more than they are worth, however many a client asks for.
 const JOINED_FOR_EACH: u64 = 64;
 
 /// How a part is joined with what lies there.
@@ -236,7 +236,8 @@ impl Recorder {
         temp.file.trim(end).map_err(|_| NotRecorded::Disk)
     }
 
-    /// The same for much that lies there: the store goes on with it, and publishes it in the end.
+    /// Takes in what lies there, if that is much: the store goes on with copying, and publishes the whole in
+    /// the end.
     fn join_behind(
         &mut self,
         store: &mut Store,

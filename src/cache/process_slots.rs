@@ -28,7 +28,7 @@ impl ProcessSlots {
         ProcessSlots { first, count }
     }
 
-    /// The same processes, as one knows them whose number 0 is `first` in the cells.
+    /// These processes, as one knows them whose number 0 is `first` in the cells.
     pub(super) fn from(self, first: usize) -> ProcessSlots {
         ProcessSlots::new(first, self.count)
     }

@@ -24,11 +24,11 @@ use super::keys::{EntryKey, UrlKey};
 use super::shared_cells::{BLOCK, on_disk};
 use super::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 
-/// So much is reserved at first for a body whose length is not known, and as much again as there is
-/// whenever that is used up.
+/// Bytes that are reserved at first for a body whose length is not known. Whenever they are used up, as much
+/// again as there is already is reserved.
 const FIRST_RESERVATION: u64 = 64 * 1024;
-/// What others follow, and turns out to be longer than what is stored, goes on for them, up to this part of
-/// all room.
+/// A response that others follow, and that turns out to be longer than what is stored, goes on for them up to
+/// this part of all room.
 const FOLLOWED_SHARE: u64 = 4;
 /// What `Content-Length: ` and its line end take with a number of 20 digits.
 pub(super) const LENGTH_ROOM: usize = 38;
@@ -75,7 +75,7 @@ enum Shown {
 pub(super) struct NewNames {
     pub primary: UrlKey,
     pub hash: EntryKey,
-    /// It lies below a vary marker that is not there yet.
+    /// Whether the response lies below a vary marker that is not there yet.
     pub needs_vary_marker: bool,
 }
 
@@ -91,19 +91,19 @@ pub(super) enum How {
 /// Why a response is not recorded, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotRecorded {
-    /// It may not be stored.
+    /// The response may not be stored.
     Unstorable(Unstorable),
-    /// It is longer than the operator allows, or its head is longer than fits.
+    /// The response is longer than the operator allows, or its head is longer than fits.
     TooLong,
     /// All room is in use, or the worker records as much as it can.
     NoRoom,
     /// The disk failed, or is full.
     Disk,
-    /// It takes too long.
+    /// The disk takes too long.
     SlowDisk,
-    /// It did not end where it should have.
+    /// The response did not end where it should have.
     Incomplete,
-    /// It was made void meanwhile.
+    /// The response was made void meanwhile.
     Void,
 }
 
@@ -169,7 +169,7 @@ impl Store {
         Ok(recorder)
     }
 
-    /// The same for so many bytes of a body from its byte `first` on; `begin` writes what lies before the
+    /// Begins to record `length` bytes of a body from its byte `first` on; `begin` writes what lies before the
     /// body.
     pub(super) fn begin_recorder(
         &mut self,

@@ -83,9 +83,9 @@ pub struct SharedCells {
     reserved: &'static [AtomicU64],
     stamps: &'static [AtomicU64],
     voids: &'static [AtomicU64],
-    /// Whose number is which.
+    /// How the numbers of this process are those in the cells.
     slots: ProcessSlots,
-    /// Who fetches what.
+    /// Which fetches go on, and which workers wait for them.
     pub fetches: FetchTable,
     /// Which entries there are.
     pub index: Index,
@@ -134,7 +134,7 @@ impl SharedCells {
         }
     }
 
-    /// The same cells, for processes whose number 0 is `first` to others: see [`super::process_slots`].
+    /// These cells, for processes whose number 0 is `first` to others: see [`super::process_slots`].
     pub fn numbered_from(self, first: usize) -> SharedCells {
         let slots = self.slots.from(first);
         SharedCells { slots, fetches: self.fetches.with(slots), ..self }

@@ -28,8 +28,8 @@ pub const RECORDINGS: usize = 128;
 /// Pieces of memory beside those of the entries at hand: one for each recording, one for what is made
 /// beside a recording, two for a copy.
 const OTHER_PIECES: usize = RECORDINGS + 3;
-/// So many bytes of an entry are copied at once for another part of it: they hold the worker up. More are
-/// copied piece by piece.
+/// Bytes of an entry that are copied at once for another part of it: meanwhile the worker does nothing else.
+/// More are copied piece by piece.
 const JOINED_AT_ONCE: u64 = 16 << 20;
 /// Pieces of memory of a worker: see [`PIECE`].
 pub const PIECES: usize = HELD + OTHER_PIECES;
@@ -51,13 +51,13 @@ pub struct Store {
     /// Recordings that are under way.
     pub(super) recordings: usize,
     pub(super) copying: Option<FreshenCopy>,
-    /// What it costs to store,
+    /// The disk's pace in storing.
     pub(super) storing: DiskPace,
-    /// and to find what is stored.
+    /// The disk's pace in finding what is stored.
     pub(super) finding: DiskPace,
-    /// What of the time is not the disk's.
+    /// How long this process waits for a processor: that is no time of the disk.
     pub(super) cpu_queue: CpuQueue,
-    /// How often that was left, as the disk was slow.
+    /// How often storing or finding was left undone, as the disk was slow.
     pub(super) left_out: u64,
     pub(super) joined_at_once: u64,
 }
@@ -215,7 +215,8 @@ impl Store {
         }
     }
 
-    /// One without credentials may have anything, one with them only what is for all.
+    /// Whether a request may have an entry: one without credentials may have any, one with credentials only an
+    /// entry that is for all.
     fn may_have(&self, id: EntryId, query: &CacheQuery) -> bool {
         let entry = &self.open_entries.get(id).entry;
         entry.for_authorized || !query.chosen.request_fields.authorization

@@ -47,31 +47,32 @@ pub struct BackendRecord {
     /// How the last active check went.
     #[serde(default)]
     pub checked: Option<LastCheck>,
-    /// Why the last one failed that did.
+    /// Why the last failed check failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_fault: Option<CheckFault>,
-    /// How many requests it was found to bear, where that is looked for; and whether it had enough then.
+    /// The number of requests that it was found to bear, where that is looked for; and whether it had enough
+    /// requests then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_cap: Option<(u32, bool)>,
-    /// One that registered itself.
+    /// What a backend that registered itself has said.
     #[serde(default)]
     pub registered: Option<Registered>,
-    /// One that a name has brought.
+    /// What is known of a backend that a name has brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<Named>,
     /// What operators have set of it, which stays when it registers anew.
     #[serde(default, skip_serializing_if = "Wish::is_none")]
     pub wish: Wish,
-    /// What the file said of one that it names, before operators have set anything.
+    /// What the file says of a backend that it names, before operators have set anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_file: Option<SaidByFile>,
-    /// What the registry does not know yet of it.
+    /// What the registry does not know of it yet.
     #[serde(default, skip_serializing_if = "Held::is_none")]
     pub held: Held,
 }
 
 impl BackendRecord {
-    /// One that nothing is known of: it is up since the service started.
+    /// A backend of which nothing is known: it is up since the service started.
     pub fn new(pool: String, address: Endpoint) -> BackendRecord {
         BackendRecord {
             pool,

@@ -45,7 +45,7 @@ pub struct SharedCache {
     lock: Option<DirectoryLock>,
 }
 
-/// The same as it is handed over.
+/// A [`SharedCache`] as it is handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheRecord {
     /// The memory of the cells.
@@ -60,7 +60,7 @@ pub struct CacheRecord {
 }
 
 impl SharedCache {
-    /// That of a new generation, with the cells of the last of those `before` if they fit.
+    /// What a new generation has in common, with the cells of the last of those `before` if they fit.
     pub fn new(
         config: &Cache,
         workers: usize,
@@ -111,7 +111,7 @@ impl SharedCache {
         })
     }
 
-    /// The same, which keeps other services out.
+    /// This, with the lock that keeps other services out.
     pub fn locked_by(self, lock: Option<DirectoryLock>) -> SharedCache {
         SharedCache { lock, ..self }
     }
@@ -321,7 +321,7 @@ enum Found {
     Unknown,
 }
 
-/// That the disk is smaller than what is to be stored there.
+/// Warns that the disk is smaller than what is to be stored there.
 fn small_disk(cache: &Cache) -> Option<Warning> {
     let above = cache.dir.parent().unwrap_or(&cache.dir);
     let size = disk_size(&cache.dir).or_else(|_| disk_size(above)).ok()?;

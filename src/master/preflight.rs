@@ -25,7 +25,7 @@ use super::{admin_sockets, listeners};
 
 /// A program that has not answered by then never will.
 const ANSWER_TIMEOUT: Millis = Millis::from_secs(10);
-/// So much of its messages is passed on.
+/// Lines of its messages that are passed on, at most.
 const MOST_LINES: usize = 100;
 
 /// Stands in a verdict for the path of the program.

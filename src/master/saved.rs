@@ -107,17 +107,17 @@ pub struct SavedBackends {
     written_at: Micros,
     /// When it was looked at last whether there is something to write.
     looked_at: Micros,
-    /// It could not be written, and that was told.
+    /// Whether it could not be written, and that was told.
     has_failed: bool,
 }
 
 impl SavedBackends {
-    /// That of the backends that have registered here, if there is a state directory.
+    /// The file of the backends that have registered here, if there is a state directory.
     pub fn of_api() -> SavedBackends {
         SavedBackends::at(state_folder().map(|folder| folder.join(FILE)), false)
     }
 
-    /// That of the registry.
+    /// The file of the backends that the registry has.
     pub fn of_registry() -> SavedBackends {
         SavedBackends::at(state_folder().map(|folder| folder.join(REGISTRY_FILE)), true)
     }

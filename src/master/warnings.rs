@@ -36,7 +36,7 @@ fn of_this_machine(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// That the bound on memory is above what there is.
+/// Warns that the bound on memory is above what there is.
 fn too_much_memory(config: &Config, limit: Option<(u64, MemoryOwner)>) -> Option<Warning> {
     let (limit, owner) = limit?;
     let settings = settings::without_key(config, cpus::workers(config.workers));
@@ -59,7 +59,7 @@ fn too_much_memory(config: &Config, limit: Option<(u64, MemoryOwner)>) -> Option
     Some(Warning::of("max_connections", fault, remedy))
 }
 
-/// That a file is to be made in a folder that is not there.
+/// Warns that a file is to be made in a folder that is not there.
 fn no_folder(key: &str, path: &Path) -> Option<Warning> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
     let is_there = match std::fs::metadata(folder) {
@@ -76,7 +76,7 @@ fn no_folder(key: &str, path: &Path) -> Option<Warning> {
     Some(Warning::of(key, format!("there is no folder {folder}"), remedy))
 }
 
-/// That the token is not there without which the service does not start.
+/// Warns that the token file is missing without which the service does not start.
 fn no_token(path: &Path) -> Option<Warning> {
     let error = std::fs::metadata(path).err()?;
     let path = path.display();
@@ -85,7 +85,7 @@ fn no_token(path: &Path) -> Option<Warning> {
     is_missing.then(|| Warning::of("admin.token_file", format!("there is no file {path}"), remedy))
 }
 
-/// That systemd would kill the service before its graceful stop is over.
+/// Warns that systemd would kill the service before its graceful stop is over.
 fn too_short_a_stop(config: &Config, timeout: Option<(String, u64)>) -> Option<Warning> {
     let (unit, timeout) = timeout?;
     let timeouts = &config.timeouts;

@@ -12,9 +12,9 @@ use crate::config::{AUTO_CAP, Balance};
 /// Which members of a pool take turns with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// Those that are asked first.
+    /// The members that are asked first.
     Primaries,
-    /// Those that stand in for them.
+    /// The members that stand in while no primary is up.
     Backups,
 }
 
@@ -34,7 +34,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// One that is up.
+    /// A member that is up.
     #[cfg(any(test, feature = "internals"))]
     pub fn new(id: u32, weight: u32, backup: bool, cap: u32) -> Member {
         Member { id, weight, backup, cap, up: true }
@@ -278,9 +278,9 @@ pub struct PickTurn {
 pub enum Pick {
     /// This one's. Its load is the caller's to raise, once the turn is taken.
     Backend(PickTurn),
-    /// All that are up have as many requests as they may.
+    /// All members that are up have as many requests as they may.
     Full,
-    /// None is up.
+    /// No member is up.
     NoneUp,
 }
 
@@ -333,7 +333,7 @@ fn next_in_turn(
     found.map(|(turn, place, _)| (turn, place))
 }
 
-/// The same among those that have the fewest requests for their weight.
+/// The first turn whose member is allowed, up, below its cap, and has the fewest requests for its weight.
 ///
 /// Loads change while they are read: the one that had the least is taken even if it has more by
 /// the time when its turn is found.

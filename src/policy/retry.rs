@@ -168,9 +168,9 @@ pub enum Verdict {
 
 /// What becomes of a request whose try failed.
 ///
-/// One that may have been acted on is sent again only if its method is idempotent, and never once
-/// the client has seen a byte of the response. A backend may close a connection that it had kept at
-/// the very moment when it is used again: that was no try.
+/// A request that may have been acted on is sent again only if its method is idempotent, and never once the
+/// client has seen a byte of the response. A backend may close a connection that it had kept at the very moment
+/// when it is used again: that was no try.
 pub fn verdict(failure: Failure, context: RetryContext) -> Verdict {
     if context.committed {
         return Verdict::Truncate;

@@ -72,7 +72,7 @@ pub struct Keeping {
     configured: Millis,
     /// Connections in a row that the backend closed before a response came over them once more.
     lost: u8,
-    /// None is kept before this time.
+    /// Until when no connection is kept.
     none_until: Millis,
 }
 
