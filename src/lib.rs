@@ -318,7 +318,7 @@
 //!
 //! mem/               containers that are made once and then never allocate
 //!   ring.rs          bytes in a circle                 buffer.rs     bytes in a line: a head
-//!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena, lent
+//!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena
 //!   slab/reusing.rs  slots whose values stay, for what is large
 //!   record_ring.rs   the last records of several processes
 //!   queue.rs         first in, first out               timers.rs     a queue for each duration

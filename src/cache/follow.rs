@@ -76,7 +76,7 @@ impl Store {
         if !self.open_entries.make_room() {
             return Shown::Nothing;
         }
-        let Some(mut bytes) = self.open_entries.lend() else { return Shown::Nothing };
+        let Some(mut bytes) = self.open_entries.take_buffer() else { return Shown::Nothing };
         let count = file.read_at(bytes.free(), 0).unwrap_or(0);
         bytes.filled(count);
         let read = Entry::read_growing(bytes.as_mut_slice()).ok();
@@ -85,7 +85,7 @@ impl Store {
             match wanted.map(|(entry, _)| (entry, self.fit(&entry, bytes.as_slice(), query))) {
                 Some((entry, Fit::Right)) => entry,
                 unfit => {
-                    self.open_entries.give_back(bytes);
+                    self.open_entries.put_buffer(bytes);
                     return match unfit {
                         Some((_, Fit::OtherSelection(key))) => Shown::ForOthers(key),
                         _ => Shown::Nothing,

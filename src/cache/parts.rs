@@ -134,15 +134,15 @@ impl Recorder {
         let mut list = SegmentList::new(segment);
         if let Some(there) = self.open_there(store) {
             match self.judge(store, &there, how) {
-                Ok(Joining::Replaces) => store.open_entries.give_back(there.front),
+                Ok(Joining::Replaces) => store.open_entries.put_buffer(there.front),
                 Ok(Joining::AtOnce) => {
                     let joined = self.join(&there, &mut list);
-                    store.open_entries.give_back(there.front);
+                    store.open_entries.put_buffer(there.front);
                     joined?;
                 }
                 Ok(Joining::Behind) => return self.join_behind(store, there, list),
                 Err(lost) => {
-                    store.open_entries.give_back(there.front);
+                    store.open_entries.put_buffer(there.front);
                     return Err(lost);
                 }
             }
@@ -155,7 +155,7 @@ impl Recorder {
     fn open_there(&self, store: &mut Store) -> Option<There> {
         let file = store.directory.files.entry(self.names.hash).ok()?;
         let len = file.metadata().ok()?.len;
-        let mut front = store.open_entries.lend()?;
+        let mut front = store.open_entries.take_buffer()?;
         let count = file.read_at(front.free(), 0).unwrap_or(0);
         front.filled(count);
         let read = Entry::read(front.as_slice(), len).ok();
@@ -168,7 +168,7 @@ impl Recorder {
         match read.filter(is_same) {
             Some(entry) => Some(There { entry, front, file }),
             None => {
-                store.open_entries.give_back(front);
+                store.open_entries.put_buffer(front);
                 None
             }
         }
@@ -250,16 +250,16 @@ impl Recorder {
         let begun = self.complete_part(&list).and_then(|()| self.flush(self.first + self.len));
         let There { entry, front: joined, file } = there;
         if begun.is_err() || !has_room {
-            store.open_entries.give_back(joined);
+            store.open_entries.put_buffer(joined);
             return Err(NotRecorded::Disk);
         }
-        let Some(mut front) = store.open_entries.lend() else {
-            store.open_entries.give_back(joined);
+        let Some(mut front) = store.open_entries.take_buffer() else {
+            store.open_entries.put_buffer(joined);
             return Err(NotRecorded::NoRoom);
         };
         let Some(temp) = self.temp.take() else {
-            store.open_entries.give_back(front);
-            store.open_entries.give_back(joined);
+            store.open_entries.put_buffer(front);
+            store.open_entries.put_buffer(joined);
             return Err(NotRecorded::Disk);
         };
         front.append(self.bytes.as_slice());

@@ -184,7 +184,7 @@ impl Store {
             return Err(NotRecorded::NoRoom);
         }
         self.check_pace()?;
-        let mut bytes = self.open_entries.lend().ok_or(NotRecorded::NoRoom)?;
+        let mut bytes = self.open_entries.take_buffer().ok_or(NotRecorded::NoRoom)?;
         let begun = begin(self, &mut bytes).ok_or(NotRecorded::TooLong);
         let reserved = begun.and_then(|(entry, names)| {
             let unknown = FIRST_RESERVATION.min(self.settings.max_object);
@@ -212,7 +212,7 @@ impl Store {
                 })
             }
             Err(lost) => {
-                self.open_entries.give_back(bytes);
+                self.open_entries.put_buffer(bytes);
                 Err(lost)
             }
         }
@@ -263,7 +263,7 @@ impl Store {
         primary: UrlKey,
         now: Micros,
     ) -> bool {
-        let Some(mut bytes) = self.open_entries.lend() else { return false };
+        let Some(mut bytes) = self.open_entries.take_buffer() else { return false };
         let mut out = Fitting::new(&mut bytes);
         out.put(&[0; FIXED]);
         out.put(&front[entry.key.range()]);
@@ -276,7 +276,7 @@ impl Store {
             vary_marker.write_fixed(bytes.as_mut_slice());
             self.publish_whole(bytes.as_slice(), primary.own_entry(), now).is_some()
         };
-        self.open_entries.give_back(bytes);
+        self.open_entries.put_buffer(bytes);
         made
     }
 
@@ -528,7 +528,7 @@ impl Recorder {
         }
         store.directory.cells.settle(store.directory.worker, self.reserved, 0);
         store.recordings -= 1;
-        store.open_entries.give_back(std::mem::replace(&mut self.bytes, Buffer::detached()));
+        store.open_entries.put_buffer(std::mem::replace(&mut self.bytes, Buffer::detached()));
     }
 
     /// Whether those who follow what is not published, though all of it has come, see that they have all.

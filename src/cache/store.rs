@@ -299,10 +299,10 @@ impl Store {
         if !self.open_entries.make_room() {
             return Err(NotHeld::NotThere);
         }
-        let mut bytes = self.open_entries.lend().ok_or(NotHeld::NotThere)?;
+        let mut bytes = self.open_entries.take_buffer().ok_or(NotHeld::NotThere)?;
         let count = in_memory::read_front(&file, metadata.len, bytes.free(), look.disk);
         if count == Err(IoError::WouldBlock) {
-            self.open_entries.give_back(bytes);
+            self.open_entries.put_buffer(bytes);
             return Err(NotHeld::NotInMemory);
         }
         bytes.filled(count.unwrap_or(0));
@@ -313,19 +313,19 @@ impl Store {
         let entry = match (count, read) {
             (Ok(_), Ok(entry)) if is_right(&entry) => entry,
             (Ok(_), Ok(_) | Err(NoEntry::Damaged | NoEntry::TooLong)) => {
-                self.open_entries.give_back(bytes);
+                self.open_entries.put_buffer(bytes);
                 self.directory.drop_entry(hash);
                 return Err(NotHeld::NotThere);
             }
             (Err(_), _) => {
-                self.open_entries.give_back(bytes);
+                self.open_entries.put_buffer(bytes);
                 return Err(NotHeld::NotThere);
             }
         };
         let body_at = entry.body_at as usize;
         let is_whole = metadata.len <= bytes.len() as u64;
         if is_whole && !Store::is_body_right(&entry, bytes.as_slice()) {
-            self.open_entries.give_back(bytes);
+            self.open_entries.put_buffer(bytes);
             self.directory.drop_entry(hash);
             return Err(NotHeld::NotThere);
         }
@@ -418,10 +418,10 @@ impl Store {
         self.copying.as_ref().map_or(0, |copying| 1 + usize::from(copying.joined.is_some()))
     }
 
-    /// Entries at hand and pieces lent: what is left over when nothing goes on is a leak.
+    /// Entries at hand and buffers taken: what is left over when nothing goes on is a leak.
     #[cfg(test)]
     pub fn in_use(&self) -> (usize, usize) {
-        (self.open_entries.len(), self.open_entries.lent())
+        (self.open_entries.len(), self.open_entries.buffers_taken())
     }
 }
 

@@ -107,7 +107,7 @@ impl Pipes {
     }
 
     /// An empty pipe, if there is one to be had: without one, rings do the work.
-    pub(super) fn lend(&mut self) -> Option<Pipe> {
+    pub(super) fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.wide.pop().or_else(|| self.narrow.pop()) {
             return Some(pipe);
         }
@@ -149,8 +149,8 @@ impl Pipes {
         self.spare() > 0 || self.next_size().is_some()
     }
 
-    /// Takes a pipe back; one that still holds bytes is closed.
-    pub(super) fn give_back(&mut self, pipe: Pipe) {
+    /// Puts a pipe back; one that still holds bytes is closed.
+    pub(super) fn put(&mut self, pipe: Pipe) {
         match (pipe.is_empty() && self.access != Access::Closed, is_wide(&pipe)) {
             (true, true) => self.wide.push(pipe),
             (true, false) => self.narrow.push(pipe),
@@ -199,9 +199,9 @@ impl Pipes {
         }
     }
 
-    /// Pipes that are lent now.
+    /// Pipes that are taken now.
     #[cfg(test)]
-    pub fn lent(&self) -> usize {
+    pub fn taken(&self) -> usize {
         self.open - self.spare()
     }
 
@@ -250,24 +250,24 @@ mod tests {
     use crate::sys::world::{self, Faults};
 
     fn all_of(pipes: &mut Pipes) -> Vec<Pipe> {
-        std::iter::from_fn(|| pipes.lend()).collect()
+        std::iter::from_fn(|| pipes.take()).collect()
     }
 
-    fn capacities(lent: &[Pipe]) -> Vec<usize> {
-        lent.iter().map(Pipe::capacity).collect()
+    fn capacities(taken: &[Pipe]) -> Vec<usize> {
+        taken.iter().map(Pipe::capacity).collect()
     }
 
     #[test]
     fn a_few_pipes_are_wide_and_lent_first() {
         world::reset(1, Faults::default());
         let mut pipes = Pipes::new(1);
-        let lent = all_of(&mut pipes);
+        let taken = all_of(&mut pipes);
         let expected = [[WIDE_BYTES].repeat(WIDE), [NARROW_BYTES].repeat(PIPES - WIDE)].concat();
-        assert_eq!(capacities(&lent), expected);
-        assert!(!pipes.has_spare() && pipes.lent() == PIPES);
-        lent.into_iter().for_each(|pipe| pipes.give_back(pipe));
-        assert_eq!(pipes.lend().expect("all are back").capacity(), WIDE_BYTES);
-        assert_eq!(pipes.lent(), 1);
+        assert_eq!(capacities(&taken), expected);
+        assert!(!pipes.has_spare() && pipes.taken() == PIPES);
+        taken.into_iter().for_each(|pipe| pipes.put(pipe));
+        assert_eq!(pipes.take().expect("all are back").capacity(), WIDE_BYTES);
+        assert_eq!(pipes.taken(), 1);
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
                 assert!(held.saturating_mul(workers) <= all, "{workers} workers, {all} bytes");
                 // None is left unused where there is room for one.
                 let share = Share::new(PipeQuota { all, one: 1 << 20 }, workers).bytes;
-                assert!(share - held < SMALL_BYTES || pipes.lent() == PIPES);
+                assert!(share - held < SMALL_BYTES || pipes.taken() == PIPES);
             }
         }
     }
@@ -295,10 +295,10 @@ mod tests {
     fn a_pipe_that_is_not_to_be_had_is_asked_for_again_after_a_while() {
         world::reset(1, Faults { pipes: 2, ..Faults::default() });
         let mut pipes = Pipes::new(1);
-        let lent = all_of(&mut pipes);
-        assert_eq!((lent.len(), pipes.has_spare()), (2, false));
+        let taken = all_of(&mut pipes);
+        assert_eq!((taken.len(), pipes.has_spare()), (2, false));
         world::change_faults(|faults| faults.pipes = 3);
-        assert!(pipes.lend().is_none());
+        assert!(pipes.take().is_none());
         pipes.resume();
         assert!(pipes.has_spare());
         assert_eq!(world::messages().len(), 1);
@@ -308,12 +308,12 @@ mod tests {
     fn who_retires_gives_all_pipes_up() {
         world::reset(1, Faults::default());
         let mut pipes = Pipes::new(1);
-        let (first, second) = (pipes.lend().unwrap(), pipes.lend().unwrap());
-        pipes.give_back(first);
+        let (first, second) = (pipes.take().unwrap(), pipes.take().unwrap());
+        pipes.put(first);
         pipes.retire();
         assert_eq!((world::open_pipes(), pipes.has_spare()), (1, false));
-        pipes.give_back(second);
-        assert_eq!((world::open_pipes(), pipes.lent()), (0, 0));
+        pipes.put(second);
+        assert_eq!((world::open_pipes(), pipes.taken()), (0, 0));
     }
 
     #[test]

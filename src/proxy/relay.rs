@@ -208,7 +208,7 @@ impl Relay {
     /// Gives the pipe back, at the end or when the exchange is given up.
     pub fn release(&mut self, buffers: &mut RelayBuffers) {
         if let Some(pipe) = self.pipe.take() {
-            buffers.pipes.give_back(pipe);
+            buffers.pipes.put(pipe);
         }
     }
 
@@ -413,7 +413,7 @@ impl Relay {
         sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
-        let Some(mut pipe) = self.pipe.take().or_else(|| buffers.pipes.lend()) else {
+        let Some(mut pipe) = self.pipe.take().or_else(|| buffers.pipes.take()) else {
             self.lacks_pipe(buffers);
             return self.step_without_pipe(source, sink, buffers);
         };
@@ -421,7 +421,7 @@ impl Relay {
         if outcome.is_ok() && (!pipe.is_empty() || self.line_end_due) {
             self.pipe = Some(pipe);
         } else {
-            buffers.pipes.give_back(pipe);
+            buffers.pipes.put(pipe);
         }
         match outcome {
             // The end was found just now, and no event will tell of it again.

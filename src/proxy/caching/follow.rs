@@ -243,7 +243,7 @@ impl Proxy {
     fn fetch_for_nobody(&mut self, id: ExchangeId, conn: BackendConnId, answer: Response) {
         let peer = self.downstream[self.exchanges[id].client].peer;
         let client = self.downstream.insert(Client::background(peer));
-        let mut head = self.lend_head();
+        let mut head = self.take_head();
         let exchange = &mut self.exchanges[id];
         head.append(exchange.head.as_slice());
         let CacheState::Fetching(fetch) = *exchange.cache() else {
