@@ -25,7 +25,7 @@ const fn count(bits: u64) -> u32 {
 
 impl AdminState {
     /// As operators write it; `leaving` cannot be written.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             AdminState::Ready => "ready",
             AdminState::Drain => "drain",
@@ -37,7 +37,7 @@ impl AdminState {
     /// What operators may write.
     pub fn parse(word: &str) -> Option<AdminState> {
         let all = [AdminState::Ready, AdminState::Drain, AdminState::Maint];
-        all.into_iter().find(|state| state.word() == word)
+        all.into_iter().find(|state| state.as_str() == word)
     }
 }
 
