@@ -109,7 +109,7 @@ struct At<'a> {
 }
 
 impl PoolView for At<'_> {
-    fn ticket(&self, tier: Tier) -> u64 {
+    fn rotation(&self, tier: Tier) -> u64 {
         self.turn[tier as usize]
     }
 
@@ -216,8 +216,8 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
     let mut members = Members::default();
     members.refresh(&list);
     let pick = |turn| {
-        let board = At { turn, backends: &pool.backends };
-        balance::pick(pool.keys.balance, &members, &TriedBackends::default(), &board)
+        let view = At { turn, backends: &pool.backends };
+        balance::pick(pool.keys.balance, &members, &TriedBackends::default(), &view)
     };
     let place_of = |pick| match pick {
         Pick::Backend(turn) => Some(turn.place),

@@ -240,13 +240,13 @@ impl Backend {
 }
 
 /// A pool's cells, as balancing looks at them.
-pub(super) struct PoolBoard<'a> {
+pub(super) struct SharedPoolView<'a> {
     pub segment: &'a Segment,
     pub pool: PoolId,
 }
 
-impl PoolView for PoolBoard<'_> {
-    fn ticket(&self, tier: Tier) -> u64 {
+impl PoolView for SharedPoolView<'_> {
+    fn rotation(&self, tier: Tier) -> u64 {
         self.segment.pool(self.pool).rotation(tier)
     }
 
