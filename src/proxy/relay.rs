@@ -21,7 +21,7 @@ const SMALL: usize = 16 * 1024;
 
 /// Whether a body goes by splice where that pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum SpliceMode {
     /// By splice, as far as there are pipes.
     Splice,
     /// By splice, but a pipe was missing once, which was counted.
@@ -57,7 +57,7 @@ pub struct Relay {
     /// Whether they are kept.
     replay: ReplayCopy,
     /// Whether splicing is possible.
-    way: Way,
+    splice_mode: SpliceMode,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
     /// For a body whose end is not known: whether the last read brought so much that splicing pays.
@@ -85,7 +85,7 @@ impl Relay {
             payload: 0,
             kept: 0,
             replay: ReplayCopy::Off,
-            way: Way::Splice,
+            splice_mode: SpliceMode::Splice,
             pipe: None,
             flows: false,
             ahead: Ahead::default(),
@@ -365,7 +365,7 @@ impl Relay {
             && source.readable
             && self.replay != ReplayCopy::Kept
             && self.recorder.is_none()
-            && self.way != Way::Rings;
+            && self.splice_mode != SpliceMode::Rings;
         if may && !buffers.pipes.has_spare() {
             self.lacks_pipe(buffers);
             return false;
@@ -375,8 +375,8 @@ impl Relay {
 
     /// No pipe is to be had: the rings take over, for now.
     fn lacks_pipe(&mut self, buffers: &mut RelayBuffers) {
-        if self.way == Way::Splice {
-            self.way = Way::SpliceAgain;
+        if self.splice_mode == SpliceMode::Splice {
+            self.splice_mode = SpliceMode::SpliceAgain;
             buffers.splice_fallbacks += 1;
         }
     }
@@ -384,8 +384,8 @@ impl Relay {
     /// The kernel, or a filter of system calls, does not splice these sockets.
     fn give_up_splicing(&mut self, buffers: &mut RelayBuffers) {
         buffers.pipes.complain(IoError::Unsupported);
-        buffers.splice_fallbacks += u64::from(self.way == Way::Splice);
-        self.way = Way::Rings;
+        buffers.splice_fallbacks += u64::from(self.splice_mode == SpliceMode::Splice);
+        self.splice_mode = SpliceMode::Rings;
     }
 
     fn may_look_ahead(&self, chunks: &Chunks) -> bool {
@@ -439,14 +439,15 @@ impl Relay {
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         let mut moved = Progress::None;
-        let may_fill = pipe.is_empty() && !self.line_end_due && self.way != Way::Rings;
+        let may_fill =
+            pipe.is_empty() && !self.line_end_due && self.splice_mode != SpliceMode::Rings;
         if may_fill && source.readable && sink.is_flushed() {
             let filled = self.fill_pipe(pipe, source, buffers)?;
             if filled > 0 {
                 moved = Progress::Made;
                 buffers.spliced += filled as u64;
                 self.announce(filled, sink, buffers);
-            } else if source.is_ended() || self.way == Way::Rings {
+            } else if source.is_ended() || self.splice_mode == SpliceMode::Rings {
                 moved = Progress::Made;
             }
         }
@@ -468,7 +469,7 @@ impl Relay {
         sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
-        if self.way == Way::Rings {
+        if self.splice_mode == SpliceMode::Rings {
             if sink.room(buffers.ring_size) == 0 {
                 return Ok(Progress::None);
             }
