@@ -31,7 +31,7 @@ enum End {
 
 /// How a client takes what others wait for as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
+pub enum ClientSpeed {
     /// The client takes the response as fast as it comes, or no other has to wait for that.
     #[default]
     Right,
@@ -192,7 +192,7 @@ impl Caching {
     /// does not come to its end. If a client takes the response too slowly, another exchange fetches; a fetch
     /// that others follow goes on without this client. If the backend pauses, or goes on and on, and the
     /// response cannot be followed, for it has not said how long it is, all who wait go to a backend.
-    pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> Pace {
+    pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> ClientSpeed {
         let (payload, length) = (exchange.download.payload(), exchange.download.length());
         let took = elapsed(exchange.times.answered, context.now);
         let recorder = exchange.download.recorder().map(|id| &self.recorders[id].recorder);
@@ -200,18 +200,18 @@ impl Caching {
         let is_followed = self.is_followed(exchange);
         let is_responding = exchange.state() == State::Responding;
         let fetch = exchange.fetch().filter(|fetch| is_responding && fetch.ticket.is_some());
-        let Some(fetch) = fetch else { return Pace::Right };
+        let Some(fetch) = fetch else { return ClientSpeed::Right };
         let is_stuck = fetch.passed.replace(payload) == Some(payload);
         let is_late = took > Micros::from(fetch.patience);
         match context.client.is_flushed() {
-            false if is_followed => return Pace::HoldsOthersUp,
+            false if is_followed => return ClientSpeed::HoldsOthersUp,
             false if is_stuck => self.end_fetch(exchange, Ending::Abandoned, context.now),
             _ if (is_stuck || is_late) && length.is_none() && !may_be_shown => {
                 self.end_fetch(exchange, Ending::Unshareable, context.now);
             }
             _ => (),
         }
-        Pace::Right
+        ClientSpeed::Right
     }
 
     /// The body is not to be recorded any more.
@@ -281,7 +281,7 @@ impl Proxy {
         }
         for index in 0..self.exchanges.capacity() {
             if let Some(id) = self.exchanges.id_at(index)
-                && self.with_cache(id, Caching::on_tick) == Pace::HoldsOthersUp
+                && self.with_cache(id, Caching::on_tick) == ClientSpeed::HoldsOthersUp
             {
                 self.let_fetch_go_on(id, Leader::Stays);
             }
