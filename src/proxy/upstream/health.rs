@@ -119,7 +119,7 @@ impl Upstream {
         }
     }
 
-    /// A backend ended a connection, over which so many responses had come, and which was unused for
+    /// A backend ended a connection, over which so many responses had come, and which was idle for
     /// so long, and had not said that it would.
     pub(super) fn learn_of_closing(
         &mut self,

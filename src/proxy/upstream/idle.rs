@@ -8,7 +8,7 @@ use super::connection::{BackendConn, Owner};
 use super::{Turn, Upstream};
 use crate::proxy::ids::{BackendConnId, BackendConnTag};
 
-/// The unused connections of one backend: a stack, linked through the slab.
+/// The idle connections of one backend: a stack, linked through the slab.
 #[derive(Default)]
 pub struct IdleStack {
     oldest: Option<BackendConnId>,
