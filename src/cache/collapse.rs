@@ -91,7 +91,7 @@ pub enum Ending {
 pub struct Waiting([u64; MASKS]);
 
 impl Waiting {
-    /// Their numbers.
+    /// The numbers of the workers that wait.
     pub fn workers(self) -> impl Iterator<Item = usize> {
         (0..MOST_WAITING).filter(move |worker| self.0[worker / 64] >> (worker % 64) & 1 == 1)
     }

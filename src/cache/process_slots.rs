@@ -18,7 +18,7 @@ const MOST_GROUPS: usize = 10;
 pub struct ProcessSlots {
     /// The number in the cells of the one that is 0 here.
     first: usize,
-    /// How many there are.
+    /// How many numbers there are.
     count: usize,
 }
 

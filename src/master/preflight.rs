@@ -132,7 +132,7 @@ impl Trial {
         Ok(Trial { pid, until, answer, errors, is_late: false })
     }
 
-    /// It is too late: whatever it runs is killed, and its end is awaited.
+    /// Gives up a program that has not answered in time: whatever it runs is killed, and its end is awaited.
     pub fn give_up(&mut self) {
         self.is_late = true;
         self.until = Micros(u64::MAX);
@@ -144,7 +144,7 @@ impl Trial {
         crate::sys::kill_group(self.pid);
     }
 
-    /// It has ended. Whether it may take over, and if not, why.
+    /// Whether the program, which has ended, may take over, and if not, why.
     pub fn verdict(self, ended: Ended) -> Result<(), String> {
         self.kill(); // What it has left behind, if anything.
         let text = |file: &OwnedFd| {

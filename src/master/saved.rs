@@ -25,7 +25,7 @@ const FILE: &str = "registered.json";
 const REGISTRY_FILE: &str = "registry.json";
 /// The format that is written, and the newest that is understood.
 const FORMAT: u32 = 1;
-/// Whoever is in the file has at least so much time to renew its lease after a restart.
+/// The least time that a backend in the file has to renew its lease after a restart.
 const LEAST_LEASE: Millis = Millis::from_secs(10);
 /// Two changes are written at least so long after each other.
 const PAUSE: Micros = Micros(200_000);

@@ -67,7 +67,7 @@ pub fn described(shares: Result<Micros, Unshared>) -> String {
     }
 }
 
-/// Not the number of any reason why not.
+/// The number in a cell for a backend whose connections are shared: not that of any reason why not.
 const SHARES: u64 = 100;
 
 /// Why a backend's connections carry one client's requests at a time. In an order of its own: the numbers
@@ -150,7 +150,7 @@ pub struct Multiplexing {
 }
 
 impl Default for Multiplexing {
-    /// Nothing is known.
+    /// A backend of which nothing is known.
     fn default() -> Multiplexing {
         Multiplexing {
             typical_size: 0,

@@ -158,7 +158,7 @@ impl Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Row {
     count: u32,
-    /// What they were.
+    /// What the failures were.
     fault: Fault,
     /// Whether one of the failures was shown by requests alone.
     by_requests: bool,

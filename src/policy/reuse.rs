@@ -11,10 +11,10 @@ const FRESH_ENOUGH: Millis = Millis(1000);
 /// Closing after less than this says nothing of how long a backend waits.
 const TELLING: Millis = Millis(100);
 
-/// After so many in a row that were lost, and none that was used again, none is kept.
+/// Connections in a row, lost and none used again, after which no connection is kept.
 const LOST_IN_A_ROW: u8 = 8;
 
-/// For so long.
+/// How long no connection is kept then.
 const NONE_KEPT: Millis = Millis::from_secs(600);
 
 /// What is known of how long one backend keeps an idle connection.

@@ -98,7 +98,7 @@ enum PairStage {
 }
 
 impl Default for Sharing {
-    /// Nothing is known.
+    /// A backend of which nothing is known.
     fn default() -> Sharing {
         Sharing { stage: PairStage::Answered(0), bar: FIRST_BAR }
     }

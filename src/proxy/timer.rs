@@ -27,9 +27,9 @@ pub enum Timer {
     Client,
     /// An exchange waits for the response that another one fetches.
     Collapsed,
-    /// The client has ended its side, and the exchange goes on.
+    /// The client has ended its side, or of a tunnel either side has, and the exchange goes on.
     Fin,
-    /// A client is idle while the worker stops.
+    /// A client is idle, and clients are to go elsewhere or the service ends.
     Brief,
     /// A response in doubt is held back, or stands in the way of others.
     Doubt,

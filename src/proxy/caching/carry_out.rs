@@ -106,8 +106,8 @@ impl Proxy {
         }
     }
 
-    /// Has exchanges look again that wait for a fetch which is over or has news; and exchanges that lead a
-    /// fetch for which others wait and which has not been shown.
+    /// Has exchanges look again that wait for, or follow, a fetch which is over or has news; and exchanges that
+    /// lead a fetch for which others wait and which has not been shown.
     pub(in crate::proxy) fn wake_fetch_waiters(&mut self) {
         let Proxy { exchanges, buffers, turn, .. } = self;
         let Some(caching) = &buffers.caching else { return };

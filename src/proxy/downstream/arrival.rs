@@ -56,7 +56,7 @@ pub enum ProxyProtocol {
 /// What all connections of a listener have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// What they begin with.
+    /// What connections begin with.
     pub preamble: ProxyProtocol,
     /// Whether clients speak TLS with what stands before it.
     pub https: bool,

@@ -55,8 +55,8 @@ impl Proxy {
         moved
     }
 
-    /// Nothing is taken in behind a request that is not pipelinable, for what follows may be its
-    /// body, or no HTTP at all.
+    /// Whether the next request of a client may be read now. None is read behind a request that is not
+    /// pipelinable, for what follows may be its body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.downstream[id];
         if !client.ending.takes_requests() || client.arrival.preamble != ProxyProtocol::None {

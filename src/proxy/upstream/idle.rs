@@ -21,7 +21,7 @@ pub struct IdleStack {
 }
 
 impl IdleStack {
-    /// How many there are.
+    /// How many idle connections there are.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -98,7 +98,7 @@ pub struct Limits {
 }
 
 impl Upstream {
-    /// Nothing is connected, and the cells were not read yet.
+    /// The backends' side with no connections; the cells were not read yet.
     pub fn new(
         config: &Config,
         limits: Limits,

@@ -232,7 +232,8 @@ impl Backend {
 
 #[cfg(test)]
 impl Backend {
-    /// It has shown that it answers fast, and takes requests that stand behind each other.
+    /// Makes a backend one that has shown that it answers fast, and takes requests that stand behind each
+    /// other.
     pub fn be_trusted(&mut self) {
         (0..12).for_each(|_| self.pace.observe(Micros(100), true));
         (0..10).for_each(|_| self.sharing.answered(Millis(0)));

@@ -162,8 +162,8 @@ impl Upstream {
         }
     }
 
-    /// Whoever is first in a pool's queue has another try. Also at each tick: one that may only be
-    /// asked by those who have tried the others may have a place that nobody else could take.
+    /// Has the first exchange in each pool's queue try again. Also at each tick: a backend that only exchanges
+    /// may ask which have tried the others may have a place that nobody else could take.
     pub fn give_turns(&mut self, turn: &mut Turn) {
         (0..self.pools.len()).for_each(|pool| self.give_turn(PoolId(pool), turn));
     }
