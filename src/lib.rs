@@ -14,7 +14,7 @@
 //!   `wake(client)`. `drive(client)` then makes all the progress that is possible, and may be
 //!   called at any time without harm.
 //! - **An exchange is one request with its response.** Until the response is committed, that is its
-//!   head entered the client's output ring, all can be repeated; from then on nothing can. Only the
+//!   head entered the client's output ring, all can be done again; from then on nothing can. Only the
 //!   first exchange in a client's queue commits. `Exchange::enter` alone changes its state, and
 //!   `enter_cache` where it stands with the cache.
 //! - **Who is accepted has its memory already.** The free lists of rings and heads match the slabs. To
@@ -165,6 +165,7 @@
 //!   buffers.rs       what relays borrow: rings, at most 64 pipes, room to look at what is spliced
 //!   service.rs       whether clients are to come back
 //!   timeouts.rs      which timer runs for what a client or an exchange waits for
+//!   timer.rs         the timers, by name
 //!   settings.rs      the limits of a process, and the memory bound
 //!   request_ids.rs   UUIDs, randomness fetched in bulk
 //!   rate_limited_log.rs messages that are written now and then, however often there is cause
@@ -249,10 +250,10 @@
 //!   queueing.rs      who waits for a place there, in which order, and who would wait in vain
 //!   slow_start.rs    the growing share of a backend that came up
 //!   order.rs         which request may start before its turn
-//!   retry.rs         Failure to Verdict; the budget of repeats
+//!   retry.rs         Failure to Verdict; the budget of retries
 //!   health.rs        checks, marks and the operator's wish to up or down
 //!   passive.rs       failures in a row to a mark, then to a trial; why, in words
-//!   reuse.rs         which unused connection may be taken, and how long one is kept
+//!   reuse.rs         which idle connection may be taken, and how long one is kept
 //!   sharing.rs       how many requests may stand behind each other on one connection
 //!   naming.rs        which addresses of a name are backends after a look-up: who comes, goes, stays
 //!   multiplexing.rs  how many of several clients may, and for whom they do not wait
@@ -317,7 +318,7 @@
 //!
 //! mem/               containers that are made once and then never allocate
 //!   ring.rs          bytes in a circle                 buffer.rs     bytes in a line: a head
-//!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena, lent
+//!   slab.rs          slots with generational ids       free_list.rs  pieces of an arena
 //!   slab/reusing.rs  slots whose values stay, for what is large
 //!   record_ring.rs   the last records of several processes
 //!   queue.rs         first in, first out               timers.rs     a queue for each duration
@@ -339,7 +340,7 @@
 //! 3. `proxy/dispatch.rs`: it may start (`policy/order.rs`), no stored answer fits
 //!    (`proxy/caching/lookup.rs`, else on with 6), a backend is picked (`policy/balance.rs`)
 //!    or the exchange waits in the pool's line. It joins the connection of a neighbour, takes an
-//!    unused one (`policy/reuse.rs`), or opens one.
+//!    idle one (`policy/reuse.rs`), or opens one.
 //! 4. `proxy/send.rs`: the head goes into the backend's output ring, the body follows by
 //!    `proxy/relay.rs`. All rings are flushed once, at the end of a round of `drive`.
 //! 5. An event of the backend's connection wakes the client. `proxy/receive.rs`: the head is whole

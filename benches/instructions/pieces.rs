@@ -104,13 +104,13 @@ fn rewrite_response(head: &[u8], times: u64) {
 
 /// What workers share of a pool, without the others.
 struct Alone {
-    ticket: Cell<u64>,
+    rotation: Cell<u64>,
     loads: Vec<Cell<u32>>,
 }
 
 impl PoolView for Alone {
-    fn ticket(&self, _: Tier) -> u64 {
-        self.ticket.get()
+    fn rotation(&self, _: Tier) -> u64 {
+        self.rotation.get()
     }
 
     fn load(&self, id: u32) -> u32 {
@@ -124,10 +124,10 @@ fn pick_often(balance: Balance, weights: &[u32], times: u64) {
     let mut members = Members::default();
     members.refresh(&list);
     let loads = weights.iter().map(|_| Cell::new(0)).collect();
-    let board = Alone { ticket: Cell::new(0), loads };
+    let view = Alone { rotation: Cell::new(0), loads };
     for _ in 0..times {
-        match pick(balance, black_box(&members), &TriedBackends::default(), &board) {
-            Pick::Backend(turn) => board.ticket.set(turn.next),
+        match pick(balance, black_box(&members), &TriedBackends::default(), &view) {
+            Pick::Backend(turn) => view.rotation.set(turn.next),
             Pick::Full | Pick::NoneUp => panic!("all are up and idle"),
         }
     }

@@ -12,7 +12,7 @@ use super::in_memory::{DiskRead, InMemory, WINDOW};
 use super::open_entries::{EntryId, PIECE, Verified};
 use super::store::{Store, Verdict};
 
-/// So much is looked for at once of what is to be sent.
+/// Bytes of a body whose pages are looked for at once, before they are sent.
 const SENT_AT_ONCE: u64 = 1 << 20;
 
 impl Store {

@@ -5,10 +5,11 @@
 //! When the answer turns out to be for nobody else, all who wait go to a backend at once, and the key
 //! is known for a while as one that nobody needs to wait for.
 //!
-//! A fetch's first cell says which key it is for, and who fetches it; the others are bits of the workers
-//! that wait. Who waits sets its bit and then looks whether the fetch is still going on; who fetches ends
-//! it and then takes the bits: of two that do so at once, one sees the other, so nobody waits for what
-//! is over. A table that is full, or a key that has another's place, only means that nobody waits.
+//! A fetch's first cell says which key it is for, and which worker fetches it; the other cells have a bit for
+//! each worker that waits. A waiter sets its bit and then looks whether the fetch is still going on; the leader
+//! ends the fetch and then takes the bits. If both do so at the same time, one of them sees the other, so no
+//! worker waits for a fetch that is over. A table that is full, or a key that has another's place, only means
+//! that no request waits.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -36,19 +37,19 @@ const NEWS: u64 = 2;
 
 /// How long a key is known to be one that nobody needs to wait for.
 const UNSHAREABLE_FOR: Micros = Micros::from_secs(30);
-/// The same for one that is longer than what is stored: those who follow it may be cut.
+/// How long, if its response is longer than what is stored: exchanges that follow such a fetch may be cut.
 const TOO_LONG_FOR: Micros = Micros::from_secs(600);
-/// The same after a failure, which may be over soon.
+/// How long after a failure, which may be over soon.
 const FAILED_FOR: Micros = Micros::from_secs(1);
 
 /// Whether a request for a key goes to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collapse {
-    /// It does, and others wait for what comes of it. [`FetchTable::end`] is due then.
+    /// The request goes to a backend, and others wait for its response. [`FetchTable::end`] is due then.
     Lead(FetchTicket),
-    /// Somebody does already: the worker is woken when that is over.
+    /// Another request has gone already: this worker is woken when that fetch is over.
     Follow(FetchTicket),
-    /// It does, and nobody waits for it.
+    /// The request goes to a backend, and no other waits for it.
     Alone,
 }
 
@@ -77,7 +78,7 @@ pub enum Ending {
     Stored,
     /// The answer is for nobody else.
     Unshareable,
-    /// It turned out to be longer than what is stored.
+    /// The response turned out to be longer than what is stored.
     TooLong,
     /// No answer came that could be stored.
     Failed,
@@ -90,7 +91,7 @@ pub enum Ending {
 pub struct Waiting([u64; MASKS]);
 
 impl Waiting {
-    /// Their numbers.
+    /// The numbers of the workers that wait.
     pub fn workers(self) -> impl Iterator<Item = usize> {
         (0..MOST_WAITING).filter(move |worker| self.0[worker / 64] >> (worker % 64) & 1 == 1)
     }
@@ -130,7 +131,7 @@ impl FetchTable {
         FetchTable { places, memories, news, slots }
     }
 
-    /// The same for processes that have other numbers in the cells.
+    /// This table, for processes that have other numbers in the cells.
     pub(super) fn with(self, slots: ProcessSlots) -> FetchTable {
         FetchTable { slots, ..self }
     }
@@ -182,13 +183,14 @@ impl FetchTable {
         Collapse::Alone
     }
 
-    /// The count of news, for one that is about to wait. Never read after it has said that it waits: it
-    /// would take as seen what has cost it its bit, and not be rung again.
+    /// The count of news, for a worker that is about to wait. It reads the count before it sets its bit. If it
+    /// read it after, news in between might have taken the bit already: the worker would take that news as
+    /// seen, and not be woken again.
     fn seen(&self, place: usize) -> u64 {
         self.news[place].load(SeqCst)
     }
 
-    /// Leaves word that the worker waits. False if there is nothing to wait for any more.
+    /// Sets the worker's bit among those that wait. `false`: the fetch is over, and there is nothing to wait for.
     fn wait(&self, worker: usize, place: usize, word: u64) -> bool {
         let number = self.slots.in_cells(worker);
         let mask = &self.places[place * LINE + 1 + number / 64];
@@ -196,31 +198,33 @@ impl FetchTable {
         self.word(place).load(SeqCst) == word
     }
 
-    /// Whether a fetch that a worker waits for is still going on. If so it waits on: the one it knew may
-    /// be over, and this another one of the same worker.
+    /// Whether a fetch that a worker waits for is still going on. If so the worker's bit is set anew: the fetch
+    /// that it joined may have ended and taken the bit, and the same leader may have begun another one since,
+    /// which looks the same.
     pub fn is_going_on(&self, worker: usize, fetch: FetchTicket) -> bool {
         let place = fetch.place as usize;
         self.word(place).load(SeqCst) == fetch.word && self.wait(worker, place, fetch.word)
     }
 
-    /// The same for one that is about to look whether there is more: news from here on are news to it.
+    /// As [`FetchTable::is_going_on`], for a worker that is about to read what the fetch has brought: only
+    /// what comes from here on is news to it.
     pub fn look(&self, worker: usize, fetch: &mut FetchTicket) -> bool {
         fetch.seen = self.seen(fetch.place as usize);
         self.is_going_on(worker, *fetch)
     }
 
-    /// Whether there is news of a fetch, or it is over, since its holder has looked.
+    /// Whether there is news of a fetch, or it has ended, since the holder of the ticket looked last.
     pub fn has_news(&self, fetch: FetchTicket) -> bool {
         let place = fetch.place as usize;
         self.news[place].load(SeqCst) != fetch.seen || self.word(place).load(SeqCst) != fetch.word
     }
 
-    /// What a fetch brings lies under its name from here on.
+    /// Notes that other workers find what a fetch has brought so far, under the name of its key.
     pub(super) fn mark_shown(&self, fetch: FetchTicket) {
         self.news[fetch.place as usize].fetch_or(SHOWN, SeqCst);
     }
 
-    /// Whether what a fetch brings lies under its name, and not what an earlier one has left there.
+    /// Whether the file under the name of the key is this fetch's, and not one that an earlier fetch has left.
     pub(super) fn is_shown(&self, fetch: FetchTicket) -> bool {
         let place = fetch.place as usize;
         self.news[place].load(SeqCst) & SHOWN != 0 && self.word(place).load(SeqCst) == fetch.word
@@ -241,7 +245,7 @@ impl FetchTable {
         masks.iter().any(|mask| mask.load(SeqCst) != 0)
     }
 
-    /// There is news of a fetch that goes on, for others to see. Returns whom to wake.
+    /// Notes news of a fetch that goes on, after others can see it. Returns the workers to wake.
     pub fn tell(&self, fetch: FetchTicket) -> Waiting {
         self.take_waiting(fetch.place as usize)
     }
@@ -256,7 +260,7 @@ impl FetchTable {
         leader
     }
 
-    /// Ends a fetch that `begin` gave to this worker. Returns whom to wake.
+    /// Ends a fetch that `begin` gave to this worker. Returns the workers to wake.
     pub fn end(&self, fetch: FetchTicket, ending: Ending, now: Micros) -> Waiting {
         match ending {
             Ending::Stored => self.forget(fetch.hash),
@@ -268,18 +272,19 @@ impl FetchTable {
         self.close(fetch.place as usize)
     }
 
-    /// A fetch is over: its place is for another.
+    /// Ends a fetch and frees its place. Returns the workers to wake.
     fn close(&self, place: usize) -> Waiting {
         self.news[place].fetch_and(!SHOWN, SeqCst);
         self.word(place).store(0, SeqCst);
         self.take_waiting(place)
     }
 
-    /// Takes the bits of those who wait, after what they are to see: they say so again. Also the end of a
-    /// fetch is news, for the next one may be the same worker's, and look the same.
+    /// Takes the bits of the workers that wait, once there is something for them to see; a worker that waits
+    /// on sets its bit again. The end of a fetch counts as news, too: the next fetch may be the same worker's,
+    /// and look the same.
     ///
-    /// It counts behind that: whoever waits with the count from before has its bit still, or is rung and
-    /// finds another count.
+    /// The count rises after the bits are taken. So a worker that waits with the count from before either has
+    /// its bit still, or is woken and finds another count.
     fn take_waiting(&self, place: usize) -> Waiting {
         let masks = &self.places[place * LINE + 1..][..MASKS];
         let mut waiting = Waiting::default();
@@ -295,13 +300,13 @@ impl FetchTable {
         waiting
     }
 
-    /// How many go on.
+    /// How many fetches go on.
     #[cfg(test)]
     pub fn count(&self) -> usize {
         (0..PLACES).filter(|place| self.word(*place).load(Relaxed) != 0).count()
     }
 
-    /// Ends all that a dead process fetched. Returns whom to wake.
+    /// Ends all fetches of a dead process. Returns the workers to wake.
     pub(super) fn reap(&self, worker: usize) -> Waiting {
         let (mut waiting, number) = (Waiting::default(), self.slots.in_cells(worker));
         for place in 0..PLACES {
@@ -327,7 +332,7 @@ impl FetchTable {
         self.memory(hash).store(FetchTable::memory_tag(hash) | quarters, Relaxed);
     }
 
-    /// What was known as for nobody else is stored after all.
+    /// Forgets that responses of a key are for nobody else: one of them was stored after all.
     pub fn forget(&self, hash: EntryKey) {
         let memory = self.memory(hash);
         if memory.load(Relaxed) >> 32 == FetchTable::memory_tag(hash) >> 32 {
@@ -348,147 +353,5 @@ const fn tag_mask() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_follows_is_told_of_news() {
-        let fetches = fetches();
-        let fetch = begun(fetches.begin(3, KEY, NOW));
-        assert!(!fetches.is_awaited(fetch));
-        let mut one = waiting(fetches.begin(1, KEY, NOW));
-        let mut other = waiting(fetches.begin(2, KEY, NOW));
-        assert!(fetches.leader(one).workers().eq([3]));
-        assert!(fetches.is_awaited(fetch) && !fetches.has_news(one));
-        assert!(fetches.tell(fetch).workers().eq([1, 2]));
-        assert!(fetches.has_news(one) && fetches.has_news(other) && !fetches.is_awaited(fetch));
-        // The one that has looked waits again, and takes nothing from the other.
-        assert!(fetches.look(1, &mut one));
-        assert!(!fetches.has_news(one) && fetches.has_news(other) && fetches.is_awaited(fetch));
-        assert!(fetches.tell(fetch).workers().eq([1]));
-        assert!(fetches.look(2, &mut other));
-        assert!(fetches.end(fetch, Ending::Stored, NOW).workers().eq([2]));
-        assert!(fetches.has_news(other) && !fetches.look(2, &mut other));
-    }
-
-    const KEY: EntryKey = EntryKey(0x1234_5678_9abc_def0_1357_9bdf_0246_8ace);
-    const NOW: Micros = Micros::from_secs(1000);
-
-    fn fetches() -> FetchTable {
-        let cells: Vec<AtomicU64> = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
-        FetchTable::over(cells.leak(), ProcessSlots::new(0, MOST_WAITING))
-    }
-
-    fn begun(turn: Collapse) -> FetchTicket {
-        match turn {
-            Collapse::Lead(fetch) => fetch,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn waiting(turn: Collapse) -> FetchTicket {
-        match turn {
-            Collapse::Follow(fetch) => fetch,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// docs/CACHE.md, rule 15.
-    #[test]
-    fn one_fetches_and_all_others_wait_for_it() {
-        let fetches = fetches();
-        let fetch = begun(fetches.begin(3, KEY, NOW));
-        for worker in [0, 3, 64, 447, 64] {
-            let awaited = waiting(fetches.begin(worker, KEY, NOW));
-            assert!(fetches.is_going_on(worker, awaited));
-        }
-        begun(fetches.begin(1, EntryKey(KEY.0 + 1), NOW));
-        let woken = fetches.end(fetch, Ending::Stored, NOW);
-        assert_eq!(woken.workers().collect::<Vec<_>>(), [0, 3, 64, 447]);
-        assert!(!fetches.is_going_on(0, fetch));
-        let again = begun(fetches.begin(5, KEY, NOW));
-        assert!(fetches.end(again, Ending::Abandoned, NOW).is_empty());
-    }
-
-    #[test]
-    fn who_waits_for_a_fetch_is_rung_by_the_one_that_took_its_place() {
-        let fetches = fetches();
-        let first = begun(fetches.begin(0, KEY, NOW));
-        let awaited = waiting(fetches.begin(1, KEY, NOW));
-        fetches.end(first, Ending::Abandoned, NOW);
-        let second = begun(fetches.begin(0, KEY, NOW));
-        // Worker 1 was rung, and finds the same one at it again.
-        assert!(fetches.is_going_on(1, awaited));
-        assert_eq!(fetches.end(second, Ending::Stored, NOW).workers().collect::<Vec<_>>(), [1]);
-    }
-
-    #[test]
-    fn what_is_for_nobody_else_is_known_for_a_while() {
-        let fetches = fetches();
-        let fetch = begun(fetches.begin(0, KEY, NOW));
-        waiting(fetches.begin(1, KEY, NOW));
-        let woken = fetches.end(fetch, Ending::Unshareable, NOW);
-        assert_eq!(woken.workers().collect::<Vec<_>>(), [1]);
-        for seconds in [0, 10, 29] {
-            assert_eq!(fetches.begin(1, KEY, NOW + Micros::from_secs(seconds)), Collapse::Alone);
-        }
-        assert!(!fetches.is_unshareable(EntryKey(KEY.0 ^ 1 << 100), NOW));
-        begun(fetches.begin(1, KEY, NOW + Micros::from_secs(31)));
-    }
-
-    #[test]
-    fn a_failure_is_known_for_a_moment() {
-        let fetches = fetches();
-        let fetch = begun(fetches.begin(0, KEY, NOW));
-        fetches.end(fetch, Ending::Failed, NOW);
-        assert_eq!(fetches.begin(1, KEY, NOW), Collapse::Alone);
-        begun(fetches.begin(1, KEY, NOW + Micros::from_secs(2)));
-    }
-
-    #[test]
-    fn what_was_stored_after_all_is_waited_for_again() {
-        let fetches = fetches();
-        fetches.remember(KEY, NOW + UNSHAREABLE_FOR);
-        let other = FetchTicket {
-            hash: EntryKey(KEY.0 ^ 1 << 127),
-            ..begun(fetches.begin(0, EntryKey(5), NOW))
-        };
-        fetches.end(other, Ending::Stored, NOW);
-        assert!(fetches.is_unshareable(KEY, NOW));
-        fetches.forget(KEY);
-        begun(fetches.begin(0, KEY, NOW));
-    }
-
-    #[test]
-    fn the_fetches_of_the_dead_are_over() {
-        let fetches = fetches();
-        let first = begun(fetches.begin(7, KEY, NOW));
-        let second = begun(fetches.begin(7, EntryKey(KEY.0 + 1), NOW));
-        let others = begun(fetches.begin(8, EntryKey(KEY.0 + 2), NOW));
-        waiting(fetches.begin(1, KEY, NOW));
-        waiting(fetches.begin(200, EntryKey(KEY.0 + 1), NOW));
-        waiting(fetches.begin(2, EntryKey(KEY.0 + 2), NOW));
-        assert_eq!(fetches.reap(7).workers().collect::<Vec<_>>(), [1, 200]);
-        assert!(!fetches.is_going_on(1, first) && !fetches.is_going_on(1, second));
-        assert!(fetches.is_going_on(2, others));
-    }
-
-    #[test]
-    fn worker_0_fetches_as_well_as_any_other() {
-        let fetches = fetches();
-        begun(fetches.begin(0, EntryKey(0), NOW));
-        waiting(fetches.begin(0, EntryKey(0), NOW));
-        assert!(fetches.reap(0).workers().eq([0]));
-        begun(fetches.begin(0, EntryKey(0), NOW));
-    }
-
-    #[test]
-    fn keys_that_have_one_place_do_not_wait_for_each_other() {
-        let fetches = fetches();
-        let keys = [KEY, EntryKey(KEY.0 ^ 1 << 70), EntryKey(KEY.0 ^ 1 << 71)];
-        begun(fetches.begin(0, keys[0], NOW));
-        begun(fetches.begin(1, keys[1], NOW));
-        assert_eq!(fetches.begin(2, keys[2], NOW), Collapse::Alone);
-        waiting(fetches.begin(3, keys[1], NOW));
-    }
-}
+#[path = "collapse_tests.rs"]
+mod tests;

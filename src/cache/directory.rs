@@ -28,7 +28,7 @@ impl Reached {
         }))
     }
 
-    /// The same directory once more.
+    /// Another handle of the same directory.
     pub fn again(&self) -> Result<Reached, IoError> {
         Ok(Reached(self.0.open_below(c".")?))
     }

@@ -25,12 +25,12 @@ use super::store::{CacheQuery, Same, Store};
 /// What is shown of a fetch, for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// An answer that it may have, pinned: [`Store::release`] is due.
+    /// A response that the request may have, pinned: [`Store::release`] is due.
     Answer(EntryId),
-    /// One for requests of another selection (RFC 9111 §4.1). Those of this one's may wait for each other,
-    /// by this key.
+    /// A response for requests of another selection (RFC 9111 §4.1). Requests of this one's selection may wait
+    /// for each other, by this key.
     ForOthers(EntryKey),
-    /// Nothing that it may have, so far.
+    /// Nothing that the request may have, so far.
     Nothing,
 }
 
@@ -53,7 +53,8 @@ impl Store {
         self.open_shown(ticket, query, is_wanted)
     }
 
-    /// The same for the request that fetches it: what is made void meanwhile was asked for before.
+    /// The response that is fetched under `ticket`, for the request that fetches it. It may have it even if the
+    /// URL was made void meanwhile: it was sent before that.
     pub fn follow_own(&mut self, ticket: FetchTicket, query: &CacheQuery) -> Option<EntryId> {
         match self.open_shown(ticket, query, |_, _| true) {
             Shown::Answer(id) => Some(id),
@@ -75,7 +76,7 @@ impl Store {
         if !self.open_entries.make_room() {
             return Shown::Nothing;
         }
-        let Some(mut bytes) = self.open_entries.lend() else { return Shown::Nothing };
+        let Some(mut bytes) = self.open_entries.take_buffer() else { return Shown::Nothing };
         let count = file.read_at(bytes.free(), 0).unwrap_or(0);
         bytes.filled(count);
         let read = Entry::read_growing(bytes.as_mut_slice()).ok();
@@ -84,7 +85,7 @@ impl Store {
             match wanted.map(|(entry, _)| (entry, self.fit(&entry, bytes.as_slice(), query))) {
                 Some((entry, Fit::Right)) => entry,
                 unfit => {
-                    self.open_entries.give_back(bytes);
+                    self.open_entries.put_buffer(bytes);
                     return match unfit {
                         Some((_, Fit::OtherSelection(key))) => Shown::ForOthers(key),
                         _ => Shown::Nothing,

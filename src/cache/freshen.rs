@@ -77,7 +77,7 @@ impl Store {
     }
 
     fn write_outdated(&mut self, id: EntryId, now: Micros) -> Option<u64> {
-        let mut bytes = self.open_entries.lend()?;
+        let mut bytes = self.open_entries.take_buffer()?;
         let open_entry = self.open_entries.get(id);
         bytes.append(open_entry.front());
         let before = open_entry.entry.freshness;
@@ -85,7 +85,7 @@ impl Store {
         let hash = open_entry.hash;
         Entry { freshness, ..open_entry.entry }.write_fixed(bytes.as_mut_slice());
         let published = self.publish_whole(bytes.as_slice(), hash, now);
-        self.open_entries.give_back(bytes);
+        self.open_entries.put_buffer(bytes);
         published
     }
 
@@ -115,7 +115,7 @@ impl Store {
         if !self.open_entries.make_room() {
             return None;
         }
-        let mut bytes = self.open_entries.lend()?;
+        let mut bytes = self.open_entries.take_buffer()?;
         let old = self.open_entries.get(id);
         let written = write_front(old, fresh, timing.at, &mut bytes);
         let body_at = bytes.len() as u64;
@@ -133,7 +133,7 @@ impl Store {
             }
         };
         let Some((file, (head, segments))) = file.zip(written) else {
-            self.open_entries.give_back(bytes);
+            self.open_entries.put_buffer(bytes);
             return None;
         };
         let head_bytes = &bytes.as_slice()[head.range()];
@@ -209,14 +209,15 @@ impl Store {
         if !self.directory.reserve(reserved) {
             return None;
         }
-        let made =
-            self.directory.files.make().ok().and_then(|temp| match self.open_entries.lend() {
+        let made = self.directory.files.make().ok().and_then(|temp| {
+            match self.open_entries.take_buffer() {
                 Some(front) => Some((temp, front)),
                 None => {
                     self.directory.files.discard(temp);
                     None
                 }
-            });
+            }
+        });
         let Some((temp, mut front)) = made else {
             self.directory.cells.settle(self.directory.worker, reserved, 0);
             return None;
@@ -280,9 +281,9 @@ impl Store {
     fn end_copy(&mut self, copying: FreshenCopy, whole: Option<Micros>) {
         let FreshenCopy { temp, front, entry, names, reserved, voided, joined, .. } = copying;
         let room = entry.room(front.as_slice());
-        self.open_entries.give_back(front);
+        self.open_entries.put_buffer(front);
         if let Some(joined) = joined {
-            self.open_entries.give_back(joined.front);
+            self.open_entries.put_buffer(joined.front);
         }
         let (hash, primary) = names;
         let Some(now) = whole else {

@@ -61,8 +61,8 @@ fn a_confirmed_entry_is_fresh_again_for_all_workers() {
             assert_eq!(time_left(store, id), 90, "{len}");
             assert!(read(store, id).is_some_and(|read| read == bytes), "{len}");
             store.release(id);
-            let (open_entry, lent) = store.in_use();
-            assert_eq!(open_entry, lent);
+            let (open_entry, taken) = store.in_use();
+            assert_eq!(open_entry, taken);
         }
         assert_eq!((entry_files().len(), cells.used()), (1, used));
     }

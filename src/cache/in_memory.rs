@@ -3,20 +3,21 @@
 use crate::mem::time::Micros;
 use crate::sys::{File, IoError};
 
-/// So much the disk is asked for at once. Asked for more by very many, it makes those wait who ask.
+/// Bytes that the disk is asked to read ahead at once. If very many exchanges ask for more than that, the
+/// asking itself makes the process wait.
 pub const WINDOW: u64 = 256 * 1024;
-/// What was in memory is taken to be there for so long.
+/// How long bytes that were seen in memory are taken to be there still.
 const STAYS: Micros = Micros::from_secs(1);
 
-/// The disk is asked again for what it has not read after so long.
+/// The disk is asked again for bytes that have not come this long after it was asked first.
 const ASKED_AGAIN: Micros = Micros(100_000);
 
 /// Whether what is not in memory is waited for, with the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskRead {
-    /// It is, for as long as the disk takes.
+    /// The process waits, for as long as the disk takes.
     Waits,
-    /// It is not: the disk is asked for it.
+    /// The process does not wait: the disk is asked to read ahead.
     Ahead,
 }
 
@@ -38,26 +39,27 @@ impl DiskRead {
 /// What is known of the pages of a body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InMemory {
-    /// These bytes were there,
+    /// The first byte of the range that was seen in memory.
     from: u64,
+    /// The byte behind that range.
     to: u64,
-    /// at this time.
+    /// When the range was seen there.
     seen: Micros,
-    /// From here
+    /// The first byte that the disk was asked to read ahead, if it was asked at all.
     asked_from: u64,
-    /// to here the disk was asked to read, if it ever was,
+    /// The byte behind the last one that the disk was asked for.
     asked_to: u64,
-    /// at this time.
+    /// When the disk was asked, for `asked_from` on.
     asked_at: Micros,
 }
 
 impl InMemory {
-    /// Whether these bytes were there just now.
+    /// Whether the bytes `from..to` were seen in memory less than [`STAYS`] ago.
     pub fn is_known(&self, from: u64, to: u64, now: Micros) -> bool {
         self.from <= from && to <= self.to && now.0.saturating_sub(self.seen.0) < STAYS.0
     }
 
-    /// These bytes are there.
+    /// Notes that the bytes `from..to` are in memory.
     pub fn note(&mut self, from: u64, to: u64, now: Micros) {
         let is_old = now.0.saturating_sub(self.seen.0) >= STAYS.0;
         if is_old || from > self.to || to < self.from {

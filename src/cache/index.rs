@@ -21,9 +21,9 @@ use super::keys::EntryKey;
 pub(super) const CELLS: usize = 3;
 /// Places of a group. Its first cells fill one cache line.
 const GROUP: usize = 8;
-/// So many entries are compared to find an old one,
+/// Entries that are compared to find an old one.
 const COMPARED: usize = 16;
-/// and so many places are looked at for them at most.
+/// Places that are looked at, at most, to find these entries.
 const LOOKED_AT: usize = 8192;
 
 /// When something was used, in steps of about a quarter of a second.
@@ -37,7 +37,7 @@ impl Used {
         Used((1 << 30) + (now.0 >> 18).min(1 << 30) as u32)
     }
 
-    /// So many seconds before.
+    /// The time so many seconds before.
     pub fn before(self, seconds: u64) -> Used {
         Used(self.0.saturating_sub((seconds.min(1 << 28) * 4) as u32))
     }
@@ -97,11 +97,11 @@ pub struct Removed {
 /// What became of an entry that was put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is in.
+    /// The entry is in.
     New,
-    /// It was in already, with so many blocks.
+    /// The entry was in already, with so many blocks.
     Again(u32),
-    /// It is in, and this one is out for it, whose file is to be removed.
+    /// The entry is in, and this one is out in its place; its file is to be removed.
     Instead(Removed),
     /// There is no place, for all are just being taken.
     Nowhere,

@@ -12,8 +12,8 @@ pub struct EntryKey(pub u128);
 
 /// The first bits of a name say in which folder it lies.
 pub const FOLDER_BITS: u32 = 12;
-/// So many first bits all entries of a URL have in common: they lie in one folder, and their names tell most
-/// others there apart from them.
+/// First bits that the names of all entries of a URL have in common: the entries lie in one folder, and these
+/// bits tell most other entries there apart from them.
 const SHARED_BITS: u32 = 24;
 const SHARED: u128 = !0 << (u128::BITS - SHARED_BITS);
 

@@ -4,7 +4,7 @@
 pub(super) const LINE: usize = 8;
 /// Cells with bits of processes that wait for a fetch: the rest of the line that it has.
 pub(super) const MASKS: usize = LINE - 1;
-/// So many processes can wait, each with a number below this.
+/// Processes that can wait for a fetch, each with a number below this.
 pub const MOST_WAITING: usize = MASKS * 64;
 
 /// Bytes of an entry that lie in memory at most: all of a small one, and what lies before the body of a

@@ -49,7 +49,7 @@
 //! again. What is shown of a fetch by then ([`Recorder::show`]) answers it as it comes: [`Store::follow`]. *Alone*: it goes, and nobody waits for it; it may be recorded all the same. Only a first
 //! exchange may wait or fetch: it waits for one that waits for nobody. Who fetches calls
 //! [`FetchTable::end`] as early as it can: *Unshareable* at the head of a response that is not recorded,
-//! *Stored* after `finish`, *Failed* or *Abandoned* when that is so; and rings the workers that are
+//! *Stored* after `finish`, *Failed* or *Abandoned* when that is so; and wakes the workers that are
 //! returned.
 //!
 //! **Recording.** At the final head of a response, [`Store::judge`] and [`Store::record`] give a

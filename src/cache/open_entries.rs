@@ -29,21 +29,21 @@ pub type EntryId = Id<OpenEntry>;
 /// How far a body was verified.
 #[derive(Clone, Debug)]
 pub enum Verified {
-    /// All of it is right.
+    /// The whole body is right.
     Whole,
-    /// It is, but for what begins with this segment; so many bytes of that were read, and have this
-    /// checksum.
+    /// The body is right up to this segment; so many bytes of that were read, and have this checksum.
     UpTo(usize, u64, Checksum),
 }
 
 /// How much of a body is there.
 #[derive(Clone, Copy, Debug)]
 pub enum Growth {
-    /// All of it.
+    /// The whole body.
     Whole,
-    /// So many bytes, and more as this is fetched, up to the length that it has said.
+    /// So many bytes are there, and more come as this is fetched, up to the length that the head says.
     UpTo(u64, FetchTicket),
-    /// The same, up to an end of which nothing is known before it is there.
+    /// So many bytes are there, and more come as this is fetched, up to an end that is not known before it is
+    /// there.
     Open(u64, FetchTicket),
 }
 
@@ -81,7 +81,7 @@ pub struct OpenEntry {
 }
 
 impl OpenEntry {
-    /// One that nobody has pinned.
+    /// An open entry that nobody has pinned.
     pub fn new(
         entry: Entry,
         names: (EntryKey, UrlKey),
@@ -148,19 +148,19 @@ impl OpenEntry {
 pub struct OpenEntries {
     open_entry: Slab<OpenEntry>,
     sets: Vec<[Option<EntryId>; WAYS]>,
-    stock: FreeList,
+    pieces: FreeList,
     hand: usize,
 }
 
 impl OpenEntries {
-    /// For as many entries as `stock` has pieces, less `others` that are lent elsewhere.
-    pub fn new(stock: FreeList, others: usize) -> OpenEntries {
-        let capacity = stock.capacity() - others;
+    /// For as many entries as `pieces` has pieces, less `others` that are taken elsewhere.
+    pub fn new(pieces: FreeList, others: usize) -> OpenEntries {
+        let capacity = pieces.capacity() - others;
         let sets = (capacity / 2).next_power_of_two().max(1);
         OpenEntries {
             open_entry: Slab::with_capacity(capacity),
             sets: vec![[None; WAYS]; sets],
-            stock,
+            pieces,
             hand: 0,
         }
     }
@@ -183,19 +183,19 @@ impl OpenEntries {
         &self.open_entry[id]
     }
 
-    /// The same, to be changed.
+    /// An entry that was found or pinned just now, to be changed.
     pub fn get_mut(&mut self, id: EntryId) -> &mut OpenEntry {
         &mut self.open_entry[id]
     }
 
-    /// An empty buffer for an entry. `None` if all are lent.
-    pub fn lend(&mut self) -> Option<Buffer> {
-        self.stock.lend().map(Buffer::new)
+    /// An empty buffer for an entry. `None` if all are taken.
+    pub fn take_buffer(&mut self) -> Option<Buffer> {
+        self.pieces.take().map(Buffer::new)
     }
 
     /// Takes a buffer back.
-    pub fn give_back(&mut self, mut buffer: Buffer) {
-        self.stock.give_back(buffer.take_bytes());
+    pub fn put_buffer(&mut self, mut buffer: Buffer) {
+        self.pieces.put(buffer.take_bytes());
     }
 
     /// Makes sure that there is a place for one more. False if all are pinned.
@@ -236,7 +236,8 @@ impl OpenEntries {
         self.open_entry.insert(open_entry).expect("room was made for it")
     }
 
-    /// One of the set makes room: one that is not pinned if there is, or one that nobody finds then.
+    /// Frees a place in the set of a hash: that of an entry that is not pinned, if there is one; else an entry
+    /// is unlisted, and nobody finds it any more.
     fn clear_a_way(&mut self, hash: EntryKey) -> usize {
         let set = *self.set(hash);
         let is_free = |id: &Option<EntryId>| id.is_some_and(|id| self.open_entry[id].pins == 0);
@@ -260,7 +261,7 @@ impl OpenEntries {
         }
         if self.open_entry[id].pins == 0 {
             let open_entry = self.open_entry.remove(id);
-            self.give_back(open_entry.bytes);
+            self.put_buffer(open_entry.bytes);
         }
     }
 
@@ -290,10 +291,10 @@ impl OpenEntries {
         self.open_entry.len()
     }
 
-    /// How many pieces are lent, those of the entries and others.
+    /// How many buffers are taken, those of the entries and others.
     #[cfg(test)]
-    pub fn lent(&self) -> usize {
-        self.stock.lent()
+    pub fn buffers_taken(&self) -> usize {
+        self.pieces.taken()
     }
 }
 
@@ -310,7 +311,7 @@ mod tests {
         if !open_entries.make_room() {
             return None;
         }
-        let bytes = open_entries.lend().expect("a piece for each entry");
+        let bytes = open_entries.take_buffer().expect("a piece for each entry");
         let (_, entry) = example();
         Some(open_entries.insert(OpenEntry::new(
             entry,
@@ -337,7 +338,7 @@ mod tests {
                 && open_entries.find(EntryKey(0)).is_some()
         );
         open_entries.unpin(ids[0]);
-        assert_eq!(open_entries.lent(), 4);
+        assert_eq!(open_entries.buffers_taken(), 4);
     }
 
     #[test]
@@ -365,10 +366,10 @@ mod tests {
         );
         assert_eq!(open_entries.len(), 2);
         open_entries.unpin(old);
-        assert_eq!((open_entries.len(), open_entries.lent()), (1, 1));
+        assert_eq!((open_entries.len(), open_entries.buffers_taken()), (1, 1));
         open_entries.unlist(new);
         assert_eq!(
-            (open_entries.len(), open_entries.lent(), open_entries.find(EntryKey(7))),
+            (open_entries.len(), open_entries.buffers_taken(), open_entries.find(EntryKey(7))),
             (0, 0, None)
         );
     }

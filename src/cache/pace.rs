@@ -1,11 +1,10 @@
 //! How a worker fares with a slow disk: it does without for a while.
 
-use crate::mem::time::Micros;
 use crate::sys::clock;
 
 use super::in_memory::DiskRead;
 use super::recorder::NotRecorded;
-use super::store::Store;
+use super::store::{Look, Store};
 
 impl Store {
     /// Whether anything may be stored now.
@@ -26,8 +25,8 @@ impl Store {
     }
 
     /// Whether what is not at hand may be looked for now. Who waits for that anyhow always may.
-    pub(super) fn may_look(&mut self, now: Micros, reading: DiskRead) -> bool {
-        let may = reading == DiskRead::Waits || self.finding.may_use(now);
+    pub(super) fn may_look(&mut self, look: Look) -> bool {
+        let may = look.disk == DiskRead::Waits || self.finding.may_use(look.now);
         self.left_out += u64::from(!may);
         may
     }

@@ -20,10 +20,10 @@ use super::recorder::{How, NewNames, NotRecorded, Recorder};
 use super::shared_cells::{BLOCK, on_disk};
 use super::store::{FreshenCopy, JoinedEntry, LookupToken, Store};
 
-/// So many are copied for a part of any length.
+/// Bytes that are copied for a part of any length.
 const JOINED_FOR_ANY: u64 = 1 << 20;
-/// Beyond that, so many for each byte of the part, unless the two are the whole: small ranges must not cost
-/// more than they are worth, however many a client asks for.
+/// Bytes that are copied beyond that for each byte of the part, unless the two are the whole: small ranges must
+/// not cost more than they are worth, however many a client asks for.
 const JOINED_FOR_EACH: u64 = 64;
 
 /// How a part is joined with what lies there.
@@ -134,15 +134,15 @@ impl Recorder {
         let mut list = SegmentList::new(segment);
         if let Some(there) = self.open_there(store) {
             match self.judge(store, &there, how) {
-                Ok(Joining::Replaces) => store.open_entries.give_back(there.front),
+                Ok(Joining::Replaces) => store.open_entries.put_buffer(there.front),
                 Ok(Joining::AtOnce) => {
                     let joined = self.join(&there, &mut list);
-                    store.open_entries.give_back(there.front);
+                    store.open_entries.put_buffer(there.front);
                     joined?;
                 }
                 Ok(Joining::Behind) => return self.join_behind(store, there, list),
                 Err(lost) => {
-                    store.open_entries.give_back(there.front);
+                    store.open_entries.put_buffer(there.front);
                     return Err(lost);
                 }
             }
@@ -155,7 +155,7 @@ impl Recorder {
     fn open_there(&self, store: &mut Store) -> Option<There> {
         let file = store.directory.files.entry(self.names.hash).ok()?;
         let len = file.metadata().ok()?.len;
-        let mut front = store.open_entries.lend()?;
+        let mut front = store.open_entries.take_buffer()?;
         let count = file.read_at(front.free(), 0).unwrap_or(0);
         front.filled(count);
         let read = Entry::read(front.as_slice(), len).ok();
@@ -168,7 +168,7 @@ impl Recorder {
         match read.filter(is_same) {
             Some(entry) => Some(There { entry, front, file }),
             None => {
-                store.open_entries.give_back(front);
+                store.open_entries.put_buffer(front);
                 None
             }
         }
@@ -236,7 +236,8 @@ impl Recorder {
         temp.file.trim(end).map_err(|_| NotRecorded::Disk)
     }
 
-    /// The same for much that lies there: the store goes on with it, and publishes it in the end.
+    /// Takes in what lies there, if that is much: the store goes on with copying, and publishes the whole in
+    /// the end.
     fn join_behind(
         &mut self,
         store: &mut Store,
@@ -249,16 +250,16 @@ impl Recorder {
         let begun = self.complete_part(&list).and_then(|()| self.flush(self.first + self.len));
         let There { entry, front: joined, file } = there;
         if begun.is_err() || !has_room {
-            store.open_entries.give_back(joined);
+            store.open_entries.put_buffer(joined);
             return Err(NotRecorded::Disk);
         }
-        let Some(mut front) = store.open_entries.lend() else {
-            store.open_entries.give_back(joined);
+        let Some(mut front) = store.open_entries.take_buffer() else {
+            store.open_entries.put_buffer(joined);
             return Err(NotRecorded::NoRoom);
         };
         let Some(temp) = self.temp.take() else {
-            store.open_entries.give_back(front);
-            store.open_entries.give_back(joined);
+            store.open_entries.put_buffer(front);
+            store.open_entries.put_buffer(joined);
             return Err(NotRecorded::Disk);
         };
         front.append(self.bytes.as_slice());

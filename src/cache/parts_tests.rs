@@ -298,8 +298,8 @@ fn room_counts_what_is_there() {
     assert_eq!(parts_of(&mut store, &whole), Some(vec![(600_000, 1_500_000)]));
     let range = (0, MAX_OBJECT, whole.len() as u64);
     assert!(begin_part(&mut store, "\"a\"", range, MAX_OBJECT + 1).is_err());
-    let (open_entries, lent) = store.in_use();
-    assert_eq!((open_entries, store.recordings), (lent, 0));
+    let (open_entries, taken) = store.in_use();
+    assert_eq!((open_entries, store.recordings), (taken, 0));
     // What looks through the directory counts no holes either.
     let used = cells.used();
     let cells = cells_that_know_nothing();
@@ -474,8 +474,8 @@ fn much_that_lies_there_is_joined_behind_the_answer() {
                 assert!(get(&mut store, "/a", "") == Some(whole.clone()));
             }
         }
-        let (open_entries, lent) = store.in_use();
-        assert_eq!((open_entries, store.recordings), (lent, 0), "{how}");
+        let (open_entries, taken) = store.in_use();
+        assert_eq!((open_entries, store.recordings), (taken, 0), "{how}");
         let (Found::Answer(id), _) = find(&mut store, "/a", "") else { continue };
         let open_entry = store.entry(id);
         assert_eq!(store.directory.cells.used(), open_entry.entry.room(open_entry.front()));

@@ -18,7 +18,7 @@ const MOST_GROUPS: usize = 10;
 pub struct ProcessSlots {
     /// The number in the cells of the one that is 0 here.
     first: usize,
-    /// How many there are.
+    /// How many numbers there are.
     count: usize,
 }
 
@@ -28,7 +28,7 @@ impl ProcessSlots {
         ProcessSlots { first, count }
     }
 
-    /// The same processes, as one knows them whose number 0 is `first` in the cells.
+    /// These processes, as one knows them whose number 0 is `first` in the cells.
     pub(super) fn from(self, first: usize) -> ProcessSlots {
         ProcessSlots::new(first, self.count)
     }

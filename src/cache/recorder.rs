@@ -24,11 +24,11 @@ use super::keys::{EntryKey, UrlKey};
 use super::shared_cells::{BLOCK, on_disk};
 use super::store::{CacheQuery, LookupToken, RECORDINGS, Store};
 
-/// So much is reserved at first for a body whose length is not known, and as much again as there is
-/// whenever that is used up.
+/// Bytes that are reserved at first for a body whose length is not known. Whenever they are used up, as much
+/// again as there is already is reserved.
 const FIRST_RESERVATION: u64 = 64 * 1024;
-/// What others follow, and turns out to be longer than what is stored, goes on for them, up to this part of
-/// all room.
+/// A response that others follow, and that turns out to be longer than what is stored, goes on for them up to
+/// this part of all room.
 const FOLLOWED_SHARE: u64 = 4;
 /// What `Content-Length: ` and its line end take with a number of 20 digits.
 pub(super) const LENGTH_ROOM: usize = 38;
@@ -75,7 +75,7 @@ enum Shown {
 pub(super) struct NewNames {
     pub primary: UrlKey,
     pub hash: EntryKey,
-    /// It lies below a vary marker that is not there yet.
+    /// Whether the response lies below a vary marker that is not there yet.
     pub needs_vary_marker: bool,
 }
 
@@ -91,19 +91,19 @@ pub(super) enum How {
 /// Why a response is not recorded, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotRecorded {
-    /// It may not be stored.
+    /// The response may not be stored.
     Unstorable(Unstorable),
-    /// It is longer than the operator allows, or its head is longer than fits.
+    /// The response is longer than the operator allows, or its head is longer than fits.
     TooLong,
     /// All room is in use, or the worker records as much as it can.
     NoRoom,
     /// The disk failed, or is full.
     Disk,
-    /// It takes too long.
+    /// The disk takes too long.
     SlowDisk,
-    /// It did not end where it should have.
+    /// The response did not end where it should have.
     Incomplete,
-    /// It was made void meanwhile.
+    /// The response was made void meanwhile.
     Void,
 }
 
@@ -169,7 +169,7 @@ impl Store {
         Ok(recorder)
     }
 
-    /// The same for so many bytes of a body from its byte `first` on; `begin` writes what lies before the
+    /// Begins to record `length` bytes of a body from its byte `first` on; `begin` writes what lies before the
     /// body.
     pub(super) fn begin_recorder(
         &mut self,
@@ -184,7 +184,7 @@ impl Store {
             return Err(NotRecorded::NoRoom);
         }
         self.check_pace()?;
-        let mut bytes = self.open_entries.lend().ok_or(NotRecorded::NoRoom)?;
+        let mut bytes = self.open_entries.take_buffer().ok_or(NotRecorded::NoRoom)?;
         let begun = begin(self, &mut bytes).ok_or(NotRecorded::TooLong);
         let reserved = begun.and_then(|(entry, names)| {
             let unknown = FIRST_RESERVATION.min(self.settings.max_object);
@@ -212,7 +212,7 @@ impl Store {
                 })
             }
             Err(lost) => {
-                self.open_entries.give_back(bytes);
+                self.open_entries.put_buffer(bytes);
                 Err(lost)
             }
         }
@@ -263,7 +263,7 @@ impl Store {
         primary: UrlKey,
         now: Micros,
     ) -> bool {
-        let Some(mut bytes) = self.open_entries.lend() else { return false };
+        let Some(mut bytes) = self.open_entries.take_buffer() else { return false };
         let mut out = Fitting::new(&mut bytes);
         out.put(&[0; FIXED]);
         out.put(&front[entry.key.range()]);
@@ -276,7 +276,7 @@ impl Store {
             vary_marker.write_fixed(bytes.as_mut_slice());
             self.publish_whole(bytes.as_slice(), primary.own_entry(), now).is_some()
         };
-        self.open_entries.give_back(bytes);
+        self.open_entries.put_buffer(bytes);
         made
     }
 
@@ -528,7 +528,7 @@ impl Recorder {
         }
         store.directory.cells.settle(store.directory.worker, self.reserved, 0);
         store.recordings -= 1;
-        store.open_entries.give_back(std::mem::replace(&mut self.bytes, Buffer::detached()));
+        store.open_entries.put_buffer(std::mem::replace(&mut self.bytes, Buffer::detached()));
     }
 
     /// Whether those who follow what is not published, though all of it has come, see that they have all.

@@ -6,7 +6,7 @@
 //! reserved  a line for each worker: the bytes that its recordings have reserved
 //! stamps    counts of changes, by key: who keeps an entry at hand sees here that it is another by now
 //! voids     counts of invalidations, by key: who records an answer sees here that it is void by now
-//! fetches   see `fetches`
+//! fetches   see `collapse`
 //! index     see `index`
 //! ```
 //!
@@ -83,9 +83,9 @@ pub struct SharedCells {
     reserved: &'static [AtomicU64],
     stamps: &'static [AtomicU64],
     voids: &'static [AtomicU64],
-    /// Whose number is which.
+    /// How the numbers of this process are those in the cells.
     slots: ProcessSlots,
-    /// Who fetches what.
+    /// Which fetches go on, and which workers wait for them.
     pub fetches: FetchTable,
     /// Which entries there are.
     pub index: Index,
@@ -134,7 +134,7 @@ impl SharedCells {
         }
     }
 
-    /// The same cells, for processes whose number 0 is `first` to others: see [`super::process_slots`].
+    /// These cells, for processes whose number 0 is `first` to others: see [`super::process_slots`].
     pub fn numbered_from(self, first: usize) -> SharedCells {
         let slots = self.slots.from(first);
         SharedCells { slots, fetches: self.fetches.with(slots), ..self }

@@ -28,8 +28,8 @@ pub const RECORDINGS: usize = 128;
 /// Pieces of memory beside those of the entries at hand: one for each recording, one for what is made
 /// beside a recording, two for a copy.
 const OTHER_PIECES: usize = RECORDINGS + 3;
-/// So many bytes of an entry are copied at once for another part of it: they hold the worker up. More are
-/// copied piece by piece.
+/// Bytes of an entry that are copied at once for another part of it: meanwhile the worker does nothing else.
+/// More are copied piece by piece.
 const JOINED_AT_ONCE: u64 = 16 << 20;
 /// Pieces of memory of a worker: see [`PIECE`].
 pub const PIECES: usize = HELD + OTHER_PIECES;
@@ -51,13 +51,13 @@ pub struct Store {
     /// Recordings that are under way.
     pub(super) recordings: usize,
     pub(super) copying: Option<FreshenCopy>,
-    /// What it costs to store,
+    /// The disk's pace in storing.
     pub(super) storing: DiskPace,
-    /// and to find what is stored.
+    /// The disk's pace in finding what is stored.
     pub(super) finding: DiskPace,
-    /// What of the time is not the disk's.
+    /// How long this process waits for a processor: that is no time of the disk.
     pub(super) cpu_queue: CpuQueue,
-    /// How often that was left, as the disk was slow.
+    /// How often storing or finding was left undone, as the disk was slow.
     pub(super) left_out: u64,
     pub(super) joined_at_once: u64,
 }
@@ -106,6 +106,13 @@ pub enum Found {
     Nothing(FwdReason),
     /// Nothing is known yet: what would tell is not in memory, and is read ahead.
     Cold,
+}
+
+/// A look at what is stored: when, and whether it may wait for the disk.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub now: Micros,
+    pub disk: DiskRead,
 }
 
 /// Why there is no entry of a name.
@@ -170,6 +177,7 @@ impl Store {
         now: Micros,
         reading: DiskRead,
     ) -> (Found, LookupToken) {
+        let look = Look { now, disk: reading };
         let primary = self.directory.primary(&query.url);
         let own = primary.own_entry();
         let voided = self.directory.cells.voided(primary);
@@ -178,7 +186,7 @@ impl Store {
             fetch_key: entry.fetched_after(voided),
             voided,
         };
-        let first = match self.hold_by(own, primary, query, (now, reading)) {
+        let first = match self.hold_by(own, primary, query, look) {
             Ok(first) => first,
             Err(NotHeld::NotThere) => return (Found::Nothing(FwdReason::UriMiss), token(own)),
             Err(NotHeld::NotInMemory) => return (Found::Cold, token(own)),
@@ -192,7 +200,7 @@ impl Store {
                 let hash = self.directory.name_below(primary, open_entry.entry.nonce, |hasher| {
                     vary::write_selection(names, &query.chosen, hasher);
                 });
-                match self.hold_by(hash, primary, query, (now, reading)) {
+                match self.hold_by(hash, primary, query, look) {
                     Err(NotHeld::NotInMemory) => return (Found::Cold, token(hash)),
                     held => (hash, held.ok().filter(|_| tells_apart)),
                 }
@@ -207,7 +215,8 @@ impl Store {
         }
     }
 
-    /// One without credentials may have anything, one with them only what is for all.
+    /// Whether a request may have an entry: one without credentials may have any, one with credentials only an
+    /// entry that is for all.
     fn may_have(&self, id: EntryId, query: &CacheQuery) -> bool {
         let entry = &self.open_entries.get(id).entry;
         entry.for_authorized || !query.chosen.request_fields.authorization
@@ -221,7 +230,7 @@ impl Store {
         query: &CacheQuery,
         now: Micros,
     ) -> Option<EntryId> {
-        self.hold_by(hash, primary, query, (now, DiskRead::Waits)).ok()
+        self.hold_by(hash, primary, query, Look { now, disk: DiskRead::Waits }).ok()
     }
 
     fn hold_by(
@@ -229,20 +238,20 @@ impl Store {
         hash: EntryKey,
         primary: UrlKey,
         query: &CacheQuery,
-        (now, reading): (Micros, DiskRead),
+        look: Look,
     ) -> Result<EntryId, NotHeld> {
         let found = match self.at_hand(hash) {
             Some(id) => id,
             None if !self.may_be_stored(hash) => return Err(NotHeld::NotThere),
-            None if !self.may_look(now, reading) => return Err(NotHeld::NotThere),
+            None if !self.may_look(look) => return Err(NotHeld::NotThere),
             None => {
                 let begun = clock::now();
-                let opened = self.open(hash, primary, query, (now, reading));
+                let opened = self.open(hash, primary, query, look);
                 self.finding.took(begun, clock::now(), || self.cpu_queue.waited());
                 opened?
             }
         };
-        self.directory.cells.index.touch(hash, Used::at(now));
+        self.directory.cells.index.touch(hash, Used::at(look.now));
         Ok(found)
     }
 
@@ -274,7 +283,7 @@ impl Store {
         hash: EntryKey,
         primary: UrlKey,
         query: &CacheQuery,
-        (now, reading): (Micros, DiskRead),
+        look: Look,
     ) -> Result<EntryId, NotHeld> {
         // What changes from here on is seen the next time.
         let stamps = self.directory.stamps(hash, primary);
@@ -290,10 +299,10 @@ impl Store {
         if !self.open_entries.make_room() {
             return Err(NotHeld::NotThere);
         }
-        let mut bytes = self.open_entries.lend().ok_or(NotHeld::NotThere)?;
-        let count = in_memory::read_front(&file, metadata.len, bytes.free(), reading);
+        let mut bytes = self.open_entries.take_buffer().ok_or(NotHeld::NotThere)?;
+        let count = in_memory::read_front(&file, metadata.len, bytes.free(), look.disk);
         if count == Err(IoError::WouldBlock) {
-            self.open_entries.give_back(bytes);
+            self.open_entries.put_buffer(bytes);
             return Err(NotHeld::NotInMemory);
         }
         bytes.filled(count.unwrap_or(0));
@@ -304,26 +313,26 @@ impl Store {
         let entry = match (count, read) {
             (Ok(_), Ok(entry)) if is_right(&entry) => entry,
             (Ok(_), Ok(_) | Err(NoEntry::Damaged | NoEntry::TooLong)) => {
-                self.open_entries.give_back(bytes);
+                self.open_entries.put_buffer(bytes);
                 self.directory.drop_entry(hash);
                 return Err(NotHeld::NotThere);
             }
             (Err(_), _) => {
-                self.open_entries.give_back(bytes);
+                self.open_entries.put_buffer(bytes);
                 return Err(NotHeld::NotThere);
             }
         };
         let body_at = entry.body_at as usize;
         let is_whole = metadata.len <= bytes.len() as u64;
         if is_whole && !Store::is_body_right(&entry, bytes.as_slice()) {
-            self.open_entries.give_back(bytes);
+            self.open_entries.put_buffer(bytes);
             self.directory.drop_entry(hash);
             return Err(NotHeld::NotThere);
         }
         if !is_whole {
             bytes.truncate(body_at);
         }
-        self.directory.note(hash, entry.room(bytes.as_slice()), now);
+        self.directory.note(hash, entry.room(bytes.as_slice()), look.now);
         let file = (!is_whole).then_some((file, entry.body_at, metadata.changed));
         Ok(self.open_entries.insert(OpenEntry::new(entry, (hash, primary), stamps, bytes, file)))
     }
@@ -409,10 +418,10 @@ impl Store {
         self.copying.as_ref().map_or(0, |copying| 1 + usize::from(copying.joined.is_some()))
     }
 
-    /// Entries at hand and pieces lent: what is left over when nothing goes on is a leak.
+    /// Entries at hand and buffers taken: what is left over when nothing goes on is a leak.
     #[cfg(test)]
     pub fn in_use(&self) -> (usize, usize) {
-        (self.open_entries.len(), self.open_entries.lent())
+        (self.open_entries.len(), self.open_entries.buffers_taken())
     }
 }
 

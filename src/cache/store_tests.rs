@@ -16,8 +16,8 @@ fn start() -> SharedCells {
 
 /// Nothing that a recording or an answer needed is left.
 fn assert_idle(store: &Store) {
-    let (open_entry, lent) = store.in_use();
-    assert_eq!((open_entry, store.recordings, store.has_work()), (lent, 0, false));
+    let (open_entry, taken) = store.in_use();
+    assert_eq!((open_entry, store.recordings, store.has_work()), (taken, 0, false));
 }
 
 #[test]

@@ -174,7 +174,7 @@ impl Sweeper {
 /// A step of what takes long. Others wait for its end: so it has one, whatever there is.
 struct SweepStep {
     begun: Micros,
-    /// It gets to no further folder than this.
+    /// The folder at which the step ends at the latest.
     end: usize,
     looked_at: usize,
     opened: usize,
@@ -280,9 +280,9 @@ enum Purged {
 /// How far the purge of a URL is.
 #[derive(Clone, Copy)]
 enum PurgeStage {
-    /// Who looks for it finds it.
+    /// Requests still find the entry of the URL.
     Findable,
-    /// Nobody does, but its variants take room.
+    /// No request finds it, but its variants still take room.
     Hidden,
 }
 

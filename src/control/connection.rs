@@ -12,7 +12,7 @@ use crate::sys::{Event, IoError, Socket, clock};
 use super::answer::ApiResponse;
 use super::cache::PurgeId;
 use super::fleet::ChangeId;
-use super::request_parser::{After, ApiRequest, Intake, Taken};
+use super::request_parser::{After, ApiRequest, RequestParser, Taken};
 
 /// From the first byte of a request to its last.
 const REQUEST_TIME: Micros = Micros::from_secs(10);
@@ -66,7 +66,7 @@ pub(super) enum ConnectionPhase {
 /// One connection.
 pub(super) struct Connection {
     socket: Socket,
-    intake: Intake,
+    parser: RequestParser,
     /// What is not sent yet.
     pub(super) output: Output,
     readable: bool,
@@ -135,7 +135,7 @@ impl Connection {
     pub(super) fn new(socket: Socket, now: Micros) -> Connection {
         Connection {
             socket,
-            intake: Intake::default(),
+            parser: RequestParser::default(),
             output: Output::default(),
             readable: true,
             writable: true,
@@ -159,7 +159,7 @@ impl Connection {
 
     /// Whether no request is here, not even a part.
     pub(super) fn is_idle(&self) -> bool {
-        self.phase == ConnectionPhase::Reading && !self.intake.has_begun() && !self.readable
+        self.phase == ConnectionPhase::Reading && !self.parser.has_begun() && !self.readable
     }
 
     /// How readily it makes room. `None`: not before its next turn, for a request may have come whole,
@@ -177,7 +177,7 @@ impl Connection {
 
     /// Whether its time is up in the middle of a request.
     pub(super) fn is_late_request(&self) -> bool {
-        self.phase == ConnectionPhase::Reading && self.intake.has_begun()
+        self.phase == ConnectionPhase::Reading && self.parser.has_begun()
     }
 
     /// It waits for what comes of its request.
@@ -206,16 +206,16 @@ impl Connection {
                 }
                 ConnectionPhase::Writing(After::Keep | After::KeepAndSay) => {
                     self.phase = ConnectionPhase::Reading;
-                    let patience = if self.intake.has_begun() { REQUEST_TIME } else { IDLE_TIME };
+                    let patience = if self.parser.has_begun() { REQUEST_TIME } else { IDLE_TIME };
                     self.since = now;
                     self.until = now + patience;
-                    self.intake.rest();
+                    self.parser.rest();
                 }
                 ConnectionPhase::Lingering(read) => match self.receive_to_nobody(read) {
                     Some(step) => return step,
                     None => continue,
                 },
-                ConnectionPhase::Reading => match self.intake.take() {
+                ConnectionPhase::Reading => match self.parser.take() {
                     Taken::Whole(request) => return Step::Asked(request),
                     Taken::Refused(refusal) => self.refuse(refusal, now),
                     // A client that sends nothing until it hears this reads it too.
@@ -238,16 +238,16 @@ impl Connection {
             return Some(Step::Blocked);
         }
         let mut bytes = [0; 16 * 1024];
-        let room = self.intake.room().min(bytes.len());
+        let room = self.parser.room().min(bytes.len());
         match self.socket.receive([&mut bytes[..room], &mut []]) {
             // Half a request is nobody's.
             Ok(0) => Some(Step::Over),
             Ok(count) => {
-                if !self.intake.has_begun() {
+                if !self.parser.has_begun() {
                     self.since = now;
                     self.until = now + REQUEST_TIME;
                 }
-                self.intake.add(&bytes[..count]);
+                self.parser.add(&bytes[..count]);
                 None
             }
             Err(IoError::WouldBlock) => {

@@ -57,7 +57,7 @@ impl Fleet {
                 self.segment.set_wish(slot, wish);
                 let state = match entry.state {
                     AdminState::Ready => String::new(),
-                    state => format!(", and is in {}", state.word()),
+                    state => format!(", and is in {}", state.as_str()),
                 };
                 self.log(key, format_args!("has come by the registry{state}"));
                 self.has_changed = true;
@@ -153,7 +153,7 @@ impl Fleet {
         }
         if backend.admin() != state {
             self.segment.set_admin(slot, state, now.millis());
-            self.tell(key, format_args!("is set to {}", state.word()));
+            self.tell(key, format_args!("is set to {}", state.as_str()));
             self.has_changed = true;
         }
         wakers.wake_all(&self.segment, WaitFor::Pool(backend.pool()));

@@ -156,7 +156,7 @@ pub fn status(service: &ServiceStatus, troubles: &[Finding]) -> String {
         errors_total: total(&service.totals.request_errors),
         errors: ReasonsJson(&service.totals.request_errors),
         troubles: troubles
-            .map(|found| TroubleJson { severity: found.severity.word(), text: &found.text })
+            .map(|found| TroubleJson { severity: found.severity.as_str(), text: &found.text })
             .collect(),
         now: now(&service.lately),
     })
@@ -194,7 +194,7 @@ fn pool_json(pool: &PoolStatus) -> PoolJson<'_> {
         requests_total: pool.totals.requests(),
         errors_total: total(&pool.errors),
         errors: ReasonsJson(&pool.errors),
-        severity: severity.word(),
+        severity: severity.as_str(),
         now: now(&pool.lately),
         backends,
     }
@@ -258,7 +258,7 @@ fn total(errors: &[(&'static str, u64)]) -> u64 {
 
 /// As PATCH writes it; `leaving` cannot be written.
 pub fn admin(admin: AdminState) -> &'static str {
-    admin.word()
+    admin.as_str()
 }
 
 /// Milliseconds with one digit behind the point.
@@ -361,7 +361,7 @@ mod tests {
         let view = views::view();
         let one = pool(&view.pools[0]);
         let severity = verdict::of_pool(&view.pools[0]).iter().map(|found| found.severity).max();
-        let severity = severity.unwrap().word();
+        let severity = severity.unwrap().as_str();
         assert!(one.starts_with(
             &(String::from(
                 "{\"name\":\"default\",\"balance\":\"round_robin\",\"queue\":2,\

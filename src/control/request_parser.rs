@@ -49,7 +49,7 @@ pub enum Taken {
 
 /// The requests of one connection.
 #[derive(Debug, Default)]
-pub struct Intake {
+pub struct RequestParser {
     /// What came.
     bytes: Vec<u8>,
     /// So much of it at the front is used. Only while a request is read, else 0.
@@ -71,14 +71,14 @@ impl Default for ParseStage {
     }
 }
 
-impl Intake {
+impl RequestParser {
     /// How many more bytes it will take now. 0 only when a whole request waits to be taken, or one
     /// that is too large waits to be refused.
     pub fn room(&self) -> usize {
         (LIMIT + 1).saturating_sub(self.bytes.len())
     }
 
-    /// Takes in what was received, not more than [`Intake::room`].
+    /// Takes in what was received, not more than [`RequestParser::room`].
     pub fn add(&mut self, received: &[u8]) {
         assert!(received.len() <= self.room(), "more was received than there was room for");
         self.bytes.extend_from_slice(received);

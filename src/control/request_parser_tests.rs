@@ -2,14 +2,14 @@ use super::*;
 
 /// All that comes of `bytes`, given at once.
 fn taken(bytes: &[u8]) -> Vec<Taken> {
-    let mut intake = Intake::default();
+    let mut parser = RequestParser::default();
     let mut all = Vec::new();
     let mut rest = bytes;
     loop {
-        let (now, later) = rest.split_at(rest.len().min(intake.room()));
-        intake.add(now);
+        let (now, later) = rest.split_at(rest.len().min(parser.room()));
+        parser.add(now);
         rest = later;
-        let taken = intake.take();
+        let taken = parser.take();
         let is_last = match taken {
             Taken::More | Taken::Continue => rest.is_empty(),
             Taken::Refused(_) => true,
@@ -53,17 +53,17 @@ fn requests_are_taken_one_after_the_other() {
     ];
     assert_eq!(taken(bytes), expected);
     // The same byte by byte.
-    let mut intake = Intake::default();
+    let mut parser = RequestParser::default();
     let mut all = Vec::new();
     for byte in bytes {
-        intake.add(&[*byte]);
-        match intake.take() {
+        parser.add(&[*byte]);
+        match parser.take() {
             Taken::More => (),
             other => all.push(other),
         }
     }
     assert_eq!(all, expected[..3]);
-    assert!(intake.has_begun());
+    assert!(parser.has_begun());
 }
 
 #[test]
@@ -94,13 +94,13 @@ fn only_one_authorization_counts() {
 
 #[test]
 fn who_waits_before_sending_a_body_is_told_to_go_on_once() {
-    let mut intake = Intake::default();
-    intake.add(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
-    assert_eq!(intake.take(), Taken::Continue);
-    assert_eq!(intake.take(), Taken::More);
-    intake.add(b"ab");
-    assert_eq!(intake.take(), Taken::Whole(request(Method::Post, "/", "ab")));
-    assert!(!intake.has_begun());
+    let mut parser = RequestParser::default();
+    parser.add(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(parser.take(), Taken::Continue);
+    assert_eq!(parser.take(), Taken::More);
+    parser.add(b"ab");
+    assert_eq!(parser.take(), Taken::Whole(request(Method::Post, "/", "ab")));
+    assert!(!parser.has_begun());
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn the_largest_request_is_taken_and_more_than_it_is_held() {
     let head = "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 65400\r\n\r\n";
     let bytes = [head.as_bytes(), &[b'a'; 65_400]].concat();
     assert_eq!(taken(&bytes)[0], Taken::Whole(request(Method::Put, "/", &"a".repeat(65_400))));
-    let mut intake = Intake::default();
-    intake.add(&vec![b'a'; intake.room()]);
-    assert_eq!(intake.room(), 0);
+    let mut parser = RequestParser::default();
+    parser.add(&vec![b'a'; parser.room()]);
+    assert_eq!(parser.room(), 0);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Severity {
     }
 
     /// As the API writes it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Severity::Fine => "fine",
             Severity::Intended => "intended",

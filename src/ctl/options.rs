@@ -18,7 +18,8 @@ Looks at a service that runs, and steers it, by its admin socket.
   status                    the service: connections, requests, errors, times
   pools [POOL]              every backend: its state, and why
   drain|ready|maint POOL/BACKEND
-                            nothing new but for its sticky clients; as ever; nothing at all
+                            drain: only its sticky clients' requests; ready: in use again;
+                            maint: no requests, those that wait there are moved
   weight POOL/BACKEND N     its share, 1 to 256
   remove POOL/BACKEND       takes out one that has registered, once its requests have ended
   names                     backends by name: what was found, and when
@@ -29,7 +30,8 @@ Looks at a service that runs, and steers it, by its admin socket.
   explain 'GET URL' [-H 'Name: value']...
                             how that request would be handled now
   purge URL | --prefix URL  forgets stored responses
-  withdraw, restore         tells health checks of this address to send clients elsewhere, or here
+  withdraw, restore         make /healthz say 503 (or 200 again), so that load balancers and DNS
+                            send clients elsewhere; all requests are still served
   reload                    the configuration and the program on disk; waits for the outcome
 
   --socket PATH             the admin socket; without it that of the configuration
@@ -46,9 +48,9 @@ refused or nobody answers, 2 if the command line is wrong. See httplb(8).
 ";
 
 /// The commands, for guessing what was meant.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "status", "pools", "drain", "ready", "maint", "weight", "remove", "names", "registry",
-    "events", "errors", "slow", "explain", "purge", "withdraw", "restore",
+    "events", "errors", "slow", "explain", "purge", "withdraw", "restore", "reload",
 ];
 
 /// Words of other programs, and what does the same here.
@@ -269,14 +271,12 @@ fn unknown_option(name: &str) -> String {
 }
 
 fn unknown_command(word: &str) -> String {
-    let mut known = COMMANDS.to_vec();
-    known.push("reload");
     let elsewhere = ELSEWHERE.iter().find(|(other, _)| word.eq_ignore_ascii_case(other));
-    let meant = elsewhere.map(|(_, here)| *here).or_else(|| text::meant(word, &known));
+    let meant = elsewhere.map(|(_, here)| *here).or_else(|| text::meant(word, &COMMANDS));
     match meant {
         Some(meant) => format!("unknown command {} (did you mean \"{meant}\"?)", quote(word)),
         None => {
-            let nearest = text::nearest(word, &known).unwrap_or("status");
+            let nearest = text::nearest(word, &COMMANDS).unwrap_or("status");
             format!(
                 "unknown command {} (the nearest is \"{nearest}\"; see \"httplb ctl --help\")",
                 quote(word)
@@ -397,105 +397,5 @@ impl Given {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(arguments: &[&str]) -> Result<Invocation, String> {
-        parse(lexopt::Parser::from_args(arguments))
-    }
-
-    fn command(arguments: &[&str]) -> CtlCommand {
-        parsed(arguments).unwrap().command
-    }
-
-    #[test]
-    fn every_command_is_read() {
-        let view = |lines, follow| DiaryView { lines, follow };
-        for (arguments, expected) in [
-            (&["status"][..], CtlCommand::Status),
-            (&["pools"], CtlCommand::Pools(None)),
-            (&["pools", "api"], CtlCommand::Pools(Some("api".into()))),
-            (&["drain", "a/1.2.3.4:5"], CtlCommand::State("a/1.2.3.4:5".into(), "drain")),
-            (&["ready", "[::1]:5"], CtlCommand::State("[::1]:5".into(), "ready")),
-            (&["maint", "unix:/a"], CtlCommand::State("unix:/a".into(), "maint")),
-            (&["weight", "b", "7"], CtlCommand::Weight("b".into(), 7)),
-            (&["remove", "b"], CtlCommand::Remove("b".into())),
-            (&["names"], CtlCommand::Names),
-            (&["registry"], CtlCommand::Registry),
-            (&["events"], CtlCommand::Diary(Diary::Events, view(50, false))),
-            (&["events", "-f"], CtlCommand::Diary(Diary::Events, view(50, true))),
-            (&["-n", "5", "errors", "-f"], CtlCommand::Diary(Diary::Errors, view(5, true))),
-            (&["slow", "-n9"], CtlCommand::Diary(Diary::Slow, view(9, false))),
-            (&["purge", "http://a/"], CtlCommand::PurgeUrl("http://a/".into())),
-            (&["purge", "--prefix", "http://a/"], CtlCommand::PurgePrefix("http://a/".into())),
-            (&["withdraw"], CtlCommand::Withdraw(true)),
-            (&["restore"], CtlCommand::Withdraw(false)),
-            (&["reload"], CtlCommand::Reload),
-            (&["--help"], CtlCommand::Help),
-        ] {
-            assert_eq!(command(arguments), expected, "{arguments:?}");
-        }
-        let explained = command(&["explain", "PUT http://a/x", "-H", "A: b"]);
-        let (method, url) = ("PUT".into(), "http://a/x".into());
-        assert_eq!(explained, CtlCommand::Explain { method, url, fields: vec!["A: b".into()] });
-    }
-
-    #[test]
-    fn the_service_is_named_in_three_ways() {
-        let server = |arguments: &[&str]| parsed(arguments).unwrap().server;
-        assert_eq!(server(&["status"]), ServerOption::Config(None));
-        assert_eq!(server(&["-c", "a", "status"]), ServerOption::Config(Some("a".into())));
-        assert_eq!(server(&["status", "--socket", "/a"]), ServerOption::Socket("/a".into()));
-        let by_url = server(&["--url", "http://a:1", "--token-file=t", "status"]);
-        assert_eq!(by_url, ServerOption::Url("http://a:1".into(), "t".into()));
-    }
-
-    #[test]
-    fn what_is_wrong_says_how_it_would_be_right() {
-        for (arguments, part) in [
-            (&["drian", "x"][..], "unknown command \"drian\" (did you mean \"drain\"?)"),
-            (&["enable", "x"], "did you mean \"ready\"?"),
-            (&["relaod"], "did you mean \"reload\"?"),
-            (&["xyzzy"], "the nearest is"),
-            (&[], "no command"),
-            (&["drain"], "POOL/BACKEND is missing"),
-            (&["weight", "b"], "the weight is missing"),
-            (&["weight", "b", "257"], "write 1 to 256"),
-            (&["status", "x"], "\"x\" is too much"),
-            (&["status", "-f"], "-f is not for \"status\""),
-            (&["slow", "-f"], "-f is not for \"slow\""),
-            (&["pools", "-n", "3"], "-n is not for \"pools\""),
-            (&["events", "-n", "257"], "write 1 to 256"),
-            (&["explain", "-H", "ab", "x"], "is not a header line"),
-            (&["explain", ""], "names no URL"),
-            (&["purge"], "URL, or --prefix URL, is missing"),
-            (&["--url", "http://a:1", "status"], "--token-file"),
-            (&["--token-file", "a", "status"], "--url"),
-            (&["--socket", "/a", "-c", "b", "status"], "both name the service"),
-            (&["--sokcet", "/a", "status"], "did you mean \"--socket\"?"),
-            (&["--json", "--json=1", "status"], "--json"),
-            (&["-x", "status"], "unknown option \"-x\""),
-        ] {
-            let error = parsed(arguments).unwrap_err();
-            assert!(error.contains(part), "{arguments:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn top_has_no_command() {
-        let parsed = |arguments: &[&str]| parse_top(lexopt::Parser::from_args(arguments));
-        assert_eq!(parsed(&["--socket", "/a"]), Ok(Some(ServerOption::Socket("/a".into()))));
-        assert_eq!(parsed(&["--help"]), Ok(None));
-        assert!(parsed(&["status"]).unwrap_err().contains("no command"));
-        assert!(parsed(&["--json"]).is_err());
-        assert!(parsed(&["-f"]).unwrap_err().contains("not for \"top\""));
-    }
-
-    #[test]
-    fn help_names_every_command_within_a_terminal() {
-        for name in COMMANDS {
-            assert!(HELP.contains(name), "{name}");
-        }
-        assert!(HELP.lines().all(|line| line.len() <= 100));
-    }
-}
+#[path = "options_tests.rs"]
+mod tests;

@@ -13,9 +13,9 @@ use crate::sys::{Binding, IoError, Listener, SocketFile, StartError, Tried};
 
 use super::handover::{ExportedFds, FdNumber};
 
-/// Who may use the Unix socket: its owner and group.
+/// The mode of the Unix socket: its owner and its group may use it.
 const MODE: u32 = 0o660;
-/// Connections that may wait: few, as those who come are operators.
+/// Connections that may wait to be accepted: few, as only operators connect.
 const BACKLOG: i32 = 128;
 
 /// Where operators come in.

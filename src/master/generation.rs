@@ -32,14 +32,14 @@ const MESSAGES: usize = 16;
 pub enum Phase {
     /// Not all of its processes serve yet.
     Starting {
-        /// They must do so by then.
+        /// By when they must serve.
         until: Micros,
     },
-    /// It is the one that clients come to.
+    /// Clients come to this generation.
     Serving,
     /// Its processes were asked to end.
     Leaving {
-        /// Those that are left then are killed.
+        /// When the processes that are left are killed.
         until: Micros,
     },
 }
@@ -59,7 +59,7 @@ pub struct Generation {
     pub children: Vec<Child>,
     /// The deaths of its workers.
     pub restart_limit: RestartLimit,
-    /// Those of its processes, beside the workers, that are not started before some time.
+    /// Processes other than workers that are not started before some time.
     pub pauses: Vec<(ChildRole, Micros)>,
 }
 
@@ -90,10 +90,10 @@ pub struct GenerationRecord {
     pub stored: Option<CacheRecord>,
     /// Those of its processes that run.
     pub children: Vec<ChildRecord>,
-    /// Those of them that are helpers, apart, as an older version of the program knows none.
+    /// Its helpers that run. They stand apart, as an older version of the program knows none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub helpers: Vec<ChildRecord>,
-    /// The lines between these and the control process.
+    /// The lines between its helpers and the control process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LineRecord>,
 }
@@ -297,7 +297,7 @@ impl GenerationResources {
 }
 
 impl Generation {
-    /// One whose processes are to be started, by `until`.
+    /// A generation whose processes are to be started, by `until`.
     pub fn new(
         number: u64,
         resources: GenerationResources,

@@ -58,12 +58,12 @@ impl HelperRole {
         self.row().title
     }
 
-    /// The one that the control process calls so.
+    /// The role that the control process calls by `word`.
     pub fn of_word(word: &str) -> Option<HelperRole> {
         HELPERS.iter().find(|row| row.word == word).map(|row| row.role)
     }
 
-    /// Those that a service with this configuration has.
+    /// The roles that a service with this configuration needs.
     pub fn wanted(config: &Config) -> impl Iterator<Item = HelperRole> {
         HELPERS.iter().filter(|row| (row.is_wanted)(config)).map(|row| row.role)
     }
@@ -72,7 +72,7 @@ impl HelperRole {
 /// The line between the control process of a generation and one of its helpers. The master keeps both
 /// ends, so that whoever takes the place of either hears what was said meanwhile.
 pub struct HelperLine {
-    /// Who is at one end.
+    /// The helper at one end.
     pub role: HelperRole,
     /// The end of the control process.
     pub of_control: Channel,
@@ -94,7 +94,7 @@ impl HelperLine {
         Ok(HelperLine { role, of_control, of_helper })
     }
 
-    /// One for each helper that is wanted.
+    /// A line for each helper that the configuration needs.
     pub fn all(config: &Config) -> Result<Vec<HelperLine>, IoError> {
         HelperRole::wanted(config).map(HelperLine::new).collect()
     }
@@ -105,7 +105,7 @@ impl HelperLine {
         Ok(LineRecord { role: self.role, of_control, of_helper: exported.keep(&self.of_helper)? })
     }
 
-    /// Takes one that was handed over.
+    /// Takes a line that was handed over.
     pub fn import(record: &LineRecord) -> Result<HelperLine, String> {
         Ok(HelperLine {
             role: record.role,

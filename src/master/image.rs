@@ -18,7 +18,7 @@ pub struct ImageIdentity {
 }
 
 impl ImageIdentity {
-    /// That of this process. `known` is the path of the program as the image before knew it.
+    /// What this process would execute.
     pub fn new(is_standard_input: bool, known: Option<String>) -> ImageIdentity {
         // Without /proc, the path that it was called by has to do.
         let called = || {

@@ -11,16 +11,16 @@ use crate::sys::{IoError, NotifySocket, clock};
 
 use super::handover::{ExportedFds, FdNumber};
 
-/// The status is told so often at most.
+/// The time between two messages of the status, at least.
 const STATUS_INTERVAL: Millis = Millis(1000);
 
 /// While the service ends, it asks for so much more time, again and again: TimeoutStopSec= need not
 /// know how long requests run.
 const EXTENSION: Micros = Micros::from_secs(15);
-/// So often.
+/// How often it asks for more time.
 const EXTEND_INTERVAL: Micros = Micros::from_secs(5);
 
-/// A manager that does not keep up is told the rest so much later.
+/// How long until a manager that does not keep up is told the rest.
 const RETRY_PAUSE: Millis = Millis(250);
 
 /// The line to the service manager.
@@ -244,7 +244,7 @@ pub fn status(workers: usize, (up, all): (usize, usize)) -> String {
     format!("{workers} worker{plural}, {up}/{all} backends up")
 }
 
-/// So many characters of a reason stand in a status.
+/// Characters of a reason in a status, at most.
 const REASON: usize = 300;
 
 /// The first line of a reason: a status has one.

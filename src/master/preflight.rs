@@ -25,7 +25,7 @@ use super::{admin_sockets, listeners};
 
 /// A program that has not answered by then never will.
 const ANSWER_TIMEOUT: Millis = Millis::from_secs(10);
-/// So much of its messages is passed on.
+/// Lines of its messages that are passed on, at most.
 const MOST_LINES: usize = 100;
 
 /// Stands in a verdict for the path of the program.
@@ -132,7 +132,7 @@ impl Trial {
         Ok(Trial { pid, until, answer, errors, is_late: false })
     }
 
-    /// It is too late: whatever it runs is killed, and its end is awaited.
+    /// Gives up a program that has not answered in time: whatever it runs is killed, and its end is awaited.
     pub fn give_up(&mut self) {
         self.is_late = true;
         self.until = Micros(u64::MAX);
@@ -144,7 +144,7 @@ impl Trial {
         crate::sys::kill_group(self.pid);
     }
 
-    /// It has ended. Whether it may take over, and if not, why.
+    /// Whether the program, which has ended, may take over, and if not, why.
     pub fn verdict(self, ended: Ended) -> Result<(), String> {
         self.kill(); // What it has left behind, if anything.
         let text = |file: &OwnedFd| {

@@ -148,7 +148,7 @@ impl Master {
         })
     }
 
-    /// Nothing changes. Tells all who want to know.
+    /// Ends a reload that changes nothing, and tells all who want to know.
     pub(super) fn refuse(&mut self, why: &str) {
         log::reply(Level::Error, format_args!("not reloaded: {why}"));
         self.reloads.refused += 1;

@@ -25,7 +25,7 @@ const FILE: &str = "registered.json";
 const REGISTRY_FILE: &str = "registry.json";
 /// The format that is written, and the newest that is understood.
 const FORMAT: u32 = 1;
-/// Whoever is in the file has at least so much time to renew its lease after a restart.
+/// The least time that a backend in the file has to renew its lease after a restart.
 const LEAST_LEASE: Millis = Millis::from_secs(10);
 /// Two changes are written at least so long after each other.
 const PAUSE: Micros = Micros(200_000);
@@ -107,17 +107,17 @@ pub struct SavedBackends {
     written_at: Micros,
     /// When it was looked at last whether there is something to write.
     looked_at: Micros,
-    /// It could not be written, and that was told.
+    /// Whether it could not be written, and that was told.
     has_failed: bool,
 }
 
 impl SavedBackends {
-    /// That of the backends that have registered here, if there is a state directory.
+    /// The file of the backends that have registered here, if there is a state directory.
     pub fn of_api() -> SavedBackends {
         SavedBackends::at(state_folder().map(|folder| folder.join(FILE)), false)
     }
 
-    /// That of the registry.
+    /// The file of the backends that the registry has.
     pub fn of_registry() -> SavedBackends {
         SavedBackends::at(state_folder().map(|folder| folder.join(REGISTRY_FILE)), true)
     }

@@ -89,7 +89,7 @@ impl Master {
         self.shutdown = ShutdownState::Stopping { mode, until, status };
     }
 
-    /// Those who were told to end have not.
+    /// Tells the processes more plainly to end, as they have not ended in time.
     pub(super) fn escalate_stop(&mut self, mode: StopMode, status: u8) {
         let next = match mode {
             StopMode::Gracefully => StopMode::AtOnce,

@@ -32,7 +32,7 @@ use super::{backend_state, cpus, handover, helpers, inherited, log_files, warnin
 const READY_TIMEOUT: Millis = Millis::from_secs(30);
 /// A worker's descriptors beside connections: epoll, signals, standard streams, log, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
-/// Those for stored answers: open entries, recordings, wakers of other generations, connections of
+/// Descriptors for stored responses: open entries, recordings, wakers of other generations, connections of
 /// background revalidations.
 const CACHE_DESCRIPTORS: u64 = (HELD + RECORDINGS + MOST_WAITING + BACKGROUND) as u64;
 
@@ -209,9 +209,9 @@ impl Master {
         }
     }
 
-    /// So many descriptors this process has with a new generation: a socket for each address and
-    /// worker, a waker and a line for each worker, with a cache the wakers of all generations
-    /// in each; and a copy of each, for the next image.
+    /// Descriptors that this process has with a new generation: a socket for each address and worker, a waker
+    /// and a line for each worker, with a cache the wakers of all generations in each; and a copy of each, for
+    /// the next image.
     fn own_descriptors(&self, config: &Config, workers: usize) -> u64 {
         let of_groups = self.listeners.groups().iter().map(|group| group.sockets.len());
         let sockets = of_groups.sum::<usize>() + config.listen.len() * workers;

@@ -19,7 +19,7 @@ pub struct Master {
     pub(super) identity: ImageIdentity,
     pub(super) poller: Poller,
     pub(super) signals: Signals,
-    /// Rung by children that have said something.
+    /// Woken by children that have said something.
     pub(super) waker: Waker,
     pub(super) notifier: Notifier,
     pub(super) listeners: Listeners<Listener>,
@@ -50,18 +50,18 @@ pub struct Master {
     /// Microseconds since the epoch.
     pub(super) started: u64,
     pub(super) fork_pause: Micros,
-    /// Who has registered, in files: here alone, and in the registry that many instances share.
+    /// The backends that have registered, in files: here alone, and in the registry that many instances share.
     pub(super) saved: [SavedBackends; 2],
-    /// When that is to be looked at again because it may not be written yet.
+    /// When `saved` is to be looked at again because it may not be written yet.
     pub(super) save_due: Option<Micros>,
     /// When messages that were left out may be told again.
     pub(super) messages_due: Option<Micros>,
-    /// When that was done last which takes longer.
+    /// When the work was done last that takes longer.
     pub(super) merged: Micros,
     pub(super) now: Micros,
 }
 
-/// That there is to be a reload.
+/// A reload that is to be done.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReloadRequest {
     /// The control process that waits for the outcome.
@@ -71,14 +71,14 @@ pub struct ReloadRequest {
 /// How far the service is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownState {
-    /// It serves.
+    /// The service runs.
     Running,
-    /// It serves, and lets the world know that it is about to stop.
+    /// The service runs, and says that it is about to stop.
     Withdrawing {
         /// Then it stops.
         until: Micros,
     },
-    /// It ends when all processes have ended.
+    /// The service ends when all processes have ended.
     Stopping {
         /// What they were told.
         mode: StopMode,
@@ -92,11 +92,11 @@ pub enum ShutdownState {
 /// How processes are told to end, one more plainly than the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopMode {
-    /// When they are done.
+    /// The processes end when they are done.
     Gracefully,
-    /// At once.
+    /// The processes end at once.
     AtOnce,
-    /// They are not asked.
+    /// The processes are killed.
     Killed,
 }
 

@@ -50,7 +50,7 @@ pub struct InheritedCells {
     pub diary: Option<memory::Shared>,
 }
 
-/// Those that were inherited, if there are so many, or new ones.
+/// The cells that were inherited, if there are so many, or new ones.
 fn cells(inherited: Option<memory::Shared>, count: usize) -> Result<memory::Shared, StartError> {
     match inherited.filter(|inherited| inherited.cells().len() == count) {
         Some(inherited) => Ok(inherited),
@@ -67,7 +67,7 @@ pub enum NextStep {
 }
 
 impl Master {
-    /// One without anything that it could serve.
+    /// A master with nothing to serve yet.
     pub fn new(
         identity: ImageIdentity,
         waker: Waker,

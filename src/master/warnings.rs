@@ -46,7 +46,7 @@ fn of_this_machine(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// That the bound on memory is above what there is.
+/// Warns that the bound on memory is above what there is.
 fn too_much_memory(config: &Config, limit: Option<(u64, MemoryOwner)>) -> Option<Warning> {
     let (limit, owner) = limit?;
     let settings = settings::without_key(config, cpus::workers(config.workers));
@@ -69,7 +69,7 @@ fn too_much_memory(config: &Config, limit: Option<(u64, MemoryOwner)>) -> Option
     Some(Warning::of("max_connections", fault, remedy))
 }
 
-/// That a file is to be made in a folder that is not there.
+/// Warns that a file is to be made in a folder that is not there.
 fn no_folder(key: &str, path: &Path) -> Option<Warning> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
     let is_there = match std::fs::metadata(folder) {
@@ -86,7 +86,7 @@ fn no_folder(key: &str, path: &Path) -> Option<Warning> {
     Some(Warning::of(key, format!("there is no folder {folder}"), remedy))
 }
 
-/// That a file is not there without which the service does not start.
+/// Warns that a file is not there without which the service does not start.
 fn no_file(key: &str, path: &Path, remedy: &str) -> Option<Warning> {
     let error = std::fs::metadata(path).err()?;
     let fault = format!("there is no file {}", path.display());
@@ -94,7 +94,7 @@ fn no_file(key: &str, path: &Path, remedy: &str) -> Option<Warning> {
     is_missing.then(|| Warning::of(key, fault, format!("{remedy}; without it nothing starts")))
 }
 
-/// That a Unix socket for clients cannot be made: its folder is not there, or the group it is to have.
+/// Warns that a Unix socket for clients cannot be made: its folder is not there, or the group it is to have.
 fn no_place(index: usize, listen: &Listen) -> Vec<Warning> {
     let Endpoint::Unix(path) = listen.address else { return Vec::new() };
     let key = format!("listen[{index}]");
@@ -108,7 +108,7 @@ fn no_place(index: usize, listen: &Listen) -> Vec<Warning> {
     folder.into_iter().chain(group).collect()
 }
 
-/// That systemd would kill the service before its graceful stop is over.
+/// Warns that systemd would kill the service before its graceful stop is over.
 fn too_short_a_stop(config: &Config, timeout: Option<(String, u64)>) -> Option<Warning> {
     let (unit, timeout) = timeout?;
     let timeouts = &config.timeouts;

@@ -40,7 +40,7 @@ impl Span {
     }
 }
 
-/// A growing line of bytes in borrowed memory. One that holds no memory now is *unlent*.
+/// A growing line of bytes in borrowed memory. One that holds no memory now is *detached*.
 pub struct Buffer {
     bytes: &'static mut [u8],
     len: u32,
@@ -67,7 +67,7 @@ impl Buffer {
         !self.bytes.is_empty()
     }
 
-    /// Takes the memory out, which leaves the buffer unlent. The content is dropped.
+    /// Takes the memory out, which leaves the buffer detached. The content is dropped.
     #[inline]
     pub fn take_bytes(&mut self) -> &'static mut [u8] {
         self.len = 0;
@@ -111,7 +111,7 @@ impl Buffer {
         self.len as usize
     }
 
-    /// Whether it holds nothing; so also when unlent.
+    /// Whether it holds nothing; so also when detached.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -1,18 +1,18 @@
-//! Equal pieces of one arena, lent and returned: the memory of rings and buffers.
+//! Equal pieces of one arena, taken and put back: the memory of rings and buffers.
 use std::mem;
 
-/// The piece returned last is lent first, so that few are in use and those are in the cache. One
-/// that was never lent was never touched.
+/// The piece that was put back last is taken first, so that few are in use and those are in the cache. One
+/// that was never taken was never touched.
 pub struct FreeList {
-    /// What was never lent yet.
+    /// The part of the arena from which no piece was taken yet.
     uncarved: &'static mut [u8],
     spare: Vec<&'static mut [u8]>,
     piece: usize,
-    lent: usize,
-    /// So many at the bottom of `spare` were given out by `cold` and not lent since.
+    taken: usize,
+    /// How many at the bottom of `spare` were given out by `cold` and not taken since.
     cooled: usize,
-    /// So many at the bottom of `spare` were not lent since the last call of `cold`.
-    unlent: usize,
+    /// How many at the bottom of `spare` were not taken since the last call of `cold`.
+    untouched: usize,
 }
 
 impl FreeList {
@@ -20,19 +20,19 @@ impl FreeList {
     pub fn new(arena: &'static mut [u8], piece: usize) -> FreeList {
         assert!(piece > 0 && arena.len() % piece == 0);
         let spare = Vec::with_capacity(arena.len() / piece);
-        FreeList { uncarved: arena, spare, piece, lent: 0, cooled: 0, unlent: 0 }
+        FreeList { uncarved: arena, spare, piece, taken: 0, cooled: 0, untouched: 0 }
     }
 
-    /// A piece, with whatever content it was returned with. `None` when all are lent.
+    /// A piece, with whatever content it was put back with. `None` when all are taken.
     #[inline]
-    pub fn lend(&mut self) -> Option<&'static mut [u8]> {
+    pub fn take(&mut self) -> Option<&'static mut [u8]> {
         let piece = match self.spare.pop() {
             Some(piece) => piece,
             None => self.carve()?,
         };
         self.cooled = self.cooled.min(self.spare.len());
-        self.unlent = self.unlent.min(self.spare.len());
-        self.lent += 1;
+        self.untouched = self.untouched.min(self.spare.len());
+        self.taken += 1;
         Some(piece)
     }
 
@@ -42,22 +42,22 @@ impl FreeList {
         Some(piece)
     }
 
-    /// Takes back a piece that was lent.
+    /// Puts a piece back that was taken.
     #[inline]
-    pub fn give_back(&mut self, piece: &'static mut [u8]) {
-        assert!(piece.len() == self.piece && self.lent > 0, "a piece of another stock");
-        self.lent -= 1;
+    pub fn put(&mut self, piece: &'static mut [u8]) {
+        assert!(piece.len() == self.piece && self.taken > 0, "a piece of another free list");
+        self.taken -= 1;
         self.spare.push(piece);
     }
 
-    /// How many pieces are lent.
+    /// How many pieces are taken.
     #[cfg(test)]
     #[inline]
-    pub fn lent(&self) -> usize {
-        self.lent
+    pub fn taken(&self) -> usize {
+        self.taken
     }
 
-    /// How many more pieces can be lent.
+    /// How many more pieces can be taken.
     #[inline]
     pub fn spare(&self) -> usize {
         self.spare.len() + self.uncarved.len() / self.piece
@@ -66,7 +66,7 @@ impl FreeList {
     /// How many pieces there are.
     #[inline]
     pub fn capacity(&self) -> usize {
-        self.lent + self.spare()
+        self.taken + self.spare()
     }
 
     /// Whether pieces lie here that may hold pages, so that further calls of `cold` will find some.
@@ -75,12 +75,12 @@ impl FreeList {
     }
 
     /// The pieces that lay here since the last call and may hold pages, so that those can be given
-    /// back. Each comes once until it is lent again; those that the caller leaves in the iterator
+    /// back. Each comes once until it is taken again; those that the caller leaves in the iterator
     /// come at the next call.
     pub fn cold(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let unlent = mem::replace(&mut self.unlent, self.spare.len());
+        let untouched = mem::replace(&mut self.untouched, self.spare.len());
         let cooled = &mut self.cooled;
-        self.spare[*cooled..unlent].iter_mut().map(move |piece| {
+        self.spare[*cooled..untouched].iter_mut().map(move |piece| {
             *cooled += 1;
             &mut **piece
         })

@@ -7,7 +7,7 @@ use std::mem;
 
 /// A queue of bytes in borrowed memory, whose size is a power of two.
 ///
-/// A connection that holds no memory now has a ring that is *unlent*: of capacity 0.
+/// A connection that holds no memory now has a ring that is *detached*: of capacity 0.
 pub struct Ring {
     bytes: &'static mut [u8],
     start: u32,
@@ -34,7 +34,7 @@ impl Ring {
         !self.bytes.is_empty()
     }
 
-    /// Takes the memory out, which leaves the ring unlent. The ring must be empty.
+    /// Takes the memory out, which leaves the ring detached. The ring must be empty.
     #[inline]
     pub fn take_bytes(&mut self) -> &'static mut [u8] {
         assert!(self.len == 0, "a ring with content gave up its memory");
@@ -53,7 +53,7 @@ impl Ring {
         self.len as usize
     }
 
-    /// Whether it holds nothing; so also when unlent.
+    /// Whether it holds nothing; so also when detached.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -65,7 +65,7 @@ impl Ring {
         self.bytes.len() - self.len as usize
     }
 
-    /// Whether nothing more fits; so also when unlent.
+    /// Whether nothing more fits; so also when detached.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.room() == 0

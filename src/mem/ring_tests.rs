@@ -26,20 +26,20 @@ fn it_is_small() {
 }
 
 #[test]
-fn an_unlent_ring_takes_and_gives_nothing() {
-    let (mut unlent, mut other) = (Ring::detached(), ring(4));
-    assert!(!unlent.is_attached() && unlent.is_empty() && unlent.is_full());
-    assert_eq!((unlent.capacity(), unlent.room(), unlent.len()), (0, 0, 0));
-    assert_eq!(unlent.free(), [&mut [], &mut [] as &mut [u8]]);
-    assert_eq!((unlent.slices(), unlent.front()), ([b"" as &[u8], b""], b"" as &[u8]));
-    assert_eq!(unlent.flatten(), b"");
-    unlent.append(b"");
-    unlent.filled(0);
-    unlent.consume(0);
+fn a_detached_ring_takes_and_gives_nothing() {
+    let (mut detached, mut other) = (Ring::detached(), ring(4));
+    assert!(!detached.is_attached() && detached.is_empty() && detached.is_full());
+    assert_eq!((detached.capacity(), detached.room(), detached.len()), (0, 0, 0));
+    assert_eq!(detached.free(), [&mut [], &mut [] as &mut [u8]]);
+    assert_eq!((detached.slices(), detached.front()), ([b"" as &[u8], b""], b"" as &[u8]));
+    assert_eq!(detached.flatten(), b"");
+    detached.append(b"");
+    detached.filled(0);
+    detached.consume(0);
     other.append(b"abc");
-    assert_eq!(unlent.pour_into(&mut other, 9), 0);
-    assert_eq!(other.pour_into(&mut unlent, 9), 0);
-    assert_eq!(unlent.pour_into(&mut Ring::detached(), 9), 0);
+    assert_eq!(detached.pour_into(&mut other, 9), 0);
+    assert_eq!(other.pour_into(&mut detached, 9), 0);
+    assert_eq!(detached.pour_into(&mut Ring::detached(), 9), 0);
     assert_eq!(content(&other), b"abc");
 }
 

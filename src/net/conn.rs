@@ -24,7 +24,7 @@ pub enum End {
     Broken,
 }
 
-/// A connection with its rings. A ring is lent while it holds bytes, and goes back to the stock
+/// A connection with its rings. A ring is taken while it holds bytes, and goes back to the free list
 /// when it is empty: an idle connection holds no buffer at all, and those in use are few and hot.
 pub struct Conn {
     socket: Socket,
@@ -243,7 +243,7 @@ impl Conn {
         &mut self.output
     }
 
-    /// Room in the output ring, which is lent only when it is used.
+    /// Room in the output ring, which is taken only when it is used.
     pub fn output_room(&self, ring_size: usize) -> usize {
         if self.output.is_attached() { self.output.room() } else { ring_size }
     }
@@ -262,7 +262,7 @@ impl Conn {
         give_back_if_empty(&mut self.input, rings);
     }
 
-    /// Returns the rings that are empty to the stock.
+    /// Puts the rings that are empty back into the free list.
     #[inline]
     pub fn release_idle_buffers(&mut self, rings: &mut FreeList) {
         give_back_if_empty(&mut self.input, rings);
@@ -286,16 +286,16 @@ impl Conn {
     }
 }
 
-/// The stock holds two rings for each connection that there can be, so it cannot run dry.
+/// The free list holds two rings for each connection that there can be, so it cannot run dry.
 fn borrow(ring: &mut Ring, rings: &mut FreeList) {
     if !ring.is_attached() {
-        *ring = Ring::new(rings.lend().expect("two rings are stocked for each connection"));
+        *ring = Ring::new(rings.take().expect("there are two rings for each connection"));
     }
 }
 
 #[inline]
 fn give_back_if_empty(ring: &mut Ring, rings: &mut FreeList) {
     if ring.is_attached() && ring.is_empty() {
-        rings.give_back(ring.take_bytes());
+        rings.put(ring.take_bytes());
     }
 }

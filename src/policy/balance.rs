@@ -1,8 +1,8 @@
 //! Which backend of a pool gets the next request.
 //!
 //! The members of a tier (primaries, backups) take turns in one fixed *sequence*, which follows from
-//! their weights alone. All workers compute the same sequence, and share one *ticket*: the number of
-//! turns that were taken. A pick looks for the first turn from the ticket on whose member may be
+//! their weights alone. All workers compute the same sequence, and share one *rotation*: the number
+//! of turns that were taken. A pick looks for the first turn from there on whose member may be
 //! asked, and takes all turns up to and including that one. So the rotation is exact over all
 //! workers, and who misses a turn (full, tried, down) does not get it later.
 use std::collections::VecDeque;
@@ -12,9 +12,9 @@ use crate::config::{AUTO_CAP, Balance};
 /// Which members of a pool take turns with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// Those that are asked first.
+    /// The members that are asked first.
     Primaries,
-    /// Those that stand in for them.
+    /// The members that stand in while no primary is up.
     Backups,
 }
 
@@ -34,7 +34,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// One that is up.
+    /// A member that is up.
     #[cfg(any(test, feature = "internals"))]
     pub fn new(id: u32, weight: u32, backup: bool, cap: u32) -> Member {
         Member { id, weight, backup, cap, up: true }
@@ -135,11 +135,11 @@ impl Members {
     }
 
     /// The next turns of a tier and the members whose they are, each turn of the sequence once.
-    fn turns_from(&self, tier: Tier, ticket: u64) -> impl Iterator<Item = (u64, usize, &Member)> {
+    fn turns_from(&self, tier: Tier, rotation: u64) -> impl Iterator<Item = (u64, usize, &Member)> {
         let sequence = &self.turns(tier).sequence;
-        let first = (ticket % sequence.len().max(1) as u64) as usize;
+        let first = (rotation % sequence.len().max(1) as u64) as usize;
         let places = sequence[first..].iter().chain(&sequence[..first]);
-        (ticket..).zip(places).map(|(turn, place)| {
+        (rotation..).zip(places).map(|(turn, place)| {
             let place = usize::from(*place);
             (turn, place, &self.list[place])
         })
@@ -244,7 +244,7 @@ impl TriedBackends {
 /// What all workers know of a pool. It may change between two looks.
 pub trait PoolView {
     /// How many turns of a tier were taken.
-    fn ticket(&self, tier: Tier) -> u64;
+    fn rotation(&self, tier: Tier) -> u64;
     /// How many requests a member has now, by its id.
     fn load(&self, id: u32) -> u32;
     /// How many it may have, by its id, where that finds itself. 0, any number, where that is not known.
@@ -259,17 +259,17 @@ fn member_has_room(member: &Member, load: u32, view: &impl PoolView) -> bool {
     has_room(cap, load)
 }
 
-/// A member's turn, to be taken by setting the tier's ticket from the one to the other number. If
-/// it is another one by then, another worker was faster: pick again.
+/// A member's turn, to be taken by setting the tier's rotation from the one to the other number. If
+/// it is another number by then, another worker was faster: pick again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PickTurn {
     /// The member's place in the list.
     pub place: usize,
-    /// Whose ticket it is.
+    /// The tier whose rotation it is.
     pub tier: Tier,
-    /// The ticket as it was.
-    pub ticket: u64,
-    /// The ticket as it will be.
+    /// The rotation as it was.
+    pub rotation: u64,
+    /// The rotation as it will be.
     pub next: u64,
 }
 
@@ -278,9 +278,9 @@ pub struct PickTurn {
 pub enum Pick {
     /// This one's. Its load is the caller's to raise, once the turn is taken.
     Backend(PickTurn),
-    /// All that are up have as many requests as they may.
+    /// All members that are up have as many requests as they may.
     Full,
-    /// None is up.
+    /// No member is up.
     NoneUp,
 }
 
@@ -302,17 +302,17 @@ pub fn pick(
     if members.turns(tier).up == 0 {
         return Pick::NoneUp;
     }
-    let ticket = view.ticket(tier);
+    let rotation = view.rotation(tier);
     let of = |allowed: &dyn Fn(&Member) -> bool| match balance {
-        Balance::RoundRobin => next_in_turn(members, tier, ticket, allowed, view),
-        Balance::LeastConnections => next_least_loaded(members, tier, ticket, allowed, view),
+        Balance::RoundRobin => next_in_turn(members, tier, rotation, allowed, view),
+        Balance::LeastConnections => next_least_loaded(members, tier, rotation, allowed, view),
     };
     let mut found = of(&|member| !tried.contains(member.id));
     if found.is_none() && !tried.is_empty() {
         found = of(&|_| true);
     }
     match found {
-        Some((turn, place)) => Pick::Backend(PickTurn { place, tier, ticket, next: turn + 1 }),
+        Some((turn, place)) => Pick::Backend(PickTurn { place, tier, rotation, next: turn + 1 }),
         None => Pick::Full,
     }
 }
@@ -321,11 +321,11 @@ pub fn pick(
 fn next_in_turn(
     members: &Members,
     tier: Tier,
-    ticket: u64,
+    rotation: u64,
     allowed: &dyn Fn(&Member) -> bool,
     view: &impl PoolView,
 ) -> Option<(u64, usize)> {
-    let mut turns = members.turns_from(tier, ticket);
+    let mut turns = members.turns_from(tier, rotation);
     let found = turns.find(|(_, _, member)| {
         let has_room = || member_has_room(member, view.load(member.id), view);
         member.up && allowed(member) && (member.cap == 0 || has_room())
@@ -333,14 +333,14 @@ fn next_in_turn(
     found.map(|(turn, place, _)| (turn, place))
 }
 
-/// The same among those that have the fewest requests for their weight.
+/// The first turn whose member is allowed, up, below its cap, and has the fewest requests for its weight.
 ///
 /// Loads change while they are read: the one that had the least is taken even if it has more by
 /// the time when its turn is found.
 fn next_least_loaded(
     members: &Members,
     tier: Tier,
-    ticket: u64,
+    rotation: u64,
     allowed: &dyn Fn(&Member) -> bool,
     view: &impl PoolView,
 ) -> Option<(u64, usize)> {
@@ -352,7 +352,7 @@ fn next_least_loaded(
     let (least, weight, least_load) = open
         .map(|(place, member, load)| (place, u64::from(member.weight), u64::from(load)))
         .min_by(|(_, one, load), (_, other, others)| (load * other).cmp(&(others * one)))?;
-    let mut turns = members.turns_from(tier, ticket);
+    let mut turns = members.turns_from(tier, rotation);
     let found = turns.find(|(_, place, member)| {
         let is_idle = |load: u32| {
             member_has_room(member, load, view)

@@ -9,12 +9,12 @@ const LEAST: Balance = Balance::LeastConnections;
 struct Pool {
     members: Members,
     loads: Vec<Cell<u32>>,
-    tickets: [Cell<u64>; 2],
+    rotations: [Cell<u64>; 2],
 }
 
 impl PoolView for Pool {
-    fn ticket(&self, tier: Tier) -> u64 {
-        self.tickets[tier as usize].get()
+    fn rotation(&self, tier: Tier) -> u64 {
+        self.rotations[tier as usize].get()
     }
 
     fn load(&self, id: u32) -> u32 {
@@ -28,7 +28,7 @@ impl Pool {
         let mut members = Members::default();
         members.refresh(&list);
         let loads = list.iter().map(|_| Cell::new(0)).collect();
-        Pool { members, loads, tickets: Default::default() }
+        Pool { members, loads, rotations: Default::default() }
     }
 
     /// Primaries of these weights.
@@ -64,11 +64,11 @@ impl Pool {
     }
 
     fn take(&self, turn: PickTurn) -> bool {
-        let ticket = &self.tickets[turn.tier as usize];
-        let is_free = ticket.get() == turn.ticket;
+        let rotation = &self.rotations[turn.tier as usize];
+        let is_free = rotation.get() == turn.rotation;
         if is_free {
-            assert!(turn.next > turn.ticket);
-            ticket.set(turn.next);
+            assert!(turn.next > turn.rotation);
+            rotation.set(turn.next);
         }
         is_free
     }
@@ -235,7 +235,7 @@ fn a_weighted_rotation_is_exact_at_once_after_members_came_or_went() {
     }
 }
 
-/// Several workers look at the ticket and take their turns in any order; some change what they know
+/// Several workers look at the rotation and take their turns in any order; some change what they know
 /// of the members later than others. In the order of the turns taken, the rotation is exact.
 #[test]
 fn workers_that_share_a_ticket_share_an_exact_rotation() {
@@ -352,12 +352,12 @@ fn least_connections_fills_members_by_weight() {
     assert_eq!(pool.loads.iter().map(Cell::get).collect::<Vec<_>>(), [40, 20, 10]);
 }
 
-/// A board on which a load rises whenever it is looked at.
+/// A view in which a load rises whenever it is looked at.
 struct Restless(Pool);
 
 impl PoolView for Restless {
-    fn ticket(&self, tier: Tier) -> u64 {
-        self.0.ticket(tier)
+    fn rotation(&self, tier: Tier) -> u64 {
+        self.0.rotation(tier)
     }
 
     fn load(&self, id: u32) -> u32 {
@@ -369,9 +369,9 @@ impl PoolView for Restless {
 
 #[test]
 fn loads_that_rise_while_they_are_read_do_not_keep_least_connections_from_choosing() {
-    let board = Restless(Pool::with(&[1, 1, 1]));
+    let view = Restless(Pool::with(&[1, 1, 1]));
     for _ in 0..20 {
-        let pick = pick(LEAST, &board.0.members, &TriedBackends::default(), &board);
+        let pick = pick(LEAST, &view.0.members, &TriedBackends::default(), &view);
         assert!(matches!(pick, Pick::Backend(_)));
     }
 }

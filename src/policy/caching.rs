@@ -30,27 +30,27 @@ pub struct Candidate<'a> {
 /// What becomes of a request that the cache has a part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The stored response answers it, and no backend is asked for that.
+    /// The stored response answers the request, and no backend is asked for that.
     Serve {
-        /// With what of it.
+        /// What of the response is sent.
         reply: ConditionalOutcome,
         /// Seconds for which it is still fresh; below 0: since when it is stale.
         ttl: i64,
-        /// As what.
+        /// Whether the response is fresh.
         serving: Serving,
     },
     /// A backend is asked, if anybody may be.
     Ask(Asking),
 }
 
-/// As what a stored response answers.
+/// Whether a stored response that answers a request is fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
-    /// It is fresh.
+    /// The response is fresh.
     Fresh,
-    /// It is stale, and answers all the same.
+    /// The response is stale, and answers all the same.
     Stale,
-    /// The same, and a backend is asked for it anew behind the answer: RFC 5861 §3.
+    /// The response is stale, answers all the same, and is revalidated in the background: RFC 5861 §3.
     WhileRevalidating,
 }
 
@@ -59,20 +59,20 @@ pub enum Serving {
 pub struct Asking {
     /// Why.
     pub why: FwdReason,
-    /// Who may have what a backend answers.
+    /// Which requests may have what a backend answers.
     pub sharing: Sharing,
-    /// What there is and cannot answer as it is.
+    /// What becomes of the stored response that cannot answer as it is.
     pub stored: Meanwhile,
 }
 
-/// Who may have the answer to a request that goes to a backend.
+/// Which requests may have the response to one that goes to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// The client says that no backend is to be asked: RFC 9111 §5.2.1.7. It gets a 504.
     Forbidden,
-    /// It alone, as far as is known.
+    /// This request alone, as far as is known.
     Own,
-    /// Whoever wants the same.
+    /// All requests for the same key.
     Common,
 }
 
@@ -81,13 +81,13 @@ pub enum Sharing {
 pub enum Meanwhile {
     /// There is none, or it is of no use.
     Nothing,
-    /// It is the beginning of the answer: the backend is asked for what is missing.
+    /// The stored response is the beginning of the answer: the backend is asked for what is missing.
     Part(MissingRange),
-    /// It is kept, for the backend may fail.
+    /// The stored response is kept, for the backend may fail.
     Kept {
         /// The backend is asked if it is still right.
         validates: bool,
-        /// It answers if no backend can be reached.
+        /// The stored response answers if no backend can be reached.
         stands_in: bool,
     },
 }

@@ -28,11 +28,11 @@ const FREE: f64 = 0.002;
 const POOR: f64 = 0.3;
 /// By more than this, and a lower cap costs too much.
 const RICH: f64 = 0.45;
-/// After so many seconds in which nobody waited, what was known of the knee may be outdated.
+/// Seconds without a waiting request after which what was known of the knee may be outdated.
 const QUIET: f64 = 5.0;
-/// So long the cap rests between two trials, in seconds: at first, and in the end.
+/// Seconds for which the cap rests between two trials: at first, and in the end.
 const RESTS: (f64, f64) = (0.3, 3.0);
-/// So often a trial that has not decided is gone on with.
+/// How often a trial that has not decided is gone on with.
 const ROUNDS: u32 = 2;
 /// Longer, in seconds, no change of the cap takes to show.
 const LONGEST_SETTLING: f64 = 2.0;
@@ -164,9 +164,9 @@ impl Recent {
 /// What a comparison of two caps says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
-    /// The higher one brings nothing.
+    /// The higher cap brings nothing.
     Poor,
-    /// It brings about what it costs.
+    /// The higher cap brings about what it costs.
     Rich,
     Undecided,
 }
@@ -177,7 +177,7 @@ pub struct AdaptiveCap {
     knowledge: Knowledge,
     /// The cap that is kept.
     center: u32,
-    /// The one in effect.
+    /// The cap in effect.
     cap: u32,
     step: Step,
     trial: Option<Trial>,
@@ -333,7 +333,7 @@ impl AdaptiveCap {
         sample.released >= 10 && unhurried.is_some_and(|unhurried| now > 3.0 * unhurried)
     }
 
-    /// Nobody has given a place back yet, so nothing speaks against more.
+    /// Doubles the cap while nothing is known: no place was given back yet, so nothing speaks against more.
     fn nothing_known(&mut self) {
         if self.knowledge == Knowledge::Open {
             self.rest_at(self.center.saturating_mul(2).min(MOST), 0.0);
@@ -493,7 +493,7 @@ impl AdaptiveCap {
         }
     }
 
-    /// It is not: the knee is about here.
+    /// Ends a trial whose cap is not kept: the knee is about here.
     fn turn_back(&mut self, trial: Trial, cap: u32) {
         self.rest = if self.kept > 0 { RESTS.0 } else { (self.rest * 2.0).min(RESTS.1) };
         // Down, and up soon afterwards; then a longer rest.

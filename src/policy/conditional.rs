@@ -49,9 +49,9 @@ pub enum ConditionalOutcome {
 pub struct MissingRange {
     /// With all of it, or a part.
     pub reply: ConditionalOutcome,
-    /// What of that is there: the beginning.
+    /// The part of the body that is stored: its beginning.
     pub held: Part,
-    /// What is missing behind that.
+    /// The part of the body that is missing behind what is stored.
     pub missing: Part,
 }
 

@@ -8,27 +8,27 @@ use crate::mem::time::Micros;
 
 /// A call that takes less is no matter of the disk.
 const SLOW: Micros = Micros(5_000);
-/// So long a process waits in slow calls within
+/// Time that a process may lose in slow calls within [`PERIOD`]; then it does without the disk.
 const MOST: Micros = Micros(100_000);
-/// this time, and then does without the disk.
+/// The time within which lost time is added up.
 const PERIOD: Micros = Micros::from_secs(1);
-/// For so many times as long as it has waited,
+/// The process does without the disk for so many times as long as it has waited.
 const SHARE: u64 = 10;
-/// and at most for this time.
+/// The longest time for which the process does without the disk.
 const LONGEST: Micros = Micros::from_secs(32);
 
 /// What one process knows of the pace of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskPace {
-    /// When the period began of which the time is counted,
+    /// When the present period began.
     begun: Micros,
-    /// the time that was lost in it,
+    /// The time that was lost in this period.
     lost: Micros,
-    /// how long the process had waited for a processor when the period began,
+    /// How long the process had waited for a processor when the period began.
     queued: Micros,
-    /// and when that was asked last,
+    /// How long it had waited when that was last asked.
     told: Micros,
-    /// and until when the disk is left alone.
+    /// Until when the process does without the disk.
     until: Micros,
     is_slow: bool,
 }

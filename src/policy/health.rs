@@ -25,7 +25,7 @@ const fn count(bits: u64) -> u32 {
 
 impl AdminState {
     /// As operators write it; `leaving` cannot be written.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             AdminState::Ready => "ready",
             AdminState::Drain => "drain",
@@ -37,7 +37,7 @@ impl AdminState {
     /// What operators may write.
     pub fn parse(word: &str) -> Option<AdminState> {
         let all = [AdminState::Ready, AdminState::Drain, AdminState::Maint];
-        all.into_iter().find(|state| state.word() == word)
+        all.into_iter().find(|state| state.as_str() == word)
     }
 }
 
@@ -45,12 +45,12 @@ impl AdminState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "u64", into = "u64")]
 pub enum Check {
-    /// It may be asked.
+    /// The backend may be asked.
     Up {
         /// Checks that failed since the last one that passed.
         failed: u32,
     },
-    /// It is to be passed over.
+    /// The backend is to be passed over.
     Down {
         /// Checks that passed since the last one that failed.
         passed: u32,
@@ -60,9 +60,9 @@ pub enum Check {
 /// When checks change a backend's state. Both 1 to 100.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckRules {
-    /// So many that pass in a row bring it back.
+    /// Checks that must pass in a row for the backend to come up.
     pub rise: u32,
-    /// So many that fail in a row take it out.
+    /// Checks that must fail in a row for the backend to go down.
     pub fall: u32,
 }
 

@@ -13,25 +13,25 @@
 use crate::config::RequestId;
 use crate::mem::time::{Micros, Millis};
 
-/// After so many in a row that were returned unchanged, a backend echoes.
+/// Identifiers that must come back unchanged in a row before a backend is known to echo them.
 const ECHOES_AFTER: u32 = 100;
-/// So many times as many it takes after each time that it turned out not to.
+/// By how much that number grows each time that the backend turned out not to echo.
 const LESS_TRUST: u32 = 10;
-/// It never takes more.
+/// The number grows no further than this.
 const ECHOES_AFTER_AT_MOST: u32 = 100_000;
-/// For so many times its usual time a connection is read on.
+/// A connection is read on for so many times the backend's usual time.
 const USUAL_TIMES: u64 = 3;
 const READ_ON_AT_LEAST: Micros = Micros(100_000);
 const READ_ON_AT_MOST: Micros = Micros(1_000_000);
 
-/// Between two messages about one backend.
+/// The time between two messages about one backend.
 const MESSAGES: Millis = Millis(60_000);
 
 /// What is known of one backend's habit of returning identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EchoSupport {
     habit: Habit,
-    /// So many in a row it takes.
+    /// Identifiers that must come back in a row.
     needed: u32,
     /// Whether an identifier that was sent over a connection before proves whose response it is. Not
     /// with backends that were seen to return old ones.
@@ -40,13 +40,13 @@ pub struct EchoSupport {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
-    /// So many in a row came back, over these connections.
+    /// So many identifiers in a row came back, over these connections.
     Learning { in_a_row: u32, over: Over },
-    /// It echoes.
+    /// The backend echoes.
     Echoes,
 }
 
-/// How many connections.
+/// The connections over which identifiers came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     None,
@@ -132,18 +132,18 @@ impl Default for EchoSupport {
 }
 
 impl EchoSupport {
-    /// Nothing is known, and so many in a row are needed.
+    /// A backend of which nothing is known; so many identifiers must come back in a row.
     const fn after(needed: u32) -> EchoSupport {
         EchoSupport { habit: Habit::NOTHING, needed, old_ids_prove: true }
     }
 
-    /// The same for tests with few requests.
+    /// As [`EchoSupport::after`], for tests with few requests.
     #[cfg(test)]
     pub const fn quick(needed: u32) -> EchoSupport {
         EchoSupport::after(needed)
     }
 
-    /// It has shown that it echoes.
+    /// A backend that has shown that it echoes.
     #[cfg(test)]
     pub const fn known() -> EchoSupport {
         EchoSupport { habit: Habit::Echoes, ..EchoSupport::after(1) }
@@ -266,13 +266,13 @@ pub struct SentIds {
 /// What is known of a request by its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// It was a HEAD: the response to that has no body.
+    /// Whether the request was a HEAD: the response to that has no body.
     pub is_head: bool,
-    /// Who asked for what.
+    /// The client, and what it asked for.
     pub digest: RequestDigest,
 }
 
-/// Who asked for what, as a keyed hash of both.
+/// A keyed hash of a client and what it asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestDigest(pub u64);
 
@@ -368,7 +368,8 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// One more. How many there are to be told of now, with those that were not told of before.
+    /// Counts one more such response. Returns how many the operator is to be told of now, those before this one
+    /// included.
     pub fn add(&mut self, now: Millis) -> Option<u64> {
         self.unreported += 1;
         if self.last.is_some_and(|last| now < last + MESSAGES) {

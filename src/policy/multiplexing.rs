@@ -13,23 +13,23 @@ use super::sharing::{LatencyEstimate, Leave};
 
 /// Responses are usually below this size, head and all, or are not shared: 16 KiB and a head.
 const SMALL: u64 = 18 * 1024;
-/// No more stand on a connection.
+/// Requests on a connection, at most.
 const MOST: u32 = 64;
-/// Those on a connection take no longer than this, as a rule.
+/// The requests on a connection take no longer than this together, as a rule.
 const ROUND: Micros = Micros(4_000);
-/// One that holds others up is waited for so long at least.
+/// How long an exchange that holds others up is waited for, at least.
 pub const LEAST_PATIENCE: Millis = Millis(5);
-/// And for so many times what the backend takes as a rule.
+/// The same wait, in times of what the backend takes as a rule.
 const PATIENCE_IN_PACES: u64 = 10;
-/// After one was held up, so many responses make room for one more.
+/// Responses, after others were held up, that make room for one more request on a connection.
 const CAREFUL: u32 = 100;
-/// And so many in a row are growth without care again.
+/// Responses in a row, after which the number of requests on a connection grows fast again.
 const CALM: u32 = 2_000;
-/// For so long a backend that gave a wrong response for the first time shares nothing.
+/// How long a backend that gave a wrong response for the first time shares nothing.
 const FIRST_BAR: Millis = Millis::from_secs(10);
-/// Doubled each time, it grows to this.
+/// The longest time for which a backend shares nothing; it doubles each time.
 const LONGEST_BAR: Millis = Millis::from_secs(3600);
-/// After so many right ones earlier wrong ones are forgotten.
+/// Right responses in a row after which earlier wrong ones are forgotten.
 const FORGIVEN: u32 = 100_000;
 
 /// What is known of a request that may or may not share its connection.
@@ -37,11 +37,11 @@ const FORGIVEN: u32 = 100_000;
 pub struct Candidate {
     /// Its method.
     pub method: Method,
-    /// It may run beside others of its client: it is safe and has no body.
+    /// Whether it may run beside others of its client: it is safe and has no body.
     pub is_pipelinable: bool,
     /// httplb has made its identifier.
     pub id_made_here: bool,
-    /// Its credentials are for its connection.
+    /// Whether its credentials are for its connection.
     pub authorizes_connection: bool,
 }
 
@@ -67,22 +67,22 @@ pub fn described(shares: Result<Micros, Unshared>) -> String {
     }
 }
 
-/// Not the number of any reason why not.
+/// The number in a cell for a backend whose connections are shared: not that of any reason why not.
 const SHARES: u64 = 100;
 
 /// Why a backend's connections carry one client's requests at a time. In an order of its own: the numbers
 /// are those of a shared cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unshared {
-    /// It did not return the identifier a hundred times in a row.
+    /// The backend did not return the identifier a hundred times in a row.
     NotEchoing = 1,
-    /// It takes its time, or does not keep its connections, or took no request early.
+    /// The backend is slow, or does not keep its connections, or took no request early.
     Slow = 2,
-    /// Its responses are large as a rule.
+    /// The backend's responses are large as a rule.
     Large = 3,
-    /// It gave a response that was another request's, or none.
+    /// The backend gave a response that was another request's, or none.
     Barred = 4,
-    /// Its responses hold others up.
+    /// The backend's responses hold others up.
     HoldsUp = 5,
 }
 
@@ -121,7 +121,7 @@ pub fn to_cell(shares: Option<Result<(), Unshared>>) -> u64 {
     }
 }
 
-/// The same from a cell, whatever is in it.
+/// What [`to_cell`] has written, whatever is in the cell.
 pub fn from_cell(cell: u64) -> Option<Result<(), Unshared>> {
     match cell {
         0 => None,
@@ -133,24 +133,24 @@ pub fn from_cell(cell: u64) -> Option<Result<(), Unshared>> {
 /// What is known of how a backend's responses go together on one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiplexing {
-    /// A moving average over about eight responses, in bytes.
+    /// The usual size of a response: a moving average over about eight, in bytes.
     typical_size: u64,
-    /// So many may stand on a connection.
+    /// Requests that may stand on a connection.
     window: u32,
     /// Responses since the window last changed.
     answered: u32,
-    /// Those over shared connections since one held others up; none ever did: the most.
+    /// Responses over shared connections since one held others up; the most there can be, if none ever did.
     calm: u32,
-    /// Nothing is shared until then.
+    /// Until when nothing is shared.
     barred: Millis,
     /// How long the next bar is.
     bar: Millis,
-    /// Right ones since the last bar.
+    /// Right responses since the last bar.
     right: u32,
 }
 
 impl Default for Multiplexing {
-    /// Nothing is known.
+    /// A backend of which nothing is known.
     fn default() -> Multiplexing {
         Multiplexing {
             typical_size: 0,

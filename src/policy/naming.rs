@@ -47,11 +47,11 @@ pub enum Scope {
     Ipv6,
 }
 
-/// Both.
+/// Both families.
 pub const SCOPES: [Scope; 2] = [Scope::Ipv4, Scope::Ipv6];
 
 impl Scope {
-    /// The one that an address belongs to.
+    /// The family of an address.
     pub fn of(address: &SocketAddr) -> Scope {
         match address.ip() {
             IpAddr::V4(_) => Scope::Ipv4,
@@ -78,7 +78,8 @@ impl NameStatus {
     pub const RESULTS: [NameStatus; 3] =
         [NameStatus::Found, NameStatus::Nothing, NameStatus::Unknown];
 
-    /// That of a look-up: who has found something of one family need not know of the other.
+    /// The status after a look-up: a name server that has found addresses of one family need not know of the
+    /// other.
     pub fn of(answers: &Answers) -> NameStatus {
         let any = |is_it: fn(&Answer) -> bool| answers.iter().any(is_it);
         if any(|answer| matches!(answer, Answer::Found(_))) {
@@ -146,17 +147,17 @@ pub struct NameAddresses {
 }
 
 impl NameAddresses {
-    /// None yet.
+    /// No addresses yet.
     pub fn new(rules: NameRules) -> NameAddresses {
         NameAddresses { rules, known: BTreeMap::new(), unknown: [false; 2], surplus: 0 }
     }
 
-    /// In the order of the addresses.
+    /// All addresses, in their order.
     pub fn known(&self) -> impl Iterator<Item = (SocketAddr, NamedAddress)> {
         self.known.iter().map(|(address, known)| (*address, *known))
     }
 
-    /// The one that is known of an address.
+    /// What is known of an address.
     pub fn find(&self, address: &SocketAddr) -> Option<NamedAddress> {
         self.known.get(address).copied()
     }
@@ -171,7 +172,7 @@ impl NameAddresses {
         self.known.insert(address, known);
     }
 
-    /// It is no backend any more, for another reason than that it is named no more.
+    /// Forgets an address that is no backend any more, for another reason than that it is named no more.
     pub fn forget(&mut self, address: &SocketAddr) {
         self.known.remove(address);
     }
@@ -239,8 +240,8 @@ impl NameAddresses {
         (address, Change::HasGone)
     }
 
-    /// Those have gone whose hold is over. While nobody knows of a family, none of it goes: what is named
-    /// no more may have been said by a name server on its way down.
+    /// Removes the addresses whose hold is over. While nobody knows of a family, none of its addresses goes:
+    /// that they are named no more may have been said by a name server on its way down.
     pub fn expire(&mut self, now: Millis) -> Vec<(SocketAddr, Change)> {
         let over: Vec<SocketAddr> = self
             .going()
@@ -255,7 +256,7 @@ impl NameAddresses {
         self.going().map(|(_, goes_at)| goes_at).min()
     }
 
-    /// Those that go when their time has come.
+    /// The addresses that go when their time has come.
     fn going(&self) -> impl Iterator<Item = (SocketAddr, Millis)> {
         let going =
             self.known.iter().filter_map(|(address, known)| Some((*address, known.goes_at?)));

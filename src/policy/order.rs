@@ -23,8 +23,8 @@ pub fn pipelinable(method: Method, framing: Framing) -> bool {
     changes_nothing && matches!(framing, Framing::None | Framing::Length(0))
 }
 
-/// The same of a whole head, where what follows a request to switch protocols is seen to, and one
-/// that logs in a connection.
+/// Whether a request may run beside others of its client, by its whole head: as [`pipelinable`], but it neither
+/// switches protocols nor logs in a connection.
 pub fn runs_beside_others(head: &RequestHead, may_switch: bool) -> bool {
     pipelinable(head.method, head.framing) && !may_switch && !head.authorizes_connection
 }

@@ -24,9 +24,10 @@ use crate::mem::time::Millis;
 /// When a backend is marked.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// So many failures in a row mark it. At least 1.
+    /// Failures in a row that mark a backend. At least 1.
     pub max_fails: u32,
-    /// Within this time; and so long a mark lasts at least that is owed to what requests show.
+    /// The time within which these failures count; and the shortest that a mark lasts which requests have
+    /// caused.
     pub fail_timeout: Millis,
 }
 
@@ -38,13 +39,13 @@ const LONGEST: Millis = Millis(300_000);
 pub enum Fault {
     /// The connection was refused.
     Refused,
-    /// It did not open in time.
+    /// The connection did not open in time.
     ConnectTimedOut,
     /// No response came in time.
     ResponseTimedOut,
     /// The connection was closed before a whole response head.
     Closed,
-    /// It was reset, or broke.
+    /// The connection was reset, or broke.
     Reset,
     /// What came is not HTTP, or framed doubtfully.
     Malformed,
@@ -118,11 +119,11 @@ pub enum HealthEvent {
     Failed(Fault),
     /// The head of a good response came: its status is none of `fail_status`.
     Responding,
-    /// A whole one came.
+    /// A whole good response came.
     Answered,
     /// The control process could connect, or its check passed.
     ProbeSucceeded,
-    /// It could not, or it failed.
+    /// The control process could not connect, or its check failed.
     ProbeFailed,
 }
 
@@ -131,7 +132,7 @@ pub enum HealthEvent {
 pub enum Change {
     /// The backend is to be passed over from now on.
     Down,
-    /// It may be asked again.
+    /// The backend may be asked again.
     Up,
 }
 
@@ -140,14 +141,14 @@ pub enum Change {
 pub struct Moment {
     /// Now.
     pub now: Millis,
-    /// The request had chosen the backend then.
+    /// When the request chose the backend.
     pub begun: Millis,
-    /// It was under way when the last failure that counts was seen, a moment ago.
+    /// Whether the request was under way when the last failure that counts was seen, a moment ago.
     pub together: bool,
 }
 
 impl Moment {
-    /// Of something that took no time.
+    /// The moment of something that took no time.
     pub fn at(now: Millis) -> Moment {
         Moment { now, begun: now, together: false }
     }
@@ -157,11 +158,11 @@ impl Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Row {
     count: u32,
-    /// What they were.
+    /// What the failures were.
     fault: Fault,
-    /// One was shown by requests alone.
+    /// Whether one of the failures was shown by requests alone.
     by_requests: bool,
-    /// One was cut short, so that the head of a response says nothing yet.
+    /// Whether one of the responses was cut short, so that the head of a response says nothing yet.
     was_cut: bool,
 }
 
@@ -329,9 +330,9 @@ impl Passive {
     }
 }
 
-/// As it goes to another image of the program, which may be one before this: in terms that it
-/// understands. Who is on trial there is up, and a mark is not a doubled one. One that understands more
-/// has it by `WholePassive`.
+/// The state as it is handed to another image of the program, which may be an older one: in terms that it
+/// understands. A backend on trial counts as up there, and a mark is not doubled. An image that understands
+/// more gets that by `WholePassive`.
 impl From<Passive> for u64 {
     fn from(passive: Passive) -> u64 {
         match passive.state {
@@ -472,7 +473,8 @@ pub fn observe(
     change
 }
 
-/// One more failure. They count together within `fail_timeout` of the first; on trial, one is enough.
+/// The state after one more failure. Failures count together within `fail_timeout` of the first; on trial, one
+/// is enough.
 fn failed(
     state: PassiveState,
     fault: Fault,

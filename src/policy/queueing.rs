@@ -10,26 +10,26 @@
 
 use crate::mem::time::{Micros, elapsed};
 
-/// While there is too much to do, this part of `timeouts.queue` is waited at most.
+/// While there are too many requests, none waits longer than this part of `timeouts.queue`.
 const SHORT: u64 = 12;
-/// There is too much to do where more than this part of those who come is turned away.
+/// There are too many requests where more than this part of them is turned away.
 const FEW: u64 = 8;
-/// And clearly so, if more than this part is.
+/// There are clearly too many where more than this part is turned away.
 const CLEARLY: u64 = 3;
-/// Nobody is turned away earlier than this after the queue began: too little is known of its pace.
+/// No request is turned away earlier than this after the queue began: too little is known of its pace.
 const FIRST_LOOK: Micros = Micros(100_000);
 
-/// Whether there is too much to do.
+/// Whether there are too many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pressure {
     None,
-    /// One was turned away, which chance may do as well.
+    /// A request was turned away, which may be chance.
     Perhaps(Outcome),
-    /// Too many come.
+    /// There are too many requests.
     TooMany(Outcome),
 }
 
-/// What became of those who came since then: a while ago at most.
+/// What became of the requests that came since then: a while ago at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Outcome {
     since: Micros,
@@ -49,7 +49,7 @@ impl Given {
         Given { since, count: 0 }
     }
 
-    /// How long so many more take at this pace. One more may be about to come.
+    /// How long it takes, at this pace, until so many more places are given. One more may be about to come.
     fn time_of(&self, places: usize, now: Micros) -> Micros {
         Micros((now - self.since).0.saturating_mul(places as u64) / (self.count + 1))
     }
@@ -60,18 +60,18 @@ impl Given {
 pub struct QueuePace {
     /// The longest wait.
     timeout: Micros,
-    /// Since somebody waits; `None`: nobody does.
+    /// The places given since the queue is not empty; `None`: it is empty.
     standing: Option<Given>,
-    /// In the last one or two times of `timeout`, of which the newer begins with the second: so long that a
-    /// few requests that take long, all at once, do not look like a backend that is slow.
+    /// The places given in the last one or two times of `timeout`, of which the newer begins with the second:
+    /// so long that a few requests that take long, all at once, do not look like a backend that is slow.
     recent: [Given; 2],
     pressure: Pressure,
-    /// Since when whoever came would have waited for long.
+    /// Since when any request that came would have waited for long.
     long_since: Option<Micros>,
 }
 
 impl QueuePace {
-    /// Of an empty queue, in which nobody waits for longer than this.
+    /// The pace of an empty queue, in which no request waits for longer than `timeout`.
     pub fn new(timeout: Micros) -> QueuePace {
         QueuePace {
             timeout,
@@ -86,12 +86,12 @@ impl QueuePace {
         Micros(self.timeout.0 / 2)
     }
 
-    /// Nobody is to wait for longer, though it be a burst.
+    /// The longest that any request is to wait, even in a burst.
     fn long(&self) -> Micros {
         Micros(self.timeout.0 * 7 / 8)
     }
 
-    /// It is not chance that turns a third away for so long.
+    /// How long a third of the requests must be turned away for that not to be chance.
     fn doubt(&self) -> Micros {
         Micros(self.timeout.0 / 8)
     }
@@ -100,7 +100,7 @@ impl QueuePace {
         Micros(self.timeout.0 / SHORT)
     }
 
-    /// One got a place, whether it had to wait or not.
+    /// Notes that a request got a place, whether it had to wait or not.
     pub fn served(&mut self, now: Micros) {
         self.turn_over(now);
         self.look(now);
@@ -110,7 +110,7 @@ impl QueuePace {
         }
     }
 
-    /// Nobody waits any more.
+    /// Notes that no request waits any more.
     pub fn emptied(&mut self) {
         self.standing = None;
         self.long_since = None;

@@ -69,6 +69,29 @@ impl Reason {
         self as usize
     }
 
+    /// Whether a request failed so at a backend; the others concern the client, or no backend was asked.
+    pub const fn concerns_backends(self) -> bool {
+        match self {
+            Reason::ConnectionRefused
+            | Reason::ConnectionTimeout
+            | Reason::ConnectionTerminated
+            | Reason::ProtocolError
+            | Reason::ResponseHeaderTooLarge
+            | Reason::IdentityMismatch
+            | Reason::ResponseTimeout
+            | Reason::ResponseIncomplete => true,
+            Reason::RequestError
+            | Reason::ClientTimeout
+            | Reason::ClientAbort
+            | Reason::BodyTooLarge
+            | Reason::TargetTooLong
+            | Reason::HeaderTooLarge
+            | Reason::DestinationUnavailable
+            | Reason::ConnectionLimit
+            | Reason::LoopDetected => false,
+        }
+    }
+
     /// As the log and the metrics write it: mostly the error types of RFC 9209 §2.3.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -70,24 +70,24 @@ impl<K> Default for Unconfirmed<K> {
 }
 
 impl<K: Ord + Clone> Unconfirmed<K> {
-    /// These are missing. How long others were before counts no more.
+    /// Notes which keys are missing. How long others were missing before counts no more.
     pub fn set(&mut self, keys: BTreeSet<K>, now: Micros) {
         self.until = (!keys.is_empty()).then(|| now + UNCONFIRMED);
         self.keys = keys;
     }
 
-    /// It is there after all, or known to be gone.
+    /// Notes that a key is there after all, or known to be gone.
     pub fn settle(&mut self, key: &K) {
         self.keys.remove(key);
         self.until = self.until.filter(|_| !self.keys.is_empty());
     }
 
-    /// Whether it is missing, and that is doubted.
+    /// Whether a key is missing, and that is doubted.
     pub fn has(&self, key: &K) -> bool {
         self.keys.contains(key)
     }
 
-    /// The engine cannot be asked: nobody could come back there.
+    /// Forgets all keys: the engine cannot be asked, and none could come back there.
     pub fn forget(&mut self) {
         *self = Unconfirmed::default();
     }
@@ -97,7 +97,7 @@ impl<K: Ord + Clone> Unconfirmed<K> {
         self.until
     }
 
-    /// Those that were missing for long enough.
+    /// The keys that were missing for long enough.
     pub fn expire(&mut self, now: Micros) -> BTreeSet<K> {
         if self.until.is_none_or(|until| until > now) {
             return BTreeSet::new();

@@ -134,7 +134,7 @@ pub struct RetryContext {
     pub tries_left: u32,
     /// The connection had served before, and no byte of a response came: it was stale.
     pub reused_and_silent: bool,
-    /// The [`Budget`] allows one more repeat.
+    /// The [`Budget`] allows one more retry.
     pub budget_left: bool,
     /// Its method: see [`is_asked_twice`].
     pub method: Method,
@@ -156,7 +156,7 @@ impl RetryContext {
 pub enum Verdict {
     /// It is sent again.
     Retry {
-        /// Whether that is a try of the request's, and a repeat of the [`Budget`]'s, and the failure
+        /// Whether that is a try of the request's, and a retry of the [`Budget`]'s, and the failure
         /// one of the backend's.
         counts: bool,
     },
@@ -168,9 +168,9 @@ pub enum Verdict {
 
 /// What becomes of a request whose try failed.
 ///
-/// One that may have been acted on is sent again only if its method is idempotent, and never once
-/// the client has seen a byte of the response. A backend may close a connection that it had kept at
-/// the very moment when it is used again: that was no try.
+/// A request that may have been acted on is sent again only if its method is idempotent, and never once the
+/// client has seen a byte of the response. A backend may close a connection that it had kept at the very moment
+/// when it is used again: that was no try.
 pub fn verdict(failure: Failure, context: RetryContext) -> Verdict {
     if context.committed {
         return Verdict::Truncate;
@@ -200,34 +200,34 @@ pub const fn evacuates(context: &RetryContext) -> bool {
     !context.committed && context.is_harmless() && context.tries_left > 0
 }
 
-/// Over how many seconds requests and repeats are weighed against each other.
+/// Over how many seconds requests and retries are weighed against each other.
 const WINDOW: usize = 10;
 
-/// So many repeats a second are free, over all workers.
+/// Retries a second that are free, over all workers.
 const FREE_A_SECOND: u64 = 10;
 
-/// One repeat for so many requests: 20 %.
-const REQUESTS_A_REPEAT: u64 = 5;
+/// Requests for which there may be one retry more: 20 %.
+const REQUESTS_A_RETRY: u64 = 5;
 
-/// Keeps repeats from doubling the load of backends that fail because of it: within the last 10 s, at
+/// Keeps retries from doubling the load of backends that fail because of it: within the last 10 s, at
 /// most one for five requests, and ten a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     seconds: [Second; WINDOW],
     /// The second that is counted now; it lies at this index modulo [`WINDOW`].
     newest: u64,
-    /// Repeats that are free within the window.
+    /// Retries that are free within the window.
     free: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
     requests: u32,
-    repeats: u32,
+    retries: u32,
 }
 
 impl Budget {
-    /// With nothing counted: the budget of one of so many workers. Their free repeats add up to
+    /// With nothing counted: the budget of one of so many workers. Their free retries add up to
     /// those of one.
     pub fn share(worker: usize, workers: usize) -> Budget {
         assert!(worker < workers);
@@ -243,19 +243,19 @@ impl Budget {
         second.requests = second.requests.saturating_add(1);
     }
 
-    /// Whether one more repeat is allowed.
+    /// Whether one more retry is allowed.
     pub fn allows(&mut self, now: Millis) -> bool {
         self.second(now);
         let requests: u64 = self.seconds.iter().map(|second| u64::from(second.requests)).sum();
-        let repeats: u64 = self.seconds.iter().map(|second| u64::from(second.repeats)).sum();
-        repeats < requests / REQUESTS_A_REPEAT + self.free
+        let retries: u64 = self.seconds.iter().map(|second| u64::from(second.retries)).sum();
+        retries < requests / REQUESTS_A_RETRY + self.free
     }
 
-    /// Counts one more repeat, if it is allowed.
-    pub fn try_repeat(&mut self, now: Millis) -> bool {
+    /// Counts one more retry, if it is allowed.
+    pub fn try_retry(&mut self, now: Millis) -> bool {
         let allowed = self.allows(now);
         if allowed {
-            self.second(now).repeats += 1;
+            self.second(now).retries += 1;
         }
         allowed
     }

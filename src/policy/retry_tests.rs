@@ -24,12 +24,12 @@ fn all() -> impl Iterator<Item = (Failure, RetryContext, Verdict)> {
     })
 }
 
-fn repeated(verdict: Verdict) -> bool {
+fn retried(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Retry { .. })
 }
 
 #[test]
-fn nothing_is_repeated_or_answered_once_the_client_has_seen_a_byte() {
+fn nothing_is_retried_or_answered_once_the_client_has_seen_a_byte() {
     for (failure, context, verdict) in all() {
         let place = format!("{failure:?} {context:?}");
         assert_eq!(verdict == Verdict::Truncate, context.committed, "{place}");
@@ -37,35 +37,35 @@ fn nothing_is_repeated_or_answered_once_the_client_has_seen_a_byte() {
 }
 
 #[test]
-fn what_is_not_repeated_is_answered_with_its_own_failure() {
+fn what_is_not_retried_is_answered_with_its_own_failure() {
     for (failure, context, verdict) in all() {
-        if !context.committed && !repeated(verdict) {
+        if !context.committed && !retried(verdict) {
             assert_eq!(verdict, Verdict::Answer(failure), "{context:?}");
         }
     }
 }
 
 #[test]
-fn what_may_have_been_acted_on_is_repeated_only_if_that_does_no_harm() {
+fn what_may_have_been_acted_on_is_retried_only_if_that_does_no_harm() {
     for (failure, context, verdict) in all() {
         let connected = !matches!(failure, Failure::Refused | Failure::ConnectTimeout);
         if connected && context.sent && !context.idempotent {
-            assert!(!repeated(verdict), "{failure:?} {context:?}");
+            assert!(!retried(verdict), "{failure:?} {context:?}");
         }
     }
 }
 
 #[test]
-fn what_is_no_longer_held_is_not_repeated() {
+fn what_is_no_longer_held_is_not_retried() {
     for (failure, context, verdict) in all() {
-        assert!(context.replayable || !repeated(verdict), "{failure:?} {context:?}");
+        assert!(context.replayable || !retried(verdict), "{failure:?} {context:?}");
     }
 }
 
 #[test]
-fn only_failed_connects_ended_connections_mismatches_and_silence_are_repeated() {
+fn only_failed_connects_ended_connections_mismatches_and_silence_are_retried() {
     for (failure, context, verdict) in all() {
-        let repeatable = match failure {
+        let retriable = match failure {
             Failure::Refused
             | Failure::ConnectTimeout
             | Failure::Terminated
@@ -79,7 +79,7 @@ fn only_failed_connects_ended_connections_mismatches_and_silence_are_repeated() 
             | Failure::HeadTooLarge
             | Failure::Incomplete => false,
         };
-        assert!(repeatable || !repeated(verdict), "{failure:?} {context:?}");
+        assert!(retriable || !retried(verdict), "{failure:?} {context:?}");
     }
 }
 
@@ -98,7 +98,7 @@ fn a_failure_on_a_reused_connection_before_any_response_byte_does_not_count() {
 }
 
 #[test]
-fn a_repeat_that_counts_needs_a_try_and_the_budget() {
+fn a_retry_that_counts_needs_a_try_and_the_budget() {
     for (failure, context, verdict) in all() {
         if verdict == (Verdict::Retry { counts: true }) {
             assert!(context.tries_left > 0 && context.budget_left, "{failure:?} {context:?}");
@@ -107,7 +107,7 @@ fn a_repeat_that_counts_needs_a_try_and_the_budget() {
 }
 
 #[test]
-fn all_that_3_4_allows_is_repeated() {
+fn all_that_3_4_allows_is_retried() {
     for (failure, context, verdict) in all() {
         let at_connect = matches!(failure, Failure::Refused | Failure::ConnectTimeout);
         let ended = matches!(failure, Failure::Terminated | Failure::IdentityMismatch);
@@ -119,7 +119,7 @@ fn all_that_3_4_allows_is_repeated() {
         let allowed = not_acted_on || (context.idempotent && (ended || is_late));
         let possible = context.replayable && context.tries_left > 0 && context.budget_left;
         if !context.committed && allowed && possible {
-            assert!(repeated(verdict), "{failure:?} {context:?}");
+            assert!(retried(verdict), "{failure:?} {context:?}");
         }
     }
 }
@@ -168,65 +168,65 @@ fn each_failure_is_reported_as_section_4_says() {
     }
 }
 
-fn repeats_allowed(budget: &mut Budget, now: u64) -> u32 {
-    (0..).find(|_| !budget.try_repeat(Millis(now))).unwrap()
+fn retries_allowed(budget: &mut Budget, now: u64) -> u32 {
+    (0..).find(|_| !budget.try_retry(Millis(now))).unwrap()
 }
 
 #[test]
-fn without_requests_a_hundred_repeats_in_ten_seconds_are_free() {
+fn without_requests_a_hundred_retries_in_ten_seconds_are_free() {
     let mut budget = Budget::share(0, 1);
-    assert_eq!(repeats_allowed(&mut budget, 0), 100);
+    assert_eq!(retries_allowed(&mut budget, 0), 100);
     assert!(!budget.allows(Millis(9999)));
-    assert_eq!(repeats_allowed(&mut budget, 10_000), 100);
+    assert_eq!(retries_allowed(&mut budget, 10_000), 100);
 }
 
 #[test]
-fn a_fifth_of_the_requests_may_be_repeated_beyond_that() {
+fn a_fifth_of_the_requests_may_be_retried_beyond_that() {
     let mut budget = Budget::share(0, 1);
     for _ in 0..1004 {
         budget.request(Millis(5000));
     }
-    assert_eq!(repeats_allowed(&mut budget, 14_999), 300);
-    assert!(!budget.allows(Millis(15_000)), "the requests are too old now, the repeats are not");
-    assert_eq!(repeats_allowed(&mut budget, 24_000), 100);
+    assert_eq!(retries_allowed(&mut budget, 14_999), 300);
+    assert!(!budget.allows(Millis(15_000)), "the requests are too old now, the retries are not");
+    assert_eq!(retries_allowed(&mut budget, 24_000), 100);
 }
 
 #[test]
 fn a_second_is_forgotten_when_ten_have_passed() {
     let mut budget = Budget::share(0, 1);
     for second in 0..30 {
-        let allowed = repeats_allowed(&mut budget, second * 1000);
+        let allowed = retries_allowed(&mut budget, second * 1000);
         assert_eq!(allowed, if second % 10 == 0 { 100 } else { 0 }, "second {second}");
     }
-    assert_eq!(repeats_allowed(&mut budget, u64::MAX), 100);
+    assert_eq!(retries_allowed(&mut budget, u64::MAX), 100);
 }
 
 #[test]
 fn after_a_long_silence_all_is_forgotten() {
     for silence in [10_000, 11_000, 30_000, u64::MAX - 5000] {
         let mut budget = Budget::share(0, 1);
-        assert_eq!(repeats_allowed(&mut budget, 5000), 100);
-        assert_eq!(repeats_allowed(&mut budget, 5000 + silence), 100, "{silence} ms");
+        assert_eq!(retries_allowed(&mut budget, 5000), 100);
+        assert_eq!(retries_allowed(&mut budget, 5000 + silence), 100, "{silence} ms");
     }
 }
 
 #[test]
 fn a_clock_that_steps_back_frees_nothing() {
     let mut budget = Budget::share(0, 1);
-    assert_eq!(repeats_allowed(&mut budget, 50_000), 100);
-    assert_eq!(repeats_allowed(&mut budget, 0), 0);
-    assert_eq!(repeats_allowed(&mut budget, 59_999), 0);
+    assert_eq!(retries_allowed(&mut budget, 50_000), 100);
+    assert_eq!(retries_allowed(&mut budget, 0), 0);
+    assert_eq!(retries_allowed(&mut budget, 59_999), 0);
 }
 
 #[test]
-fn the_free_repeats_of_all_workers_are_as_many_as_those_of_one() {
+fn the_free_retries_of_all_workers_are_as_many_as_those_of_one() {
     for workers in [1, 2, 3, 64, 100, 101, 256] {
-        let repeats: usize = (0..workers)
+        let retries: usize = (0..workers)
             .map(|worker| {
                 let mut budget = Budget::share(worker, workers);
-                (0..200).filter(|_| budget.try_repeat(Millis(5))).count()
+                (0..200).filter(|_| budget.try_retry(Millis(5))).count()
             })
             .sum();
-        assert_eq!(repeats, 100, "{workers}");
+        assert_eq!(retries, 100, "{workers}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which unused backend connection may be taken, and how long one is kept.
+//! Which idle backend connection may be taken, and how long one is kept.
 //!
 //! A connection that its backend is about to close eats the request that is sent on it. So none is
 //! used that has been idle for nearly as long as that backend is known to wait.
@@ -11,13 +11,13 @@ const FRESH_ENOUGH: Millis = Millis(1000);
 /// Closing after less than this says nothing of how long a backend waits.
 const TELLING: Millis = Millis(100);
 
-/// After so many in a row that were lost, and none that was used again, none is kept.
+/// Connections in a row, lost and none used again, after which no connection is kept.
 const LOST_IN_A_ROW: u8 = 8;
 
-/// For so long.
+/// How long no connection is kept then.
 const NONE_KEPT: Millis = Millis::from_secs(600);
 
-/// What is known of how long one backend keeps an unused connection.
+/// What is known of how long one backend keeps an idle connection.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleLimit {
     configured: Millis,
@@ -37,7 +37,7 @@ impl IdleLimit {
         self.announced = Some(Millis::from_secs(seconds.saturating_sub(1) as u64));
     }
 
-    /// The backend closed a connection that was unused for `idle`. One that was used just before
+    /// The backend closed a connection that was idle for `idle`. One that was used just before
     /// says nothing: its backend stops, or counts requests.
     pub fn seen_closing(&mut self, idle: Millis) {
         if idle < TELLING {
@@ -51,7 +51,7 @@ impl IdleLimit {
         *self = IdleLimit::new(self.configured);
     }
 
-    /// How long a connection to this backend may be unused: the least of our own limit, the
+    /// How long a connection to this backend may be idle: the least of our own limit, the
     /// announced time less a second, and 0.8 of the shortest time seen.
     pub fn limit(&self) -> Millis {
         let limit =
@@ -72,7 +72,7 @@ pub struct Keeping {
     configured: Millis,
     /// Connections in a row that the backend closed before a response came over them once more.
     lost: u8,
-    /// None is kept before this time.
+    /// Until when no connection is kept.
     none_until: Millis,
 }
 
@@ -102,7 +102,7 @@ impl Keeping {
         is_enough
     }
 
-    /// The backend closed a connection that was unused for `idle`. Right behind its response this
+    /// The backend closed a connection that was idle for `idle`. Right behind its response this
     /// says the same as [`Keeping::lost`], and harms nobody yet; later it is the backend's limit.
     pub fn seen_closing(&mut self, idle: Millis, now: Millis) -> bool {
         idle < TELLING && self.lost(now)
@@ -119,7 +119,7 @@ impl Keeping {
     }
 }
 
-/// Whether a request may go over a connection that was unused for `idle_for`, with the backend's
+/// Whether a request may go over a connection that was idle for `idle_for`, with the backend's
 /// [`IdleLimit::limit`].
 pub fn may_reuse(idle_for: Millis, limit: Millis, idempotent: bool) -> bool {
     idle_for < limit && (idempotent || idle_for < FRESH_ENOUGH)
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_closes_what_was_unused_for_a_while_keeps_connections() {
+    fn a_backend_that_closes_what_was_idle_for_a_while_keeps_connections() {
         let mut keeping = Keeping::new(Millis(4000));
         for _ in 0..100 {
             assert!(!keeping.seen_closing(TELLING, Millis(0)));

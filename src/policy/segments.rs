@@ -109,7 +109,7 @@ pub struct SegmentList {
 }
 
 impl SegmentList {
-    /// One of this segment alone.
+    /// A list of this segment alone.
     pub fn new(segment: Segment) -> SegmentList {
         SegmentList { segments: [segment; MAX_SEGMENTS], len: 1 }
     }

@@ -15,25 +15,25 @@ const FAST: Micros = Micros(4_000);
 /// connection.
 const PROOF: u32 = 10;
 
-/// What stands behind another leaves at the earliest after so long without a byte.
+/// How long a request that stands behind another waits, at least, without a byte.
 pub const LEAST_PATIENCE: Millis = Millis(50);
 
-/// And not before so many times what the backend takes as a rule.
+/// The same wait, in times of what the backend takes as a rule.
 const PATIENCE_IN_PACES: u64 = 10;
 
-/// For so long a backend that failed for the first time shares nothing.
+/// How long a backend that failed for the first time shares nothing.
 const FIRST_BAR: Millis = Millis::from_secs(60);
 
-/// Doubled each time, it grows to this.
+/// The longest time for which a backend shares nothing; it doubles each time.
 const LONGEST_BAR: Millis = Millis::from_secs(3600);
 
-/// After so many pairs that were answered well in a row earlier failures are forgotten.
+/// Pairs, answered well in a row, after which earlier failures are forgotten.
 const FORGIVEN: u32 = 1000;
 
 /// How fast a backend answers as a rule, and whether it keeps its connections.
 #[derive(Clone, Copy, Debug)]
 pub struct LatencyEstimate {
-    /// A moving average over about eight responses.
+    /// The usual time to a response: a moving average over about eight.
     typical: Micros,
     keeps_connections: bool,
 }
@@ -57,7 +57,7 @@ impl LatencyEstimate {
         self.keeps_connections && self.typical.0 < FAST.0
     }
 
-    /// Its usual time from a request, or the response before, to a response.
+    /// The backend's usual time from a request, or the response before, to a response.
     pub const fn usual(&self) -> Micros {
         self.typical
     }
@@ -72,11 +72,11 @@ impl LatencyEstimate {
 /// How many requests may share a connection of a backend now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
-    /// None behind another.
+    /// No request stands behind another.
     None,
     /// Two, on a connection over which a response came before, and on no other at the same time.
     Pair,
-    /// As many as came together.
+    /// As many requests as came together.
     Many,
 }
 
@@ -90,15 +90,15 @@ pub struct Sharing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PairStage {
-    /// So many in a row were answered that stood behind another: at first one at a time, from
+    /// So many requests in a row were answered that stood behind another: at first one at a time, from
     /// [`PROOF`] on as many as come.
     Answered(u32),
-    /// It failed: nothing is shared until then.
+    /// The backend failed: nothing is shared until then.
     Barred(Millis),
 }
 
 impl Default for Sharing {
-    /// Nothing is known.
+    /// A backend of which nothing is known.
     fn default() -> Sharing {
         Sharing { stage: PairStage::Answered(0), bar: FIRST_BAR }
     }

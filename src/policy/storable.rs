@@ -112,8 +112,8 @@ pub fn judge(input: &StorabilityInput) -> Result<StorePlan, Unstorable> {
     Ok(StorePlan { freshness, basis, for_authorized, part })
 }
 
-/// The same for a stored response that was confirmed, with its fields by now: whatever the request
-/// was that asked about it, it is stored already.
+/// Whether, and how, a stored response may stay stored that was confirmed and has new fields by now: whatever
+/// the request was that asked about it.
 pub fn judge_again(
     status: u16,
     response_fields: &ResponseCacheFields,
@@ -207,8 +207,8 @@ fn is_reusable(
     may_be_stored && (is_fresh || says_so && (has_validator || stale_is_wanted))
 }
 
-/// One part of which it is known where it belongs, and by a strong validator to what: §3.3, §3.4. A
-/// server may leave out what a client that asks by `If-Range` has already (RFC 9110 §15.3.7); one that
+/// The part of a 206, if it is one part, it is known where it belongs, and by a strong validator to what: §3.3,
+/// §3.4. A server may leave out what a client that asks by `If-Range` has already (RFC 9110 §15.3.7); one that
 /// says the type all the same has left nothing out.
 fn whole_part(input: &StorabilityInput) -> Result<ContentRange, Unstorable> {
     let StorabilityInput { request_fields, response_fields, .. } = input;
@@ -251,7 +251,7 @@ pub struct KeptFields<'a> {
 }
 
 impl<'a> KeptFields<'a> {
-    /// Those of this response.
+    /// The fields of this response that are stored.
     pub fn new(response_fields: &ResponseCacheFields<'a>) -> KeptFields<'a> {
         KeptFields { excluded: [response_fields.fields.nominated(), response_fields.withheld()] }
     }

@@ -1,20 +1,20 @@
 //! Whether what is asked of a backend or a pool fails, so that this is told when it begins and when it
 //! ends, and not for each request.
 
-/// So many requests are needed to speak of a trouble.
+/// Requests that are needed to speak of a trouble.
 const LEAST: u64 = 10;
 
 /// What became of requests in some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcomes {
-    /// Those that ended.
+    /// Requests that ended.
     pub ended: u64,
-    /// Those of them that failed.
+    /// Requests among these that failed.
     pub failed: u64,
 }
 
 impl Outcomes {
-    /// Whether they are enough to judge by: else it is those of a longer time.
+    /// Whether these are enough to judge by: else the requests of a longer time are looked at.
     pub fn are_enough(self) -> bool {
         self.ended >= LEAST
     }

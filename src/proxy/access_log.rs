@@ -48,7 +48,7 @@ pub struct AccessLogWriter {
     has_begun: bool,
     /// Lines that were dropped since the last message about them.
     dropped: u64,
-    /// The same, over the life of the process.
+    /// Lines that were dropped over the life of the process.
     dropped_in_all: u64,
 }
 
@@ -195,9 +195,9 @@ impl AccessLogWriter {
 pub(super) struct Extract<'f> {
     /// Fields of the request that are written beside those that are in any case.
     fields: &'f [String],
-    /// So many bytes of each value that the client sent.
+    /// Bytes that are written, at most, of each value that the client sent.
     most: usize,
-    /// The attempt that it is about, if not the last.
+    /// The attempt that the line is about, if not the last one.
     attempt: Option<Attempt>,
 }
 
@@ -297,7 +297,8 @@ fn failed_for(exchange: &Exchange) -> Micros {
     Micros(exchange.attempts.iter().map(|attempt| attempt.took.0).sum())
 }
 
-/// That others stood ahead of it on its connection, and what its pool would have to tolerate.
+/// Writes whether other clients' requests stood ahead on the connection, and what the pool would have to
+/// tolerate.
 fn shared_and_hint(line: &mut Vec<u8>, exchange: &Exchange) {
     if exchange.is_multiplexed && exchange.carrier == Carrier::Shared {
         key(line, "shared");

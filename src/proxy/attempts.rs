@@ -68,22 +68,22 @@ pub struct Times {
 /// How far an exchange may go beyond its turn, after what has befallen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DispatchMode {
-    /// May start before it is first, and share a connection.
+    /// The exchange may start before it is its client's first, and share a connection.
     Speculative,
-    /// Lost a shared connection: takes one of its own.
+    /// The exchange has lost a shared connection, and takes one of its own.
     Exclusive,
-    /// Had its connection taken: waits to be first.
+    /// The exchange has lost its connection to another, and waits to be its client's first.
     InOrder,
 }
 
 /// What the connection of an attempt had been used for before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// Nothing: it was opened for this.
+    /// Nothing: the connection was opened for this attempt.
     New,
-    /// Other requests, which were answered.
+    /// Other requests, all of which were answered.
     Kept,
-    /// It carries the request ahead of this one, not answered yet.
+    /// Other requests, and the one ahead is not answered yet.
     Shared,
 }
 

@@ -6,15 +6,15 @@ use crate::sys::{IoError, Pipe, PipeQuota, Socket};
 
 use super::caching::Caching;
 
-/// Bytes that a wide pipe is asked to hold, the most that a user without privileges may have in one.
+/// Bytes that a wide pipe holds: the most that a user without privileges may have in one pipe.
 const WIDE_BYTES: usize = 1024 * 1024;
-/// So many pipes are wide.
+/// Wide pipes of a process, at most.
 const WIDE: usize = 8;
-/// Bytes that others are asked to hold: less costs calls.
+/// Bytes that each further pipe holds: with smaller ones, a body takes more system calls.
 const NARROW_BYTES: usize = 256 * 1024;
-/// Those of the last ones that there is room for. With less, rings do better.
+/// Bytes of a pipe where the process's share has no room for a narrow one. Below that, rings do better.
 const SMALL_BYTES: usize = 64 * 1024;
-/// One process has so many pipes at most: 22 MiB.
+/// Pipes of a process, at most: 22 MiB.
 const PIPES: usize = 64;
 
 /// What a relay needs of its process.
@@ -32,15 +32,15 @@ pub struct RelayBuffers {
     /// Bodies that would have gone by splice, and were copied for want of a pipe, or as the kernel
     /// refuses.
     pub splice_fallbacks: u64,
-    /// Where there is a cache, what has to do with it: it records bodies that pass.
+    /// The worker's side of the cache, if there is one: it records bodies that pass.
     pub(super) caching: Option<Caching>,
 }
 
-/// A small stock of pipes. A user without privileges may have 64 MiB in pipes, or what the
-/// administrator has set, over all programs: so this process opens no more than its part of that, and
-/// looks at what it really got, as others may have taken theirs.
+/// The pipes of a process. A user without privileges may have 64 MiB in pipes over all programs, or what the
+/// administrator has set: so a process opens pipes within its share of that only, and asks the kernel how
+/// large each pipe really is, as other programs may have taken their part.
 ///
-/// The wide ones are lent first, so that all are wide that few relays need.
+/// Wide pipes are handed out first: as long as few relays need pipes, all of these are wide.
 pub struct Pipes {
     wide: Vec<Pipe>,
     narrow: Vec<Pipe>,
@@ -50,9 +50,9 @@ pub struct Pipes {
     held: usize,
     share: Share,
     access: Access,
-    /// The operator was told that there are none.
+    /// Whether the operator was told that no pipe is to be had.
     has_complained: bool,
-    /// Where framing is looked at that goes by splice.
+    /// A view of the framing of bytes that go by splice.
     pub(super) sight: Sight,
 }
 
@@ -60,13 +60,13 @@ pub struct Pipes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     bytes: usize,
-    /// So many of them are wide.
+    /// Wide pipes among them.
     wide: usize,
 }
 
 impl Share {
-    /// That of one of `workers` processes of this user: together three quarters of the quota. Those
-    /// of the generation before may still have some for a while, and other programs too.
+    /// The share of one of `workers` processes of this user: together they have three quarters of the quota.
+    /// Processes of the generation before may still have pipes for a while, and so may other programs.
     fn new(quota: PipeQuota, workers: usize) -> Share {
         let bytes = quota.all / 4 * 3 / workers;
         let wide = if quota.one < WIDE_BYTES { 0 } else { (bytes / 2 / WIDE_BYTES).min(WIDE) };
@@ -77,25 +77,25 @@ impl Share {
 /// Whether more pipes may be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// Within this process's share.
+    /// Pipes are opened within this process's share.
     Open,
-    /// One was not to be had. The next is asked for later, as each that is refused costs calls.
+    /// The kernel refused a pipe. The next one is asked for later, as each refusal costs system calls.
     Paused,
-    /// Those that were lent are closed when they come back, and no others are opened.
+    /// No pipes are opened, and those in use are closed when they come back.
     Closed,
 }
 
 /// What a relay sees of bytes that stay in the kernel.
 pub(super) struct Sight {
-    /// Room for as many as a wide pipe takes.
+    /// Room for as many bytes as a wide pipe holds.
     pub bytes: Vec<u8>,
     /// Whether the kernel lets us look at framing behind data that we do not look at.
     pub is_far: bool,
 }
 
 impl Pipes {
-    /// None yet. Each is opened when it is first needed, within what one of so many workers may have;
-    /// none where splicing was tried and is refused.
+    /// No pipes yet. Each is opened when it is first needed, within the share of one of `workers` processes;
+    /// none is opened if the kernel refuses to splice, which is tried here.
     pub fn new(workers: usize) -> Pipes {
         let (wide, narrow) = (Vec::with_capacity(WIDE), Vec::with_capacity(PIPES));
         let sight = Sight { bytes: vec![0; WIDE_BYTES], is_far: Socket::supports_peek_offset() };
@@ -107,7 +107,7 @@ impl Pipes {
     }
 
     /// An empty pipe, if there is one to be had: without one, rings do the work.
-    pub(super) fn lend(&mut self) -> Option<Pipe> {
+    pub(super) fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.wide.pop().or_else(|| self.narrow.pop()) {
             return Some(pipe);
         }
@@ -149,8 +149,8 @@ impl Pipes {
         self.spare() > 0 || self.next_size().is_some()
     }
 
-    /// Takes a pipe back; one that still holds bytes is closed.
-    pub(super) fn give_back(&mut self, pipe: Pipe) {
+    /// Puts a pipe back; one that still holds bytes is closed.
+    pub(super) fn put(&mut self, pipe: Pipe) {
         match (pipe.is_empty() && self.access != Access::Closed, is_wide(&pipe)) {
             (true, true) => self.wide.push(pipe),
             (true, false) => self.narrow.push(pipe),
@@ -164,14 +164,15 @@ impl Pipes {
         self.wide_open -= usize::from(is_wide(pipe));
     }
 
-    /// Time has passed: what was not to be had may be asked for again.
+    /// Lets pipes be opened again, some time after the kernel refused one.
     pub fn resume(&mut self) {
         if self.access == Access::Paused {
             self.access = Access::Open;
         }
     }
 
-    /// This process is about to end, and leaves its share to those that come after it.
+    /// Closes the pipes that are not in use, and opens no others: the process is about to end, and leaves its
+    /// share to those that come after it.
     pub fn retire(&mut self) {
         self.access = Access::Closed;
         let spare: Vec<Pipe> = self.wide.drain(..).chain(self.narrow.drain(..)).collect();
@@ -198,9 +199,9 @@ impl Pipes {
         }
     }
 
-    /// Pipes that are lent now.
+    /// Pipes that are taken now.
     #[cfg(test)]
-    pub fn lent(&self) -> usize {
+    pub fn taken(&self) -> usize {
         self.open - self.spare()
     }
 
@@ -249,24 +250,24 @@ mod tests {
     use crate::sys::world::{self, Faults};
 
     fn all_of(pipes: &mut Pipes) -> Vec<Pipe> {
-        std::iter::from_fn(|| pipes.lend()).collect()
+        std::iter::from_fn(|| pipes.take()).collect()
     }
 
-    fn capacities(lent: &[Pipe]) -> Vec<usize> {
-        lent.iter().map(Pipe::capacity).collect()
+    fn capacities(taken: &[Pipe]) -> Vec<usize> {
+        taken.iter().map(Pipe::capacity).collect()
     }
 
     #[test]
     fn a_few_pipes_are_wide_and_lent_first() {
         world::reset(1, Faults::default());
         let mut pipes = Pipes::new(1);
-        let lent = all_of(&mut pipes);
+        let taken = all_of(&mut pipes);
         let expected = [[WIDE_BYTES].repeat(WIDE), [NARROW_BYTES].repeat(PIPES - WIDE)].concat();
-        assert_eq!(capacities(&lent), expected);
-        assert!(!pipes.has_spare() && pipes.lent() == PIPES);
-        lent.into_iter().for_each(|pipe| pipes.give_back(pipe));
-        assert_eq!(pipes.lend().expect("all are back").capacity(), WIDE_BYTES);
-        assert_eq!(pipes.lent(), 1);
+        assert_eq!(capacities(&taken), expected);
+        assert!(!pipes.has_spare() && pipes.taken() == PIPES);
+        taken.into_iter().for_each(|pipe| pipes.put(pipe));
+        assert_eq!(pipes.take().expect("all are back").capacity(), WIDE_BYTES);
+        assert_eq!(pipes.taken(), 1);
     }
 
     #[test]
@@ -285,7 +286,7 @@ mod tests {
                 assert!(held.saturating_mul(workers) <= all, "{workers} workers, {all} bytes");
                 // None is left unused where there is room for one.
                 let share = Share::new(PipeQuota { all, one: 1 << 20 }, workers).bytes;
-                assert!(share - held < SMALL_BYTES || pipes.lent() == PIPES);
+                assert!(share - held < SMALL_BYTES || pipes.taken() == PIPES);
             }
         }
     }
@@ -294,10 +295,10 @@ mod tests {
     fn a_pipe_that_is_not_to_be_had_is_asked_for_again_after_a_while() {
         world::reset(1, Faults { pipes: 2, ..Faults::default() });
         let mut pipes = Pipes::new(1);
-        let lent = all_of(&mut pipes);
-        assert_eq!((lent.len(), pipes.has_spare()), (2, false));
+        let taken = all_of(&mut pipes);
+        assert_eq!((taken.len(), pipes.has_spare()), (2, false));
         world::change_faults(|faults| faults.pipes = 3);
-        assert!(pipes.lend().is_none());
+        assert!(pipes.take().is_none());
         pipes.resume();
         assert!(pipes.has_spare());
         assert_eq!(world::messages().len(), 1);
@@ -307,12 +308,12 @@ mod tests {
     fn who_retires_gives_all_pipes_up() {
         world::reset(1, Faults::default());
         let mut pipes = Pipes::new(1);
-        let (first, second) = (pipes.lend().unwrap(), pipes.lend().unwrap());
-        pipes.give_back(first);
+        let (first, second) = (pipes.take().unwrap(), pipes.take().unwrap());
+        pipes.put(first);
         pipes.retire();
         assert_eq!((world::open_pipes(), pipes.has_spare()), (1, false));
-        pipes.give_back(second);
-        assert_eq!((world::open_pipes(), pipes.lent()), (0, 0));
+        pipes.put(second);
+        assert_eq!((world::open_pipes(), pipes.taken()), (0, 0));
     }
 
     #[test]

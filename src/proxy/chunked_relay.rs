@@ -143,8 +143,8 @@ impl ChunkCopy<'_> {
 /// The [`Chunks`] of the body stand behind what is cleared.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ahead {
-    /// So many bytes may go as they are: framing that was checked, and data. Not all of the data
-    /// need have come yet.
+    /// Bytes that may go as they are: framing that was checked, and data. Not all of the data need have come
+    /// yet.
     cleared: u64,
     /// Bytes of data among them.
     data: u64,
@@ -163,8 +163,8 @@ impl Ahead {
         !self.is_odd && chunks.may_pass()
     }
 
-    /// So many of the cleared bytes are moved. Returns how many of them are surely data; once all are
-    /// moved, all that is data was told.
+    /// Notes that `moved` of the cleared bytes went on. Returns how many of them are surely data; once all are
+    /// moved, all the data was returned.
     pub fn advance(&mut self, moved: u64) -> u64 {
         self.cleared -= moved;
         let counted = self.data.saturating_sub(self.cleared);

@@ -4,21 +4,21 @@ use crate::mem::time::Micros;
 use crate::proxy::ids::ExchangeId;
 use crate::shared::diary::Diary;
 
-/// So many failures are kept in a second: in a storm of them the rest would cost time and tell no more.
+/// Failures that are kept in a second: in a storm of failures the rest would cost time and tell no more.
 const A_SECOND: u32 = 1000;
-/// Of a malformed response so many bytes are kept.
+/// Bytes that are kept of a malformed response.
 const ANSWER: usize = 64;
-/// Of so many, until the requests for which they came are over.
+/// Malformed responses that are kept at once, until their requests are over.
 const ANSWERS: usize = 8;
 
 /// This worker's part in the diary.
 pub struct DiaryWriter {
     pub diary: Diary,
-    /// The line that is written.
+    /// The line that is being written.
     pub line: Vec<u8>,
-    /// One that took longer may be one of the slowest.
+    /// A request that took longer than this may be one of the slowest.
     pub slow_from: Micros,
-    /// The second in which so many failures were kept.
+    /// A second, and how many failures were kept in it.
     second: (u64, u32),
     /// What came for requests instead of a response, the oldest at `next`.
     answers: [MalformedAnswer; ANSWERS],

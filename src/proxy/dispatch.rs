@@ -16,7 +16,7 @@ use super::upstream::connection::Reusable;
 use super::upstream::pick::{Need, Pick};
 use super::upstream::waiting::WaitQueue;
 
-/// So many are told at once that they wait in vain, for one that begins to.
+/// Waiting exchanges, at most, that are told they wait in vain when one more begins to wait.
 const MOST_TOLD: usize = 4;
 
 impl Proxy {
@@ -91,7 +91,7 @@ impl Proxy {
                 }
                 Pick::NoneUp => return Err(Failure::NoBackend),
                 Pick::Wait => {
-                    self.join_queue(id)?;
+                    self.wait_in_pool_queue(id)?;
                     if !self.is_next_for_pool(id) {
                         self.upstream.hand_turn_on(pool, &mut self.turn);
                         return Ok(false);
@@ -99,7 +99,7 @@ impl Proxy {
                 }
                 Pick::WaitForWorkers => {
                     // Listed first: if the others have left by now, it is this one's turn.
-                    self.join_queue(id)?;
+                    self.wait_in_pool_queue(id)?;
                     self.upstream.wake_next(pool, &mut self.turn);
                     return Ok(false);
                 }
@@ -109,7 +109,7 @@ impl Proxy {
                 {
                     // Listed first, then another look: whoever frees a place after that look will
                     // see that this worker waits.
-                    self.join_queue(id)?;
+                    self.wait_in_pool_queue(id)?;
                 }
                 Pick::Full => return Ok(false),
             }
@@ -119,7 +119,7 @@ impl Proxy {
     /// A first exchange stands in the pool's queue from now on, if it does not yet. Fails if it would not
     /// be served in time; those that have been waiting for longest are told so in its place, if the newest
     /// come first.
-    fn join_queue(&mut self, id: ExchangeId) -> Result<(), Failure> {
+    fn wait_in_pool_queue(&mut self, id: ExchangeId) -> Result<(), Failure> {
         if self.exchanges[id].wait_queue == WaitQueue::Pool || !self.is_first(id) {
             return Ok(());
         }

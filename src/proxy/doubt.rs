@@ -23,7 +23,7 @@ use super::exchange::{Attempt, DispatchMode, Exchange, Request, Response, State}
 use crate::proxy::ids::{BackendConnId, ExchangeId};
 use crate::proxy::step::Progress;
 
-/// Who asks for what, in a request that may not be asked again.
+/// A keyed hash of the client and what it asks for, in a request that may not be asked again.
 pub(super) fn digest_of(exchange: &Exchange, key: &Key) -> RequestDigest {
     let Request { spans, pipelinable, .. } = exchange.request;
     if pipelinable {
@@ -39,8 +39,8 @@ pub(super) fn digest_of(exchange: &Exchange, key: &Key) -> RequestDigest {
 }
 
 impl Proxy {
-    /// Whether the final response whose head was read is the answer. Fails where that is required and it
-    /// is not.
+    /// Whether the final response whose head was read is the one to this request. Fails where the right
+    /// identifier is required and the response has it not.
     pub(super) fn verify(
         &mut self,
         id: ExchangeId,
@@ -73,9 +73,10 @@ impl Proxy {
         }
     }
 
-    /// What was sent may be sent again, and is still held. Another connection would not know the user of
-    /// one that is bound to its client: it is asked only where this one will hardly answer any more, and
-    /// the client logs in anew, as after the end of a connection.
+    /// Whether the request may be sent again: it is idempotent, and all that was sent of it is still there.
+    /// A connection that is bound to its client has a user who is logged in, and a fresh one has none. There
+    /// the request is sent again only on proof, when the right response will hardly come any more: the client
+    /// then logs in anew, as after the end of a connection.
     fn may_ask_again(&self, id: ExchangeId, doubt: Doubt) -> bool {
         let exchange = &self.exchanges[id];
         let is_bound = self.upstream[self.backend_conn(id)].is_bound;
@@ -105,15 +106,15 @@ impl Proxy {
         exchange.enter(State::Waiting);
     }
 
-    /// Whether a response with the identifier of an earlier request may be the answer all the same: if
-    /// that one came from the same client and asked for the same.
+    /// Whether a response with the identifier of an earlier request may be the response to this one all the
+    /// same: if the earlier request came from the same client and asked for the same.
     ///
-    /// A server may remember what it answered, and say it again with the identifier of then. To drop that
-    /// and wait would let a request that was carried out end in an error. So it is held, as one in
-    /// doubt is, for the time in which the right one would be expected, and then delivered: it shows
-    /// the client nothing but what it was given before for the same. What was for another client, or for
-    /// something else, is no such answer. It is never delivered, whatever follows; and since then only the
-    /// right response can help, that may take as long as any other.
+    /// A server may store a response and send it again with the identifier of the first time. If that response
+    /// were dropped, a request that was carried out would end in an error. So the response is held, as one in
+    /// doubt is, for as long as the right one would be expected to take, and then delivered: the client sees
+    /// nothing but what it was given before for the same request. A response to another client, or to another
+    /// request, is never delivered, whatever follows. Only the right response can help then, and it may take as
+    /// long as any other.
     fn may_be_own(&self, id: ExchangeId, last: &FinalHead) -> bool {
         let own = digest_of(&self.exchanges[id], &self.settings.sticky_key);
         own.is_that_of(last.digest_by_id)
@@ -151,7 +152,8 @@ impl Proxy {
         Ok(())
     }
 
-    /// Holds a response in doubt.
+    /// Leaves a response in doubt at the front of its connection's ring, for as long as the right one may
+    /// follow it. A response that ends with its connection can have none behind it, and is delivered at once.
     fn hold_response(&mut self, id: ExchangeId, last: &FinalHead) -> Verified {
         let slot = self.upstream[self.backend_conn(id)].backend;
         let usual = self.upstream[slot].pace.usual();
@@ -165,7 +167,8 @@ impl Proxy {
         Verified::Held
     }
 
-    /// Looks for the right response behind one that is held. Whether either is found to be the answer.
+    /// Looks for the right response behind one that is held. Progress is that one of the two is found to be
+    /// the response to the request.
     pub(super) fn read_on(&mut self, id: ExchangeId) -> Progress {
         let conn = self.backend_conn(id);
         let Doubted::Held { head, body, until } = self.exchanges[id].doubted else {
@@ -199,7 +202,7 @@ impl Proxy {
         }
     }
 
-    /// Nothing better came: what is held is the answer, and the backend does not echo always.
+    /// Delivers the response that is held, as no better one came: the backend does not echo identifiers always.
     fn deliver_held(&mut self, id: ExchangeId) {
         let slot = self.upstream[self.backend_conn(id)].backend;
         self.exchanges[id].doubted = Doubted::Unfounded;
@@ -207,7 +210,8 @@ impl Proxy {
         self.count_doubt(slot, Outcome::Unfounded);
     }
 
-    /// The second answer has come, or there will be none. One that was thrown away on proof remains so.
+    /// Ends a doubt: the second response has come, or there will be none. A response that was dropped on proof
+    /// stays dropped.
     fn resolve_doubt(&mut self, id: ExchangeId, outcome: Outcome) {
         self.let_held_go(id);
         let exchange = &mut self.exchanges[id];
@@ -236,7 +240,7 @@ impl Proxy {
         None
     }
 
-    /// There will be no second answer over a fresh connection to the same backend.
+    /// Ends a doubt for which no second response will come over a fresh connection to the same backend.
     pub(super) fn give_up_doubt(&mut self, id: ExchangeId) {
         match self.exchanges[id].doubted {
             Doubted::AskedAgain { doubt: Doubt::Proof, .. } => {

@@ -23,18 +23,18 @@ pub struct FinalHead {
     pub body_by_id: Body,
     /// What that request was for.
     pub digest_by_id: RequestDigest,
-    /// It asks for credentials that are for its connection.
+    /// Whether the response asks for credentials that are for its connection.
     pub authenticates_connection: bool,
-    /// The backend lets its connection live on.
+    /// Whether the backend lets its connection live on.
     pub keep_alive: bool,
-    /// For so long, it says.
+    /// Seconds for which the backend says that it keeps the connection.
     pub keep_alive_timeout_secs: Option<u32>,
 }
 
 /// Whether a response of an exchange was doubted to be its own.
 #[derive(Clone, Copy)]
 pub enum Doubted {
-    /// No.
+    /// No response was.
     Not,
     /// The request is asked again.
     AskedAgain {
@@ -42,9 +42,9 @@ pub enum Doubted {
         doubt: Doubt,
         /// The backend that gave it.
         slot: BackendId,
-        /// How long that took.
+        /// How long the backend took to give it.
         took: Micros,
-        /// It is delivered if there is no other.
+        /// The first response, delivered if there is no other.
         held: Option<HeldResponse>,
     },
     /// The response is held.
@@ -53,10 +53,10 @@ pub enum Doubted {
         head: usize,
         /// Its body.
         body: Body,
-        /// It is delivered then, if the right one has not come.
+        /// When it is delivered, if the right one has not come.
         until: Micros,
     },
-    /// It was held, and is delivered.
+    /// The response was held, and is delivered.
     Unfounded,
 }
 
@@ -71,7 +71,7 @@ impl Doubted {
         matches!(self, Doubted::AskedAgain { held: Some(held), .. } if held.is_in_the_way())
     }
 
-    /// What is left of it when the exchange goes back to Waiting: the response is gone.
+    /// What is left of a doubt when the exchange goes back to Waiting: the response is gone.
     pub fn when_starting_over(self) -> Doubted {
         match self {
             Doubted::Not | Doubted::Held { .. } | Doubted::Unfounded => Doubted::Not,
@@ -82,13 +82,13 @@ impl Doubted {
 
 /// What becomes of a final response.
 pub enum Verified {
-    /// It is the answer.
+    /// The response answers the request.
     Deliverable,
-    /// It stays where it is.
+    /// The response stays where it is, at the front of the ring.
     Held,
-    /// It is stepped over.
+    /// The response is another request's, and is stepped over.
     Dropped,
-    /// Its connection was closed, and the exchange is Waiting.
+    /// The request is sent again: the connection was detached, and the exchange is Waiting.
     AskedAgain,
 }
 
@@ -101,11 +101,11 @@ pub struct HeldResponse {
     pub head: usize,
     /// Its body.
     pub body: Body,
-    /// When it all happened; it was answered when the doubt rose.
+    /// When the request was sent, was answered and so on; it was answered when the doubt rose.
     pub times: Times,
     /// Bytes of the request's body in the client's ring, and those that were payload.
     pub upload: (usize, u64),
-    /// It was all there when it was last looked at, and its backend was told that no more comes.
+    /// Whether all of it was there when it was last looked at, and its backend was told that no more comes.
     pub is_dismissed: bool,
 }
 

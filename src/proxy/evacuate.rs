@@ -83,7 +83,8 @@ impl Proxy {
             && retry::evacuates(&context)
     }
 
-    /// Those who have a place there and no connection yet choose anew. Nothing was sent, so it is no try.
+    /// Lets the exchanges choose anew that have a place at a backend and no connection yet. Nothing was sent,
+    /// so it is no try.
     fn take_back_places(&mut self, slot: BackendId) {
         let ids: Vec<_> = self.exchanges.ids().collect();
         for id in ids {

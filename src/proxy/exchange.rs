@@ -31,7 +31,7 @@ use super::relay::Relay;
 pub use super::state::State;
 use super::upstream::waiting::{WaitQueue, Waiter};
 
-/// What is known of the request once its head was rewritten.
+/// What is known of a request once its head was rewritten.
 #[derive(Clone, Copy)]
 pub struct Request {
     /// Where the parts that the log and the answer want lie in the rewritten head.
@@ -46,22 +46,22 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body, until it is passed on.
     pub expects_continue: bool,
-    /// Its credentials are for the connection that it goes over.
+    /// Whether the request's credentials are for the connection that it goes over.
     pub authorizes_connection: bool,
-    /// Its identifier was made here, not by the client.
+    /// Whether the request's identifier was made here, not by the client.
     pub id_made_here: bool,
-    /// By its method, or because it carries `Idempotency-Key`.
+    /// Whether the request is idempotent: by its method, or because it carries `Idempotency-Key`.
     pub idempotent: bool,
-    /// May be in work together with others of its client.
+    /// Whether the request may run at the same time as others of its client.
     pub pipelinable: bool,
     /// Whether the client came by https, as far as that is to be believed.
     pub is_https: bool,
-    /// Requests of one number were taken in together.
+    /// A number that requests share which were read together from one connection.
     pub batch: u32,
 }
 
 impl Request {
-    /// Whether its connection may be switched to another protocol.
+    /// Whether the connection may be switched to another protocol.
     pub fn may_switch(&self) -> bool {
         !self.spans.upgrade.is_empty()
     }
@@ -70,17 +70,18 @@ impl Request {
 /// The answer, as far as there is one.
 #[derive(Clone, Copy)]
 pub enum Response {
-    /// Not yet.
+    /// No response yet.
     Pending,
-    /// A backend's; its head lies at the front of the connection's input ring.
+    /// A backend's response; its head lies at the front of the connection's input ring.
     Backend(ReceivedHead),
-    /// Made here.
+    /// A response made here.
     Local(LocalReply),
-    /// Made here, with a body that the operator wrote: its head is written, and so many bytes behind that.
+    /// A response made here, with a body that the operator wrote: its head is written, and so many bytes behind
+    /// that.
     Page(LocalReply, u64),
-    /// Made here for a request that no backend is asked about.
+    /// A response made here to a request that no backend is asked about.
     Final(Final),
-    /// That of an entry of the cache, which is pinned.
+    /// The response of a cache entry, which is pinned.
     Stored(StoredAnswer),
 }
 
@@ -161,87 +162,87 @@ impl LocalReply {
 
 /// One request with its response.
 pub struct Exchange {
-    /// Whose request it is.
+    /// The client that sent the request.
     pub client: ClientId,
-    /// Where it stands; changed by `enter` alone.
+    /// Changed by `enter` alone.
     state: State,
-    /// Its pool; the first one as long as it has none.
+    /// The pool that the request goes to; the first one while `is_routed` is false.
     pub pool: PoolId,
-    /// Whether it was sent to `pool`: not if its head was refused, or names no pool.
+    /// Whether a pool was found for the request: not if its head was refused, or httplb answers it.
     pub is_routed: bool,
-    /// Which of the names that the pool's place has had is the one it was taken in under.
+    /// Which of the names that the pool's place has had is the one that the request came under.
     pub naming: u32,
     /// The route that led to `pool`.
     pub route: Option<usize>,
-    /// What its pool would have to tolerate for another answer than an error of ours.
+    /// What the pool would have to tolerate for the request not to end in an error of ours.
     pub hint: Option<Tolerance>,
-    /// The backend that its cookie names.
+    /// The backend that the request's cookie names.
     pub sticky_target: StickyTarget,
-    /// How it came to its backend, once that has answered, where clients are kept at theirs.
+    /// In a pool with sticky clients, once the backend has answered: whether that is the cookie's backend.
     pub sticky: Option<StickyCookie>,
-    /// The backend that was picked; a place there is claimed.
+    /// The backend that was picked for this attempt, with a claim on one of its places.
     pub choice: Option<BackendId>,
-    /// The one that was picked last, for the log.
+    /// The backend that was picked last, for the log.
     pub last_backend: Option<BackendId>,
-    /// The connection to it.
+    /// The connection to the backend `choice`.
     pub conn: Option<BackendConnId>,
-    /// The rewritten head, kept until Done: to send, to repeat, to log.
+    /// The rewritten head of the request, kept until Done: to send, to send again, to log.
     pub head: Buffer,
-    /// What is known of it.
+    /// What `head` says, as far as it matters later.
     pub request: Request,
     /// The request's body.
     pub upload: Relay,
     /// The response's body.
     pub download: Relay,
-    /// The answer so far.
+    /// The response, as far as there is one.
     pub answer: Response,
-    /// Whether a response was doubted to be its own.
+    /// Whether a response was doubted to be the one to this request.
     pub doubted: Doubted,
-    /// Where it stands with the cache; changed by `enter_cache` alone.
+    /// What the cache has to do with the exchange; changed by `enter_cache` alone.
     cache: CacheState,
-    /// What came of that.
+    /// What the cache did for the request, for the log and the metrics.
     pub cached: Option<CacheResult>,
-    /// The backends that failed.
+    /// The backends that failed for this request.
     pub tried: TriedBackends,
-    /// How they failed, for the log.
+    /// How the backends failed, for the log.
     pub attempts: Attempts,
-    /// Tries that counted.
+    /// Attempts that count against `retries`.
     pub tries: u32,
-    /// How it may be dispatched.
+    /// How the request may be dispatched.
     pub dispatch_mode: DispatchMode,
-    /// Takes a new connection, for a reused one was stale.
+    /// Whether the request goes over a new connection, because a reused one was stale.
     pub wants_new: bool,
-    /// The turn of the event loop in which it left the connections alone whose last response had ended in
-    /// that turn. It does so once.
+    /// The turn of the event loop in which the exchange, waiting for the next turn, took none of the
+    /// connections whose last response had ended in that turn. It waits so once.
     pub waited_in_turn: Option<u64>,
-    /// Where it waits.
+    /// The queue that a Waiting exchange stands in.
     pub wait_queue: WaitQueue,
-    /// Whether a byte of it may have left for the backend in this attempt.
+    /// Whether a byte of the request may have left for the backend in this attempt.
     pub sent: bool,
     /// What the connection of this attempt had been used for before.
     pub carrier: Carrier,
-    /// Its connection carried, or was to carry, requests of several clients.
+    /// Whether the connection carried, or was to carry, requests of several clients.
     pub is_multiplexed: bool,
-    /// Something moved since its timer was set.
+    /// Whether something moved since the exchange's timer was set.
     pub progress: bool,
     /// Interim responses that came.
     pub interims: u8,
-    /// Why its response did not come to its end, for the log.
+    /// Why the response did not come to its end, for the log.
     pub broken: Option<Reason>,
-    /// How the client's connection ends behind it; changed in `downstream/close.rs` alone.
+    /// How the client's connection ends behind this response; changed in `downstream/close.rs` alone.
     pub closing: Closing,
-    /// The status sent, 0 before commit.
+    /// The status that was sent to the client, 0 before commit.
     pub status: u16,
     /// Bytes received from the client.
     pub bytes_in: u64,
     /// Bytes sent to the client.
     pub bytes_out: u64,
-    /// When it all happened.
+    /// When the request came, was sent, was answered and so on.
     pub times: Times,
 }
 
 impl Exchange {
-    /// Where it stands.
+    /// The state that was entered last.
     pub fn state(&self) -> State {
         self.state
     }
@@ -257,22 +258,22 @@ impl Exchange {
         }
     }
 
-    /// As whom it waits, under this id.
+    /// What a queue keeps of this exchange while it waits; `id` is its own.
     pub fn waiter(&self, id: ExchangeId) -> Waiter {
         Waiter { exchange: id, client: self.client }
     }
 
-    /// Where it stands with the cache.
+    /// What the cache has to do with the exchange.
     pub fn cache(&self) -> &CacheState {
         &self.cache
     }
 
-    /// The only place where that changes. It must fit the next state that is entered.
+    /// The only place where the state with the cache changes. It must fit the next `State` that is entered.
     pub fn enter_cache(&mut self, next: CacheState) {
         self.cache.enter(next);
     }
 
-    /// What it is sent to a backend for, on the cache's behalf as well.
+    /// What the cache wants of the response, while the request goes to a backend.
     pub fn fetch(&mut self) -> Option<&mut CacheFetch> {
         self.cache.fetch()
     }
@@ -282,7 +283,7 @@ impl Exchange {
         self.state.is_committed()
     }
 
-    /// Why it did not get a backend's answer, or not a whole one.
+    /// Why the request did not get a backend's response, or not a whole one.
     pub fn reason(&self) -> Option<Reason> {
         match (self.broken, &self.answer) {
             (Some(reason), _) => Some(reason),
@@ -305,18 +306,18 @@ impl Exchange {
         }
     }
 
-    /// Whether its client holds the body back until the backend asks for it by a 100.
+    /// Whether the client holds the body back until the backend asks for it by a 100.
     pub fn waits_for_leave(&self) -> bool {
         let nothing_came = !self.upload.is_done() && self.upload.payload() == 0;
         nothing_came && self.request.expects_continue
     }
 
-    /// Whether its backend is to be told its own address as `Host`: a client of HTTP/1.0 named none.
+    /// Whether the request gets the backend's address as `Host`: a client of HTTP/1.0 named no host.
     pub fn lacks_host(&self) -> bool {
         self.request.version == Version::Http10 && self.request.spans.host.is_empty()
     }
 
-    /// Whether the backend may take the rest of the body though it has answered already: it lets the
+    /// Whether the rest of the body goes to the backend though that has answered already: the backend lets the
     /// connection live on, and the client does not hold the body back.
     pub fn may_upload_on(&self) -> bool {
         let lives_on = matches!(self.answer, Response::Backend(received) if received.keep_alive);

@@ -61,7 +61,7 @@ impl Proxy {
         context.reused_and_silent = stale;
         let verdict = retry::verdict(failure, context);
         if verdict == (Verdict::Retry { counts: true }) {
-            self.upstream[pool].budget.try_repeat(self.turn.now.millis());
+            self.upstream[pool].budget.try_retry(self.turn.now.millis());
             self.row.pool(pool).add(PoolCounter::Retries, 1);
         }
         verdict

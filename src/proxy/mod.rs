@@ -36,6 +36,7 @@ mod stats;
 pub mod step;
 mod teardown;
 pub mod timeouts;
+pub mod timer;
 mod tolerance;
 pub mod tunnel;
 pub mod turn;
@@ -88,7 +89,7 @@ pub struct Proxy {
     segment: Segment,
     /// This worker's number.
     worker: usize,
-    /// Its row.
+    /// This worker's row of cells.
     row: WorkerCells,
     /// The backends' side.
     upstream: Upstream,
@@ -104,11 +105,11 @@ pub struct Proxy {
     last_date: LastDate,
     log: AccessLogWriter,
     diary: DiaryWriter,
-    /// Lines dropped from it that are counted.
+    /// Lines dropped from `log` that are counted already.
     dropped_lines: u64,
-    /// Of connections that began without the PROXY header that they were to begin with.
+    /// Messages about connections that began without the PROXY header that they were to begin with.
     bad_preambles: RateLimitedLog,
-    /// Of each tolerance that would have helped.
+    /// Messages about requests that a tolerance would have helped, by tolerance.
     hints: [RateLimitedLog; Tolerance::ALL.len()],
     service: Service,
 }
@@ -116,9 +117,9 @@ pub struct Proxy {
 impl Proxy {
     /// Reserves all memory and opens epoll. Fails where the kernel has not enough of either.
     ///
-    /// Sticky cookies are made with `sticky_key`, the same in all workers. `config` is loaded into `segment`; `worker` is this one's number, and `wakers` has a waker
-    /// for each. With `store`, which
-    /// was made for the same number, answers are stored and answered from there.
+    /// `segment` is where `config` was loaded. `worker` is this process's number, `wakers` has one waker
+    /// for each worker. `sticky_key` signs sticky cookies and is the same in all workers. With `store`,
+    /// made for the same worker number, responses are stored and answered from there.
     pub fn new(
         config: &Config,
         sticky_key: Key,
@@ -132,7 +133,7 @@ impl Proxy {
         Proxy::with_settings(config, settings, segment, worker, wakers, log, store)
     }
 
-    /// The same, within other limits than those that follow from the configuration.
+    /// As [`Proxy::new`], with `settings` in place of those that follow from `config`.
     fn with_settings(
         config: &Config,
         settings: Settings,
@@ -259,8 +260,8 @@ impl Proxy {
         }
     }
 
-    /// Another process says that something became free which this one waits for, or that a backend went
-    /// down.
+    /// Called when another process says that something became free which this one waits for, or that a backend
+    /// went down.
     pub fn woken(&mut self) {
         // Before the look, so that no waking is lost.
         self.upstream.clear_waker();

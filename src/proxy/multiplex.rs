@@ -2,10 +2,10 @@
 //! stranger.
 //!
 //! A response that has not the identifier of its request ends the sharing: the connection is closed,
-//! nothing of the response is delivered, and all that stood there go to connections of their own. So do
-//! those behind a response that is larger than a ring, that stops, that does not come in time or that its
-//! client does not take. What is sent twice by that is safe (RFC 9110 §9.2.1). One exchange leaves so
-//! once, and does not share again.
+//! nothing of the response is delivered, and all exchanges on it go to connections of their own. So do
+//! the exchanges behind a response that is larger than a ring, that stops, that does not come in time or that
+//! its client does not take. Requests that are sent twice by that are safe (RFC 9110 §9.2.1). An exchange
+//! leaves a connection so once, and does not share again.
 
 use crate::config::{Multiplex, RequestId};
 use crate::http::body::Body;
@@ -18,14 +18,15 @@ use crate::shared::BackendId;
 use super::Proxy;
 use super::exchange::{Carrier, DispatchMode, Exchange, Response, State};
 use super::ids::{BackendConnId, ExchangeId};
-use super::timeouts::{self, exchange_owner};
+use super::timeouts::exchange_owner;
+use super::timer::Timer;
 use super::upstream::bound::Bound;
 use super::upstream::connection::Reusable;
 use super::upstream::multiplexed::Room;
 
 impl Proxy {
-    /// Sends a request over a connection that others share, or may share from now on, if it and its
-    /// backend are such.
+    /// Sends a request over a connection that others share, or may share from now on, if both the request
+    /// and its backend allow that.
     pub(super) fn multiplex(&mut self, id: ExchangeId) -> bool {
         let Some(slot) = self.exchanges[id].choice.filter(|_| self.may_multiplex(id)) else {
             return false;
@@ -64,8 +65,8 @@ impl Proxy {
         self.begin_sending(id);
     }
 
-    /// Whether others may stand behind this request. Of a client's queue the first ones may, so that none
-    /// waits for an exchange that goes elsewhere.
+    /// Whether requests of other clients may stand behind this one. Of a client's own requests only the first
+    /// ones may share connections, so that none of these waits for an exchange on another connection.
     fn may_multiplex(&self, id: ExchangeId) -> bool {
         let exchange = &self.exchanges[id];
         if self.upstream[exchange.pool].multiplex != Multiplex::Verified {
@@ -100,13 +101,16 @@ impl Proxy {
         true
     }
 
-    /// The timer of a front exchange behind which another has come to stand is the one of those who hold
-    /// others up.
+    /// Starts the timer [`Timer::HoldsUp`] of a front exchange behind which another has come to stand.
     fn hurry_front(&mut self, conn: BackendConnId) {
         if let Some(front) = self.upstream[conn].front
-            && self.timers.running(exchange_owner(front)) != Some(timeouts::HOLDS_UP)
+            && self.timers.running(exchange_owner(front)) != Some(Timer::HoldsUp as usize)
         {
-            self.timers.start(exchange_owner(front), timeouts::HOLDS_UP, self.turn.now.millis());
+            self.timers.start(
+                exchange_owner(front),
+                Timer::HoldsUp as usize,
+                self.turn.now.millis(),
+            );
         }
     }
 
@@ -140,7 +144,7 @@ impl Proxy {
         self.close_used_conn(conn, DispatchMode::Exclusive);
     }
 
-    /// Whether those who wait on a connection wait on.
+    /// Whether the exchanges that wait behind the front one of a connection still have patience.
     fn has_patience(&self, conn: BackendConnId) -> bool {
         let conn = &self.upstream[conn];
         let patience = multiplexing::patience(&self.upstream[conn.backend].pace);
@@ -149,7 +153,7 @@ impl Proxy {
         waited.millis().0 < patience.millis().0
     }
 
-    /// Others have waited behind a front exchange. In the end they leave.
+    /// Others have waited behind a front exchange. Once their patience is over, they leave.
     pub(super) fn held_others_up(&mut self, id: ExchangeId) {
         let conn = self.backend_conn(id);
         self.exchanges[id].progress = true;
@@ -169,8 +173,9 @@ impl Proxy {
         self.move_those_behind(conn);
     }
 
-    /// Those behind the front exchange go to connections of their own, and this one is the front's alone.
-    /// What comes here for the others, or for those who gave up, is not wanted: it is closed then.
+    /// Moves the exchanges behind the front one to connections of their own; this connection is the front
+    /// exchange's alone then. If responses to the others, or to requests that were given up, are still due on
+    /// it, it closes behind the front exchange.
     pub(super) fn move_those_behind(&mut self, conn: BackendConnId) {
         let Some(front) = self.upstream.pop(conn) else { return };
         let is_spent = self.upstream[conn].load > 0 || !self.upstream[conn].abandoned.is_empty();
@@ -178,8 +183,9 @@ impl Proxy {
         self.upstream.leave_to(conn, self.exchanges[front].waiter(front), is_spent);
     }
 
-    /// Has an exchange that is not committed leave its multiplexed connection, with those behind the front
-    /// one, which may be a committed one of another client. If it is that itself, all leave.
+    /// Has an exchange that is not committed leave its multiplexed connection. If it is the front exchange, all
+    /// leave and the connection closes. Else all behind the front exchange leave: that may be committed, and
+    /// stays.
     pub(super) fn vacate(&mut self, conn: BackendConnId, id: ExchangeId) {
         if self.upstream[conn].front == Some(id) {
             self.close_used_conn(conn, DispatchMode::Exclusive);
@@ -188,8 +194,9 @@ impl Proxy {
         }
     }
 
-    /// The front exchange of a multiplexed connection has its response: if that may take long to pass, or
-    /// is the last one there, or asks its client to log in, nobody is to wait behind it.
+    /// Called when the head of the front exchange's response has come. If that response may take long to pass,
+    /// or is the last one of the connection, or the connection belongs to the client from now on, the exchanges
+    /// behind it leave.
     pub(super) fn check_multiplexed(&mut self, id: ExchangeId, head: &Reading, body: &Body) {
         let conn = self.backend_conn(id);
         if !self.upstream.is_multiplexed(conn) {
@@ -212,8 +219,9 @@ impl Proxy {
         }
     }
 
-    /// A failure on a multiplexed connection is none of the exchange's: it and all others go to
-    /// connections of their own, which is no try. `false`: there it would have failed as well.
+    /// Called when an exchange fails on a multiplexed connection. A failure that others may have caused does not
+    /// count as a try: all exchanges there go to connections of their own. `false`: the exchange would have
+    /// failed on a connection of its own as well.
     pub(super) fn leaves_multiplexed(
         &mut self,
         id: ExchangeId,
@@ -246,14 +254,14 @@ impl Proxy {
         true
     }
 
-    /// A response of a backend that shares had not the right identifier.
+    /// Notes that on a shared connection a response came with the wrong identifier.
     fn mistook(&mut self, slot: BackendId) {
         self.upstream[slot].multiplexing.mistook(self.turn.now.millis());
         self.tell_of_mismatch(slot);
     }
 
-    /// An exchange is given up whose request went over a multiplexed connection: others go on there. Whether
-    /// it could leave so.
+    /// Gives up an exchange whose request went over a multiplexed connection, while the others go on there.
+    /// `false`: that is not possible, and the connection has to close.
     pub(super) fn leave_multiplexed(&mut self, id: ExchangeId, conn: BackendConnId) -> bool {
         let exchange = &self.exchanges[id];
         let is_asked = matches!(exchange.state(), State::Sending | State::Awaiting);
@@ -265,7 +273,7 @@ impl Proxy {
             if was_front {
                 return false;
             }
-            // Too many were given up there. The front one may be committed, and goes on.
+            // Too many exchanges were given up there. The front one may be committed, and goes on.
             self.upstream.take_off(conn, id);
             self.move_those_behind(conn);
             return true;
@@ -277,15 +285,14 @@ impl Proxy {
         true
     }
 
-    /// The client whose exchange is the front one of a multiplexed connection now is driven next: its
-    /// response may be there already.
+    /// Has the client of the front exchange driven next: its response may be there already.
     pub(super) fn wake_front(&mut self, conn: BackendConnId) {
         if let Some(front) = self.upstream[conn].front {
             self.turn.wake_next(self.exchanges[front].client);
         }
     }
 
-    /// Sends what was put on multiplexed connections in this turn.
+    /// Sends the requests that were written to multiplexed connections in this turn.
     pub(super) fn flush_multiplexed(&mut self) {
         while let Some(conn) = self.upstream.next_to_flush() {
             let backend = &mut self.upstream[conn].conn;
@@ -307,7 +314,7 @@ impl Proxy {
     }
 }
 
-/// Notes that a connection was flushed, on which an exchange is whose body is empty.
+/// Notes for an exchange, whose body is empty, that its connection was flushed, and whether `all` was sent.
 fn note_sent(exchange: &mut Exchange, flushed: bool, all: bool) {
     if exchange.state() == State::Sending {
         exchange.sent |= flushed || all;

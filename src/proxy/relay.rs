@@ -21,42 +21,52 @@ const SMALL: usize = 16 * 1024;
 
 /// Whether a body goes by splice where that pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// As far as there are pipes.
+enum SpliceMode {
+    /// By splice, as far as there are pipes.
     Splice,
-    /// The same, but there was once no pipe, which was counted.
+    /// By splice, but a pipe was missing once, which was counted.
     SpliceAgain,
-    /// The kernel refuses it for these sockets: the rest, in the pipe too, goes by the rings.
+    /// By the rings: the kernel refuses to splice these sockets. What is still in the pipe goes by the rings,
+    /// too.
     Rings,
+}
+
+/// Whether the bytes that went on are still there, for a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReplayCopy {
+    /// None are kept: the body can be sent again only while nothing of it went on.
+    Off,
+    /// All are kept, at the front of the source's ring.
+    Kept,
+    /// Some were kept and are gone: the body cannot be sent again.
+    Lost,
 }
 
 /// One direction of an exchange.
 pub struct Relay {
-    /// How the source frames it, as it was at first.
+    /// How the source frames the body, as it was at first.
     whole: Body,
-    /// The same, less what was moved.
+    /// `whole`, less what was moved.
     body: Body,
     /// How the sink is told.
     frame: Frame,
     /// Bytes of the body proper that were moved.
     payload: u64,
-    /// Bytes at the front of the source's ring that went on already and are kept for a repeat.
+    /// Bytes at the front of the source's ring that went on already and are kept for a retry.
     kept: usize,
-    /// Whether bytes are kept.
-    keeping: bool,
-    /// Some that were kept are gone.
-    gone: bool,
+    /// Whether they are kept.
+    replay: ReplayCopy,
     /// Whether splicing is possible.
-    way: Way,
+    splice_mode: SpliceMode,
     /// The pipe of a splice that is under way.
     pipe: Option<Pipe>,
-    /// Of a body whose end is not known: the last read brought so much that splicing pays.
+    /// For a body whose end is not known: whether the last read brought so much that splicing pays.
     flows: bool,
     /// Chunks at the source that may be spliced.
     ahead: Ahead,
-    /// The data of a chunk went out by splice: its line end is due.
+    /// Whether the data of a chunk went out by splice, and its line end is due.
     line_end_due: bool,
-    /// What records it.
+    /// The recorder of the body, if it is being stored.
     recorder: Option<RecorderId>,
 }
 
@@ -74,9 +84,8 @@ impl Relay {
             frame,
             payload: 0,
             kept: 0,
-            keeping: false,
-            gone: false,
-            way: Way::Splice,
+            replay: ReplayCopy::Off,
+            splice_mode: SpliceMode::Splice,
             pipe: None,
             flows: false,
             ahead: Ahead::default(),
@@ -85,10 +94,11 @@ impl Relay {
         }
     }
 
-    /// The same, but what was moved stays at the front of the source's ring, as long as that
-    /// has room, so that `restart` can send it again.
+    /// A body framed as in [`Relay::new`]. What was moved stays at the front of the source's ring, as long as
+    /// that has room, so that `restart` can send it again.
     pub fn keeping(body: Body, frame: Frame) -> Relay {
-        Relay { keeping: !body.is_done(), ..Relay::new(body, frame) }
+        let replay = if body.is_done() { ReplayCopy::Off } else { ReplayCopy::Kept };
+        Relay { replay, ..Relay::new(body, frame) }
     }
 
     /// Whether the body went whole to the sink's ring or socket.
@@ -96,24 +106,28 @@ impl Relay {
         self.body.is_done() && self.pipe.is_none() && !self.line_end_due
     }
 
-    /// Has all that will pass recorded.
+    /// Has all that passes from here on recorded.
     pub(super) fn be_recorded(&mut self, recorder: RecorderId) {
         self.recorder = Some(recorder);
     }
 
-    /// What records it; nothing any more once that has failed.
+    /// The recorder of the body; none any more once that has failed.
     pub(super) fn recorder(&self) -> Option<RecorderId> {
         self.recorder
     }
 
-    /// It is recorded no more. What recorded it.
+    /// Stops recording, and returns the recorder.
     pub(super) fn take_recorder(&mut self) -> Option<RecorderId> {
         self.recorder.take()
     }
 
     /// Whether nothing has been moved, or all that was is still there.
     pub fn is_replayable(&self) -> bool {
-        self.keeping || self.payload == 0 && self.ahead.cleared() == 0 && !self.gone
+        match self.replay {
+            ReplayCopy::Off => self.payload == 0 && self.ahead.cleared() == 0,
+            ReplayCopy::Kept => true,
+            ReplayCopy::Lost => false,
+        }
     }
 
     /// Whether a pipe holds bytes that the sink has not taken.
@@ -138,7 +152,8 @@ impl Relay {
         self.kept
     }
 
-    /// All had gone before `restart`: so much is kept of a ring that holds it yet, so much was payload.
+    /// Undoes a `restart`: the whole body had gone. So many bytes are still kept in the ring, and so much of it
+    /// was payload.
     pub fn had_gone(&mut self, kept: usize, payload: u64) {
         (self.body, self.kept, self.payload) = (Body::Empty, kept, payload);
     }
@@ -182,15 +197,18 @@ impl Relay {
     /// Stops keeping, for nothing will be sent again, and frees what was kept.
     pub fn let_go(&mut self, source: &mut Conn) {
         source.input.consume(self.kept);
-        self.gone |= self.kept > 0;
+        self.replay = match self.replay {
+            _ if self.kept > 0 => ReplayCopy::Lost,
+            ReplayCopy::Off | ReplayCopy::Kept => ReplayCopy::Off,
+            ReplayCopy::Lost => ReplayCopy::Lost,
+        };
         self.kept = 0;
-        self.keeping = false;
     }
 
     /// Gives the pipe back, at the end or when the exchange is given up.
     pub fn release(&mut self, buffers: &mut RelayBuffers) {
         if let Some(pipe) = self.pipe.take() {
-            buffers.pipes.give_back(pipe);
+            buffers.pipes.put(pipe);
         }
     }
 
@@ -219,7 +237,7 @@ impl Relay {
         let mut received = 0;
         if source.input.len() > self.kept {
             moved = self.copy(source, sink, buffers)?;
-            if moved == 0 && self.flows && !self.keeping && !sink.is_flushed() {
+            if moved == 0 && self.flows && self.replay != ReplayCopy::Kept && !sink.is_flushed() {
                 return Ok(Progress::None); // With more behind it, the ring would not empty for a pipe.
             }
         }
@@ -239,7 +257,7 @@ impl Relay {
         Ok(if moved > 0 || received > 0 { Progress::Made } else { Progress::None })
     }
 
-    /// A full ring whose bytes all went on is emptied: the repeat is given up for the room. What is
+    /// A full ring whose bytes all went on is emptied: the retry is given up for the room. What is
     /// left in it may only wait for room at the sink.
     fn make_room(&mut self, source: &mut Conn, sink: &Sink<&mut Conn>) {
         let is_used = self.kept == source.input.len() || sink.is_flushed();
@@ -255,20 +273,21 @@ impl Relay {
         sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<usize, RelayError> {
-        let Relay { body, frame, keeping, kept, payload, ahead, recorder, .. } = self;
+        let keeping = self.replay == ReplayCopy::Kept;
+        let Relay { body, frame, kept, payload, ahead, recorder, .. } = self;
         match (body, *frame) {
             (Body::Empty, _) => Ok(0),
             (Body::Length(left), _) => {
                 let limit = usize::try_from(*left).unwrap_or(usize::MAX);
                 record(source, sink, buffers, limit, recorder);
-                let moved = copy_raw(source, sink, buffers, limit, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, limit, keeping, kept);
                 *left -= moved as u64;
                 *payload += moved as u64;
                 Ok(moved)
             }
             (Body::UntilClose, Frame::Raw) => {
                 record(source, sink, buffers, usize::MAX, recorder);
-                let moved = copy_raw(source, sink, buffers, usize::MAX, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, usize::MAX, keeping, kept);
                 *payload += moved as u64;
                 Ok(moved)
             }
@@ -288,13 +307,13 @@ impl Relay {
             }
             (Body::Chunked(_), _) if ahead.cleared() > 0 => {
                 let limit = usize::try_from(ahead.cleared()).unwrap_or(usize::MAX);
-                let moved = copy_raw(source, sink, buffers, limit, *keeping, kept);
+                let moved = copy_raw(source, sink, buffers, limit, keeping, kept);
                 *payload += ahead.advance(moved as u64);
                 Ok(moved)
             }
             (Body::Chunked(chunks), _) => {
                 let mut copy =
-                    ChunkCopy { chunks, frame: *frame, keeping: *keeping, kept, payload, recorder };
+                    ChunkCopy { chunks, frame: *frame, keeping, kept, payload, recorder };
                 copy.run(&mut source.input, sink, buffers)
             }
         }
@@ -344,9 +363,9 @@ impl Relay {
         let may = pays
             && source.input.is_empty()
             && source.readable
-            && !self.keeping
+            && self.replay != ReplayCopy::Kept
             && self.recorder.is_none()
-            && self.way != Way::Rings;
+            && self.splice_mode != SpliceMode::Rings;
         if may && !buffers.pipes.has_spare() {
             self.lacks_pipe(buffers);
             return false;
@@ -356,8 +375,8 @@ impl Relay {
 
     /// No pipe is to be had: the rings take over, for now.
     fn lacks_pipe(&mut self, buffers: &mut RelayBuffers) {
-        if self.way == Way::Splice {
-            self.way = Way::SpliceAgain;
+        if self.splice_mode == SpliceMode::Splice {
+            self.splice_mode = SpliceMode::SpliceAgain;
             buffers.splice_fallbacks += 1;
         }
     }
@@ -365,8 +384,8 @@ impl Relay {
     /// The kernel, or a filter of system calls, does not splice these sockets.
     fn give_up_splicing(&mut self, buffers: &mut RelayBuffers) {
         buffers.pipes.complain(IoError::Unsupported);
-        buffers.splice_fallbacks += u64::from(self.way == Way::Splice);
-        self.way = Way::Rings;
+        buffers.splice_fallbacks += u64::from(self.splice_mode == SpliceMode::Splice);
+        self.splice_mode = SpliceMode::Rings;
     }
 
     fn may_look_ahead(&self, chunks: &Chunks) -> bool {
@@ -394,7 +413,7 @@ impl Relay {
         sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
-        let Some(mut pipe) = self.pipe.take().or_else(|| buffers.pipes.lend()) else {
+        let Some(mut pipe) = self.pipe.take().or_else(|| buffers.pipes.take()) else {
             self.lacks_pipe(buffers);
             return self.step_without_pipe(source, sink, buffers);
         };
@@ -402,7 +421,7 @@ impl Relay {
         if outcome.is_ok() && (!pipe.is_empty() || self.line_end_due) {
             self.pipe = Some(pipe);
         } else {
-            buffers.pipes.give_back(pipe);
+            buffers.pipes.put(pipe);
         }
         match outcome {
             // The end was found just now, and no event will tell of it again.
@@ -420,14 +439,15 @@ impl Relay {
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
         let mut moved = Progress::None;
-        let may_fill = pipe.is_empty() && !self.line_end_due && self.way != Way::Rings;
+        let may_fill =
+            pipe.is_empty() && !self.line_end_due && self.splice_mode != SpliceMode::Rings;
         if may_fill && source.readable && sink.is_flushed() {
             let filled = self.fill_pipe(pipe, source, buffers)?;
             if filled > 0 {
                 moved = Progress::Made;
                 buffers.spliced += filled as u64;
                 self.announce(filled, sink, buffers);
-            } else if source.is_ended() || self.way == Way::Rings {
+            } else if source.is_ended() || self.splice_mode == SpliceMode::Rings {
                 moved = Progress::Made;
             }
         }
@@ -449,7 +469,7 @@ impl Relay {
         sink: &mut Sink<&mut Conn>,
         buffers: &mut RelayBuffers,
     ) -> Result<Progress, RelayError> {
-        if self.way == Way::Rings {
+        if self.splice_mode == SpliceMode::Rings {
             if sink.room(buffers.ring_size) == 0 {
                 return Ok(Progress::None);
             }
@@ -504,7 +524,7 @@ impl Relay {
         }
     }
 
-    /// So many bytes went into the pipe.
+    /// Notes that so many bytes went into the pipe.
     fn take_off(&mut self, count: u64) {
         match &mut self.body {
             Body::Length(left) => *left -= count,

@@ -12,7 +12,7 @@ use super::diary::DiaryWriter;
 use super::exchange::Exchange;
 use crate::proxy::ids::ExchangeId;
 
-/// So many bytes of each value that a client sent are kept, and fewer where a line would be too long.
+/// Bytes that are kept of each value that a client sent: fewer where a line would be too long.
 const MOST: [usize; 2] = [200, 20];
 
 /// What is wrong with an exchange that is over.

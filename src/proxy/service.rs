@@ -3,14 +3,15 @@
 /// Whether clients are to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// They are.
+    /// Clients are to come back.
     Running,
     /// Other processes have this one's place: each next answer closes its connection, and an idle
     /// client may wait with its next request as ever.
     Replaced,
-    /// Nor that, for clients are to go elsewhere: idle ones are closed soon. All are served as ever.
+    /// Clients are to go elsewhere: each next answer closes its connection, and idle connections are closed
+    /// soon. All are served as ever.
     Withdrawn,
-    /// The service ends: besides, a client is closed once it has been answered, and idle ones soon.
+    /// The service ends: a client's connection is closed once it has been answered, and idle ones soon.
     Draining,
 }
 

@@ -22,6 +22,7 @@ use crate::sys::KeepAlive;
 use super::caching::state::COLLAPSED;
 use super::downstream::client::Client;
 use super::exchange::Exchange;
+use super::timer::Timer;
 use super::upstream::connection::BackendConn;
 
 /// Splicing pays from this many bytes on; below, two copies cost less than two more calls.
@@ -43,7 +44,7 @@ const DOUBT: Millis = Millis(100);
 /// Stale entries that are revalidated in the background at once, over all workers: backends are not to
 /// be kept busy for the sake of those whom nobody waits for.
 pub const BACKGROUND: usize = 64;
-/// They are no more than this share of the client connections; but each worker may have one.
+/// At most one background revalidation for so many client connections; but each worker may have one.
 const BACKGROUND_SHARE: usize = 16;
 
 /// The limits of one process.
@@ -173,27 +174,30 @@ impl Settings {
         (age > Millis(0)).then(|| Micros::from(age))
     }
 
-    /// The durations of the timers, in the order of `timing`'s numbers.
-    pub fn durations(&self) -> [Millis; 16] {
+    /// The durations of the timers, each at its number.
+    pub fn durations(&self) -> [Millis; Timer::ALL.len()] {
+        Timer::ALL.map(|timer| self.duration(timer))
+    }
+
+    fn duration(&self, timer: Timer) -> Millis {
         let timeouts = &self.timeouts;
-        [
-            timeouts.header,
-            timeouts.idle,
-            timeouts.client,
-            LINGER,
-            UNWATCHED,
-            timeouts.queue,
-            timeouts.connect,
-            timeouts.response,
-            timeouts.tunnel,
-            timeouts.client,
-            COLLAPSED,
-            timeouts.fin,
-            BRIEF,
-            DOUBT,
-            sharing::LEAST_PATIENCE,
-            multiplexing::LEAST_PATIENCE,
-        ]
+        match timer {
+            Timer::Header => timeouts.header,
+            Timer::Idle => timeouts.idle,
+            Timer::Flush | Timer::Client => timeouts.client,
+            Timer::Linger => LINGER,
+            Timer::Unwatched => UNWATCHED,
+            Timer::Queue => timeouts.queue,
+            Timer::Connect => timeouts.connect,
+            Timer::Response => timeouts.response,
+            Timer::Tunnel => timeouts.tunnel,
+            Timer::Collapsed => COLLAPSED,
+            Timer::Fin => timeouts.fin,
+            Timer::Brief => BRIEF,
+            Timer::Doubt => DOUBT,
+            Timer::Behind => sharing::LEAST_PATIENCE,
+            Timer::HoldsUp => multiplexing::LEAST_PATIENCE,
+        }
     }
 
     /// Bytes of memory that are never exceeded: connections, their buffers and what is kept of
@@ -212,7 +216,7 @@ impl Settings {
         BASE * (self.workers + OTHER_PROCESSES) + self.cache + self.history + background + pages
     }
 
-    /// That of one exchange in the background: its connection, and its head.
+    /// Bytes of one exchange in the background: its connection, and its head.
     fn bytes_per_background(&self) -> usize {
         let slots = size_of::<Exchange>() + size_of::<Client>() + size_of::<BackendConn>();
         2 * self.ring_size + self.head_size() + slots
@@ -269,7 +273,7 @@ pub fn spare_exchanges(clients: usize, workers: usize) -> usize {
     (clients / 4).max(64).max(workers)
 }
 
-/// Those of one of so many workers, for whoever only wants to know what they come to.
+/// The settings of one of so many workers, with no key, for callers that only want to know what they come to.
 pub fn without_key(config: &Config, workers: usize) -> Settings {
     Settings::new(config, workers, Key::new([0; KEY_LEN]))
 }

@@ -22,10 +22,11 @@
 //! Done             ->
 //! ```
 //!
-//! Where it stands with the cache meanwhile is in `caching/state.rs`, with what goes together.
+//! What the cache has to do with the exchange meanwhile is a state of its own, in `caching/state.rs`; which
+//! pairs of the two may be stands there.
 //!
-//! Until it is *committed* (Responding, Uploading, Tunneling) everything can be repeated; from then on nothing
-//! can. Only the first exchange in a client's queue commits.
+//! Until an exchange is *committed* (Responding, Uploading, Tunneling) everything can be done again; from then
+//! on nothing can. Only the first exchange in a client's queue commits.
 
 #[cfg(test)]
 use std::fmt::Debug;
@@ -33,23 +34,23 @@ use std::fmt::Debug;
 /// Where an exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// For its turn, a backend or a connection.
+    /// The exchange waits for its turn, a backend or a connection.
     Waiting,
-    /// For the handshake of a new connection.
+    /// A new connection to the backend is being opened.
     Connecting,
-    /// The request is on its way.
+    /// The request is being sent.
     Sending,
     /// The request was sent whole; the head of the response has not come.
     Awaiting,
-    /// There is an answer, which waits to be first and for room.
+    /// There is a response. It is sent once the exchange is the client's first, and the head has room.
     Answered,
-    /// Committed: the body is being relayed.
+    /// Committed: the head was written, and the body of the response is being relayed.
     Responding,
     /// The response is complete, and the rest of the request's body goes on to the backend.
     Uploading,
     /// Committed: the protocol was switched, bytes flow both ways.
     Tunneling,
-    /// Over, one way or another.
+    /// The exchange is over, with a whole response or without.
     Done,
 }
 

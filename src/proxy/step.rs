@@ -3,14 +3,14 @@
 /// Whether a step came any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It did: it is worth another look.
+    /// The step came further: another look is worth while.
     Made,
     /// Nothing can be done until an event.
     None,
 }
 
 impl Progress {
-    /// That of two steps: whether either came any further.
+    /// The progress of two steps: whether either came any further.
     pub fn or(self, other: Progress) -> Progress {
         match (self, other) {
             (Progress::None, Progress::None) => Progress::None,
@@ -41,7 +41,7 @@ pub enum RelayError {
 pub enum ChunkPlace {
     /// A chunk's line, or the last one's, comes next.
     Between,
-    /// So many bytes of a chunk's data are to come, and its line end.
+    /// So many bytes of a chunk's data are still to be written, and then its line end.
     Within(u64),
     /// The line of the last chunk was written: the empty line comes next.
     Behind,

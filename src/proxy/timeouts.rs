@@ -15,28 +15,10 @@ use super::caching::follow::Leader;
 use super::downstream::client::Watch;
 use super::downstream::ending::ClientPhase;
 use super::exchange::{Carrier, Exchange, LocalReply, Response, State};
+use super::timer::Timer;
 use super::upstream::connection::BackendConn;
 use super::upstream::waiting::WaitQueue;
 use crate::proxy::ids::{ClientId, ExchangeId};
-
-/// The timers' numbers: their places in `Settings::durations`.
-pub(super) const HEADER: usize = 0;
-pub(super) const IDLE: usize = 1;
-const FLUSH: usize = 2;
-pub(super) const LINGER: usize = 3;
-const UNWATCHED: usize = 4;
-const QUEUE: usize = 5;
-const CONNECT: usize = 6;
-const RESPONSE: usize = 7;
-const TUNNEL: usize = 8;
-const CLIENT: usize = 9;
-const COLLAPSED: usize = 10;
-const FIN: usize = 11;
-const BRIEF: usize = 12;
-const DOUBT: usize = 13;
-const BEHIND: usize = 14;
-/// Others wait behind it on a connection that clients share.
-pub(super) const HOLDS_UP: usize = 15;
 
 impl Proxy {
     /// When the next timer ends, on the monotonic clock.
@@ -50,6 +32,7 @@ impl Proxy {
         self.upstream.retry_backlog(&mut self.turn);
         self.look_again_at_disk();
         while let Some((owner, timer)) = self.timers.expire(until.millis()) {
+            let timer = Timer::ALL[timer];
             let index = owner as usize / 2;
             if owner % 2 == 0 {
                 if let Some(id) = self.downstream.clients().id_at(index) {
@@ -61,41 +44,63 @@ impl Proxy {
         }
     }
 
-    fn client_timeout(&mut self, id: ClientId, timer: usize) {
+    fn client_timeout(&mut self, id: ClientId, timer: Timer) {
         match timer {
-            HEADER => self.head_timeout(id),
-            UNWATCHED => self.watch_now(id),
+            Timer::Header => self.head_timeout(id),
+            Timer::Unwatched => self.watch_now(id),
             // A part of the answer was not taken: the end alone would make it look whole.
-            FLUSH => self.reset(id),
-            LINGER => self.close(id),
-            _ => self.close_gently(id),
+            Timer::Flush => self.reset(id),
+            Timer::Linger => self.close(id),
+            Timer::Idle | Timer::Brief => self.close_gently(id),
+            // Those of exchanges.
+            Timer::Queue
+            | Timer::Connect
+            | Timer::Response
+            | Timer::Tunnel
+            | Timer::Client
+            | Timer::Collapsed
+            | Timer::Fin
+            | Timer::Doubt
+            | Timer::Behind
+            | Timer::HoldsUp => self.close_gently(id),
         }
     }
 
-    fn exchange_timeout(&mut self, id: ExchangeId, timer: usize) {
+    fn exchange_timeout(&mut self, id: ExchangeId, timer: Timer) {
         let client = self.exchanges[id].client;
         match timer {
-            QUEUE => self.fail(id, Failure::QueueTimeout),
-            CONNECT => self.fail(id, Failure::ConnectTimeout),
-            RESPONSE if self.exchanges[id].state() == State::Uploading => {
+            Timer::Queue => self.fail(id, Failure::QueueTimeout),
+            Timer::Connect => self.fail(id, Failure::ConnectTimeout),
+            Timer::Response if self.exchanges[id].state() == State::Uploading => {
                 self.cut_upload(id, Reason::ResponseTimeout);
             }
             // Who has left before is the one who cut it, whichever time is less.
-            RESPONSE if self.exchanges[id].is_committed() && self.has_ended(id) => self.give_up(id),
-            RESPONSE if self.exchanges[id].is_committed() => self.cut_by_backend(id),
-            RESPONSE => self.fail(id, Failure::ResponseTimeout),
-            TUNNEL => self.finish_tunnel(id),
-            COLLAPSED => self.stop_waiting_for_fetch(id),
-            FIN if self.exchanges[id].state() == State::Tunneling => self.finish_tunnel(id),
-            FIN => self.give_up(id),
+            Timer::Response if self.exchanges[id].is_committed() && self.has_ended(id) => {
+                self.give_up(id)
+            }
+            Timer::Response if self.exchanges[id].is_committed() => self.cut_by_backend(id),
+            Timer::Response => self.fail(id, Failure::ResponseTimeout),
+            Timer::Tunnel => self.finish_tunnel(id),
+            Timer::Collapsed => self.stop_waiting_for_fetch(id),
+            Timer::Fin if self.exchanges[id].state() == State::Tunneling => self.finish_tunnel(id),
+            Timer::Fin => self.give_up(id),
             // One that is held where it is: it looks again, and whether the time is over.
-            DOUBT => self.clear_the_way(id),
-            BEHIND => self.waited_behind_another(id),
-            HOLDS_UP if self.waits_for_nobody(id) => self.waited_for_nobody(id),
-            HOLDS_UP if self.holds_others_up(id) => self.held_others_up(id),
-            HOLDS_UP => self.exchanges[id].progress = true,
-            _ if self.exchanges[id].is_committed() => self.truncate(id, Reason::ClientTimeout),
-            _ => self.client_too_slow(id),
+            Timer::Doubt => self.clear_the_way(id),
+            Timer::Behind => self.waited_behind_another(id),
+            Timer::HoldsUp if self.waits_for_nobody(id) => self.waited_for_nobody(id),
+            Timer::HoldsUp if self.holds_others_up(id) => self.held_others_up(id),
+            Timer::HoldsUp => self.exchanges[id].progress = true,
+            Timer::Client if self.exchanges[id].is_committed() => {
+                self.truncate(id, Reason::ClientTimeout);
+            }
+            Timer::Client => self.client_too_slow(id),
+            // Those of clients.
+            Timer::Header
+            | Timer::Idle
+            | Timer::Flush
+            | Timer::Linger
+            | Timer::Unwatched
+            | Timer::Brief => self.client_too_slow(id),
         }
         self.turn.wake(client);
     }
@@ -145,17 +150,17 @@ impl Proxy {
         }
         let client = &self.downstream[id];
         let wanted = match client.ending.phase() {
-            ClientPhase::Lingering => Some(LINGER),
-            _ if client.first.is_some() => (client.watch == Watch::Not).then_some(UNWATCHED),
-            _ if !client.is_flushed() => Some(FLUSH),
-            _ if client.has_input() => Some(HEADER),
-            _ if self.service.is_left() => Some(BRIEF),
-            _ if client.requests == 0 => Some(HEADER),
-            _ => Some(IDLE),
+            ClientPhase::Lingering => Some(Timer::Linger),
+            _ if client.first.is_some() => (client.watch == Watch::Not).then_some(Timer::Unwatched),
+            _ if !client.is_flushed() => Some(Timer::Flush),
+            _ if client.has_input() => Some(Timer::Header),
+            _ if self.service.is_left() => Some(Timer::Brief),
+            _ if client.requests == 0 => Some(Timer::Header),
+            _ => Some(Timer::Idle),
         };
         let owner = client_owner(id);
         match wanted {
-            Some(timer) if self.timers.running(owner) != Some(timer) => {
+            Some(timer) if self.timers.running(owner) != Some(timer as usize) => {
                 self.start_client_timer(id, timer);
             }
             Some(_) => (),
@@ -166,28 +171,31 @@ impl Proxy {
     /// Whether a client without work has had some until now. Its timer says so: none is set anew
     /// before the client has settled.
     pub(super) fn has_just_been_answered(&self, id: ClientId) -> bool {
-        let waits = matches!(self.timers.running(client_owner(id)), Some(IDLE | BRIEF));
+        let running = self.timers.running(client_owner(id));
+        let waits =
+            [Timer::Idle, Timer::Brief].iter().any(|timer| running == Some(*timer as usize));
         self.downstream[id].requests > 0 && !waits
     }
 
     /// Starts, or starts anew, a client's timer.
-    pub(super) fn start_client_timer(&mut self, id: ClientId, timer: usize) {
-        self.timers.start(client_owner(id), timer, self.turn.now.millis());
+    pub(super) fn start_client_timer(&mut self, id: ClientId, timer: Timer) {
+        self.timers.start(client_owner(id), timer as usize, self.turn.now.millis());
     }
 
     fn arm_exchange(&mut self, id: ExchangeId) {
         let wanted = self.waits_for(id).map(|timer| match timer {
-            CLIENT => CLIENT,
-            _ if self.has_ended(id) && self.is_sooner(FIN, timer) => FIN,
+            Timer::Client => Timer::Client,
+            _ if self.has_ended(id) && self.is_sooner(Timer::Fin, timer) => Timer::Fin,
             _ => timer,
         });
         let owner = exchange_owner(id);
         let progress = std::mem::take(&mut self.exchanges[id].progress);
         match wanted {
             // Those behind wait from the beginning, whatever moves.
-            Some(timer @ (HOLDS_UP | BEHIND)) if self.timers.running(owner) == Some(timer) => (),
-            Some(timer) if progress || self.timers.running(owner) != Some(timer) => {
-                self.timers.start(owner, timer, self.turn.now.millis());
+            Some(timer @ (Timer::HoldsUp | Timer::Behind))
+                if self.timers.running(owner) == Some(timer as usize) => {}
+            Some(timer) if progress || self.timers.running(owner) != Some(timer as usize) => {
+                self.timers.start(owner, timer as usize, self.turn.now.millis());
             }
             Some(_) => (),
             None => self.timers.stop(owner),
@@ -204,44 +212,48 @@ impl Proxy {
             || exchange.state() == State::Tunneling && backend() != Some(End::Open)
     }
 
-    fn is_sooner(&self, timer: usize, other: usize) -> bool {
-        self.timers.duration(timer) < self.timers.duration(other)
+    fn is_sooner(&self, timer: Timer, other: Timer) -> bool {
+        self.timers.duration(timer as usize) < self.timers.duration(other as usize)
     }
 
     /// The timer of what the exchange waits for.
-    fn waits_for(&self, id: ExchangeId) -> Option<usize> {
+    fn waits_for(&self, id: ExchangeId) -> Option<Timer> {
         let exchange = &self.exchanges[id];
         let conn = exchange.conn.map(|conn| &self.upstream[conn]);
         let is_shared = conn.is_some_and(BackendConn::demands_id);
         match exchange.state() {
             _ if is_shared && (self.holds_others_up(id) || self.waits_for_nobody(id)) => {
-                Some(HOLDS_UP)
+                Some(Timer::HoldsUp)
             }
             State::Waiting => match exchange.wait_queue {
                 WaitQueue::Nowhere => None,
-                WaitQueue::Pool | WaitQueue::Connection => Some(QUEUE),
-                WaitQueue::Backlog(_) => Some(CONNECT),
-                WaitQueue::Fetch => Some(COLLAPSED),
+                WaitQueue::Pool | WaitQueue::Connection => Some(Timer::Queue),
+                WaitQueue::Backlog(_) => Some(Timer::Connect),
+                WaitQueue::Fetch => Some(Timer::Collapsed),
             },
-            State::Connecting => Some(CONNECT),
-            State::Sending | State::Awaiting if exchange.doubted.is_held() => Some(DOUBT),
-            State::Sending | State::Awaiting if exchange.doubted.is_in_the_way() => Some(DOUBT),
-            State::Sending if self.waits_for_upload(id) => Some(CLIENT),
+            State::Connecting => Some(Timer::Connect),
+            State::Sending | State::Awaiting if exchange.doubted.is_held() => Some(Timer::Doubt),
+            State::Sending | State::Awaiting if exchange.doubted.is_in_the_way() => {
+                Some(Timer::Doubt)
+            }
+            State::Sending if self.waits_for_upload(id) => Some(Timer::Client),
             State::Sending | State::Awaiting => match conn.filter(|conn| conn.front == Some(id)) {
                 None => None, // Others are ahead of it: the backend cannot answer it yet.
-                Some(conn) if self.is_held_up(id, conn) => self.is_first(id).then_some(CLIENT),
-                Some(conn) if stood_behind(exchange, conn) => Some(BEHIND),
-                Some(_) => Some(RESPONSE),
+                Some(conn) if self.is_held_up(id, conn) => {
+                    self.is_first(id).then_some(Timer::Client)
+                }
+                Some(conn) if stood_behind(exchange, conn) => Some(Timer::Behind),
+                Some(_) => Some(Timer::Response),
             },
             State::Responding if self.waits_for_disk(id) => None,
-            State::Responding if self.client_is_slow(id) => Some(CLIENT),
-            State::Responding => Some(RESPONSE),
-            State::Uploading if self.waits_for_upload(id) => Some(CLIENT),
-            State::Uploading => Some(RESPONSE),
-            State::Tunneling => Some(TUNNEL),
+            State::Responding if self.client_is_slow(id) => Some(Timer::Client),
+            State::Responding => Some(Timer::Response),
+            State::Uploading if self.waits_for_upload(id) => Some(Timer::Client),
+            State::Uploading => Some(Timer::Response),
+            State::Tunneling => Some(Timer::Tunnel),
             State::Answered if self.waits_for_disk(id) => None,
             // There is no room for its head: the client does not take the answers before it.
-            State::Answered => self.is_first(id).then_some(CLIENT),
+            State::Answered => self.is_first(id).then_some(Timer::Client),
             State::Done => None,
         }
     }

@@ -12,7 +12,7 @@ use crate::sys::log::{self, Level};
 use super::Proxy;
 use crate::proxy::ids::ExchangeId;
 
-/// The same hint is given in a message at most so often.
+/// A hint is not repeated in a message within this time.
 const PAUSE: Micros = Micros(60_000_000);
 
 impl Proxy {

@@ -17,7 +17,7 @@ pub struct Turn {
     ready: Queue<ClientId>,
     /// By the clients' slots: whether they stand in `ready`.
     is_ready: Vec<bool>,
-    /// So many of them are driven in this turn yet.
+    /// How many of the clients in `ready` are still to be driven in this turn.
     quota: usize,
 }
 
@@ -59,8 +59,8 @@ impl Turn {
         }
     }
 
-    /// Those that are ready now are driven in this turn. Those that are woken meanwhile have to wait for
-    /// the next one, so that events are seen in between.
+    /// Begins to drive the clients that are ready now. Clients that are woken meanwhile have to wait for the
+    /// next turn, so that events are seen in between.
     pub fn begin_driving(&mut self) {
         self.quota = self.ready.len();
     }
@@ -85,7 +85,7 @@ impl Turn {
         self.ready.len()
     }
 
-    /// Who is to be driven.
+    /// The clients that are to be driven.
     #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &ClientId> {
         self.ready.iter()

@@ -167,7 +167,7 @@ pub fn read_backend(value: &[u8]) -> Result<BackendValue, String> {
 
 /// The value of a backend.
 pub fn write_backend(value: &BackendValue) -> String {
-    let state = (value.state != AdminState::Ready).then(|| value.state.word());
+    let state = (value.state != AdminState::Ready).then(|| value.state.as_str());
     let json = ShownValue {
         weight: value.weight,
         max_connections: value.max_connections.into(),
@@ -190,7 +190,7 @@ pub fn read_set(value: &[u8]) -> Result<Wish, String> {
 /// The value for what operators want.
 pub fn write_set(wish: Wish) -> String {
     let json = ShownSet {
-        state: wish.state.map(AdminState::word),
+        state: wish.state.map(AdminState::as_str),
         weight: wish.weight,
         max_connections: wish.max_connections.map(ShownCap::from),
     };

@@ -218,7 +218,7 @@ mod state_word {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(state: &AdminState, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(state.word())
+        out.serialize_str(state.as_str())
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AdminState, D::Error> {
@@ -232,7 +232,7 @@ mod optional_state_word {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(state: &Option<AdminState>, out: S) -> Result<S::Ok, S::Error> {
-        state.map(AdminState::word).serialize(out)
+        state.map(AdminState::as_str).serialize(out)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AdminState>, D::Error> {

@@ -22,18 +22,6 @@ use super::snapshot::{
 };
 use super::tally::Tally;
 
-/// Why a request can fail at a backend; the other reasons concern the client alone.
-const AT_BACKENDS: [Reason; 8] = [
-    Reason::ConnectionRefused,
-    Reason::ConnectionTimeout,
-    Reason::ConnectionTerminated,
-    Reason::ProtocolError,
-    Reason::ResponseHeaderTooLarge,
-    Reason::IdentityMismatch,
-    Reason::ResponseTimeout,
-    Reason::ResponseIncomplete,
-];
-
 /// Reads the cells of a service that `config` describes, at the time `now`.
 #[derive(Clone, Copy)]
 pub struct SnapshotReader<'a> {
@@ -230,9 +218,11 @@ impl ReadTotals for BackendTotals {
         BackendTotals {
             requests: total(BackendCounter::Requests),
             responses: Class::ALL.map(|class| total(BackendCounter::Responses(class))),
-            errors: AT_BACKENDS
+            errors: Reason::ALL
+                .into_iter()
+                .filter(|reason| reason.concerns_backends())
                 .map(|reason| (reason.as_str(), total(BackendCounter::Errors(reason))))
-                .to_vec(),
+                .collect(),
             connects: total(BackendCounter::Connects),
             reuses: total(BackendCounter::Reuses),
             stale_connections: total(BackendCounter::Stale),

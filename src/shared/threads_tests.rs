@@ -35,10 +35,10 @@ fn run(work: impl Fn(usize) + Sync) {
     });
 }
 
-struct PoolBoard(Segment);
+struct SharedPoolView(Segment);
 
-impl PoolView for PoolBoard {
-    fn ticket(&self, tier: Tier) -> u64 {
+impl PoolView for SharedPoolView {
+    fn rotation(&self, tier: Tier) -> u64 {
         self.0.pool(POOL).rotation(tier)
     }
 
@@ -57,12 +57,11 @@ fn any_number_of_threads_take_exact_turns() {
         for _ in 0..30_000 {
             loop {
                 let tried = TriedBackends::default();
-                let board = PoolBoard(segment);
-                let Pick::Backend(turn) = pick(Balance::RoundRobin, &members, &tried, &board)
-                else {
+                let view = SharedPoolView(segment);
+                let Pick::Backend(turn) = pick(Balance::RoundRobin, &members, &tried, &view) else {
                     panic!("all are up");
                 };
-                if segment.pool(POOL).try_turn(turn.tier, turn.ticket, turn.next) {
+                if segment.pool(POOL).try_turn(turn.tier, turn.rotation, turn.next) {
                     counts[turn.place].fetch_add(1, SeqCst);
                     break;
                 }

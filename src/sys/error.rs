@@ -76,71 +76,67 @@ impl IoError {
     fn remedy(self, tried: Tried) -> &'static str {
         use IoError::{Denied, Exhausted, Exists, Full, InUse, Linked, NotFound};
         use IoError::{TooLarge, Unsupported};
+        use Tried::{Accept, ChangeUser, Confine, Descriptor, Execute, File, Fork, Listen};
+        use Tried::{ListenUnix, Memory, ReadFile};
         match (tried, self) {
-            (Tried::Listen(_), InUse) => "stop the other program, or choose another",
-            (Tried::Listen(_), IoError::NotLocal) => {
+            (Listen(_), InUse) => "stop the other program, or choose another",
+            (Listen(_), IoError::NotLocal) => {
                 "add \"freebind\": true if it may come later, which only \"listen\" takes"
             }
-            (Tried::Listen(1..=1023), Denied) => {
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-            }
-            (Tried::Listen(_), Denied | Unsupported) => {
+            (Listen(1..=1023), Denied) => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            (Listen(_), Denied | Unsupported) => {
                 "a seccomp profile or a security module forbids it: allow socket, bind and listen"
             }
-            (Tried::ListenUnix, NotFound) => {
+            (ListenUnix, NotFound) => {
                 "its directory is missing: make it, as RuntimeDirectory= of the unit does"
             }
-            (Tried::ListenUnix, Denied) => {
+            (ListenUnix, Denied) => {
                 "the user who starts httplb must be allowed to write its directory, and be in its group"
             }
-            (Tried::ListenUnix, InUse | Exists) => {
+            (ListenUnix, InUse | Exists) => {
                 "stop the other program, or remove what is there if it is no socket; or choose another path"
             }
-            (Tried::File, NotFound) => "is the path right? A missing directory is not made",
-            (Tried::File, Denied) => {
+            (File, NotFound) => "is the path right? A missing directory is not made",
+            (File, Denied) => {
                 "its user must be allowed to write the file, and to enter each directory above it"
             }
-            (Tried::File | Tried::ListenUnix, Linked) => {
+            (File | ListenUnix, Linked) => {
                 "root follows no link, and opens no file of two names, that others may have put \
                  there: remove it, or choose a directory that only root may write"
             }
-            (Tried::ReadFile, NotFound | Linked) => "is the path right?",
-            (Tried::ReadFile, Denied) => "the user who starts httplb must be allowed to read it",
-            (Tried::File | Tried::ListenUnix, Full) => "free some space",
-            (Tried::File, TooLarge) => "raise ulimit -f, or LimitFSIZE in the unit",
-            (Tried::File, Unsupported) => {
-                "choose another file system, or read-write mount this one"
-            }
-            (Tried::Memory, TooLarge) => {
+            (ReadFile, NotFound | Linked) => "is the path right?",
+            (ReadFile, Denied) => "the user who starts httplb must be allowed to read it",
+            (File | ListenUnix, Full) => "free some space",
+            (File, TooLarge) => "raise ulimit -f, or LimitFSIZE in the unit",
+            (File, Unsupported) => "choose another file system, or read-write mount this one",
+            (Memory, TooLarge) => {
                 "shared memory counts as a file: raise ulimit -f, or LimitFSIZE in the unit"
             }
-            (Tried::Memory, Exhausted) => {
+            (Memory, Exhausted) => {
                 "lower max_connections or buffer_size; or raise what memory it may have: ulimit -v, \
                  LimitAS and MemoryMax in the unit"
             }
-            (Tried::Memory, Denied | Unsupported) => {
+            (Memory, Denied | Unsupported) => {
                 "a seccomp profile or this kernel refuses it: allow memfd_create and mmap"
             }
-            (Tried::Descriptor | Tried::Listen(_) | Tried::ListenUnix | Tried::File, Exhausted) => {
+            (Descriptor | Listen(_) | ListenUnix | File, Exhausted) => {
                 "raise ulimit -n, or LimitNOFILE in the unit"
             }
-            (Tried::Descriptor, Denied | Unsupported) => {
+            (Descriptor, Denied | Unsupported) => {
                 "a seccomp profile or this kernel refuses it: allow epoll_create1, eventfd2, \
                  signalfd4, socketpair and fcntl"
             }
-            (Tried::Accept, Exhausted) => "raise LimitNOFILE, or lower max_connections",
-            (Tried::Fork, Exhausted) => "raise ulimit -u, or TasksMax in the unit",
-            (Tried::Fork, Denied | Unsupported) => {
+            (Accept, Exhausted) => "raise LimitNOFILE, or lower max_connections",
+            (Fork, Exhausted) => "raise ulimit -u, or TasksMax in the unit",
+            (Fork, Denied | Unsupported) => {
                 "a seccomp profile or this kernel refuses it: allow clone"
             }
-            (Tried::ChangeUser, _) => {
+            (ChangeUser, _) => {
                 "give it CAP_SETUID and CAP_SETGID, or start it as another user than root"
             }
-            (Tried::Confine, _) => {
-                "a seccomp profile or this kernel refuses it: allow seccomp and prctl"
-            }
-            (Tried::Execute, Denied) => "it must be executable, and its file system not noexec",
-            (Tried::Execute, NotFound) => "install it again",
+            (Confine, _) => "a seccomp profile or this kernel refuses it: allow seccomp and prctl",
+            (Execute, Denied) => "it must be executable, and its file system not noexec",
+            (Execute, NotFound) => "install it again",
             // Where nothing is known to help, nothing is made up.
             (_, _) => "",
         }

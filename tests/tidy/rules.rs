@@ -33,7 +33,7 @@ pub struct Source {
     pub text: String,
     /// The text without comments, the contents of literals and tests.
     pub code: String,
-    /// Files and folders of its modules that are tests, as `src/sys/conformance`.
+    /// Files and folders of its modules that are tests, as `src/sys/conformance_tests`.
     test_modules: Vec<String>,
 }
 
@@ -256,8 +256,11 @@ pub fn check_map(sources: &[Source]) -> Vec<String> {
         .lines()
         .filter_map(|line| line.trim().strip_suffix(';')?.rsplit_once("mod ").map(|(_, name)| name))
         .collect();
-    let mut modules: Vec<&str> =
-        sources.iter().filter_map(|source| source.module().map(|module| module[0])).collect();
+    let mut modules: Vec<&str> = sources
+        .iter()
+        .filter(|source| !source.is_test(sources))
+        .filter_map(|source| source.module().map(|module| module[0]))
+        .collect();
     modules.retain(|name| *name != "lib" && *name != "main");
     modules.sort_unstable();
     modules.dedup();

@@ -253,7 +253,7 @@ pub fn explain(
     explain_with(question, config, pools, key, scratch, &mut |_, _, _| None)
 }
 
-/// The same, where `lookup` can say what is stored.
+/// As [`explain`], where `lookup` can say what is stored.
 pub fn explain_with(
     question: &Question,
     config: &Config,

@@ -60,9 +60,9 @@ pub struct BackendPlan {
     pub backup: bool,
     /// Requests that it has.
     pub connections: u32,
-    /// Those that it may have; 0 is no cap, "auto" one that finds itself.
+    /// Requests that it may have; 0 is no limit, "auto" one that finds itself.
     pub max_connections: ShownCap,
-    /// Those that it may have now; `None` if any number, or if it is not known.
+    /// Requests that it may have now; `None` if any number, or if it is not known.
     pub cap: Option<u32>,
     /// `next`, `candidate` or `out`.
     pub verdict: &'static str,
@@ -79,7 +79,7 @@ pub struct StickyPlan {
     pub cookie: String,
     /// As the log will call it: `hit`, `new` or `moved`; `unknown` without the key.
     pub verdict: &'static str,
-    /// The same, for people.
+    /// Why, for people.
     pub because: &'static str,
     /// The backend that the cookie names.
     pub backend: Option<String>,
@@ -94,9 +94,9 @@ pub struct RepeatPlan {
     pub retries: u32,
     /// Whether what may have been acted on may be sent again.
     pub is_idempotent: bool,
-    /// The failures after which it is repeated, by their reasons.
+    /// The failures after which it is retried, by their reasons.
     pub repeated_after: Vec<&'static str>,
-    /// Those after which it is not.
+    /// The failures after which the client gets an error.
     pub answered_after: Vec<&'static str>,
     /// Whether it leaves a backend that goes down while it waits there.
     pub is_evacuated: bool,
@@ -109,7 +109,7 @@ struct At<'a> {
 }
 
 impl PoolView for At<'_> {
-    fn ticket(&self, tier: Tier) -> u64 {
+    fn rotation(&self, tier: Tier) -> u64 {
         self.turn[tier as usize]
     }
 
@@ -216,8 +216,8 @@ fn choices(pool: &PoolNow) -> (Vec<BackendPlan>, &'static str) {
     let mut members = Members::default();
     members.refresh(&list);
     let pick = |turn| {
-        let board = At { turn, backends: &pool.backends };
-        balance::pick(pool.keys.balance, &members, &TriedBackends::default(), &board)
+        let view = At { turn, backends: &pool.backends };
+        balance::pick(pool.keys.balance, &members, &TriedBackends::default(), &view)
     };
     let place_of = |pick| match pick {
         Pick::Backend(turn) => Some(turn.place),

@@ -61,7 +61,7 @@ impl Proxy {
         let peer = self.downstream[self.exchanges[id].client].peer;
         let nobody = Client::background(peer);
         let client = self.downstream.insert(nobody);
-        let mut head = self.lend_head();
+        let mut head = self.take_head();
         let exchange = &self.exchanges[id];
         let mut request = exchange.request;
         write_unconditional(exchange, &mut head);

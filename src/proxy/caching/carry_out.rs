@@ -107,15 +107,15 @@ impl Proxy {
         }
     }
 
-    /// Those who wait for what is over, or may have come further, have another look; and those who
-    /// fetch what others wait for and have not been shown.
+    /// Has exchanges look again that wait for, or follow, a fetch which is over or has news; and exchanges that
+    /// lead a fetch for which others wait and which has not been shown.
     pub(in crate::proxy) fn wake_fetch_waiters(&mut self) {
         let Proxy { exchanges, buffers, turn, .. } = self;
         let Some(caching) = &buffers.caching else { return };
         caching.each_with_news(exchanges, |exchange| turn.wake(exchange.client));
     }
 
-    /// Those that wait for the disk look again, if it is time.
+    /// Has the exchanges look again that wait for the disk, if it is time.
     pub(in crate::proxy) fn look_again_at_disk(&mut self) {
         let Proxy { exchanges, buffers, turn, .. } = self;
         let Some(caching) = &mut buffers.caching else { return };
@@ -143,14 +143,14 @@ impl Proxy {
         }
     }
 
-    /// A first exchange waits for what another one fetches.
+    /// Puts a client's first exchange with those that wait for a fetch of another exchange.
     pub(in crate::proxy) fn enqueue_for_fetch(&mut self, id: ExchangeId) {
         if let Some(caching) = &mut self.buffers.caching {
             caching.enqueue(id);
         }
     }
 
-    /// It waits no more.
+    /// Takes an exchange out of those that wait for a fetch.
     pub(in crate::proxy) fn dequeue_for_fetch(&mut self, id: ExchangeId) {
         if let Some(caching) = &mut self.buffers.caching {
             caching.dequeue(id);

@@ -1,8 +1,10 @@
-//! Exchanges whose answers are stored and not in memory: they look again soon, and others go on meanwhile.
+//! Exchanges whose responses are stored on the disk and not in memory: each looks again soon whether its bytes
+//! have come, and others go on meanwhile.
 //!
-//! The disk reads ahead for the first of them; behind these, who comes waits for its turn. One for which it
-//! takes too long waits for the disk with the whole process. If that brings the bytes at once, the disk does not
-//! read ahead at all: then nobody waits in vain for a while.
+//! The disk reads ahead for the first [`MOST_READING`] exchanges; those behind wait for their turn. An exchange
+//! whose bytes have not come after [`PATIENCE`] reads them all the same, and the whole process waits for the
+//! disk. If that read is fast, the disk does not seem to read ahead at all: for a while it is not asked to, so
+//! that no exchange waits in vain.
 
 use crate::cache::in_memory::DiskRead;
 use crate::cache::store::Store;
@@ -16,16 +18,16 @@ use super::context::CacheContext;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::ids::{ExchangeId, ExchangeTag};
 
-/// How long before the next look.
+/// How long until the exchanges that wait look again.
 const PAUSE: Millis = Millis(1);
-/// The disk reads ahead for so many exchanges at once.
+/// Exchanges for which the disk reads ahead at once.
 const MOST_READING: usize = 64;
-/// So long an exchange waits for bytes to be read ahead.
+/// How long an exchange waits for bytes to be read ahead, before it reads them with the process waiting.
 const PATIENCE: Micros = Micros::from_secs(1);
-/// Who waits for the disk itself after that is expected to wait for longer than this,
-const AT_ONCE: Micros = Micros(20_000);
-/// else the disk is not asked to read ahead for so long.
-const IMPATIENCE: Micros = Micros::from_secs(10);
+/// Such a read that takes less than this shows that the disk was not busy with reading ahead.
+const FAST_READ: Micros = Micros(20_000);
+/// How long after a fast read the disk is not asked to read ahead.
+const READ_AHEAD_OFF_FOR: Micros = Micros::from_secs(10);
 
 impl Caching {
     /// Reads for an exchange what was asked of the store. `None`: not now, for others are ahead of it.
@@ -46,13 +48,13 @@ impl Caching {
     }
 }
 
-/// Who waits for the disk.
+/// The exchanges that wait for the disk.
 pub struct ColdReads {
     waiting: Queue<ColdRead>,
-    /// When the first of them look again; while nobody waits, never.
+    /// When the first exchanges look again; `None` while no exchange waits.
     next_look: Option<Millis>,
-    /// The disk is not asked to read ahead until then.
-    impatient_until: Micros,
+    /// Until when the disk is not asked to read ahead.
+    read_ahead_off_until: Micros,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +65,18 @@ struct ColdRead {
 }
 
 impl ColdReads {
-    /// Nobody waits. With room for so many.
+    /// An empty queue, with room for `exchanges`.
     pub fn new(exchanges: usize) -> ColdReads {
         ColdReads {
             waiting: Queue::with_capacity(exchanges),
             next_look: None,
-            impatient_until: Micros(0),
+            read_ahead_off_until: Micros(0),
         }
     }
 
     /// How an exchange may read; `None`: not now, for others are ahead of it.
     pub fn reading(&self, id: ExchangeId, now: Micros) -> Option<DiskRead> {
-        if self.is_impatient(now) {
+        if self.is_read_ahead_off(now) {
             return Some(DiskRead::Waits);
         }
         let place = self.place(id);
@@ -91,18 +93,18 @@ impl ColdReads {
     }
 
     /// Whether the disk is not asked to read ahead.
-    pub fn is_impatient(&self, now: Micros) -> bool {
-        self.impatient_until > now
+    pub fn is_read_ahead_off(&self, now: Micros) -> bool {
+        self.read_ahead_off_until > now
     }
 
-    /// An exchange has waited with the process.
+    /// Notes a read for which the process waited.
     fn waited(&mut self, from: Micros, to: Micros) {
-        if !self.is_impatient(from) && elapsed(from, to) < AT_ONCE {
-            self.impatient_until = to + IMPATIENCE;
+        if !self.is_read_ahead_off(from) && elapsed(from, to) < FAST_READ {
+            self.read_ahead_off_until = to + READ_AHEAD_OFF_FOR;
         }
     }
 
-    /// An exchange looks again soon.
+    /// Has an exchange look again soon.
     pub fn wait(&mut self, id: ExchangeId, now: Micros) {
         if self.place(id).is_none() {
             let since = (self.waiting.len() < MOST_READING).then_some(now);
@@ -112,7 +114,7 @@ impl ColdReads {
         self.next_look.get_or_insert(now.millis() + PAUSE);
     }
 
-    /// It has what it wanted, or wants it no more.
+    /// Notes that an exchange has what it wanted, or wants it no more.
     pub fn leave(&mut self, id: ExchangeId) {
         if let Some(place) = self.place(id) {
             self.waiting.remove_at(place);
@@ -129,7 +131,7 @@ impl ColdReads {
         self.next_look
     }
 
-    /// Hands over those that are to look again, if it is time.
+    /// Calls `each` for the exchanges that are to look again, if it is time.
     pub fn look_again(
         &mut self,
         now: Micros,
@@ -146,7 +148,7 @@ impl ColdReads {
         }
     }
 
-    /// How many wait.
+    /// How many exchanges wait.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.waiting.len()

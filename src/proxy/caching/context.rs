@@ -19,20 +19,20 @@ use crate::proxy::upstream::connection::BackendConn;
 /// What becomes of an exchange.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum CacheStep {
-    /// It goes on as it would without a cache.
+    /// The exchange goes on as it would without a cache.
     #[default]
     Proceed,
-    /// Nothing, until its turn has come, or a fetch has ended.
+    /// The exchange waits, until its turn has come or a fetch has ended.
     Wait,
-    /// It waits for what another one fetches.
+    /// The exchange waits for the response that another one fetches.
     WaitForFetch,
-    /// A stored answer is its own. With a token, the entry is revalidated behind it.
+    /// This stored response answers the exchange. With a token, the entry is revalidated in the background.
     Serve(StoredAnswer, Option<LookupToken>),
-    /// It would need a backend, which its client forbids.
+    /// The exchange would need a backend, which its client forbids (`only-if-cached`).
     GatewayTimeout,
-    /// A backend is asked once more.
+    /// The request goes to a backend once more.
     AskAgain,
-    /// It is over: it was for the cache alone.
+    /// The exchange ends: it was for the cache alone.
     End,
 }
 
@@ -44,11 +44,11 @@ pub struct CacheContext<'a> {
     pub id: ExchangeId,
     /// Whether it is the first of its client.
     pub is_first: bool,
-    /// Its client.
+    /// The client of the exchange.
     pub client: &'a mut Client,
-    /// The connection to its backend.
+    /// The connection to the backend of the exchange.
     pub backend: Option<&'a mut BackendConn>,
-    /// The name of its pool, if that is chosen by fields.
+    /// The name of the pool, if that is chosen by fields.
     pub pool: &'a [u8],
     /// The name that `Via` is given.
     pub via: Option<&'a str>,

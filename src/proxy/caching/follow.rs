@@ -36,18 +36,18 @@ use crate::proxy::step::Frame;
 /// What becomes of the client whose request began a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leader {
-    /// It is gone, or given up.
+    /// The client is gone, or given up.
     Leaves,
-    /// It takes what there is in its own time.
+    /// The client takes what there is in its own time.
     Stays,
 }
 
 /// What comes next of a stored body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextBytes {
-    /// From this byte on so many.
+    /// The number of bytes (second) that can be sent from this byte (first) on.
     Bytes(u64, u64),
-    /// It is not there yet.
+    /// More will come, and is not there yet.
     Later,
     /// Nothing: all has been sent.
     End,
@@ -102,7 +102,7 @@ impl Caching {
         }
     }
 
-    /// Those who wait for what an exchange fetches get what has come of it.
+    /// Lets exchanges that wait for a fetch have what has come of it so far.
     pub(super) fn show(&mut self, exchange: &mut Exchange) {
         let ticket = exchange.fetch().and_then(|fetch| fetch.ticket);
         let (Some(id), Some(ticket)) = (exchange.download.recorder(), ticket) else { return };
@@ -243,7 +243,7 @@ impl Proxy {
     fn fetch_for_nobody(&mut self, id: ExchangeId, conn: BackendConnId, answer: Response) {
         let peer = self.downstream[self.exchanges[id].client].peer;
         let client = self.downstream.insert(Client::background(peer));
-        let mut head = self.lend_head();
+        let mut head = self.take_head();
         let exchange = &mut self.exchanges[id];
         head.append(exchange.head.as_slice());
         let CacheState::Fetching(fetch) = *exchange.cache() else {

@@ -22,37 +22,37 @@ use crate::proxy::exchange::{Exchange, Response, State};
 use crate::proxy::ids::ExchangeId;
 use crate::proxy::step::Progress;
 
-/// So many bytes of an entry are verified in a turn, before it answers for the first time: then
-/// others have theirs.
+/// Bytes of an entry that are verified in a turn, before it answers for the first time; after that, other
+/// exchanges have their turn.
 const VERIFIED_AT_ONCE: usize = 512 * 1024;
 
 /// Whether a stored answer can be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HitStep {
-    /// Its head can be written now.
+    /// The head of the stored response can be written now.
     Ready,
-    /// More of it is verified in the next turn.
+    /// More of the entry is verified in the next turn.
     Pending,
-    /// The disk has to read it first.
+    /// The disk has to read the entry first.
     Cold,
-    /// The client's ring has no room for its head.
+    /// The client's ring has no room for the head.
     #[default]
     NoRoom,
-    /// It was damaged, or has broken off, and is gone.
+    /// The entry was damaged, or has broken off, and is gone.
     Damaged,
 }
 
 /// What came of sending a part of a stored body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HitSent {
-    /// Some of it went.
+    /// A part of the body went.
     Some,
-    /// The client takes none now.
+    /// The client takes no bytes now.
     #[default]
     Nothing,
-    /// All of it has gone.
+    /// The whole body has gone.
     All,
-    /// The rest cannot be read.
+    /// The rest of the body cannot be read.
     Cut,
 }
 
@@ -193,7 +193,7 @@ impl Caching {
         len: u64,
         context: &CacheContext,
     ) -> Option<u64> {
-        if self.cold.is_impatient(context.now) {
+        if self.cold.is_read_ahead_off(context.now) {
             return Some(len);
         }
         self.read_for(context, |store, reading| match reading {
@@ -230,7 +230,7 @@ impl Caching {
     }
 }
 
-/// So many bytes of a stored body went.
+/// Notes that `sent` bytes of a stored body went to the client.
 pub(super) fn went(exchange: &mut Exchange, stored: StoredAnswer, sent: u64) -> HitSent {
     exchange.bytes_out += sent;
     let Some(part) = stored.left else { return HitSent::All };

@@ -22,11 +22,11 @@ use crate::proxy::upstream::waiting::WaitQueue;
 
 /// What was found for a request.
 enum Finding {
-    /// This answers it. With a token, it is stale, and revalidated behind the answer.
+    /// This stored response answers the request. With a token, it is stale, and revalidated in the background.
     Response(StoredAnswer, Option<LookupToken>),
     /// A backend is to be asked.
     Fetch(CacheFetch, Sharing),
-    /// That is not known before something was read.
+    /// Not known before the disk has read something.
     Later,
 }
 
@@ -198,15 +198,15 @@ impl Caching {
         }
     }
 
-    /// A fetch is not to be made: what was found for it goes back.
+    /// Gives back what was found for a fetch that is not to be made.
     fn give_up(&mut self, fetch: CacheFetch) {
         if let Some(entry) = fetch.stale {
             self.store.release(entry);
         }
     }
 
-    /// It is this exchange's turn to fetch. Another may have done so since it has looked: it looks
-    /// again, lest two equal requests go to backends one right behind the other.
+    /// Begins a fetch for others to wait for. Another exchange may have ended one since this one has looked: it
+    /// looks again, lest two equal requests go to backends one right behind the other.
     fn lead(
         &mut self,
         exchange: &mut Exchange,

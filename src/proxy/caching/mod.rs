@@ -51,11 +51,11 @@ pub struct Caching {
     recorders: Slab<Recording, RecorderTag>,
     /// Exchanges of this worker that wait for what others fetch.
     waiters: Queue<ExchangeId>,
-    /// Those that are answered by it as it comes.
+    /// Exchanges that are answered by what another one fetches, as it comes.
     followers: Queue<ExchangeId>,
     /// Exchanges that wait for the disk.
     cold: ColdReads,
-    /// Who waits for fetches that have ended.
+    /// The workers that wait for fetches which have ended.
     woken: Option<Waiting>,
     worker: usize,
     /// Whether the operator was told that the disk is slow.
@@ -77,8 +77,8 @@ fn wall_seconds() -> u64 {
 }
 
 impl Caching {
-    /// For a worker of that number with so many exchanges at most, for which `store` was made. Nothing is
-    /// being recorded.
+    /// The cache of a worker with this number and so many exchanges at most, for which `store` was made.
+    /// Nothing is being recorded.
     pub fn new(store: Store, worker: usize, exchanges: usize) -> Caching {
         Caching {
             store,
@@ -92,7 +92,7 @@ impl Caching {
         }
     }
 
-    /// What is stored.
+    /// The stored responses.
     #[cfg(test)]
     pub fn store(&self) -> &Store {
         &self.store
@@ -108,22 +108,22 @@ impl Caching {
         self.waiters.push_back(id).expect("a queue has room for all exchanges");
     }
 
-    /// Takes it out of them.
+    /// Takes an exchange out of those that wait for what others fetch.
     fn dequeue(&mut self, id: ExchangeId) {
         self.waiters.remove(&id);
     }
 
-    /// The one of them in this place.
+    /// The exchange at this position among those that wait for what others fetch.
     fn waiter(&self, position: usize) -> Option<ExchangeId> {
         self.waiters.get(position).copied()
     }
 
-    /// The one in this place of those that are answered by what another one fetches.
+    /// The exchange at this position among those that are answered by what another one fetches.
     fn follower(&self, position: usize) -> Option<ExchangeId> {
         self.followers.get(position).copied()
     }
 
-    /// All of them.
+    /// All exchanges that are answered by what another one fetches.
     #[cfg(test)]
     pub fn followers(&self) -> &Queue<ExchangeId> {
         &self.followers

@@ -22,25 +22,26 @@ use crate::proxy::ids::{ExchangeId, RecorderId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     InSight,
-    /// Not for long: nothing but the operator's word says that others may have it.
+    /// The end is waited for only briefly: nothing but the operator's word says that others may have the
+    /// response.
     Unannounced,
-    /// It goes on for as long as somebody listens.
+    /// The response goes on for as long as somebody listens.
     NotInSight,
 }
 
 /// How a client takes what others wait for as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
-    /// As fast as it comes, or nobody has to wait for that.
+pub enum ClientSpeed {
+    /// The client takes the response as fast as it comes, or no other has to wait for that.
     #[default]
     Right,
-    /// Others, who follow, would get it faster.
+    /// Clients that follow the fetch would get the response faster than this one takes it.
     HoldsOthersUp,
 }
 
 impl Caching {
-    /// A backend's answer is committed: it is recorded from here on, if it may be. What the client is
-    /// told of that.
+    /// Called when a backend's response is committed: it is recorded from here on, if it may be. Returns what
+    /// the client is told of that.
     pub fn on_commit(
         &mut self,
         exchange: &mut Exchange,
@@ -187,10 +188,11 @@ impl Caching {
         }
     }
 
-    /// Those who wait for what does not come to its end need not either. If a client takes it too
-    /// slowly, another has its turn; what others follow goes on without it. If the backend pauses, or goes on
-    /// and on, and nobody can follow what it sends, for it has not said how long it is, all go.
-    pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> Pace {
+    /// Called about twice a second for each exchange: releases the exchanges that wait for its fetch, if that
+    /// does not come to its end. If a client takes the response too slowly, another exchange fetches; a fetch
+    /// that others follow goes on without this client. If the backend pauses, or goes on and on, and the
+    /// response cannot be followed, for it has not said how long it is, all who wait go to a backend.
+    pub fn on_tick(&mut self, exchange: &mut Exchange, context: &mut CacheContext) -> ClientSpeed {
         let (payload, length) = (exchange.download.payload(), exchange.download.length());
         let took = elapsed(exchange.times.answered, context.now);
         let recorder = exchange.download.recorder().map(|id| &self.recorders[id].recorder);
@@ -198,18 +200,18 @@ impl Caching {
         let is_followed = self.is_followed(exchange);
         let is_responding = exchange.state() == State::Responding;
         let fetch = exchange.fetch().filter(|fetch| is_responding && fetch.ticket.is_some());
-        let Some(fetch) = fetch else { return Pace::Right };
+        let Some(fetch) = fetch else { return ClientSpeed::Right };
         let is_stuck = fetch.passed.replace(payload) == Some(payload);
         let is_late = took > Micros::from(fetch.patience);
         match context.client.is_flushed() {
-            false if is_followed => return Pace::HoldsOthersUp,
+            false if is_followed => return ClientSpeed::HoldsOthersUp,
             false if is_stuck => self.end_fetch(exchange, Ending::Abandoned, context.now),
             _ if (is_stuck || is_late) && length.is_none() && !may_be_shown => {
                 self.end_fetch(exchange, Ending::Unshareable, context.now);
             }
             _ => (),
         }
-        Pace::Right
+        ClientSpeed::Right
     }
 
     /// The body is not to be recorded any more.
@@ -272,14 +274,14 @@ impl Proxy {
         }
     }
 
-    /// Those who wait for what hangs go on. Called about twice a second.
+    /// Releases the exchanges that wait for fetches which hang. Called about twice a second.
     pub(in crate::proxy) fn release_from_what_hangs(&mut self) {
         if self.buffers.caching.as_ref().is_none_or(|caching| caching.recordings() == 0) {
             return;
         }
         for index in 0..self.exchanges.capacity() {
             if let Some(id) = self.exchanges.id_at(index)
-                && self.with_cache(id, Caching::on_tick) == Pace::HoldsOthersUp
+                && self.with_cache(id, Caching::on_tick) == ClientSpeed::HoldsOthersUp
             {
                 self.let_fetch_go_on(id, Leader::Stays);
             }

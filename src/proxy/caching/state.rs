@@ -41,74 +41,74 @@ use crate::policy::ranges::Part;
 use crate::proxy::state::State;
 use crate::proxy::step::ChunkPlace;
 
-/// So long a request waits for what another one fetches. Then it goes to a backend itself.
+/// How long a request waits for the response that another one fetches. Then it goes to a backend itself.
 pub const COLLAPSED: Millis = Millis(5_000);
-/// The same for the end of an answer that only the operator calls fresh, and that has not said how long
-/// it is: it may well be a stream.
+/// How long it waits for the end of a response that only the operator calls fresh, and that has not said how
+/// long it is: it may well be a stream.
 pub const UNANNOUNCED: Millis = Millis(250);
 
 /// Where an exchange stands with the cache. (With a tag of its own: else it is as wide as a key.)
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub enum CacheState {
-    /// The cache has no part in it: there is none, the exchange was never to be answered by anybody
-    /// else, or it is over.
+    /// The cache has no part in the exchange: there is no cache, the request was never to be answered by
+    /// anybody else, or the exchange is over.
     Disabled,
-    /// It passes by the cache, for this reason.
+    /// The request passes by the cache, for this reason.
     Bypass(FwdReason),
     /// Nothing was looked for yet, or all that was found is over.
     NotLookedUp(CollapseWait),
-    /// There is something that answers it, once it is first: then it is looked for again.
+    /// An entry answers the request, once the exchange is its client's first: then it is looked up again.
     HitPending,
-    /// Another request fetches what it wants; the reason is its own.
+    /// Another request fetches the response; the reason is why this one would go to a backend itself.
     WaitingForFetch(FetchTicket, FwdReason),
-    /// It goes to a backend.
+    /// The request goes to a backend, on the cache's behalf as well.
     Fetching(CacheFetch),
-    /// An entry, which is pinned, answers it.
+    /// An entry, which is pinned, answers the request.
     Hit,
 }
 
 /// Whether an exchange may wait for what another one fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CollapseWait {
-    /// It has not waited yet.
+    /// The exchange has not waited yet.
     Fresh,
-    /// It has; for this reason it would have gone to a backend itself.
+    /// The exchange has waited; for this reason it would have gone to a backend itself.
     Waited(FwdReason),
-    /// It has waited for long enough.
+    /// The exchange has waited for long enough.
     Over,
 }
 
 /// What a request asks of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// What its client asks.
+    /// What the client asks, unchanged.
     AsIs,
-    /// Whether what there is is still right.
+    /// Whether the stale entry is still right.
     IfChanged,
-    /// For the rest of it.
+    /// For the rest of the entry, which has a part of the body.
     ForRest(MissingRange),
-    /// The rest of it is coming, by this plan. So much of what there is goes before that, as far as it was
-    /// not sent yet; and whether the two together may be stored.
+    /// The rest of the entry is coming, by this plan. The given part of what is stored goes before it, as far
+    /// as it was not sent yet; the last field says whether the two together may be stored.
     Joins(MissingRange, Option<Part>, bool),
 }
 
 /// What a request is sent to a backend for.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheFetch {
-    /// Why no entry answered it.
+    /// Why no entry answered the request.
     pub why: FwdReason,
-    /// What was seen then.
+    /// What the look-up saw.
     pub token: LookupToken,
-    /// Others wait for what comes of it.
+    /// The fetch, if others wait for its response.
     pub ticket: Option<FetchTicket>,
-    /// What there is, and cannot answer as it is; pinned.
+    /// The stored entry that cannot answer as it is; pinned.
     pub stale: Option<EntryId>,
-    /// What the backend is asked about that.
+    /// What the backend is asked about that entry.
     pub asks: Asks,
-    /// They wait so long for the end of a body of unknown length.
+    /// How long others wait for the end of a body of unknown length.
     pub patience: Millis,
-    /// Bytes of the body that had passed when it was last looked at, if it ever was.
+    /// Bytes of the body that had passed at the last tick, if there was one.
     pub passed: Option<u64>,
 }
 
@@ -140,25 +140,26 @@ pub struct StoredAnswer {
     pub result: CacheResult,
     /// Bytes of the body that are still to be sent, once the head was.
     pub left: Option<Part>,
-    /// How its body comes.
+    /// How the body comes.
     pub delivery: Delivery,
 }
 
 /// How the body of a stored answer comes to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// All of it is there.
+    /// The whole body is stored.
     Stored,
-    /// As another request fetches it: its head says how long it will be.
+    /// The body comes as another request fetches it: the head says how long it will be.
     AsItComes,
-    /// The same, of unknown length, in chunks; the client stands here in them.
+    /// The body comes as another request fetches it, of unknown length, in chunks; the client stands at this
+    /// place in them.
     InChunks(ChunkPlace),
-    /// The same, and the end of the connection is its end.
+    /// The body comes as another request fetches it, of unknown length, and ends with the connection.
     UntilClose,
 }
 
 impl Delivery {
-    /// Of what another request fetches, whose length is known or not, to a client of this version.
+    /// The delivery of what another request fetches, with a known length or not, to a client of this version.
     pub fn of_fetched(has_length: bool, version: Version) -> Delivery {
         match version {
             _ if has_length => Delivery::AsItComes,
@@ -167,7 +168,7 @@ impl Delivery {
         }
     }
 
-    /// Whether it is what another request fetches, of which more may be there later.
+    /// Whether the body is what another request fetches, so that more may come later.
     pub fn follows(self) -> bool {
         match self {
             Delivery::Stored => false,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Listen;
 
-/// Who is at the other end of a client's connection, or whom a PROXY header names.
+/// The peer at the other end of a client's connection, or the one that a PROXY header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A host, by its address. An IPv4 address mapped into IPv6 is the IPv4 one.
@@ -15,7 +15,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Who has this address, or none.
+    /// The peer with this address, or one without.
     pub fn at(address: Option<SocketAddr>) -> Peer {
         match address {
             Some(address) => {
@@ -56,7 +56,7 @@ pub enum ProxyProtocol {
 /// What all connections of a listener have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// What they begin with.
+    /// What connections begin with.
     pub preamble: ProxyProtocol,
     /// Whether clients speak TLS with what stands before it.
     pub https: bool,

@@ -16,43 +16,45 @@ use crate::proxy::upstream::bound::Bound;
 /// What epoll knows of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// Nothing yet: a connection that is answered and closed at once never needs it.
+    /// epoll does not know the connection: one that is answered and closed at once never needs it.
     Not,
-    /// Events come.
+    /// epoll reports events of the connection.
     Watched,
 }
 
-/// A client, or what stands for none.
+/// A client's connection, or what stands for a client in the background.
 pub struct Client {
     /// Where its responses go, and its requests come from.
     pub(super) sink: Sink<Conn>,
-    /// Its address: its own, or that of a PROXY header.
+    /// The client's address: that of the connection, or that of a PROXY header.
     pub peer: Peer,
     /// The first exchange of the queue: the one that may commit.
     pub first: Option<ExchangeId>,
-    /// The last one.
+    /// The last exchange of the queue.
     pub last: Option<ExchangeId>,
-    /// How many there are.
+    /// How many exchanges are in the queue.
     pub in_work: u32,
-    /// How far it has come to its end.
+    /// How far the connection has come to its end.
     pub ending: Ending,
     /// Whether events come.
     pub watch: Watch,
     /// How far the input was searched for a head.
     pub scan: HeadScan,
-    /// It did not take a response on which strangers waited: its requests share no connection with theirs.
+    /// Whether the client did not take a response on which strangers waited: its requests share no connection
+    /// with theirs.
     pub is_slow: bool,
-    /// The queue came to its limit with the last request.
+    /// Whether the queue came to its limit with the last request.
     pub queue_was_full: bool,
     /// Number of the batch of requests that is being taken in.
     pub batch: u32,
-    /// Requests taken in over its life.
+    /// Requests read over the connection's life.
     pub requests: u64,
-    /// When it was accepted.
+    /// When the connection was accepted.
     pub since: Micros,
-    /// How it came in: what is to come before its first request, TLS, the port.
+    /// How the connection came in: what is to come before its first request, TLS, the port.
     pub arrival: Arrival,
-    /// Backend connections that it has logged in or may have, and that nobody else gets. See `bound`.
+    /// Backend connections that the client has logged in or may have, and that no other client gets. See
+    /// `bound`.
     pub bound: Bound,
 }
 
@@ -107,7 +109,7 @@ impl Client {
         self.sink.conn()
     }
 
-    /// The same, for whoever reads what it sends.
+    /// The connection, for whoever reads from it.
     pub fn conn_mut(&mut self) -> Option<&mut Conn> {
         self.sink.conn_mut()
     }

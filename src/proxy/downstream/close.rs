@@ -16,7 +16,7 @@ use crate::proxy::timeouts::client_owner;
 const LINGER_READS: usize = 4;
 
 impl Client {
-    /// Its connection is of no use any more, and ends without a word once it is driven.
+    /// Marks the client's connection as broken: it ends without a word once it is driven.
     pub fn break_off(&mut self) {
         self.ending.begin();
         if let Some(conn) = self.conn_mut() {
@@ -87,7 +87,8 @@ impl Proxy {
         exchange.closing.closes()
     }
 
-    /// Nothing more of the request's body goes to the backend. What comes of it is thrown away at the end.
+    /// Has the client's connection close behind an exchange whose upload is given up: no more of the request's
+    /// body goes to the backend, and what comes of it is thrown away at the end.
     pub(in crate::proxy) fn close_over_upload(&mut self, id: ExchangeId) {
         let exchange = &mut self.exchanges[id];
         exchange.closing.after_this();
@@ -123,7 +124,7 @@ impl Proxy {
 
 /// Of a client, whatever it has in work.
 impl Proxy {
-    /// Nothing more of what the client sends can be trusted, or is wanted.
+    /// Reads no more requests from a client: what it sends cannot be trusted, or is not wanted.
     pub(super) fn stop_reading(&mut self, id: ClientId) {
         let client = &mut self.downstream[id];
         if let Some(conn) = client.conn_mut() {

@@ -26,7 +26,8 @@ pub enum Closing {
     No,
     /// Once the response has been sent. What the client has sent behind is not answered.
     AfterThis,
-    /// The same, and that end alone tells where the response ends.
+    /// By the end of the connection once the response has been sent, and that end alone tells where the
+    /// response ends.
     ByEnd,
     /// By a reset: a response that only the end delimits was cut, and must not look whole.
     Hard,
@@ -76,11 +77,11 @@ impl Closing {
 /// How far a client's connection has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientPhase {
-    /// Requests are taken in.
+    /// Requests are read.
     Open,
-    /// No more are; the queue and the output ring empty themselves.
+    /// No more requests are read; the queue and the output ring empty themselves.
     Closing,
-    /// The same, but the end is a reset: a response was cut that only the end delimits.
+    /// As `Closing`, but the connection ends by a reset: a response was cut that only the end delimits.
     Breaking,
     /// Our side is closed; what the client still sends is thrown away, so that its system does not
     /// take the last response back with a reset.

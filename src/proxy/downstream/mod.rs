@@ -47,7 +47,7 @@ pub struct Downstream {
     behind: Vec<Option<ExchangeId>>,
     /// Clients with an exchange in work.
     busy: usize,
-    /// Those that stand for none: entries that are revalidated.
+    /// Entries of `clients` that stand for no client: stored responses that are revalidated.
     background: usize,
     limits: ClientLimits,
 }
@@ -66,7 +66,7 @@ pub struct ClientLimits {
 }
 
 impl Downstream {
-    /// Nobody is connected.
+    /// No clients yet.
     pub fn new(limits: ClientLimits, segment: Segment, worker: usize) -> Downstream {
         Downstream {
             segment,

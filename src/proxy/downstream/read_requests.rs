@@ -55,8 +55,8 @@ impl Proxy {
         moved
     }
 
-    /// Nothing is taken in behind a request that is not pipelinable, for what follows may be its
-    /// body, or no HTTP at all.
+    /// Whether the next request of a client may be read now. None is read behind a request that is not
+    /// pipelinable, for what follows may be its body, or no HTTP at all.
     fn may_take_in(&self, id: ClientId) -> bool {
         let client = &self.downstream[id];
         if !client.ending.takes_requests() || client.arrival.preamble != ProxyProtocol::None {
@@ -101,7 +101,7 @@ impl Proxy {
     /// Rewrites the head of `end` bytes into a new exchange. Without `end` it reads what is there as one that is
     /// whole and valid, and a refusal says nothing but that it is not.
     fn enqueue_request(&mut self, id: ClientId, end: Option<usize>) -> Result<(), Refusal> {
-        let mut buffer = self.lend_head();
+        let mut buffer = self.take_head();
         let taken = match self.read_request(id, end, &mut buffer) {
             Ok(taken) => taken,
             Err(refusal) => {
@@ -183,7 +183,7 @@ impl Proxy {
     }
 
     fn own_exchange(&mut self, id: ClientId, refusal: Refusal) -> Exchange {
-        let mut head = self.lend_head();
+        let mut head = self.take_head();
         head.append(&self.ids.make());
         let spans = RequestSpans { id: Span::new(0, head.len()), ..RequestSpans::default() };
         let request = Request {
@@ -245,12 +245,12 @@ impl Proxy {
     }
 
     /// An empty buffer for a head.
-    pub(in crate::proxy) fn lend_head(&mut self) -> Buffer {
-        Buffer::new(self.heads.lend().expect("a head is stocked for each exchange"))
+    pub(in crate::proxy) fn take_head(&mut self) -> Buffer {
+        Buffer::new(self.heads.take().expect("there is a head for each exchange"))
     }
 
     /// Takes a head's buffer back.
     pub(in crate::proxy) fn return_head(&mut self, mut head: Buffer) {
-        self.heads.give_back(head.take_bytes());
+        self.heads.put(head.take_bytes());
     }
 }

@@ -13,11 +13,11 @@ use super::arrival::{Arrival, Peer};
 use super::client::Client;
 use crate::proxy::Proxy;
 use crate::proxy::ids::ClientId;
-use crate::proxy::timeouts::{HEADER, IDLE, LINGER};
+use crate::proxy::timer::Timer;
 
 /// Idle clients that make room at a time for those of a later generation.
 const RECYCLED: usize = 64;
-/// So many idle clients are looked at when one is to make room.
+/// Idle clients that are looked at when one of them is to make room.
 const MOST_IDLE: usize = 8;
 /// A client that lingers is left so much time, whoever waits for its room: what it was still sending when its
 /// last response went out arrives meanwhile, and would be answered by a reset that takes the response back.
@@ -80,7 +80,7 @@ impl Proxy {
         client.since = self.turn.now;
         let id = self.downstream.insert(client);
         self.row.add(Counter::Connections, 1);
-        self.start_client_timer(id, HEADER);
+        self.start_client_timer(id, Timer::Header);
         self.turn.wake(id);
     }
 
@@ -135,16 +135,16 @@ impl Proxy {
         false
     }
 
-    /// The same for a client that waits to be accepted, here or by another worker.
+    /// Makes room for a client that waits to be accepted, here or by another worker.
     pub fn make_room_for_who_waits(&mut self) {
         if self.downstream.lacks_room() {
             self.recycle();
         }
     }
 
-    /// The same for clients of the generation that has replaced this worker's, when the service is full.
-    /// Those that are idle here have one more request at most, so they go before any that are idle
-    /// there; how many others wait is not known, so some go at a time.
+    /// Makes room for clients of the generation that has replaced this worker's, when the service is full.
+    /// Clients that are idle here have one more request at most, so they go before any that are idle there; how
+    /// many clients wait there is not known, so some go at a time.
     pub(in crate::proxy) fn make_room_elsewhere(&mut self) {
         if self.segment.is_room_wanted() {
             let _ = (0..RECYCLED).take_while(|_| self.recycle()).count();
@@ -168,8 +168,11 @@ impl Proxy {
     /// The client that has lingered behind its last answer for longest, of those that have for long enough.
     fn longest_lingering(&self) -> Option<ClientId> {
         let since = Millis(self.turn.now.millis().0.saturating_sub(LINGER_AT_LEAST.0));
-        let (owner, _) =
-            self.timers.started(LINGER).take_while(|(_, start)| *start <= since).next()?;
+        let (owner, _) = self
+            .timers
+            .started(Timer::Linger as usize)
+            .take_while(|(_, start)| *start <= since)
+            .next()?;
         self.downstream.clients().id_at(owner as usize / 2)
     }
 
@@ -177,8 +180,11 @@ impl Proxy {
     /// those that have not sent anything in the second since they came.
     fn longest_idle(&self) -> [Option<ClientId>; MOST_IDLE] {
         let silent_since = Millis(self.turn.now.millis().0.saturating_sub(SILENT.0));
-        let silent = self.timers.started(HEADER).take_while(|(_, since)| *since <= silent_since);
-        let owners = self.timers.started(IDLE).chain(silent);
+        let silent = self
+            .timers
+            .started(Timer::Header as usize)
+            .take_while(|(_, since)| *since <= silent_since);
+        let owners = self.timers.started(Timer::Idle as usize).chain(silent);
         let mut clients = owners
             .filter(|(owner, _)| owner % 2 == 0)
             .filter_map(|(owner, _)| self.downstream.clients().id_at(owner as usize / 2))

@@ -26,7 +26,7 @@ impl Sink<Conn> {
         }
     }
 
-    /// The same, for whoever reads what comes over it.
+    /// The connection, for whoever reads from it.
     pub fn conn_mut(&mut self) -> Option<&mut Conn> {
         match self {
             Sink::Http1(conn) => Some(conn),
@@ -42,7 +42,7 @@ impl Sink<Conn> {
         }
     }
 
-    /// The same, for whoever has a part of it to write.
+    /// A sink that borrows this one, for whoever has a part of the response to write.
     pub fn as_mut(&mut self) -> Sink<&mut Conn> {
         match self {
             Sink::Http1(conn) => Sink::Http1(conn),
@@ -52,7 +52,7 @@ impl Sink<Conn> {
 }
 
 impl Sink<&mut Conn> {
-    /// So many bytes can be written now.
+    /// Bytes that can be written now.
     #[inline]
     pub fn room(&self, ring_size: usize) -> usize {
         match self {
@@ -145,7 +145,8 @@ impl Sink<&mut Conn> {
         }
     }
 
-    /// The same by way of the ring, which has room: the kernel does not take it from the pipe.
+    /// Moves the pipe's bytes by way of the ring, which has room, because the kernel does not splice them to
+    /// this socket.
     pub fn drain_copying(&mut self, pipe: &mut Pipe, rings: &mut FreeList) -> Result<(), IoError> {
         let Sink::Http1(conn) = self else { return Err(IoError::Unsupported) };
         let output = conn.prepare_output(rings);

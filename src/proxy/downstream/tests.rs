@@ -98,7 +98,7 @@ fn what_stands_for_no_client_is_not_counted_as_one() {
 #[test]
 fn nobody_takes_what_it_is_given_and_keeps_nothing() {
     let mut rings = FreeList::new(Vec::leak(vec![0; 64]), 32);
-    let mut input = Ring::new(rings.lend().unwrap());
+    let mut input = Ring::new(rings.take().unwrap());
     input.append(b"0123456789");
     let mut sink: Sink<&mut Conn> = Sink::Nobody;
     assert_eq!((sink.room(32), sink.is_flushed(), sink.takes_pipes()), (32, true, false));
@@ -106,7 +106,7 @@ fn nobody_takes_what_it_is_given_and_keeps_nothing() {
     assert_eq!((sink.pour(&mut input, 3, &mut rings), input.front()), (3, &b"3456789"[..]));
     assert_eq!((sink.pour(&mut input, 99, &mut rings), input.len()), (7, 0));
     input.append(b"abc");
-    assert_eq!((sink.take_all(&mut input), input.len(), rings.lent()), (3, 0, 1));
+    assert_eq!((sink.take_all(&mut input), input.len(), rings.taken()), (3, 0, 1));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_connection_is_given_rings_as_they_are_where_that_is_possible() {
     let [mut one, _] = sides(1);
     let mut rings = FreeList::new(Vec::leak(vec![0; 128]), 32);
     let client = one.insert(client());
-    let mut input = Ring::new(rings.lend().unwrap());
+    let mut input = Ring::new(rings.take().unwrap());
     input.append(b"0123456789");
     let mut sink = one[client].sink();
     assert_eq!((sink.copy(&input, 8, 9, &mut rings), sink.pour(&mut input, 4, &mut rings)), (2, 4));
@@ -126,5 +126,5 @@ fn a_connection_is_given_rings_as_they_are_where_that_is_possible() {
     assert!(sink.is_flushed() && sink.room(32) == 32);
     assert_eq!((sink.take_all(&mut input), input.is_attached()), (6, false));
     let conn = one[client].conn_mut().unwrap();
-    assert_eq!((conn.output.front(), rings.lent()), (&b"456789"[..], 1));
+    assert_eq!((conn.output.front(), rings.taken()), (&b"456789"[..], 1));
 }

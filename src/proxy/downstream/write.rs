@@ -22,7 +22,7 @@ use crate::proxy::exchange::Final;
 use crate::proxy::relay::Relay;
 use crate::proxy::step::Frame;
 
-/// So many bytes of a file are sent at once at most.
+/// Bytes of a file that are sent at once, at most.
 const SENT_AT_ONCE: u64 = 1 << 20;
 
 /// Why a file was not sent whole.
@@ -30,7 +30,7 @@ const SENT_AT_ONCE: u64 = 1 << 20;
 pub enum SendFileError {
     /// The client does not take it any more.
     Client,
-    /// It is shorter than it was, or cannot be read.
+    /// The file is shorter than it was, or cannot be read.
     File,
 }
 
@@ -45,7 +45,7 @@ pub struct OfRequest<'a> {
 }
 
 impl Client {
-    /// So many bytes can be written now.
+    /// Bytes that can be written now.
     pub fn room(&self, ring_size: usize) -> usize {
         match &self.sink {
             Sink::Http1(conn) => conn.output_room(ring_size),

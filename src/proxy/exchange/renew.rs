@@ -59,7 +59,7 @@ impl Exchange {
         }
     }
 
-    /// The same, made of one that is over. Each field is named, so that none keeps what it was.
+    /// Makes a new exchange of one that is over. Each field is named, so that none keeps its old value.
     pub fn renew(&mut self, of: ClientId, pool_of: Option<PoolId>, in_head: Buffer, asks: Request) {
         let Exchange {
             client,

@@ -26,10 +26,10 @@ pub fn hold(proxy: &Proxy) {
     let rings = clients.chain(backends).flat_map(|conn| [&conn.input, &conn.output]);
     assert_eq!(
         rings.filter(|ring| ring.is_attached()).count(),
-        proxy.buffers.rings.lent(),
+        proxy.buffers.rings.taken(),
         "rings"
     );
-    assert_eq!(proxy.heads.lent(), proxy.exchanges.len(), "heads");
+    assert_eq!(proxy.heads.taken(), proxy.exchanges.len(), "heads");
 }
 
 /// Each exchange stands in its client's queue, and no committed one behind another.
@@ -198,17 +198,17 @@ pub fn is_over(proxy: &Proxy) {
     assert!(proxy.downstream.clients().is_empty(), "clients are left\n{}", shown(proxy));
     assert_eq!(proxy.exchanges.len(), 0, "exchanges");
     assert_eq!(proxy.upstream.conns().len(), 0, "backend connections");
-    assert_eq!(proxy.buffers.rings.lent(), 0, "rings");
-    assert_eq!(proxy.buffers.pipes.lent(), 0, "pipes");
+    assert_eq!(proxy.buffers.rings.taken(), 0, "rings");
+    assert_eq!(proxy.buffers.pipes.taken(), 0, "pipes");
     assert_eq!(proxy.timers.next_deadline(), None, "a timer runs");
     assert_eq!(crate::sys::world::open_sockets(), 0, "open sockets");
     assert_eq!(proxy.upstream.backlog().iter().count(), 0, "who waits at a full queue");
     if let Some(cache) = &proxy.buffers.caching {
         assert_eq!(cache.waiters().len(), 0, "who waits for a fetch");
         assert_eq!(cache.followers().len(), 0, "who follows a fetch");
-        let (held, lent) = cache.store().in_use();
+        let (held, taken) = cache.store().in_use();
         let copies = cache.store().copies();
-        assert_eq!((cache.recordings(), held + copies), (0, lent), "recordings, pieces");
+        assert_eq!((cache.recordings(), held + copies), (0, taken), "recordings, pieces");
         assert_eq!(cache.store().pinned(), 0, "entries are pinned");
     }
 }

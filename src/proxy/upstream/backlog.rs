@@ -16,20 +16,20 @@ use crate::proxy::ids::ExchangeId;
 /// How long before the next try.
 const PAUSE: Millis = Millis(5);
 
-/// Who waits for room in the queues of backends.
+/// The exchanges that wait for room in the queues of backends.
 pub struct Backlog {
     queue: Queue<(BackendId, Waiter)>,
-    /// When the first for each backend tries again; while nobody waits, never.
+    /// When the first exchange for each backend tries again; `None` while no exchange waits.
     next_try: Option<Millis>,
 }
 
 impl Backlog {
-    /// Nobody waits. With room for so many.
+    /// An empty queue, with room for so many exchanges.
     pub fn new(exchanges: usize) -> Backlog {
         Backlog { queue: Queue::with_capacity(exchanges), next_try: None }
     }
 
-    /// Who waits, for which backend.
+    /// The exchanges that wait, each with its backend.
     #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &(BackendId, Waiter)> {
         self.queue.iter()
@@ -49,7 +49,7 @@ impl Upstream {
         backlog.next_try.get_or_insert(turn.now.millis() + PAUSE);
     }
 
-    /// Takes a waiter out of it; the next one for that backend has another try.
+    /// Takes a waiter out of those that wait for room; the next one for that backend has another try.
     pub fn dequeue_for_backlog(&mut self, slot: BackendId, waiter: Waiter, turn: &mut Turn) {
         self.backlog.queue.remove(&(slot, waiter));
         self.backlog_may_have_room(slot, turn);
@@ -89,7 +89,7 @@ impl Upstream {
         }
     }
 
-    /// Who waits.
+    /// The exchanges that wait for room in the queues of backends.
     #[cfg(test)]
     pub fn backlog(&self) -> &Backlog {
         &self.backlog

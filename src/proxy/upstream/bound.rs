@@ -14,9 +14,10 @@ use crate::proxy::ids::{BackendConnId, ClientId};
 /// The connections that are bound to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// None ever was.
+    /// The client never had a bound connection.
     Never,
-    /// There was one. This one is the first in the list of those that carry nothing now.
+    /// The client has, or had, bound connections. This one is the first in the list of those that carry nothing
+    /// now.
     List(Option<BackendConnId>),
 }
 
@@ -39,7 +40,7 @@ pub fn bind(conn: &mut BackendConn, bound: &mut Bound) {
 }
 
 impl Upstream {
-    /// The one of a client's bound connections that carry nothing which is `wanted`.
+    /// Of a client's bound connections that carry nothing, the first that is `wanted`.
     pub fn find_bound(
         &self,
         bound: Bound,
@@ -55,7 +56,7 @@ impl Upstream {
         None
     }
 
-    /// The one behind it in the list that it is in.
+    /// The connection behind this one in its list.
     fn next_bound(&self, id: BackendConnId) -> Option<BackendConnId> {
         match self[id].owner {
             Owner::Bound(_, behind) => behind,

@@ -19,25 +19,26 @@ use super::waiting::Waiter;
 use super::{Turn, Upstream};
 use crate::proxy::ids::{BackendConnId, ClientId, ExchangeId, Token};
 
-/// Who has a backend connection.
+/// Who may use a backend connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody: it lies in its backend's stack, between these two.
+    /// Nobody: the connection is idle, and lies in its backend's stack between these two.
     Idle {
-        /// Used before it.
+        /// The connection that was used before it.
         older: Option<BackendConnId>,
-        /// Used after it.
+        /// The connection that was used after it.
         newer: Option<BackendConnId>,
         /// Since when.
         since: Micros,
     },
-    /// This client.
+    /// This client has requests on it.
     Client(ClientId),
-    /// The same, and it carries nothing: it is bound to the client, as is this one.
+    /// This client, to which the connection is bound, and it carries nothing. The next one in the client's list
+    /// of such connections.
     Bound(ClientId, Option<BackendConnId>),
-    /// Its response is this exchange's unless a better one comes: see `held`.
+    /// This exchange, whose response it holds unless a better one comes: see `held`.
     Held(ExchangeId),
-    /// Whoever stands on it: see `multiplexed`.
+    /// All exchanges that stand on it: see `multiplexed`.
     Multiplexed,
 }
 
@@ -47,35 +48,35 @@ pub struct BackendConn {
     pub conn: Conn,
     /// Whose server it leads to.
     pub backend: BackendId,
-    /// Who has it.
+    /// Who may use the connection now.
     pub owner: Owner,
-    /// The exchange that reads now.
+    /// The exchange whose response is read now.
     pub front: Option<ExchangeId>,
-    /// The last one whose request was put on it.
+    /// The last exchange whose request was put on the connection.
     pub back: Option<ExchangeId>,
-    /// How many there are.
+    /// How many exchanges are on the connection.
     pub load: usize,
-    /// Requests that were sent over it and whose responses nobody wants any more.
+    /// Requests that were sent over the connection and whose responses nobody wants any more.
     pub abandoned: AbandonedIds,
-    /// One of them may come ahead of the front exchange's, or has begun to.
+    /// Whether the response to one of these requests may come ahead of the front exchange's, or has begun to.
     pub owes: bool,
-    /// More comes than what stands on it: it is not kept.
+    /// Whether more responses may come than for the exchanges on the connection: it is not kept then.
     pub is_spent: bool,
-    /// It stands in the list of those that are flushed at the end of the turn.
+    /// Whether the connection stands in the list of those that are flushed at the end of the turn.
     pub is_to_be_flushed: bool,
-    /// A user may have logged in over it: see `bound`.
+    /// Whether a user may have logged in over the connection: see `bound`.
     pub is_bound: bool,
-    /// Responses that came over it.
+    /// Responses that came over the connection.
     pub responses: u32,
     /// Requests whose identifiers httplb made, as far as they are remembered.
     pub sent_ids: SentIds,
     /// What is still to come of the body of another request's response, which nobody gets.
     pub dropped: Body,
-    /// The last of them had no body, whatever it says: as those to HEAD.
+    /// Whether the last response had no body, whatever its head says: as responses to HEAD.
     pub is_bare: bool,
-    /// The bytes at the front of its input that were searched for the end of a head.
+    /// How far the front of the input was searched for the end of a head.
     pub scan: HeadScan,
-    /// A response byte came since the front exchange became front.
+    /// Whether a byte of a response came since the front exchange became front.
     pub heard: bool,
     /// How long it had lain idle before it was taken.
     pub idled: Micros,
@@ -117,12 +118,12 @@ impl BackendConn {
         self.owner == Owner::Multiplexed || self.is_spent
     }
 
-    /// Whether it broke, rather than that the backend ended it.
+    /// Whether the connection broke, rather than that the backend ended it.
     pub fn was_reset(&self) -> bool {
         matches!(self.conn.end, End::Reset | End::Broken)
     }
 
-    /// From now on the front exchange waits for its answer.
+    /// Notes that from now on the front exchange waits for its response.
     pub fn expect_response(&mut self, now: Micros) {
         self.scan = HeadScan::response();
         self.heard = !self.conn.input.is_empty();
@@ -136,7 +137,7 @@ impl BackendConn {
 pub enum Reusable {
     /// This one may be used.
     Ready(BackendConnId),
-    /// One may be used in the next turn of the event loop.
+    /// A connection may be used in the next turn of the event loop.
     NextTurn,
     /// A new one is needed.
     None,

@@ -122,7 +122,7 @@ impl Upstream {
         }
     }
 
-    /// A backend ended a connection, over which so many responses had come, and which was unused for
+    /// A backend ended a connection, over which so many responses had come, and which was idle for
     /// so long, and had not said that it would.
     pub(super) fn learn_of_closing(
         &mut self,
@@ -138,7 +138,7 @@ impl Upstream {
         }
     }
 
-    /// None of a backend's connections is kept from now on.
+    /// Closes a backend's idle connections, and keeps none from now on.
     fn keep_none(&mut self, slot: BackendId, turn: &mut Turn) {
         log::write(
             Level::Warning,

@@ -8,7 +8,7 @@ use super::connection::{BackendConn, Owner};
 use super::{Turn, Upstream};
 use crate::proxy::ids::{BackendConnId, BackendConnTag};
 
-/// The unused connections of one backend: a stack, linked through the slab.
+/// The idle connections of one backend: a stack, linked through the slab.
 #[derive(Default)]
 pub struct IdleStack {
     oldest: Option<BackendConnId>,
@@ -21,7 +21,7 @@ pub struct IdleStack {
 }
 
 impl IdleStack {
-    /// How many there are.
+    /// How many idle connections there are.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -31,18 +31,18 @@ impl IdleStack {
         self.len == 0
     }
 
-    /// The one used last.
+    /// The connection that was used last.
     pub fn newest(&self) -> Option<BackendConnId> {
         self.newest
     }
 
-    /// The one used last, if not in this turn of the event loop. Events of the turns behind it have told
-    /// by then whether bytes followed its last response at once.
+    /// The connection that was used last, if not in this turn of the event loop. Events of the turns behind it
+    /// have told by then whether bytes followed its last response at once.
     pub fn newest_rested(&self, turn: u64) -> Option<BackendConnId> {
         if self.turn == turn { self.rested } else { self.newest }
     }
 
-    /// The one that has been idle for longest.
+    /// The connection that has been idle for longest.
     pub fn oldest(&self) -> Option<BackendConnId> {
         self.oldest
     }

@@ -57,32 +57,32 @@ pub struct Upstream {
     segment: Segment,
     /// This worker's number.
     worker: usize,
-    /// Its row.
+    /// This worker's row of cells.
     row: WorkerCells,
-    /// Those of all workers.
+    /// The wakers of all workers.
     wakers: Wakers,
     /// What sticky cookies are made with.
     sticky_key: Key,
     /// With whose rights this process connects.
     own_user: String,
-    /// By `PoolId`.
+    /// All pools, by `PoolId`.
     pools: Vec<Pool>,
-    /// By `BackendId`.
+    /// All backends, by `BackendId`.
     backends: Vec<Backend>,
     conns: Slab<BackendConn, BackendConnTag>,
     /// By the slots of exchanges: which one is behind on the same connection.
     behind: Vec<Option<ExchangeId>>,
-    /// Who waits for a connection to be free.
+    /// The exchanges that wait for a connection to be free.
     queue: Queue<Waiter>,
     /// Connections that are flushed at the end of the turn.
     to_be_flushed: Vec<BackendConnId>,
-    /// Who waits for room in a backend's own queue.
+    /// The exchanges that wait for room in a backend's own queue.
     backlog: Backlog,
     /// Which names the pools had when they were read.
     known_namings: u64,
     /// Backends that were found to be down, or were taken out, since that was last asked.
     failed: Vec<BackendId>,
-    /// For members that are read anew.
+    /// Room for the members of a pool, while they are read anew.
     scratch: Vec<Member>,
 }
 
@@ -98,7 +98,7 @@ pub struct Limits {
 }
 
 impl Upstream {
-    /// Nothing is connected, and the cells were not read yet.
+    /// The backends' side with no connections; the cells were not read yet.
     pub fn new(
         config: &Config,
         limits: Limits,
@@ -144,7 +144,7 @@ impl Upstream {
         &self.backends
     }
 
-    /// The same, to be changed.
+    /// All backends, to be changed.
     #[cfg(test)]
     pub fn backends_mut(&mut self) -> &mut [Backend] {
         &mut self.backends
@@ -172,7 +172,7 @@ impl Upstream {
         !self.failed.is_empty()
     }
 
-    /// One of them, once: what waits there is to go elsewhere.
+    /// A backend that was found to be down, each only once: what waits there is to go elsewhere.
     pub fn next_failed_backend(&mut self) -> Option<BackendId> {
         self.failed.pop()
     }

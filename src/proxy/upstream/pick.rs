@@ -11,7 +11,7 @@ use crate::policy::balance::{self, Member, PickTurn, TriedBackends};
 use crate::policy::sticky::StickyTarget;
 use crate::shared::{BackendId, PoolId};
 
-use super::pools::{Pool, PoolBoard};
+use super::pools::{Pool, SharedPoolView};
 use super::{Turn, Upstream};
 use crate::proxy::ids::ExchangeId;
 
@@ -73,7 +73,7 @@ impl Upstream {
         pick
     }
 
-    /// One of this worker got a place.
+    /// Notes that an exchange of this worker got a place in a pool.
     fn note_served(&mut self, pool: PoolId, turn: &Turn) {
         let pool = &mut self[pool];
         if pool.is_adaptive {
@@ -121,9 +121,9 @@ impl Upstream {
     fn claim_by_turn(&mut self, need: &Need, turn: &mut Turn) -> Pick {
         let pool = need.pool;
         loop {
-            let board = PoolBoard { segment: &self.segment, pool };
+            let view = SharedPoolView { segment: &self.segment, pool };
             let Pool { balance, members, .. } = &self[pool];
-            match balance::pick(*balance, members, need.tried, &board) {
+            match balance::pick(*balance, members, need.tried, &view) {
                 balance::Pick::NoneUp => return Pick::NoneUp,
                 balance::Pick::Full => return Pick::Full,
                 balance::Pick::Backend(_) if self.others_are_first(pool) => {
@@ -148,7 +148,7 @@ impl Upstream {
         turn: &mut Turn,
     ) -> Option<BackendId> {
         let member = self[pool].members.list()[picked.place];
-        if !self.segment.pool(pool).try_turn(picked.tier, picked.ticket, picked.next) {
+        if !self.segment.pool(pool).try_turn(picked.tier, picked.rotation, picked.next) {
             return None;
         }
         self.claim_place(pool, member, turn)
@@ -192,8 +192,8 @@ impl Upstream {
     #[cfg(test)]
     pub fn has_place(&mut self, pool: PoolId, tried: &TriedBackends, turn: &mut Turn) -> bool {
         self.refresh(pool, turn);
-        let board = PoolBoard { segment: &self.segment, pool };
+        let view = SharedPoolView { segment: &self.segment, pool };
         let Pool { balance, members, .. } = &self[pool];
-        matches!(balance::pick(*balance, members, tried, &board), balance::Pick::Backend(_))
+        matches!(balance::pick(*balance, members, tried, &view), balance::Pick::Backend(_))
     }
 }

@@ -27,12 +27,12 @@ use crate::proxy::ids::{BackendConnId, ExchangeId};
 
 /// A set of backends with its rules.
 pub struct Pool {
-    /// Its name; empty while its place is free.
+    /// The pool's name; empty while its place is free.
     pub name: String,
     /// How many names the place has had: a request that was taken in under another one is none of
     /// this pool's.
     pub naming: u32,
-    /// How one is picked.
+    /// How a backend is picked.
     pub balance: config::Balance,
     /// Further backends tried for one request.
     pub retries: u32,
@@ -52,7 +52,7 @@ pub struct Pool {
     pub multiplex: config::Multiplex,
     /// What balancing looks at, in the order of the slots.
     pub members: Members,
-    /// The epoch that `members` are of.
+    /// The epoch at which `members` were read.
     pub epoch: u64,
     /// How long the share of a backend that came up grows.
     pub slow_start: Millis,
@@ -64,42 +64,43 @@ pub struct Pool {
     pub is_adaptive: bool,
     /// How fast `queue` is served; followed where caps find themselves.
     pub pace: QueuePace,
-    /// The first in `queue` was told of a place, and need not care for other workers that wait.
+    /// Whether the first in `queue` was told of a place, and need not care for other workers that wait.
     pub has_turn: bool,
-    /// Limits the repeats.
+    /// Limits the retries.
     pub budget: Budget,
 }
 
 /// What a worker knows of one backend.
 pub struct Backend {
-    /// Which one it is, and what the operator wants of it, as far as this worker knows.
+    /// Which backend has the slot, and what the operator wants of it, as far as this worker knows.
     pub slot_state: SlotState,
     /// Its pool.
     pub pool: PoolId,
-    /// It is not to be asked, so that none of its connections is kept.
+    /// Whether it is not to be asked, so that none of its connections is kept.
     pub is_out: bool,
-    /// It does not work, or the operator wants it to do nothing: what waits there goes elsewhere. Not while
-    /// it is drained.
+    /// Whether it does not work, or the operator wants it to do nothing: what waits there goes elsewhere. Not
+    /// while it is drained.
     pub has_failed: bool,
     /// Where it listens.
     pub address: Endpoint,
-    /// The same, as the log writes it.
+    /// Its address, as the log writes it.
     pub name: String,
-    /// The same and its pool, as the sticky cookie has it.
+    /// Its address and its pool, as the sticky cookie has them.
     pub tag: BackendTag,
-    /// Its unused connections.
+    /// Its idle connections.
     pub idle: IdleStack,
-    /// How long these are good for.
+    /// How long its idle connections are good for.
     pub idle_limit: IdleLimit,
     /// Whether it returns the request identifier.
     pub echo: EchoSupport,
-    /// When it was told of that it answered another request.
+    /// When the operator was last told that it answered another request.
     pub telling: Telling,
     /// How fast it answers.
     pub pace: LatencyEstimate,
     /// Whether it takes requests that stand behind each other.
     pub sharing: Sharing,
-    /// The last one that was put behind another while that is still being learned.
+    /// While it is still being learned whether it takes requests behind each other: the last one that was put
+    /// behind another.
     pub on_trial: Option<ExchangeId>,
     /// Whether it keeps its connections at all.
     pub keeping: Keeping,
@@ -142,15 +143,15 @@ impl Pool {
 }
 
 impl Pool {
-    /// Who has the next place has another try.
+    /// Has the exchange try again that has the next place.
     pub(super) fn wake_next_waiter(&self, turn: &mut Turn) {
         if let Some(next) = self.next_waiter(turn.now) {
             turn.wake(next.client);
         }
     }
 
-    /// Who in the queue has the next place: the first, unless there is too much to do for a backend whose
-    /// cap finds itself.
+    /// The exchange in the queue that has the next place: the first, unless the queue is too long for a backend
+    /// whose limit finds itself.
     pub fn next_waiter(&self, now: Micros) -> Option<Waiter> {
         let first = self.queue.front()?;
         let is_newest =
@@ -161,7 +162,7 @@ impl Pool {
 }
 
 impl Backend {
-    /// Of a slot that nobody has.
+    /// A backend in a slot that no backend has.
     pub fn unknown(backend_idle: Millis) -> Backend {
         Backend {
             slot_state: SlotState::default(),
@@ -231,7 +232,8 @@ impl Backend {
 
 #[cfg(test)]
 impl Backend {
-    /// It has shown that it answers fast, and takes requests that stand behind each other.
+    /// Makes a backend one that has shown that it answers fast, and takes requests that stand behind each
+    /// other.
     pub fn be_trusted(&mut self) {
         (0..12).for_each(|_| self.pace.observe(Micros(100), true));
         (0..10).for_each(|_| self.sharing.answered(Millis(0)));
@@ -239,13 +241,13 @@ impl Backend {
 }
 
 /// A pool's cells, as balancing looks at them.
-pub(super) struct PoolBoard<'a> {
+pub(super) struct SharedPoolView<'a> {
     pub segment: &'a Segment,
     pub pool: PoolId,
 }
 
-impl PoolView for PoolBoard<'_> {
-    fn ticket(&self, tier: Tier) -> u64 {
+impl PoolView for SharedPoolView<'_> {
+    fn rotation(&self, tier: Tier) -> u64 {
         self.segment.pool(self.pool).rotation(tier)
     }
 

@@ -28,19 +28,19 @@ pub enum WaitQueue {
     Fetch,
 }
 
-/// Who waits: an exchange that is the first of its client, which is woken when its turn comes.
+/// A waiting exchange, the first of its client. The client is woken when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiter {
-    /// What is to go on.
+    /// The exchange that is to go on.
     pub exchange: ExchangeId,
     /// Its client.
     pub client: ClientId,
 }
 
-/// One in a pool's queue.
+/// An exchange in a pool's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolWaiter {
-    /// Who it is.
+    /// The exchange.
     pub waiter: Waiter,
     /// Since when.
     pub since: Micros,
@@ -87,7 +87,7 @@ impl Upstream {
         !pool.is_adaptive || pool.pace.admits(pool.queue.len(), is_known, turn.now)
     }
 
-    /// The one that waits for longest, if it will not be served in time.
+    /// The exchange that has waited for longest, if it will not be served in time.
     pub fn waits_in_vain(&self, pool: PoolId, turn: &Turn) -> Option<Waiter> {
         let is_known = self.is_known(pool);
         let pool = &self[pool];
@@ -123,7 +123,7 @@ impl Upstream {
         wake_first(&self.queue, turn);
     }
 
-    /// Who waits for a connection.
+    /// The exchanges that wait for a connection.
     #[cfg(test)]
     pub fn queue_for_conn(&self) -> &Queue<Waiter> {
         &self.queue
@@ -139,7 +139,7 @@ impl Upstream {
         self.queue.front().is_none_or(|first| first.exchange == exchange)
     }
 
-    /// A backend may be below its limit again: the first in this worker's queue has another try.
+    /// Called when a backend may be below its limit again: the first in this worker's queue has another try.
     pub fn give_turn(&mut self, pool: PoolId, turn: &mut Turn) {
         self[pool].has_turn = !self[pool].queue.is_empty();
         self[pool].wake_next_waiter(turn);
@@ -152,7 +152,8 @@ impl Upstream {
         }
     }
 
-    /// The same for the next worker that waits, which may be this one.
+    /// Called when a backend may be below its limit again: wakes the next worker that waits, which may be this
+    /// one.
     pub fn wake_next(&mut self, pool: PoolId, turn: &mut Turn) {
         match self.segment.next_waiting(self.worker, WaitFor::Pool(pool)) {
             None => (),
@@ -161,8 +162,8 @@ impl Upstream {
         }
     }
 
-    /// Whoever is first in a pool's queue has another try. Also at each tick: one that may only be
-    /// asked by those who have tried the others may have a place that nobody else could take.
+    /// Has the first exchange in each pool's queue try again. Also at each tick: a backend that only exchanges
+    /// may ask which have tried the others may have a place that nobody else could take.
     pub fn give_turns(&mut self, turn: &mut Turn) {
         (0..self.pools.len()).for_each(|pool| self.give_turn(PoolId(pool), turn));
     }

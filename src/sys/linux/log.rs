@@ -46,8 +46,8 @@ impl Level {
 
 /// A pipe takes so many bytes in one piece: pipe(7).
 const PIECE: usize = 4096;
-/// So many messages are remembered that are to be told again.
-const MOST_KEPT: usize = 64;
+/// Messages that are remembered, at most, to be told of later.
+const MOST_SUPPRESSED: usize = 64;
 
 /// How standard error is written since `never_wait`; before, by plain calls.
 static WRITE_MODE: OnceLock<WriteMode> = OnceLock::new();
@@ -60,12 +60,12 @@ static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// The cells of a process that shares none.
 static OWN: [AtomicU64; CELLS] = [const { AtomicU64::new(0) }; CELLS];
 thread_local! {
-    /// What this process left out.
-    static KEPT: Cell<Vec<Kept>> = const { Cell::new(Vec::new()) };
+    /// The messages that this process left out.
+    static SUPPRESSED: Cell<Vec<SuppressedMessage>> = const { Cell::new(Vec::new()) };
 }
 
-/// A message that was left out.
-struct Kept {
+/// A message that was left out because it had just been written.
+struct SuppressedMessage {
     key: u64,
     level: Level,
     /// As it was when it was left out last.
@@ -137,30 +137,30 @@ fn say(level: Level, key: u64, text: String) {
     match limit().judge(key, clock::now()) {
         LimitVerdict::Write { repeats } => write_again(level, &text, repeats),
         LimitVerdict::LeaveOut => {
-            let mut kept = KEPT.take();
-            kept.retain(|kept| kept.key != key);
-            if kept.len() < MOST_KEPT {
-                kept.push(Kept { key, level, text });
+            let mut suppressed = SUPPRESSED.take();
+            suppressed.retain(|suppressed| suppressed.key != key);
+            if suppressed.len() < MOST_SUPPRESSED {
+                suppressed.push(SuppressedMessage { key, level, text });
             }
-            KEPT.set(kept);
+            SUPPRESSED.set(suppressed);
         }
     }
 }
 
 /// Tells of what was left out, if its minute is over. When this is to be called again, if ever.
 pub fn tick(now: Micros) -> Option<Micros> {
-    let mut kept = KEPT.take();
+    let mut suppressed = SUPPRESSED.take();
     let limit = limit();
-    kept.retain(|kept| match limit.overdue(kept.key, now) {
+    suppressed.retain(|suppressed| match limit.overdue(suppressed.key, now) {
         None => false,
         Some(0) => true,
         Some(repeats) => {
-            write_again(kept.level, &kept.text, repeats);
+            write_again(suppressed.level, &suppressed.text, repeats);
             true
         }
     });
-    let is_left = !kept.is_empty();
-    KEPT.set(kept);
+    let is_left = !suppressed.is_empty();
+    SUPPRESSED.set(suppressed);
     is_left.then_some(now + Micros(limit::PAUSE.0 / 4))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! It has the names of `linux`, for the program under test, and `world`, for the test, which
 //! plays everybody else: clients, servers, the operator, the clock. Each thread, and so each
-//! test, has a world of its own. `../conformance.rs` holds it against the real kernel.
+//! test, has a world of its own. `../conformance_tests.rs` holds it against the real kernel.
 
 pub mod clock;
 mod cpu_queue;

@@ -153,7 +153,7 @@ fn chunks_of_any_size_go_by_splice_once_they_flow() {
             assert!(spliced > few, "{spliced} bytes of {}", chunks.len());
             scene.respond("/", "0\r\n\r\n");
             assert!(scene.received(client).ends_with(&format!("\r\n\r\n{chunks}0\r\n\r\n")));
-            assert_eq!(scene.service.proxy.buffers.pipes.lent(), 0);
+            assert_eq!(scene.service.proxy.buffers.pipes.taken(), 0);
         }
     }
 }
@@ -263,7 +263,7 @@ fn a_body_goes_by_splice_once_it_is_worth_it() {
         scene.answer(path, &long_body(len));
         assert_eq!(world::calls().splice > before, spliced, "{path}");
     }
-    assert_eq!(scene.service.proxy.buffers.pipes.lent(), 0);
+    assert_eq!(scene.service.proxy.buffers.pipes.taken(), 0);
 }
 
 #[test]

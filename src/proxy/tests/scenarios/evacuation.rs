@@ -217,7 +217,7 @@ fn it_counts_as_a_try_and_needs_no_budget() {
     let mut scene = Scene::with(3, |config| config.pools[0].retries = 1, |_| ());
     let client = scene.client();
     let pool = &mut scene.service.proxy.upstream[PoolId(0)];
-    while pool.budget.try_repeat(clock::now().millis()) {}
+    while pool.budget.try_retry(clock::now().millis()) {}
     let first = ask(&mut scene, client, "/");
     mark(&mut scene, first);
     assert_eq!(scene.times_asked("/"), 2, "whatever the storms of repeats");

@@ -26,7 +26,7 @@ fn answers(length: usize, requests: &str) -> String {
     let client = scene.client();
     scene.set_reading(client, false);
     scene.send(client, requests);
-    assert!(scene.service.proxy.buffers.rings.lent() <= 2);
+    assert!(scene.service.proxy.buffers.rings.taken() <= 2);
     scene.set_reading(client, true);
     assert_eq!(scene.end_of(client), End::Fin);
     scene.received(client)
@@ -72,7 +72,7 @@ fn a_client_that_leaves_within_a_page_leaves_nothing_behind() {
     scene.get(client, &["/", "/"]);
     scene.leave(client);
     let proxy = &scene.service.proxy;
-    assert_eq!((proxy.clients(), proxy.exchanges.len(), proxy.buffers.rings.lent()), (0, 0, 0));
+    assert_eq!((proxy.clients(), proxy.exchanges.len(), proxy.buffers.rings.taken()), (0, 0, 0));
 }
 
 #[test]

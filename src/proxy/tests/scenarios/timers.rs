@@ -58,7 +58,7 @@ fn a_repeat_after_silence_needs_the_budget() {
     let client = scene.client();
     scene.get(client, &["/"]);
     let pool = &mut scene.service.proxy.upstream[PoolId(0)];
-    while pool.budget.try_repeat(clock::now().millis()) {}
+    while pool.budget.try_retry(clock::now().millis()) {}
     scene.advance(5100);
     assert_eq!(scene.last_error(client), (504, "http_response_timeout".to_owned()));
     assert_eq!(scene.times_asked("/"), 1);
