@@ -104,7 +104,7 @@ fn members(node: &Node, mistakes: &mut Mistakes) -> Vec<SocketAddr> {
 
 /// Requests go by plain HTTP: what wants TLS stands behind something that speaks it.
 fn member(node: &Node) -> Result<SocketAddr, Wrong> {
-    let remedy = "write \"10.0.0.1:2379\"";
+    let remedy = "10.0.0.1:2379";
     let text = node.text("an address", remedy)?;
     if text.starts_with("https://") {
         let remedy = "put stunnel before etcd and write its address, see servers.conf(5)";
@@ -195,7 +195,7 @@ mod tests {
         for (text, part) in [
             ("{}", "there is no"),
             ("{\"etcd\": []}", "etcd"),
-            ("{\"etcd\": [\"10.0.0.1\"]}", "has no port (write \"10.0.0.1:2379\")"),
+            ("{\"etcd\": [\"10.0.0.1\"]}", "10.0.0.1:2379"),
             ("{\"etcd\": [\"https://10.0.0.1:2379\"]}", "stunnel"),
             ("{\"etcd\": [\"unix:/run/etcd\"]}", "address of TCP"),
             ("{\"etcd\": [\"10.0.0.1:1\", \"10.0.0.1:1\"]}", "twice"),
