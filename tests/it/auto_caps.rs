@@ -143,11 +143,11 @@ fn figures(outcomes: &[Outcome], from: u64, to: u64) -> Figures {
     Figures { served, refused, told }
 }
 
-/// The load before, during and after a surge of ten seconds.
-fn surge(program: &Program, clients: u64, usual: u64, most: u64) -> Vec<Outcome> {
+/// The load before, during and after a surge of so many seconds.
+fn surge(program: &Program, clients: u64, (usual, most): (u64, u64), seconds: u64) -> Vec<Outcome> {
     let load = Load::begin(program, clients, usual);
     let (began, rate) = (load.began, load.rate.clone());
-    for (second, next) in [(3, most), (13, usual), (23, usual)] {
+    for (second, next) in [(3, most), (3 + seconds, usual), (13 + seconds, usual)] {
         let time = began + Duration::from_secs(second);
         thread::sleep(time.saturating_duration_since(Instant::now()));
         rate.store(next, Ordering::Relaxed);
@@ -157,17 +157,28 @@ fn surge(program: &Program, clients: u64, usual: u64, most: u64) -> Vec<Outcome>
 
 #[test]
 fn what_is_too_much_is_refused_at_once_and_the_rest_is_served() {
+    // A machine that stands still for a moment shows in the figures: then all is done once more.
+    let faults: Vec<String> = (0..3).map_while(|_| fault_of_surge()).collect();
+    assert!(faults.len() < 3, "{}", faults.join("\n"));
+}
+
+/// What is not as it should be of a surge of three times what is borne. The first half of it is for the cap to
+/// be found: with so few requests that takes a while.
+fn fault_of_surge() -> Option<String> {
     // So little that a machine with much else to do bears it: 50 requests a second.
     let backend = Workers::backend(4, Duration::from_millis(80));
     let program = over(&[&backend], json!({ "workers": 2 }));
-    let outcomes = surge(&program, 90, 25, 150);
-    let before = figures(&outcomes, 0, 3);
-    assert!(before.refused.is_empty(), "{}", before.told);
-    let surge = figures(&outcomes, 3, 13);
-    assert!(surge.served.len() > 250 && at(&surge.served, 0.5) < 900, "{}", surge.told);
-    assert!(surge.refused.len() > 300 && at(&surge.refused, 0.5) < 200, "{}", surge.told);
-    let after = figures(&outcomes, 18, 23);
-    assert!(after.refused.is_empty() && !after.served.is_empty(), "{}", after.told);
+    let outcomes = surge(&program, 90, (25, 150), 20);
+    let [before, surge, after] =
+        [(0, 3), (13, 23), (28, 33)].map(|(from, to)| figures(&outcomes, from, to));
+    let is_right = before.refused.is_empty()
+        && surge.served.len() > 250
+        && at(&surge.served, 0.5) < 500
+        && surge.refused.len() > 300
+        && at(&surge.refused, 0.5) < 200
+        && after.refused.is_empty()
+        && !after.served.is_empty();
+    (!is_right).then(|| [before.told, surge.told, after.told].join("; "))
 }
 
 #[test]
@@ -200,7 +211,7 @@ fn what_was_found_goes_on_over_a_reload_and_nobody_is_refused_by_one() {
 fn twice_what_three_backends_bear() {
     let backends = [(); 3].map(|()| Workers::backend(4, Duration::from_millis(20)));
     let program = over(&backends.each_ref(), json!({ "workers": 2 }));
-    let outcomes = surge(&program, 300, 300, 1200);
+    let outcomes = surge(&program, 300, (300, 1200), 10);
     for (from, to) in [(0, 3), (3, 13), (18, 23)] {
         println!("{}", figures(&outcomes, from, to).told);
     }

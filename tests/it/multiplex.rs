@@ -3,6 +3,7 @@
 use crate::common::{
     Answer, Backend, Client, Gate, Program, Request, Value, eventually, json, servers,
 };
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -198,11 +199,13 @@ fn hostile(
 
 #[test]
 fn a_response_under_anothers_identifier_ends_the_sharing_and_every_request_is_answered_rightly() {
-    let turn = AtomicUsize::new(0);
+    let (turn, misled) = (AtomicUsize::new(0), Mutex::new(HashSet::new()));
     let (_backend, program) = hostile(move |request, before| {
-        // Now and then it says what was asked before, under that identifier. Never twice in a row: to that
-        // there is no better answer.
-        if turn.fetch_add(1, Ordering::Relaxed) % 64 == 63 {
+        // Now and then it says what was asked before, under that identifier. Never twice to the same request:
+        // to that there is no better answer.
+        let id = request.field("X-Request-ID").unwrap_or_default().to_owned();
+        let is_turn = turn.fetch_add(1, Ordering::Relaxed) % 64 == 63;
+        if is_turn && before != id && misled.lock().unwrap().insert(id) {
             return Answer::text("a stranger's").with("X-Request-ID", before);
         }
         own(request)
