@@ -452,7 +452,9 @@ fn of_the_generations_that_were_replaced_eight_are_kept_and_the_oldest_drains() 
         program.reload();
     }
     assert!(held.len() >= 9, "{}", program.stderr());
-    assert_eq!(program.count_messages("8 newer ones are kept"), 1, "{}", program.stderr());
+    // The message may come when the next reload has begun already.
+    let count = program.count_messages("8 newer ones are kept");
+    assert!((1..=2).contains(&count), "{}", program.stderr());
     assert!(held[0].receive("GET").is_err());
     gate.open();
     for client in &mut held[3..] {
