@@ -112,6 +112,17 @@ impl Endpoint {
         }
     }
 
+    /// Whether all that comes to `narrow` would come here, were there no socket for that one: an unspecified
+    /// address takes all of its family, and `[::]` takes IPv4 as well. Of port 0 each is another.
+    pub fn covers(self, narrow: Endpoint) -> bool {
+        let (Endpoint::Tcp(wide), Endpoint::Tcp(narrow)) = (self, narrow) else { return false };
+        let is_of_family = wide.is_ipv6() || narrow.is_ipv4();
+        wide.ip().is_unspecified()
+            && wide.port() != 0
+            && wide.port() == narrow.port()
+            && is_of_family
+    }
+
     /// As cells that other processes read, whatever version of the program they run.
     pub fn to_words(self) -> [u64; Endpoint::WORDS] {
         let mut words = [0; Endpoint::WORDS];

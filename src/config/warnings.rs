@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::endpoint::Endpoint;
 use super::error::Warning;
 use super::lines::{Lines, place_of_item};
-use super::model::{Config, Listen, Pool, Route, RouteTarget};
+use super::model::{Config, Pool, Route, RouteTarget};
 use super::text::quote;
 
 /// All of it.
@@ -95,21 +95,15 @@ fn takes_all(earlier: &Route, later: &Route) -> bool {
 /// That operators and clients are to come by the same address.
 fn taken_twice(config: &Config, key: &str, address: Option<SocketAddr>) -> Option<Warning> {
     let address = address?;
-    let takes = |listen: &&Listen| match listen.address {
-        Endpoint::Tcp(other) if other.port() == address.port() && address.port() != 0 => {
-            other == address || takes_all_of(other, address) || takes_all_of(address, other)
-        }
-        Endpoint::Tcp(_) | Endpoint::Unix(_) => false,
-    };
-    let listen = config.listen.iter().find(takes)?;
+    let own = Endpoint::Tcp(address);
+    let listen = config.listen.iter().find(|listen| {
+        let other = listen.address;
+        let is_same = other == own && address.port() != 0;
+        is_same || other.covers(own) || own.covers(other)
+    })?;
     let fault =
         format!("{address} is taken by {} of \"listen\"", quote(&listen.address.to_string()));
     Some(Warning::of(key, fault, "choose another port"))
-}
-
-/// Whether who listens at `wide` does so at every address of the other's kind: `[::]` takes IPv4 as well.
-fn takes_all_of(wide: SocketAddr, other: SocketAddr) -> bool {
-    wide.ip().is_unspecified() && (wide.is_ipv6() || other.is_ipv4())
 }
 
 #[cfg(test)]

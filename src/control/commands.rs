@@ -294,18 +294,19 @@ impl Commands {
     }
 
     fn log(&self, slot: BackendId, what: std::fmt::Arguments<'_>) {
-        let cells = self.segment.backend(slot);
-        let pool = self.segment.pool(cells.pool()).name();
-        let address = cells.address();
-        log::write(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
+        log::write(Level::Notice, format_args!("{} {what}", self.named(slot)));
     }
 
     /// What an operator has changed, each time: the last message says how it is.
     fn tell(&self, slot: BackendId, what: std::fmt::Arguments<'_>) {
+        log::reply(Level::Notice, format_args!("{} {what}", self.named(slot)));
+    }
+
+    /// A backend as messages name it.
+    fn named(&self, slot: BackendId) -> String {
         let cells = self.segment.backend(slot);
         let pool = self.segment.pool(cells.pool()).name();
-        let address = cells.address();
-        log::reply(Level::Notice, format_args!("pool {pool}: backend {address} {what}"));
+        format!("pool {pool}: backend {}", cells.address())
     }
 
     /// The backend as it is now, as JSON.

@@ -135,7 +135,7 @@ impl<S> Listeners<S> {
             (0..listen.len()).map(|other| self.place(listen, other)).collect();
         let address = listen[entry].address;
         let within = (0..self.groups.len()).filter(move |place| {
-            !others.contains(&Some(*place)) && covers(address, self.groups[*place].address)
+            !others.contains(&Some(*place)) && address.covers(self.groups[*place].address)
         });
         own.into_iter().chain(within)
     }
@@ -182,13 +182,6 @@ fn is_mine(socket: usize, worker: usize, workers: usize, sockets: usize) -> bool
 /// already: SO_REUSEPORT would share it with another service without a word.
 fn is_ours(address: SocketAddr, held: impl IntoIterator<Item = Endpoint>) -> bool {
     held.into_iter().any(|held| held.port() == Some(address.port()))
-}
-
-/// Whether all that comes to `narrow` would come to `wide`, were there no socket for the one.
-fn covers(wide: Endpoint, narrow: Endpoint) -> bool {
-    let (Endpoint::Tcp(wide), Endpoint::Tcp(narrow)) = (wide, narrow) else { return false };
-    let is_of_family = wide.is_ipv6() || narrow.is_ipv4();
-    wide.ip().is_unspecified() && wide.port() != 0 && wide.port() == narrow.port() && is_of_family
 }
 
 /// What a socket is called in systemd's descriptor store. A colon must not stand there.

@@ -23,13 +23,11 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
 }
 
 fn is_same(listen: Endpoint, backend: Endpoint) -> bool {
-    let (Endpoint::Tcp(listen), Endpoint::Tcp(backend)) = (listen, backend) else {
-        return listen == backend;
-    };
-    let (own, ip) = (listen.ip().to_canonical(), backend.ip().to_canonical());
-    // [::] takes IPv4 as well.
-    let takes_all = own.is_unspecified() && (own.is_ipv6() || ip.is_ipv4());
-    listen.port() == backend.port() && (own == ip || takes_all && is_local(ip))
+    let (own, backend) = (listen.canonical(), backend.canonical());
+    match backend {
+        Endpoint::Tcp(address) => own == backend || own.covers(backend) && is_local(address.ip()),
+        Endpoint::Unix(_) => own == backend,
+    }
 }
 
 /// Whether an address is one of this machine's: no other can be bound to.

@@ -9,8 +9,10 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     for (pool, backends) in config.pools.iter().map(|pool| &pool.backends).enumerate() {
         for (backend, Backend { address, .. }) in backends.iter().enumerate() {
             let Endpoint::Unix(path) = address else { continue };
+            if path.abstract_name().is_some() {
+                continue;
+            }
             let wrong = match Listener::file(path) {
-                _ if path.abstract_name().is_some() => continue,
                 Err(IoError::NotFound) => Wrong::new(
                     format!("there is no socket {path}"),
                     "start the application; is the path right, and not in /tmp, which PrivateTmp= of the \

@@ -190,6 +190,11 @@ fn behind_an_https_listener_clients_speak_https() {
     let header = b"PROXY TCP4 203.0.113.9 10.0.0.1 51234 8443\r\n";
     let expected = "https 203.0.113.9 for=203.0.113.9;host=\"a\";proto=https";
     assert_eq!(told(https, header), (expected.to_owned(), String::from("8443"), true));
+    // One that names nobody leaves what is known of the listener.
+    let listen = json!({"addr": "127.0.0.1:0", "proxy_protocol": true});
+    let expected = "http 127.0.0.1 for=127.0.0.1;host=\"a\";proto=http";
+    let unknown = told(listen, b"PROXY UNKNOWN\r\n");
+    assert_eq!(unknown, (expected.to_owned(), String::from("own"), false));
 }
 
 #[test]

@@ -383,6 +383,31 @@ fn a_thousand_requests_are_at_one_backend_at_once() {
 }
 
 #[test]
+fn what_cannot_be_listened_at_is_warned_of_beforehand() {
+    let folder = Folder::new("beforehand");
+    let config = folder.path().join("servers.conf");
+    let missing = folder.path().join("missing");
+    let socket = format!("unix:{}/http.sock", missing.display());
+    let listen = json!([":9000", { "addr": socket, "group": "httplb-no-such-group" }]);
+    let registry = json!({ "etcd": ["127.0.0.1:2379"], "user": "u", "password_file": missing });
+    let text = json!({ "listen": listen, "status_listen": "127.0.0.1:9000", "registry": registry,
+        "backend_servers": [{ "ip": "127.0.0.1", "port": 1 }] });
+    fs::write(&config, text.to_string()).unwrap();
+    let tested = plain(binary()).arg("-t").arg(&config).output().unwrap();
+    let told = String::from_utf8(tested.stderr).unwrap();
+    assert_eq!(tested.status.code(), Some(0), "{told}");
+    let place = missing.display();
+    for warning in [
+        String::from("line 1: status_listen: 127.0.0.1:9000 is taken by \"[::]:9000\""),
+        format!("line 1: listen[1]: there is no folder {place}"),
+        String::from("line 1: listen[1]: there is no group \"httplb-no-such-group\""),
+        format!("line 1: registry.password_file: there is no file {place}"),
+    ] {
+        assert!(told.contains(&format!("httplb: warning: {warning}")), "{warning}: {told}");
+    }
+}
+
+#[test]
 fn a_socket_that_is_not_there_is_warned_of_and_no_more() {
     let folder = Folder::new("missing");
     let config = folder.path().join("servers.conf");

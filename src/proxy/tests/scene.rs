@@ -262,15 +262,10 @@ impl Scene {
         (host, asked.conn)
     }
 
-    /// The same for the request for `path` that has this value in a field.
+    /// The backend that was asked for `path` with this value in a field, and its connection.
     pub fn place_with(&self, path: &str, (name, value): (&str, &str)) -> (usize, usize) {
-        let hosts = self.hosts.iter().enumerate();
-        let mut all =
-            hosts.flat_map(|(place, host)| host.asked.iter().map(move |asked| (place, asked)));
-        let found = all.find(|(_, asked)| {
-            let head = &asked.message.head;
-            head.word() == path && head.get(name) == Some(value)
-        });
+        let found =
+            self.asked_for(path).find(|(_, asked)| asked.message.head.get(name) == Some(value));
         let (host, asked) = found.unwrap_or_else(|| panic!("nobody has {path} with {value}"));
         (host, asked.conn)
     }
@@ -287,11 +282,15 @@ impl Scene {
     }
 
     fn find(&self, path: &str) -> (usize, &Asked) {
+        let found = self.asked_for(path).max_by_key(|(_, asked)| asked.order);
+        found.unwrap_or_else(|| panic!("nobody has {path}"))
+    }
+
+    fn asked_for(&self, path: &str) -> impl Iterator<Item = (usize, &Asked)> {
         let hosts = self.hosts.iter().enumerate();
         let all =
             hosts.flat_map(|(place, host)| host.asked.iter().map(move |asked| (place, asked)));
-        let found = all.filter(|(_, asked)| asked.message.head.word() == path);
-        found.max_by_key(|(_, asked)| asked.order).unwrap_or_else(|| panic!("nobody has {path}"))
+        all.filter(move |(_, asked)| asked.message.head.word() == path)
     }
 
     /// The backend that was asked for `path` says this on its connection.

@@ -1,6 +1,7 @@
 //! Answers out of the store.
 
 use super::*;
+use crate::policy::reason::Reason;
 use crate::sys::world;
 
 #[test]
@@ -234,6 +235,9 @@ fn only_if_cached_asks_no_backend() {
     ask(&mut scene, client, "/a", "Cache-Control: only-if-cached");
     let (status, cache, _) = last(&mut scene, client);
     assert_eq!((status, cache.as_str()), (504, "detail=only-if-cached"));
+    let total = |reason| scene.seats.segment.total(Counter::Errors(reason));
+    let (asked, failed) = (total(Reason::RequestError), total(Reason::DestinationUnavailable));
+    assert_eq!((asked, failed), (1, 0), "no backend has failed");
     store(&mut scene, client, "/a", FRESH, "hello");
     ask(&mut scene, client, "/a", "Cache-Control: only-if-cached");
     assert_eq!(last(&mut scene, client), is(200, "hit; ttl=60", "hello"));
